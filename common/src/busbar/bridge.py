@@ -1,0 +1,415 @@
+"""One running bridge: joins the rooms of this library; knows no protocol. Source: docs/contract.md, 2, 4 and 5."""
+
+import asyncio
+import contextlib
+import fnmatch
+import importlib.metadata
+import logging
+import secrets
+import time as clock
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from busbar import contract, host, own
+from busbar.builtin import LinkCommands
+from busbar.channel import Channel
+from busbar.commands import Commands
+from busbar.contract import Fault, Status
+from busbar.device import Bus, Device
+from busbar.endpoint import Endpoint
+from busbar.errors import BadRequest, ConfigError, Forbidden, UnknownTarget
+from busbar.leftovers import Leftovers
+from busbar.mqtt import Connect, Connection, Received, connection, stay_connected
+from busbar.outbox import Message, Outbox
+from busbar.own import Found, Listed
+from busbar.session import Link
+from busbar.topics import BRIDGE, Topics, check_level, matches
+
+log = logging.getLogger(__name__)
+
+ECHO = 0.5  # s to wait for our own retained status after a reconnect
+REPAIR = 1.0  # s between repairs of our own status
+STOP_PATIENCE = 1.0  # s for running commands when the bridge stops
+
+
+class DuplicateName(Exception):
+    """Another process runs a bridge of this name."""
+
+
+class Openable(Protocol):
+    """Settings of a device that the command `open` takes."""
+
+    name: str
+    address: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a bridge is to run: made from the configuration by the service."""
+
+    kind: str
+    name: str
+    endpoint: Endpoint
+    links: Sequence[Link]
+    root: str = "busbar"
+    leaves: Sequence[str] = ("#",)
+    allow_open: Sequence[str] = ()
+    allow_shutdown: bool = False
+    max_command: int = contract.COMMAND_LIMIT
+    max_message: int = contract.MESSAGE_LIMIT
+    folder: Path | None = None
+    opens: type[msgspec.Struct] | None = None  # settings of one device, for the command `open`
+    open: Callable[[Any], Link] | None = None
+    scan: Callable[[], Awaitable[Sequence[Found]]] | None = None
+
+
+@dataclass
+class _Running:
+    channel: Channel
+    task: asyncio.Task[None] = field(repr=False)
+
+
+class Bridge:
+    """Runs a plan until `stop`; `replan` reads the configuration again."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        replan: Callable[[], Plan] | None = None,
+        now: Callable[[], float] = clock.time,
+        synchronised: Callable[[], bool] = host.clock_synchronised,
+        connect: Connect = connection,
+    ) -> None:
+        self._plan, self._replan, self._now, self._synchronised = plan, replan, now, synchronised
+        self._connect = connect
+        self._topics = Topics(plan.root, plan.name)
+        self._outbox = Outbox(plan.max_message)
+        self.boot = secrets.token_hex(4)
+        self._bus = Bus(self._topics, self._outbox, self.boot, self._has_leaf, now, plan.folder)
+        self._loop = asyncio.get_running_loop()
+        self._started, self._began = now(), self._loop.time()
+        self._stop = asyncio.Event()
+        self._leaving = asyncio.Event()
+        self.connected = asyncio.Event()  # everything has been announced on the present connection
+        self._connects = 0
+        self._cleaned = False
+        self._running: dict[str, _Running] = {}
+        self._commands = Commands(self._bus, self, synchronised)
+        self._commands.limit = plan.max_command
+        builtins = LinkCommands(self, lambda: self._commands, now)
+        self._builtins = builtins.bound()
+        self._own = self._own_channel()
+        self._leftovers = Leftovers(self._topics)
+        self._connection: Connection | None = None
+        self._predecessors: set[str] = set()
+        self._echo: asyncio.Future[Status] | None = None
+        self._repaired = -REPAIR
+        self._duplicate: DuplicateName | None = None
+
+    async def run(self) -> None:
+        """Serve until `stop`; raise DuplicateName when another process has taken the name."""
+        device = self._own.devices[BRIDGE]
+        handler = own.LogEvents(device, self._outbox)
+        logging.getLogger("busbar").addHandler(handler)
+        mqtt = asyncio.create_task(stay_connected(self._connect_and_serve), name="mqtt")
+        own_task = asyncio.create_task(self._own.run(), name="bridge")
+        for link in self._plan.links:
+            self._start(link)
+        stop = asyncio.create_task(self._stop.wait(), name="stop")
+        try:
+            await asyncio.wait([mqtt, own_task, stop], return_when=asyncio.FIRST_COMPLETED)
+            if self._duplicate is None and stop.done():
+                await self._leave(mqtt)
+        finally:
+            tasks = [mqtt, own_task, stop, *(running.task for running in self._running.values())]
+            for task in tasks:
+                task.cancel()
+            outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+            logging.getLogger("busbar").removeHandler(handler)
+            for each in self._devices():
+                each.close()
+        for outcome in [self._duplicate, *outcomes]:
+            if isinstance(outcome, Exception):
+                raise outcome
+
+    def stop(self) -> None:
+        """Ask for a clean end."""
+        self._stop.set()
+
+    def find(self, device: str) -> tuple[Device, Channel] | None:
+        for channel in self._channels():
+            if device in channel.devices:
+                return channel.devices[device], channel
+        return None
+
+    # What the device `bridge` asks: own.Owner.
+
+    def stats(self) -> Mapping[str, Any]:
+        return {
+            "uptime": round(self._loop.time() - self._began),
+            "version": importlib.metadata.version("busbar"),
+            "devices": sum(len(r.channel.devices) for r in self._running.values()),
+            "published": self._outbox.published,
+            "received": self._commands.received,
+            "dropped": self._outbox.dropped,
+            "suppressed": sum(device.state.suppressed for device in self._devices()),
+            "queued": self._outbox.queued,
+            "reconnects": max(0, self._connects - 1),
+            "rss": host.resident(),
+            "clock": self._synchronised(),
+        }
+
+    def listing(self) -> list[Listed]:
+        rows = []
+        for channel in self._channels():
+            for name, device in channel.devices.items():
+                lease = channel.leases.on(name)
+                about, locked = device.description, lease.owner if lease else None
+                rows.append(Listed(name, about.kind, about.address or None, device.status, device.since, locked))
+        return rows
+
+    def announce_all(self) -> None:
+        """Publish everything, each device before the bridge, then the leaves."""
+        self._outbox.begin()
+        devices = list(self._devices())
+        for device in devices:
+            device.announce()
+        own_device = self._own.devices[BRIDGE]
+        self._outbox.retain(own_device.topic("status"), own_device.status_payload)
+        for device in devices:
+            device.announce_leaves()
+
+    def disconnect_all(self) -> None:
+        for running in self._running.values():
+            for device in running.channel.devices.values():
+                running.channel.disconnect(device)
+
+    async def scan(self) -> Sequence[Found]:
+        if self._plan.scan is None:
+            raise UnknownTarget(f"a {self._plan.kind} bridge cannot scan")
+        return await self._plan.scan()
+
+    async def reload(self) -> Mapping[str, Any]:
+        """Take a changed configuration: restart only links that changed; keep running on a wrong one."""
+        if self._replan is None:
+            raise UnknownTarget("this bridge runs without a configuration file")
+        try:
+            plan = self._replan()
+            self._check_same(plan)
+        except ConfigError as error:
+            log.error("configuration not taken, running on with the old one: %s", error)
+            raise BadRequest(str(error)) from error
+        wanted = {link.name: link for link in plan.links}
+        stale = [name for name, running in self._running.items() if not _same(running.channel.link, wanted.get(name))]
+        for name in stale:
+            await self._end(name)
+        started = [link.name for link in plan.links if link.name not in self._running]
+        for link in plan.links:
+            if link.name not in self._running:
+                self._start(link)
+        self._plan = plan
+        log.info("configuration taken: stopped %s, started %s", stale, started)
+        return {"stopped": stale, "started": started}
+
+    async def clean(self) -> int:
+        if self._connection is None:
+            raise UnknownTarget("not connected to a broker")
+        found = await self._leftovers.collect(self._connection)
+        for topic in found:
+            self._outbox.clear(topic)
+        return len(found)
+
+    async def open_device(self, settings: Openable) -> None:
+        if self._plan.open is None or not any(fnmatch.fnmatchcase(settings.address, p) for p in self._plan.allow_open):
+            allowed = ", ".join(self._plan.allow_open) or "none"
+            raise Forbidden(f"address {settings.address!r} is not among `bridge: {{allow_open}}`: {allowed}")
+        try:
+            check_level(settings.name, "device name")
+            link = self._plan.open(settings)
+        except ConfigError as error:
+            raise BadRequest(str(error)) from error
+        taken = [name for name in link.devices if self.find(name)]
+        if taken:
+            raise BadRequest(f"there is a device {taken[0]!r} already")
+        self._start(link)
+        for device in self._running[link.name].channel.devices.values():
+            device.announce()
+
+    async def close_device(self, name: str) -> None:
+        for link, running in self._running.items():
+            if name in running.channel.devices:
+                await self._end(link)
+                return
+        raise UnknownTarget(f"no device {name!r} to close")
+
+    def shut_down(self) -> None:
+        self._loop.call_later(0.1, self.stop)  # after the outcome has been sent
+
+    # Links.
+
+    def _own_channel(self) -> Channel:
+        commands = own.OwnCommands(self, lambda: self._commands, self._now)
+        commands.owner, commands.allow_shutdown = self, self._plan.allow_shutdown
+        bound = dict(commands.bound())
+        if self._plan.opens is not None:
+            bound["open"] = commands.opening(self._plan.opens)
+        link = own.link(self._plan.kind, lambda: self._own.devices[BRIDGE], self, self._tick)
+        channel = Channel(self._bus, link, bound)
+        for device in channel.devices.values():
+            device.set_status("online")
+        return channel
+
+    def _start(self, link: Link) -> None:
+        channel = Channel(self._bus, link, self._builtins)
+        channel.ended = lambda: self._commands.channel_ended(channel)
+        task = asyncio.create_task(channel.run(), name=f"link-{link.name}")
+        self._running[link.name] = _Running(channel, task)
+        if self.connected.is_set():
+            for device in channel.devices.values():
+                device.announce()
+
+    async def _end(self, name: str) -> None:
+        running = self._running.pop(name)
+        for device_name in running.channel.devices:
+            self._commands.device_closed(device_name)
+        running.task.cancel()
+        await asyncio.gather(running.task, return_exceptions=True)
+        for device in running.channel.devices.values():
+            device.withdraw()
+
+    def _check_same(self, plan: Plan) -> None:
+        for key in ("name", "root", "endpoint"):
+            if getattr(plan, key) != getattr(self._plan, key):
+                raise ConfigError(f"{key} of a running bridge cannot change; restart it")
+
+    def _channels(self) -> Iterable[Channel]:
+        yield from (running.channel for running in self._running.values())
+        yield self._own
+
+    def _devices(self) -> Iterable[Device]:
+        return (device for channel in self._channels() for device in channel.devices.values())
+
+    def _has_leaf(self, path: str) -> bool:
+        return any(matches(pattern, path) for pattern in self._plan.leaves)
+
+    def _tick(self) -> None:
+        for device in self._devices():
+            device.tick()
+        self._outbox.report()
+
+    # The broker.
+
+    async def _connect_and_serve(self) -> None:
+        will = Status("offline", None, self.boot, 0, 0, Fault("link", "the bridge is gone without a word"))
+        status = self._topics.topic(BRIDGE, "status")
+        last_will = Message(status, contract.encode(will), retain=True)
+        endpoint, client_id = self._plan.endpoint, self._topics.client_id
+        self._echo = self._loop.create_future()
+        async with self._connect(endpoint, self._outbox, self._on_message, client_id, last_will) as link:
+            await link.subscribe([status, *self._topics.commands])
+            if self._connects and await self._name_is_taken():
+                return
+            self._connects += 1
+            self._connection = link
+            self.announce_all()
+            link.begin()
+            self.connected.set()
+            log.info("connected to %s as %s", endpoint.shown, client_id)
+            try:
+                await self._stay(link)
+            finally:
+                self._connection = None
+                self.connected.clear()
+
+    async def _stay(self, link: Connection) -> None:
+        leaving = asyncio.create_task(self._serve(link), name="mqtt-serve")
+        await asyncio.wait([leaving, link.closed], return_when=asyncio.FIRST_COMPLETED)
+        if leaving.done():
+            await leaving
+            return
+        leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
+        await link.closed
+
+    async def _serve(self, link: Connection) -> None:
+        if not self._cleaned:
+            for topic in await self._leftovers.collect(link):
+                if self._is_leftover(topic):
+                    log.info("removing the left-over topic %s", topic)
+                    self._outbox.clear(topic)
+            self._cleaned = True
+        await self._leaving.wait()
+        await link.drained()
+
+    def _is_leftover(self, topic: str) -> bool:
+        address = self._topics.parse(topic)
+        if address is None:
+            return False
+        found = self.find(address.device)
+        if found is None:
+            return True
+        device, _ = found
+        if address.channel != "state" or not address.path:
+            return False
+        return device.description.find(address.path) is None or not self._has_leaf(address.path)
+
+    async def _name_is_taken(self) -> bool:
+        """After a reconnect: has another process published its status under our name meanwhile?"""
+        assert self._echo is not None
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ECHO):
+                status = await self._echo
+                newer = status.since is None or status.since >= self._started
+                if status.boot != self.boot and status.boot not in self._predecessors and newer:
+                    self._duplicate = DuplicateName(f"duplicate bridge name: another process runs {self._topics.base}")
+                    self._stop.set()
+        return self._duplicate is not None
+
+    def _on_message(self, received: Received) -> None:
+        address = self._topics.parse(received.topic)
+        if address is None:
+            return
+        if address.channel in ("set", "call"):
+            self._commands.accept(received, address)
+        else:
+            self._leftovers.saw(received)
+            if address == (BRIDGE, "status", ""):
+                self._saw_status(received)
+
+    def _saw_status(self, received: Received) -> None:
+        try:
+            status = msgspec.json.decode(received.payload, type=Status)
+        except msgspec.MsgspecError:
+            return  # cleared, or somebody else's nonsense; our own follows with the next news
+        if received.retain and self._connects == 0 and status.boot != self.boot:
+            self._predecessors.add(status.boot)
+        if self._echo is not None and not self._echo.done():
+            self._echo.set_result(status)
+        own_device = self._own.devices[BRIDGE]
+        wrong = status.boot != self.boot or status.state != own_device.status
+        if wrong and self.connected.is_set() and self._loop.time() - self._repaired >= REPAIR:
+            self._repaired = self._loop.time()
+            self._outbox.retain(received.topic, own_device.status_payload)
+
+    async def _leave(self, mqtt: "asyncio.Task[None]") -> None:
+        """Finish or fail what runs, say `stopped`, wait for the acknowledgement."""
+        await self._commands.close(STOP_PATIENCE)
+        for running in self._running.values():
+            running.task.cancel()
+        await asyncio.gather(*(running.task for running in self._running.values()), return_exceptions=True)
+        for device in self._devices():
+            device.set_status("stopped")
+            device.publish_change()
+        own_device = self._own.devices[BRIDGE]
+        self._outbox.retain(own_device.topic("status"), own_device.status_payload)
+        self._leaving.set()
+        if self.connected.is_set():
+            await asyncio.wait([mqtt], timeout=STOP_PATIENCE + 1.0)
+
+
+def _same(running: Link, wanted: Link | None) -> bool:
+    return wanted is not None and wanted.config is not None and running.config == wanted.config

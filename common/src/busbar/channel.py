@@ -1,0 +1,180 @@
+"""One link at run time: its devices, its session, its arbiter and leases. The Port that a session is given."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Literal
+
+from busbar.arbiter import Arbiter
+from busbar.contract import Fault
+from busbar.describe import Command, Description, Property
+from busbar.device import Bus, Device
+from busbar.errors import LinkLost, Offline
+from busbar.leases import Leases
+from busbar.session import Link, Session, supervise
+
+DISCONNECTED = Fault(Offline.code, "disconnected by command; `connect` brings it back")
+IDLE = Fault("idle", "the link is closed while nobody uses it; a command opens it")
+NOT_YET = Fault(Offline.code, "the link has not been up yet")
+
+LOCK = Property("_lock", dict[str, Any] | None, title="Lock: owner and end, or null")
+
+
+class Channel:
+    """Runs one link; `builtins` are the commands that all its devices have."""
+
+    def __init__(self, bus: Bus, link: Link, builtins: Mapping[str, Command]) -> None:
+        self.link = link
+        self.arbiter = Arbiter()
+        self.leases = Leases(self._leases_changed)
+        self.devices: dict[str, Device] = {}
+        self.session: Session | None = None
+        self.ended: Callable[[], None] = lambda: None  # a session is over: commands that run on it fail
+        self._bus, self._builtins = bus, builtins
+        self._state: Literal["connecting", "online", "offline"] = "offline"
+        self._reason: Fault | None = NOT_YET
+        self._changed = asyncio.Event()
+        self._leave = asyncio.Event()
+        self._asked = asyncio.Event()
+        self._used = 0.0
+        for name, description in link.devices.items():
+            self._add(name, description)
+
+    async def run(self) -> None:
+        """Keep the link open as long as the task lives."""
+        await supervise(self)
+
+    def outlet(self, device: str) -> Device:
+        return self.devices[device]
+
+    def poll(self) -> AbstractAsyncContextManager[None]:
+        return self.arbiter.poll()
+
+    def connecting(self) -> None:
+        self._set("connecting", None)
+
+    async def ready(self, device: Device) -> Session:
+        """Return the session once it can serve; raise Offline. The caller limits the wait."""
+        self._used = asyncio.get_running_loop().time()
+        if self.session is None:
+            self._asked.set()
+            if self.link.on_demand and self._state == "offline":
+                self._set("connecting", None)
+        while True:
+            if device.refused or device.silent:
+                raise Offline((device.refused or device.silent or NOT_YET).message)
+            if self.session is not None:
+                return self.session
+            if self._state == "offline":
+                raise Offline(self._reason.message if self._reason else "the link is down")
+            self._changed.clear()
+            await self._changed.wait()
+
+    def connect(self, device: Device) -> None:
+        """Bring a disconnected device back, or try a lost link at once."""
+        device.refused = None
+        self._apply(device)
+        self._asked.set()
+        self._notify()
+
+    def disconnect(self, device: Device) -> None:
+        """Keep a device offline; the link closes when no device wants it."""
+        device.refused = DISCONNECTED
+        device.set_status("offline", DISCONNECTED)
+        if all(each.refused for each in self.devices.values()):
+            self._leave.set()
+        self._notify()
+
+    def reconnect(self) -> None:
+        """Close the link and open it anew, for all its devices."""
+        self._asked.set()
+        self._leave.set()
+
+    async def wanted(self) -> None:
+        while all(device.refused for device in self.devices.values()):
+            self._changed.clear()
+            await self._changed.wait()
+        if self.link.on_demand:
+            if self._state != "offline" or self._reason is NOT_YET:
+                self._set("online", IDLE)
+            await self._asked.wait()
+        if self._state == "online":
+            self._set("connecting", None)
+        self._leave.clear()
+
+    async def pause(self, seconds: float) -> None:
+        self._asked.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._asked.wait()
+
+    async def served(self, session: Session) -> None:
+        self.session = session
+        self._asked.clear()
+        self._used = asyncio.get_running_loop().time()
+        self._set("online", None)
+        tasks = [asyncio.create_task(work, name=f"{self.link.name}-{name}") for name, work in self._work(session)]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if tasks[0] in done:
+                await tasks[0]
+                raise LinkLost("the session ended")
+        finally:
+            self.session = None
+            self.ended()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def lost(self, fault: Fault) -> None:
+        self._set("offline", fault)
+
+    def _work(self, session: Session) -> list[tuple[str, Any]]:
+        work: list[tuple[str, Any]] = [("serve", session.serve()), ("leave", self._leave.wait())]
+        return [*work, ("idle", self._idle())] if self.link.on_demand else work
+
+    async def _idle(self) -> None:
+        """Return when nobody has used the link for `idle_close` seconds."""
+        loop = asyncio.get_running_loop()
+        while (left := self._used + self.link.idle_close - loop.time()) > 0:  # noqa: ASYNC110  # each use moves the end
+            await asyncio.sleep(left)
+
+    def _set(self, state: Literal["connecting", "online", "offline"], reason: Fault | None) -> None:
+        self._state, self._reason = state, reason
+        for device in self.devices.values():
+            if state != "online":
+                device.silent = None
+            self._apply(device)
+        self._notify()
+
+    def _apply(self, device: Device) -> None:
+        if device.refused is None and device.silent is None:
+            device.set_status(self._state, self._reason)
+
+    def _notify(self) -> None:
+        self._changed.set()
+
+    def _add(self, name: str, description: Description) -> None:
+        device = Device(self._bus, name, description, self._complete)
+        device.reason = self._reason
+        device.values({"_lock": None})
+        self.devices[name] = device
+        self._apply(device)
+
+    def _complete(self, description: Description) -> Description:
+        return description.with_(
+            properties={**description.properties, LOCK.path: LOCK},
+            commands={**description.commands, **self._builtins},
+            address=description.address or self.link.address,
+            channel=self.link.name if self.link.shared else None,
+        )
+
+    def _leases_changed(self) -> None:
+        self.arbiter.pause_polls(self.leases.polls_paused)
+        for device in self.devices.values():
+            lease = self.leases.on(device.name)
+            until = lease and round(self._bus.now() + self.leases.left(lease), 3)
+            device.state.read(
+                {"_lock": lease and {"owner": lease.owner, "until": until, "scope": lease.scope}}, self._bus.now()
+            )

@@ -1,0 +1,387 @@
+"""From a message on a command topic to its outcome: parse, validate, lock, queue, run, reply.
+
+Source: docs/contract.md, 2 and 3.5.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import msgspec
+from msgspec import UNSET
+
+from busbar import contract
+from busbar.arbiter import Priority, Turn, held
+from busbar.channel import Channel
+from busbar.contract import Metadata, Reply, ReplyError
+from busbar.describe import Command
+from busbar.device import Bus, Device
+from busbar.errors import (
+    BadRequest,
+    BusbarError,
+    Cancelled,
+    DeviceTimeout,
+    Expired,
+    InternalError,
+    LinkLost,
+    Offline,
+    Overloaded,
+    RetainedCommand,
+    TooLarge,
+    UnknownTarget,
+)
+from busbar.mqtt import Received
+from busbar.outbox import Message
+from busbar.outcomes import SHORTEST_ID, Key, Outcomes
+from busbar.topics import LEVEL, Address
+
+log = logging.getLogger(__name__)
+
+TTL = 10.0  # s that a command may wait unless it says otherwise
+SENT_MARGIN = 5.0  # s between clocks
+PENDING_LIMIT = 2000  # commands of one bridge at once
+PUBLIC_RESULT = 4096  # bytes of a result that goes to the public reply beside a private one
+
+
+class Registry(Protocol):
+    """Where commands find devices."""
+
+    def find(self, device: str) -> tuple[Device, Channel] | None: ...
+
+
+@dataclass(eq=False)
+class Request:
+    """One command from receipt to outcome."""
+
+    received: Received
+    device: str
+    target: str
+    began: float  # loop time
+    metadata: Metadata = field(default_factory=Metadata)
+    private: str | None = None
+    started: bool = False  # the device may have been touched
+    channel: Channel | None = None
+    task: "asyncio.Task[None] | None" = None
+    ended_by: BusbarError | None = None
+    key: Key | None = None
+
+    def end(self, error: BusbarError) -> None:
+        """Stop it; the error becomes its outcome."""
+        if self.ended_by is None and self.task is not None:
+            self.ended_by = error
+            self.task.cancel()
+
+
+@dataclass
+class Job:
+    """A validated command: what to run once the channel is ours."""
+
+    run: Callable[[Any, Any], Awaitable[Any]]  # (session, turn)
+    timeout: float  # s at most
+    arguments: object  # for the comparison of ids
+    command: Command | None = None  # None: a set
+
+    @property
+    def safe(self) -> bool:
+        return self.command is not None and self.command.safe
+
+
+class Commands:
+    """All commands of one bridge."""
+
+    def __init__(self, bus: Bus, registry: Registry, clock_synchronised: Callable[[], bool]) -> None:
+        self.limit = contract.COMMAND_LIMIT
+        self.received = 0
+        self._bus, self._registry, self._synchronised = bus, registry, clock_synchronised
+        self._loop = asyncio.get_running_loop()
+        self._outcomes = Outcomes(self._loop.time)
+        self._requests: set[Request] = set()
+
+    def accept(self, received: Received, address: Address) -> None:
+        """Take one message from a command topic; its outcome follows on `reply`."""
+        if not received.payload:
+            return  # how a retained message is cleared
+        self.received += 1
+        target = f"{address.channel}/{address.path}" if address.path else address.channel
+        request = Request(received, address.device, target, self._loop.time())
+        if not LEVEL.fullmatch(address.device):
+            log.warning("command to %r ignored: not a device name", address.device[:100])
+            return
+        if len(self._requests) >= PENDING_LIMIT:
+            self._reply(request, error=Overloaded(f"{PENDING_LIMIT} commands are under way"))
+            return
+        self._requests.add(request)
+        request.task = self._loop.create_task(self._serve(request), name=f"{request.device}/{target}")
+
+    def cancel(self, device: str, id_: str | int) -> int:
+        """End the waiting and running commands with an id; return how many."""
+        found = [r for r in self._requests if r.device == device and r.metadata.id == id_]
+        for request in found:
+            request.end(Cancelled("cancelled by request"))
+        return len(found)
+
+    def channel_ended(self, channel: Channel) -> None:
+        """Fail what ran on a session that is over."""
+        for request in self._requests:
+            if request.channel is channel and request.started:
+                request.end(LinkLost("the connection to the device broke; the command may have been executed"))
+
+    def device_closed(self, device: str) -> None:
+        """Fail the commands of a device that leaves the bus."""
+        for request in self._requests:
+            if request.device == device:
+                request.end(Offline("the device leaves the bus"))
+
+    async def close(self, patience: float) -> None:
+        """Let running commands finish for a moment, then fail the rest."""
+        own = asyncio.current_task()
+        tasks = [r.task for r in self._requests if r.task and r.task is not own]
+        if tasks:
+            await asyncio.wait(tasks, timeout=patience)
+        for request in list(self._requests):
+            if request.task is not own:
+                request.end(Cancelled("the bridge stops"))
+        if tasks:
+            await asyncio.wait(tasks, timeout=patience)
+
+    async def _serve(self, request: Request) -> None:
+        try:
+            result = await self._carry_out(request)
+        except asyncio.CancelledError:
+            if request.ended_by is None:
+                raise
+            self._reply(request, error=request.ended_by)
+        except BusbarError as error:
+            self._reply(request, error=error)
+        except Exception as error:  # `internal` is part of the contract: our bug costs this command only
+            log.exception("%s %s failed", request.device, request.target)
+            self._reply(request, error=InternalError(f"{type(error).__name__}: {error}"))
+        else:
+            if result is not _ANSWERED:
+                self._reply(request, result=result)
+        finally:
+            self._requests.discard(request)
+
+    async def _carry_out(self, request: Request) -> Any:
+        received = request.received
+        try:
+            if received.retain:
+                self._bus.outbox.clear(received.topic)
+                raise RetainedCommand("a retained command is not executed; it has been cleared")
+            if len(received.payload) > self.limit:
+                raise TooLarge(f"{len(received.payload)} bytes; a command may have {self.limit}")
+            found = self._registry.find(request.device)
+            if found is None:
+                raise UnknownTarget(f"no device {request.device!r} on this bridge")
+            device, channel = found
+            job, metadata = self._read(device, request)
+        except BusbarError:
+            request.metadata = _peek(received.payload)
+            self._take_reply_topic(request)
+            raise
+        request.metadata = metadata
+        self._take_reply_topic(request)
+        self._check_age(request)
+        if await self._is_repeated(request, job):
+            return _ANSWERED
+        if job.command is not None and not job.command.queued:
+            return await job.run(None, Claim.of(request.metadata))
+        return await self._queue(request, job, device, channel)
+
+    def _read(self, device: Device, request: Request) -> tuple[Job, Metadata]:
+        """Validate everything that can be known before the device is touched."""
+        kind, _, path = request.target.partition("/")
+        if kind == "call":
+            return self._read_call(device, path, request)
+        values, metadata = self._read_set(device, path, request.received.payload)
+
+        async def run(session: Any, turn: Turn) -> Any:
+            if path:
+                return await session.set(device.name, path, values[path], turn)
+            return await _set_all(session, device.name, values, turn)
+
+        return Job(run, device.description.timeout, values), metadata
+
+    def _read_call(self, device: Device, name: str, request: Request) -> tuple[Job, Metadata]:
+        command = device.description.command(name)
+        arguments, metadata = command.read(request.received.payload)
+
+        async def run(session: Any, turn: Any) -> Any:
+            return await command.run(session, device.name, arguments, turn)
+
+        async def answer(_session: None, turn: Any) -> Any:
+            return await command.run(device.name, arguments, turn)
+
+        return Job(run if command.queued else answer, command.timeout, arguments, command), metadata
+
+    def _read_set(self, device: Device, path: str, payload: bytes) -> tuple[dict[str, Any], Metadata]:
+        description = device.description
+        if path:
+            value, metadata = description.writable(path).reader.payload(payload)
+            return {path: value}, metadata
+        fields = contract.decode(payload)
+        if not isinstance(fields, dict):
+            raise BadRequest(f"`set` takes an object of property paths and values, not {contract.shown(payload)}")
+        own, metadata = contract.take_metadata(fields)
+        if not own:
+            raise BadRequest("`set` names no property")
+        return {key: description.writable(key).reader.value(value) for key, value in own.items()}, metadata
+
+    def _take_reply_topic(self, request: Request) -> None:
+        wanted = request.metadata.reply or request.received.response_topic
+        if wanted is not None:
+            request.private = self._bus.topics.private_reply(wanted, request.device)
+
+    def _ttl(self, request: Request) -> float:
+        if request.metadata.ttl is not None:
+            return request.metadata.ttl
+        return request.received.expiry if request.received.expiry is not None else TTL
+
+    def _check_age(self, request: Request) -> None:
+        sent = request.metadata.sent
+        if sent is not None and self._synchronised():
+            age = self._bus.now() - sent
+            if age > self._ttl(request) + SENT_MARGIN:
+                raise Expired(f"sent {age:.1f} s ago, more than its time to live of {self._ttl(request):g} s")
+
+    async def _is_repeated(self, request: Request, job: Job) -> bool:
+        """Answer a command with an id that has been used: its outcome is sent again."""
+        id_ = request.metadata.id
+        if not isinstance(id_, str) or len(id_) < SHORTEST_ID:
+            return False
+        key = (request.device, request.target, id_)
+        outcome = self._outcomes.begin(key, job.arguments)
+        if outcome is None:
+            request.key = key
+            return False
+        self._send(request, await asyncio.shield(outcome))
+        return True
+
+    async def _queue(self, request: Request, job: Job, device: Device, channel: Channel) -> Any:
+        metadata, wait = request.metadata, request.metadata.wait or 0.0
+        ttl = self._ttl(request)
+        deadline = request.began + ttl
+        while True:
+            if not job.safe:
+                asked = self._loop.time()
+                await channel.leases.admit(device.name, metadata.lease, wait)
+                waited = self._loop.time() - asked
+                deadline, wait = deadline + waited, max(0.0, wait - waited)
+            limit = asyncio.timeout_at(deadline)
+            try:
+                async with limit:
+                    await channel.ready(device)
+                    self._interrupt(job, channel)
+                    await channel.arbiter.acquire(Priority.SAFE if job.safe else Priority.COMMAND)
+            except TimeoutError as error:
+                raise Expired(f"waited {ttl:g} s and was not started") from error
+            if job.safe or wait <= 0 or channel.leases.admits(device.name, metadata.lease):
+                return await self._run(request, job, device, channel)
+            channel.arbiter.release()
+
+    def _interrupt(self, job: Job, channel: Channel) -> None:
+        if job.command is not None and job.command.interrupts:
+            for request in self._requests:
+                if request.channel is channel and request.started:
+                    request.end(Cancelled(f"interrupted by {job.command.name}"))
+
+    async def _run(self, request: Request, job: Job, device: Device, channel: Channel) -> Any:
+        """Run with the channel in our hands."""
+        async with held(channel.arbiter) as release:
+            if not job.safe:
+                channel.leases.check(device.name, request.metadata.lease)
+            if channel.session is None or device.refused or device.silent:
+                raise Offline("the device went offline before the command could start")
+            timeout = min(job.timeout, request.metadata.timeout or job.timeout)
+            asked = request.metadata.timeout and timeout
+            turn = Turn(asked, release, lambda fraction, message: self._progress(request, device, fraction, message))
+            request.channel, request.started = channel, True
+            limit = asyncio.timeout(timeout)
+            try:
+                async with limit:
+                    return await job.run(channel.session, turn)
+            except TimeoutError as error:
+                if not limit.expired():
+                    raise
+                raise DeviceTimeout(f"no outcome within {timeout:g} s") from error
+
+    def _progress(self, request: Request, device: Device, fraction: float | None, message: str) -> None:
+        fields = {"id": request.metadata.id, "target": request.target, "fraction": fraction, "message": message}
+        device.event("progress", fields)
+
+    def _reply(self, request: Request, *, result: Any = None, error: BusbarError | None = None) -> None:
+        reply = Reply(
+            bridge=self._bus.topics.bridge,
+            device=request.device,
+            id=request.metadata.id,
+            target=request.target,
+            ok=error is None,
+            time=round(self._bus.now(), 6),
+            took=round(self._loop.time() - request.began, 6),
+            result=UNSET if error else result,
+            error=ReplyError.of(error) if error else UNSET,
+        )
+        reply = self._fitting(reply)
+        if request.key is not None:
+            self._outcomes.finish(request.key, reply, keep=request.started or error is None)
+        self._send(request, reply)
+
+    def _fitting(self, reply: Reply) -> Reply:
+        """Replace a result that is too large to send."""
+        size = len(contract.encode(reply))
+        room = self._bus.outbox.limit - 512
+        if size <= room:
+            return reply
+        error = TooLarge(f"the result has {size} bytes; {room} can be sent", size=size, limit=room)
+        return msgspec.structs.replace(reply, ok=False, result=UNSET, error=ReplyError.of(error))
+
+    def _send(self, request: Request, reply: Reply) -> None:
+        public = contract.encode(reply)
+        topics = self._bus.topics
+        if request.private is not None:
+            self._put(request, request.private, public)
+            if len(public) > PUBLIC_RESULT and reply.ok:
+                public = contract.encode(msgspec.structs.replace(reply, result=UNSET, size=len(public)))
+        self._put(request, topics.topic(request.device, "reply"), public)
+
+    def _put(self, request: Request, topic: str, payload: bytes) -> None:
+        correlation = request.received.correlation
+        self._bus.outbox.put(Message(topic, payload, correlation=correlation, born=self._loop.time()))
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a command that the bridge itself answers is given: the caller's lease and patience (s)."""
+
+    lease: str | None
+    wait: float
+
+    @classmethod
+    def of(cls, metadata: Metadata) -> "Claim":
+        return cls(metadata.lease, metadata.wait or 0.0)
+
+
+_ANSWERED = object()  # the outcome of an earlier command has been sent
+
+
+async def _set_all(session: Any, device: str, values: Mapping[str, Any], turn: Turn) -> dict[str, Any]:
+    """Write several properties in order; the first failure stops and tells what had been applied."""
+    results: dict[str, Any] = {}
+    for path, value in values.items():
+        try:
+            results[path] = await session.set(device, path, value, turn)
+        except BusbarError as error:
+            error.detail.update(applied=list(results), failed=path)
+            raise
+    return results
+
+
+def _peek(payload: bytes) -> Metadata:
+    """Return what can be read of the metadata of a command that is refused, so that its outcome finds its sender."""
+    try:
+        fields = contract.decode(payload[: contract.COMMAND_LIMIT]) if payload[:1] in b"{" or payload[0] > 127 else {}
+        return contract.take_metadata({k: fields[k] for k in ("_id", "_reply") if k in fields})[1]
+    except (BadRequest, TypeError):
+        return Metadata()

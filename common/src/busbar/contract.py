@@ -1,0 +1,250 @@
+"""The wire messages of the MQTT contract, version 1. The only module that knows payload shapes.
+
+Source: docs/contract.md; the numbers in the docstrings are its sections. Topics are in `topics`.
+"""
+
+from typing import Any, Literal
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from busbar.errors import BadRequest, BusbarError
+
+CONTRACT = 1
+COMMAND_LIMIT = 256 * 1024  # bytes of a command's payload (2)
+MESSAGE_LIMIT = 1024 * 1024  # bytes of anything we publish (3)
+DEPTH_LIMIT = 16
+STRUCTURE_LIMIT = 20_000  # nodes of one command: bounds the work that one message can ask for
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """Why something is bad: a code of 3.5, `stale` or `not_a_number`, and a sentence."""
+
+    code: str
+    message: str
+
+
+class Status(msgspec.Struct, frozen=True):
+    """3.1: the availability of a device, or of the bridge itself (its Last Will)."""
+
+    state: Literal["connecting", "online", "offline", "stopped"]
+    since: float | None
+    boot: str
+    revision: int
+    seq: int
+    reason: Fault | None = None
+
+
+class PropertyInfo(msgspec.Struct, frozen=True, rename={"class_": "class"}):
+    """3.2: one property, or a family of them when its path has `{parameters}`."""
+
+    schema: dict[str, Any]
+    access: Literal["r", "w", "rw"]
+    title: str | UnsetType = UNSET
+    unit: str | UnsetType = UNSET
+    group: str | UnsetType = UNSET
+    class_: str | UnsetType = UNSET
+    readback: str | UnsetType | None = UNSET
+    default: Any = UNSET
+    original: str | UnsetType = UNSET
+    parameters: dict[str, Any] | UnsetType = UNSET
+
+
+class CommandInfo(msgspec.Struct, frozen=True):
+    """3.2: one command with the JSON Schemas of its arguments and result."""
+
+    title: str
+    arguments: dict[str, Any]
+    result: dict[str, Any]
+    timeout: float
+    safe: bool
+    holds: Literal["exchange", "until_done"]
+
+
+class EventInfo(msgspec.Struct, frozen=True):
+    """3.2: one event or blob."""
+
+    title: str
+    schema: dict[str, Any] | UnsetType = UNSET
+    content_type: str | UnsetType = UNSET
+    encoding: str | UnsetType = UNSET
+
+
+class Info(msgspec.Struct, frozen=True):
+    """3.2: what a device is and offers; everything else is made from it."""
+
+    contract: int
+    bridge: str
+    device: str
+    kind: str
+    revision: int
+    properties: dict[str, PropertyInfo]
+    commands: dict[str, CommandInfo]
+    events: dict[str, EventInfo]
+    blobs: dict[str, EventInfo]
+    boot: str
+    name: str | UnsetType = UNSET
+    manufacturer: str | UnsetType = UNSET
+    model: str | UnsetType = UNSET
+    serial: str | UnsetType = UNSET
+    firmware: str | UnsetType = UNSET
+    address: str | UnsetType = UNSET
+    channel: str | UnsetType = UNSET
+    truncated: int | UnsetType = UNSET  # properties that the snapshot had no room for
+
+
+class State(msgspec.Struct, frozen=True):
+    """3.3: the snapshot of a device; not in `bad` means confirmed within its period."""
+
+    boot: str
+    seq: int
+    time: float
+    values: dict[str, Any]
+    bad: dict[str, Fault]
+    times: dict[str, float] | UnsetType = UNSET
+
+
+class Change(msgspec.Struct, frozen=True):
+    """3.4: one transition of one property; `bad: null` says that it recovered."""
+
+    path: str
+    time: float
+    value: Any = UNSET
+    bad: Fault | UnsetType | None = UNSET
+    gone: bool | UnsetType = UNSET
+
+
+class Event(msgspec.Struct, frozen=True):
+    """3.4: the head of every event; the event's own fields stand beside it."""
+
+    boot: str
+    seq: int
+    time: float
+
+
+class ChangeEvent(Event, frozen=True):
+    """3.4: event/change, the lossless history of `state`."""
+
+    changes: list[Change]
+
+
+class ProgressEvent(Event, frozen=True):
+    """3.4: event/progress of a long command."""
+
+    id: str | int | None
+    target: str
+    fraction: float | None
+    message: str
+
+
+class LogEvent(Event, frozen=True):
+    """4: event/log of the bridge, from WARNING up."""
+
+    level: str
+    logger: str
+    message: str
+    device: str | None
+
+
+class ReplyError(msgspec.Struct, frozen=True):
+    """3.5: why a command failed, in words for people and codes for programs."""
+
+    code: str
+    message: str
+    retryable: bool
+    detail: dict[str, Any]
+
+    @classmethod
+    def of(cls, error: BusbarError) -> "ReplyError":
+        return cls(error.code, error.message, error.retryable, error.detail)
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """3.5: the outcome of one command."""
+
+    bridge: str
+    device: str
+    id: str | int | None
+    target: str
+    ok: bool
+    time: float
+    took: float
+    result: Any = UNSET
+    error: ReplyError | UnsetType = UNSET
+    size: int | UnsetType = UNSET  # bytes of a result that only the private reply carries
+
+
+class Metadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=lambda name: f"_{name}"):
+    """2: the optional keys with a leading underscore."""
+
+    id: str | int | None = None
+    reply: str | None = None
+    ttl: float | None = None  # s
+    sent: float | None = None  # Unix s
+    timeout: float | None = None  # s
+    wait: float | None = None  # s
+    lease: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("ttl", "timeout", "wait"):
+            seconds = getattr(self, name)
+            if seconds is not None and not 0 <= seconds <= 86400:
+                raise ValueError(f"_{name} must be 0 to 86400 s, not {seconds:g}")
+        if isinstance(self.id, str) and len(self.id) > 256:
+            raise ValueError(f"_id must have at most 256 characters, not {len(self.id)}")
+
+
+METADATA = frozenset(field.encode_name for field in msgspec.structs.fields(Metadata))
+
+
+def is_msgpack_map(payload: bytes) -> bool:
+    return payload[0] in range(0x80, 0x90) or payload[0] in (0xDE, 0xDF)
+
+
+def decode(payload: bytes) -> Any:
+    """Return a JSON value or MessagePack map; raise BadRequest when malformed, too deep or not finite (2)."""
+    try:
+        value = (msgspec.msgpack if is_msgpack_map(payload) else msgspec.json).decode(payload)
+    except (msgspec.MsgspecError, RecursionError, ValueError) as error:
+        raise BadRequest(f"cannot read {shown(payload)}: {error}") from error
+    _check(value)
+    return value
+
+
+def shown(payload: bytes) -> str:
+    """Return a payload for an error message: short, printable."""
+    text = payload[:40].decode(errors="replace")
+    return repr(text) if len(payload) <= 40 else f"{text!r}... ({len(payload)} bytes)"
+
+
+def _check(value: Any) -> None:
+    stack: list[tuple[Any, int]] = [(value, 1)]
+    nodes = 0
+    while stack:
+        item, depth = stack.pop()
+        nodes += 1
+        if depth > DEPTH_LIMIT or nodes > STRUCTURE_LIMIT:
+            raise BadRequest(f"more than {DEPTH_LIMIT} levels deep or {STRUCTURE_LIMIT} values in one command")
+        if isinstance(item, dict):
+            if not all(isinstance(key, str) for key in item):
+                raise BadRequest("keys of a map must be text")
+            stack.extend((child, depth + 1) for child in item.values())
+        elif isinstance(item, list):
+            stack.extend((child, depth + 1) for child in item)
+        elif isinstance(item, float) and not (abs(item) < float("inf")):
+            raise BadRequest("numbers must be finite")
+        elif not isinstance(item, str | int | float | bytes | None):
+            raise BadRequest(f"{type(item).__name__} is not a JSON type")
+
+
+def take_metadata(fields: dict[str, Any]) -> tuple[dict[str, Any], Metadata]:
+    """Split an object into its own fields and the metadata; raise BadRequest for metadata of a wrong type."""
+    own = {key: value for key, value in fields.items() if key not in METADATA}
+    try:
+        return own, msgspec.convert({key: fields[key] for key in METADATA & fields.keys()}, Metadata)
+    except msgspec.ValidationError as error:
+        raise BadRequest(str(error).replace("`$.", "`")) from error
+
+
+encode = msgspec.json.Encoder().encode
+canonical = msgspec.json.Encoder(order="deterministic").encode  # equal values, equal bytes

@@ -1,0 +1,324 @@
+"""One device on the bus: its status, info, state, events and blobs, and when each is published.
+
+Source: docs/contract.md, 3. It knows MQTT topics and the contract, no protocol.
+"""
+
+import asyncio
+import logging
+import time as clock
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from busbar import contract
+from busbar.contract import Change, ChangeEvent, Fault, Status
+from busbar.describe import Description
+from busbar.errors import BusbarError, Offline
+from busbar.outbox import Message, Outbox
+from busbar.state import State
+from busbar.topics import Topics
+
+log = logging.getLogger(__name__)
+
+FLUSH = 0.02  # s that changes wait while a message with changes is in flight
+BATCH_BYTES = 16 * 1024
+BATCH_COUNT = 200
+SNAPSHOT_INTERVAL = 1.0  # s
+SNAPSHOT_RATE = 64 * 1024  # bytes/s
+SNAPSHOT_HEARTBEAT = 60.0  # s
+LEAVES_SMALL, LEAVES_OFTEN, LEAVES_RARELY = 100, 60.0, 600.0  # properties, s, s
+INFO_QUIET, INFO_LATEST = 0.2, 1.0  # s
+
+
+@dataclass
+class Bus:
+    """What all devices of one bridge share."""
+
+    topics: Topics
+    outbox: Outbox
+    boot: str
+    leaf: Callable[[str], bool] = lambda path: True  # which properties have leaves
+    now: Callable[[], float] = clock.time  # Unix s
+    folder: Path | None = None  # where blobs too large for the bus go
+    suppressed: int = field(default=0)
+
+
+class Device:
+    """One device; the Outlet that a session writes to."""
+
+    def __init__(
+        self, bus: Bus, name: str, description: Description, complete: Callable[[Description], Description]
+    ) -> None:
+        self.name = name
+        self.state = State(lambda path: self.description.find(path), self._changed)
+        self.status: Literal["connecting", "online", "offline", "stopped"] = "offline"
+        self.since = bus.now()
+        self.reason: Fault | None = None
+        self.refused: Fault | None = None  # set while the device is to stay offline
+        self.silent: Fault | None = None  # set while the device, not the link, is dead
+        self._bus = bus
+        self._complete = complete  # adds what every device has
+        self._description = complete(description)
+        self._loop = asyncio.get_running_loop()
+        self._revision = 1
+        self._truncated = 0
+        self._seqs: dict[str, int] = {}
+        self._leaves: dict[str, Callable[[], bytes | None] | None] = {}
+        self._timers: dict[str, asyncio.TimerHandle | asyncio.Handle] = {}
+        self._info_deadline: float | None = None
+        self._snapshot_size = 0
+        self._snapshot_last = -SNAPSHOT_INTERVAL
+        self._leaves_last = self._loop.time()
+
+    @property
+    def description(self) -> Description:
+        return self._description
+
+    def topic(self, channel: str, path: str = "") -> str:
+        return self._bus.topics.topic(self.name, channel, path)
+
+    def values(self, values: Mapping[str, Any], time: float | None = None) -> None:
+        if self.refused is None:
+            self.state.read(values, self._time(time))
+
+    def bad(self, paths: Iterable[str], error: BusbarError) -> None:
+        self.state.mark_bad(paths, Fault(error.code, error.message), self._time(None))
+
+    def gone(self, paths: Iterable[str]) -> None:
+        paths = list(paths)
+        self.state.remove(paths, self._time(None))
+        for path in paths:
+            if self._leaves.pop(path, None):
+                self._bus.outbox.clear(self.topic("state", path))
+
+    def event(self, name: str, fields: Mapping[str, Any], time: float | None = None) -> None:
+        seq = self._next_seq(name)
+        body = {"boot": self._bus.boot, "seq": seq, "time": self._time(time), **fields}
+        declared = self._description.events.get(name)
+        if declared is not None and declared.encoding == "msgpack":
+            packed = msgspec.msgpack.encode(body)
+            self._bus.outbox.put(Message(self.topic("event", name), packed, content_type="application/msgpack"))
+        else:
+            self._bus.outbox.put(Message(self.topic("event", name), contract.encode(body)))
+
+    def blob(self, name: str, data: bytes, content_type: str) -> None:
+        message = Message(self.topic("blob", name), data, qos=0, content_type=content_type)
+        file = None
+        if message.size > self._bus.outbox.limit and self._bus.folder is not None:
+            file = self._save(name, data)
+        else:
+            self._bus.outbox.put(message)
+        self.values({name: {"size": len(data), "content_type": content_type, "file": file}})
+
+    def describe(self, description: Description) -> None:
+        description = self._complete(description)
+        if description == self._description:
+            return
+        removed = self._description.properties.keys() - description.properties.keys()
+        self._description = description
+        self.state.described()
+        self.gone(removed)
+        self._info_changed()
+
+    def online(self) -> None:
+        self.silent = None
+        if self.status != "online" and self.refused is None:
+            self.set_status("online")
+
+    def offline(self, error: BusbarError) -> None:
+        self.silent = Fault(error.code, error.message)
+        self.set_status("offline", self.silent)
+
+    def set_status(
+        self, status: Literal["connecting", "online", "offline", "stopped"], reason: Fault | None = None
+    ) -> None:
+        """Change the availability; what is known becomes bad when the device goes away."""
+        if (status, reason) == (self.status, self.reason):
+            return
+        if status != self.status:
+            self.since = self._time(None)
+        self.status, self.reason = status, reason
+        if status in ("offline", "stopped"):
+            fault = Fault(Offline.code, reason.message if reason else f"the device is {status}")
+            self.state.mark_bad([path for path in self.state.values if not path.startswith("_")], fault, self.since)
+        self._bus.outbox.retain(self.topic("status"), self.status_payload)
+
+    def announce(self) -> None:
+        """Publish status, info and state, whatever the broker has."""
+        if self._info_deadline is not None:
+            self._publish_info()
+        self._bus.outbox.retain(self.topic("status"), self.status_payload)
+        self._bus.outbox.retain(self.topic("info"), self._info_payload)
+        self._bus.outbox.retain(self.topic("state"), self._state_payload)
+
+    def announce_leaves(self) -> None:
+        """Publish the leaf of every value."""
+        self._leaves_last = self._loop.time()
+        for path in self.state.values:
+            self._put_leaf(path, wake=False)
+        self._bus.outbox.wake()
+
+    def withdraw(self) -> None:
+        """Remove every retained topic of this device."""
+        self.close()
+        for path, source in self._leaves.items():
+            if source:
+                self._bus.outbox.clear(self.topic("state", path))
+        for channel in ("state", "info", "status"):
+            self._bus.outbox.clear(self.topic(channel))
+
+    def close(self) -> None:
+        """Stop publishing by itself."""
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+
+    def tick(self) -> None:
+        """Do what time asks for: heartbeats, staleness. Called every second."""
+        now = self._loop.time()
+        self.state.age(self._time(None))
+        if now - self._snapshot_last >= SNAPSHOT_HEARTBEAT:
+            self._publish_snapshot()
+        often = len(self.state.values) <= LEAVES_SMALL
+        if now - self._leaves_last >= (LEAVES_OFTEN if often else LEAVES_RARELY):
+            self.announce_leaves()
+
+    def status_payload(self) -> bytes:
+        return contract.encode(
+            Status(self.status, self.since, self._bus.boot, self._revision, self._seqs.get("change", 0), self.reason)
+        )
+
+    def publish_change(self) -> None:
+        """Send the changes so far as one `event/change`, or several where one would be too large."""
+        self._cancel("flush")
+        changes = self.state.take_changes()
+        if changes:
+            self._send_changes(changes, self._time(None))
+            for path in {change.path for change in changes if change.value is not msgspec.UNSET}:
+                self._put_leaf(path)
+            self._want_snapshot()
+
+    def _send_changes(self, changes: list[Change], time: float) -> None:
+        seq = self._next_seq("change")
+        payload = contract.encode(ChangeEvent(self._bus.boot, seq, time, changes))
+        if len(payload) > BATCH_BYTES and len(changes) > 1:
+            self._seqs["change"] = seq - 1
+            half = len(changes) // 2
+            self._send_changes(changes[:half], time)
+            self._send_changes(changes[half:], time)
+        else:
+            self._bus.outbox.put(Message(self.topic("event", "change"), payload))
+
+    def _changed(self) -> None:
+        if "flush" not in self._timers:
+            self._timers["flush"] = self._loop.call_soon(self._flush_soon)
+
+    def _flush_soon(self) -> None:
+        """Flush at once when nothing is in flight, else gather for a moment; never before the info that names it."""
+        self._cancel("flush")
+        if self._info_deadline is not None:
+            return
+        if self._bus.outbox.busy(self.topic("event", "change")) and len(self.state.changes) < BATCH_COUNT:
+            self._timers["flush"] = self._loop.call_later(FLUSH, self.publish_change)
+        else:
+            self.publish_change()
+
+    def _want_snapshot(self) -> None:
+        if "snapshot" not in self._timers:
+            pause = max(SNAPSHOT_INTERVAL, self._snapshot_size / SNAPSHOT_RATE)
+            self._timers["snapshot"] = self._loop.call_at(self._snapshot_last + pause, self._publish_snapshot)
+
+    def _publish_snapshot(self) -> None:
+        self._cancel("snapshot")
+        self._snapshot_last = self._loop.time()
+        self._bus.outbox.retain(self.topic("state"), self._state_payload)
+
+    def _state_payload(self) -> bytes | None:
+        """The snapshot as it is when it can be sent; changes before it are flushed first, so its seq covers them."""
+        if self._info_deadline is not None:
+            self._want_snapshot()
+            return None
+        if self.state.changes:
+            self.publish_change()
+        snapshot = self.state.snapshot(self._bus.boot, self._seqs.get("change", 0), self._time(None))
+        payload = self._fitting(snapshot)
+        self._snapshot_size = len(payload)
+        return payload
+
+    def _fitting(self, snapshot: contract.State) -> bytes:
+        """Encode a snapshot, without its largest values where all would not fit."""
+        payload = contract.encode(snapshot)
+        left_out = 0
+        room = self._bus.outbox.limit - len(self.topic("state")) - 128
+        if len(payload) > room:
+            snapshot = msgspec.structs.replace(snapshot, times=msgspec.UNSET)
+            paths = sorted(snapshot.values, key=lambda path: -len(contract.encode(snapshot.values[path])))
+            while len(payload := contract.encode(snapshot)) > room and left_out < len(paths):
+                excess = max(1, (len(payload) - room) * len(paths) // len(payload))
+                for path in paths[left_out : left_out + excess]:
+                    del snapshot.values[path]
+                left_out = min(len(paths), left_out + excess)
+        if left_out != self._truncated:
+            self._truncated = left_out
+            self._loop.call_soon(self._info_changed)
+        return payload
+
+    def _info_payload(self) -> bytes:
+        info = self._description.info(
+            self._bus.topics.bridge, self.name, self._revision, self._bus.boot, self._truncated
+        )
+        return contract.encode(info)
+
+    def _info_changed(self) -> None:
+        now = self._loop.time()
+        if self._info_deadline is None:
+            self._info_deadline = now + INFO_LATEST
+        self._cancel("info")
+        self._timers["info"] = self._loop.call_at(min(now + INFO_QUIET, self._info_deadline), self._publish_info)
+
+    def _publish_info(self) -> None:
+        self._cancel("info")
+        self._info_deadline = None
+        self._revision += 1
+        self._bus.outbox.retain(self.topic("info"), self._info_payload)
+        self._bus.outbox.retain(self.topic("status"), self.status_payload)
+        if self.state.changes:
+            self._changed()
+
+    def _put_leaf(self, path: str, *, wake: bool = True) -> None:
+        if path not in self._leaves:
+            self._leaves[path] = partial(self._leaf_payload, path) if self._bus.leaf(path) else None
+        source = self._leaves[path]
+        if source is not None:
+            self._bus.outbox.leaf(self.topic("state", path), source, wake=wake)
+
+    def _leaf_payload(self, path: str) -> bytes | None:
+        return contract.encode(self.state.values[path]) if path in self.state.values else None
+
+    def _save(self, name: str, data: bytes) -> str | None:
+        """Write a blob to the configured folder; return the file's name."""
+        assert self._bus.folder is not None
+        file = f"{self.name}.{name.replace('/', '.')}.{int(self._time(None) * 1000)}.bin"
+        try:
+            (self._bus.folder / file).write_bytes(data)
+        except OSError as error:
+            log.warning("blob %s of %s (%d bytes) is lost: %s", name, self.name, len(data), error)
+            self._bus.outbox.dropped += 1
+            return None
+        return file
+
+    def _next_seq(self, name: str) -> int:
+        self._seqs[name] = seq = self._seqs.get(name, 0) + 1
+        return seq
+
+    def _time(self, time: float | None) -> float:
+        return round(self._bus.now() if time is None else time, 6)
+
+    def _cancel(self, name: str) -> None:
+        timer = self._timers.pop(name, None)
+        if timer is not None:
+            timer.cancel()

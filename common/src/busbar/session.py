@@ -1,0 +1,156 @@
+"""What a service implements and what it is given; the one reconnect loop.
+
+A service declares Links. Opening one gives a Session, the conversation over that link: entered = able to serve, left =
+closed. It speaks to the bus through a Port and one Outlet for each device.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from busbar.arbiter import Turn
+from busbar.contract import Fault
+from busbar.describe import Description
+from busbar.errors import BusbarError, LinkLost
+
+log = logging.getLogger(__name__)
+
+OPEN_TIMEOUT = 30.0  # s for a link to become able to serve
+RETRY_FIRST, RETRY_MOST = 0.5, 30.0  # s
+HELD = 10.0  # s; a link that held this long starts its delays anew
+
+
+class Outlet(Protocol):
+    """One device's way to the bus."""
+
+    def values(self, values: Mapping[str, Any], time: float | None = None) -> None:
+        """Readings: path -> JSON value, acquired at Unix `time` (s), now if None."""
+
+    def bad(self, paths: Iterable[str], error: BusbarError) -> None:
+        """Why properties could not be read; their last values stay."""
+
+    def gone(self, paths: Iterable[str]) -> None:
+        """Properties that the device no longer has."""
+
+    def event(self, name: str, fields: Mapping[str, Any], time: float | None = None) -> None:
+        """Something that happened."""
+
+    def blob(self, name: str, data: bytes, content_type: str) -> None:
+        """Binary data; the property `name` describes the latest."""
+
+    def describe(self, description: Description) -> None:
+        """A new description of the device."""
+
+    def online(self) -> None:
+        """The device answers (again)."""
+
+    def offline(self, error: BusbarError) -> None:
+        """The device does not answer; the link is fine."""
+
+    @property
+    def description(self) -> Description:
+        """What is described now."""
+
+
+class Port(Protocol):
+    """One link's way to the bus."""
+
+    def outlet(self, device: str) -> Outlet:
+        """Return the outlet of a device of this link."""
+
+    def poll(self) -> AbstractAsyncContextManager[None]:
+        """The channel for one poll: after all commands."""
+
+    def connecting(self) -> None:
+        """The link is up, the conversation not ready: commands wait."""
+
+
+class Session(Protocol):
+    """One open conversation."""
+
+    async def serve(self) -> None:
+        """Read, poll, keep alive; raise LinkLost when the link is unusable."""
+
+    async def refresh(self, device: str) -> None:
+        """Read everything of a device anew."""
+
+    async def set(self, device: str, path: str, value: Any, turn: Turn) -> Any:
+        """Write one property; return what is known of the result, or None."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """One physical channel as a service declares it."""
+
+    name: str
+    address: str  # never with credentials
+    open: Callable[[Port], AbstractAsyncContextManager[Session]]
+    devices: Mapping[str, Description]
+    config: object = None  # links of equal configuration survive a reload
+    shared: bool = False  # devices share a line or an adapter: locks are on the channel
+    on_demand: bool = False  # opened by a command, closed when idle
+    idle_close: float = 60.0  # s
+
+
+class Keeper(Protocol):
+    """Who is told how a link fares: the channel."""
+
+    link: Link
+
+    async def wanted(self) -> None:
+        """Return when the link should be open."""
+
+    async def pause(self, seconds: float) -> None:
+        """Wait, less if somebody asks for the link."""
+
+    async def served(self, session: Session) -> None:
+        """Serve until the link should close; raise when it breaks."""
+
+    def lost(self, fault: Fault) -> None:
+        """The link is closed, or could not be opened."""
+
+
+async def supervise(keeper: Keeper) -> None:
+    """Keep a link open for ever: the only reconnect loop, full jitter up to 30 s."""
+    attempt = 0
+    loop = asyncio.get_running_loop()
+    while True:
+        await keeper.wanted()
+        started = loop.time()
+        fault = await _hold(keeper)
+        if fault is None:
+            attempt = 0
+            continue
+        attempt = 0 if loop.time() - started > HELD else attempt + 1
+        level = logging.WARNING if attempt <= 1 else logging.INFO  # a lost link warns once
+        log.log(level, "%s: %s", keeper.link.name, fault.message, extra={"device": keeper.link.name})
+        keeper.lost(fault)
+        await keeper.pause(random.uniform(0.1, min(RETRY_MOST, RETRY_FIRST * 2 ** min(attempt, 10))))
+
+
+async def _hold(keeper: Keeper) -> Fault | None:
+    """Open the link and serve; return why it ended, None if it was asked to."""
+    try:
+        async with AsyncExitStack() as stack:
+            async with asyncio.timeout(OPEN_TIMEOUT):
+                session = await stack.enter_async_context(keeper.link.open(keeper))  # type: ignore[arg-type]  # a channel is both
+            await keeper.served(session)
+    except Exception as error:  # the boundary of one link: a bug in its bridge must not take the others down
+        return fault_of(error, keeper.link.name)
+    return None
+
+
+def fault_of(error: BaseException, name: str) -> Fault:
+    """Return what to tell of an error; an unexpected one is logged with its traceback."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, BusbarError):
+        return Fault(error.code, error.message)
+    if isinstance(error, OSError):  # TimeoutError is one
+        return Fault(LinkLost.code, str(error) or "no answer in time")
+    log.error("%s: unexpected %r", name, error, exc_info=error, extra={"device": name})
+    return Fault("internal", f"{type(error).__name__}: {error}")

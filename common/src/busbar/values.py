@@ -1,0 +1,154 @@
+"""Values and their types: how a payload is read, what is in range, the JSON Schema. Source: docs/contract.md, 2.
+
+A type is anything msgspec understands: `bool`, `float`, `Annotated[int, Meta(ge=0)]`, `Literal["a", "b"]`, a Struct.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, inspect
+
+from busbar.contract import Metadata, decode, is_msgpack_map, shown, take_metadata
+from busbar.errors import BadRequest, BusbarError, OutOfRange, ProtocolError
+
+_WORDS = {"true": True, "1": True, "on": True, "false": False, "0": False, "off": False}
+_RANGE = re.compile(r"(<=|>=|<|>) |multiple of|of length|matching regex|Invalid enum value")
+_OBJECTS = (inspect.StructType, inspect.DictType, inspect.TypedDictType, inspect.DataclassType)
+
+
+def number(minimum: float | None = None, maximum: float | None = None) -> Any:
+    """Return the type of a number within a range."""
+    return Annotated[float, Meta(ge=minimum, le=maximum)]
+
+
+def integer(minimum: int | None = None, maximum: int | None = None) -> Any:
+    """Return the type of an integer within a range."""
+    return Annotated[int, Meta(ge=minimum, le=maximum)]
+
+
+def choice(*names: str) -> Any:
+    """Return the type of a text that is one of the names."""
+    return Literal[names]
+
+
+def schema(type_: Any) -> dict[str, Any]:
+    """Return the JSON Schema of a good value, without a reference at its top."""
+    built = msgspec.json.schema(type_)
+    definitions = built.pop("$defs", {})
+    if set(built) == {"$ref"}:
+        built = dict(definitions.pop(built["$ref"].rpartition("/")[2]))
+    return {**built, "$defs": definitions} if definitions else built
+
+
+class Reader:
+    """Reads payloads and JSON values into one type."""
+
+    def __init__(self, type_: Any) -> None:
+        self._type = type_
+        info = inspect.type_info(type_)
+        self._info = info
+        self.takes_object = isinstance(info, _OBJECTS)
+        self.verbatim = _is_text(info)
+
+    def payload(self, payload: bytes) -> tuple[Any, Metadata]:
+        """Return value and metadata of a payload; raise BadRequest or OutOfRange."""
+        raw, metadata = self._raw(payload)
+        return self.value(raw), metadata
+
+    def value(self, raw: Any) -> Any:
+        """Return a JSON value as the type has it; raise BadRequest or OutOfRange."""
+        return convert(_coerce(raw, self._info), self._type)
+
+    def _raw(self, payload: bytes) -> tuple[Any, Metadata]:
+        if is_msgpack_map(payload):
+            return self._unwrap(decode(payload))
+        if self.verbatim:
+            return self._text(payload)
+        try:
+            raw = decode(payload)
+        except BadRequest:
+            word = payload.strip().lower().decode(errors="replace")
+            if word not in _WORDS:
+                raise
+            raw = word
+        return self._unwrap(raw) if isinstance(raw, dict) else (raw, Metadata())
+
+    def _text(self, payload: bytes) -> tuple[Any, Metadata]:
+        """Text is taken verbatim unless it is a JSON string or an object with `_value`."""
+        if payload.lstrip()[:1] in (b'"', b"{"):
+            raw = _decoded(payload)
+            if isinstance(raw, str):
+                return raw, Metadata()
+            if isinstance(raw, dict) and "_value" in raw:
+                return self._unwrap(raw)
+        try:
+            return payload.decode(), Metadata()
+        except UnicodeDecodeError as error:
+            raise BadRequest(f"{shown(payload)} is not UTF-8 text: {error.reason} at byte {error.start}") from error
+
+    def _unwrap(self, fields: dict[str, Any]) -> tuple[Any, Metadata]:
+        own, metadata = take_metadata(fields)
+        if "_value" not in own:
+            return own, metadata
+        value = own.pop("_value")
+        if own:
+            raise BadRequest(f"unknown key {next(iter(own))!r} beside `_value`; allowed: metadata like `_id`")
+        return value, metadata
+
+
+def _decoded(payload: bytes) -> Any:
+    try:
+        return decode(payload)
+    except BadRequest:
+        return None
+
+
+def _is_text(info: inspect.Type) -> bool:
+    if isinstance(info, inspect.LiteralType):
+        return all(isinstance(value, str) for value in info.values)
+    return isinstance(info, inspect.StrType | inspect.BytesType | inspect.EnumType)
+
+
+def _coerce(raw: Any, info: inspect.Type) -> Any:
+    """Return the value with the liberties that a payload has: words for booleans, 5.0 for an integer."""
+    if isinstance(info, inspect.BoolType):
+        word = str(raw).lower() if isinstance(raw, bool | int | str) else raw
+        return _WORDS.get(word, raw)
+    if isinstance(info, inspect.IntType) and isinstance(raw, float) and raw.is_integer():
+        return int(raw)
+    if isinstance(info, inspect.StructType) and isinstance(raw, dict):
+        fields = {field.encode_name: field.type for field in info.fields}
+        return {key: _coerce(value, fields[key]) if key in fields else value for key, value in raw.items()}
+    if isinstance(info, inspect.DictType) and isinstance(raw, dict):
+        return {key: _coerce(value, info.value_type) for key, value in raw.items()}
+    if isinstance(info, inspect.ListType) and isinstance(raw, list):
+        return [_coerce(value, info.item_type) for value in raw]
+    return raw
+
+
+def convert(raw: Any, type_: Any, refuse: Callable[[str], BusbarError] = BadRequest) -> Any:
+    """Convert to the type; raise OutOfRange for a value of the right kind, `refuse` for another kind."""
+    try:
+        return msgspec.convert(raw, type_)
+    except msgspec.ValidationError as error:
+        message = str(error).replace("`$.", "`")
+        if not _RANGE.search(message):
+            raise refuse(f"{raw!r:.60}: {message}" if not isinstance(raw, dict | list) else message) from error
+        allowed = _allowed(inspect.type_info(type_))
+        raise OutOfRange(f"{raw!r:.60} is out of range; allowed: {allowed}" if allowed else message) from error
+
+
+def _allowed(info: inspect.Type) -> str:
+    if isinstance(info, inspect.LiteralType):
+        return ", ".join(map(str, info.values))
+    if isinstance(info, inspect.IntType | inspect.FloatType):
+        bounds = {"at least": info.ge, "above": info.gt, "at most": info.le, "below": info.lt}
+        return " and ".join(f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None)
+    return ""
+
+
+def reading(raw: Any, type_: Any) -> Any:
+    """Convert what a device said; raise ProtocolError for another kind, OutOfRange for an impossible value."""
+    return convert(raw, type_, ProtocolError)

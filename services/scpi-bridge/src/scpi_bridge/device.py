@@ -1,0 +1,179 @@
+"""One conversation with one instrument: lines of text, IEEE 488.2 blocks, the error queue.
+
+After a query without its answer the conversation is out of step: the answer may still come. The link is then opened
+anew before the next exchange, so that reply n never answers request m.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from busbar.codecs import ieee488
+from busbar.errors import BadRequest, DeviceRefused, DeviceTimeout, LinkLost, ProtocolError
+from busbar.streams import ByteStream
+
+log = logging.getLogger("busbar.scpi")
+
+LINE_LIMIT = 1024 * 1024  # bytes of one text answer
+ERRORS_LIMIT = 20  # entries read from the error queue at once
+SILENCES = 3  # queries in a row without an answer: the link is lost
+QUIET = 0.2  # s of silence that end an indefinite block
+
+
+class Instrument:
+    """An open conversation; `connect` opens the link, at the start and after lost answers."""
+
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[ByteStream]],
+        *,
+        timeout: float = 2.0,  # s
+        terminator: str = "\n",
+        encoding: str = "utf-8",
+        errors: str | None = "SYST:ERR?",
+        settle: float = 0.0,  # s to discard input after a reopen: for converters that deliver late answers
+        block_limit: int = ieee488.BLOCK_LIMIT,
+    ) -> None:
+        self.resyncs = 0
+        self._connect, self._timeout, self._errors, self._settle = connect, timeout, errors, settle
+        self._terminator, self._encoding = terminator, encoding
+        self._block_limit = block_limit
+        self._stream: ByteStream | None = None
+        self._in_step = False
+        self._silences = 0
+
+    async def open(self) -> None:
+        """Open the link; raise LinkLost."""
+        self._stream = await self._connect()
+        self._in_step = True
+
+    async def close(self) -> None:
+        """Close the link."""
+        if self._stream is not None:
+            await self._stream.close()
+            self._stream = None
+
+    async def write(self, text: str) -> None:
+        """Send one line that has no answer."""
+        line = self._line(text)
+        await (await self._ready()).write(line)
+
+    async def query(self, text: str, timeout: float | None = None) -> str:
+        """Send one line and return its answer; raise DeviceTimeout, ProtocolError, LinkLost."""
+        line = self._line(text)
+        stream = await self._ready()
+        self._in_step = False
+        await stream.write(line)
+        async with self._patience(text, timeout):
+            answer = await stream.read_until(self._terminator.encode(), LINE_LIMIT)
+        self._in_step = True
+        return self._decoded(answer)
+
+    async def query_binary(self, text: str, timeout: float | None = None) -> bytes:
+        """Send one line and return the block that answers it (488.2, definite or indefinite)."""
+        line = self._line(text)
+        stream = await self._ready()
+        self._in_step = False
+        await stream.write(line)
+        reader = ieee488.BlockReader(self._block_limit)
+        async with self._patience(text, timeout):
+            data = await self._block(stream, reader)
+        self._in_step = reader.terminated and not reader.rest
+        return data
+
+    async def errors(self) -> list[tuple[int, str]]:
+        """Empty the error queue and return its entries, oldest first."""
+        found: list[tuple[int, str]] = []
+        while self._errors and len(found) < ERRORS_LIMIT:
+            code, text = ieee488.parse_error(await self.query(self._errors))
+            if code == 0:
+                break
+            found.append((code, text))
+        return found
+
+    async def refuse_errors(self) -> None:
+        """Raise DeviceRefused if the error queue is not empty."""
+        found = await self.errors()
+        if found:
+            code, text = found[0]
+            listed = [{"code": number, "text": words} for number, words in found]
+            raise DeviceRefused(f"the instrument says {code}: {text}", code=code, text=text, errors=listed)
+
+    async def check(self) -> None:
+        """Raise LinkLost if the other side has closed the connection."""
+        if self._in_step:
+            await self._take_stray(await self._ready())
+
+    async def resync(self) -> None:
+        """Open the link anew; whatever was under way is forgotten."""
+        self.resyncs += 1
+        await self.close()
+        await self.open()
+        if self._settle and self._stream is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._settle):
+                    while True:
+                        await self._stream.read()
+
+    async def _ready(self) -> ByteStream:
+        if not self._in_step:
+            await self.resync()
+        if self._stream is None:
+            raise LinkLost("the link is closed")
+        await self._take_stray(self._stream)
+        return self._stream
+
+    async def _take_stray(self, stream: ByteStream) -> None:
+        stray = await stream.take_stray()
+        if stray:
+            log.warning("%d bytes came unasked and were discarded", len(stray))
+
+    @contextlib.asynccontextmanager
+    async def _patience(self, text: str, timeout: float | None) -> AsyncIterator[None]:
+        """Limit the wait for an answer; too many silences in a row are a lost link."""
+        seconds = self._timeout if timeout is None else timeout
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except TimeoutError as error:
+            self._silences += 1
+            if self._silences >= SILENCES:
+                raise LinkLost(f"{SILENCES} queries in a row without an answer, the last {text!r:.60}") from error
+            raise DeviceTimeout(f"no answer to {text!r:.60} within {seconds:g} s") from error
+        self._silences = 0
+
+    async def _block(self, stream: ByteStream, reader: ieee488.BlockReader) -> bytes:
+        while True:
+            if reader.indefinite:
+                return await self._until_quiet(stream, reader)
+            reader.feed(await stream.read())
+            data = reader.message()
+            if data is not None:
+                while not reader.terminated:
+                    reader.feed(await stream.read())
+                    reader.message()
+                return data
+
+    async def _until_quiet(self, stream: ByteStream, reader: ieee488.BlockReader) -> bytes:
+        """An indefinite block says nothing of its end: it is over when a newline is followed by silence."""
+        with contextlib.suppress(TimeoutError):
+            while True:
+                async with asyncio.timeout(QUIET):
+                    reader.feed(await stream.read())
+        return reader.finish()
+
+    def _line(self, text: str) -> bytes:
+        """Encode one line; raise BadRequest for what would be two."""
+        if not text.strip() or any(ord(character) < 32 and character != "\t" for character in text):
+            raise BadRequest(f"{text!r:.60} is not one line of text")
+        try:
+            return (text + self._terminator).encode(self._encoding)
+        except UnicodeEncodeError as error:
+            raise BadRequest(f"{text!r:.60} cannot be encoded as {self._encoding}") from error
+
+    def _decoded(self, answer: bytes) -> str:
+        try:
+            return answer.decode(self._encoding).strip("\r\n ")
+        except UnicodeDecodeError as error:
+            raise ProtocolError(f"answer {answer[:40]!r} is not {self._encoding} text") from error

@@ -1,0 +1,168 @@
+"""The configuration of the SCPI bridge."""
+
+import string
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from busbar import config, values
+from busbar.codecs import ieee488
+from busbar.describe import Property as Declared
+from busbar.errors import BadRequest
+
+Seconds = Annotated[float, Meta(gt=0, le=86400)]
+Path = Annotated[str, Meta(pattern=r"^[A-Za-z0-9-][A-Za-z0-9_-]{0,63}(/[A-Za-z0-9-][A-Za-z0-9_-]{0,63})*$")]
+
+
+class Property(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename={"class_": "class"}):
+    """One property of an instrument: how it is read, written and shown."""
+
+    path: Path
+    query: str | None = None
+    set: str | None = None  # {value} stands for the value; {value:.3f} formats a number
+    type: Literal["number", "integer", "boolean", "string"] = "number"
+    choices: tuple[str, ...] = ()  # of a string
+    every: Seconds | None = None  # s between readings; None: at connect, on refresh and after a set
+    minimum: float | None = None
+    maximum: float | None = None
+    title: str | None = None
+    unit: str | None = None
+    group: str | None = None
+    class_: str | None = None  # Home Assistant device class
+    deadband: Annotated[float, Meta(ge=0)] = 0.0
+    min_interval: Annotated[float, Meta(ge=0)] = 0.0  # s
+    max_silence: Annotated[float, Meta(ge=0)] = 0.0  # s
+
+    def __post_init__(self) -> None:
+        if not self.query and not self.set:
+            raise ValueError("path: a property needs `query`, `set` or both")
+        if self.every and not self.query:
+            raise ValueError("every: only a property with a `query` can be read")
+        if self.choices and self.type != "string":
+            raise ValueError("choices: only for the type string")
+        if self.set:
+            self.command(_EXAMPLES[self.type])
+
+    @property
+    def value_type(self) -> Any:
+        """The type that msgspec checks values against."""
+        if self.choices:
+            return values.choice(*self.choices)
+        if self.type == "integer":
+            low, high = (None if bound is None else int(bound) for bound in (self.minimum, self.maximum))
+            return values.integer(low, high)
+        if self.type == "number":
+            return values.number(self.minimum, self.maximum)
+        return {"boolean": bool, "string": str}[self.type]
+
+    def declared(self, timeout: float) -> Declared:
+        """Return the property as the bus sees it."""
+        return Declared(
+            self.path,
+            self.value_type,
+            "rw" if self.query and self.set else "r" if self.query else "w",
+            title=self.title,
+            unit=self.unit,
+            group=self.group,
+            class_=self.class_,
+            readback="" if self.query else None,
+            deadband=self.deadband,
+            min_interval=self.min_interval,
+            max_silence=self.max_silence,
+            max_age=3 * self.every + timeout if self.every else 0.0,
+        )
+
+    def command(self, value: Any) -> str:
+        """Return the line that sets a value; raise ValueError for a template or text that cannot be used."""
+        template = self.set or ""
+        quoted = '"{value}"' in template or "'{value}'" in template
+        parts = []
+        for literal, name, form, conversion in string.Formatter().parse(template):
+            if name not in (None, "value") or conversion:
+                raise ValueError(f"set: {{{name}}} in {template!r}; allowed: {{value}}, {{value:FORMAT}}")
+            parts.append(literal)
+            if name:
+                parts.append(_text(value, form or "", quoted=quoted))
+        return "".join(parts)
+
+    def parse(self, answer: str) -> Any:
+        """Return the value in an answer; raise ProtocolError or OutOfRange."""
+        parsed = _PARSERS[self.type](answer)
+        if self.type == "number" and not abs(parsed) < float("inf"):
+            return parsed
+        return values.reading(parsed, self.value_type)
+
+
+def _text(value: Any, form: str, *, quoted: bool) -> str:
+    """Return a value as SCPI text; text cannot end its string or begin another command."""
+    if isinstance(value, bool):
+        return str(int(value))
+    if not isinstance(value, str):
+        return format(value, form or "")
+    if not value.isprintable():
+        raise BadRequest(f"{value!r:.60} has characters that cannot be sent")
+    if quoted:
+        return value.replace('"', '""').replace("'", "''")
+    if any(character in value for character in ";,\"'#"):
+        raise BadRequest(f"{value!r:.60} has one of ; , \" ' # outside a quoted string")
+    return value
+
+
+def _integer(answer: str) -> int | float:
+    number = ieee488.parse_number(answer)
+    return int(number) if number.is_integer() else number
+
+
+_EXAMPLES: dict[str, Any] = {"number": 1.5, "integer": 1, "boolean": True, "string": "text"}
+_PARSERS: dict[str, Any] = {
+    "number": ieee488.parse_number,
+    "integer": _integer,
+    "boolean": ieee488.parse_boolean,
+    "string": ieee488.parse_string,
+}
+
+
+class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One instrument."""
+
+    name: config.Name
+    address: str  # tcp::HOST:PORT
+    title: str | None = None
+    timeout: Seconds = 2.0  # s for one answer
+    terminator: Literal["\n", "\r\n", "\r"] = "\n"
+    encoding: Literal["ascii", "utf-8", "latin1"] = "utf-8"
+    identify: str | None = "*IDN?"  # null: the instrument does not know it
+    errors: str | None = "SYST:ERR?"  # null: it has no error queue
+    clear: str | None = "*CLS"
+    settle: Annotated[float, Meta(ge=0, le=60)] = 0.0  # s of input discarded after a reopen (serial converters)
+    block_limit: Annotated[int, Meta(ge=1)] = 64 * 1024 * 1024  # bytes of a binary answer
+    connect: Literal["always", "on_demand"] = "always"
+    idle_close: Seconds = 60.0  # s; with on_demand
+    properties: tuple[Property, ...] = ()
+
+    def __post_init__(self) -> None:
+        endpoint(self.address)
+        paths = [each.path for each in self.properties]
+        for path in paths:
+            if paths.count(path) > 1:
+                raise ValueError(f"properties: {path!r} is there twice")
+
+
+class Config(config.Config, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The configuration file of scpi-bridge."""
+
+    devices: tuple[Device, ...] = ()
+
+
+def endpoint(address: str) -> tuple[str, int]:
+    """Return host and port of `tcp::HOST:PORT`; raise ValueError."""
+    scheme, _, rest = address.partition("::")
+    host, _, port = rest.rpartition(":")
+    bare = host.removeprefix("[").removesuffix("]")
+    bracketed = host != bare
+    if scheme != "tcp" or not bare or (":" in bare and not bracketed) or not port.isdecimal():
+        raise ValueError(f"address: {address!r} is not tcp::HOST:PORT (an IPv6 host in brackets)")
+    if not 0 < int(port) < 65536:
+        raise ValueError(f"address: port {port} is not 1 to 65535")
+    return bare, int(port)
