@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import inspect
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -55,9 +56,9 @@ async def settle() -> None:
 
 
 async def until(condition: Callable[[], Any], what: str = "the condition", limit: float = 20.0) -> None:
-    """Wait for a condition in real time; raise AssertionError after a generous limit."""
+    """Wait for a condition (plain or awaitable) in real time; raise AssertionError after a generous limit."""
     end = time.monotonic() + limit
-    while not condition():
+    while not (await answer if inspect.isawaitable(answer := condition()) else answer):
         if time.monotonic() > end:
             raise AssertionError(f"{what} did not come true within {limit:g} s")
         await asyncio.sleep(0.005)
