@@ -1,5 +1,6 @@
 """Every error of a configuration has its exact `file:line:column: key: what; allowed` text here."""
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from msgspec import Meta, Struct
 
 from busbar.config import Broker, Config, Size, load, parse, schema, secret, secrets_of
+from busbar.endpoint import Endpoint
 from busbar.errors import ConfigError
 from busbar.yaml_source import NODE_LIMIT, SIZE_LIMIT
 
@@ -176,6 +178,17 @@ def test_a_file_is_loaded_with_its_own_folder_as_the_base_of_files(tmp_path: Pat
     broker = load(path, Bench, {}).broker
     assert broker.ca_file == broker.cert_file == str(tmp_path / "tls/ca.pem")
     assert broker.key_file == "/etc/k.pem"
+
+
+@pytest.mark.parametrize(
+    ("folder", "expected"), [("blobs", "{}/blobs"), ("/srv/blobs", "/srv/blobs"), ("${F}", "{}/x"), ("null", None)]
+)
+def test_the_folder_of_blobs_is_relative_to_the_file(tmp_path: Path, folder: str, expected: str | None) -> None:
+    path = tmp_path / "bench.yaml"
+    path.write_text(f"bridge:\n  name: lab\n  folder: {folder}\n")
+    config = load(path, Bench, {"F": "x"})
+    assert config.bridge.folder == (expected and expected.format(tmp_path))
+    assert config.bridge.name == "lab"
 
 
 def test_a_byte_order_mark_is_skipped(tmp_path: Path) -> None:
@@ -432,7 +445,7 @@ NOT_URLS = (
     "mqtt://",
     "mqtt://u:p@h",
     "mqtt://h:0",
-    "mqtt://h:65536",
+    "mqtt://h/topic",
     "unix://x",
     "mqtt://h\\n",
 )
@@ -449,6 +462,20 @@ def test_any_other_text_is_no_url_of_a_broker(url: str) -> None:
         "bench.yaml:2:15: broker.url: text that does not fit; "
         "allowed: mqtt://host:port, mqtts://host:port or unix:///path"
     )
+
+
+@pytest.mark.parametrize("url", ["mqtt://h:65536", "mqtt://h:port", "mqtt://[::1", "mqtts://[zz]:1"])
+def test_a_url_that_no_endpoint_can_have_is_refused_with_its_place(url: str) -> None:
+    expected = f"bench.yaml:2:15: broker.url: broker url {url!r}: "
+    assert problem(BRIDGE + f'broker: {{url: "{url}"}}').startswith(expected)
+
+
+def test_a_broker_has_the_defaults_of_an_endpoint() -> None:
+    broker, endpoint = Broker(), Endpoint("mqtt://h")
+    common = {field.name for field in dataclasses.fields(Endpoint)} - {"url"}
+    assert common <= set(Broker.__struct_fields__)
+    assert {name: getattr(broker, name) for name in common} == {name: getattr(endpoint, name) for name in common}
+    assert broker.keepalive == 15
 
 
 TOKENS = (

@@ -16,6 +16,7 @@ import pytest
 from paho.mqtt.client import Client as Paho
 from paho.mqtt.client import MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+
 from tests.broker import Mosquitto, find
 
 SOURCE = Path(__file__).parents[2] / "mosquitto"

@@ -51,7 +51,7 @@ class Arbiter:
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 self.release()  # it was our turn already
-            else:
+            elif turn in self._waiting[priority]:  # else `release` has passed it over already
                 self._waiting[priority].remove(turn)
             raise
 
@@ -68,12 +68,19 @@ class Arbiter:
     @contextlib.asynccontextmanager
     async def poll(self) -> AsyncIterator[None]:
         """The channel for one poll: after all commands, and not while a lease pauses polling."""
-        await self._polls_allowed.wait()
-        await self.acquire(Priority.POLL)
+        await self._acquire_poll()
         try:
             yield
         finally:
             self.release()
+
+    async def _acquire_poll(self) -> None:
+        while True:
+            await self._polls_allowed.wait()
+            await self.acquire(Priority.POLL)
+            if self._polls_allowed.is_set():
+                return
+            self.release()  # paused while it waited
 
     def pause_polls(self, paused: bool) -> None:
         """Stop or resume polling; a running exchange ends first."""

@@ -98,6 +98,7 @@ class Bridge:
         self._connects = 0
         self._cleaned = False
         self._running: dict[str, _Running] = {}
+        self._opened: set[str] = set()  # links that commands opened, not the configuration
         self._commands = Commands(self._bus, self, synchronised)
         self._commands.limit = plan.max_command
         builtins = LinkCommands(self, lambda: self._commands, now)
@@ -204,7 +205,11 @@ class Bridge:
             log.error("configuration not taken, running on with the old one: %s", error)
             raise BadRequest(str(error)) from error
         wanted = {link.name: link for link in plan.links}
-        stale = [name for name, running in self._running.items() if not _same(running.channel.link, wanted.get(name))]
+        stale = [
+            name
+            for name, running in self._running.items()
+            if name not in self._opened and not _same(running.channel.link, wanted.get(name))
+        ]
         for name in stale:
             await self._end(name)
         started = [link.name for link in plan.links if link.name not in self._running]
@@ -232,12 +237,11 @@ class Bridge:
             link = self._plan.open(settings)
         except ConfigError as error:
             raise BadRequest(str(error)) from error
-        taken = [name for name in link.devices if self.find(name)]
+        taken = [name for name in (link.name, *link.devices) if name in self._running or self.find(name)]
         if taken:
             raise BadRequest(f"there is a device {taken[0]!r} already")
+        self._opened.add(link.name)
         self._start(link)
-        for device in self._running[link.name].channel.devices.values():
-            device.announce()
 
     async def close_device(self, name: str) -> None:
         for link, running in self._running.items():
@@ -274,6 +278,7 @@ class Bridge:
 
     async def _end(self, name: str) -> None:
         running = self._running.pop(name)
+        self._opened.discard(name)
         for device_name in running.channel.devices:
             self._commands.device_closed(device_name)
         running.task.cancel()

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal
 
+import msgspec
+
 from busbar.arbiter import Arbiter
 from busbar.contract import Fault
 from busbar.describe import Command, Description, Property
@@ -18,7 +20,16 @@ DISCONNECTED = Fault(Offline.code, "disconnected by command; `connect` brings it
 IDLE = Fault("idle", "the link is closed while nobody uses it; a command opens it")
 NOT_YET = Fault(Offline.code, "the link has not been up yet")
 
-LOCK = Property("_lock", dict[str, Any] | None, title="Lock: owner and end, or null")
+
+class LockState(msgspec.Struct, frozen=True):
+    """Value of `state/_lock` while there is one: its owner, its end (Unix s), what it covers."""
+
+    owner: str
+    until: float
+    scope: Literal["device", "channel"]
+
+
+LOCK = Property("_lock", LockState | None, title="Lock: owner and end, or null")
 
 
 class Channel:
@@ -92,6 +103,8 @@ class Channel:
         self._leave.set()
 
     async def wanted(self) -> None:
+        if self._state == "online" and not self.link.on_demand:
+            self._set("connecting", None)  # it was closed on purpose and will be opened again
         while all(device.refused for device in self.devices.values()):
             self._changed.clear()
             await self._changed.wait()
@@ -99,7 +112,6 @@ class Channel:
             if self._state != "offline" or self._reason is NOT_YET:
                 self._set("online", IDLE)
             await self._asked.wait()
-        if self._state == "online":
             self._set("connecting", None)
         self._leave.clear()
 

@@ -197,8 +197,11 @@ class Metadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=l
 METADATA = frozenset(field.encode_name for field in msgspec.structs.fields(Metadata))
 
 
+_MAP_HEADS = frozenset(bytes([head]) for head in (*range(0x80, 0x90), 0xDE, 0xDF))
+
+
 def is_msgpack_map(payload: bytes) -> bool:
-    return payload[0] in range(0x80, 0x90) or payload[0] in (0xDE, 0xDF)
+    return payload[:1] in _MAP_HEADS
 
 
 def decode(payload: bytes) -> Any:

@@ -79,9 +79,9 @@ class Property:
 
 
 def _within(allowed: range | None, text: str) -> bool:
-    if allowed is None:
-        return LEVEL.fullmatch(text) is not None
-    return text.isascii() and text.isdigit() and str(int(text)) == text and int(text) in allowed
+    if not LEVEL.fullmatch(text):
+        return False
+    return allowed is None or (text.isdigit() and str(int(text)) == text and int(text) in allowed)
 
 
 def _bounds(allowed: range) -> dict[str, int]:
@@ -133,7 +133,7 @@ class Command:
         obj = self._object(payload)
         if obj is not None:
             own, metadata = contract.take_metadata(obj)
-            if "_value" not in own or self._bare is None:
+            if "_value" not in own or self._bare is None or self._bare in own:
                 return own, metadata
             return {self._bare: own.pop("_value"), **own}, metadata
         if self._bare is None:
@@ -206,7 +206,7 @@ def _command(method: Callable[..., Awaitable[Any]], options: dict[str, Any]) -> 
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happens; `fields` is the Struct of its own fields."""
+    """Something that happens; `fields` is the Struct of its payload."""
 
     name: str
     fields: Any = dict[str, Any]

@@ -1,11 +1,14 @@
 """How to reach a broker: url, credentials, TLS."""
 
+import re
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from busbar.errors import ConfigError
+
+_CREDENTIALS = re.compile(r"^(?!unix:)(\w+://)?.*@", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -23,19 +26,19 @@ class Endpoint:
     keepalive: int = 15  # s
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("mqtt", "mqtts", "unix") or not (parts.hostname or parts.scheme == "unix"):
-            raise ConfigError(f"broker url {self.shown!r}: allowed are mqtt://host, mqtts://host, unix:///path")
         try:
+            parts = urlsplit(self.url)
             _ = parts.port
-        except ValueError as error:
-            raise ConfigError(f"broker url {self.shown!r}: {error}") from error
+        except ValueError:  # its text may hold a piece of the password
+            raise ConfigError(f"broker url {self.shown!r}: the host or port cannot be read") from None
+        whole = parts.path and not parts.netloc if parts.scheme == "unix" else parts.hostname
+        if parts.scheme not in ("mqtt", "mqtts", "unix") or not whole:
+            raise ConfigError(f"broker url {self.shown!r}: allowed are mqtt://host, mqtts://host, unix:///path")
 
     @property
     def shown(self) -> str:
-        """The url without credentials."""
-        parts = urlsplit(self.url)
-        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+        """The url without credentials, even where they are badly quoted."""
+        return _CREDENTIALS.sub(r"\1", self.url)
 
     @property
     def host(self) -> str:

@@ -94,8 +94,13 @@ class Leases:
 
         if self._conflict(device, scope, None) is None and not self._behind(device, scope, self._waiters):
             grant()
-        else:
+            return granted[0]
+        try:
             await self._wait(device, scope, wait, grant)
+        except asyncio.CancelledError:
+            for lease in granted:  # nobody is left to hold it
+                self._end(lease)
+            raise
         return granted[0]
 
     def unlock(self, device: str, token: str | None) -> None:
@@ -165,6 +170,7 @@ class Leases:
             finally:
                 if not future.done():
                     self._waiters.remove(waiter)
+                    self._next()  # those behind it may pass
             if future.done():
                 return
         conflict = self._conflict(device, scope, None)

@@ -22,6 +22,7 @@ from paho.mqtt.properties import Properties
 
 from busbar.endpoint import Endpoint
 from busbar.outbox import OVERHEAD, Message
+from busbar.trace import TRACE, readable
 
 log = logging.getLogger(__name__)
 
@@ -210,6 +211,7 @@ class Connection:
         self._lost(str(code))
 
     def _on_paho_message(self, _c: Any, _u: Any, message: paho.MQTTMessage) -> None:
+        _trace("<-", message.topic, bytes(message.payload))
         properties = message.properties
         self._on_message(
             Received(
@@ -293,6 +295,7 @@ class Connection:
         return True
 
     def _publish(self, message: Message) -> None:
+        _trace("->", message.topic, message.payload)
         properties = _properties(message) if self._endpoint.protocol == "5" else None
         info = self._client.publish(message.topic, message.payload, message.qos, message.retain, properties)
         if message.qos:
@@ -319,6 +322,11 @@ class Connection:
             waiting = bool(self._in_flight) or self._client.want_write()
             if waiting and self._loop.time() - self._last_ack > ACK_TIMEOUT:
                 self._lost(f"no acknowledgement for {ACK_TIMEOUT:g} s")
+
+
+def _trace(arrow: str, topic: str, payload: bytes) -> None:
+    if log.isEnabledFor(TRACE):
+        log.log(TRACE, "%s %s %s", arrow, topic, readable(payload))
 
 
 def _properties(message: Message) -> Properties | None:

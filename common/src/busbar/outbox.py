@@ -89,12 +89,12 @@ class Outbox:
 
     def put(self, message: Message) -> None:
         """Queue an event or a reply; the oldest of the queue are dropped when it is full."""
+        self._outstanding[message.topic] += 1
         if message.size > self.limit:
             self._drop(message, "larger than the limit")
             return
         self._queue.append(message)
         self._bytes += message.size
-        self._outstanding[message.topic] += 1
         while len(self._queue) > QUEUE_LIMIT or self._bytes > QUEUE_BYTES:
             self._drop(self._pop(), "the queue is full")
         self.wake()
@@ -168,8 +168,7 @@ class Outbox:
 
     def _drop(self, message: Message, why: str) -> None:
         self.dropped += 1
-        if self._outstanding[message.topic]:
-            self._forget(message)
+        self.delivered(message)
         self._unreported[f"{message.topic}: {why}"] += 1
 
     def _forget(self, message: Message) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from busbar import contract
 from busbar.arbiter import Turn
 from busbar.builtin import DeviceCommands
 from busbar.commands import Claim
@@ -102,7 +103,7 @@ class OwnCommands(DeviceCommands):
 
     @command()
     async def close(self, session: Any, device: str, arguments: DeviceName, turn: Turn) -> None:
-        """Close a device until the next restart or reload."""
+        """Close a device; a restart or reload brings it back if it is configured."""
         await self.owner.close_device(arguments.name)
 
     @command()
@@ -149,7 +150,7 @@ class OwnCommands(DeviceCommands):
         async def run(session: Any, device: str, arguments: Any, turn: Turn) -> None:
             await self.owner.open_device(arguments)
 
-        return Command("open", run, arguments, title="Open a device until the next restart or reload", timeout=60.0)
+        return Command("open", run, arguments, title="Open a device until the next restart", timeout=60.0)
 
 
 def description(kind: str) -> Description:
@@ -162,7 +163,7 @@ def description(kind: str) -> Description:
         name=f"{kind}-bridge",
         firmware=version,
         properties=by_path([*numbers, *texts]),
-        events={"log": Event("log", title="Log from WARNING up")},
+        events={"log": Event("log", contract.LogEvent, title="Log from WARNING up")},
     )
 
 
@@ -228,10 +229,6 @@ class LogEvents(logging.Handler):
         self._left -= 1
         more = f" ({self._skipped} more messages were left out before)" if self._skipped else ""
         self._skipped = 0
-        fields = {
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": message + more,
-            "device": getattr(record, "device", None),
-        }
-        self._outlet.event("log", fields)
+        device = getattr(record, "device", None)
+        text, level = message + more, record.levelname.lower()
+        self._outlet.event("log", {"level": level, "logger": record.name, "message": text, "device": device})

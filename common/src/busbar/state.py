@@ -58,9 +58,7 @@ class State:
     def remove(self, paths: Iterable[str], time: float) -> None:
         """Forget properties that are gone."""
         for path in list(paths):
-            held = self._held.pop(path, None)
-            if held is not None:
-                held[2].cancel()
+            self._discard(path)
             known = path in self.values or path in self.bad
             tables = (self.values, self.times, self.bad, self._properties, self._reported, self._confirmed)
             for table in tables:
@@ -115,6 +113,7 @@ class State:
             self._release(path)
         elif self._hold(declared, path, value, time):
             return
+        self._discard(path)  # its timer is late: it must not follow a newer value
         self._report(path, value, time, fault)
 
     def _is_news(self, declared: Property, path: str, value: Any, fault: Fault | None) -> bool:
@@ -122,9 +121,7 @@ class State:
         same = known == value and type(known) is type(value)
         near = declared.deadband and _near(known, value, declared.deadband)
         if (same or near) and self.bad.get(path) == fault:
-            held = self._held.pop(path, None)  # it went and came back within min_interval
-            if held is not None:
-                held[2].cancel()
+            self._discard(path)  # it went and came back within min_interval
             if not self._silent(declared, path):
                 self.suppressed += 1
                 return False
@@ -159,6 +156,11 @@ class State:
             timer.cancel()
             self._report(path, value, time, None)
 
+    def _discard(self, path: str) -> None:
+        held = self._held.pop(path, None)
+        if held is not None:
+            held[2].cancel()
+
     def _report(self, path: str, value: Any, time: float, fault: Fault | None) -> None:
         declared = self._property(path)
         if declared.min_interval or declared.max_silence:
@@ -172,7 +174,7 @@ class State:
 
 
 def _near(known: Any, value: Any, deadband: float) -> bool:
-    if isinstance(known, bool) or not isinstance(known, int | float) or not isinstance(value, int | float):
+    if bool in (type(known), type(value)) or not isinstance(known, int | float) or not isinstance(value, int | float):
         return False
     return abs(value - known) < deadband
 

@@ -1,6 +1,7 @@
 """Byte streams to devices: TCP and serial. The only module that opens one."""
 
 import asyncio
+import contextlib
 import socket
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ class ByteStream:
         self._reader, self._writer, self._name = reader, writer, name
         self._wire = Wire(name)
         self._buffer = bytearray()
+        self._overlong = False  # inside a line that has been refused
 
     async def write(self, data: bytes) -> None:
         """Write all; raise LinkLost when the other side does not take it."""
@@ -27,39 +29,47 @@ class ByteStream:
             async with asyncio.timeout(WRITE_TIMEOUT):
                 await self._writer.drain()
         except OSError as error:  # TimeoutError is one
-            raise LinkLost(f"{self._name}: cannot write: {error or 'timeout'}") from error
+            raise LinkLost(f"{self._name}: cannot write: {str(error) or 'timeout'}") from error
 
     async def read(self) -> bytes:
         """Return what has arrived, at least one byte."""
         if not self._buffer:
             await self._fill()
-        data = bytes(self._buffer)
-        self._buffer.clear()
-        return data
+        return self._take_all()
 
     async def read_until(self, terminator: bytes, limit: int) -> bytes:
-        """Return bytes up to and without the terminator; raise ProtocolError above `limit` bytes without one."""
+        """Return bytes up to and without the terminator; raise ProtocolError for more than `limit` bytes before it.
+
+        A line that is too long costs itself only: the next call goes on behind its terminator.
+        """
         start = 0
         while (end := self._buffer.find(terminator, start)) < 0:
-            if len(self._buffer) > limit:
-                self._buffer.clear()
-                raise ProtocolError(f"{self._name}: more than {limit} bytes without the terminator {terminator!r}")
             start = max(0, len(self._buffer) - len(terminator) + 1)
+            if start > limit:
+                del self._buffer[:start]
+                start = 0
+                if not self._overlong:
+                    self._overlong = True
+                    raise self._too_long(terminator, limit)
             await self._fill()
-        data = bytes(self._buffer[:end])
+        line = bytes(self._buffer[:end])
         del self._buffer[: end + len(terminator)]
-        return data
+        if self._overlong:
+            self._overlong = False
+            return await self.read_until(terminator, limit)
+        if end > limit:
+            raise self._too_long(terminator, limit)
+        return line
 
     async def take_stray(self) -> bytes:
         """Return what has arrived already, without waiting."""
-        try:
+        for _ in range(2):  # the loop looks at the socket, then hands over what it found
+            await asyncio.sleep(0)
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(0):
-                await self._fill()
-        except TimeoutError:
-            pass
-        data = bytes(self._buffer)
-        self._buffer.clear()
-        return data
+                while True:
+                    await self._fill()
+        return self._take_all()
 
     async def close(self) -> None:
         """Close; what has not been written yet is given up."""
@@ -68,6 +78,15 @@ class ByteStream:
             await self._writer.wait_closed()
         except OSError:
             return  # it broke before: closed all the same
+
+    def _take_all(self) -> bytes:
+        data = bytes(self._buffer)
+        self._buffer.clear()
+        self._overlong = False
+        return data
+
+    def _too_long(self, terminator: bytes, limit: int) -> ProtocolError:
+        return ProtocolError(f"{self._name}: more than {limit} bytes without the terminator {terminator!r}")
 
     async def _fill(self) -> None:
         try:
@@ -87,8 +106,9 @@ async def open_tcp(host: str, port: int, name: str, timeout: float = 5.0) -> Byt
             reader, writer = await asyncio.open_connection(host, port)
     except TimeoutError as error:
         raise LinkLost(f"{name}: no connection to {host}:{port} within {timeout:g} s") from error
-    except OSError as error:
-        raise LinkLost(f"{name}: cannot connect to {host}:{port}: {error.strerror or error}") from error
+    except (OSError, ValueError, OverflowError) as error:  # not an OSError: a host or port that cannot exist
+        why = getattr(error, "strerror", None) or error
+        raise LinkLost(f"{name}: cannot connect to {host}:{port}: {why}") from error
     sock: socket.socket = writer.get_extra_info("socket")
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     _keep_alive(sock)

@@ -12,7 +12,11 @@ REPLY = "reply"  # reserved bridge name: <root>/reply/... are private reply topi
 LEVEL_LIMIT = 64  # characters of one level
 
 LEVEL = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_REPLY_LEVEL = re.compile(r"[^+#/\x00-\x1f]{1,128}")
+# Mosquitto disconnects whoever publishes on a topic with control characters, surrogates or noncharacters (measured).
+_UNSENDABLE = r"\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef" + "".join(
+    f"{chr(plane + 0xFFFE)}{chr(plane + 0xFFFF)}" for plane in range(0, 0x110000, 0x10000)
+)
+_REPLY_LEVEL = re.compile(rf"[^+#/{_UNSENDABLE}]{{1,128}}")
 _FOREIGN = re.compile(r"[^A-Za-z0-9_-]")
 _DIGEST = 7  # characters of "-" and 6 hex digits
 
@@ -26,7 +30,8 @@ def level(original: str) -> str:
         mapped = f"x{mapped}"
     if exact and len(mapped) <= LEVEL_LIMIT:
         return mapped
-    return f"{mapped[: LEVEL_LIMIT - _DIGEST]}-{hashlib.sha256(original.encode()).hexdigest()[:6]}"
+    digest = hashlib.sha256(original.encode(errors="surrogatepass")).hexdigest()
+    return f"{mapped[: LEVEL_LIMIT - _DIGEST]}-{digest[:6]}"
 
 
 def collisions(originals: Mapping[str, str]) -> set[str]:

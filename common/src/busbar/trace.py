@@ -38,13 +38,27 @@ class Redact(logging.Filter):
 
     def __init__(self, secrets: frozenset[str]) -> None:
         super().__init__()
-        plain = {secret for secret in secrets if secret}
-        self._secrets = sorted(plain | {secret.encode().hex(" ") for secret in plain}, key=len, reverse=True)
+        self._secrets = sorted({form for secret in secrets if secret for form in _forms(secret)}, key=len, reverse=True)
 
     def filter(self, record: logging.LogRecord) -> bool:
         text = record.getMessage()
-        if any(secret in text for secret in self._secrets):
-            for secret in self._secrets:
-                text = text.replace(secret, "***")
-            record.msg, record.args = text, ()
+        clean = self._redacted(text)
+        if clean != text:
+            record.msg, record.args = clean, ()
+        if record.exc_info:
+            record.exc_text = self._redacted(record.exc_text or _TRACEBACK.formatException(record.exc_info))
         return True
+
+    def _redacted(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
+
+
+_TRACEBACK = logging.Formatter()
+
+
+def _forms(secret: str) -> set[str]:
+    """What a secret looks like in a record: itself, in hex, and escaped by `repr`."""
+    escaped = repr(secret)[1:-1]
+    return {secret, secret.encode().hex(" "), escaped, escaped.replace("\\'", "'").replace("'", "\\'")}

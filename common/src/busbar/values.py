@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, inspect
 
-from busbar.contract import Metadata, decode, is_msgpack_map, shown, take_metadata
+from busbar.contract import METADATA, Metadata, decode, is_msgpack_map, shown, take_metadata
 from busbar.errors import BadRequest, BusbarError, OutOfRange, ProtocolError
 
 _WORDS = {"true": True, "1": True, "on": True, "false": False, "0": False, "off": False}
@@ -90,12 +90,15 @@ class Reader:
 
     def _unwrap(self, fields: dict[str, Any]) -> tuple[Any, Metadata]:
         own, metadata = take_metadata(fields)
-        if "_value" not in own:
-            return own, metadata
-        value = own.pop("_value")
-        if own:
-            raise BadRequest(f"unknown key {next(iter(own))!r} beside `_value`; allowed: metadata like `_id`")
-        return value, metadata
+        if "_value" in own:
+            value = own.pop("_value")
+            if own:
+                raise BadRequest(f"unknown key {next(iter(own))!r} beside `_value`; allowed: metadata like `_id`")
+            return value, metadata
+        unknown = [key for key in own if key.startswith("_") and not isinstance(self._info, inspect.StructType)]
+        if unknown:  # misspelt metadata; a Struct names its own keys
+            raise BadRequest(f"unknown key {unknown[0]!r}; allowed: {', '.join(sorted(METADATA))}")
+        return own, metadata
 
 
 def _decoded(payload: bytes) -> Any:
@@ -114,18 +117,30 @@ def _is_text(info: inspect.Type) -> bool:
 def _coerce(raw: Any, info: inspect.Type) -> Any:
     """Return the value with the liberties that a payload has: words for booleans, 5.0 for an integer."""
     if isinstance(info, inspect.BoolType):
-        word = str(raw).lower() if isinstance(raw, bool | int | str) else raw
-        return _WORDS.get(word, raw)
+        return _WORDS.get(str(raw).lower(), raw) if isinstance(raw, bool | int | str) else raw
     if isinstance(info, inspect.IntType) and isinstance(raw, float) and raw.is_integer():
         return int(raw)
     if isinstance(info, inspect.StructType) and isinstance(raw, dict):
-        fields = {field.encode_name: field.type for field in info.fields}
-        return {key: _coerce(value, fields[key]) if key in fields else value for key, value in raw.items()}
+        return _members(raw, info)
     if isinstance(info, inspect.DictType) and isinstance(raw, dict):
         return {key: _coerce(value, info.value_type) for key, value in raw.items()}
     if isinstance(info, inspect.ListType) and isinstance(raw, list):
         return [_coerce(value, info.item_type) for value in raw]
+    if isinstance(info, inspect.UnionType) and len(real := _without_null(info)) == 1:
+        return _coerce(raw, real[0])
     return raw
+
+
+def _members(raw: dict[str, Any], info: inspect.StructType) -> dict[str, Any]:
+    fields = {field.encode_name: field.type for field in info.fields}
+    for key in raw:
+        if key not in fields and key != info.tag_field:
+            raise BadRequest(f"unknown key {key!r:.100}; allowed: {', '.join(fields)}")
+    return {key: _coerce(value, fields[key]) if key in fields else value for key, value in raw.items()}
+
+
+def _without_null(info: inspect.UnionType) -> list[inspect.Type]:
+    return [member for member in info.types if not isinstance(member, inspect.NoneType)]
 
 
 def convert(raw: Any, type_: Any, refuse: Callable[[str], BusbarError] = BadRequest) -> Any:
@@ -136,13 +151,30 @@ def convert(raw: Any, type_: Any, refuse: Callable[[str], BusbarError] = BadRequ
         message = str(error).replace("`$.", "`")
         if not _RANGE.search(message):
             raise refuse(f"{raw!r:.60}: {message}" if not isinstance(raw, dict | list) else message) from error
-        allowed = _allowed(inspect.type_info(type_))
-        raise OutOfRange(f"{raw!r:.60} is out of range; allowed: {allowed}" if allowed else message) from error
+        info = inspect.type_info(type_)
+        if isinstance(info, inspect.StructType) and isinstance(raw, dict):
+            _convert_members(raw, info.cls, refuse)
+        allowed = _allowed(info)
+        raise OutOfRange(f"{raw!r:.60} is out of range; {f'allowed: {allowed}' if allowed else message}") from error
+
+
+def _convert_members(raw: dict[str, Any], cls: type, refuse: Callable[[str], BusbarError]) -> None:
+    """Raise OutOfRange with the name of the member that is."""
+    for member in msgspec.structs.fields(cls):
+        try:
+            if member.encode_name in raw:
+                convert(raw[member.encode_name], member.type, refuse)
+        except OutOfRange as error:
+            raise OutOfRange(f"{member.encode_name}: {error.message}") from error
 
 
 def _allowed(info: inspect.Type) -> str:
+    if isinstance(info, inspect.UnionType):
+        return " or ".join(filter(None, map(_allowed, info.types)))
     if isinstance(info, inspect.LiteralType):
         return ", ".join(map(str, info.values))
+    if isinstance(info, inspect.EnumType):
+        return ", ".join(str(member.value) for member in info.cls)
     if isinstance(info, inspect.IntType | inspect.FloatType):
         bounds = {"at least": info.ge, "above": info.gt, "at most": info.le, "below": info.lt}
         return " and ".join(f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None)

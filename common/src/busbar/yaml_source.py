@@ -204,7 +204,7 @@ class _Composer:
         if not event.implicit[0]:
             return Scalar(place, text)
         if (whole := _VARIABLE.fullmatch(event.value)) and whole[1]:
-            return Scalar(place, self._resolved(text, place), text)
+            return Scalar(place, self._number_or_text(text), text)
         return Scalar(place, self._resolved(text, place) if text == event.value else text)
 
     def _variable(self, match: re.Match[str], place: Place) -> str:
@@ -218,6 +218,13 @@ class _Composer:
         if value is None:
             self._fail(place, f"the environment has no variable {match[1]}; allowed: ${{{match[1]}:-default}}")
         return value
+
+    def _number_or_text(self, text: str) -> Value:
+        """What a variable holds may be text that only looks like a number."""
+        try:
+            return self._resolved(text, (1, 1))
+        except ConfigError:
+            return text
 
     def _resolved(self, text: str, place: Place) -> Value:
         try:

@@ -11,7 +11,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from busbar.arbiter import Turn
 from busbar.describe import Blob, Description, NoArguments, by_path, command, commands
-from busbar.errors import BadRequest, BusbarError, DeviceTimeout, LinkLost, UnknownTarget
+from busbar.errors import BadRequest, BusbarError, DeviceTimeout, LinkLost, ProtocolError, UnknownTarget
 from busbar.service import Service
 from busbar.session import Link, Outlet, Port
 from busbar.streams import ByteStream, open_tcp
@@ -32,7 +32,7 @@ class BinaryText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Arguments of `query_binary`; with `blob` the data goes to the topic blob/<name>."""
 
     command: str
-    blob: Annotated[str, Meta(pattern="^[A-Za-z0-9-][A-Za-z0-9_-]{0,63}$")] | None = None
+    blob: Annotated[str, Meta(pattern=r"^[A-Za-z0-9-][A-Za-z0-9_-]{0,63}(?!\n)$")] | None = None
 
 
 class Binary(msgspec.Struct, frozen=True):
@@ -150,7 +150,8 @@ class ScpiSession:
 
     async def _read(self, each: Property) -> None:
         try:
-            await self._take(each)
+            async with self._explained():
+                await self._take(each)
         except LinkLost:
             raise
         except BusbarError as error:  # one bad answer costs one property
@@ -168,7 +169,8 @@ class ScpiSession:
         try:
             yield
         except DeviceTimeout:
-            await self._instrument.refuse_errors()
+            with contextlib.suppress(DeviceTimeout, ProtocolError):
+                await self._instrument.refuse_errors()
             raise
 
     def _declare_blob(self, name: str) -> None:
@@ -201,6 +203,7 @@ def link(settings: Device) -> Link:
             encoding=settings.encoding,
             errors=settings.errors,
             settle=settings.settle,
+            acknowledge=settings.acknowledge,
             block_limit=settings.block_limit,
         )
         try:
@@ -230,7 +233,7 @@ def describe(settings: Device) -> Description:
         name=settings.title,
         properties=by_path(each.declared(settings.timeout) for each in settings.properties),
         commands=commands(ScpiSession),
-        timeout=5 * settings.timeout,  # a set writes, reads the error queue and reads back
+        timeout=5 * settings.timeout + settings.settle,  # a set writes, reads the error queue and reads back
     )
 
 

@@ -33,14 +33,16 @@ class Instrument:
         encoding: str = "utf-8",
         errors: str | None = "SYST:ERR?",
         settle: float = 0.0,  # s to discard input after a reopen: for converters that deliver late answers
+        acknowledge: bool = False,  # commands without a question are answered by a line as well
         block_limit: int = ieee488.BLOCK_LIMIT,
     ) -> None:
         self.resyncs = 0
         self._connect, self._timeout, self._errors, self._settle = connect, timeout, errors, settle
         self._terminator, self._encoding = terminator, encoding
-        self._block_limit = block_limit
+        self._acknowledge, self._block_limit = acknowledge, block_limit
         self._stream: ByteStream | None = None
         self._in_step = False
+        self._errors_unread = False  # the queue may hold errors of an exchange that nobody has asked about
         self._silences = 0
 
     async def open(self) -> None:
@@ -55,9 +57,17 @@ class Instrument:
             self._stream = None
 
     async def write(self, text: str) -> None:
-        """Send one line that has no answer."""
+        """Send one line whose answer does not matter; errors of earlier exchanges are forgotten before."""
         line = self._line(text)
-        await (await self._ready()).write(line)
+        if self._errors_unread or not self._in_step:
+            await self.errors()
+        self._errors_unread = True
+        if self._acknowledge:
+            await self.query(text)
+            return
+        stream = await self._ready()
+        self._in_step = "?" not in text  # the answer to a query would be taken for the next one
+        await stream.write(line)
 
     async def query(self, text: str, timeout: float | None = None) -> str:
         """Send one line and return its answer; raise DeviceTimeout, ProtocolError, LinkLost."""
@@ -78,9 +88,7 @@ class Instrument:
         await stream.write(line)
         reader = ieee488.BlockReader(self._block_limit)
         async with self._patience(text, timeout):
-            data = await self._block(stream, reader)
-        self._in_step = reader.terminated and not reader.rest
-        return data
+            return await self._block(stream, reader)
 
     async def errors(self) -> list[tuple[int, str]]:
         """Empty the error queue and return its entries, oldest first."""
@@ -88,6 +96,7 @@ class Instrument:
         while self._errors and len(found) < ERRORS_LIMIT:
             code, text = ieee488.parse_error(await self.query(self._errors))
             if code == 0:
+                self._errors_unread = False
                 break
             found.append((code, text))
         return found
@@ -101,20 +110,23 @@ class Instrument:
             raise DeviceRefused(f"the instrument says {code}: {text}", code=code, text=text, errors=listed)
 
     async def check(self) -> None:
-        """Raise LinkLost if the other side has closed the connection."""
-        if self._in_step:
-            await self._take_stray(await self._ready())
+        """Raise LinkLost if the other side has closed the connection or does not answer any more."""
+        if self._silences >= SILENCES:
+            raise LinkLost(f"{SILENCES} queries in a row without an answer")
+        await self._ready()
 
     async def resync(self) -> None:
         """Open the link anew; whatever was under way is forgotten."""
         self.resyncs += 1
+        self._in_step, self._errors_unread = False, True
         await self.close()
-        await self.open()
-        if self._settle and self._stream is not None:
+        self._stream = await self._connect()
+        if self._settle:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._settle):
                     while True:
                         await self._stream.read()
+        self._in_step = True  # not before: a cancelled wait leaves the late answer to come
 
     async def _ready(self) -> ByteStream:
         if not self._in_step:
@@ -126,7 +138,7 @@ class Instrument:
 
     async def _take_stray(self, stream: ByteStream) -> None:
         stray = await stream.take_stray()
-        if stray:
+        if stray.strip():  # some answers end with more than the terminator
             log.warning("%d bytes came unasked and were discarded", len(stray))
 
     @contextlib.asynccontextmanager
@@ -144,24 +156,27 @@ class Instrument:
         self._silences = 0
 
     async def _block(self, stream: ByteStream, reader: ieee488.BlockReader) -> bytes:
-        while True:
+        while (data := reader.message()) is None:
             if reader.indefinite:
                 return await self._until_quiet(stream, reader)
             reader.feed(await stream.read())
-            data = reader.message()
-            if data is not None:
-                while not reader.terminated:
-                    reader.feed(await stream.read())
-                    reader.message()
-                return data
+        terminator = self._terminator.encode()
+        while not reader.terminated and reader.rest != terminator:
+            reader.feed(await stream.read())
+            reader.message()
+        self._in_step = reader.rest in (b"", terminator)
+        return data
 
     async def _until_quiet(self, stream: ByteStream, reader: ieee488.BlockReader) -> bytes:
-        """An indefinite block says nothing of its end: it is over when a newline is followed by silence."""
-        with contextlib.suppress(TimeoutError):
-            while True:
+        """An indefinite block is over when a newline is followed by silence; a guess, so we are out of step."""
+        while True:
+            try:
                 async with asyncio.timeout(QUIET):
                     reader.feed(await stream.read())
-        return reader.finish()
+            except TimeoutError:
+                if reader.rest.endswith(b"\n"):
+                    return reader.finish()
+            reader.message()  # refuses what is too large
 
     def _line(self, text: str) -> bytes:
         """Encode one line; raise BadRequest for what would be two."""

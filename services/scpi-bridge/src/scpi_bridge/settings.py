@@ -1,5 +1,6 @@
 """The configuration of the SCPI bridge."""
 
+import re
 import string
 from typing import Annotated, Any, Literal
 
@@ -12,15 +13,21 @@ from busbar.describe import Property as Declared
 from busbar.errors import BadRequest
 
 Seconds = Annotated[float, Meta(gt=0, le=86400)]
-Path = Annotated[str, Meta(pattern=r"^[A-Za-z0-9-][A-Za-z0-9_-]{0,63}(/[A-Za-z0-9-][A-Za-z0-9_-]{0,63})*$")]
+Path = Annotated[str, Meta(pattern=r"^[A-Za-z0-9-][A-Za-z0-9_-]{0,63}(/[A-Za-z0-9-][A-Za-z0-9_-]{0,63})*(?!\n)$")]
+
+Line = Annotated[
+    str, Meta(min_length=1, pattern=r"^[^\x00-\x08\x0A-\x1F]+(?!\n)$", description="one line without its terminator")
+]
+
+_ADDRESS = re.compile(r"tcp::(?:\[([0-9A-Fa-f:.]+(?:%\w+)?)\]|([^\s:/@\[\]]+)):(\d{1,5})", re.ASCII)
 
 
 class Property(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename={"class_": "class"}):
     """One property of an instrument: how it is read, written and shown."""
 
     path: Path
-    query: str | None = None
-    set: str | None = None  # {value} stands for the value; {value:.3f} formats a number
+    query: Line | None = None
+    set: Line | None = None  # {value} stands for the value; {value:.3f} formats a number
     type: Literal["number", "integer", "boolean", "string"] = "number"
     choices: tuple[str, ...] = ()  # of a string
     every: Seconds | None = None  # s between readings; None: at connect, on refresh and after a set
@@ -41,8 +48,22 @@ class Property(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             raise ValueError("every: only a property with a `query` can be read")
         if self.choices and self.type != "string":
             raise ValueError("choices: only for the type string")
+        self._check_bounds()
         if self.set:
-            self.command(_EXAMPLES[self.type])
+            try:
+                self.command(_EXAMPLES[self.type])
+            except ValueError as error:
+                raise ValueError(f"set: {error} in {self.set!r}") from error
+
+    def _check_bounds(self) -> None:
+        bounds = {key: each for key in ("minimum", "maximum") if (each := getattr(self, key)) is not None}
+        for key, bound in bounds.items():
+            if self.type not in ("number", "integer"):
+                raise ValueError(f"{key}: only for the types number and integer")
+            if self.type == "integer" and not bound.is_integer():
+                raise ValueError(f"{key}: {bound:g} is not a whole number")
+        if len(bounds) == 2 and bounds["minimum"] > bounds["maximum"]:
+            raise ValueError(f"minimum: {self.minimum:g} is above the maximum of {self.maximum:g}")
 
     @property
     def value_type(self) -> Any:
@@ -75,35 +96,43 @@ class Property(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     def command(self, value: Any) -> str:
         """Return the line that sets a value; raise ValueError for a template or text that cannot be used."""
-        template = self.set or ""
-        quoted = '"{value}"' in template or "'{value}'" in template
-        parts = []
-        for literal, name, form, conversion in string.Formatter().parse(template):
-            if name not in (None, "value") or conversion:
-                raise ValueError(f"set: {{{name}}} in {template!r}; allowed: {{value}}, {{value:FORMAT}}")
-            parts.append(literal)
-            if name:
-                parts.append(_text(value, form or "", quoted=quoted))
+        parts: list[str] = []
+        quote = ""
+        for literal, name, form, conversion in string.Formatter().parse(self.set or ""):
+            if name not in (None, "value") or conversion or (form and self.type not in ("number", "integer")):
+                raise ValueError("allowed are {value} and, for numbers, {value:FORMAT}; not what is")
+            quote = _open_quote(literal, quote)
+            parts += [literal, _text(value, form or "", quote)] if name else [literal]
         return "".join(parts)
 
     def parse(self, answer: str) -> Any:
         """Return the value in an answer; raise ProtocolError or OutOfRange."""
         parsed = _PARSERS[self.type](answer)
-        if self.type == "number" and not abs(parsed) < float("inf"):
-            return parsed
+        if isinstance(parsed, float) and not abs(parsed) < float("inf"):
+            return parsed  # it was read, and JSON has no number for it
         return values.reading(parsed, self.value_type)
 
 
-def _text(value: Any, form: str, *, quoted: bool) -> str:
-    """Return a value as SCPI text; text cannot end its string or begin another command."""
+def _open_quote(text: str, quote: str) -> str:
+    """Return the quote that is open after a text, "" if none is; `quote` was open before it."""
+    for character in text:
+        if character == quote:
+            quote = ""
+        elif not quote and character in "\"'":
+            quote = character
+    return quote
+
+
+def _text(value: Any, form: str, quote: str) -> str:
+    """Return a value as SCPI text; text cannot end its string or begin another command. Source: 488.2, 7.7.5."""
     if isinstance(value, bool):
         return str(int(value))
     if not isinstance(value, str):
-        return format(value, form or "")
+        return format(value, form)
     if not value.isprintable():
         raise BadRequest(f"{value!r:.60} has characters that cannot be sent")
-    if quoted:
-        return value.replace('"', '""').replace("'", "''")
+    if quote:
+        return value.replace(quote, quote * 2)
     if any(character in value for character in ";,\"'#"):
         raise BadRequest(f"{value!r:.60} has one of ; , \" ' # outside a quoted string")
     return value
@@ -132,9 +161,10 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     timeout: Seconds = 2.0  # s for one answer
     terminator: Literal["\n", "\r\n", "\r"] = "\n"
     encoding: Literal["ascii", "utf-8", "latin1"] = "utf-8"
-    identify: str | None = "*IDN?"  # null: the instrument does not know it
-    errors: str | None = "SYST:ERR?"  # null: it has no error queue
-    clear: str | None = "*CLS"
+    identify: Line | None = "*IDN?"  # null: the instrument does not know it
+    errors: Line | None = "SYST:ERR?"  # null: it has no error queue
+    clear: Line | None = "*CLS"
+    acknowledge: bool = False  # True: it answers every command with a line, which is dropped
     settle: Annotated[float, Meta(ge=0, le=60)] = 0.0  # s of input discarded after a reopen (serial converters)
     block_limit: Annotated[int, Meta(ge=1)] = 64 * 1024 * 1024  # bytes of a binary answer
     connect: Literal["always", "on_demand"] = "always"
@@ -157,12 +187,10 @@ class Config(config.Config, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 def endpoint(address: str) -> tuple[str, int]:
     """Return host and port of `tcp::HOST:PORT`; raise ValueError."""
-    scheme, _, rest = address.partition("::")
-    host, _, port = rest.rpartition(":")
-    bare = host.removeprefix("[").removesuffix("]")
-    bracketed = host != bare
-    if scheme != "tcp" or not bare or (":" in bare and not bracketed) or not port.isdecimal():
+    found = _ADDRESS.fullmatch(address)
+    if found is None:
         raise ValueError(f"address: {address!r} is not tcp::HOST:PORT (an IPv6 host in brackets)")
+    bracketed, host, port = found.groups()
     if not 0 < int(port) < 65536:
         raise ValueError(f"address: port {port} is not 1 to 65535")
-    return bare, int(port)
+    return bracketed or host, int(port)

@@ -1,0 +1,53 @@
+# Everything runs from .venv, which is made by the first target that needs it. See `make help`.
+.DELETE_ON_ERROR:
+
+SERVICES := $(patsubst %/pyproject.toml,%,$(wildcard services/*/pyproject.toml))
+PYTHON := .venv/bin/python
+PIP := $(PYTHON) -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+INSTALLED := .venv/.installed
+TOOLS := .venv/.tools
+ARGS :=
+
+.PHONY: help demo test lint schemas clean
+
+help: ## show this
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: $(INSTALLED) ## a broker, every bridge, simulated devices, and commands to try (ARGS="--for 20")
+	@.ci/need mosquitto mosquitto
+	@.ci/need mosquitto_sub mosquitto-clients
+	@$(PYTHON) -m busbar demo $(ARGS)
+
+test: $(TOOLS) ## all tests (ARGS="-k name")
+	@.ci/need mosquitto mosquitto
+	@.ci/need mosquitto_sub mosquitto-clients
+	@.ci/need openssl openssl
+	$(PYTHON) -m pytest $(ARGS)
+
+lint: $(TOOLS) ## ruff, mypy, import-linter
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	$(PYTHON) -m mypy common/src $(addsuffix /src,$(SERVICES))
+	.venv/bin/lint-imports
+
+schemas: $(INSTALLED) ## write schemas/ anew
+	$(PYTHON) -m busbar.cli.schemas schemas
+
+clean: ## remove .venv and everything else that was made
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find common services tests -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf common/dist $(addsuffix /dist,$(SERVICES))
+
+# Without build isolation: one pinned hatchling for all packages, where pip would download one for each.
+$(INSTALLED): common/pyproject.toml $(addsuffix /pyproject.toml,$(SERVICES)) constraints.txt Makefile
+	@.ci/need --python-venv
+	@$(PYTHON) -m pip --version >/dev/null 2>&1 || python3 -m venv --clear .venv
+	@echo "installing the packages into .venv"
+	@$(PIP) hatchling editables
+	@$(PIP) --no-build-isolation --editable 'common[serial]' $(addprefix --editable ,$(SERVICES))
+	@touch $@
+
+$(TOOLS): $(INSTALLED) tests/requirements.txt
+	@echo "installing the test tools into .venv"
+	@$(PIP) --requirement tests/requirements.txt
+	@touch $@
