@@ -140,6 +140,7 @@ async def test_four_mebibytes_are_kept():
     outcomes = new_outcomes()
     for number in range(6):
         run(outcomes, key(f"id-{number:08}"), "x" * (MIB - 1000))
+    assert outcomes._bytes <= BYTES_LIMIT
     assert [kept(outcomes, key(f"id-{number:08}")) for number in (2, 3, 4, 5)] == [True] * 4
     assert not kept(outcomes, key("id-00000001"))
 

@@ -151,7 +151,7 @@ async def test_one_wrong_question_costs_one_property():
             reply = await hurried(bus, bus.set("psu", "points", int(volts)))
             assert reply["ok"], reply  # the error of the poll is not that of the set
         assert reasons(bus, "psu")[1:] == []
-        assert bus.faults("psu").keys() == {"wrong"}
+        await until(lambda: bus.faults("psu").keys() == {"wrong"}, "the others all good")
 
 
 async def test_an_answer_of_another_type_is_bad_and_an_impossible_one_is_out_of_range():
@@ -165,9 +165,9 @@ async def test_an_answer_of_another_type_is_bad_and_an_impossible_one_is_out_of_
 async def test_garbled_answers_are_bad_until_a_good_one_comes():
     async with bench(every=EVERY) as (bus, simulator):
         simulator.psu.garbled = 5
-        await bus.bad("psu", "voltage", "protocol")
-        await bus.value("psu", "voltage")
-        assert bus.faults("psu") == {}
+        await until(lambda: "protocol" in json.dumps(bus.changes("psu")), "a bad property")
+        await until(lambda: bus.faults("psu") == {}, "all good again")
+        assert reasons(bus, "psu")[1:] == []
 
 
 # Writing.
@@ -315,6 +315,14 @@ async def test_identify_returns_and_publishes_the_identity():
         await bus.info("psu", lambda info: (info["manufacturer"], info["serial"]) == ("ACME", "42"))
 
 
+async def test_an_identity_that_is_not_four_fields_is_text_only():
+    async with bench() as (bus, simulator):
+        simulator.psu.device.model = "Thermostat"
+        result = (await bus.call("psu", "identify"))["result"]
+        assert result == {"text": "Thermostat", "manufacturer": None, "model": None, "serial": None, "firmware": None}
+        await bus.info("psu", lambda info: info["manufacturer"] == "BUSBAR")  # as it was
+
+
 async def test_an_instrument_that_cannot_identify_itself_is_not_asked():
     more = "  - {{name: dmm, address: '{dmm}', identify: null, errors: null, clear: null}}"
     async with bench(more) as (bus, simulator):
@@ -351,6 +359,14 @@ async def test_a_block_may_go_to_a_topic():
         info = await bus.info("psu", lambda info: "wave" in info["blobs"])
         assert "wave" in info["properties"]
         assert (await bus.value("psu", "wave"))["size"] == 400
+
+
+async def test_a_question_for_a_block_that_the_instrument_does_not_know_says_so():
+    async with bench() as (bus, simulator):
+        asking = asyncio.create_task(bus.call("psu", "query_binary", "NONSENSE?"))
+        await received(simulator.psu, "NONSENSE?")
+        reply = await hurried(bus, asking)
+        assert (failure(reply), reply["error"]["detail"]["code"]) == ("device", -113)
 
 
 async def test_text_in_place_of_a_block_is_nonsense():
@@ -426,7 +442,7 @@ async def test_a_silent_instrument_is_bad_then_offline_then_back():
         await bus.clock.advance(40)
         await bus.status("psu", "online")
         assert await bus.value("psu", "voltage", lambda volts: volts > 1) == pytest.approx(4.0, rel=0.01)
-        assert bus.faults("psu") == {}
+        await until(lambda: bus.faults("psu") == {}, "all good again")
 
 
 async def test_an_instrument_that_does_not_say_who_it_is_stays_offline():
@@ -457,7 +473,7 @@ async def test_a_dropped_link_is_offline_and_comes_back_by_itself(every):
         status = await bus.status("psu", "online")
         assert status["reason"] is None
         assert await bus.value("psu", "setpoint/voltage", lambda volts: volts) == 4.0
-        assert bus.faults("psu") == {}
+        await until(lambda: bus.faults("psu") == {}, "all good again")
 
 
 async def test_a_link_that_breaks_under_a_command_fails_it_and_is_noticed():
@@ -587,6 +603,76 @@ async def test_a_lock_with_polls_does_not_stop_them():
         assert (await bus.call("psu", "lock"))["ok"]
         seen = len(simulator.psu.lines)
         await until(lambda: len(simulator.psu.lines) > seen + 2, "more polls")
+
+
+# Instruments that are not like the simulated ones.
+
+
+@asynccontextmanager
+async def scripted(answers, greeting=b""):
+    """An instrument that answers lines as a table says, and on all but its first connection greets after a moment."""
+    lines, writers = [], []
+
+    async def serve(reader, writer):
+        writers.append(writer)
+        if len(writers) > 1:
+            await asyncio.sleep(0.5)
+            writer.write(greeting)
+        try:
+            while True:
+                lines.append((await reader.readuntil(b"\r"))[:-1])
+                writer.write(answers.get(lines[-1], b""))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1], lines
+    finally:
+        server.close()
+        for writer in writers:
+            writer.close()
+
+
+ODD = r"""
+bridge: {{name: bench}}
+devices:
+  - name: bath
+    address: tcp::127.0.0.1:{port}
+    timeout: 3
+    terminator: "\r"
+    encoding: latin1
+    acknowledge: true
+    settle: 5
+    identify: WHO
+    errors: null
+    clear: INIT
+    properties: [{{path: temperature, query: "T? °C", set: "T {{value:.1f}} °C"}}]
+"""
+
+
+async def test_the_ways_of_an_odd_instrument_are_configured():
+    answers = {b"WHO": b"Bath,1\r\n", b"T? \xb0C": b"24.0\r\n", b"T 24.0 \xb0C": b"\r\n", b"INIT": b"\xb0\r\n"}
+    async with scripted(answers) as (port, lines), running(SERVICE, ODD.format(port=port)) as bus:
+        assert await bus.value("bath", "temperature") == 24.0
+        lines.clear()
+        assert (await bus.set("bath", "temperature", 24))["result"] == 24.0
+        assert lines == [b"T 24.0 \xb0C", b"T? \xb0C"]
+        assert (await bus.call("bath", "query", "INIT"))["result"] == "°"
+        assert (await hurried(bus, bus.call("bath", "clear")))["ok"]
+        assert lines[-1] == b"INIT"
+        assert bus.events("bridge", "log") == []
+
+
+async def test_a_late_reply_that_a_converter_delivers_on_the_new_connection_is_not_the_next_answer():
+    answers = {b"WHO": b"Bath,1\r", b"T? \xb0C": b"24.0\r", b"B?": b"answer of B\r"}
+    async with scripted(answers, b"answer of A\r") as (port, lines), running(SERVICE, ODD.format(port=port)) as bus:
+        await bus.value("bath", "temperature")
+        reply = await hurried(bus, bus.call("bath", "query", "A?"))
+        assert failure(reply) == "timeout"
+        assert "within 3 s" in reply["error"]["message"]
+        assert (await hurried(bus, bus.call("bath", "query", "B?")))["result"] == "answer of B"
+        assert lines[-2:] == [b"A?", b"B?"]
 
 
 # The bridge itself.

@@ -456,6 +456,13 @@ async def test_the_newline_after_a_block_is_waited_for_so_that_it_is_no_answer(i
     assert await asked(instrument, bench, "A?", b"1\n") == "1"
 
 
+async def test_what_follows_a_block_is_not_the_next_answer(instrument, bench):
+    asking = asyncio.create_task(instrument.query_binary("DATA?"))
+    await bench.answer("DATA?", encode_block(b"12") + b"\nhalf a l")
+    assert await asking == b"12"
+    assert await asked_anew(instrument, bench) == "1"
+
+
 async def test_a_pause_within_an_indefinite_block_does_not_end_it(instrument, bench):
     asking = asyncio.create_task(instrument.query_binary("DATA?"))
     await bench.answer("DATA?", b"#0first")
@@ -583,14 +590,16 @@ async def test_errors_of_a_write_that_was_given_up_are_not_those_of_the_next(psu
     assert endpoint.device.channels[0].voltage == 9
 
 
-async def test_errors_of_a_question_without_an_answer_are_not_those_of_the_next_write(psu):
+@pytest.mark.parametrize("checked", [False, True])
+async def test_errors_of_a_question_without_an_answer_are_not_those_of_the_next_write(psu, checked):
     talk, endpoint = psu
     asking = asyncio.create_task(talk.query("NONSENSE?"))
     await endpoint.received("NONSENSE?")
     await Clock().advance(2.1)
     with pytest.raises(DeviceTimeout):
         await asking
-    await talk.check()  # as an idle session does; it opens the link anew
+    if checked:
+        await talk.check()  # as an idle session does; it opens the link anew
     await talk.write("SOUR1:VOLT 9")
     await talk.refuse_errors()
 

@@ -407,8 +407,7 @@ class Bridge:
             running.task.cancel()
         await asyncio.gather(*(running.task for running in self._running.values()), return_exceptions=True)
         for device in self._devices():
-            device.set_status("stopped")
-            device.publish_change()
+            device.finish()
         own_device = self._own.devices[BRIDGE]
         self._outbox.retain(own_device.topic("status"), own_device.status_payload)
         self._leaving.set()

@@ -4,6 +4,7 @@ Source: docs/contract.md, 2 and 3.5.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from busbar.errors import (
     Cancelled,
     DeviceTimeout,
     Expired,
+    Forbidden,
     InternalError,
     LinkLost,
     Offline,
@@ -61,6 +63,7 @@ class Request:
     began: float  # loop time
     metadata: Metadata = field(default_factory=Metadata)
     private: str | None = None
+    entered: bool = False  # the task runs; cancelled before that it could not give an outcome
     started: bool = False  # the device may have been touched
     channel: Channel | None = None
     task: "asyncio.Task[None] | None" = None
@@ -69,9 +72,10 @@ class Request:
 
     def end(self, error: BusbarError) -> None:
         """Stop it; the error becomes its outcome."""
-        if self.ended_by is None and self.task is not None:
+        if self.ended_by is None:
             self.ended_by = error
-            self.task.cancel()
+            if self.task is not None and self.entered:
+                self.task.cancel()
 
 
 @dataclass
@@ -147,8 +151,13 @@ class Commands:
             await asyncio.wait(tasks, timeout=patience)
 
     async def _serve(self, request: Request) -> None:
+        request.entered = True
         try:
+            if request.ended_by is not None:
+                raise request.ended_by
             result = await self._carry_out(request)
+            if result is not _ANSWERED:
+                self._reply(request, result=result)
         except asyncio.CancelledError:
             if request.ended_by is None:
                 raise
@@ -158,9 +167,6 @@ class Commands:
         except Exception as error:  # `internal` is part of the contract: our bug costs this command only
             log.exception("%s %s failed", request.device, request.target)
             self._reply(request, error=InternalError(f"{type(error).__name__}: {error}"))
-        else:
-            if result is not _ANSWERED:
-                self._reply(request, result=result)
         finally:
             self._requests.discard(request)
 
@@ -179,7 +185,8 @@ class Commands:
             job, metadata = self._read(device, request)
         except BusbarError:
             request.metadata = _peek(received.payload)
-            self._take_reply_topic(request)
+            with contextlib.suppress(Forbidden):  # the first reason counts
+                self._take_reply_topic(request)
             raise
         request.metadata = metadata
         self._take_reply_topic(request)

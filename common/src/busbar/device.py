@@ -171,6 +171,12 @@ class Device:
         for channel in ("state", "info", "status"):
             self._bus.outbox.clear(self.topic(channel))
 
+    def finish(self) -> None:
+        """Say `stopped`, with the last changes and snapshot."""
+        self.set_status("stopped")
+        self.publish_change()
+        self._publish_snapshot()
+
     def close(self) -> None:
         """Stop publishing by itself."""
         for timer in self._timers.values():

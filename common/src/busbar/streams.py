@@ -28,6 +28,8 @@ class ByteStream:
             self._writer.write(data)
             async with asyncio.timeout(WRITE_TIMEOUT):
                 await self._writer.drain()
+            if self._writer.transport.is_closing():  # asyncio says nothing when we closed it ourselves
+                raise ConnectionError("the link was closed")
         except OSError as error:  # TimeoutError is one
             raise LinkLost(f"{self._name}: cannot write: {str(error) or 'timeout'}") from error
 

@@ -51,6 +51,7 @@ class Reader:
         self._info = info
         self.takes_object = isinstance(info, _OBJECTS)
         self.verbatim = _is_text(info)
+        self._or_text = isinstance(info, inspect.UnionType) and any(map(_is_text, info.types))
 
     def payload(self, payload: bytes) -> tuple[Any, Metadata]:
         """Return value and metadata of a payload; raise BadRequest or OutOfRange."""
@@ -69,6 +70,8 @@ class Reader:
         try:
             raw = decode(payload)
         except BadRequest:
+            if self._or_text:
+                return self._text(payload)
             word = payload.strip().lower().decode(errors="replace")
             if word not in _WORDS:
                 raise

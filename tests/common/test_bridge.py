@@ -1,0 +1,336 @@
+"""A whole bridge on a broker in memory: connecting, leaving, links that come and go. Sections of docs/contract.md."""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+import pytest
+
+from busbar.bridge import DuplicateName
+from busbar.contract import Fault, Status
+from busbar.outbox import Message
+from busbar.testing import settle, until
+from tests.running import Running, running
+from tests.toy import Toy, service
+
+LAB = "bridge: {name: lab}\n"
+
+
+@asynccontextmanager
+async def lab(configuration: str = LAB) -> AsyncIterator[tuple[Running, Toy]]:
+    toy = Toy()
+    async with running(service(toy), configuration) as bus:
+        yield bus, toy
+
+
+def topics(bus: Running, since: int = 0) -> list[str]:
+    return [message.topic.removeprefix("busbar/lab/") for message in bus.broker.published[since:]]
+
+
+async def test_status_info_and_state_of_every_device_come_before_the_status_of_the_bridge() -> None:
+    async with lab() as (bus, _):
+        await bus.value("toy", "level")
+        mark = len(bus.broker.published)
+        bus.broker.cut()
+        await until(lambda: "bridge/state/uptime" in topics(bus, mark), "the announcement")
+        names = [name for name in topics(bus, mark) if "/event/" not in name]
+        bridge = len(names) - 1 - names[::-1].index("bridge/status")
+        firsts = [names.index(f"toy/{channel}") for channel in ("status", "info", "state")]
+        assert firsts == sorted(firsts)
+        assert firsts[-1] < bridge
+        assert all(names.index(name) > bridge for name in names if "/state/" in name)
+
+
+async def test_the_description_is_published_before_the_values_that_it_names() -> None:
+    async with lab() as (bus, _):
+        await bus.value("toy", "level")
+        names = topics(bus)
+        first = next(
+            i for i, m in enumerate(bus.broker.published) if m.topic.endswith("toy/state") and b"level" in m.payload
+        )
+        assert names.index("toy/info") < first
+        assert bus.retained("toy", "info")["properties"]["level"]["schema"] == {
+            "type": "number", "minimum": 0, "maximum": 30,
+        }  # fmt: skip
+
+
+async def test_after_every_connect_everything_is_published_again_with_the_newest_values() -> None:
+    async with lab() as (bus, toy):
+        await bus.value("toy", "level")
+        before = dict(bus.broker.retained)
+        bus.broker.reachable = False
+        bus.broker.cut()
+        bus.broker.retained.clear()
+        await until(lambda: not bus.bridge.connected.is_set(), "the loss")
+        toy.sessions[0].outlet.values({"level": 7.0})
+        bus.broker.reachable = True
+        await until(lambda: before.keys() <= bus.broker.retained.keys(), "everything retained")
+        assert bus.retained("toy", "state")["values"]["level"] == 7.0
+        assert bus.retained("bridge", "status")["state"] == "online"
+
+
+async def test_what_was_not_acknowledged_never_comes_after_a_newer_value() -> None:
+    async with lab() as (bus, toy):
+        await bus.value("toy", "level")
+        bus.broker.withhold = True
+        outlet = toy.sessions[0].outlet
+        outlet.values({"level": 2.0})
+        await until(lambda: bus.good("toy")["level"] == 2.0, "the old value on its way")
+        bus.broker.reachable = False
+        bus.broker.cut()
+        await until(lambda: not bus.bridge.connected.is_set(), "the loss")
+        outlet.values({"level": 3.0})
+        mark = len(bus.broker.published)
+        bus.broker.withhold, bus.broker.reachable = False, True
+        await until(lambda: (bus.retained("toy", "state") or {})["values"]["level"] == 3.0, "the new value")
+        await settle()
+        states = [json.loads(m.payload) for m in bus.broker.published[mark:] if m.topic.endswith("toy/state")]
+        assert {each["values"]["level"] for each in states} == {3.0}
+        assert json.loads(bus.broker.retained["busbar/lab/toy/state/level"].payload) == 3.0
+
+
+async def test_events_that_were_not_acknowledged_are_sent_again_in_order_and_without_a_gap() -> None:
+    async with lab() as (bus, toy):
+        await bus.value("toy", "level")
+        bus.broker.withhold = True
+        for number in range(20):
+            toy.sessions[0].outlet.event("beep", {"number": number})
+        await until(lambda: len(bus.events("toy", "beep")) == 20, "the events on their way")
+        bus.broker.withhold = False
+        mark = len(bus.broker.published)
+        bus.broker.cut()
+        await until(lambda: topics(bus, mark).count("toy/event/beep") == 20, "all of them again")
+        assert [each["seq"] for each in bus.events("toy", "beep")[20:]] == list(range(1, 21))
+
+
+async def test_a_flood_while_the_broker_is_away_is_bounded_and_every_drop_is_counted() -> None:
+    async with lab() as (bus, toy):
+        await bus.value("toy", "level")
+        bus.broker.reachable = False
+        bus.broker.cut()
+        await until(lambda: not bus.bridge.connected.is_set(), "the loss")
+        for number in range(12_000):
+            toy.sessions[0].outlet.event("beep", {"number": number})
+        bus.broker.reachable = True
+        await until(lambda: bus.events("toy", "beep") and bus.events("toy", "beep")[-1]["seq"] == 12_000, "the newest")
+        seqs = [each["seq"] for each in bus.events("toy", "beep")]
+        assert seqs == list(range(seqs[0], 12_001))
+        await bus.clock.advance(11)
+        missing = 12_000 - len(seqs)
+        dropped = await bus.value("bridge", "dropped", lambda count: count >= missing)
+        assert missing > 0
+        assert dropped - missing <= 5  # other events of the bridge itself stood in the same queue
+
+
+async def test_left_over_topics_of_unknown_devices_and_leaves_are_removed() -> None:
+    toy = Toy()
+    async with running(service(toy), LAB) as bus:
+        pass
+    stale = ["old/status", "old/info", "old/state", "old/state/x", "toy/state/gone", "old/blob/b"]
+    toy = Toy()
+    bus = Running(service(toy), LAB)
+    for name in [*stale, "../elsewhere/x/status"]:
+        topic = f"busbar/lab/{name}" if not name.startswith("..") else "busbar/elsewhere/x/status"
+        bus.broker.retained[topic] = Message(topic, b"{}", retain=True)
+    task = asyncio.create_task(bus.bridge.run())
+    await bus.value("toy", "level")
+    for _ in range(4):
+        await bus.clock.advance(1)
+    await until(lambda: not [t for t in bus.broker.retained if "old" in t or "gone" in t], "the left-overs gone")
+    assert "busbar/elsewhere/x/status" in bus.broker.retained
+    assert "busbar/lab/toy/state/level" in bus.broker.retained
+    bus.bridge.stop()
+    await task
+
+
+async def test_another_process_with_our_name_makes_us_leave_after_a_reconnect() -> None:
+    bus = Running(service(Toy()), LAB)
+    task = asyncio.create_task(bus.bridge.run())
+    await until(bus.bridge.connected.is_set, "the announcement")
+    bus.broker.cut()
+    await until(lambda: not bus.bridge.connected.is_set(), "the loss")
+    other = Status("online", bus.clock.now() + 1, "0ther000", 1, 0)
+    bus.broker.retained["busbar/lab/bridge/status"] = Message(
+        "busbar/lab/bridge/status", msgspec.json.encode(other), retain=True
+    )
+    with pytest.raises(DuplicateName, match="another process"):
+        async with asyncio.timeout(30):
+            await task
+
+
+async def test_the_status_of_an_earlier_process_is_no_duplicate() -> None:
+    bus = Running(service(Toy()), LAB)
+    earlier = Message(
+        "busbar/lab/bridge/status", msgspec.json.encode(Status("offline", None, "earlier0", 0, 0)), retain=True
+    )
+    bus.broker.retained[earlier.topic] = earlier
+    task = asyncio.create_task(bus.bridge.run())
+    await until(bus.bridge.connected.is_set, "the announcement")
+    bus.broker.cut()
+    bus.broker.retained[earlier.topic] = earlier  # the broker came back with an old file
+    await until(lambda: not bus.bridge.connected.is_set(), "the loss")
+    await until(bus.bridge.connected.is_set, "the announcement")
+    assert bus.retained("bridge", "status")["boot"] == bus.bridge.boot
+    bus.bridge.stop()
+    await task
+
+
+async def test_our_own_offline_is_repaired() -> None:
+    async with lab() as (bus, _):
+        will = Status("offline", None, bus.bridge.boot, 0, 0, Fault("link", "late will"))
+        bus.broker.take(Message("busbar/lab/bridge/status", msgspec.json.encode(will), retain=True))
+        await until(lambda: bus.retained("bridge", "status")["state"] == "online", "the repair")
+
+
+async def test_a_clean_stop_says_stopped_for_every_device_and_leaves_no_will() -> None:
+    async with lab() as (bus, _):
+        await bus.value("toy", "level")
+    states = {device: bus.retained(device, "status")["state"] for device in ("toy", "bridge")}
+    assert states == {"toy": "stopped", "bridge": "stopped"}
+    assert bus.retained("toy", "state")["bad"]["level"]["code"] == "offline"
+
+
+async def test_a_stop_fails_what_still_runs() -> None:
+    async with lab() as (bus, toy):
+        work = asyncio.create_task(bus.call("toy", "work", {"seconds": 80}))
+        await until(lambda: ("work", 80.0) in toy.did, "the start")
+        bus.bridge.stop()
+        assert (await work)["error"]["code"] == "cancelled"
+
+
+async def test_snapshots_come_every_minute_without_change_and_the_bridge_tells_of_itself() -> None:
+    async with lab() as (bus, _):
+        await bus.value("toy", "level")
+        await bus.clock.advance(3)
+        mark = len(bus.broker.published)
+        await bus.clock.advance(130)
+        await until(lambda: topics(bus, mark).count("toy/state") >= 2, "two heartbeats")
+        assert topics(bus, mark).count("toy/state/level") >= 2
+        assert topics(bus, mark).count("bridge/state") >= 2
+        uptime = await bus.value("bridge", "uptime", lambda seconds: seconds >= 130)
+        assert uptime < 200
+
+
+async def test_a_lost_link_makes_everything_bad_and_comes_back_by_itself() -> None:
+    async with lab() as (bus, toy):
+        await bus.value("toy", "level")
+        toy.unplug("cable pulled")
+        status = await bus.status("toy", "offline")
+        assert status["reason"] == {"code": "link", "message": "cable pulled"}
+        assert await bus.bad("toy", "level", "offline") == "cable pulled"
+        toy.values["level"] = 9.0
+        toy.reachable = True
+        for _ in range(8):
+            await bus.clock.advance(5)
+        await bus.status("toy", "online")
+        await bus.value("toy", "level", lambda value: value == 9.0)
+        assert "level" not in bus.faults("toy")
+
+
+async def test_connect_disconnect_and_reconnect_do_what_they_say() -> None:
+    async with lab() as (bus, toy):
+        await bus.value("toy", "level")
+        await bus.call("toy", "disconnect")
+        assert "connect" in (await bus.status("toy", "offline"))["reason"]["message"]
+        await until(lambda: not toy.sessions, "the link closed")
+        assert (await bus.call("toy", "echo", "x"))["error"]["code"] == "offline"
+        await bus.call("toy", "connect")
+        await bus.status("toy", "online")
+        opened = toy.opened
+        await bus.call("toy", "reconnect")
+        await until(lambda: toy.opened == opened + 1, "the link anew")
+        await bus.status("toy", "online")
+
+
+async def test_a_link_on_demand_is_idle_until_a_command_opens_it_and_closes_again() -> None:
+    async with lab(LAB + "on_demand: true\nidle_close: 30\n") as (bus, toy):
+        assert (await bus.status("toy", "online"))["reason"]["code"] == "idle"
+        assert toy.opened == 0
+        assert (await bus.call("toy", "echo", "hello"))["result"] == "hello"
+        assert toy.opened == 1
+        await until(lambda: bus.retained("toy", "status")["reason"] is None, "in use")
+        await bus.clock.advance(31)
+        await until(lambda: not toy.sessions, "the link closed")
+        assert (await bus.status("toy", "online"))["reason"]["code"] == "idle"
+        toy.reachable = False
+        assert (await bus.call("toy", "echo", "hello"))["error"]["code"] == "offline"
+        toy.reachable = True
+        await bus.clock.advance(1)
+        assert (await bus.call("toy", "echo", "again"))["result"] == "again"
+
+
+async def test_the_bridge_lists_its_devices_with_who_locks_them() -> None:
+    async with lab() as (bus, _):
+        await bus.status("toy", "online")
+        await bus.call("toy", "lock", {"owner": "me"})
+        rows = (await bus.call("bridge", "list"))["result"]
+        assert [(row["device"], row["kind"], row["status"], row["locked_by"]) for row in rows] == [
+            ("toy", "toy", "online", "me"),
+            ("bridge", "bridge", "online", None),
+        ]
+
+
+async def test_clean_removes_what_is_retained_and_refresh_brings_it_back() -> None:
+    async with lab() as (bus, _):
+        await bus.value("toy", "level")
+        await until(lambda: "busbar/lab/toy/state/level" in bus.broker.retained, "the leaf")
+        clean = asyncio.create_task(bus.call("bridge", "clean"))
+        while not clean.done():
+            await bus.clock.advance(0.5)
+        assert clean.result()["result"] > 5
+        await until(lambda: "busbar/lab/toy/info" not in bus.broker.retained, "the removal")
+        await bus.call("bridge", "refresh")
+        await until(lambda: "busbar/lab/toy/info" in bus.broker.retained, "the return")
+
+
+async def test_shutdown_is_refused_unless_it_is_allowed() -> None:
+    async with lab() as (bus, _):
+        assert (await bus.call("bridge", "shutdown"))["error"]["code"] == "forbidden"
+    async with lab("bridge: {name: lab, allow_shutdown: true}\n") as (bus, _):
+        assert (await bus.call("bridge", "shutdown"))["ok"]
+        await until(lambda: (bus.retained("bridge", "status") or {})["state"] == "stopped", "the end")
+
+
+async def test_warnings_become_events_of_the_bridge_at_a_limited_rate() -> None:
+    async with lab() as (bus, _):
+        for number in range(100):
+            logging.getLogger("busbar.test").warning("trouble %d", number, extra={"device": "toy"})
+        await until(lambda: len(bus.events("bridge", "log")) >= 5, "the events")
+        await settle()
+        events = bus.events("bridge", "log")
+        assert len(events) <= 12
+        assert {k: events[0][k] for k in ("level", "logger", "message", "device")} == {
+            "level": "warning", "logger": "busbar.test", "message": "trouble 0", "device": "toy",
+        }  # fmt: skip
+        await bus.clock.advance(5)
+        logging.getLogger("busbar.test").warning("later")
+        await until(lambda: "left out" in bus.events("bridge", "log")[-1]["message"], "the count of the rest")
+
+
+async def test_a_reload_restarts_only_what_changed_and_a_wrong_file_changes_nothing() -> None:
+    async with lab() as (bus, toy):
+        await bus.status("toy", "online")
+        assert (await bus.call("bridge", "reload"))["result"] == {"stopped": [], "started": []}
+        assert toy.opened == 1
+        bus.configuration = LAB + "idle_close: 7\n"
+        assert (await bus.call("bridge", "reload"))["result"] == {"stopped": ["toy"], "started": ["toy"]}
+        await until(lambda: toy.opened == 2, "the link anew")
+        bus.configuration = "bridge: {name: lab}\nidle_clos: 3\n"
+        reply = await bus.call("bridge", "reload")
+        assert 'idle_clos: unknown key; did you mean "idle_close"?' in reply["error"]["message"]
+        bus.configuration = "bridge: {name: other}\n"
+        assert "cannot change" in (await bus.call("bridge", "reload"))["error"]["message"]
+        assert (await bus.call("toy", "echo", "still here"))["ok"]
+
+
+async def test_the_level_of_a_logger_is_set_by_command() -> None:
+    async with lab() as (bus, _):
+        assert (await bus.call("bridge", "log_level", {"level": "trace", "logger": "wire.toy"}))["ok"]
+        assert logging.getLogger("busbar.wire.toy").level == 5
+        logging.getLogger("busbar.wire.toy").setLevel(logging.NOTSET)
+        reply: dict[str, Any] = await bus.call("bridge", "log_level", {"level": "loud"})
+        assert reply["error"]["code"] == "out_of_range"
