@@ -11,7 +11,7 @@ import pytest
 from busbar.testing import until
 from scpi_bridge.bridge import SERVICE
 from scpi_bridge.simulator import Simulator
-from tests.running import running
+from tests.running import Running, running
 
 LIMIT = 10.0  # s; generous, only a failure needs it
 EVERY = ", every: 0.05"
@@ -781,3 +781,33 @@ async def test_a_clean_stop_closes_the_link_and_says_stopped():
         await bus.status("psu", "stopped")
         await bus.status("bridge", "stopped")
         await until(lambda: simulator.psu.connections == 0, "the link closed")
+
+
+async def ask(bus: Running, command: str) -> str:
+    """Return the error code of a query with a short patience."""
+    asking = asyncio.create_task(bus.call("psu", "query", {"command": command, "_timeout": 1}))
+    while not asking.done():
+        await bus.clock.advance(0.25)
+    return str((await asking)["error"]["code"])
+
+
+async def test_a_shortened_timeout_still_asks_the_error_queue() -> None:
+    async with Simulator() as simulator, running(SERVICE, plain(simulator)) as bus:
+        await bus.status("psu", "online")
+        assert await ask(bus, "NONSENSE?") == "device"
+
+
+async def test_shortened_timeouts_add_up_to_a_lost_link_and_are_counted() -> None:
+    async with Simulator() as simulator, running(SERVICE, plain(simulator)) as bus:
+        await bus.status("psu", "online")
+        simulator.psu.silent = True
+        assert await ask(bus, "A1?") == "timeout"
+        await bus.clock.advance(2)
+        assert {"timeout"} != {await ask(bus, f"A{number}?") for number in range(2, 6)}
+        assert [change["value"] for change in bus.changes("psu") if change["path"] == "_resyncs" and "value" in change][
+            1:
+        ]
+
+
+def plain(simulator: Simulator) -> str:
+    return f"bridge: {{name: b}}\ndevices: [{{name: psu, address: '{simulator.psu.address}'}}]"

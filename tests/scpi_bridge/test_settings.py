@@ -386,7 +386,7 @@ def test_a_set_has_time_for_its_exchanges_and_a_reopened_link():
     described = describe(device("timeout: 3, settle: 2, title: Supply, properties: [{path: p, set: X}]"))
     assert isinstance(described, Description)
     assert (described.kind, described.name, described.timeout) == ("scpi", "Supply", 17.0)
-    assert set(described.properties) == {"p"}
+    assert set(described.properties) == {"p", "_resyncs"}
     assert set(described.commands) == {"query", "write", "query_binary", "identify", "clear"}
 
 

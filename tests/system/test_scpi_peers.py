@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, Self
@@ -166,7 +167,7 @@ async def test_its_readings_arrive(client: Client) -> None:
 async def test_a_set_point_published_arrives_and_reads_back(lab: Lab, client: Client) -> None:
     for wanted in (30.5, 24.0):
         await client.publish(f"{BATH}/set/setpoint", str(wanted))
-        await until(lambda value=wanted: shows(client, value), f"a set point of {wanted}", LIMIT)
+        await until(partial(shows, client, wanted), f"a set point of {wanted}", LIMIT)
         assert float(lab.julabo.ask("IN_SP_00")) == wanted
 
 
@@ -228,4 +229,4 @@ async def test_it_goes_and_comes_back(lab: Lab, client: Client) -> None:
 
 async def is_offline(client: Client) -> bool:
     status = await client.retained(f"{BATH}/status")
-    return status["state"] == "offline" and status["reason"]["code"] == "link"
+    return bool(status["state"] == "offline" and status["reason"]["code"] == "link")

@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 
 TTL = 10.0  # s that a command may wait unless it says otherwise
 SENT_MARGIN = 5.0  # s between clocks
+GRACE = 2.0  # s beyond the caller's `_timeout`, in which a session can say more than "no answer"
 PENDING_LIMIT = 2000  # commands of one bridge at once
 PUBLIC_RESULT = 4096  # bytes of a result that goes to the public reply beside a private one
 
@@ -301,8 +302,8 @@ class Commands:
                 channel.leases.check(device.name, request.metadata.lease)
             if channel.session is None or device.refused or device.silent:
                 raise Offline("the device went offline before the command could start")
-            timeout = min(job.timeout, request.metadata.timeout or job.timeout)
-            asked = request.metadata.timeout and timeout
+            asked = request.metadata.timeout and min(job.timeout, request.metadata.timeout)
+            timeout = min(job.timeout, (asked or job.timeout) + GRACE)
             turn = Turn(asked, release, lambda fraction, message: self._progress(request, device, fraction, message))
             request.channel, request.started = channel, True
             limit = asyncio.timeout(timeout)

@@ -276,7 +276,8 @@ def _words(info: types.Type) -> str:
         case types.UnionType():
             return " or ".join(_words(part) for part in info.types if not isinstance(part, types.NoneType))
         case types.LiteralType() | types.EnumType():
-            return ", ".join(dict.fromkeys(map(str, _literals(info))))
+            shown = (each if str(each).isprintable() else json.dumps(each) for each in _literals(info))
+            return ", ".join(dict.fromkeys(map(str, shown)))
         case types.StructType():
             return f"a mapping with the keys {', '.join(_fields(info, _NOTHING))}"
         case types.DictType():

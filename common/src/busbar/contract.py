@@ -3,10 +3,10 @@
 Source: docs/contract.md; the numbers in the docstrings are its sections. Topics are in `topics`.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 from busbar.errors import BadRequest, BusbarError
 
@@ -14,6 +14,7 @@ CONTRACT = 1
 COMMAND_LIMIT = 256 * 1024  # bytes of a command's payload (2)
 MESSAGE_LIMIT = 1024 * 1024  # bytes of anything we publish (3)
 DEPTH_LIMIT = 16
+LONGEST = 86400.0  # s that a command may ask for anything
 STRUCTURE_LIMIT = 20_000  # nodes of one command: bounds the work that one message can ask for
 
 
@@ -177,21 +178,13 @@ class Reply(msgspec.Struct, frozen=True):
 class Metadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=lambda name: f"_{name}"):
     """2: the optional keys with a leading underscore."""
 
-    id: str | int | None = None
+    id: Annotated[str, Meta(max_length=256)] | int | None = None
     reply: str | None = None
-    ttl: float | None = None  # s
+    ttl: Annotated[float, Meta(ge=0, le=LONGEST)] | None = None  # s
     sent: float | None = None  # Unix s
-    timeout: float | None = None  # s
-    wait: float | None = None  # s
+    timeout: Annotated[float, Meta(gt=0, le=LONGEST)] | None = None  # s
+    wait: Annotated[float, Meta(ge=0, le=LONGEST)] | None = None  # s
     lease: str | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("ttl", "timeout", "wait"):
-            seconds = getattr(self, name)
-            if seconds is not None and not 0 <= seconds <= 86400:
-                raise ValueError(f"_{name} must be 0 to 86400 s, not {seconds:g}")
-        if isinstance(self.id, str) and len(self.id) > 256:
-            raise ValueError(f"_id must have at most 256 characters, not {len(self.id)}")
 
 
 METADATA = frozenset(field.encode_name for field in msgspec.structs.fields(Metadata))

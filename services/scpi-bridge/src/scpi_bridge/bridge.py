@@ -10,15 +10,17 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from busbar.arbiter import Turn
-from busbar.describe import Blob, Description, NoArguments, by_path, command, commands
+from busbar.describe import Blob, Description, NoArguments, Property, by_path, command, commands
 from busbar.errors import BadRequest, BusbarError, DeviceTimeout, LinkLost, ProtocolError, UnknownTarget
 from busbar.service import Service
 from busbar.session import Link, Outlet, Port
 from busbar.streams import ByteStream, open_tcp
+from scpi_bridge import settings as configuration
 from scpi_bridge.device import Instrument
-from scpi_bridge.settings import Config, Device, Property, endpoint
+from scpi_bridge.settings import Config, Device, endpoint
 
 CHECK = 1.0  # s between looks whether an idle instrument has closed the connection
+RESYNCS = Property("_resyncs", int, title="Answers that did not come, each followed by a new connection")
 BLOBS_LIMIT = 100  # names that callers may invent
 
 
@@ -63,6 +65,7 @@ class ScpiSession:
 
     async def start(self) -> None:
         """Ask who it is and forget its old errors; raise when it does not answer."""
+        self._outlet.values({RESYNCS.path: self._instrument.resyncs})
         if self._settings.identify:
             await self._identify(None)
         await self._instrument.errors()
@@ -76,7 +79,7 @@ class ScpiSession:
             pause = min(due[0][0], checked + CHECK) - loop.time() if due else CHECK
             if pause > 0:
                 await asyncio.sleep(pause)
-            if due and due[0][0] <= loop.time():
+            if due and due[0][0] <= loop.time() < checked + CHECK:
                 planned, index, each = heapq.heappop(due)
                 async with self._port.poll():
                     await self._read(each)
@@ -86,6 +89,7 @@ class ScpiSession:
             else:
                 async with self._port.poll():
                     await self._instrument.check()
+                self._outlet.values({RESYNCS.path: self._instrument.resyncs})
                 checked = loop.time()
 
     async def refresh(self, device: str) -> None:
@@ -148,7 +152,7 @@ class ScpiSession:
         self._outlet.describe(self._outlet.description.with_(**known))
         return Identity(text, **known)
 
-    async def _read(self, each: Property) -> None:
+    async def _read(self, each: configuration.Property) -> None:
         try:
             async with self._explained():
                 await self._take(each)
@@ -157,11 +161,11 @@ class ScpiSession:
         except BusbarError as error:  # one bad answer costs one property
             self._outlet.bad([each.path], error)
 
-    async def _take(self, each: Property) -> Any:
+    async def _take(self, each: configuration.Property) -> Any:
         """Read a property, publish and return it."""
         value = each.parse(await self._instrument.query(each.query or ""))
         self._outlet.values({each.path: value})
-        return value if abs_finite(value) else None
+        return value
 
     @contextlib.asynccontextmanager
     async def _explained(self) -> AsyncIterator[None]:
@@ -180,11 +184,6 @@ class ScpiSession:
         if name in known.properties or len(known.blobs) >= BLOBS_LIMIT:
             raise BadRequest(f"blob {name!r}: a property has this name, or there are {BLOBS_LIMIT} blobs already")
         self._outlet.describe(known.with_blob(Blob(name)))
-
-
-def abs_finite(value: Any) -> bool:
-    """True unless the value is infinite or not a number."""
-    return not isinstance(value, float) or abs(value) < float("inf")
 
 
 def link(settings: Device) -> Link:
@@ -231,7 +230,7 @@ def describe(settings: Device) -> Description:
     return Description(
         kind="scpi",
         name=settings.title,
-        properties=by_path(each.declared(settings.timeout) for each in settings.properties),
+        properties=by_path([*(each.declared(settings.timeout) for each in settings.properties), RESYNCS]),
         commands=commands(ScpiSession),
         timeout=5 * settings.timeout + settings.settle,  # a set writes, reads the error queue and reads back
     )
