@@ -18,7 +18,8 @@ from busbar import contract
 from busbar.contract import Change, ChangeEvent, Fault, Status
 from busbar.describe import Description
 from busbar.errors import BusbarError, Offline
-from busbar.outbox import Message, Outbox
+from busbar.outbox import OVERHEAD, Message, Outbox
+from busbar.snapshot import fit
 from busbar.state import State
 from busbar.topics import Topics
 
@@ -70,6 +71,7 @@ class Device:
         self._leaves: dict[str, Callable[[], bytes | None] | None] = {}
         self._timers: dict[str, asyncio.TimerHandle | asyncio.Handle] = {}
         self._info_deadline: float | None = None
+        self._closed = False
         self._snapshot_size = 0
         self._snapshot_last = -SNAPSHOT_INTERVAL
         self._leaves_last = self._loop.time()
@@ -82,7 +84,7 @@ class Device:
         return self._bus.topics.topic(self.name, channel, path)
 
     def values(self, values: Mapping[str, Any], time: float | None = None) -> None:
-        if self.refused is None:
+        if self.refused is None and not self._closed:
             self.state.read(values, self._time(time))
 
     def bad(self, paths: Iterable[str], error: BusbarError) -> None:
@@ -96,6 +98,8 @@ class Device:
                 self._bus.outbox.clear(self.topic("state", path))
 
     def event(self, name: str, fields: Mapping[str, Any], time: float | None = None) -> None:
+        if self._closed:
+            return
         seq = self._next_seq(name)
         body = {"boot": self._bus.boot, "seq": seq, "time": self._time(time), **fields}
         declared = self._description.events.get(name)
@@ -116,12 +120,11 @@ class Device:
 
     def describe(self, description: Description) -> None:
         description = self._complete(description)
-        if description == self._description:
+        if description == self._description or self._closed:
             return
-        removed = self._description.properties.keys() - description.properties.keys()
         self._description = description
         self.state.described()
-        self.gone(removed)
+        self.gone([path for path in self.state.values.keys() | self.state.bad.keys() if not description.find(path)])
         self._info_changed()
 
     def online(self) -> None:
@@ -137,7 +140,7 @@ class Device:
         self, status: Literal["connecting", "online", "offline", "stopped"], reason: Fault | None = None
     ) -> None:
         """Change the availability; what is known becomes bad when the device goes away."""
-        if (status, reason) == (self.status, self.reason):
+        if (status, reason) == (self.status, self.reason) or self._closed:
             return
         if status != self.status:
             self.since = self._time(None)
@@ -157,6 +160,8 @@ class Device:
 
     def announce_leaves(self) -> None:
         """Publish the leaf of every value."""
+        if self._info_deadline is not None:
+            return  # each follows the info that names it
         self._leaves_last = self._loop.time()
         for path in self.state.values:
             self._put_leaf(path, wake=False)
@@ -173,12 +178,15 @@ class Device:
 
     def finish(self) -> None:
         """Say `stopped`, with the last changes and snapshot."""
+        if self._info_deadline is not None:
+            self._publish_info()
         self.set_status("stopped")
         self.publish_change()
         self._publish_snapshot()
 
     def close(self) -> None:
-        """Stop publishing by itself."""
+        """Publish nothing more."""
+        self._closed = True
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
@@ -199,8 +207,10 @@ class Device:
         )
 
     def publish_change(self) -> None:
-        """Send the changes so far as one `event/change`, or several where one would be too large."""
+        """Send the changes so far as one `event/change`, or several; they wait for the info that names them."""
         self._cancel("flush")
+        if self._info_deadline is not None:
+            return
         changes = self.state.take_changes()
         if changes:
             self._send_changes(changes, self._time(None))
@@ -211,7 +221,7 @@ class Device:
     def _send_changes(self, changes: list[Change], time: float) -> None:
         seq = self._next_seq("change")
         payload = contract.encode(ChangeEvent(self._bus.boot, seq, time, changes))
-        if len(payload) > BATCH_BYTES and len(changes) > 1:
+        if len(payload) > min(BATCH_BYTES, self._room("event", "change")) and len(changes) > 1:
             self._seqs["change"] = seq - 1
             half = len(changes) // 2
             self._send_changes(changes[:half], time)
@@ -220,14 +230,12 @@ class Device:
             self._bus.outbox.put(Message(self.topic("event", "change"), payload))
 
     def _changed(self) -> None:
-        if "flush" not in self._timers:
+        if not self._closed and "flush" not in self._timers:
             self._timers["flush"] = self._loop.call_soon(self._flush_soon)
 
     def _flush_soon(self) -> None:
-        """Flush at once when nothing is in flight, else gather for a moment; never before the info that names it."""
+        """Flush at once when nothing is in flight, else gather for a moment."""
         self._cancel("flush")
-        if self._info_deadline is not None:
-            return
         if self._bus.outbox.busy(self.topic("event", "change")) and len(self.state.changes) < BATCH_COUNT:
             self._timers["flush"] = self._loop.call_later(FLUSH, self.publish_change)
         else:
@@ -251,23 +259,8 @@ class Device:
         if self.state.changes:
             self.publish_change()
         snapshot = self.state.snapshot(self._bus.boot, self._seqs.get("change", 0), self._time(None))
-        payload = self._fitting(snapshot)
+        payload, left_out = fit(snapshot, self._room("state"))
         self._snapshot_size = len(payload)
-        return payload
-
-    def _fitting(self, snapshot: contract.State) -> bytes:
-        """Encode a snapshot, without its largest values where all would not fit."""
-        payload = contract.encode(snapshot)
-        left_out = 0
-        room = self._bus.outbox.limit - len(self.topic("state")) - 128
-        if len(payload) > room:
-            snapshot = msgspec.structs.replace(snapshot, times=msgspec.UNSET)
-            paths = sorted(snapshot.values, key=lambda path: -len(contract.encode(snapshot.values[path])))
-            while len(payload := contract.encode(snapshot)) > room and left_out < len(paths):
-                excess = max(1, (len(payload) - room) * len(paths) // len(payload))
-                for path in paths[left_out : left_out + excess]:
-                    del snapshot.values[path]
-                left_out = min(len(paths), left_out + excess)
         if left_out != self._truncated:
             self._truncated = left_out
             self._loop.call_soon(self._info_changed)
@@ -316,6 +309,10 @@ class Device:
             self._bus.outbox.dropped += 1
             return None
         return file
+
+    def _room(self, channel: str, path: str = "") -> int:
+        """Bytes of a payload that the broker takes on this topic."""
+        return self._bus.outbox.limit - len(self.topic(channel, path)) - OVERHEAD
 
     def _next_seq(self, name: str) -> int:
         self._seqs[name] = seq = self._seqs.get(name, 0) + 1

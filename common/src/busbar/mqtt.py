@@ -184,7 +184,6 @@ class Connection:
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_paho_message
-        client.on_publish = self._on_publish
         client.on_subscribe = self._on_acknowledged
         client.on_unsubscribe = self._on_acknowledged
         client.on_socket_close = self._on_socket_close
@@ -256,12 +255,18 @@ class Connection:
         self._idle.set()
 
     def _readable(self) -> None:
+        """Read what has come; `on_publish` is set only here: paho would call it for each QoS 0 message written, too."""
+        self._client.on_publish = self._on_publish
+        self._read()
+        self._client.on_publish = None
+        self._wake()
+
+    def _read(self) -> None:
         self._client.loop_read()
         sock = self._client.socket()
         while isinstance(sock, ssl.SSLSocket) and sock.pending():
             self._client.loop_read()
             sock = self._client.socket()
-        self._wake()
 
     def _wake(self) -> None:
         if not self._pumping:

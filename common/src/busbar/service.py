@@ -151,7 +151,7 @@ class _JsonFormatter(logging.Formatter):
         if hasattr(record, "device"):
             fields["device"] = record.device
         if record.exc_info:
-            fields["traceback"] = self.formatException(record.exc_info)
+            fields["traceback"] = record.exc_text or self.formatException(record.exc_info)
         return json.dumps(fields)
 
 
