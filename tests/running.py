@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from busbar import config, contract
-from busbar.bridge import Bridge, Plan
+from busbar.bridge import Bridge
 from busbar.outbox import Message
+from busbar.plan import Plan
 from busbar.service import Service, plan
 from busbar.testing import Clock, MemoryBus, until
 

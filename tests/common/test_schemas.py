@@ -13,13 +13,14 @@ import msgspec
 import pytest
 from ruamel.yaml import YAML
 
-from busbar.bridge import Bridge, Plan
+from busbar.bridge import Bridge
 from busbar.cli import schemas
 from busbar.config import Config
 from busbar.describe import Blob, Description, Event, NoArguments, Property, by_path, command, commands
 from busbar.endpoint import Endpoint
 from busbar.errors import BusbarError, ProtocolError
 from busbar.own import OwnCommands
+from busbar.plan import Plan
 from busbar.service import Service
 from busbar.session import Link
 from busbar.testing import Clock, MemoryBus, settle

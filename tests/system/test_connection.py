@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from busbar.broker import BrokerLost, Received
 from busbar.endpoint import Endpoint
 from busbar.errors import ConfigError
-from busbar.mqtt import BrokerLost, Received, connection
+from busbar.mqtt import connection
 from busbar.outbox import Message, Outbox
 from busbar.testing import until
 from tests.broker import Mosquitto, find

@@ -1,70 +1,38 @@
 """One running bridge: joins the rooms of this library; knows no protocol. Source: docs/contract.md, 2, 4 and 5."""
 
 import asyncio
-import contextlib
 import fnmatch
 import importlib.metadata
 import logging
 import secrets
 import time as clock
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import msgspec
-
-from busbar import contract, host, own
+from busbar import host, own
+from busbar.broker import Connect, Received, stay_connected
 from busbar.builtin import LinkCommands
 from busbar.channel import Channel
 from busbar.commands import Commands
-from busbar.contract import Fault, Status
 from busbar.device import Bus, Device
-from busbar.endpoint import Endpoint
 from busbar.errors import BadRequest, ConfigError, Forbidden, UnknownTarget
 from busbar.leftovers import Leftovers
-from busbar.mqtt import Connect, Connection, Received, connection, stay_connected
-from busbar.outbox import Message, Outbox
+from busbar.mqtt import Connection, connection
+from busbar.outbox import Outbox
 from busbar.own import Found, Listed
+from busbar.plan import Openable, Plan
+from busbar.presence import Presence
 from busbar.session import Link
 from busbar.topics import BRIDGE, Topics, check_level, matches
 
 log = logging.getLogger(__name__)
 
-ECHO = 0.5  # s to wait for our own retained status after a reconnect
-REPAIR = 1.0  # s between repairs of our own status
 STOP_PATIENCE = 1.0  # s for running commands when the bridge stops
 
 
 class DuplicateName(Exception):
     """Another process runs a bridge of this name."""
-
-
-class Openable(Protocol):
-    """Settings of a device that the command `open` takes."""
-
-    name: str
-    address: str
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a bridge is to run: made from the configuration by the service."""
-
-    kind: str
-    name: str
-    endpoint: Endpoint
-    links: Sequence[Link]
-    root: str = "busbar"
-    leaves: Sequence[str] = ("#",)
-    allow_open: Sequence[str] = ()
-    allow_shutdown: bool = False
-    max_command: int = contract.COMMAND_LIMIT
-    max_message: int = contract.MESSAGE_LIMIT
-    folder: Path | None = None
-    opens: type[msgspec.Struct] | None = None  # settings of one device, for the command `open`
-    open: Callable[[Any], Link] | None = None
-    scan: Callable[[], Awaitable[Sequence[Found]]] | None = None
 
 
 @dataclass
@@ -91,7 +59,7 @@ class Bridge:
         self.boot = secrets.token_hex(4)
         self._bus = Bus(self._topics, self._outbox, self.boot, self._has_leaf, now, plan.folder)
         self._loop = asyncio.get_running_loop()
-        self._started, self._began = now(), self._loop.time()
+        self._began = self._loop.time()
         self._stop = asyncio.Event()
         self._leaving = asyncio.Event()
         self.connected = asyncio.Event()  # everything has been announced on the present connection
@@ -106,9 +74,7 @@ class Bridge:
         self._own = self._own_channel()
         self._leftovers = Leftovers(self._topics)
         self._connection: Connection | None = None
-        self._predecessors: set[str] = set()
-        self._echo: asyncio.Future[Status] | None = None
-        self._repaired = -REPAIR
+        self._presence = Presence(self._bus, self._own.devices[BRIDGE])
         self._duplicate: DuplicateName | None = None
 
     async def run(self) -> None:
@@ -179,8 +145,7 @@ class Bridge:
         devices = list(self._devices())
         for device in devices:
             device.announce()
-        own_device = self._own.devices[BRIDGE]
-        self._outbox.retain(own_device.topic("status"), own_device.status_payload)
+        self._presence.announce()
         for device in devices:
             device.announce_leaves()
 
@@ -309,14 +274,12 @@ class Bridge:
     # The broker.
 
     async def _connect_and_serve(self) -> None:
-        will = Status("offline", None, self.boot, 0, 0, Fault("link", "the bridge is gone without a word"))
-        status = self._topics.topic(BRIDGE, "status")
-        last_will = Message(status, contract.encode(will), retain=True)
-        endpoint, client_id = self._plan.endpoint, self._topics.client_id
-        self._echo = self._loop.create_future()
-        async with self._connect(endpoint, self._outbox, self._on_message, client_id, last_will) as link:
-            await link.subscribe([status, *self._topics.commands])
-            if self._connects and await self._name_is_taken():
+        endpoint, client_id, presence = self._plan.endpoint, self._topics.client_id, self._presence
+        presence.begin()
+        async with self._connect(endpoint, self._outbox, self._on_message, client_id, presence.will) as link:
+            await link.subscribe([presence.topic, *self._topics.commands])
+            if await presence.is_taken():
+                self._duplicate = DuplicateName(f"duplicate bridge name: another process runs {self._topics.base}")
                 return
             self._connects += 1
             self._connection = link
@@ -362,18 +325,6 @@ class Bridge:
             return False
         return device.description.find(address.path) is None or not self._has_leaf(address.path)
 
-    async def _name_is_taken(self) -> bool:
-        """After a reconnect: has another process published its status under our name meanwhile?"""
-        assert self._echo is not None
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(ECHO):
-                status = await self._echo
-                newer = status.since is None or status.since >= self._started
-                if status.boot != self.boot and status.boot not in self._predecessors and newer:
-                    self._duplicate = DuplicateName(f"duplicate bridge name: another process runs {self._topics.base}")
-                    self._stop.set()
-        return self._duplicate is not None
-
     def _on_message(self, received: Received) -> None:
         address = self._topics.parse(received.topic)
         if address is None:
@@ -383,22 +334,7 @@ class Bridge:
         else:
             self._leftovers.saw(received)
             if address == (BRIDGE, "status", ""):
-                self._saw_status(received)
-
-    def _saw_status(self, received: Received) -> None:
-        try:
-            status = msgspec.json.decode(received.payload, type=Status)
-        except msgspec.MsgspecError:
-            return  # cleared, or somebody else's nonsense; our own follows with the next news
-        if received.retain and self._connects == 0 and status.boot != self.boot:
-            self._predecessors.add(status.boot)
-        if self._echo is not None and not self._echo.done():
-            self._echo.set_result(status)
-        own_device = self._own.devices[BRIDGE]
-        wrong = status.boot != self.boot or status.state != own_device.status
-        if wrong and self.connected.is_set() and self._loop.time() - self._repaired >= REPAIR:
-            self._repaired = self._loop.time()
-            self._outbox.retain(received.topic, own_device.status_payload)
+                self._presence.saw(received, connected=self.connected.is_set())
 
     async def _leave(self, mqtt: "asyncio.Task[None]") -> None:
         """Finish or fail what runs, say `stopped`, wait for the acknowledgement."""
@@ -408,8 +344,7 @@ class Bridge:
         await asyncio.gather(*(running.task for running in self._running.values()), return_exceptions=True)
         for device in self._devices():
             device.finish()
-        own_device = self._own.devices[BRIDGE]
-        self._outbox.retain(own_device.topic("status"), own_device.status_payload)
+        self._presence.announce()
         self._leaving.set()
         if self.connected.is_set():
             await asyncio.wait([mqtt], timeout=STOP_PATIENCE + 1.0)

@@ -10,11 +10,12 @@ from msgspec import Meta
 
 from busbar.arbiter import Turn
 from busbar.channel import Channel
-from busbar.commands import Claim, Commands, Registry
+from busbar.commands import Commands, Registry
 from busbar.describe import Command, NoArguments, command, commands
 from busbar.device import Device
 from busbar.errors import UnknownTarget
 from busbar.leases import LONGEST
+from busbar.request import Claim
 
 Seconds = Annotated[float, Meta(gt=0, le=LONGEST)]
 

@@ -3,7 +3,8 @@
 import asyncio
 import logging
 
-from busbar.mqtt import Connection, Received
+from busbar.broker import Received
+from busbar.mqtt import Connection
 from busbar.topics import Topics
 
 log = logging.getLogger(__name__)

@@ -8,18 +8,18 @@ of them for each acknowledgement (measured: 30 us per message at 100, 73 us at 1
 import asyncio
 import contextlib
 import logging
-import random
 import socket
 import ssl
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from typing import Any, NamedTuple, Protocol
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any
 
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from busbar.broker import BrokerLost, Received, Source
 from busbar.endpoint import Endpoint
 from busbar.outbox import OVERHEAD, Message
 from busbar.trace import TRACE, readable
@@ -31,33 +31,6 @@ BATCH = 50  # messages handed to paho before the loop may do something else
 CONNECT_TIMEOUT = 5.0  # s
 ACK_TIMEOUT = 15.0  # s without any acknowledgement while one is due: the link is dead
 DRAIN_TIMEOUT = 2.0  # s for the last acknowledgements of a clean stop
-RETRY_FIRST, RETRY_MOST = 0.2, 3.0  # s (contract 5)
-
-
-class BrokerLost(Exception):
-    """The connection to the broker could not be made, or ended; the message says why."""
-
-
-class Received(NamedTuple):
-    """One message from the broker; the last three are MQTT 5 properties."""
-
-    topic: str
-    payload: bytes
-    retain: bool
-    response_topic: str | None = None
-    correlation: bytes | None = None
-    expiry: float | None = None  # s
-
-
-class Source(Protocol):
-    """Where the connection pulls from: an Outbox."""
-
-    wake: Callable[[], None]
-
-    def lower(self, limit: int | None) -> None: ...
-    def pull(self) -> Message | None: ...
-    def delivered(self, message: Message) -> None: ...
-    def returned(self, messages: list[Message]) -> None: ...
 
 
 class Connection:
@@ -372,9 +345,6 @@ async def _in_thread(call: Callable[[], None]) -> None:
     await done
 
 
-Connect = Callable[..., contextlib.AbstractAsyncContextManager[Any]]
-
-
 @contextlib.asynccontextmanager
 async def connection(
     endpoint: Endpoint,
@@ -392,20 +362,3 @@ async def connection(
         clean = True
     finally:
         opened.close(clean=clean)
-
-
-async def stay_connected(connect_and_serve: Callable[[], Awaitable[None]]) -> None:
-    """Run until it returns; after each BrokerLost again, with full jitter between 0.2 s and 3 s (contract 5)."""
-    attempt = 0
-    loop = asyncio.get_running_loop()
-    while True:
-        started = loop.time()
-        try:
-            await connect_and_serve()
-            return
-        except BrokerLost as error:
-            held = loop.time() - started > 2 * RETRY_MOST
-            attempt = 0 if held else attempt + 1
-            log.log(logging.WARNING if attempt <= 1 else logging.INFO, "%s", error)
-        ceiling = min(RETRY_MOST, RETRY_FIRST * 2**attempt)
-        await asyncio.sleep(random.uniform(RETRY_FIRST / 2, ceiling))

@@ -12,12 +12,12 @@ import msgspec
 from busbar import contract
 from busbar.arbiter import Turn
 from busbar.builtin import DeviceCommands
-from busbar.commands import Claim
 from busbar.describe import Command, Description, Event, NoArguments, Property, by_path, command
 from busbar.device import Device
 from busbar.errors import Forbidden, UnknownTarget
 from busbar.host import Lag
 from busbar.outbox import Outbox
+from busbar.request import Claim
 from busbar.session import Link
 from busbar.topics import BRIDGE
 from busbar.trace import TRACE

@@ -17,10 +17,11 @@ import msgspec
 
 from busbar import config as configuration
 from busbar import systemd
-from busbar.bridge import Bridge, DuplicateName, Plan
+from busbar.bridge import Bridge, DuplicateName
 from busbar.endpoint import Endpoint
 from busbar.errors import BusbarError, ConfigError
 from busbar.own import Found
+from busbar.plan import Plan
 from busbar.session import Link
 from busbar.trace import TRACE, Redact
 

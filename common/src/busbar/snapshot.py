@@ -1,4 +1,4 @@
-"""Making a snapshot fit into one message: what fits is published, the largest is left out. Source: docs/contract.md, 3."""
+"""Making a snapshot fit into one message: what fits is published, the largest left out. Source: docs/contract.md, 3."""
 
 import msgspec
 from msgspec import UNSET

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
-from busbar.mqtt import BrokerLost, Received, Source
+from busbar.broker import BrokerLost, Received, Source
 from busbar.outbox import Message
 from busbar.streams import ByteStream
 from busbar.topics import matches

@@ -1,0 +1,60 @@
+"""What a connection to a broker is for those who use it; `mqtt` makes one. Source: docs/contract.md, 5."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, NamedTuple, Protocol
+
+from busbar.outbox import Message
+
+log = logging.getLogger(__name__)
+
+RETRY_FIRST, RETRY_MOST = 0.2, 3.0  # s (contract 5)
+
+
+class BrokerLost(Exception):
+    """The connection to the broker could not be made, or ended; the message says why."""
+
+
+class Received(NamedTuple):
+    """One message from the broker; the last three are MQTT 5 properties."""
+
+    topic: str
+    payload: bytes
+    retain: bool
+    response_topic: str | None = None
+    correlation: bytes | None = None
+    expiry: float | None = None  # s
+
+
+class Source(Protocol):
+    """Where the connection pulls from: an Outbox."""
+
+    wake: Callable[[], None]
+
+    def lower(self, limit: int | None) -> None: ...
+    def pull(self) -> Message | None: ...
+    def delivered(self, message: Message) -> None: ...
+    def returned(self, messages: list[Message]) -> None: ...
+
+
+Connect = Callable[..., AbstractAsyncContextManager[Any]]
+
+
+async def stay_connected(connect_and_serve: Callable[[], Awaitable[None]]) -> None:
+    """Run until it returns; after each BrokerLost again, with full jitter between 0.2 s and 3 s (contract 5)."""
+    attempt = 0
+    loop = asyncio.get_running_loop()
+    while True:
+        started = loop.time()
+        try:
+            await connect_and_serve()
+            return
+        except BrokerLost as error:
+            held = loop.time() - started > 2 * RETRY_MOST
+            attempt = 0 if held else attempt + 1
+            log.log(logging.WARNING if attempt <= 1 else logging.INFO, "%s", error)
+        ceiling = min(RETRY_MOST, RETRY_FIRST * 2**attempt)
+        await asyncio.sleep(random.uniform(RETRY_FIRST / 2, ceiling))

@@ -1,0 +1,40 @@
+"""What a bridge is to run: made from the configuration by `service`."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from busbar import contract
+from busbar.endpoint import Endpoint
+from busbar.own import Found
+from busbar.session import Link
+
+
+class Openable(Protocol):
+    """Settings of a device that the command `open` takes."""
+
+    name: str
+    address: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a bridge is to run: made from the configuration by the service."""
+
+    kind: str
+    name: str
+    endpoint: Endpoint
+    links: Sequence[Link]
+    root: str = "busbar"
+    leaves: Sequence[str] = ("#",)
+    allow_open: Sequence[str] = ()
+    allow_shutdown: bool = False
+    max_command: int = contract.COMMAND_LIMIT
+    max_message: int = contract.MESSAGE_LIMIT
+    folder: Path | None = None
+    opens: type[msgspec.Struct] | None = None  # settings of one device, for the command `open`
+    open: Callable[[Any], Link] | None = None
+    scan: Callable[[], Awaitable[Sequence[Found]]] | None = None
