@@ -8,10 +8,10 @@ INSTALLED := .venv/.installed
 TOOLS := .venv/.tools
 ARGS :=
 
-.PHONY: help demo test lint schemas clean
+.PHONY: help demo test lint schemas bench bench-check soak clean
 
 help: ## show this
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 demo: $(INSTALLED) ## a broker, every bridge, simulated devices, and commands to try (ARGS="--for 20")
 	@.ci/need mosquitto mosquitto
@@ -22,6 +22,8 @@ test: $(TOOLS) ## all tests (ARGS="-k name")
 	@.ci/need mosquitto mosquitto
 	@.ci/need mosquitto_sub mosquitto-clients
 	@.ci/need openssl openssl
+	@.ci/need node nodejs
+	@.ci/need npm npm
 	$(PYTHON) -m pytest $(ARGS)
 
 lint: $(TOOLS) ## ruff, mypy, import-linter
@@ -29,6 +31,18 @@ lint: $(TOOLS) ## ruff, mypy, import-linter
 	.venv/bin/ruff format --check .
 	$(PYTHON) -m mypy common/src $(addsuffix /src,$(SERVICES))
 	.venv/bin/lint-imports
+
+bench: $(TOOLS) ## measure, as ratios in one run (ARGS="--quick NAME")
+	@.ci/need mosquitto mosquitto
+	$(PYTHON) -m tests.bench $(ARGS)
+
+bench-check: $(TOOLS) ## measure and compare with the committed figures
+	@.ci/need mosquitto mosquitto
+	$(PYTHON) -m tests.bench --check $(ARGS)
+
+soak: $(TOOLS) ## an hour of load with faults in between (ARGS="--hours 8")
+	@.ci/need mosquitto mosquitto
+	$(PYTHON) -m tests.faults.soak $(ARGS)
 
 schemas: $(INSTALLED) ## write schemas/ anew
 	$(PYTHON) -m busbar.cli.schemas schemas

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from busbar.broker import Received, stay_connected
 from busbar.contract import Info, Status
 from busbar.endpoint import Endpoint
-from busbar.mqtt import Received, connection, stay_connected
+from busbar.mqtt import connection
 from busbar.outbox import Message
 from busbar.topics import BRIDGE
 
