@@ -11,7 +11,7 @@ ARGS :=
 .PHONY: help demo test lint schemas bench bench-check soak clean
 
 help: ## show this
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 demo: $(INSTALLED) ## a broker, every bridge, simulated devices, and commands to try (ARGS="--for 20")
 	@.ci/need mosquitto mosquitto

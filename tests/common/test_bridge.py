@@ -274,17 +274,49 @@ async def test_the_bridge_lists_its_devices_with_who_locks_them() -> None:
         ]
 
 
-async def test_clean_removes_what_is_retained_and_refresh_brings_it_back() -> None:
+async def test_clean_removes_what_is_retained_and_publishes_what_lives_anew() -> None:
     async with lab() as (bus, _):
         await bus.value("toy", "level")
         await until(lambda: "busbar/lab/toy/state/level" in bus.broker.retained, "the leaf")
+        bus.broker.take(Message("busbar/lab/dead/status", b"{}", retain=True))
+        mark = len(bus.broker.published)
         clean = asyncio.create_task(bus.call("bridge", "clean"))
         while not clean.done():
             await bus.clock.advance(0.5)
         assert clean.result()["result"] > 5
-        await until(lambda: "busbar/lab/toy/info" not in bus.broker.retained, "the removal")
-        await bus.call("bridge", "refresh")
-        await until(lambda: "busbar/lab/toy/info" in bus.broker.retained, "the return")
+        await until(lambda: "busbar/lab/toy/state/level" in bus.broker.retained, "the return")
+        assert "busbar/lab/dead/status" not in bus.broker.retained
+        infos = [m.payload for m in bus.broker.published[mark:] if m.topic == "busbar/lab/toy/info"]
+        assert infos[0] == b""
+        assert infos[-1] != b""
+
+
+async def test_a_status_that_somebody_cleared_comes_back() -> None:
+    async with lab() as (bus, _):
+        await bus.value("toy", "level")
+        for device in ("bridge", "toy"):
+            bus.broker.take(Message(f"busbar/lab/{device}/status", b"", retain=True))
+        await until(lambda: bus.retained("bridge", "status"), "the status of the bridge")
+        await bus.clock.advance(61)
+        await until(lambda: bus.retained("toy", "status"), "the status of the toy")
+
+
+async def test_close_and_open_need_an_address_that_is_allowed() -> None:
+    async with lab() as (bus, _):
+        assert (await bus.call("bridge", "close", "toy"))["error"]["code"] == "forbidden"
+    async with lab("bridge: {name: lab, allow_open: ['toy::*']}\n") as (bus, _):
+        await bus.value("toy", "level")
+        assert (await bus.call("bridge", "close", "toy"))["ok"]
+        await until(lambda: "busbar/lab/toy/status" not in bus.broker.retained, "the removal")
+
+
+async def test_reloads_do_not_overtake_each_other() -> None:
+    async with lab() as (bus, toy):
+        for number in range(6):
+            bus.configuration = LAB + f"idle_close: {number + 1}\n"
+            replies = await asyncio.gather(*(bus.bridge.reload() for _ in range(3)))
+            assert [reply["started"] for reply in replies] == [["toy"], [], []]
+        await until(lambda: len(toy.sessions) == 1, "one session")
 
 
 async def test_shutdown_is_refused_unless_it_is_allowed() -> None:

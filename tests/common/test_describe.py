@@ -266,7 +266,7 @@ def test_an_unknown_property_is_refused_with_a_suggestion(path, meant):
 
 
 def test_an_unknown_command_is_refused_with_a_suggestion():
-    with pytest.raises(UnknownTarget, match=r"no command 'qery'; did you mean 'query'\?; there are: query, move, stop"):
+    with pytest.raises(UnknownTarget, match=r"no command 'qery'; did you mean 'query'\? there are: query, move, stop"):
         psu().command("qery")
     assert psu().command("query") is QUERY
 

@@ -106,7 +106,7 @@ COMMANDS = [
     ("toy/call/lock", "call-lock", {"owner": "bench", "ttl": 3600}),
     ("toy/call/cancel", "call-cancel", "unknown"),
     ("bridge/call/list", "call-list", {}),
-    ("bridge/call/log_level", "call-log_level", {"level": "info", "logger": "toy"}),
+    ("bridge/call/log_level", "call-log_level", {"level": "info", "logger": "wire.toy"}),
 ]
 
 

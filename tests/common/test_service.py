@@ -59,6 +59,18 @@ def test_a_wrong_configuration_ends_with_its_own_exit_code_and_says_where(
     assert "allowed are mqtt://host" in capsys.readouterr().err
 
 
+def test_files_that_cannot_be_used_are_found_before_the_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "lab.yaml"
+    file.write_text("bridge: {name: lab}\nbroker: {url: 'mqtts://127.0.0.1:1', ca_file: nowhere.crt}\n")
+    assert run(service(Toy()), ["--config", str(file), "--check"]) == EXIT_CONFIG
+    assert "nowhere.crt" in capsys.readouterr().err
+    file.write_text("bridge: {name: lab, folder: nowhere}\n")
+    assert run(service(Toy()), ["--config", str(file)]) == EXIT_CONFIG
+    assert "there is no folder" in capsys.readouterr().err
+
+
 async def test_a_trace_shows_every_message_both_ways_without_secrets(tmp_path: Path) -> None:
     secret = "correct horse"
     with Mosquitto() as broker:

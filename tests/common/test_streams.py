@@ -137,7 +137,7 @@ async def test_lines_are_the_same_however_they_arrive(raw, terminator, limit, pl
 @pytest.mark.parametrize("chunks", [[b"x" * 11], [b"x"] * 11, [b"x" * 10, b"x" * 500]])
 async def test_an_endless_line_is_refused_as_soon_as_it_is_too_long(chunks):
     stream = await feed(chunks)
-    with pytest.raises(ProtocolError, match=r"fed: more than 10 bytes without the terminator b'\\n'"):
+    with pytest.raises(ProtocolError, match=r"more than 10 bytes without the terminator b'\\n'"):
         await stream.read_until(b"\n", 10)
     assert len(stream._buffer) == 0  # nothing of it is kept
 
@@ -207,7 +207,7 @@ async def test_a_closed_link_is_noticed_without_losing_what_came_before():
 async def test_the_end_of_the_stream_is_a_lost_link(read):
     here, there = await null_modem("psu")
     await here.close()
-    with pytest.raises(LinkLost, match="psu1: the other side closed"):
+    with pytest.raises(LinkLost, match="the other side closed"):
         await read(there)
     await there.close()
 
@@ -230,7 +230,7 @@ async def test_a_reset_while_reading_is_a_lost_link():
     reading = asyncio.create_task(stream.read())
     await settle()
     reset(peer)
-    with pytest.raises(LinkLost, match="psu: cannot read"):
+    with pytest.raises(LinkLost, match="cannot read"):
         await reading
     await stream.close()
 
@@ -239,7 +239,7 @@ async def test_a_write_on_a_broken_link_is_a_lost_link():
     stream, peer = await pair_over_tcp()
     reset(peer)
     await until(stream._writer.transport.is_closing)
-    with pytest.raises(LinkLost, match=r"psu: cannot write: \S"):
+    with pytest.raises(LinkLost, match=r"cannot write: \S"):
         await stream.write(b"x")
     await stream.close()
 
@@ -250,7 +250,7 @@ async def test_a_device_that_takes_nothing_any_more_is_a_lost_link():
     writing = asyncio.create_task(stream.write(b"x" * 50_000_000))
     await settle()
     await clock.advance(streams.WRITE_TIMEOUT + 1)
-    with pytest.raises(LinkLost, match=r"psu: cannot write: timeout"):
+    with pytest.raises(LinkLost, match=r"cannot write: timeout"):
         await writing
     await stream.close()
     peer.close()
@@ -286,7 +286,7 @@ async def test_tcp_connects_without_delay_and_notices_a_dead_peer():
 async def test_a_refused_connection_names_host_and_port():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    with pytest.raises(LinkLost, match=f"psu: cannot connect to 127.0.0.1:{port}: .*"):
+    with pytest.raises(LinkLost, match=f"cannot connect to 127.0.0.1:{port}: .*"):
         await open_tcp("127.0.0.1", port, "psu")
 
 
@@ -299,13 +299,13 @@ async def test_a_host_that_does_not_answer_names_host_and_port(monkeypatch):
     opening = asyncio.create_task(open_tcp("10.0.0.5", 5025, "psu", timeout=3))
     await settle()
     await clock.advance(4)
-    with pytest.raises(LinkLost, match=r"psu: no connection to 10.0.0.5:5025 within 3 s"):
+    with pytest.raises(LinkLost, match=r"no connection to 10.0.0.5:5025 within 3 s"):
         await opening
 
 
 @pytest.mark.parametrize(("host", "port"), [("a" * 70, 1), ("a\0b", 1), ("127.0.0.1", 99999)])
 async def test_a_host_or_port_that_cannot_exist_is_a_lost_link(host, port):
-    with pytest.raises(LinkLost, match=f"psu: cannot connect to {host}:{port}: ."):
+    with pytest.raises(LinkLost, match=f"cannot connect to {host}:{port}: ."):
         await open_tcp(host, port, "psu")
 
 
@@ -348,14 +348,14 @@ async def test_an_adapter_that_is_pulled_out_is_a_lost_link():
         reading = asyncio.create_task(stream.read())
         await settle()
         os.close(device)
-        with pytest.raises(LinkLost, match="psu"):
+        with pytest.raises(LinkLost, match=r"read|closed|serial|Input"):
             await asyncio.wait_for(reading, 10)
-        with pytest.raises(LinkLost, match="psu: cannot write"):
+        with pytest.raises(LinkLost, match="cannot write"):
             await stream.write(b"x")
         await stream.close()
 
 
 @pytest.mark.parametrize("path", ["/dev/there-is-no-such-port", "/", "/etc/hostname"])
 async def test_a_serial_port_that_cannot_be_opened_is_named(path):
-    with pytest.raises(LinkLost, match=f"psu: cannot open {path}: "):
+    with pytest.raises(LinkLost, match=f"cannot open {path}: "):
         await open_serial(path, 9600, "psu")

@@ -493,9 +493,19 @@ async def test_three_commands_without_an_answer_take_an_idle_instrument_offline(
     async with bench() as (bus, simulator):
         simulator.psu.silent = True
         assert failure(await silent_query(bus, simulator, "SOUR1:CURR?", 4.4)) == "timeout"
-        assert failure(await silent_query(bus, simulator, "SOUR2:CURR?", 2.2)) == "link"
-        await bus.clock.advance(1.2)
+        assert failure(await silent_query(bus, simulator, "SOUR2:CURR?", 4.4)) == "timeout"
+        for _ in range(8):
+            await bus.clock.advance(1.0)
         await until(lambda: "link" in [reason["code"] for reason in reasons(bus, "psu")], "offline")
+
+
+async def test_misspelt_queries_of_callers_do_not_take_an_instrument_offline():
+    async with bench() as (bus, simulator):
+        for _ in range(5):
+            assert failure(await silent_query(bus, simulator, "NONSENSE?", 4.4)) == "device"
+        await bus.clock.advance(3.0)
+        assert (await bus.call("psu", "query", "*IDN?"))["ok"]
+        assert reasons(bus, "psu")[1:] == []
 
 
 async def test_one_instrument_away_does_not_hold_up_the_other():

@@ -239,6 +239,21 @@ async def test_a_bridge_on_mqtt_3_1_1_serves_the_same(broker: Mosquitto, tmp_pat
         assert "as busbar.bench (p2," in broker.log  # Mosquitto's word for 3.1.1
 
 
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+async def test_each_command_runs_once_and_has_one_outcome(broker: Mosquitto, tmp_path: Path, protocol: str) -> None:
+    async with bench(broker.url, broker.port, tmp_path, extra=f"broker: {{protocol: {protocol}}}\n") as (
+        simulator, _, watcher,
+    ):  # fmt: skip
+        commands = {"set": '{"output": true}', "set/setpoint/voltage": "3", "call/write": "*CLS"}
+        for target, payload in commands.items():
+            await watcher.call(f"{PSU}/{target}", payload)
+        await watcher.call(f"{PSU}/call/identify", "{}")
+        targets = [each.json["target"] for each in watcher.on(f"{PSU}/reply")]
+        assert targets == [*commands, "call/identify"]
+        sent = list(simulator.psu.lines)
+        assert [sent.count(line) for line in ("OUTP1 1", "SOUR1:VOLT 3.0", "*CLS")] == [1, 1, 1]
+
+
 async def test_a_second_bridge_of_the_same_name_makes_the_first_one_leave(broker: Mosquitto, tmp_path: Path) -> None:
     async with bench(broker.url, broker.port, tmp_path) as (simulator, first, watcher):
         folder = tmp_path / "second"

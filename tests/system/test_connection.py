@@ -175,6 +175,16 @@ async def test_a_half_open_link_is_given_up_when_acknowledgements_stay_away(
         assert outbox.queued == 1
 
 
+async def test_a_connection_that_only_listens_outlives_its_keepalives(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("busbar.mqtt.ACK_TIMEOUT", 0.5)
+    with Mosquitto("log_type all") as broker:
+        endpoint = Endpoint(broker.url, keepalive=1)
+        async with connection(endpoint, Outbox(), lambda _: None, "busbar.test") as link:
+            link.begin()
+            await until(lambda: broker.log.count("Received PINGREQ") >= 3 or link.closed.done(), "three pings")
+            assert not link.closed.done()
+
+
 async def test_the_will_is_published_after_a_break_and_not_after_a_clean_end(broker: Mosquitto) -> None:
     will = Message("busbar/will", b"gone", retain=True)
     async with Watcher(broker.port) as watcher, Proxy(broker.port) as proxy:

@@ -28,6 +28,7 @@ from busbar.topics import BRIDGE, Topics, check_level, matches
 
 log = logging.getLogger(__name__)
 
+FIXED = ("name", "root", "endpoint", "leaves", "allow_shutdown", "max_command", "max_message", "folder")  # by a reload
 STOP_PATIENCE = 1.0  # s for running commands when the bridge stops
 
 
@@ -65,6 +66,7 @@ class Bridge:
         self.connected = asyncio.Event()  # everything has been announced on the present connection
         self._connects = 0
         self._cleaned = False
+        self._reloading = asyncio.Lock()
         self._running: dict[str, _Running] = {}
         self._opened: set[str] = set()  # links that commands opened, not the configuration
         self._commands = Commands(self._bus, self, synchronised)
@@ -163,8 +165,12 @@ class Bridge:
         """Take a changed configuration: restart only links that changed; keep running on a wrong one."""
         if self._replan is None:
             raise UnknownTarget("this bridge runs without a configuration file")
+        async with self._reloading:
+            return await self._take(self._replan)
+
+    async def _take(self, replan: Callable[[], Plan]) -> Mapping[str, Any]:
         try:
-            plan = self._replan()
+            plan = replan()
             self._check_same(plan)
         except ConfigError as error:
             log.error("configuration not taken, running on with the old one: %s", error)
@@ -191,12 +197,14 @@ class Bridge:
         found = await self._leftovers.collect(self._connection)
         for topic in found:
             self._outbox.clear(topic)
+        await self._connection.drained()
+        self.announce_all()
         return len(found)
 
     async def open_device(self, settings: Openable) -> None:
-        if self._plan.open is None or not any(fnmatch.fnmatchcase(settings.address, p) for p in self._plan.allow_open):
-            allowed = ", ".join(self._plan.allow_open) or "none"
-            raise Forbidden(f"address {settings.address!r} is not among `bridge: {{allow_open}}`: {allowed}")
+        if self._plan.open is None:
+            raise UnknownTarget(f"a {self._plan.kind} bridge cannot open devices")
+        self._check_allowed(settings.address)
         try:
             check_level(settings.name, "device name")
             link = self._plan.open(settings)
@@ -211,9 +219,15 @@ class Bridge:
     async def close_device(self, name: str) -> None:
         for link, running in self._running.items():
             if name in running.channel.devices:
+                self._check_allowed(running.channel.link.address)
                 await self._end(link)
                 return
         raise UnknownTarget(f"no device {name!r} to close")
+
+    def _check_allowed(self, address: str) -> None:
+        if not any(fnmatch.fnmatchcase(address, pattern) for pattern in self._plan.allow_open):
+            allowed = ", ".join(self._plan.allow_open) or "none"
+            raise Forbidden(f"address {address!r} is not among `bridge: {{allow_open}}`: {allowed}")
 
     def shut_down(self) -> None:
         self._loop.call_later(0.1, self.stop)  # after the outcome has been sent
@@ -252,7 +266,7 @@ class Bridge:
             device.withdraw()
 
     def _check_same(self, plan: Plan) -> None:
-        for key in ("name", "root", "endpoint"):
+        for key in FIXED:
             if getattr(plan, key) != getattr(self._plan, key):
                 raise ConfigError(f"{key} of a running bridge cannot change; restart it")
 
@@ -279,7 +293,10 @@ class Bridge:
         async with self._connect(endpoint, self._outbox, self._on_message, client_id, presence.will) as link:
             await link.subscribe([presence.topic, *self._topics.commands])
             if await presence.is_taken():
-                self._duplicate = DuplicateName(f"duplicate bridge name: another process runs {self._topics.base}")
+                self._duplicate = DuplicateName(
+                    f"duplicate bridge name: another process runs {self._topics.base[:-1]}; "
+                    "each needs a name of its own"
+                )
                 return
             self._connects += 1
             self._connection = link

@@ -239,7 +239,8 @@ def take_metadata(fields: dict[str, Any]) -> tuple[dict[str, Any], Metadata]:
     try:
         return own, msgspec.convert({key: fields[key] for key in METADATA & fields.keys()}, Metadata)
     except msgspec.ValidationError as error:
-        raise BadRequest(str(error).replace("`$.", "`")) from error
+        where = str(error).partition(" - at `$.")
+        raise BadRequest(f"{where[2].rstrip('`')}: {where[0]}" if where[2] else where[0]) from error
 
 
 encode = msgspec.json.Encoder().encode

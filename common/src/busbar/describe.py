@@ -316,8 +316,8 @@ def by_path(properties: Iterable[Property]) -> dict[str, Property]:
 
 
 def _suggest(wrong: str, allowed: Iterable[str]) -> str:
-    names = list(allowed)
-    close = difflib.get_close_matches(wrong, names, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
+    names = [name for name in allowed if not name.startswith("_")]
+    close = difflib.get_close_matches(wrong[:100], names[:1000], n=1)
     listed = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
-    return f"{hint}; there are: {listed}" if names else hint
+    meant = f"did you mean {close[0]!r}? " if close else ""
+    return f"; {meant}there are: {listed}" if names else ""

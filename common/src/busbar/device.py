@@ -7,7 +7,7 @@ import asyncio
 import logging
 import time as clock
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -45,7 +45,6 @@ class Bus:
     leaf: Callable[[str], bool] = lambda path: True  # which properties have leaves
     now: Callable[[], float] = clock.time  # Unix s
     folder: Path | None = None  # where blobs too large for the bus go
-    suppressed: int = field(default=0)
 
 
 class Device:
@@ -73,7 +72,7 @@ class Device:
         self._info_deadline: float | None = None
         self._closed = False
         self._snapshot_size = 0
-        self._snapshot_last = -SNAPSHOT_INTERVAL
+        self._snapshot_last = self._loop.time() - SNAPSHOT_INTERVAL
         self._leaves_last = self._loop.time()
 
     @property
@@ -197,9 +196,11 @@ class Device:
         self.state.age(self._time(None))
         if now - self._snapshot_last >= SNAPSHOT_HEARTBEAT:
             self._publish_snapshot()
+            self._bus.outbox.retain(self.topic("status"), self.status_payload)  # somebody may have cleared it
         often = len(self.state.values) <= LEAVES_SMALL
         if now - self._leaves_last >= (LEAVES_OFTEN if often else LEAVES_RARELY):
             self.announce_leaves()
+            self._bus.outbox.retain(self.topic("info"), self._info_payload)
 
     def status_payload(self) -> bytes:
         return contract.encode(

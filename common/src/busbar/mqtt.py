@@ -36,8 +36,17 @@ DRAIN_TIMEOUT = 2.0  # s for the last acknowledgements of a clean stop
 class Connection:
     """One open connection; `closed` ends with BrokerLost when it does."""
 
-    def __init__(self, endpoint: Endpoint, source: Source, on_message: Callable[[Received], None]) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        source: Source,
+        on_message: Callable[[Received], None],
+        client_id: str,
+        will: Message | None,
+    ) -> None:
         self._endpoint, self._source, self._on_message = endpoint, source, on_message
+        self._client = _client(endpoint, client_id, will)
+        self._ticker: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._in_flight: dict[int, Message] = {}
         self._acks: dict[int, asyncio.Future[list[Any]]] = {}
@@ -50,9 +59,8 @@ class Connection:
         self._writing: int | None = None
         self._last_ack = 0.0
 
-    async def open(self, client_id: str, will: Message | None) -> None:
+    async def open(self) -> None:
         """Connect and wait for CONNACK; raise BrokerLost."""
-        self._client = self._new_client(client_id, will)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 await _in_thread(self._connect)
@@ -85,7 +93,7 @@ class Connection:
     def close(self, *, clean: bool) -> None:
         """Leave: with a DISCONNECT, so that the broker keeps the will to itself, or as if the link had broken."""
         self._source.wake = lambda: None
-        if hasattr(self, "_ticker"):
+        if self._ticker is not None:
             self._ticker.cancel()
         if clean and not self.closed.done():
             self._client.disconnect()
@@ -122,26 +130,6 @@ class Connection:
             raise BrokerLost("the broker does not acknowledge a subscription") from error
         finally:
             self._acks.pop(mid, None)
-
-    def _new_client(self, client_id: str, will: Message | None) -> paho.Client:
-        version5 = self._endpoint.protocol == "5"
-        client = paho.Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=client_id,
-            protocol=paho.MQTTv5 if version5 else paho.MQTTv311,
-            clean_session=None if version5 else True,
-            transport="unix" if self._endpoint.unix else "tcp",
-            reconnect_on_failure=False,
-        )
-        client.connect_timeout = CONNECT_TIMEOUT
-        client.max_inflight_messages_set(IN_FLIGHT)
-        client.username_pw_set(*self._endpoint.credentials)
-        if self._endpoint.tls:
-            client.tls_set_context(self._endpoint.ssl_context())
-        if will is not None:
-            client.will_set(will.topic, will.payload, qos=will.qos, retain=will.retain)
-        client.on_socket_open = _no_delay
-        return client
 
     def _connect(self) -> None:
         version5 = self._endpoint.protocol == "5"
@@ -296,10 +284,32 @@ class Connection:
     async def _tick(self) -> None:
         while not self.closed.done():
             await asyncio.sleep(1)
-            self._client.loop_misc()
-            waiting = bool(self._in_flight) or self._client.want_write()
-            if waiting and self._loop.time() - self._last_ack > ACK_TIMEOUT:
+            if not self._in_flight and not self._client.want_write():
+                self._last_ack = self._loop.time()  # nothing is due
+            elif self._loop.time() - self._last_ack > ACK_TIMEOUT:
                 self._lost(f"no acknowledgement for {ACK_TIMEOUT:g} s")
+            self._client.loop_misc()
+
+
+def _client(endpoint: Endpoint, client_id: str, will: Message | None) -> paho.Client:
+    version5 = endpoint.protocol == "5"
+    client = paho.Client(
+        CallbackAPIVersion.VERSION2,
+        client_id=client_id,
+        protocol=paho.MQTTv5 if version5 else paho.MQTTv311,
+        clean_session=None if version5 else True,
+        transport="unix" if endpoint.unix else "tcp",
+        reconnect_on_failure=False,
+    )
+    client.connect_timeout = CONNECT_TIMEOUT
+    client.max_inflight_messages_set(IN_FLIGHT)
+    client.username_pw_set(*endpoint.credentials)
+    if endpoint.tls:
+        client.tls_set_context(endpoint.ssl_context())
+    if will is not None:
+        client.will_set(will.topic, will.payload, qos=will.qos, retain=will.retain)
+    client.on_socket_open = _no_delay
+    return client
 
 
 def _trace(arrow: str, topic: str, payload: bytes) -> None:
@@ -354,10 +364,10 @@ async def connection(
     will: Message | None = None,
 ) -> AsyncIterator[Connection]:
     """One connection: entered = the broker has accepted us, left = closed, cleanly unless by an error."""
-    opened = Connection(endpoint, source, on_message)
+    opened = Connection(endpoint, source, on_message, client_id, will)
     clean = False
     try:
-        await opened.open(client_id, will)
+        await opened.open()
         yield opened
         clean = True
     finally:

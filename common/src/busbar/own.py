@@ -20,9 +20,10 @@ from busbar.outbox import Outbox
 from busbar.request import Claim
 from busbar.session import Link
 from busbar.topics import BRIDGE
-from busbar.trace import TRACE
+from busbar.trace import LEVELS, set_level
 
 PERIOD = 10.0  # s between looks at our own state
+MODULES = frozenset({"mqtt", "session", "bridge", "commands"})  # loggers that `log_level` knows beside the wires
 LOG_RATE = 10  # event/log a second
 
 _NUMBERS = {
@@ -118,20 +119,15 @@ class OwnCommands(DeviceCommands):
 
     @command()
     async def log_level(self, session: Any, device: str, arguments: LogLevel, turn: Turn) -> None:
-        """Set the level of the log; `trace` shows every message both ways."""
-        name = f"busbar.{arguments.logger}" if arguments.logger else "busbar"
-        if (
-            arguments.logger
-            and not arguments.logger.startswith("wire.")
-            and name not in logging.root.manager.loggerDict
-        ):
-            raise UnknownTarget(f"no logger {arguments.logger!r}; there are e.g. `wire.<device>`, `mqtt`, `session`")
-        level = TRACE if arguments.level == "trace" else arguments.level.upper()
-        logging.getLogger(name).setLevel(level)
+        """Set the level of the log, without `logger` of all of it; `trace` shows every message both ways."""
+        known = MODULES | {f"wire.{row.device}" for row in self.owner.listing()}
+        if arguments.logger and arguments.logger not in known:
+            raise UnknownTarget(f"no logger {arguments.logger!r:.100}; there are: {', '.join(sorted(known))}")
+        set_level(LEVELS[arguments.level], arguments.logger)
 
     @command(timeout=30.0)
     async def clean(self, session: Any, device: str, arguments: NoArguments, turn: Turn) -> int:
-        """Remove every retained topic of this bridge from the broker; what lives comes back with its next news."""
+        """Remove every retained topic of this bridge from the broker, then publish what lives anew."""
         return await self.owner.clean()
 
     @command()

@@ -56,15 +56,25 @@ class Presence:
 
     def saw(self, received: Received, *, connected: bool) -> None:
         """Take note of a message on the topic; a wrong one is repaired, at most once a second."""
-        try:
-            status = msgspec.json.decode(received.payload, type=Status)
-        except msgspec.MsgspecError:
-            return  # cleared, or somebody else's nonsense; our own follows with the next news
+        status = _decoded(received.payload)
+        if status is None:  # cleared, or somebody's nonsense
+            self._repair(connected)
+            return
         if received.retain and not self._announced and status.boot != self._bus.boot:
             self._predecessors.add(status.boot)
         if not self._echo.done():
             self._echo.set_result(status)
-        wrong = status.boot != self._bus.boot or status.state != self._device.status
-        if wrong and connected and self._loop.time() - self._repaired >= REPAIR:
+        if status.boot != self._bus.boot or status.state != self._device.status:
+            self._repair(connected)
+
+    def _repair(self, connected: bool) -> None:
+        if connected and self._loop.time() - self._repaired >= REPAIR:
             self._repaired = self._loop.time()
             self.announce()
+
+
+def _decoded(payload: bytes) -> Status | None:
+    try:
+        return msgspec.json.decode(payload, type=Status)
+    except msgspec.MsgspecError:
+        return None

@@ -10,7 +10,7 @@ from busbar.arbiter import Turn
 from busbar.broker import Received
 from busbar.channel import Channel
 from busbar.contract import Metadata
-from busbar.describe import Command
+from busbar.describe import Command, Description
 from busbar.device import Device
 from busbar.errors import BadRequest, BusbarError
 from busbar.outcomes import Key
@@ -106,7 +106,14 @@ def _read_set(device: Device, path: str, payload: bytes) -> tuple[dict[str, Any]
     own, metadata = contract.take_metadata(fields)
     if not own:
         raise BadRequest("`set` names no property")
-    return {key: description.writable(key).reader.value(value) for key, value in own.items()}, metadata
+    return {key: _value(description, key, value) for key, value in own.items()}, metadata
+
+
+def _value(description: Description, path: str, value: Any) -> Any:
+    try:
+        return description.writable(path).reader.value(value)
+    except BusbarError as error:
+        raise type(error)(f"{path}: {error.message}", failed=path) from error
 
 
 async def _set_all(session: Any, device: str, values: Mapping[str, Any], turn: Turn) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import contextlib
 import json
 import logging
 import os
@@ -23,10 +22,9 @@ from busbar.errors import BusbarError, ConfigError
 from busbar.own import Found
 from busbar.plan import Plan
 from busbar.session import Link
-from busbar.trace import TRACE, Redact
+from busbar.trace import LEVELS, Redact, set_level
 
 DEFAULT_URL = "mqtt://127.0.0.1:1883"
-LEVELS = {"trace": TRACE, "debug": 10, "info": 20, "warning": 30, "error": 40}
 EXIT_DUPLICATE, EXIT_CONFIG = 69, 78  # EX_UNAVAILABLE and EX_CONFIG of sysexits.h
 
 log = logging.getLogger("busbar.service")
@@ -71,21 +69,13 @@ def plan(service: Service, config: Any, url: str | None, environment: Mapping[st
     _check_names(link.name for link in links)
     _check_names(name for link in links for name in link.devices)
     broker, bridge = config.broker, config.bridge
+    if bridge.folder and not Path(bridge.folder).is_dir():
+        raise ConfigError(f"bridge.folder: there is no folder {bridge.folder}")
     return Plan(
         kind=service.kind,
         name=bridge.name,
         root=bridge.root,
-        endpoint=Endpoint(
-            url=url or environment.get("BUSBAR_URL") or broker.url or DEFAULT_URL,
-            username=broker.username,
-            password=configuration.secret(broker.password, broker.password_file, "broker.password"),
-            protocol=broker.version,
-            ca_file=broker.ca_file,
-            cert_file=broker.cert_file,
-            key_file=broker.key_file,
-            insecure=broker.insecure,
-            keepalive=broker.keepalive,
-        ),
+        endpoint=_endpoint(broker, url or environment.get("BUSBAR_URL") or broker.url or DEFAULT_URL),
         links=links,
         leaves=bridge.leaves,
         allow_open=bridge.allow_open,
@@ -97,6 +87,23 @@ def plan(service: Service, config: Any, url: str | None, environment: Mapping[st
         open=service.open,
         scan=service.scan,
     )
+
+
+def _endpoint(broker: configuration.Broker, url: str) -> Endpoint:
+    endpoint = Endpoint(
+        url=url,
+        username=broker.username,
+        password=configuration.secret(broker.password, broker.password_file, "broker.password"),
+        protocol=broker.version,
+        ca_file=broker.ca_file,
+        cert_file=broker.cert_file,
+        key_file=broker.key_file,
+        insecure=broker.insecure,
+        keepalive=broker.keepalive,
+    )
+    if endpoint.tls:
+        endpoint.ssl_context()  # files that cannot be used are found now, not at the first connect
+    return endpoint
 
 
 def _check_names(names: Iterable[str]) -> None:
@@ -136,7 +143,7 @@ def _start_log(arguments: argparse.Namespace, config: Any) -> None:
     handler.setFormatter(_JsonFormatter() if as_json else text)
     handler.addFilter(Redact(configuration.secrets_of(config)))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    logging.getLogger("busbar").setLevel(LEVELS[arguments.log_level or config.log.level])
+    set_level(LEVELS[arguments.log_level or config.log.level])
 
 
 class _JsonFormatter(logging.Formatter):
@@ -157,12 +164,23 @@ class _JsonFormatter(logging.Formatter):
 
 
 async def _main(service: Service, arguments: argparse.Namespace, first: Plan) -> None:
-    bridge = Bridge(first, replan=lambda: _load(service, arguments)[1])
+    def replan() -> Plan:
+        config, changed = _load(service, arguments)
+        set_level(LEVELS[arguments.log_level or config.log.level])
+        return changed
+
+    bridge = Bridge(first, replan)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, bridge.stop)
     reloads: set[asyncio.Task[None]] = set()
-    loop.add_signal_handler(signal.SIGHUP, lambda: reloads.add(asyncio.create_task(_reload(bridge))))
+
+    def reload() -> None:
+        task = asyncio.create_task(_reload(bridge))
+        reloads.add(task)  # the loop itself keeps no hold of its tasks
+        task.add_done_callback(reloads.discard)
+
+    loop.add_signal_handler(signal.SIGHUP, reload)
     feeding = asyncio.create_task(systemd.watchdog())
     systemd.notify("READY=1")
     try:
@@ -174,6 +192,11 @@ async def _main(service: Service, arguments: argparse.Namespace, first: Plan) ->
 
 async def _reload(bridge: Bridge) -> None:
     systemd.notify("RELOADING=1")
-    with contextlib.suppress(BusbarError):  # it has been logged, and the bridge runs on
+    try:
         await bridge.reload()
-    systemd.notify("READY=1")
+    except BusbarError:
+        return  # it has been logged, and the bridge runs on
+    except Exception:  # our bug costs this reload only
+        log.exception("the reload failed")
+    finally:
+        systemd.notify("READY=1")

@@ -116,32 +116,36 @@ class Keeper(Protocol):
 
 async def supervise(keeper: Keeper) -> None:
     """Keep a link open for ever: the only reconnect loop, full jitter up to 30 s."""
-    attempt = 0
+    attempt, told = 0, None
     loop = asyncio.get_running_loop()
     while True:
         await keeper.wanted()
         started = loop.time()
-        fault = await _hold(keeper)
+        fault, served = await _hold(keeper)
         if fault is None:
             attempt = 0
             continue
         attempt = 0 if loop.time() - started > HELD else attempt + 1
-        level = logging.WARNING if attempt <= 1 else logging.INFO  # a lost link warns once
+        news = served or fault != told  # a link that stays down warns once, not at each attempt
+        told = fault
+        level = logging.WARNING if news else logging.INFO
         log.log(level, "%s: %s", keeper.link.name, fault.message, extra={"device": keeper.link.name})
         keeper.lost(fault)
         await keeper.pause(random.uniform(0.1, min(RETRY_MOST, RETRY_FIRST * 2 ** min(attempt, 10))))
 
 
-async def _hold(keeper: Keeper) -> Fault | None:
-    """Open the link and serve; return why it ended, None if it was asked to."""
+async def _hold(keeper: Keeper) -> tuple[Fault | None, bool]:
+    """Open the link and serve; return why it ended, None if it was asked to, and whether it had served."""
+    served = False
     try:
         async with AsyncExitStack() as stack:
             async with asyncio.timeout(OPEN_TIMEOUT):
                 session = await stack.enter_async_context(keeper.link.open(keeper))  # type: ignore[arg-type]  # a channel is both
+            served = True
             await keeper.served(session)
     except Exception as error:  # the boundary of one link: a bug in its bridge must not take the others down
-        return fault_of(error, keeper.link.name)
-    return None
+        return fault_of(error, keeper.link.name), served
+    return None, served
 
 
 def fault_of(error: BaseException, name: str) -> Fault:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import socket
 from typing import Any, Literal
 
@@ -31,7 +32,7 @@ class ByteStream:
             if self._writer.transport.is_closing():  # asyncio says nothing when we closed it ourselves
                 raise ConnectionError("the link was closed")
         except OSError as error:  # TimeoutError is one
-            raise LinkLost(f"{self._name}: cannot write: {str(error) or 'timeout'}") from error
+            raise LinkLost(f"cannot write: {str(error) or 'timeout'}") from error
 
     async def read(self) -> bytes:
         """Return what has arrived, at least one byte."""
@@ -88,15 +89,15 @@ class ByteStream:
         return data
 
     def _too_long(self, terminator: bytes, limit: int) -> ProtocolError:
-        return ProtocolError(f"{self._name}: more than {limit} bytes without the terminator {terminator!r}")
+        return ProtocolError(f"more than {limit} bytes without the terminator {terminator!r}")
 
     async def _fill(self) -> None:
         try:
             data = await self._reader.read(CHUNK)
         except OSError as error:
-            raise LinkLost(f"{self._name}: cannot read: {error}") from error
+            raise LinkLost(f"cannot read: {error}") from error
         if not data:
-            raise LinkLost(f"{self._name}: the other side closed the connection")
+            raise LinkLost("the other side closed the connection")
         self._wire.received(data)
         self._buffer += data
 
@@ -107,10 +108,10 @@ async def open_tcp(host: str, port: int, name: str, timeout: float = 5.0) -> Byt
         async with asyncio.timeout(timeout):
             reader, writer = await asyncio.open_connection(host, port)
     except TimeoutError as error:
-        raise LinkLost(f"{name}: no connection to {host}:{port} within {timeout:g} s") from error
+        raise LinkLost(f"no connection to {host}:{port} within {timeout:g} s") from error
     except (OSError, ValueError, OverflowError) as error:  # not an OSError: a host or port that cannot exist
-        why = getattr(error, "strerror", None) or error
-        raise LinkLost(f"{name}: cannot connect to {host}:{port}: {why}") from error
+        why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
+        raise LinkLost(f"cannot connect to {host}:{port}: {why}") from error
     sock: socket.socket = writer.get_extra_info("socket")
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     _keep_alive(sock)
@@ -148,5 +149,5 @@ async def open_serial(
     try:
         reader, writer = await serialx.open_serial_connection(path, baudrate, **settings)
     except (OSError, serialx.SerialException) as error:
-        raise LinkLost(f"{name}: cannot open {path}: {error}") from error
+        raise LinkLost(f"cannot open {path}: {error}") from error
     return ByteStream(reader, writer, name)

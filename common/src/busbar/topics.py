@@ -68,7 +68,7 @@ class Topics:
         self.root, self.bridge = root, bridge
         self.base = f"{root}/{bridge}/"
         self.client_id = f"{root.replace('/', '.')}.{bridge}"
-        self.commands = [f"{self.base}+/set", f"{self.base}+/set/#", f"{self.base}+/call/#"]
+        self.commands = [f"{self.base}+/{channel}/#" for channel in ("set", "call")]  # `set/#` covers `set`
         self.leftovers = [f"{self.base}+/{channel}" for channel in ("status", "info", "state/#", "blob/#")]
 
     def topic(self, device: str, channel: str, path: str = "") -> str:

@@ -3,6 +3,7 @@
 import logging
 
 TRACE = 5
+LEVELS = {"trace": TRACE, "debug": 10, "info": 20, "warning": 30, "error": 40}
 SHOWN = 256  # bytes of one message
 
 logging.addLevelName(TRACE, "TRACE")
@@ -62,3 +63,13 @@ def _forms(secret: str) -> set[str]:
     """What a secret looks like in a record: itself, in hex, and escaped by `repr`."""
     escaped = repr(secret)[1:-1]
     return {secret, secret.encode().hex(" "), escaped, escaped.replace("\\'", "'").replace("'", "\\'")}
+
+
+def set_level(level: int, logger: str = "") -> None:
+    """Set the level of one of our loggers (`wire.psu`), with "" of all of them; WARNING and up are events anyway."""
+    for name in list(logging.root.manager.loggerDict):
+        if not logger and name.startswith("busbar."):
+            logging.getLogger(name).setLevel(logging.NOTSET)
+    logging.getLogger(f"busbar.{logger}" if logger else "busbar").setLevel(min(level, logging.WARNING))
+    for handler in logging.root.handlers:
+        handler.setLevel(level if level > logging.WARNING and not logger else logging.NOTSET)

@@ -15,6 +15,12 @@ from busbar.errors import BadRequest, BusbarError, OutOfRange, ProtocolError
 
 _WORDS = {"true": True, "1": True, "on": True, "false": False, "0": False, "off": False}
 _RANGE = re.compile(r"(<=|>=|<|>) |multiple of|of length|matching regex|Invalid enum value")
+_NAMES = {
+    "float": "a number", "int": "a whole number", "str": "text", "bool": "true or false (1/0, on/off)",
+    "null": "nothing", "object": "an object", "array": "a list", "bytes": "base64 text",
+}  # fmt: skip
+_JSON_NAMES = {inspect.BoolType: "bool", inspect.IntType: "int", inspect.FloatType: "float"}
+_SIMPLE = tuple(_JSON_NAMES)
 _OBJECTS = (inspect.StructType, inspect.DictType, inspect.TypedDictType, inspect.DataclassType)
 
 
@@ -73,6 +79,8 @@ class Reader:
             if self._or_text:
                 return self._text(payload)
             word = payload.strip().lower().decode(errors="replace")
+            if word not in _WORDS and isinstance(self._info, _SIMPLE):
+                raise BadRequest(f"{shown(payload)}: expected {_wanted(_JSON_NAMES[type(self._info)])}") from None
             if word not in _WORDS:
                 raise
             raw = word
@@ -151,14 +159,27 @@ def convert(raw: Any, type_: Any, refuse: Callable[[str], BusbarError] = BadRequ
     try:
         return msgspec.convert(raw, type_)
     except msgspec.ValidationError as error:
-        message = str(error).replace("`$.", "`")
-        if not _RANGE.search(message):
+        message = plain(str(error))
+        if not _RANGE.search(str(error)):
             raise refuse(f"{raw!r:.60}: {message}" if not isinstance(raw, dict | list) else message) from error
         info = inspect.type_info(type_)
         if isinstance(info, inspect.StructType) and isinstance(raw, dict):
             _convert_members(raw, info.cls, refuse)
         allowed = _allowed(info)
         raise OutOfRange(f"{raw!r:.60} is out of range; {f'allowed: {allowed}' if allowed else message}") from error
+
+
+def plain(message: str) -> str:
+    """Return a message of msgspec in the words of a user."""
+    where = re.search(r" - at `(?:key in )?\$\.?(.*)`$", message)
+    text = message[: where.start()] if where else message
+    text = re.sub(r"Expected `([^`]+)`", lambda match: f"expected {_wanted(match[1])}", text)
+    text = re.sub(r"got `([^`]+)`", lambda match: f"got {_wanted(match[1])}", text)
+    return f"{where[1]}: {text}" if where and where[1] else text
+
+
+def _wanted(types: str) -> str:
+    return " or ".join(_NAMES.get(each, each) for each in types.split(" | "))
 
 
 def _convert_members(raw: dict[str, Any], cls: type, refuse: Callable[[str], BusbarError]) -> None:

@@ -141,7 +141,7 @@ def examples(port: int, infos: Mapping[Key, Info], simulators: Mapping[str, int]
             _request(port, f"{topic}/call/lock", '{"ttl": 20, "owner": "me"}'),
         ),
         Example(
-            f"break something: the simulator of {key[1]} ends, {key[1]} goes offline; "
+            f"break something: the simulators of {info.kind} end, {key[1]} goes offline; "
             f"the demo starts it again after {pause:g} s and {key[1]} comes back by itself",
             f"kill {simulators[info.kind]}",
         ),

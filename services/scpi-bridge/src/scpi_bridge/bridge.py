@@ -19,6 +19,7 @@ from scpi_bridge import settings as configuration
 from scpi_bridge.device import Instrument
 from scpi_bridge.settings import Config, Device, endpoint
 
+SILENCES = 3  # queries in a row without an answer: see whether anybody is there
 CHECK = 1.0  # s between looks whether an idle instrument has closed the connection
 RESYNCS = Property("_resyncs", int, title="Answers that did not come, each followed by a new connection")
 BLOBS_LIMIT = 100  # names that callers may invent
@@ -61,6 +62,7 @@ class ScpiSession:
     def __init__(self, settings: Device, port: Port, instrument: Instrument) -> None:
         self._settings, self._port, self._instrument = settings, port, instrument
         self._outlet: Outlet = port.outlet(settings.name)
+        self._unread = 0  # readings in a row that failed
         self._properties = {each.path: each for each in settings.properties}
 
     async def start(self) -> None:
@@ -88,7 +90,7 @@ class ScpiSession:
                     heapq.heappush(due, (late, index, each))
             else:
                 async with self._port.poll():
-                    await self._instrument.check()
+                    await self._check()
                 self._outlet.values({RESYNCS.path: self._instrument.resyncs})
                 checked = loop.time()
 
@@ -121,11 +123,12 @@ class ScpiSession:
     async def query_binary(self, device: str, arguments: BinaryText, turn: Turn) -> Binary:
         """Send a query that a block of binary data answers (IEEE 488.2)."""
         if arguments.blob:
-            self._declare_blob(arguments.blob)
+            self._check_blob(arguments.blob)
         async with self._explained():
             data = await self._instrument.query_binary(arguments.command, turn.asked)
         if arguments.blob is None:
             return Binary(len(data), data)
+        self._outlet.describe(self._outlet.description.with_blob(Blob(arguments.blob)))
         self._outlet.blob(arguments.blob, data, "application/octet-stream")
         return Binary(len(data), blob=arguments.blob)
 
@@ -152,13 +155,28 @@ class ScpiSession:
         self._outlet.describe(self._outlet.description.with_(**known))
         return Identity(text, **known)
 
+    async def _check(self) -> None:
+        """Raise LinkLost when the instrument is gone: callers' queries may go unanswered, ours should not."""
+        await self._instrument.check()
+        if self._instrument.silences < SILENCES:
+            return
+        if self._settings.identify:
+            try:
+                await self._instrument.query(self._settings.identify)
+            except DeviceTimeout as error:
+                raise LinkLost(f"{SILENCES} queries in a row without an answer, and none to identify") from error
+        elif self._unread >= SILENCES:
+            raise LinkLost(f"{SILENCES} readings in a row without an answer")
+
     async def _read(self, each: configuration.Property) -> None:
         try:
             async with self._explained():
                 await self._take(each)
+            self._unread = 0
         except LinkLost:
             raise
         except BusbarError as error:  # one bad answer costs one property
+            self._unread += 1
             self._outlet.bad([each.path], error)
 
     async def _take(self, each: configuration.Property) -> Any:
@@ -177,13 +195,14 @@ class ScpiSession:
                 await self._instrument.refuse_errors()
             raise
 
-    def _declare_blob(self, name: str) -> None:
+    def _check_blob(self, name: str) -> None:
         known = self._outlet.description
         if name in known.blobs:
             return
-        if name in known.properties or len(known.blobs) >= BLOBS_LIMIT:
-            raise BadRequest(f"blob {name!r}: a property has this name, or there are {BLOBS_LIMIT} blobs already")
-        self._outlet.describe(known.with_blob(Blob(name)))
+        if name in known.properties:
+            raise BadRequest(f"blob {name!r}: there is a property of this name")
+        if len(known.blobs) >= BLOBS_LIMIT:
+            raise BadRequest(f"blob {name!r}: there are {BLOBS_LIMIT} blobs already")
 
 
 def link(settings: Device) -> Link:

@@ -17,7 +17,6 @@ log = logging.getLogger("busbar.scpi")
 
 LINE_LIMIT = 1024 * 1024  # bytes of one text answer
 ERRORS_LIMIT = 20  # entries read from the error queue at once
-SILENCES = 3  # queries in a row without an answer: the link is lost
 QUIET = 0.2  # s of silence that end an indefinite block
 
 
@@ -43,7 +42,7 @@ class Instrument:
         self._stream: ByteStream | None = None
         self._in_step = False
         self._errors_unread = False  # the queue may hold errors of an exchange that nobody has asked about
-        self._silences = 0
+        self.silences = 0  # queries in a row without an answer
 
     async def open(self) -> None:
         """Open the link; raise LinkLost."""
@@ -110,9 +109,7 @@ class Instrument:
             raise DeviceRefused(f"the instrument says {code}: {text}", code=code, text=text, errors=listed)
 
     async def check(self) -> None:
-        """Raise LinkLost if the other side has closed the connection or does not answer any more."""
-        if self._silences >= SILENCES:
-            raise LinkLost(f"{SILENCES} queries in a row without an answer")
+        """Raise LinkLost if the other side has closed the connection."""
         await self._ready()
 
     async def resync(self) -> None:
@@ -143,17 +140,16 @@ class Instrument:
 
     @contextlib.asynccontextmanager
     async def _patience(self, text: str, timeout: float | None) -> AsyncIterator[None]:
-        """Limit the wait for an answer; too many silences in a row are a lost link."""
+        """Limit the wait for an answer and count silences."""
         seconds = self._timeout if timeout is None else timeout
         try:
             async with asyncio.timeout(seconds):
                 yield
         except TimeoutError as error:
-            self._silences += 1
-            if self._silences >= SILENCES:
-                raise LinkLost(f"{SILENCES} queries in a row without an answer, the last {text!r:.60}") from error
-            raise DeviceTimeout(f"no answer to {text!r:.60} within {seconds:g} s") from error
-        self._silences = 0
+            self.silences += 1
+            hint = "" if "?" in text else "; if it has no answer, use `write`"
+            raise DeviceTimeout(f"no answer to {text!r:.60} within {seconds:g} s{hint}") from error
+        self.silences = 0
 
     async def _block(self, stream: ByteStream, reader: ieee488.BlockReader) -> bytes:
         while (data := reader.message()) is None:

@@ -216,6 +216,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--dmm-port", type=int, default=0, help="port of the multimeter (default: any free one)")
     parser.add_argument("--silent", action="store_true", help="swallow all queries")
     parser.add_argument("--slow", type=float, default=0.0, metavar="S", help="seconds before each answer")
+    parser.add_argument("--garbled", type=int, default=0, metavar="N", help="garble the first N answers")
     return parser.parse_args()
 
 
@@ -226,6 +227,7 @@ async def _run(arguments: argparse.Namespace) -> None:
     async with Simulator(arguments.psu_port, arguments.dmm_port) as simulator:
         for endpoint in (simulator.psu, simulator.dmm):
             endpoint.slow, endpoint.silent = arguments.slow, arguments.silent
+            endpoint.garbled = arguments.garbled
         print(json.dumps({"PSU_PORT": simulator.psu.port, "DMM_PORT": simulator.dmm.port}), flush=True)
         await ended.wait()
 
