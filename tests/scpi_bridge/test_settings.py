@@ -394,3 +394,17 @@ def test_the_settings_survive_the_wire():
     """The command `open` takes the same keys as the file."""
     wire = b'{"name": "x", "address": "tcp::h:1", "properties": [{"path": "p", "query": "P?", "class": "power"}]}'
     assert msgspec.json.decode(wire, type=Device).properties[0].class_ == "power"
+
+
+@pytest.mark.parametrize(
+    ("names", "complaint"),
+    [
+        (("psu", "psu"), "<config>:3:3: devices: two devices are named 'psu'"),
+        (("psu", "bridge"), "<config>:5:11: devices[1].name: 'bridge' is the bridge itself"),
+    ],
+)
+def test_names_that_cannot_stand_are_refused_where_they_are(names, complaint):
+    rows = "".join(f"  - name: {name}\n    address: tcp::h:1\n" for name in names)
+    with pytest.raises(ConfigError) as caught:
+        config.parse(f"bridge: {{name: lab}}\ndevices:\n{rows}", Config, {})
+    assert str(caught.value).startswith(complaint), caught.value

@@ -172,6 +172,8 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     properties: tuple[Property, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.name == "bridge":
+            raise ValueError("name: 'bridge' is the bridge itself; choose another")
         endpoint(self.address)
         paths = [each.path for each in self.properties]
         for path in paths:
@@ -183,6 +185,12 @@ class Config(config.Config, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """The configuration file of scpi-bridge."""
 
     devices: tuple[Device, ...] = ()
+
+    def __post_init__(self) -> None:
+        names = [device.name for device in self.devices]
+        doubled = {name for name in names if names.count(name) > 1}
+        if doubled:
+            raise ValueError(f"devices: two devices are named {min(doubled)!r}; each needs a name of its own")
 
 
 def endpoint(address: str) -> tuple[str, int]:
