@@ -7,15 +7,13 @@ import sys
 from collections.abc import Sequence
 
 from busbar.cli import demo
-from busbar.cli.conformance import command as conformance
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     arguments = _parser().parse_args(argv)
     try:
-        code: int = arguments.run(arguments)
-        return code
+        return demo.run(arguments.duration, arguments.port)
     except BrokenPipeError:  # `busbar ... | head`: nobody reads on, and the interpreter must not trip over it again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -27,8 +25,6 @@ def _parser() -> argparse.ArgumentParser:
     shown = commands.add_parser("demo", help="a private broker, every installed bridge, and simulated devices")
     shown.add_argument("--for", dest="duration", type=seconds, metavar="SECONDS", help="end by itself")
     shown.add_argument("--port", type=_port, metavar="N", help="of the broker (default: 1883 if it is free)")
-    shown.set_defaults(run=lambda arguments: demo.run(arguments.duration, arguments.port))
-    conformance.add(commands)
     return parser
 
 
