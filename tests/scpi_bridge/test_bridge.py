@@ -717,7 +717,7 @@ async def test_reload_adds_and_removes_devices():
     [
         (("type: boolean", "type: bool"), "devices[0].properties[1].type"),
         (("name: dmm", "name: psu"), "two devices are named 'psu'"),
-        (("name: dmm", "name: bridge"), "cannot be named 'bridge'"),
+        (("name: dmm", "name: bridge"), "'bridge' is the bridge itself"),
         (("name: bench", "name: other"), "name of a running bridge cannot change"),
         (("devices:", "devices: ["), "<config>:"),
     ],
