@@ -2,7 +2,6 @@
 
 import asyncio
 import fnmatch
-import importlib.metadata
 import logging
 import secrets
 import time as clock
@@ -120,7 +119,7 @@ class Bridge:
     def stats(self) -> Mapping[str, Any]:
         return {
             "uptime": round(self._loop.time() - self._began),
-            "version": importlib.metadata.version("busbar"),
+            "version": own.VERSION,
             "devices": sum(len(r.channel.devices) for r in self._running.values()),
             "published": self._outbox.published,
             "received": self._commands.received,

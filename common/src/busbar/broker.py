@@ -37,6 +37,7 @@ class Source(Protocol):
     def lower(self, limit: int | None) -> None: ...
     def pull(self) -> Message | None: ...
     def delivered(self, message: Message) -> None: ...
+    def refused(self, message: Message, why: str) -> None: ...
     def returned(self, messages: list[Message]) -> None: ...
 
 
@@ -45,7 +46,7 @@ Connect = Callable[..., AbstractAsyncContextManager[Any]]
 
 async def stay_connected(connect_and_serve: Callable[[], Awaitable[None]]) -> None:
     """Run until it returns; after each BrokerLost again, with full jitter between 0.2 s and 3 s (contract 5)."""
-    attempt = 0
+    attempt, told = 0, ""
     loop = asyncio.get_running_loop()
     while True:
         started = loop.time()
@@ -55,6 +56,7 @@ async def stay_connected(connect_and_serve: Callable[[], Awaitable[None]]) -> No
         except BrokerLost as error:
             held = loop.time() - started > 2 * RETRY_MOST
             attempt = 0 if held else attempt + 1
-            log.log(logging.WARNING if attempt <= 1 else logging.INFO, "%s", error)
+            log.log(logging.WARNING if held or str(error) != told else logging.INFO, "%s", error)
+            told = str(error)
         ceiling = min(RETRY_MOST, RETRY_FIRST * 2**attempt)
         await asyncio.sleep(random.uniform(RETRY_FIRST / 2, ceiling))

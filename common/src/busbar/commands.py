@@ -32,7 +32,7 @@ from busbar.errors import (
     TooLarge,
     UnknownTarget,
 )
-from busbar.outbox import Message
+from busbar.outbox import OVERHEAD, Message
 from busbar.outcomes import SHORTEST_ID, Outcomes
 from busbar.request import Claim, Job, Request, peek, read
 from busbar.topics import LEVEL, Address
@@ -158,7 +158,7 @@ class Commands:
         return await self._queue(request, job, device, channel)
 
     def _take_reply_topic(self, request: Request) -> None:
-        wanted = request.metadata.reply or request.received.response_topic
+        wanted = request.metadata.reply if request.metadata.reply is not None else request.received.response_topic
         if wanted is not None:
             request.private = self._bus.topics.private_reply(wanted, request.device)
 
@@ -251,19 +251,24 @@ class Commands:
             result=UNSET if error else result,
             error=ReplyError.of(error) if error else UNSET,
         )
-        reply = self._fitting(reply)
+        reply = self._fitting(request, reply)
         if request.key is not None:
             self._outcomes.finish(request.key, reply, keep=request.started or error is None)
         self._send(request, reply)
 
-    def _fitting(self, reply: Reply) -> Reply:
+    def _fitting(self, request: Request, reply: Reply) -> Reply:
         """Replace a result that is too large to send."""
         size = len(contract.encode(reply))
-        room = self._bus.outbox.limit - 512
+        longest = max(len(topic.encode()) for topic in self._reply_topics(request))
+        room = self._bus.outbox.limit - OVERHEAD - longest - len(request.received.correlation or b"")
         if size <= room:
             return reply
         error = TooLarge(f"the result has {size} bytes; {room} can be sent", size=size, limit=room)
         return msgspec.structs.replace(reply, ok=False, result=UNSET, error=ReplyError.of(error))
+
+    def _reply_topics(self, request: Request) -> list[str]:
+        own = self._bus.topics.topic(request.device, "reply")
+        return [own] if request.private is None else [request.private, own]
 
     def _send(self, request: Request, reply: Reply) -> None:
         public = contract.encode(reply)

@@ -302,10 +302,12 @@ class Device:
     def _save(self, name: str, data: bytes) -> str | None:
         """Write a blob to the configured folder; return the file's name."""
         assert self._bus.folder is not None
-        file = f"{self.name}.{name.replace('/', '.')}.{int(self._time(None) * 1000)}.bin"
+        count = self._next_seq(f"saved {name}")
+        file = f"{self.name}.{name.replace('/', '.')}.{self._bus.boot}.{count}.bin"
         try:
             (self._bus.folder / file).write_bytes(data)
         except OSError as error:
+            (self._bus.folder / file).unlink(missing_ok=True)  # half a file is none
             log.warning("blob %s of %s (%d bytes) is lost: %s", name, self.name, len(data), error)
             self._bus.outbox.dropped += 1
             return None

@@ -7,9 +7,12 @@ of them for each acknowledgement (measured: 30 us per message at 100, 73 us at 1
 
 import asyncio
 import contextlib
+import fcntl
 import logging
 import socket
 import ssl
+import sys
+import termios
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
@@ -21,6 +24,7 @@ from paho.mqtt.properties import Properties
 
 from busbar.broker import BrokerLost, Received, Source
 from busbar.endpoint import Endpoint
+from busbar.errors import ConfigError
 from busbar.outbox import OVERHEAD, Message
 from busbar.trace import TRACE, readable
 
@@ -28,6 +32,7 @@ log = logging.getLogger(__name__)
 
 IN_FLIGHT = 100
 BATCH = 50  # messages handed to paho before the loop may do something else
+BATCH_BYTES = 256 * 1024  # and bytes, so that a ping never waits long behind them
 CONNECT_TIMEOUT = 5.0  # s
 ACK_TIMEOUT = 15.0  # s without any acknowledgement while one is due: the link is dead
 DRAIN_TIMEOUT = 2.0  # s for the last acknowledgements of a clean stop
@@ -49,6 +54,8 @@ class Connection:
         self._ticker: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._in_flight: dict[int, Message] = {}
+        self._unwritten: list[Message] = []  # QoS 0, handed to paho and perhaps not on the wire
+        self._unsent = 0
         self._acks: dict[int, asyncio.Future[list[Any]]] = {}
         self._connected: asyncio.Future[Any] = self._loop.create_future()
         self.closed: asyncio.Future[None] = self._loop.create_future()
@@ -103,6 +110,9 @@ class Connection:
             self._on_socket_close(None, None, sock)
             sock.close()
         self._lost("closed")
+        for message in self._unwritten:
+            if not message.retain:  # a leaf follows anyway, a blob does not
+                self._source.refused(message, "the link broke while it was sent")
         self._source.returned(list(self._in_flight.values()))
         self._in_flight.clear()
 
@@ -189,9 +199,10 @@ class Connection:
         if message is None:
             return
         self._last_ack = self._loop.time()
-        self._source.delivered(message)
         if code.is_failure:
-            log.warning("the broker refuses %s: %s", message.topic, code)
+            self._source.refused(message, f"the broker refuses it: {code}")
+        else:
+            self._source.delivered(message)
 
     def _on_acknowledged(self, _c: Any, _u: Any, mid: int, codes: list[Any], _properties: Any) -> None:
         future = self._acks.get(mid)
@@ -241,7 +252,10 @@ class Connection:
             return
         more = self._fill()
         self._client.loop_write()
-        self._watch_writable(self._client.want_write())
+        waiting = self._client.want_write()
+        if not waiting:
+            self._written()
+        self._watch_writable(waiting)
         if more and self._writing is None:
             self._wake()
         if not more:
@@ -251,13 +265,17 @@ class Connection:
         """Hand messages to paho; return whether there may be more."""
         if not self._sending or self._writing is not None:
             return False
+        handed = 0
         for _ in range(BATCH):
+            if handed >= BATCH_BYTES:
+                return True
             if len(self._in_flight) >= self._window:
                 return False
             message = self._source.pull()
             if message is None:
                 return False
             self._publish(message)
+            handed += message.size
         return True
 
     def _publish(self, message: Message) -> None:
@@ -269,7 +287,12 @@ class Connection:
                 self._last_ack = self._loop.time()
             self._in_flight[info.mid] = message
         else:
+            self._unwritten.append(message)
+
+    def _written(self) -> None:
+        for message in self._unwritten:
             self._source.delivered(message)
+        self._unwritten.clear()
 
     def _watch_writable(self, wanted: bool) -> None:
         sock = self._client.socket()
@@ -281,11 +304,18 @@ class Connection:
             self._writing = None
             self._wake()
 
+    def _moves(self) -> bool:
+        """True while the other side takes bytes: a slow link is not a dead one."""
+        sock = self._client.socket()
+        before, self._unsent = self._unsent, 0 if sock is None else _unsent(sock)
+        return self._unsent != before
+
     async def _tick(self) -> None:
         while not self.closed.done():
             await asyncio.sleep(1)
-            if not self._in_flight and not self._client.want_write():
-                self._last_ack = self._loop.time()  # nothing is due
+            idle = not self._in_flight and not self._client.want_write()
+            if idle or self._moves():
+                self._last_ack = self._loop.time()
             elif self._loop.time() - self._last_ack > ACK_TIMEOUT:
                 self._lost(f"no acknowledgement for {ACK_TIMEOUT:g} s")
             self._client.loop_misc()
@@ -310,6 +340,11 @@ def _client(endpoint: Endpoint, client_id: str, will: Message | None) -> paho.Cl
         client.will_set(will.topic, will.payload, qos=will.qos, retain=will.retain)
     client.on_socket_open = _no_delay
     return client
+
+
+def _unsent(sock: Any) -> int:
+    """Return the bytes that the kernel holds because the other side has not acknowledged them."""
+    return int.from_bytes(fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
 
 def _trace(arrow: str, topic: str, payload: bytes) -> None:
@@ -364,7 +399,10 @@ async def connection(
     will: Message | None = None,
 ) -> AsyncIterator[Connection]:
     """One connection: entered = the broker has accepted us, left = closed, cleanly unless by an error."""
-    opened = Connection(endpoint, source, on_message, client_id, will)
+    try:
+        opened = Connection(endpoint, source, on_message, client_id, will)
+    except ConfigError as error:  # a certificate is being renewed: wait for it
+        raise BrokerLost(str(error)) from error
     clean = False
     try:
         await opened.open()

@@ -42,7 +42,7 @@ class Message:
 
     @property
     def size(self) -> int:
-        return len(self.payload) + len(self.topic) + len(self.correlation or b"") + OVERHEAD
+        return len(self.payload) + len(self.topic.encode()) + len(self.correlation or b"") + OVERHEAD
 
 
 class Outbox:
@@ -144,6 +144,10 @@ class Outbox:
         """Take note that the broker has a message."""
         if not message.retain:
             self._forget(message)
+
+    def refused(self, message: Message, why: str) -> None:
+        """Count a message that left here and did not arrive."""
+        self._drop(message, why)
 
     def returned(self, messages: list[Message]) -> None:
         """Take back what the broker did not acknowledge: events and replies in order, retained topics are rebuilt."""

@@ -22,6 +22,7 @@ from busbar.session import Link
 from busbar.topics import BRIDGE
 from busbar.trace import LEVELS, set_level
 
+VERSION = importlib.metadata.version("busbar")  # read once: it takes a file descriptor
 PERIOD = 10.0  # s between looks at our own state
 MODULES = frozenset({"mqtt", "session", "bridge", "commands"})  # loggers that `log_level` knows beside the wires
 LOG_RATE = 10  # event/log a second
@@ -151,13 +152,12 @@ class OwnCommands(DeviceCommands):
 
 def description(kind: str) -> Description:
     """Describe the device `bridge`."""
-    version = importlib.metadata.version("busbar")
     numbers = [Property(path, float, title=title, unit=unit) for path, (title, unit) in _NUMBERS.items()]
     texts = [Property("version", str, title="Version"), Property("clock", bool, title="The wall clock is synchronised")]
     return Description(
         kind=BRIDGE,
         name=f"{kind}-bridge",
-        firmware=version,
+        firmware=VERSION,
         properties=by_path([*numbers, *texts]),
         events={"log": Event("log", contract.LogEvent, title="Log from WARNING up")},
     )
