@@ -205,14 +205,43 @@ def test_a_broker_can_lower_the_limit_but_not_raise_it():
 
 
 def test_a_flood_of_drops_is_one_line_in_the_log(caplog):
-    outbox = Outbox(limit=200)
+    time = Time()
+    outbox = Outbox(limit=200, clock=time)
     with caplog.at_level(logging.WARNING, "busbar.outbox"):
         for _ in range(1000):
             outbox.put(event("x" * 200))
         assert caplog.messages == []
         outbox.report()
+        outbox.put(event("x" * 200))
         outbox.report()
-    assert caplog.messages == ["dropped 1000 messages on event: larger than the limit"]
+        assert caplog.messages == ["dropped 1000 messages, most of them: 1000 on event: larger than the limit"]
+        time.seconds += 10
+        outbox.report()
+    assert caplog.messages[1:] == ["dropped 1 messages, most of them: 1 on event: larger than the limit"]
+
+
+def test_a_large_message_after_which_the_connection_breaks_again_and_again_is_given_up_and_counted():
+    outbox = Outbox()
+    outbox.put(event("x" * 10_000))
+    outbox.put(event("small"))
+    for _ in range(3):
+        pulled = [message for message in (outbox.pull(), outbox.pull()) if message]
+        outbox.returned(pulled)
+    assert outbox.dropped == 1
+    left = outbox.pull()
+    assert left is not None
+    assert left.payload == event("small").payload
+    assert outbox.pull() is None
+
+
+def test_what_the_broker_refuses_is_counted_and_not_waited_for():
+    outbox = Outbox()
+    outbox.put(event("x"))
+    pulled = outbox.pull()
+    assert pulled is not None
+    outbox.refused(pulled, "the broker refuses it: Not authorized")
+    assert outbox.dropped == 1
+    assert not outbox.busy(pulled.topic)
 
 
 def test_a_reply_waits_60_seconds_and_an_event_for_ever():

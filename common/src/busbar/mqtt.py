@@ -108,6 +108,7 @@ class Connection:
         sock = self._client.socket()
         if sock is not None:
             self._on_socket_close(None, None, sock)
+            self._client.on_socket_close = None  # paho calls it again when it is collected
             sock.close()
         self._lost("closed")
         for message in self._unwritten:

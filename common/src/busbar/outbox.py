@@ -8,7 +8,7 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from busbar import contract
@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 QUEUE_LIMIT = 10_000  # messages
 QUEUE_BYTES = 8 * 1024 * 1024
 REPLY_PATIENCE = 60.0  # s; whoever asked has given up by then
+REPORT_INTERVAL, REPORT_LINES = 10.0, 5  # s, topics of one report
+POISON_SIZE, POISON_TRIES = 8192, 3  # bytes and breaks of the link after which a message is given up (below)
 OVERHEAD = 64  # bytes of a PUBLISH beside topic, payload and correlation data
 
 Source = Callable[[], bytes | None]
@@ -39,6 +41,7 @@ class Message:
     correlation: bytes | None = None
     content_type: str | None = None
     born: float | None = None  # set: the message loses its meaning after REPLY_PATIENCE
+    tries: int = 0  # connections that broke while it was in flight
 
     @property
     def size(self) -> int:
@@ -61,6 +64,7 @@ class Outbox:
         self._bytes = 0
         self._outstanding: Counter[str] = Counter()
         self._unreported: Counter[str] = Counter()
+        self._reported = -REPORT_INTERVAL
 
     def lower(self, limit: int | None) -> None:
         """Respect the largest message that the broker takes; None = it has no limit."""
@@ -155,14 +159,20 @@ class Outbox:
             if message.retain:
                 source = partial(bytes, message.payload) if message.payload else _nothing
                 self._retained.setdefault(message.topic, source)
+            elif message.size > POISON_SIZE and message.tries + 1 >= POISON_TRIES:
+                # a broker of MQTT 3.1.1 does not tell its limit, it closes the connection: not for ever
+                self._drop(message, f"the connection broke {POISON_TRIES} times after it")
             else:
-                self._queue.appendleft(message)
+                self._queue.appendleft(replace(message, tries=message.tries + 1))
                 self._bytes += message.size
 
     def report(self) -> None:
-        """Log what has been dropped since the last call; called every second, so that a flood is a line."""
-        for what, count in self._unreported.most_common():
-            log.warning("dropped %d messages on %s", count, what)
+        """Log what has been dropped, at most every 10 s, so that a flood is a line; called every second."""
+        if not self._unreported or self._clock() - self._reported < REPORT_INTERVAL:
+            return
+        self._reported = self._clock()
+        worst = "; ".join(f"{count} on {what}" for what, count in self._unreported.most_common(REPORT_LINES))
+        log.warning("dropped %d messages, most of them: %s", self._unreported.total(), worst)
         self._unreported.clear()
 
     def _pop(self) -> Message:

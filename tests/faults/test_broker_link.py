@@ -1,0 +1,168 @@
+"""The link to the broker breaks in every way that a link can: silent, half, slow, twice."""
+
+import asyncio
+import json
+import time
+
+import pytest
+
+from tests.broker import Mosquitto
+from tests.faults.conftest import Record
+from tests.faults.support import BEEP, BRIDGE, TOY, Lab, kept, lab
+from tests.proxy import Proxy
+
+
+async def test_a_half_open_link_is_given_up_and_everything_is_sent_again_on_a_new_one(
+    broker: Mosquitto, record: Record
+) -> None:
+    async with lab(broker) as it:
+        it.proxy.freeze()
+        await it.burst(200)
+        it.outlet.values({"level": 4.0})
+        virtual = await passes(it, lambda: it.live.reconnects == 1)
+        await it.live.until(lambda: it.reader.seqs[BEEP][-1:] == [200], "the last event")
+        await it.live.until(lambda: it.reader.value("level") == 4.0, "the newest value")
+        await it.live.until(lambda: it.reader.online(), "online whatever the late will says")
+        assert (it.reader.gaps, it.live.dropped) == (0, 0)
+        record(
+            "half-open link: the proxy forwards nothing, no FIN, 200 events on their way",
+            "given up 15 s after the last acknowledgement; nothing is lost",
+            f"new connection after {virtual:.0f} s (virtual), 0 of 200 events lost",
+        )
+
+
+async def passes(it: Lab, condition: object, limit: int = 60) -> float:
+    """Let time pass until a condition holds; return how much (s). Acknowledgements are not waited for."""
+    for second in range(limit):
+        if condition():  # type: ignore[operator]
+            return float(second)
+        await it.live.clock.advance(1.0)
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"it did not come true within {limit} s")
+
+
+async def test_a_half_open_link_on_which_nothing_is_sent_is_noticed_by_its_keepalive(
+    broker: Mosquitto, record: Record
+) -> None:
+    async with lab(broker, keepalive=1) as it:
+        await it.live.until(lambda: it.live.quiet, "quiet")
+        it.proxy.freeze()
+        began = time.monotonic()
+        await it.live.until(lambda: it.live.reconnects == 1, "a new connection")
+        took = time.monotonic() - began
+        assert (await it.reader.call(f"{TOY}/call/echo", "back"))["result"] == "back"
+        await it.live.until(lambda: it.reader.online(), "online whatever the late will says")
+        record(
+            "half-open link, idle",
+            "noticed by the keepalive, without anything to send",
+            f"new connection after {took:.1f} s with a keepalive of 1 s; commands served",
+        )
+
+
+async def test_withheld_acknowledgements_a_cut_and_new_values_never_bring_an_old_value_back(
+    broker: Mosquitto, record: Record
+) -> None:
+    async with lab(broker) as it:
+        rounds = 3
+        for number in range(rounds):
+            it.proxy.downstream.clear()
+            it.outlet.values({"level": 2.0 * number + 2})
+            await it.burst(50, begin=50 * number)
+            await it.live.until(lambda n=number: it.reader.value("level") == 2.0 * n + 2, "the first value")
+            it.proxy.upstream.clear()
+            it.outlet.values({"level": 2.0 * number + 3})
+            await asyncio.sleep(0.01)
+            it.proxy.cut()
+            it.proxy.downstream.set()
+            it.proxy.upstream.set()
+            await it.live.until(lambda n=number: it.reader.value("level") == 2.0 * n + 3, "the new value")
+        await it.live.until(lambda: it.reader.seqs[BEEP][-1:] == [rounds * 50], "the last event")
+        levels = [each.json["values"].get("level", 0.0) for each in it.reader.on(f"{TOY}/state")]
+        assert levels == sorted(levels)
+        leaves = [each.json for each in it.reader.on(f"{TOY}/state/level")]
+        assert leaves == sorted(leaves)
+        assert (it.reader.gaps, it.live.dropped) == (0, 0)
+        twice = len(it.reader.seqs[BEEP]) - rounds * 50
+        record(
+            f"PUBACKs withheld, then the link cut and values changed, {rounds} times",
+            "no old value after a newer one, on `state` and on leaves; events at least once",
+            f"0 steps back in {len(levels)} snapshots and {len(leaves)} leaves; 0 of {rounds * 50} events lost, "
+            f"{twice} came twice",
+        )
+
+
+async def test_everything_comes_through_a_link_with_a_delay(broker: Mosquitto, record: Record) -> None:
+    async with lab(broker) as it:
+        it.proxy.upstream.delay = it.proxy.downstream.delay = 0.2
+        began = time.monotonic()
+        await it.burst(500, size=100)
+        for number in range(100):
+            it.outlet.values({"reading": float(number)})
+        await it.live.until(lambda: it.reader.seqs[BEEP][-1:] == [500], "the last event", 60)
+        await it.live.until(lambda: it.reader.value("reading") == 99.0, "the newest value")
+        took = time.monotonic() - began
+        assert (it.reader.gaps, it.live.dropped, it.live.reconnects) == (0, 0, 0)
+        record(
+            "400 ms round trip",
+            "slower, nothing else: at most 100 in flight",
+            f"0 of 500 events lost, {500 / took:.0f} events/s, 0 reconnects",
+        )
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+async def test_a_command_delivered_twice_with_an_id_runs_once(broker: Mosquitto, protocol: str, record: Record) -> None:
+    proxy = Proxy(broker.port, packets=True)
+    async with lab(broker, proxy=proxy, protocol=protocol) as it:
+        proxy.upstream.duplicate = proxy.downstream.duplicate = True
+        for number in range(50):
+            it.reader.publish(f"{TOY}/call/echo", json.dumps({"text": str(number), "_id": f"twice-{number:03}"}))
+        await it.burst(50)
+        await it.live.until(lambda: it.live.bridge._commands.received == 100, "all commands, twice")
+        await it.live.until(lambda: len(replies(it)) >= 100 and it.live.quiet, "their outcomes")
+        texts = [each for each in it.toy.did if isinstance(each, str) and each.isdigit()]
+        assert texts == [str(number) for number in range(50)]
+        assert len(set(it.reader.seqs[BEEP])) == 50
+        assert (it.reader.gaps, it.live.reconnects) == (0, 0)
+        record(
+            f"the link duplicates every PUBLISH both ways, MQTT {protocol}",
+            "a command with an id runs once; doubled events have the same seq",
+            f"100 deliveries, {len(texts)} runs, {proxy.upstream.duplicated} of our messages doubled, 0 lost",
+        )
+
+
+def replies(it: Lab) -> list[object]:
+    return list(it.reader.on(f"{TOY}/reply"))
+
+
+async def test_retained_messages_wiped_behind_our_back_come_back(broker: Mosquitto, record: Record) -> None:
+    async with lab(broker) as it:
+        await it.live.until(lambda: it.live.quiet, "quiet")
+        before = await kept(broker.port)
+        await wipe(it)
+        await it.live.pass_time(62)
+        by_heartbeat = {topic for topic in before if it.reader.newest[topic]}
+        states = {topic for topic in before if "/state" in topic}
+        assert states <= by_heartbeat
+        await it.reader.call(f"{BRIDGE}/call/refresh", "{}")
+        await it.live.until(lambda: all(it.reader.newest[topic] for topic in before), "everything after refresh")
+        await wipe(it)
+        it.proxy.cut()
+        await it.live.until(lambda: all(it.reader.newest[topic] for topic in before), "everything after a reconnect")
+        assert (await kept(broker.port)).keys() == before.keys()
+        record(
+            f"all {len(before)} retained messages wiped by another client",
+            "snapshots and leaves are back within a minute, all with `refresh` or the next connect",
+            f"{len(by_heartbeat)} of {len(before)} back by themselves after 60 s (virtual), {len(before)} after "
+            f"`refresh`, {len(before)} after a reconnect",
+        )
+
+
+async def wipe(it: Lab) -> None:
+    topics = list(await kept(it.broker.port))
+    for topic in topics:
+        it.reader.publish(topic, b"", retain=True)
+    await it.live.until(lambda: all(seen_empty(it, topic) for topic in topics), "the wipe")
+
+
+def seen_empty(it: Lab, topic: str) -> bool:
+    return any(not each.payload for each in it.reader.on(topic)[-2:])
