@@ -8,7 +8,7 @@ INSTALLED := .venv/.installed
 TOOLS := .venv/.tools
 ARGS :=
 
-.PHONY: help demo test lint schemas bench bench-check soak clean
+.PHONY: help demo test lint schemas faults bench bench-check soak clean
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -31,6 +31,10 @@ lint: $(TOOLS) ## ruff, mypy, import-linter
 	.venv/bin/ruff format --check .
 	$(PYTHON) -m mypy common/src $(addsuffix /src,$(SERVICES))
 	.venv/bin/lint-imports
+
+faults: $(TOOLS) ## break everything on purpose, on a real broker; writes docs/faults.md
+	@.ci/need mosquitto mosquitto
+	$(PYTHON) -m pytest tests/faults --write-faults $(ARGS)
 
 bench: $(TOOLS) ## measure, as ratios in one run (ARGS="--quick NAME")
 	@.ci/need mosquitto mosquitto
