@@ -1,5 +1,6 @@
 """One device on the bus (contract 3): what is published when, and that the changes are the state."""
 
+import asyncio
 import json
 import math
 from collections.abc import Callable
@@ -13,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from busbar.describe import Blob, Description, Event, Property, by_path
-from busbar.device import BATCH_BYTES, Bus, Device
+from busbar.device import BATCH_BYTES, FLUSH, Bus, Device
 from busbar.errors import DeviceTimeout, LinkLost
 from busbar.outbox import Message, Outbox
+from busbar.pace import LIMIT, WINDOW, Pace
 from busbar.testing import Clock, settle
 from busbar.topics import Topics
 
@@ -64,8 +66,9 @@ async def bench(
     leaf: Callable[[str], bool] = lambda path: True,
     announced: bool = True,
 ) -> Bench:
-    clock, outbox = Clock(), Outbox(limit)
-    bus = Bus(Topics("busbar", "lab"), outbox, "9f2c61aa", leaf, clock.now, folder)
+    clock = Clock()
+    outbox, pace = Outbox(limit), Pace(asyncio.get_running_loop().time)
+    bus = Bus(Topics("busbar", "lab"), outbox, pace, "9f2c61aa", leaf, clock.now, folder)
     made = Bench(clock, outbox, bus, Device(bus, "psu", description, lambda described: described))
     if announced:
         made.device.announce()
@@ -209,6 +212,38 @@ async def test_changes_are_gathered_for_20_ms_while_one_is_in_flight():
     await made.clock.advance(0.05)
     events = of(await made.publish(), "event/change")
     assert [[change["value"] for change in event["changes"]] for event in events] == [[2.0, 3.0]]
+
+
+async def test_changes_follow_the_acknowledgement_of_those_before():
+    made = await bench()
+    made.device.values({"voltage": 0.0})
+    await made.publish()  # with the snapshot, which flushes too
+    for volts in (1.0, 2.0, 3.0):
+        made.device.values({"voltage": volts})
+        await settle()
+    assert [change["value"] for change in changes(await made.publish())] == [1.0]
+    assert [change["value"] for change in changes(await made.publish())] == [2.0, 3.0]  # no time has passed
+
+
+async def test_changes_gather_for_20_ms_when_there_are_very_many():
+    made = await bench()
+    pauses = 0.005
+    for number in range(round(2 * WINDOW / pauses)):
+        for step in range(round(2 * LIMIT * pauses)):
+            made.device.values({"voltage": number + step / 1000})
+        await made.publish()
+        await made.clock.advance(pauses)
+    await made.clock.advance(FLUSH)
+    await made.publish()
+    made.published.clear()
+    made.device.values({"voltage": -1.0})
+    await made.publish()
+    assert changes(made.published) == []
+    await made.clock.advance(FLUSH)
+    assert [change["value"] for change in changes(await made.publish())] == [-1.0]
+    await made.clock.advance(2 * WINDOW)
+    made.device.values({"voltage": -2.0})
+    assert [change["value"] for change in changes(await made.publish())] == [-2.0]
 
 
 async def test_many_changes_are_split_into_messages_of_16_kib():

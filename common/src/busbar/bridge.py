@@ -20,6 +20,7 @@ from busbar.leftovers import Leftovers
 from busbar.mqtt import Connection, connection
 from busbar.outbox import Outbox
 from busbar.own import Found, Listed
+from busbar.pace import Pace
 from busbar.plan import Openable, Plan
 from busbar.presence import Presence
 from busbar.session import Link
@@ -55,10 +56,10 @@ class Bridge:
         self._plan, self._replan, self._now, self._synchronised = plan, replan, now, synchronised
         self._connect = connect
         self._topics = Topics(plan.root, plan.name)
-        self._outbox = Outbox(plan.max_message)
-        self.boot = secrets.token_hex(4)
-        self._bus = Bus(self._topics, self._outbox, self.boot, self._has_leaf, now, plan.folder)
         self._loop = asyncio.get_running_loop()
+        self._outbox = Outbox(plan.max_message, self._loop.time)
+        self.boot = secrets.token_hex(4)
+        self._bus = Bus(self._topics, self._outbox, Pace(self._loop.time), self.boot, self._has_leaf, now, plan.folder)
         self._began = self._loop.time()
         self._stop = asyncio.Event()
         self._leaving = asyncio.Event()

@@ -19,13 +19,14 @@ from busbar.contract import Change, ChangeEvent, Fault, Status
 from busbar.describe import Description
 from busbar.errors import BusbarError, Offline
 from busbar.outbox import OVERHEAD, Message, Outbox
+from busbar.pace import Pace
 from busbar.snapshot import fit
 from busbar.state import State
 from busbar.topics import Topics
 
 log = logging.getLogger(__name__)
 
-FLUSH = 0.02  # s that changes wait while a message with changes is in flight
+FLUSH = 0.02  # s that changes wait at most, for the acknowledgement of those before them or when there are many
 BATCH_BYTES = 16 * 1024
 BATCH_COUNT = 200
 SNAPSHOT_INTERVAL = 1.0  # s
@@ -41,6 +42,7 @@ class Bus:
 
     topics: Topics
     outbox: Outbox
+    pace: Pace
     boot: str
     leaf: Callable[[str], bool] = lambda path: True  # which properties have leaves
     now: Callable[[], float] = clock.time  # Unix s
@@ -214,6 +216,7 @@ class Device:
             return
         changes = self.state.take_changes()
         if changes:
+            self._bus.pace.count(len(changes))
             self._send_changes(changes, self._time(None))
             for path in {change.path for change in changes if change.value is not msgspec.UNSET}:
                 self._put_leaf(path)
@@ -235,11 +238,19 @@ class Device:
             self._timers["flush"] = self._loop.call_soon(self._flush_soon)
 
     def _flush_soon(self) -> None:
-        """Flush at once when nothing is in flight, else gather for a moment."""
+        """Flush at once when nothing is in flight, else with the acknowledgement, or gather for a moment."""
         self._cancel("flush")
-        if self._bus.outbox.busy(self.topic("event", "change")) and len(self.state.changes) < BATCH_COUNT:
-            self._timers["flush"] = self._loop.call_later(FLUSH, self.publish_change)
-        else:
+        topic, fast = self.topic("event", "change"), self._bus.pace.fast
+        if not (fast or self._bus.outbox.busy(topic)) or len(self.state.changes) >= BATCH_COUNT:
+            self.publish_change()
+            return
+        self._timers["flush"] = self._loop.call_later(FLUSH, self.publish_change)
+        if not fast:
+            self._bus.outbox.when_idle(topic, self._acknowledged)
+
+    def _acknowledged(self) -> None:
+        """Flush what has gathered: the broker keeps up."""
+        if "flush" in self._timers:
             self.publish_change()
 
     def _want_snapshot(self) -> None:

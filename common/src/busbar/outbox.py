@@ -30,6 +30,10 @@ def _nothing() -> bytes:
     return b""
 
 
+def _ignore() -> None:
+    """Nobody waits for the topic."""
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """One PUBLISH; `born` is monotonic and counts for replies only."""
@@ -63,6 +67,7 @@ class Outbox:
         self._queue: deque[Message] = deque()
         self._bytes = 0
         self._outstanding: Counter[str] = Counter()
+        self._waiting: dict[str, Callable[[], None]] = {}
         self._unreported: Counter[str] = Counter()
         self._reported = -REPORT_INTERVAL
 
@@ -106,6 +111,10 @@ class Outbox:
     def busy(self, topic: str) -> bool:
         """True while a queued message of this topic is not acknowledged."""
         return self._outstanding[topic] > 0
+
+    def when_idle(self, topic: str, call: Callable[[], None]) -> None:
+        """Call once when no message of a busy topic is outstanding any more."""
+        self._waiting[topic] = call
 
     @property
     def queued(self) -> int:
@@ -189,3 +198,4 @@ class Outbox:
         self._outstanding[message.topic] -= 1
         if self._outstanding[message.topic] <= 0:
             del self._outstanding[message.topic]
+            self._waiting.pop(message.topic, _ignore)()
