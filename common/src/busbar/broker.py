@@ -19,14 +19,16 @@ class BrokerLost(Exception):
 
 
 class Received(NamedTuple):
-    """One message from the broker; the last three are MQTT 5 properties."""
+    """One message from the broker; what follows `qos` are MQTT 5 properties."""
 
     topic: str
     payload: bytes
     retain: bool
+    qos: int = 1  # of this delivery
     response_topic: str | None = None
     correlation: bytes | None = None
     expiry: float | None = None  # s
+    content_type: str | None = None
 
 
 class Source(Protocol):

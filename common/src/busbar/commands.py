@@ -254,7 +254,14 @@ class Commands:
         reply = self._fitting(request, reply)
         if request.key is not None:
             self._outcomes.finish(request.key, reply, keep=request.started or error is None)
+        self._flush(request.device)
         self._send(request, reply)
+
+    def _flush(self, name: str) -> None:
+        """Send what a command has changed before its outcome: who has the outcome finds the new values."""
+        found = self._registry.find(name)
+        if found is not None:
+            found[0].publish_change()
 
     def _fitting(self, request: Request, reply: Reply) -> Reply:
         """Replace a result that is too large to send."""

@@ -189,9 +189,11 @@ class Connection:
                 message.topic,
                 bytes(message.payload),
                 message.retain,
+                message.qos,
                 getattr(properties, "ResponseTopic", None),
                 getattr(properties, "CorrelationData", None),
                 getattr(properties, "MessageExpiryInterval", None),
+                getattr(properties, "ContentType", None),
             )
         )
 

@@ -1,0 +1,35 @@
+"""The subscribe-style client for consumers: `async with Client("mqtt://127.0.0.1") as bus: ...`; see the README."""
+
+from busbar.client.client import Client, default_url, set_default
+from busbar.client.device import Device
+from busbar.client.kinds import Blob, Change, Event, Gap, LeaseLost, Note, Presence, Reading, Snapshot, Stale
+from busbar.client.queues import Stream
+from busbar.errors import (
+    BadRequest,
+    BusbarError,
+    Cancelled,
+    ConfigError,
+    DeviceRefused,
+    DeviceTimeout,
+    Duplicate,
+    Expired,
+    Forbidden,
+    InternalError,
+    LinkLost,
+    Locked,
+    Offline,
+    OutOfRange,
+    Overloaded,
+    ProtocolError,
+    ReadOnly,
+    RetainedCommand,
+    TooLarge,
+    UnknownTarget,
+)
+
+__all__ = [
+    "BadRequest", "Blob", "BusbarError", "Cancelled", "Change", "Client", "ConfigError", "Device", "DeviceRefused",
+    "DeviceTimeout", "Duplicate", "Event", "Expired", "Forbidden", "Gap", "InternalError", "LeaseLost", "LinkLost",
+    "Locked", "Note", "Offline", "OutOfRange", "Overloaded", "Presence", "ProtocolError", "ReadOnly", "Reading",
+    "RetainedCommand", "Snapshot", "Stale", "Stream", "TooLarge", "UnknownTarget", "default_url", "set_default",
+]  # fmt: skip

@@ -1,0 +1,447 @@
+"""The client: devices of all bridges, as a consumer wants them. Source: docs/contract.md.
+
+It reads `status`, `info`, `state` and `event/change`, never the leaves, and knows no protocol of any device.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import time as clock
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from busbar.broker import BrokerLost, Connect, Received, stay_connected
+from busbar.client import files
+from busbar.client.calls import Calls
+from busbar.client.described import items as elements
+from busbar.client.device import NOTES_KEPT, Device
+from busbar.client.filters import Filters
+from busbar.client.inbox import Inbox
+from busbar.client.kinds import Blob, Event, Gap, Note, Presence, Snapshot
+from busbar.client.outgoing import Outgoing
+from busbar.client.queues import Callback, Queue, Stream, run_callback
+from busbar.client.readers import Reader, parse
+from busbar.contract import Fault
+from busbar.endpoint import Endpoint
+from busbar.errors import LinkLost, Offline, UnknownTarget
+from busbar.mqtt import Connection, connection
+from busbar.outbox import Message
+from busbar.topics import BRIDGE, REPLY, matches
+
+log = logging.getLogger(__name__)
+
+JOIN = 1.0  # s for our own message to come back behind all retained ones
+QUIET = 0.3  # s that stand for it where we may not publish
+SETTLE = 2.0  # s for what a busy broker left out
+UNKNOWN_WAIT = 1.0  # s for a device that nobody has heard of
+RESYNC = 5.0  # s between two attempts to heal one device
+STALLED = 2.0  # s of a standstill of ours, in which the broker may have dropped messages
+STOPPING = 2.0  # s for the broker to let us go
+
+_default = {"url": ""}
+
+
+def set_default(url: str) -> None:
+    """Set the broker of clients that are made without one; before it counts BUSBAR_URL, then mqtt://127.0.0.1."""
+    Endpoint(url)
+    _default["url"] = url
+
+
+def default_url() -> str:
+    """Return the broker of clients that are made without one."""
+    return _default["url"] or os.environ.get("BUSBAR_URL") or "mqtt://127.0.0.1"
+
+
+class Client:
+    """One connection to a broker: entered = it knows the devices in its scope, left = closed.
+
+    broker: a url, or an Endpoint with credentials and TLS. devices: what to know, patterns of `bridge/device`; another
+    device is added when it is asked for. timeout: s for the first connection. on_gap is called with each Gap.
+    Raises LinkLost on entering, ConfigError for a wrong url.
+    """
+
+    def __init__(
+        self,
+        broker: str | Endpoint | None = None,
+        *,
+        root: str = "busbar",
+        devices: Sequence[str] = ("+/+",),
+        timeout: float = 10.0,
+        on_gap: Callable[[Gap], None] | None = None,
+        connect: Connect = connection,
+    ) -> None:
+        self.endpoint = broker if isinstance(broker, Endpoint) else Endpoint(broker or default_url())
+        self.root = root
+        self.name = f"busbar-{secrets.token_hex(6)}"
+        self.messages: deque[Note] = deque(maxlen=NOTES_KEPT)  # of bridges' logs and `report`, newest first
+        self.notes: dict[str, str] = {}  # your own annotations
+        self.gaps = 0  # times that messages did not reach us
+        self._patterns, self._timeout, self._on_gap, self._connect = list(devices), timeout, on_gap, connect
+        self._reply = f"{root}/{REPLY}/{self.name}"
+        self._outgoing = Outgoing(lambda message, why: self._calls.refused(message, why))
+        self._calls = Calls(self._outgoing.put, root, f"{self._reply}/outcome")
+        self._filters = Filters()
+        self._devices: dict[str, Device] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._link: Connection | None = None
+        self._pulse: asyncio.Future[None] | None = None
+        self._joined = False  # all that was retained has come
+        self._marker = ""
+        self._problem = "no answer"
+        self._healed: dict[str, float] = {}
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        self._inbox = Inbox(self.root, self._take_gap, self._take_note, self._beat)
+        self._filters.add([f"{self._reply}/+", *self._scope(self._patterns)])
+        self._stop = asyncio.Event()
+        self._serving = self._spawn(stay_connected(self._connect_and_serve), "client")
+        self._spawn(self._tick(), "client-tick")
+        try:
+            await self._until(lambda: self._joined, self._timeout)
+        except TimeoutError:
+            await self.close()
+            raise LinkLost(f"no broker at {self.endpoint.shown}: {self._problem}") from None
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Disconnect; series end, commands under way fail with LinkLost."""
+        self._stop.set()
+        self._calls.fail("the client was closed")
+        self._inbox.readers.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOPPING):
+                await asyncio.wait([self._serving])
+        me = asyncio.current_task()
+        others = [task for task in self._tasks if task is not me]
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        self._beat()
+
+    async def wait_closed(self) -> None:
+        """Return when the client is closed, by whomever."""
+        await asyncio.wait([self._serving])
+
+    # Devices.
+
+    def devices(self) -> Mapping[str, Device]:
+        """Return all devices that have a description, by name: a live view."""
+        return _Known(self)
+
+    def device(self, name: str) -> Device:
+        """Return a device by its name, `bridge/device`, known or not; raise ValueError for what is no such name."""
+        if name not in self._devices:
+            if len(name.split("/")) != 2 or not all(name.split("/")) or {"+", "#"} & set(name):
+                raise ValueError(f"{name!r} is not the name of a device: <bridge>/<device>")
+            self._devices[name] = Device(self, name, self._inbox.picture(name))
+            if not any(matches(pattern, name) for pattern in self._patterns):
+                self._patterns.append(name)
+                self._want(self._scope([name]))
+        return self._devices[name]
+
+    async def wait_online(self, *names: str, timeout: float | None = None) -> None:
+        """Return when devices are usable and known, without names when we are connected; raise TimeoutError."""
+        pictures = [self.device(name)._picture for name in names]  # noqa: SLF001  # the two are one room
+        await self._until(lambda: self._joined and all(each.why() is None for each in pictures), timeout)
+
+    def watch_devices(self) -> Stream[Presence]:
+        """Return how devices come, change their state and go; first those that are there."""
+        queue: Queue[Presence] = Queue()
+        for picture in self._inbox.pictures.values():
+            if picture.status is not None:
+                queue.put(Presence(picture.device, picture.status.state, picture.status.reason))
+        return self.stream([("+/+", "status", "#")], queue, current=False)
+
+    def snapshot(self, *, notes: bool = False) -> dict[str, Snapshot]:
+        """Return a copy of all that is known of every device."""
+        return {name: device.snapshot(notes=notes) for name, device in self.devices().items()}
+
+    # News.
+
+    def subscribe(self, pattern: str, callback: Callback, *, current: bool = True) -> Callable[[], None]:
+        """Call a function or coroutine for what fits `bridge/device/channel/path` (+ and #); return what ends it.
+
+        `state/...` brings Change (first what is known, unless not `current`), `event/...` Event, `blob/...` Blob,
+        `status` Presence. A slow callback loses its own oldest news, counted and logged. Raises ValueError.
+        """
+        parsed = parse(pattern)
+        queue: Queue[Any] = Queue()
+        leave = self._read([parsed], queue, current)
+        task = self._spawn(run_callback(queue, callback, pattern), f"callback {pattern}")
+
+        def end() -> None:
+            queue.close()
+            task.cancel()
+            leave()
+
+        return end
+
+    def events(self, device: str = "+/+", name: str = "#", *, items: bool = False) -> Stream[Event]:
+        """Return events of a device (or pattern); items=True: each element of a batch is an event of its own."""
+        queue: Queue[Event] = _Items(self._inbox) if items else Queue()
+        return self.stream([(device, "event", name)], queue, current=False)
+
+    def blobs(self, device: str = "+/+", name: str = "#") -> Stream[Blob]:
+        """Return binary data of a device (or pattern)."""
+        return self.stream([(device, "blob", name)], Queue(limit=100), current=False)
+
+    def save_blobs(
+        self, folder: str | Path, pattern: str = "+/+/blob/#", saved: Callable[[Blob, Path], None] | None = None
+    ) -> Callable[[], None]:
+        """Write blobs into a folder that exists, each under a name of its own; return what ends it.
+
+        saved is called with each. Raises ValueError for another pattern, NotADirectoryError.
+        """
+        place = Path(folder)
+        if not place.is_dir():
+            raise NotADirectoryError(f"{folder} is no folder")
+        if parse(pattern)[1] != "blob":
+            raise ValueError(f"{pattern!r} is not <bridge>/<device>/blob/<name>")
+
+        async def save(blob: Blob) -> None:
+            path = await asyncio.to_thread(files.save, blob, place)
+            if saved is not None:
+                saved(blob, path)
+
+        return self.subscribe(pattern, save)
+
+    def report(self, text: str, level: str = "info", *, device: str | None = None) -> None:
+        """Add a line of your own to `messages`, and to those of a device."""
+        log.log(logging.getLevelNamesMapping().get(level.upper(), logging.INFO), "%s", text)
+        self._take_note(Note(round(clock.time(), 6), level, text, device))
+
+    # What devices and streams ask.
+
+    async def run(self, name: str, target: str, fields: Mapping[str, Any], patience: float) -> Any:
+        """Send a command and return its result; raise its error, LinkLost, Offline, UnknownTarget, DeviceTimeout."""
+        if self._link is None or not self._joined:
+            raise LinkLost(f"not connected to the broker at {self.endpoint.shown}")
+        picture = self.device(name)._picture  # noqa: SLF001
+        if picture.status is None:
+            with contextlib.suppress(TimeoutError):
+                await self._until(lambda: picture.status is not None, UNKNOWN_WAIT)
+        if picture.status is None:
+            known = ", ".join(sorted(self._inbox.known)) or "none"
+            raise UnknownTarget(f"there is no device {name}; known are: {known}")
+        fault = self._inbox.fault(name.partition("/")[0])
+        if fault is not None:
+            raise Offline(fault.message)
+        return await self._calls.run(name, target, fields, patience)
+
+    def stream(self, wanted: Iterable[tuple[str, str, str]], queue: Queue[Any], current: bool) -> Stream[Any]:
+        """Return a series of what fits any of (device, channel, path) patterns."""
+        return Stream(queue, self._read(list(wanted), queue, current))
+
+    def _read(self, wanted: list[tuple[str, str, str]], queue: Queue[Any], current: bool) -> Callable[[], None]:
+        leaves = [self._inbox.readers.add(Reader(*each, queue)) for each in wanted]
+        filters = [each for one in wanted for each in self._needed(*one)]
+        self._want(filters)
+        if current:
+            for each in wanted:
+                self._put_current(*each, queue)
+        done = False
+
+        def leave() -> None:
+            nonlocal done
+            for each in leaves:
+                each()
+            if not done:
+                done = True
+                self._filter(self._filters.remove(filters))
+
+        return leave
+
+    def _put_current(self, device: str, channel: str, path: str, queue: Queue[Any]) -> None:
+        for picture in self._inbox.pictures.values() if channel == "state" else ():
+            if matches(device, picture.device):
+                for change in picture.current([known for known in picture.values if matches(path, known)]):
+                    queue.put(change)
+
+    def _needed(self, device: str, channel: str, path: str) -> list[str]:
+        """Return the filters for what somebody reads, beside those that everybody needs."""
+        if channel in ("event", "blob"):
+            return [f"{self.root}/{device}/{channel}/{path}"]
+        return [] if any(matches(pattern, device) for pattern in self._patterns) else self._scope([device])
+
+    def _scope(self, patterns: Iterable[str]) -> list[str]:
+        """Return the filters for devices, and for the bridges that they live on."""
+        filters: list[str] = []
+        for pattern in patterns:
+            base, bridge = f"{self.root}/{pattern}", f"{self.root}/{pattern.partition('/')[0]}/{BRIDGE}"
+            filters += [f"{base}/{each}" for each in ("status", "info", "state", "event/change")]
+            filters += [f"{bridge}/{each}" for each in ("status", "info", "state", "event/change", "event/log")]
+        return filters
+
+    def _want(self, filters: Iterable[str]) -> None:
+        self._filter(self._filters.add(filters))
+
+    def _filter(self, changed: tuple[set[str], set[str]]) -> None:
+        """Ask the broker for more, or for less."""
+        link = self._link
+        if link is not None and any(changed):
+            self._spawn(self._refilter(link, *changed), "client-filters")
+
+    async def _refilter(self, link: Connection, more: set[str], less: set[str]) -> None:
+        try:
+            if more:
+                await link.subscribe(sorted(more))
+            if less:
+                await link.unsubscribe(sorted(less))
+        except BrokerLost as error:
+            log.warning("%s", error)
+
+    # The connection.
+
+    async def _connect_and_serve(self) -> None:
+        try:
+            async with self._connect(self.endpoint, self._outgoing, self._received, self.name) as link:
+                await self._serve(link)
+        except BrokerLost as error:
+            self._problem = str(error)
+            raise
+        finally:
+            self._link, self._joined, self._outgoing.open = None, False, False
+            self._calls.fail("the connection to the broker broke")
+            self._inbox.connected(Fault("link", "not connected to the broker"))
+
+    async def _serve(self, link: Connection) -> None:
+        self._inbox.begin()
+        await link.subscribe(sorted(self._filters.active))
+        link.begin()
+        self._link, self._outgoing.open = link, True
+        await self._hear_all()
+        self._joined = True
+        self._inbox.connected(None, lambda name: any(matches(pattern, name) for pattern in self._patterns))
+        stop = asyncio.ensure_future(self._stop.wait())
+        ends: list[asyncio.Future[Any]] = [stop, link.closed]
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stop.cancel()
+        if not self._stop.is_set():
+            await link.closed
+
+    async def _hear_all(self) -> None:
+        """Return when all that was retained has come: our own message stands behind it in the broker's queue."""
+        self._marker = secrets.token_hex(4)
+        marker, self._joined = self._marker, False
+        self._outgoing.put(Message(f"{self._reply}/joined", marker.encode()))
+        try:
+            await self._until(lambda: not self._marker, JOIN)
+        except TimeoutError:
+            await asyncio.sleep(QUIET)
+        with contextlib.suppress(TimeoutError):
+            await self._until(lambda: all(each.complete or not each.status for each in self._pictures()), SETTLE)
+
+    def _pictures(self) -> list[Any]:
+        return list(self._inbox.pictures.values())
+
+    def _received(self, received: Received) -> None:
+        if received.topic.startswith(self._reply):
+            self._take_private(received)
+        else:
+            self._inbox.take(received)
+
+    def _take_private(self, received: Received) -> None:
+        if received.topic.endswith("/joined"):
+            if received.payload.decode(errors="replace") == self._marker:
+                self._marker = ""
+                self._beat()
+            return
+        try:
+            self._calls.take(received.payload)
+        except ValueError as error:  # msgspec's errors are, too
+            self._inbox.malformed += 1
+            log.warning("an outcome cannot be read: %s", error)
+
+    async def _tick(self) -> None:
+        while True:
+            before = self._loop.time()
+            await asyncio.sleep(1)
+            lacking = self._inbox.tick()
+            if self._loop.time() - before > STALLED:
+                lacking = list(self._inbox.known)  # we stood still: the broker may have dropped what nobody misses yet
+            if self._link is not None and self._joined:
+                await self._heal(self._link, lacking)
+
+    async def _heal(self, link: Connection, names: Iterable[str]) -> None:
+        """Have the broker tell again what is retained of devices."""
+        now = self._loop.time()
+        due = [name for name in names if now - self._healed.get(name, -RESYNC) >= RESYNC]
+        self._healed.update(dict.fromkeys(due, now))
+        filters = {f"{self.root}/{name}/{channel}" for name in due for channel in ("status", "info", "state")}
+        if filters:
+            await self._refilter(link, filters, filters - self._filters.active)
+
+    # Small change.
+
+    def _take_gap(self, gap: Gap) -> None:
+        self.gaps += 1
+        missed = "some" if gap.missed is None else gap.missed
+        log.warning("%s %s: missed %s: %s", gap.device, gap.channel, missed, gap.reason)
+        if self._on_gap is not None:
+            self._on_gap(gap)
+
+    def _take_note(self, note: Note) -> None:
+        self.messages.appendleft(note)
+        if note.device in self._devices:
+            self._devices[note.device].messages.appendleft(note)
+
+    def _beat(self) -> None:
+        if self._pulse is not None and not self._pulse.done():
+            self._pulse.set_result(None)
+
+    async def _until(self, condition: Callable[[], bool], timeout: float | None) -> None:
+        """Wait for what a message brings about; raise TimeoutError."""
+        async with asyncio.timeout(timeout):
+            while not condition():
+                if self._pulse is None or self._pulse.done():
+                    self._pulse = self._loop.create_future()
+                await asyncio.shield(self._pulse)
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> "asyncio.Task[None]":
+        task = self._loop.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+class _Known(Mapping[str, Device]):
+    """The devices of a client that have a description."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def __getitem__(self, name: str) -> Device:
+        if name not in self._client._inbox.known:  # noqa: SLF001
+            raise KeyError(name)
+        return self._client.device(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._client._inbox.known))  # noqa: SLF001
+
+    def __len__(self) -> int:
+        return len(self._client._inbox.known)  # noqa: SLF001
+
+
+class _Items(Queue[Event]):
+    """A queue that takes batches apart."""
+
+    def __init__(self, inbox: Inbox) -> None:
+        super().__init__()
+        self._inbox = inbox
+
+    def put(self, item: Event) -> None:
+        for fields in elements(self._inbox.picture(item.device).info, item.name, item.fields):
+            super().put(item._replace(fields=fields))

@@ -1,0 +1,217 @@
+"""One device in a consumer's hands."""
+
+import contextlib
+import time as clock
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from msgspec import UNSET
+
+from busbar.client import lease
+from busbar.client.calls import MARGIN, TTL
+from busbar.client.described import property_of
+from busbar.client.kinds import Blob, Change, Event, Note, Reading, Snapshot, Stale
+from busbar.client.picture import UNKNOWN, Picture
+from busbar.client.queues import Callback, Queue, Stream
+from busbar.contract import Fault, Info
+
+if TYPE_CHECKING:
+    from busbar.client.client import Client
+
+ANSWER = 30.0  # s for the answer to a command whose description we do not have
+NOTES_KEPT = 8
+
+
+class Device:
+    """A device by its name, `bridge/device`; it may be absent, and come and go.
+
+    Values are JSON values in the units of `info.properties`. A value is good or it says why not: `device[path]` raises
+    Stale, `reading` marks.
+    """
+
+    def __init__(self, client: "Client", name: str, picture: Picture) -> None:
+        self.name = name
+        self.notes: dict[str, str] = {}  # your own annotations by path; nobody else sees them
+        self.messages: deque[Note] = deque(maxlen=NOTES_KEPT)  # newest first
+        self.lock_time = 10.0  # s that a lock lasts without being renewed, unless `lock` says otherwise
+        self._client, self._picture = client, picture
+        self._lease: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<Device {self.name} {self.state}>"
+
+    # What is known.
+
+    @property
+    def info(self) -> Info | None:
+        """The description; None until it is known."""
+        return self._picture.info
+
+    @property
+    def state(self) -> str:
+        """`connecting`, `online`, `offline`, `stopped`, or `unknown`."""
+        return self._picture.status.state if self._picture.status else "unknown"
+
+    @property
+    def stale(self) -> Fault | None:
+        """None when the device is usable and its values are those of now, else why not."""
+        return self._picture.why()
+
+    @property
+    def missed(self) -> int:
+        """Messages with changes that never reached us."""
+        return self._picture.missed
+
+    def __getitem__(self, path: str) -> Any:
+        """Return the value of a property; raise Stale when it is not to be trusted, KeyError if unknown."""
+        reading = self.reading(path)
+        if reading.stale is not None:
+            raise Stale(f"{self.name} {path}", reading.stale)
+        return reading.value
+
+    def reading(self, path: str) -> Reading:
+        """Return the newest value of a property, its time and why it is stale; raise KeyError for an unknown path."""
+        picture = self._picture
+        if path in picture.values:
+            return Reading(picture.values[path], picture.times.get(path), picture.why(path))
+        about = property_of(picture.info, path)
+        if about is None and picture.info is not None and path not in picture.bad:
+            raise KeyError(f"{self.name} has no property {path!r}")
+        if about is not None and about.default is not UNSET:
+            return Reading(about.default, None, picture.why())
+        return Reading(None, None, picture.why(path) or UNKNOWN)
+
+    def time(self, path: str) -> float | None:
+        """Return when a value last changed (Unix s), None if nobody knows; raise KeyError."""
+        return self.reading(path).time
+
+    def snapshot(self, *, notes: bool = False) -> Snapshot:
+        """Return a copy of all that is known now, with your notes on wish."""
+        picture = self._picture
+        return Snapshot(
+            self.name, self.state, round(clock.time(), 6), dict(picture.values), dict(picture.times),
+            dict(picture.bad), picture.why(), picture.info, dict(self.notes) if notes else {},
+        )  # fmt: skip
+
+    @property
+    def locked(self) -> Mapping[str, Any] | None:
+        """Who has locked the device: `{"owner", "until"}`, None if nobody."""
+        return self._picture.values.get("_lock")
+
+    # Commands.
+
+    async def set(
+        self,
+        path: str | Mapping[str, Any],
+        value: Any = None,
+        *,
+        ttl: float | None = None,
+        wait: float | None = None,
+        timeout: float | None = None,
+        id: str | None = None,  # the contract's word
+        lease: str | None = None,
+    ) -> Any:
+        """Write a property, or several given as a mapping, and return what is known of the result.
+
+        Returns when the device has taken it. ttl: s that it may wait to be started; wait: s for somebody else's lock;
+        timeout: s for the device's answer; id: makes it safe to repeat. Raises what is in `busbar.errors`.
+        """
+        target, fields = ("set", dict(path)) if isinstance(path, Mapping) else (f"set/{path}", {"_value": value})
+        return await self._run(target, fields, ANSWER, ttl, wait, timeout, id, lease)
+
+    async def call(
+        self,
+        command: str,
+        arguments: Mapping[str, Any] | None = None,
+        /,
+        *,
+        ttl: float | None = None,
+        wait: float | None = None,
+        timeout: float | None = None,
+        id: str | None = None,
+        lease: str | None = None,
+        **more: Any,
+    ) -> Any:
+        """Run a command and return its result; arguments whose names are taken (`ttl`, `id`, ...) go into the mapping.
+
+        Options and errors as for `set`.
+        """
+        about = self.info.commands.get(command) if self.info else None
+        patience = about.timeout if about else ANSWER
+        fields = {**(arguments or {}), **more}
+        return await self._run(f"call/{command}", fields, patience, ttl, wait, timeout, id, lease)
+
+    async def _run(
+        self,
+        target: str,
+        fields: dict[str, Any],
+        patience: float,
+        ttl: float | None,
+        wait: float | None,
+        timeout: float | None,
+        id_: str | None,
+        lease: str | None,
+    ) -> Any:
+        options = {"_ttl": ttl, "_wait": wait, "_timeout": timeout, "_lease": lease or self._lease}
+        metadata = {**options, **({"_id": id_} if id_ is not None else {})}
+        limit = (TTL if ttl is None else ttl) + (wait or 0.0) + max(patience, timeout or 0.0) + MARGIN
+        return await self._client.run(self.name, target, {**fields, **metadata}, limit)
+
+    @contextlib.asynccontextmanager
+    async def lock(
+        self,
+        *,
+        ttl: float | None = None,
+        owner: str = "",
+        wait: float = 0.0,
+        scope: str | None = None,
+        polls: bool | None = None,
+    ) -> AsyncIterator[str]:
+        """Keep everybody else from commanding the device; entered = it is ours, the value is the lease.
+
+        ttl: s until it ends by itself when we are gone (default `lock_time`); it renews itself. Our commands carry the
+        lease. Raises Locked when somebody else has it (after `wait` s), LeaseLost when it could not be renewed.
+        """
+        options = {"owner": owner or self._client.name, "scope": scope, "polls": polls}
+        given = {key: value for key, value in options.items() if value is not None}
+        async with lease.held(self, ttl or self.lock_time, wait, given) as it:
+            before, self._lease = self._lease, it
+            try:
+                yield it
+            finally:
+                self._lease = before
+
+    # News.
+
+    def watch(self, *paths: str, latest: bool = False, current: bool = True) -> Stream[Change]:
+        """Return every transition of properties (patterns; default all) in order; first, if `current`, what is known.
+
+        latest=True: only the newest of each property, for readers that may be slow.
+        """
+        queue: Queue[Change] = Queue(latest=_path if latest else None)
+        return self._client.stream([(self.name, "state", path) for path in paths or ("#",)], queue, current)
+
+    def subscribe(self, path: str, callback: Callback, *, current: bool = True) -> Callable[[], None]:
+        """Call with a Change for every transition of a property (or pattern); return what ends it."""
+        return self._client.subscribe(f"{self.name}/state/{path}", callback, current=current)
+
+    def events(self, name: str = "#", *, items: bool = False) -> Stream[Event]:
+        """Return what happens at the device; items=True: each element of a batch is an event of its own."""
+        return self._client.events(self.name, name, items=items)
+
+    def blobs(self, name: str = "#") -> Stream[Blob]:
+        """Return the device's binary data."""
+        return self._client.blobs(self.name, name)
+
+    async def wait_online(self, timeout: float | None = None) -> None:
+        """Return when the device is usable and its values are known; raise TimeoutError."""
+        await self._client.wait_online(self.name, timeout=timeout)
+
+    def report(self, text: str, level: str = "info") -> None:
+        """Add a line of your own to `messages`."""
+        self._client.report(text, level, device=self.name)
+
+
+def _path(change: Change) -> str:
+    return change.path

@@ -1,0 +1,47 @@
+"""What the client sends: commands. What a broken connection has not delivered is never sent again."""
+
+from collections import deque
+from collections.abc import Callable
+
+from busbar import contract
+from busbar.errors import LinkLost, Overloaded, TooLarge
+from busbar.outbox import Message
+
+QUEUE_LIMIT = 10_000  # messages that wait for the broker
+
+
+class Outgoing:
+    """The source of one client's connection; `refused` ones are told to whoever asked."""
+
+    def __init__(self, refused: Callable[[Message, str], None]) -> None:
+        self.wake: Callable[[], None] = lambda: None
+        self.limit = contract.MESSAGE_LIMIT
+        self.open = False  # connected: nothing is kept for later
+        self._tell = refused
+        self._queue: deque[Message] = deque()
+
+    def put(self, message: Message) -> None:
+        """Send a message; raise LinkLost when not connected, TooLarge, Overloaded."""
+        if not self.open:
+            raise LinkLost("not connected to the broker")
+        if message.size > self.limit:
+            raise TooLarge(f"{len(message.payload)} bytes are more than the broker takes ({self.limit})")
+        if len(self._queue) >= QUEUE_LIMIT:
+            raise Overloaded(f"{QUEUE_LIMIT} commands wait for the broker")
+        self._queue.append(message)
+        self.wake()
+
+    def lower(self, limit: int | None) -> None:
+        self.limit = contract.MESSAGE_LIMIT if limit is None else min(contract.MESSAGE_LIMIT, limit)
+
+    def pull(self) -> Message | None:
+        return self._queue.popleft() if self._queue else None
+
+    def delivered(self, message: Message) -> None:
+        pass
+
+    def refused(self, message: Message, why: str) -> None:
+        self._tell(message, why)
+
+    def returned(self, messages: list[Message]) -> None:
+        self._queue.clear()

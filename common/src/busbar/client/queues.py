@@ -1,0 +1,115 @@
+"""What waits for one reader: bounded, so that a slow one costs itself news and nobody else anything."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Generic, Self, TypeVar
+
+T = TypeVar("T")
+Callback = Callable[[Any], Awaitable[None] | None]
+
+log = logging.getLogger(__name__)
+
+LIMIT = 10_000  # items that wait for one reader
+SLICE = 50  # callbacks in a row before the loop may do something else
+
+
+class Queue(Generic[T]):
+    """Items in order, the oldest dropped and counted when it is full; `latest` keeps the newest of each key instead."""
+
+    def __init__(self, limit: int = LIMIT, latest: Callable[[T], Any] | None = None) -> None:
+        self.dropped = 0
+        self.closed = False
+        self._limit, self._key = limit, latest
+        self._items: deque[T] = deque()
+        self._newest: dict[Any, T] = {}
+        self._waiter: asyncio.Future[None] | None = None
+
+    def put(self, item: T) -> None:
+        if self._key is not None:
+            key = self._key(item)
+            self._newest.pop(key, None)
+            self._newest[key] = item
+        else:
+            if len(self._items) >= self._limit:
+                self._items.popleft()
+                self.dropped += 1
+            self._items.append(item)
+        self._wake()
+
+    def __len__(self) -> int:
+        return len(self._items) + len(self._newest)
+
+    def pop(self) -> T:
+        """Return the oldest; raise LookupError when there is none."""
+        if self._key is None:
+            return self._items.popleft()
+        return self._newest.pop(next(iter(self._newest), None))
+
+    async def wait(self) -> bool:
+        """Return True when there is something, False when there will be nothing any more."""
+        while not len(self) and not self.closed:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        return bool(len(self))
+
+    def close(self) -> None:
+        """Whoever waits for more is told that nothing comes."""
+        self.closed = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class Stream(Generic[T]):
+    """An endless series: `async for item in stream`; it ends when it or the client is closed."""
+
+    def __init__(self, queue: Queue[T], leave: Callable[[], None]) -> None:
+        self._queue, self._leave = queue, leave
+
+    @property
+    def dropped(self) -> int:
+        """Items lost because they were not taken in time."""
+        return self._queue.dropped
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        if not await self._queue.wait():
+            raise StopAsyncIteration
+        return self._queue.pop()
+
+    def close(self) -> None:
+        """Take no more; the same happens when nobody holds the series any more."""
+        self._queue.close()
+        self._leave()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self._leave()
+
+
+async def run_callback(queue: Queue[Any], call: Callback, name: str) -> None:
+    """Call for each item, in order; an error of the callback is logged and costs that item."""
+    while await queue.wait():
+        for _ in range(SLICE):
+            if not len(queue):
+                break
+            item = queue.pop()
+            try:
+                answer = call(item)
+                if answer is not None:
+                    await answer
+            except Exception:  # the callback is not ours
+                log.exception("callback of %s failed on %r", name, item)
+        else:
+            await asyncio.sleep(0)
