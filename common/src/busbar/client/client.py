@@ -10,37 +10,27 @@ import os
 import secrets
 import time as clock
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from busbar.broker import BrokerLost, Connect, Received, stay_connected
+from busbar.broker import Connect
 from busbar.client import files
-from busbar.client.calls import Calls
 from busbar.client.described import items as elements
 from busbar.client.device import NOTES_KEPT, Device
-from busbar.client.filters import Filters
 from busbar.client.inbox import Inbox
 from busbar.client.kinds import Blob, Event, Gap, Note, Presence, Snapshot
-from busbar.client.outgoing import Outgoing
+from busbar.client.line import Line
 from busbar.client.queues import Callback, Queue, Stream, run_callback
 from busbar.client.readers import Reader, parse
-from busbar.contract import Fault
 from busbar.endpoint import Endpoint
 from busbar.errors import LinkLost, Offline, UnknownTarget
-from busbar.mqtt import Connection, connection
-from busbar.outbox import Message
-from busbar.topics import BRIDGE, REPLY, matches
+from busbar.mqtt import connection
+from busbar.topics import matches
 
 log = logging.getLogger(__name__)
 
-JOIN = 1.0  # s for our own message to come back behind all retained ones
-QUIET = 0.3  # s that stand for it where we may not publish
-SETTLE = 2.0  # s for what a busy broker left out
 UNKNOWN_WAIT = 1.0  # s for a device that nobody has heard of
-RESYNC = 5.0  # s between two attempts to heal one device
-STALLED = 2.0  # s of a standstill of ours, in which the broker may have dropped messages
-STOPPING = 2.0  # s for the broker to let us go
 
 _default = {"url": ""}
 
@@ -81,31 +71,17 @@ class Client:
         self.notes: dict[str, str] = {}  # your own annotations
         self.gaps = 0  # times that messages did not reach us
         self._patterns, self._timeout, self._on_gap, self._connect = list(devices), timeout, on_gap, connect
-        self._reply = f"{root}/{REPLY}/{self.name}"
-        self._outgoing = Outgoing(lambda message, why: self._calls.refused(message, why))
-        self._calls = Calls(self._outgoing.put, root, f"{self._reply}/outcome")
-        self._filters = Filters()
         self._devices: dict[str, Device] = {}
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._link: Connection | None = None
-        self._pulse: asyncio.Future[None] | None = None
-        self._joined = False  # all that was retained has come
-        self._marker = ""
-        self._problem = "no answer"
-        self._healed: dict[str, float] = {}
 
     async def __aenter__(self) -> Self:
-        self._loop = asyncio.get_running_loop()
-        self._inbox = Inbox(self.root, self._take_gap, self._take_note, self._beat)
-        self._filters.add([f"{self._reply}/+", *self._scope(self._patterns)])
-        self._stop = asyncio.Event()
-        self._serving = self._spawn(stay_connected(self._connect_and_serve), "client")
-        self._spawn(self._tick(), "client-tick")
+        self._line = line = Line(self.endpoint, self.root, self.name, self._patterns, self._connect)
+        self._inbox = Inbox(self.root, self._take_gap, self._take_note, line.beat)
+        line.start(self._inbox)
         try:
-            await self._until(lambda: self._joined, self._timeout)
+            await line.until(lambda: line.joined, self._timeout)
         except TimeoutError:
             await self.close()
-            raise LinkLost(f"no broker at {self.endpoint.shown}: {self._problem}") from None
+            raise LinkLost(f"no broker at {self.endpoint.shown}: {line.problem}") from None
         except BaseException:
             await self.close()
             raise
@@ -116,22 +92,12 @@ class Client:
 
     async def close(self) -> None:
         """Disconnect; series end, commands under way fail with LinkLost."""
-        self._stop.set()
-        self._calls.fail("the client was closed")
         self._inbox.readers.close()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(STOPPING):
-                await asyncio.wait([self._serving])
-        me = asyncio.current_task()
-        others = [task for task in self._tasks if task is not me]
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
-        self._beat()
+        await self._line.stop()
 
     async def wait_closed(self) -> None:
         """Return when the client is closed, by whomever."""
-        await asyncio.wait([self._serving])
+        await self._line.ended()
 
     # Devices.
 
@@ -145,15 +111,13 @@ class Client:
             if len(name.split("/")) != 2 or not all(name.split("/")) or {"+", "#"} & set(name):
                 raise ValueError(f"{name!r} is not the name of a device: <bridge>/<device>")
             self._devices[name] = Device(self, name, self._inbox.picture(name))
-            if not any(matches(pattern, name) for pattern in self._patterns):
-                self._patterns.append(name)
-                self._want(self._scope([name]))
+            self._line.follow(name)
         return self._devices[name]
 
     async def wait_online(self, *names: str, timeout: float | None = None) -> None:
         """Return when devices are usable and known, without names when we are connected; raise TimeoutError."""
         pictures = [self.device(name)._picture for name in names]  # noqa: SLF001  # the two are one room
-        await self._until(lambda: self._joined and all(each.why() is None for each in pictures), timeout)
+        await self._line.until(lambda: self._line.joined and all(each.why() is None for each in pictures), timeout)
 
     def watch_devices(self) -> Stream[Presence]:
         """Return how devices come, change their state and go; first those that are there."""
@@ -178,7 +142,7 @@ class Client:
         parsed = parse(pattern)
         queue: Queue[Any] = Queue()
         leave = self._read([parsed], queue, current)
-        task = self._spawn(run_callback(queue, callback, pattern), f"callback {pattern}")
+        task = self._line.spawn(run_callback(queue, callback, pattern), f"callback {pattern}")
 
         def end() -> None:
             queue.close()
@@ -225,19 +189,18 @@ class Client:
 
     async def run(self, name: str, target: str, fields: Mapping[str, Any], patience: float) -> Any:
         """Send a command and return its result; raise its error, LinkLost, Offline, UnknownTarget, DeviceTimeout."""
-        if self._link is None or not self._joined:
-            raise LinkLost(f"not connected to the broker at {self.endpoint.shown}")
+        self._line.check()
         picture = self.device(name)._picture  # noqa: SLF001
         if picture.status is None:
             with contextlib.suppress(TimeoutError):
-                await self._until(lambda: picture.status is not None, UNKNOWN_WAIT)
+                await self._line.until(lambda: picture.status is not None, UNKNOWN_WAIT)
         if picture.status is None:
             known = ", ".join(sorted(self._inbox.known)) or "none"
             raise UnknownTarget(f"there is no device {name}; known are: {known}")
         fault = self._inbox.fault(name.partition("/")[0])
         if fault is not None:
             raise Offline(fault.message)
-        return await self._calls.run(name, target, fields, patience)
+        return await self._line.calls.run(name, target, fields, patience)
 
     def stream(self, wanted: Iterable[tuple[str, str, str]], queue: Queue[Any], current: bool) -> Stream[Any]:
         """Return a series of what fits any of (device, channel, path) patterns."""
@@ -245,8 +208,8 @@ class Client:
 
     def _read(self, wanted: list[tuple[str, str, str]], queue: Queue[Any], current: bool) -> Callable[[], None]:
         leaves = [self._inbox.readers.add(Reader(*each, queue)) for each in wanted]
-        filters = [each for one in wanted for each in self._needed(*one)]
-        self._want(filters)
+        filters = [each for one in wanted for each in self._line.needed(*one)]
+        self._line.want(filters)
         if current:
             for each in wanted:
                 self._put_current(*each, queue)
@@ -258,7 +221,7 @@ class Client:
                 each()
             if not done:
                 done = True
-                self._filter(self._filters.remove(filters))
+                self._line.release(filters)
 
         return leave
 
@@ -267,122 +230,6 @@ class Client:
             if matches(device, picture.device):
                 for change in picture.current([known for known in picture.values if matches(path, known)]):
                     queue.put(change)
-
-    def _needed(self, device: str, channel: str, path: str) -> list[str]:
-        """Return the filters for what somebody reads, beside those that everybody needs."""
-        if channel in ("event", "blob"):
-            return [f"{self.root}/{device}/{channel}/{path}"]
-        return [] if any(matches(pattern, device) for pattern in self._patterns) else self._scope([device])
-
-    def _scope(self, patterns: Iterable[str]) -> list[str]:
-        """Return the filters for devices, and for the bridges that they live on."""
-        filters: list[str] = []
-        for pattern in patterns:
-            base, bridge = f"{self.root}/{pattern}", f"{self.root}/{pattern.partition('/')[0]}/{BRIDGE}"
-            filters += [f"{base}/{each}" for each in ("status", "info", "state", "event/change")]
-            filters += [f"{bridge}/{each}" for each in ("status", "info", "state", "event/change", "event/log")]
-        return filters
-
-    def _want(self, filters: Iterable[str]) -> None:
-        self._filter(self._filters.add(filters))
-
-    def _filter(self, changed: tuple[set[str], set[str]]) -> None:
-        """Ask the broker for more, or for less."""
-        link = self._link
-        if link is not None and any(changed):
-            self._spawn(self._refilter(link, *changed), "client-filters")
-
-    async def _refilter(self, link: Connection, more: set[str], less: set[str]) -> None:
-        try:
-            if more:
-                await link.subscribe(sorted(more))
-            if less:
-                await link.unsubscribe(sorted(less))
-        except BrokerLost as error:
-            log.warning("%s", error)
-
-    # The connection.
-
-    async def _connect_and_serve(self) -> None:
-        try:
-            async with self._connect(self.endpoint, self._outgoing, self._received, self.name) as link:
-                await self._serve(link)
-        except BrokerLost as error:
-            self._problem = str(error)
-            raise
-        finally:
-            self._link, self._joined, self._outgoing.open = None, False, False
-            self._calls.fail("the connection to the broker broke")
-            self._inbox.connected(Fault("link", "not connected to the broker"))
-
-    async def _serve(self, link: Connection) -> None:
-        self._inbox.begin()
-        await link.subscribe(sorted(self._filters.active))
-        link.begin()
-        self._link, self._outgoing.open = link, True
-        await self._hear_all()
-        self._joined = True
-        self._inbox.connected(None, lambda name: any(matches(pattern, name) for pattern in self._patterns))
-        stop = asyncio.ensure_future(self._stop.wait())
-        ends: list[asyncio.Future[Any]] = [stop, link.closed]
-        try:
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            stop.cancel()
-        if not self._stop.is_set():
-            await link.closed
-
-    async def _hear_all(self) -> None:
-        """Return when all that was retained has come: our own message stands behind it in the broker's queue."""
-        self._marker = secrets.token_hex(4)
-        marker, self._joined = self._marker, False
-        self._outgoing.put(Message(f"{self._reply}/joined", marker.encode()))
-        try:
-            await self._until(lambda: not self._marker, JOIN)
-        except TimeoutError:
-            await asyncio.sleep(QUIET)
-        with contextlib.suppress(TimeoutError):
-            await self._until(lambda: all(each.complete or not each.status for each in self._pictures()), SETTLE)
-
-    def _pictures(self) -> list[Any]:
-        return list(self._inbox.pictures.values())
-
-    def _received(self, received: Received) -> None:
-        if received.topic.startswith(self._reply):
-            self._take_private(received)
-        else:
-            self._inbox.take(received)
-
-    def _take_private(self, received: Received) -> None:
-        if received.topic.endswith("/joined"):
-            if received.payload.decode(errors="replace") == self._marker:
-                self._marker = ""
-                self._beat()
-            return
-        try:
-            self._calls.take(received.payload)
-        except ValueError as error:  # msgspec's errors are, too
-            self._inbox.malformed += 1
-            log.warning("an outcome cannot be read: %s", error)
-
-    async def _tick(self) -> None:
-        while True:
-            before = self._loop.time()
-            await asyncio.sleep(1)
-            lacking = self._inbox.tick()
-            if self._loop.time() - before > STALLED:
-                lacking = list(self._inbox.known)  # we stood still: the broker may have dropped what nobody misses yet
-            if self._link is not None and self._joined:
-                await self._heal(self._link, lacking)
-
-    async def _heal(self, link: Connection, names: Iterable[str]) -> None:
-        """Have the broker tell again what is retained of devices."""
-        now = self._loop.time()
-        due = [name for name in names if now - self._healed.get(name, -RESYNC) >= RESYNC]
-        self._healed.update(dict.fromkeys(due, now))
-        filters = {f"{self.root}/{name}/{channel}" for name in due for channel in ("status", "info", "state")}
-        if filters:
-            await self._refilter(link, filters, filters - self._filters.active)
 
     # Small change.
 
@@ -397,24 +244,6 @@ class Client:
         self.messages.appendleft(note)
         if note.device in self._devices:
             self._devices[note.device].messages.appendleft(note)
-
-    def _beat(self) -> None:
-        if self._pulse is not None and not self._pulse.done():
-            self._pulse.set_result(None)
-
-    async def _until(self, condition: Callable[[], bool], timeout: float | None) -> None:
-        """Wait for what a message brings about; raise TimeoutError."""
-        async with asyncio.timeout(timeout):
-            while not condition():
-                if self._pulse is None or self._pulse.done():
-                    self._pulse = self._loop.create_future()
-                await asyncio.shield(self._pulse)
-
-    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> "asyncio.Task[None]":
-        task = self._loop.create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
 
 
 class _Known(Mapping[str, Device]):

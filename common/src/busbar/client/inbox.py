@@ -92,6 +92,10 @@ class Inbox:
             self.malformed += 1
             log.warning("%s cannot be read: %s", received.topic, error)
 
+    def complete(self) -> bool:
+        """True when all has come that the devices' status promises."""
+        return all(picture.complete or picture.status is None for picture in self.pictures.values())
+
     def tick(self) -> list[str]:
         """Let a second pass; return the devices whose messages are incomplete for too long."""
         now = self._loop.time()

@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
 from busbar.client.kinds import LeaseLost
@@ -32,6 +33,29 @@ async def held(device: "Device", ttl: float, wait: float, given: Mapping[str, An
         if not lost:
             with contextlib.suppress(BusbarError):  # it ends by itself
                 await device.call("unlock", lease=token)
+
+
+async def taken(lock: AbstractAsyncContextManager[str]) -> tuple[str, Callable[[], Coroutine[Any, Any, None]]]:
+    """Enter a lock in a task of its own, for users without `async with`; return the lease and what leaves it."""
+    entered: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    leaving = asyncio.Event()
+
+    async def hold() -> None:
+        async with lock as token:
+            entered.set_result(token)
+            await leaving.wait()
+
+    holding = asyncio.create_task(hold(), name="lock")
+
+    async def leave() -> None:
+        leaving.set()
+        await holding
+
+    ends: list[asyncio.Future[Any]] = [holding, entered]
+    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    if not entered.done():
+        await holding  # raises why it is not ours
+    return entered.result(), leave
 
 
 async def _renew(
