@@ -316,6 +316,27 @@ async def test_the_queue_is_bounded() -> None:
         assert all(each["ok"] for each in await asyncio.gather(*tasks[:100]))
 
 
+async def test_a_safe_command_and_a_cancel_get_through_a_crowd(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("busbar.commands.PENDING_LIMIT", 20)
+    async with lab() as (bus, _):
+        waiting = [start(bus, "toy", "call/wait", {"seconds": 50, "_id": f"w{number}"}) for number in range(20)]
+        await settle()
+        assert code(await bus.call("toy", "echo", "x")) == "overloaded"
+        assert (await bus.call("toy", "cancel", "w0"))["ok"]
+        assert (await bus.call("toy", "stop"))["ok"]
+        assert {code(reply) for reply in await asyncio.gather(*waiting)} == {"cancelled"}  # the safe one interrupts
+
+
+async def test_the_changes_of_a_command_come_before_its_outcome() -> None:
+    async with lab() as (bus, _):
+        bus.broker.withhold = True  # a change is in flight, the next would gather
+        for level in (2.0, 3.0):
+            assert (await bus.set("toy", "level", level))["ok"]
+            sent = [message.topic.rpartition("toy/")[2] for message in bus.broker.published if message.qos]
+            assert bus.changes("toy")[-1]["value"] == level
+            assert sent[-2:] == ["event/change", "reply"]
+
+
 async def test_a_command_running_when_the_link_breaks_fails_with_link_and_a_waiting_one_never_runs() -> None:
     async with lab() as (bus, toy):
         working = start(bus, "toy", "call/work", {"seconds": 50})
