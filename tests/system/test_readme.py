@@ -1,12 +1,8 @@
 """The programs in README.md do what it says; nothing in it is there for show."""
 
-import asyncio
-import os
 import re
 import shutil
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -14,12 +10,11 @@ import pytest
 from busbar import config
 from busbar.testing import until
 from scpi_bridge.settings import Config
-from scpi_bridge.simulator import Simulator
+from tests import npm
 from tests.broker import Mosquitto, find
-from tests.process import BENCH, BridgeProcess
+from tests.examples.programs import ROOT, bench, output
 from tests.watcher import Watcher
 
-ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 
 
@@ -27,75 +22,26 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 
 
-@asynccontextmanager
-async def output(*command: str, **environment: str) -> AsyncIterator[bytearray]:
-    """Run a program; its output so far, standard error included."""
-    stream = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdout=stream,
-        stderr=asyncio.subprocess.STDOUT,
-        env={**os.environ, **environment},
-        start_new_session=True,
-    )
-    text = bytearray()
-
-    async def read() -> None:
-        assert process.stdout is not None
-        while data := await process.stdout.read(4096):
-            text.extend(data)
-
-    reading = asyncio.create_task(read())
-    try:
-        yield text
-    finally:
-        os.killpg(process.pid, 9)
-        await process.wait()
-        await reading
-
-
-@asynccontextmanager
-async def bench(folder: Path) -> AsyncIterator[Mosquitto]:
-    """What the demo runs: a broker, the simulated supply at 5 V, the bridge."""
-    with Mosquitto() as broker:
-        async with Simulator() as simulator:
-            simulator.psu.device.channels[0].voltage = 5.0
-            simulator.psu.device.channels[0].output = True
-            with BridgeProcess(BENCH.format(psu=simulator.psu.port), broker.url, folder):
-                yield broker
-
-
 async def test_the_subscriber_in_python_prints_values(tmp_path: Path) -> None:
     script = tmp_path / "subscriber.py"
-    async with bench(tmp_path) as broker:
-        script.write_text(blocks("python")[0].replace("1883", str(broker.port)))
+    async with bench(tmp_path) as running:
+        script.write_text(blocks("python")[0].replace("1883", str(running.broker.port)))
         async with output(sys.executable, str(script)) as text:
             await until(lambda: b"'setpoint/voltage': 5.0" in text and b"bad: {}" in text, "the values")
 
 
 async def test_the_subscriber_in_javascript_prints_values(tmp_path: Path) -> None:
-    npm = await asyncio.create_subprocess_exec(
-        find("npm"),
-        "install",
-        "--silent",
-        "--no-audit",
-        "--no-fund",
-        "--no-package-lock",
-        "--prefix",
-        str(tmp_path),
-        "mqtt@5",
-    )
-    assert await npm.wait() == 0
+    npm.link("mqtt", tmp_path)
     script = tmp_path / "subscriber.js"
-    async with bench(tmp_path) as broker:
-        script.write_text(blocks("javascript")[0].replace("1883", str(broker.port)))
+    async with bench(tmp_path) as running:
+        script.write_text(blocks("javascript")[0].replace("1883", str(running.broker.port)))
         async with output(find("node"), str(script)) as text:
             await until(lambda: b"'setpoint/voltage': 5" in text, "the values")
 
 
 async def test_the_subscriber_in_shell_prints_values(tmp_path: Path) -> None:
-    async with bench(tmp_path) as broker:
-        script = blocks("sh")[0].replace("1883", str(broker.port))
+    async with bench(tmp_path) as running:
+        script = blocks("sh")[0].replace("1883", str(running.broker.port))
         async with output(shutil.which("sh") or "/bin/sh", "-c", script) as text:
             await until(lambda: re.search(rb"voltage is (4\.9|5\.0)\d* V", text), "the voltage")
 

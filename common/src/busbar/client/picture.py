@@ -1,7 +1,7 @@
 """One device as its messages tell: values, what is bad, whether anything is missing. No I/O, no clock.
 
-A reader is in step once it holds a snapshot with seq >= n-1, n being the first change it saw; from then on each change
-must follow the one before. Source: docs/contract.md, 3.1, 3.3, 3.4.
+A snapshot comes at most once a second, so at the beginning, and after a gap, changes may follow that are not the next:
+what they name is right, everything else waits for a snapshot that covers the hole. Source: docs/contract.md, 3.
 """
 
 from collections.abc import Iterable
@@ -12,7 +12,6 @@ from msgspec import UNSET, UnsetType
 from busbar.client.kinds import Change
 from busbar.contract import ChangeEvent, Fault, Info, State, Status
 
-EARLY_LIMIT = 1000  # changes kept while a snapshot is awaited
 PATIENCE = 2.0  # s that a snapshot waits for the changes before it
 GAP = Fault("gap", "messages were lost; waiting for a snapshot")
 GONE = Fault("gone", "it was removed")
@@ -32,139 +31,141 @@ class Picture:
         self.seq = 0
         self.missed = 0  # messages with changes that never came
         self.news: list[tuple[int | None, str]] = []  # gaps to report: how many messages, why
-        self.outside: Fault = UNKNOWN  # set by the client: its link, the bridge
-        self.reachable = False  # the client is connected and the bridge lives
-        self._boot: str | None = None
-        self._in_step = False
-        self._early: list[ChangeEvent] = []
-        self._ahead: State | None = None
+        self._outside: Fault | None = UNKNOWN  # why the way to the device is not good
+        self._told: Fault | None = UNKNOWN  # what the receivers of changes know of all values
+        self._begin(None, 0)
+
+    def _begin(self, boot: str | None, hole: int) -> None:
+        """Start with a process of the bridge: nothing of it is known before a snapshot with seq >= hole."""
+        self._boot, self.seq = boot, 0
+        self._hole: int | None = hole  # None: in step
+        self._fresh: dict[str, int] = {}  # path -> seq of its last change behind the hole
+        self._ahead: State | None = None  # a snapshot that came before the changes it covers
         self._ahead_since = 0.0
-        self._told: Fault | None = UNKNOWN
+        self._live = False  # a change has come
+        self._counted = False  # we have been in step: what is missing is a gap
+        self._rejoined = False  # nothing has come since the client has connected anew
 
     @property
     def complete(self) -> bool:
         """True when all that the status promises has come."""
-        if self.status is None or self.info is None or not self._in_step or self._boot != self.status.boot:
+        if self.status is None or self.info is None or self._hole is not None or self._boot != self.status.boot:
             return False
         return self.info.revision >= self.status.revision and self.seq >= self.status.seq
 
-    @property
-    def in_step(self) -> bool:
-        return self._in_step
-
     def why(self, path: str | None = None) -> Fault | None:
         """Return why a value, or without a path any of them, is not to be trusted; None if it is."""
-        if not self.reachable:
-            return self.outside
+        if self._outside is not None:
+            return self._outside
         if self.status is None:
             return UNKNOWN
         if self.status.state != "online":
             return self.status.reason or Fault("offline", f"the device is {self.status.state}")
-        if not self._in_step:
+        if self._boot != self.status.boot or (self._hole is not None and path not in self._fresh):
             return GAP if self._boot else UNKNOWN
         return None if path is None else self.bad.get(path)
 
-    def take_status(self, status: Status | None) -> list[Change]:
-        """Take a status; None = it was removed."""
+    def current(self, paths: Iterable[str]) -> list[Change]:
+        """Return what is known of properties, as changes without a past."""
+        known = [path for path in paths if path in self.values]
+        return [
+            Change(self.device, path, self.values[path], self.times.get(path, 0.0), None, self.why(path))
+            for path in known
+        ]
+
+    def take_outside(self, fault: Fault | None) -> list[Change]:
+        """Take how the way to the device is: None = good."""
+        self._outside = fault
+        return self._recheck()
+
+    def take_status(self, status: Status) -> list[Change]:
+        """Take a status."""
         self.status = status
         return self._recheck()
 
     def take_info(self, info: Info | None) -> None:
+        """Take a description; None = it was removed."""
         self.info = info
-
-    def take_outside(self, fault: Fault | None) -> list[Change]:
-        """Take how the way to the device is: None = good."""
-        self.reachable = fault is None
-        self.outside = fault or self.outside
-        return self._recheck()
-
-    def forget(self) -> None:
-        """The connection is new: a snapshot comes first, what is between is missing."""
-        self._in_step, self._ahead = False, None
-        self._early.clear()
 
     def take_change(self, event: ChangeEvent) -> list[Change]:
         """Take a message with changes."""
-        if event.boot != self._boot or not self._in_step:
-            if event.boot != self._boot:
-                self._in_step, self._ahead = False, None
-            self._early.append(event)
-            del self._early[:-EARLY_LIMIT]
-            return self._recheck()
-        if event.seq <= self.seq:
+        if event.boot != self._boot:
+            self._restarted()
+            self._begin(event.boot, event.seq - 1)
+        elif event.seq <= self.seq:
             return []
-        if event.seq == self.seq + 1:
-            return self._apply(event)
-        return self._jump(event)
+        elif event.seq > self.seq + 1:
+            self._miss(event.seq - 1)
+            self._hole = event.seq - 1
+            self._fresh.clear()
+        elif self._rejoined:
+            self._hole = None
+        self._rejoined = False
+        return self._apply(event) + self._catch_up() + self._recheck()
 
     def take_state(self, state: State, now: float) -> list[Change]:
         """Take a snapshot, at monotonic time `now` (s)."""
-        if state.boot == self._boot and self._in_step:
-            if state.seq < self.seq:
-                return []
-            if state.seq > self.seq:
-                if self._ahead is None:
-                    self._ahead_since = now
-                self._ahead = state
-                return []
-        return self._adopt(state)
+        if state.boot != self._boot:
+            if self.status is not None and self.status.boot == self._boot:
+                return []  # of a process that is gone
+            self._restarted()
+            self._begin(state.boot, 0)
+        elif state.seq < (self.seq if self._hole is None else self._hole):
+            return []  # an old one, retained
+        elif state.seq > self.seq and not self._rejoined:
+            self._ahead_since = now if self._ahead is None else self._ahead_since
+            self._ahead = state
+            return []
+        return self._merge(state)
 
     def age(self, now: float) -> list[Change]:
         """Take the time: a snapshot that waits too long for the changes before it shows that they are lost."""
         if self._ahead is not None and now - self._ahead_since > PATIENCE:
-            return self._adopt(self._ahead)
+            return self._merge(self._ahead)
         return []
 
+    def forget(self) -> None:
+        """The connection is new: whatever comes next tells what was between."""
+        if self._boot is not None:
+            self._hole, self._ahead, self._rejoined = self.seq, None, True
+            self._fresh.clear()
+
     def remove(self) -> list[Change]:
-        """Take that the device is gone: all of its retained topics were removed."""
-        changes = [
-            Change(self.device, path, None, self.times.get(path, 0.0), value, GONE)
-            for path, value in self.values.items()
-        ]
+        """Take that the device is gone: its retained topics were removed."""
+        known, times = self.values, self.times
+        changes = [Change(self.device, path, None, times.get(path, 0.0), known[path], GONE) for path in known]
         self.values, self.times, self.bad, self.status, self.info = {}, {}, {}, None, None
-        self._boot, self._in_step, self._ahead, self._told = None, False, None, UNKNOWN
-        self._early.clear()
+        self._told = self._outside or UNKNOWN
+        self._begin(None, 0)
         return changes
 
-    def current(self, paths: Iterable[str]) -> list[Change]:
-        """Return what is known of properties, as changes without a past."""
-        return [
-            Change(self.device, path, self.values[path], self.times.get(path, 0.0), None, self.why(path))
-            for path in paths
-            if path in self.values
-        ]
+    def _restarted(self) -> None:
+        if self._boot is not None:
+            self.news.append((None, "the bridge was restarted"))
 
-    def _jump(self, event: ChangeEvent) -> list[Change]:
-        """Changes are missing before this one: a snapshot that covers them heals it, if it is here."""
-        if self._ahead is not None and self._ahead.seq >= event.seq - 1:
-            changes = self._adopt(self._ahead)
-            return changes if event.seq <= self.seq else changes + self._apply(event)
-        self._in_step, self._ahead = False, None
-        self._early = [event]
-        return self._recheck()
+    def _miss(self, last: int) -> None:
+        """Count the messages after those that we have, up to `last`, as missing."""
+        if self._counted and last > self.seq:
+            self.missed += last - self.seq
+            self.news.append((last - self.seq, "messages did not reach us"))
 
     def _apply(self, event: ChangeEvent) -> list[Change]:
         self.seq = event.seq
+        self._live, self._counted = True, self._counted or self._hole is None
         changes = []
         for change in event.changes:
             path, old = change.path, self.values.get(change.path)
-            fault: Fault | None
+            if self._hole is not None:
+                self._fresh[path] = event.seq
             if change.gone is True:
-                value, fault = self._drop(path)
+                self._drop(path)
             else:
-                value, fault = self._take(path, change.value, change.bad, change.time)
-            changes.append(Change(self.device, path, value, change.time, old, fault or self._told))
-        if self._ahead is not None and self.seq >= self._ahead.seq:
-            self._ahead = None
+                self._take(path, change.value, change.bad, change.time)
+            stale = GONE if change.gone is True else self.why(path)
+            changes.append(Change(self.device, path, self.values.get(path), change.time, old, stale))
         return changes
 
-    def _drop(self, path: str) -> tuple[None, Fault]:
-        self.values.pop(path, None)
-        self.times.pop(path, None)
-        self.bad.pop(path, None)
-        return None, GONE
-
-    def _take(self, path: str, value: Any, bad: Fault | UnsetType | None, time: float) -> tuple[Any, Fault | None]:
+    def _take(self, path: str, value: Any, bad: Fault | UnsetType | None, time: float) -> None:
         if value is not UNSET:
             self.values[path] = value
             self.times[path] = time
@@ -172,51 +173,57 @@ class Picture:
             self.bad.pop(path, None)
         elif bad is not UNSET:
             self.bad[path] = bad
-        return self.values.get(path), self.bad.get(path)
 
-    def _adopt(self, state: State) -> list[Change]:
-        """Take a snapshot as the truth; what differs are changes whose history is missing."""
-        if state.boot == self._boot:
-            if state.seq < self.seq:
-                return []  # an old one, retained
-            lost = state.seq - self.seq
-            if lost:
-                self.missed += lost
-                self.news.append((lost, "messages did not reach us"))
-        elif self._boot is not None:
-            self.news.append((None, "the bridge was restarted"))
+    def _drop(self, path: str) -> None:
+        self.values.pop(path, None)
+        self.times.pop(path, None)
+        self.bad.pop(path, None)
+
+    def _catch_up(self) -> list[Change]:
+        """Use a snapshot that was waiting for these changes."""
+        ahead = self._ahead
+        if ahead is None or self.seq < ahead.seq:
+            return []
+        self._ahead = None
+        return self._merge(ahead) if self._hole is not None and ahead.seq >= self._hole else []
+
+    def _merge(self, state: State) -> list[Change]:
+        """Take a snapshot as the truth, but for what has changed after it; differences are changes without history."""
+        self._miss(state.seq)
+        later = {path for path, seq in self._fresh.items() if seq > state.seq}
         before, was_bad = self.values, self.bad
-        kept = self._left_out(state)
-        self._boot, self.seq, self._in_step, self._ahead = state.boot, state.seq, True, None
-        self.values, self.bad = {**kept, **state.values}, {**dict.fromkeys(kept, GAP), **state.bad}
-        self._stamp(state, before)
-        changes = self._differences(before, was_bad, state.time)
-        early, self._early = self._early, []
-        for event in early:
-            changes += self.take_change(event)
-        return changes
+        kept = {path: value for path, value in before.items() if path in later}
+        lost = self._left_out(state) - later
+        self.values = {path: value for path, value in state.values.items() if path not in later} | kept
+        self.values |= {path: before[path] for path in lost}
+        self.bad = {path: fault for path, fault in state.bad.items() if path not in later}
+        self.bad |= {path: was_bad[path] for path in later if path in was_bad} | dict.fromkeys(lost, GAP)
+        self._stamp(state, before, later)
+        self.seq, self._hole, self._ahead = max(self.seq, state.seq), None, None
+        self._counted, self._rejoined = self._counted or self._live, False
+        return self._differences(before, was_bad, state.time)
 
-    def _left_out(self, state: State) -> dict[str, Any]:
-        """Return values for which the snapshot had no room: not gone, but no longer certain."""
+    def _left_out(self, state: State) -> set[str]:
+        """Return properties for which the snapshot had no room: not gone, but no longer certain."""
         if self.info is None or not self.info.truncated:
-            return {}
-        return {path: value for path, value in self.values.items() if path not in state.values}
+            return set()
+        return {path for path in self.values if path not in state.values}
 
-    def _stamp(self, state: State, before: dict[str, Any]) -> None:
-        if state.times is not UNSET:
-            self.times = dict(state.times)
-            return
-        same = {path for path, value in self.values.items() if path in before and before[path] == value}
-        self.times = {path: self.times.get(path, state.time) if path in same else state.time for path in self.values}
+    def _stamp(self, state: State, before: dict[str, Any], later: set[str]) -> None:
+        told, times = {} if state.times is UNSET else state.times, self.times
+        self.times = {}
+        for path, value in self.values.items():
+            known = path in later or (path not in told and path in before and before[path] == value)
+            self.times[path] = times.get(path, state.time) if known else told.get(path, state.time)
 
     def _differences(self, before: dict[str, Any], was_bad: dict[str, Fault], time: float) -> list[Change]:
         told, self._told = self._told, self.why()
         changes = []
         for path, value in self.values.items():
             same = path in before and before[path] == value and was_bad.get(path) == self.bad.get(path)
-            if not same or told != self._told:
-                stamp = self.times.get(path, time)
-                changes.append(Change(self.device, path, value, stamp, before.get(path), self.why(path)))
+            if not same or (told != self._told and path not in self._fresh):
+                changes.append(Change(self.device, path, value, self.times[path], before.get(path), self.why(path)))
+        self._fresh.clear()
         gone = [path for path in before if path not in self.values]
         return changes + [Change(self.device, path, None, time, before[path], GONE) for path in gone]
 
@@ -226,4 +233,4 @@ class Picture:
         if fault == self._told:
             return []
         self._told = fault
-        return self.current(path for path in self.values if path not in self.bad)
+        return self.current(p for p in self.values if p not in self.bad and not (fault == GAP and p in self._fresh))

@@ -1,0 +1,27 @@
+"""Set a value every 10 seconds, for ever, whatever happens in between.
+
+A command that cannot be sent now fails at once and is never sent later; the next round sends what is right then.
+"""
+
+import asyncio
+import itertools
+import os
+
+from busbar.client import BusbarError, Client
+
+PERIOD = float(os.environ.get("PERIOD", "10"))  # s
+
+
+async def main() -> None:
+    async with Client() as bus:
+        psu = bus.device("bench/psu")
+        for volts in itertools.cycle((3.3, 5.0)):
+            try:
+                await psu.set("setpoint/voltage", volts, ttl=PERIOD)
+                print("set", volts, flush=True)
+            except BusbarError as error:  # offline, locked, out of range, ...: `error.retryable` says if it can help
+                print("not set:", error.code, error, flush=True)
+            await asyncio.sleep(PERIOD)
+
+
+asyncio.run(main())
