@@ -146,7 +146,7 @@ class Bridge:
         self._outbox.begin()
         devices = list(self._devices())
         for device in devices:
-            device.announce()
+            device.announce(status=device.name != BRIDGE)
         self._presence.announce()
         for device in devices:
             device.announce_leaves()

@@ -151,11 +151,12 @@ class Device:
             self.state.mark_bad([path for path in self.state.values if not path.startswith("_")], fault, self.since)
         self._bus.outbox.retain(self.topic("status"), self.status_payload)
 
-    def announce(self) -> None:
-        """Publish status, info and state, whatever the broker has."""
+    def announce(self, *, status: bool = True) -> None:
+        """Publish status, info and state, whatever the broker has; the bridge's own status follows all devices."""
         if self._info_deadline is not None:
             self._publish_info()
-        self._bus.outbox.retain(self.topic("status"), self.status_payload)
+        if status:
+            self._bus.outbox.retain(self.topic("status"), self.status_payload)
         self._bus.outbox.retain(self.topic("info"), self._info_payload)
         self._bus.outbox.retain(self.topic("state"), self._state_payload)
 

@@ -26,6 +26,7 @@ class Presence:
         self._predecessors: set[str] = set()
         self._echo: asyncio.Future[Status] = self._loop.create_future()
         self._repaired = -REPAIR
+        self._due: asyncio.TimerHandle | None = None
 
     @property
     def will(self) -> Message:
@@ -68,9 +69,12 @@ class Presence:
             self._repair(connected)
 
     def _repair(self, connected: bool) -> None:
-        if connected and self._loop.time() - self._repaired >= REPAIR:
-            self._repaired = self._loop.time()
-            self.announce()
+        if connected and self._due is None:
+            self._due = self._loop.call_at(self._repaired + REPAIR, self._repair_now)
+
+    def _repair_now(self) -> None:
+        self._due, self._repaired = None, self._loop.time()
+        self.announce()
 
 
 def _decoded(payload: bytes) -> Status | None:

@@ -1,0 +1,113 @@
+"""What is checked: one small function for one sentence of the contract, registered with the number of its section.
+
+A check yields for each thing that it looked at None, or what is wrong with it. One that found nothing to look at has
+not been tried, and never counts as passed.
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Verdict = str | None
+Passive = Callable[[Any], Iterator[Verdict]]  # (Record)
+Active = Callable[[Any], AsyncIterator[Verdict]]  # (Caller)
+Level = Literal["passive", "active", "all"]
+
+TITLES = {
+    "1": "Topics",
+    "2": "Commands",
+    "3": "Payloads",
+    "3.1": "status",
+    "3.2": "info",
+    "3.3": "state",
+    "3.4": "event",
+    "3.5": "reply",
+    "4": "The bridge's own device",
+    "5": "Connecting and leaving",
+}
+
+
+class NotTriedError(Exception):
+    """A check cannot be made here; the message says why."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One sentence of the contract and what looks whether it holds; `needs` says what is missing when nothing was."""
+
+    section: str
+    sentence: str
+    needs: str
+    level: Level
+    run: Any
+    last: bool = False  # looks back at what the others sent
+
+    def result(self, verdicts: list[Verdict], why_not: str | None = None) -> "Result":
+        wrong = tuple(dict.fromkeys(each for each in verdicts if each is not None))
+        if not verdicts and why_not is None:
+            why_not = f"not seen: {self.needs}"
+        bad = sum(each is not None for each in verdicts)
+        return Result(self.section, self.sentence, self.level, len(verdicts), bad, wrong, why_not)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a check: `made` things were looked at, `bad` of them violate it; `wrong` says each thing once."""
+
+    section: str
+    sentence: str
+    level: Level
+    made: int
+    bad: int
+    wrong: tuple[str, ...]
+    why_not: str | None
+
+    @property
+    def state(self) -> Literal["holds", "violated", "not tried"]:
+        if self.wrong:
+            return "violated"
+        return "holds" if self.made else "not tried"
+
+
+CHECKS: list[Check] = []
+
+
+def passive(section: str, sentence: str, needs: str) -> Callable[[Passive], Passive]:
+    """Register a check that only looks at what was seen."""
+
+    def register(run: Passive) -> Passive:
+        CHECKS.append(Check(section, sentence, needs, "passive", run))
+        return run
+
+    return register
+
+
+def active(
+    section: str, sentence: str, needs: str, *, everything: bool = False, last: bool = False
+) -> Callable[[Active], Active]:
+    """Register a check that commands; `everything`: one that writes or disturbs, only with --all."""
+
+    def register(run: Active) -> Active:
+        CHECKS.append(Check(section, sentence, needs, "all" if everything else "active", run, last))
+        return run
+
+    return register
+
+
+def judge(check: Check, record: Any) -> Result:
+    """Make a passive check."""
+    try:
+        return check.result(list(check.run(record)))
+    except NotTriedError as error:
+        return check.result([], str(error))
+
+
+async def attempt(check: Check, caller: Any) -> Result:
+    """Make a check that commands."""
+    verdicts: list[Verdict] = []
+    try:
+        async for each in check.run(caller):
+            verdicts.append(each)
+    except NotTriedError as error:
+        return check.result(verdicts, str(error))
+    return check.result(verdicts)

@@ -1,0 +1,121 @@
+"""An observer: it keeps every message of one bridge in order of arrival, and can publish. It knows MQTT, no device."""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any, NamedTuple
+
+from busbar.broker import BrokerLost, Received
+from busbar.endpoint import Endpoint
+from busbar.mqtt import Connection, connection
+from busbar.outbox import Message, Outbox
+
+MESSAGES_LIMIT = 1_000_000  # kept; some 500 MB of ordinary messages
+BLOB_KEPT = 64  # bytes of a blob: nothing looks inside
+QUIET = 0.3  # s without another retained message: that was all
+LONGEST = 10.0  # s for all retained messages
+GRACE = 0.5  # s in which a second outcome, or one that must not come, would be here
+
+
+class Seen(NamedTuple):
+    """One message; `retained` = the broker had kept it, `at` is loop time (s)."""
+
+    topic: str
+    payload: bytes
+    retained: bool
+    qos: int
+    at: float
+    correlation: bytes | None = None
+    response_topic: str | None = None
+
+
+class Observer:
+    """One client; `seen` grows while it listens."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.seen: list[Seen] = []
+        self._outbox = Outbox()
+        self._link = Connection(endpoint, self._outbox, self._take, f"busbar-conformance-{secrets.token_hex(4)}", None)
+        self._loop = asyncio.get_running_loop()
+        self._news = asyncio.Event()
+
+    async def open(self, filters: Iterable[str]) -> None:
+        """Connect and subscribe; raise BrokerLost."""
+        await self._link.open()
+        self._link.begin()
+        await self._link.subscribe(filters)
+
+    async def subscribe(self, filters: Iterable[str]) -> None:
+        """Hear more; raise BrokerLost."""
+        await self._link.subscribe(filters)
+
+    def close(self) -> None:
+        self._link.close(clean=True)
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False, correlation: bytes | None = None) -> None:
+        self._outbox.put(Message(topic, payload, retain=retain, correlation=correlation))
+
+    async def listen(self, seconds: float) -> None:
+        """Let messages come; raise BrokerLost."""
+        await self.until(lambda: False, seconds)
+
+    async def until(self, condition: Callable[[], Any], limit: float) -> bool:
+        """Wait for what a message brings about; return whether it came within `limit` s; raise BrokerLost."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit):
+                while not condition():
+                    self._news.clear()
+                    await self._next()
+        return bool(condition())
+
+    async def quiet(self) -> None:
+        """Return when nothing retained has come for a moment."""
+        end = self._loop.time() + LONGEST
+        count = -1
+        while count != (now := sum(each.retained for each in self.seen)) and self._loop.time() < end:
+            count = now
+            await self.listen(QUIET)
+
+    async def _next(self) -> None:
+        news = asyncio.create_task(self._news.wait(), name="news")
+        waiting: list[asyncio.Future[Any]] = [news, self._link.closed]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            news.cancel()
+        if self._link.closed.done():
+            await self._link.closed
+
+    def _take(self, received: Received) -> None:
+        if len(self.seen) >= MESSAGES_LIMIT:
+            return
+        payload = received.payload[:BLOB_KEPT] if "/blob/" in received.topic else received.payload
+        properties = (received.correlation, received.response_topic)
+        self.seen.append(Seen(received.topic, payload, received.retain, received.qos, self._loop.time(), *properties))
+        self._news.set()
+
+
+@contextlib.asynccontextmanager
+async def observing(endpoint: Endpoint, *filters: str) -> AsyncIterator[Observer]:
+    """One observer: entered = it hears what the filters cover, left = disconnected; raise BrokerLost."""
+    observer = Observer(endpoint)
+    try:
+        await observer.open(filters)
+        yield observer
+    finally:
+        observer.close()
+
+
+async def kept(endpoint: Endpoint, *filters: str) -> dict[str, Seen]:
+    """Return what the broker retains now, by topic, as a late subscriber is told."""
+    async with observing(endpoint, *filters) as late:
+        await late.quiet()
+        return {each.topic: each for each in late.seen if each.retained}
+
+
+async def take_over(endpoint: Endpoint, client_id: str) -> None:
+    """Break another client's connection: a broker lets the newest of two with one client id stay."""
+    with contextlib.suppress(BrokerLost):  # the other one may be quick to come back, which ends us
+        async with connection(endpoint, Outbox(), lambda _: None, client_id):
+            pass

@@ -1,0 +1,290 @@
+"""The bridges under the suite. For each: how to start it with its simulator, and what of it the suite may use."""
+
+import asyncio
+import contextlib
+import itertools
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from busbar import config
+from busbar.bridge import Bridge, DuplicateName
+from busbar.describe import Property
+from busbar.errors import DeviceRefused, ProtocolError
+from busbar.host import clock_synchronised
+from busbar.service import Service, plan
+from busbar.session import Link
+from busbar.testing import Clock, until
+from busbar.topics import collisions, level
+from scpi_bridge.simulator import Simulator
+from tests import toy
+from tests.contract.client import Client
+from tests.contract.subject import Call, Fields, Kind, Subject
+from tests.process import BridgeProcess
+
+SCPI = """
+bridge: {{name: bench}}
+broker: {{protocol: {protocol}{more}}}
+devices:
+  - name: psu
+    address: tcp::127.0.0.1:{psu}
+    timeout: 3.0
+    properties:
+      - {{path: voltage, query: "MEAS1:VOLT?", every: 0.1, unit: V}}
+      - {{path: output, query: "OUTP1?", set: "OUTP1 {{value}}", type: boolean, every: 0.1}}
+      - {{path: volts, query: "SOUR1:VOLT?", set: "SOUR1:VOLT {{value}}", maximum: 30, minimum: 0, every: 0.1}}
+      - {{path: refusing, query: "SOUR1:CURR?", set: "NONSENSE {{value}}"}}
+  - name: dmm
+    address: tcp::127.0.0.1:{dmm}
+    properties: [{{path: voltage, query: "MEAS:VOLT?", every: 1, unit: V}}]
+"""
+
+
+class Scpi(Subject):
+    """The SCPI bridge as a process, with simulated instruments in this one."""
+
+    def __init__(self, simulator: Simulator, url: str, protocol: str, folder: Path, more: str = "") -> None:
+        self._psu, self._process, self._numbers = simulator.psu, None, itertools.count(1)
+        ports = {"psu": simulator.psu.port, "dmm": simulator.dmm.port}
+        configuration = SCPI.format(protocol=protocol, more=more, **ports)
+        self._make = lambda: BridgeProcess(configuration, url, folder)
+        super().__init__(
+            "bench", "psu", "dmm", "volts", "output", "voltage", "refusing", "query", "call/query",
+            ("call/query_binary", {"command": "TRAC1:DATA?"}),
+            {"device": ("call/write", {"command": "NONSENSE"}),
+             "protocol": ("call/query_binary", {"command": "*IDN?"}),
+             "timeout": ("call/query", {"command": "*OPC", "_timeout": 0.2})},
+            clock_synchronised(),
+        )  # fmt: skip
+
+    async def start(self) -> None:
+        self._psu.device.channels[0].points = 2000
+        self._process = self._make()
+        self._process.start()
+
+    async def kill(self) -> None:
+        self._process.signal(signal.SIGKILL)
+        await until(lambda: self._process.returncode is not None, "the end")
+
+    async def stop(self) -> None:
+        if self._process.returncode is None:
+            self._process.signal(signal.SIGTERM)
+        await until(lambda: self._process.returncode is not None, "the end")
+
+    def left(self) -> str | None:
+        code = self._process.returncode
+        return None if code is None else "" if code == 0 else self._process.log
+
+    def change(self, path: str, value: Any) -> None:
+        setattr(self._psu.device.channels[0], {self.number: "voltage", self.switch: "output"}[path], value)
+
+    def unplug(self) -> None:
+        self._psu.refuse()
+        self._psu.drop()
+
+    async def plug(self) -> None:
+        await self._psu.accept()
+
+    def mark(self, number: int) -> Call:
+        return "call/write", {"command": f"SOUR2:VOLT {number / 100}"}
+
+    def marks(self) -> list[int]:
+        lines = [line for line in self._psu.lines if line.startswith("SOUR2:VOLT ")]
+        return [round(100 * float(line.split()[1])) for line in lines]
+
+    async def busy(self, client: Client, seconds: float, **fields: Any) -> str:
+        command = f"*ESE {next(self._numbers)};*IDN?"
+        self._psu.slow = seconds
+        id_ = client.send(self.device, self.slow, {"command": command, **fields})
+        await until(lambda: command in self._psu.lines, "the start")
+        self._psu.slow = 0.0
+        return id_
+
+    async def blob(self, client: Client) -> str:
+        await client.ask(self.device, "call/query_binary", {"command": "TRAC1:DATA?", "blob": "trace"})
+        return "trace"
+
+    def polls(self) -> int:
+        count = self._psu.lines.count("MEAS1:VOLT?")
+        self._psu.lines.clear()
+        return count
+
+    def polled_before(self, number: int) -> int:
+        lines = list(self._psu.lines)
+        return lines[: lines.index(self.mark(number)[1]["command"])].count("MEAS1:VOLT?")
+
+
+NONSENSE = 2  # written to `refusing`: the device answers nonsense
+
+
+class Openable(msgspec.Struct, frozen=True):
+    """What `open` of the toy takes."""
+
+    name: str
+    address: str
+
+
+class Toy(Subject):
+    """The toy, in this process."""
+
+    progress = ("call/work", {"seconds": 0})
+    interrupt = "call/stop"
+    waiting = ("call/wait", {"seconds": 30})
+
+    def __init__(self, url: str, protocol: str, more: str = "") -> None:
+        self.toy, self._url = toy.Toy(), url
+        self._text = f"bridge: {{name: lab}}\nshared: true\ntwins: 1\nbroker: {{protocol: {protocol}{more}}}\n"
+        self._service = _refusing(toy.service(self.toy))
+        self._task: asyncio.Task[None] | None = None
+        super().__init__(
+            "lab", "toy", "twin1", "level", "on", "reading", "refusing", "echo", "call/work",
+            ("call/echo", {"text": "x", "times": 5000}),
+            {"device": ("set/level", {"_value": 13}), "internal": ("call/fail", {}),
+             "protocol": ("set/refusing", {"_value": NONSENSE}),
+             "timeout": ("call/work", {"seconds": 60, "_timeout": 0.01})},
+            True,
+        )  # fmt: skip
+
+    async def start(self) -> None:
+        first = plan(self._service, config.parse(self._text, toy.Settings, {}), self._url, {})
+        self._clock = Clock()
+        self.running = Bridge(first, lambda: first, self._clock.now, lambda: True)
+        self._task = asyncio.create_task(self.running.run(), name="toy bridge")
+
+    async def kill(self) -> None:
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+    async def stop(self) -> None:
+        self.running.stop()
+        await asyncio.wait([self._task], timeout=30)
+
+    def left(self) -> str | None:
+        if not self._task.done():
+            return None
+        return "" if self._task.cancelled() else str(self._task.exception() or "")
+
+    def change(self, path: str, value: Any) -> None:
+        self.toy.values[path] = value
+        for session in self.toy.sessions:
+            session.outlet.values({path: value})
+
+    def unplug(self) -> None:
+        self.toy.unplug()
+
+    async def plug(self) -> None:
+        self.toy.reachable = True
+
+    def mark(self, number: int) -> Call:
+        return "call/echo", {"text": f"mark {number}"}
+
+    def marks(self) -> list[int]:
+        return [int(each.split()[1]) for each in self.toy.did if isinstance(each, str) and each.startswith("mark ")]
+
+    async def busy(self, client: Client, seconds: float, **fields: Any) -> str:
+        before = self.toy.did.count(("work", seconds))
+        id_ = client.send(self.device, self.slow, {"seconds": seconds, **fields})
+        await until(lambda: self.toy.did.count(("work", seconds)) > before, "the start")
+        return id_
+
+    async def blob(self, client: Client) -> str:
+        self._outlet.blob("picture", b"\x89PNG", "image/png")
+        return "picture"
+
+    def event(self, fields: Fields) -> str:
+        self._outlet.event("beep", fields)
+        return "beep"
+
+    def discover(self, names: list[str]) -> None:
+        paths = {name: level(name) for name in names}
+        served = {name: paths[name] for name in names if name not in collisions(paths)}
+        found = {path: Property(path, str, original=name) for name, path in served.items()}
+        about = self._outlet.description
+        old = [path for path, each in about.properties.items() if each.original is not None]
+        kept = {path: each for path, each in about.properties.items() if path not in old}
+        self._outlet.describe(about.with_(properties={**kept, **found}))
+        self._outlet.values({path: name for name, path in served.items()})
+
+    def trouble(self, path: str) -> None:
+        self._outlet.bad([path], ProtocolError("nonsense"))
+
+    def nan(self) -> str:
+        self._outlet.values({"reading": float("nan")})
+        return "reading"
+
+    async def advance(self, seconds: float) -> None:
+        await self._clock.advance(seconds)
+        await until(lambda: self.running._outbox.empty, "all sent")
+
+    @property
+    def _outlet(self) -> Any:
+        return self.toy.sessions[0].outlet
+
+
+def _refusing(service: Service) -> Service:
+    """Return the toy's service with a property that the device refuses, and with devices to open."""
+    about = replace(toy.PROPERTIES["level"], path="refusing")
+
+    def links(settings: Any) -> list[Link]:
+        return [_with(link, about) for link in service.links(settings)]
+
+    return replace(service, links=links, device=Openable, open=lambda settings: None)
+
+
+def _with(link: Link, about: Any) -> Link:
+    @asynccontextmanager
+    async def open_(port: Any) -> AsyncIterator[Any]:
+        async with link.open(port) as session:
+            taken = session.set
+
+            async def set_(device: str, path: str, value: Any, turn: Any) -> Any:
+                if path == about.path:
+                    raise ProtocolError("nonsense") if value == NONSENSE else DeviceRefused("never", number=-1)
+                return await taken(device, path, value, turn)
+
+            session.set = set_
+            yield session
+
+    devices = {
+        name: each.with_(properties={**each.properties, about.path: about}) for name, each in link.devices.items()
+    }
+    return replace(link, open=open_, devices=devices)
+
+
+@asynccontextmanager
+async def scpi(url: str, protocol: str, folder: Path, more: str = "") -> AsyncIterator[Subject]:
+    """The SCPI bridge, not yet started; left = gone."""
+    async with Simulator() as simulator:
+        subject = Scpi(simulator, url, protocol, folder, more)
+        try:
+            yield subject
+        finally:
+            if subject._process is not None and subject.left() is None:
+                await subject.kill()
+
+
+@asynccontextmanager
+async def in_process(url: str, protocol: str, folder: Path, more: str = "") -> AsyncIterator[Subject]:
+    """The toy, not yet started; left = gone."""
+    subject = Toy(url, protocol, more)
+    try:
+        yield subject
+    finally:
+        if subject._task is not None:
+            await subject.stop()
+            with contextlib.suppress(DuplicateName, asyncio.CancelledError):
+                await subject._task
+
+
+SUBJECTS = {
+    "scpi": Kind(scpi, frozenset({"polls"})),
+    "toy": Kind(
+        in_process,
+        frozenset({"shared", "progress", "interrupt", "waiting", "event", "names", "trouble", "clock"}),
+    ),
+}

@@ -1,0 +1,73 @@
+"""The command `busbar conformance`: exit codes, the text, JSON and JUnit."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from busbar.cli.conformance.checks import CHECKS, TITLES
+from busbar.cli.conformance.command import main
+from tests.broker import Mosquitto
+from tests.contract.wrong_bridge import WrongBridge, Yard
+
+FAULTS = {"right": "", "wrong": "counters missing"}
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with Mosquitto() as broker, Yard(*(WrongBridge(broker.port, name, fault) for name, fault in FAULTS.items())):
+        yield broker.url
+
+
+def test_a_bridge_that_keeps_the_contract_gives_0_json_and_junit(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    junit = tmp_path / "report.xml"
+    arguments = ["right", "--device", "lamp", "--active", "--seconds", "0.5", "--json", "--junit", str(junit)]
+    assert main(["--broker", url, *arguments]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["devices"] == ["bridge", "lamp"]
+    assert found["summary"]["violated"] == 0
+    not_tried = [each for each in found["checks"] if each["state"] == "not tried"]
+    assert all(each["why_not"] and not each["made"] for each in not_tried)
+    assert len(found["checks"]) + len(found["not_asked_for"]) == len(CHECKS)
+    suite = ElementTree.parse(junit).getroot()
+    assert int(suite.attrib["tests"]) == len(found["checks"])
+    assert int(suite.attrib["skipped"]) == len(not_tried) == len(suite.findall("testcase/skipped"))
+    assert not suite.findall("testcase/failure")
+
+
+def test_a_violation_gives_1_and_says_what_and_where(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    junit = tmp_path / "report.xml"
+    assert main(["wrong", "--broker", url, "--seconds", "0.5", "--junit", str(junit)]) == 1
+    shown = capsys.readouterr().out
+    assert "4 The bridge's own device\n  VIOLATED" in shown
+    assert "busbar/wrong/bridge/state: uptime is None" in shown
+    assert shown.splitlines()[-1].count("more with --active")
+    failures = ElementTree.parse(junit).getroot().findall("testcase/failure")
+    assert [each.attrib["message"] for each in failures] == ["busbar/wrong/bridge/state: uptime is None"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nobody"], "no bridge has said anything on busbar/nobody/bridge/status"),
+        (["right", "--device", "fridge", "--active", "--seconds", "0"], "busbar/right/fridge has no status"),
+        (["a/b"], "bridge name 'a/b'"),
+        (["right", "--broker", "mqtt://127.0.0.1:9"], "cannot connect"),
+    ],
+)
+def test_what_is_not_there_gives_2(
+    arguments: list[str], said: str, url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--broker", url, *arguments]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_every_check_has_a_section_and_a_sentence_of_its_own() -> None:
+    assert {each.section for each in CHECKS} == TITLES.keys()
+    assert len({each.sentence for each in CHECKS}) == len(CHECKS) >= 70

@@ -1,0 +1,78 @@
+"""`busbar conformance --all` on our own bridges while their devices change: every check is made, none is violated."""
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from busbar.cli.conformance import command, report
+from busbar.endpoint import Endpoint
+from busbar.topics import Topics
+from tests.broker import Mosquitto
+from tests.contract.client import Client
+from tests.contract.subject import Subject
+from tests.contract.subjects import SUBJECTS
+
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.section("1 to 5")]
+
+SECONDS = 2.5  # to listen: some snapshots
+LOOKS = [(kind, protocol) for kind in SUBJECTS for protocol in ("5", "3.1.1")]
+NOT_HERE = {
+    "While a device is offline or stopped all its values are bad with `offline`",
+    "A device that is offline fails at once with `offline`",
+    "There is a snapshot at least every 60 s",
+}
+BY_CHANCE = {  # where nothing is bad, nothing to log
+    "What is bad says why with a code of the contract, and is a property",
+    "Events are as info declares them",
+}
+CORRELATION = {"MQTT 5: Correlation Data is echoed"}
+SENT = {"A command sent long ago is `expired`, one sent now is not"}
+Found = tuple[Subject, report.Report]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def looks(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Found]:
+    """Look at all of them at once: it is mostly waiting."""
+    found = await asyncio.gather(*(look(*each, tmp_path_factory.mktemp(each[0])) for each in LOOKS))
+    return dict(zip(LOOKS, found, strict=True))
+
+
+async def look(kind: str, protocol: str, folder: Path) -> Found:
+    with Mosquitto() as broker:
+        async with SUBJECTS[kind].make(broker.url, protocol, folder) as subject:
+            await subject.start()
+            async with Client(broker.port, subject.base, protocol) as client, changing(subject, client):
+                endpoint, topics = Endpoint(broker.url, protocol=protocol), Topics("busbar", subject.bridge)
+                return subject, await command.examine(endpoint, topics, "all", None, SECONDS)
+
+
+@contextlib.asynccontextmanager
+async def changing(subject: Subject, client: Client) -> AsyncIterator[None]:
+    """Entered = the bridge is online; its device changes by itself."""
+    await subject.online(client)
+
+    async def change() -> None:
+        for number in itertools.cycle(range(1, 300)):
+            subject.change(subject.number, number / 10)
+            await asyncio.sleep(0.2)
+
+    task = asyncio.create_task(change(), name="changing")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+@pytest.mark.parametrize(("kind", "protocol"), LOOKS)
+async def test_every_check_of_the_product_holds(kind: str, protocol: str, looks: dict[tuple[str, str], Found]) -> None:
+    subject, found = looks[kind, protocol]
+    assert not found.violated, report.text(found)
+    expected = NOT_HERE | (CORRELATION if protocol != "5" else set()) | (set() if subject.synchronised else SENT)
+    not_tried = {each.sentence for each in found.results if each.state == "not tried"}
+    assert expected <= not_tried <= expected | BY_CHANCE, report.text(found)
