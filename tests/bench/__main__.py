@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.bench import commands, footprint, growth, latency, machine, report, values
+from tests.bench import commands, footprint, growth, latency, machine, report, sdk, values
 from tests.bench.figures import Row
 from tests.bench.machine import Setup
 
@@ -17,6 +17,7 @@ BENCHMARKS: dict[str, Callable[[Setup], list[Row]]] = {
     "commands": commands.run,
     "growth": growth.run,
     "footprint": footprint.run,
+    "sdk": sdk.run,
 }
 
 
@@ -40,16 +41,16 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def run(names: Sequence[str], setup: Setup) -> dict[str, Any]:
-    """Run benchmarks; return the figures and what the machine was like meanwhile."""
-    moods, loads, found = [machine.calibrate()], [machine.load()], {}
+    """Run benchmarks; return the figures and what the machine was like before and after each."""
     print(machine.describe())
+    found = {}
     for name in names:
-        began = time.monotonic()
-        found[name] = [row.json() for row in BENCHMARKS[name](setup)]
-        moods.append(machine.calibrate())
-        loads.append(machine.load())
-        print(f"{name}: {time.monotonic() - began:.0f} s, calibration {moods[-1]} ms, load {loads[-1]}", flush=True)
-    return {"machine": machine.describe(), "calibration": moods, "load": loads, "benchmarks": found}
+        began, before = time.monotonic(), machine.mood()
+        rows = [row.json() for row in BENCHMARKS[name](setup)]
+        moods = [before, machine.mood()]
+        found[name] = {"moods": moods, "rows": rows}
+        print(f"{name}: {time.monotonic() - began:.0f} s; before and after: {moods}", flush=True)
+    return {"machine": machine.describe(), "benchmarks": found}
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -37,10 +37,10 @@ class Stream:
         self._names, self._paths = load.names, load.paths
         self._count = 0
 
-    async def run(self, publish: Publish) -> int:
-        """Produce for `seconds`; return how many values. What is late is caught up with at once."""
+    async def run(self, publish: Publish, seconds: float) -> int:
+        """Produce for so long; return how many values. What is late is caught up with at once."""
         loop = asyncio.get_running_loop()
-        shots = round(self._load.seconds / self._load.pause)
+        shots = round(seconds / self._load.pause)
         started = loop.time()
         for shot in range(shots):
             await asyncio.sleep(max(0.0, started + shot * self._load.pause - loop.time()))

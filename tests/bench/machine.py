@@ -38,17 +38,13 @@ def describe() -> str:
     )
 
 
-def load() -> float:
-    """The load average of the last minute."""
-    return round(os.getloadavg()[0], 2)
-
-
-def calibrate() -> float:
-    """Return the time (ms) of a fixed loop: what differs between two runs is the machine."""
+def mood() -> dict[str, float]:
+    """Return the time (ms) of a fixed loop, and the load average: what differs between two runs is the machine."""
     began = time.perf_counter()
     for _ in range(CALIBRATION):
         pass
-    return round((time.perf_counter() - began) * 1000, 2)
+    loop = round((time.perf_counter() - began) * 1000, 2)
+    return {"loop": loop, "load": round(os.getloadavg()[0], 2)}
 
 
 def cpu(pid: int) -> float:

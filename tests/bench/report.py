@@ -26,16 +26,17 @@ def page(report: Mapping[str, Any]) -> None:
     """Write the tables of a run into docs/benchmarks.md."""
     before, _, rest = PAGE.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
+    moods = [mood for each in report["benchmarks"].values() for mood in each["moods"]]
     about = (
-        f"{report['machine']}. Calibration loop {_span(report['calibration'], 'ms')}, "
-        f"load average {_span(report['load'], '').strip()} (1 is this run's own).\n"
+        f"{report['machine']}. Between the benchmarks: calibration loop {_span(moods, 'loop')} ms, "
+        f"load average {_span(moods, 'load')}.\n"
     )
     PAGE.write_text(f"{before}{BEGIN}{about}\n{markdown(rows(report))}{END}{after}")
 
 
 def rows(report: Mapping[str, Any]) -> list[Row]:
     """All rows of a report."""
-    return [Row.of(row) for figures in report["benchmarks"].values() for row in figures]
+    return [Row.of(row) for each in report["benchmarks"].values() for row in each["rows"]]
 
 
 def save(report: Mapping[str, Any], file: Path) -> None:
@@ -95,8 +96,9 @@ def _number(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def _span(values: Sequence[float], unit: str) -> str:
-    return f"{min(values):g} to {max(values):g} {unit}"
+def _span(moods: Sequence[Mapping[str, float]], key: str) -> str:
+    values = [mood[key] for mood in moods]
+    return f"{min(values):g} to {max(values):g}"
 
 
 def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
