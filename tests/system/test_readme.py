@@ -18,14 +18,27 @@ from tests.watcher import Watcher
 README = (ROOT / "README.md").read_text()
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+async def test_the_client_sets_asks_is_refused_and_watches(tmp_path: Path) -> None:
+    script = tmp_path / "client.py"
+    async with bench(tmp_path) as running:
+        script.write_text(blocks("python")[0].replace("1883", str(running.broker.port)))
+        async with output(sys.executable, str(script)) as text:
+            await text.says("BUSBAR,PSU-SIM", "99 is out of range", "output True good", "voltage ")
+
+
+@pytest.mark.parametrize("block", blocks("python", (ROOT / "docs" / "client.md").read_text()))
+def test_the_names_in_the_page_of_the_client_are_there(block: str) -> None:
+    exec(compile(block, "client.md", "exec"), {})
 
 
 async def test_the_subscriber_in_python_prints_values(tmp_path: Path) -> None:
     script = tmp_path / "subscriber.py"
     async with bench(tmp_path) as running:
-        script.write_text(blocks("python")[0].replace("1883", str(running.broker.port)))
+        script.write_text(blocks("python")[1].replace("1883", str(running.broker.port)))
         async with output(sys.executable, str(script)) as text:
             await until(lambda: b"'setpoint/voltage': 5.0" in text and b"bad: {}" in text, "the values")
 
@@ -48,7 +61,7 @@ async def test_the_subscriber_in_shell_prints_values(tmp_path: Path) -> None:
 
 async def test_the_bridge_in_one_screen_is_a_bridge(tmp_path: Path) -> None:
     script, settings = tmp_path / "clock.py", tmp_path / "office.yaml"
-    script.write_text(blocks("python")[1])
+    script.write_text(blocks("python")[2])
     settings.write_text("bridge: {name: office}\n")
     with Mosquitto() as broker:
         async with Watcher(broker.port) as watcher:
