@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import random
 import socket
 from collections.abc import Callable
 from types import TracebackType
@@ -18,8 +19,10 @@ class Direction(asyncio.Event):
         self.set()
         self.delay = 0.0  # s, of each chunk
         self.rate: float | None = None  # bytes/s
+        self.wander = 0.0  # share of the rate by which it changes from chunk to chunk
         self.duplicate = False  # every MQTT PUBLISH of QoS 1 comes twice, the second time marked DUP
         self.duplicated = 0
+        self._chance = random.Random(1)
 
     @property
     def chunk(self) -> int:
@@ -29,7 +32,8 @@ class Direction(asyncio.Event):
     async def hold(self, data: bytes) -> None:
         """Wait as long as these bytes need."""
         await self.wait()
-        await asyncio.sleep(self.delay + (len(data) / self.rate if self.rate else 0.0))
+        slower = 1 + self._chance.uniform(-self.wander, self.wander)
+        await asyncio.sleep(self.delay + (len(data) / self.rate * slower if self.rate else 0.0))
 
     def twice(self, packet: bytes) -> bytes:
         """Return a packet as it is to be forwarded."""

@@ -23,7 +23,7 @@ class Seconds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Text(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     text: str
-    times: int = 1
+    times: Annotated[int, Meta(ge=0, le=1_000_000)] = 1
 
 
 class Axes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

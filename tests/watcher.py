@@ -51,6 +51,7 @@ class Watcher:
     ) -> None:
         self._client.disconnect()
         self._client.loop_stop()
+        self._client._reset_sockets()  # else its socket pair waits for the garbage collector
 
     def publish(self, topic: str, payload: str | bytes, *, retain: bool = False, qos: int = 1) -> None:
         self._client.publish(topic, payload, qos, retain)

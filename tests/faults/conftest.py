@@ -20,7 +20,7 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if report.failed:
+    if report.failed or (report.skipped and hasattr(report, "wasxfail")):
         table(item.config).broken(item.path.stem, item.name)
     return report
 

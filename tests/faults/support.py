@@ -1,6 +1,7 @@
 """A bridge in this process on a real broker, a reader that keeps count, and time that passes without waiting."""
 
 import asyncio
+import itertools
 import json
 import time
 from collections import Counter, defaultdict
@@ -8,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from paho.mqtt import client as paho
@@ -26,18 +28,30 @@ from tests.watcher import Watcher
 LAB = "bridge: {name: lab}\n"
 TOY = "busbar/lab/toy"
 BRIDGE = "busbar/lab/bridge"
+MARK = "busbar/mark"  # a topic of nobody
 BEEP = f"{TOY}/event/beep"
 ALLOWED = {*BY_CODE} - {"internal"}  # why a command may fail; the other one is our bug
 OUTSTANDING = 500  # commands at once
 STOPPING = 30.0  # s; generous, only a bridge that does not stop needs it
 
 
-class Reader(Watcher):
+class Client(Watcher):
+    """A watcher that leaves nothing to the garbage collector, who may come for a socket before its owner."""
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await super().__aexit__(kind, error, trace)
+        self._client._reset_sockets()
+
+
+class Reader(Client):
     """A watcher that knows the newest message of each topic and which events are missing."""
 
     def __init__(self, port: int, *filters: str, protocol: int = paho.MQTTv5) -> None:
         super().__init__(port, *filters, protocol=protocol)
         self.newest: dict[str, bytes] = {}
+        self._marks = itertools.count(1)
         self.seqs: dict[str, list[int]] = defaultdict(list)
 
     def _on_message(self, client: Any, userdata: Any, message: paho.MQTTMessage) -> None:
@@ -63,27 +77,41 @@ class Reader(Watcher):
         seen = set(self.seqs[topic])
         return set(range(1, max(seen, default=0) + 1)) - seen
 
+    async def abreast(self) -> None:
+        """Wait for everything that the broker has."""
+        mark = b"%d" % next(self._marks)
+        self.publish(MARK, mark)
+        await until(lambda: self.newest.get(MARK) == mark, "the mark")
+
     @property
     def gaps(self) -> int:
         """Events that are missing on all topics."""
         return sum(len(self.missing(topic)) for topic in list(self.seqs))
 
 
-class Tally(Watcher):
+class Tally(Client):
     """Counts outcomes by code and keeps nothing else, so that a million fit; `strange` are topics that are not ours."""
 
     def __init__(self, port: int) -> None:
         super().__init__(port, "#")
         self._client.max_inflight_messages_set(OUTSTANDING)
-        self.codes: Counter[str] = Counter()
+        self._codes = Counter(dict.fromkeys((*BY_CODE, "ok"), 0))  # all of them: no thread sees a dict that grows
         self.strange: set[str] = set()
+
+    @property
+    def codes(self) -> Counter[str]:
+        return +self._codes
+
+    @property
+    def total(self) -> int:
+        return self._codes.total()
 
     def _on_message(self, client: Any, userdata: Any, message: paho.MQTTMessage) -> None:
         levels = message.topic.split("/")
         if levels[:2] == ["busbar", "lab"]:
             if levels[3:] == ["reply"]:
                 reply = json.loads(message.payload)
-                self.codes["ok" if reply["ok"] else reply["error"]["code"]] += 1
+                self._codes["ok" if reply["ok"] else reply["error"]["code"]] += 1
         elif levels[:2] != ["busbar", "reply"]:
             self.strange.add(message.topic)
 
@@ -94,12 +122,17 @@ class Live:
     def __init__(self, bridge: Bridge, clock: Clock) -> None:
         self.bridge, self.clock = bridge, clock
         self.outbox = bridge._outbox
-        self.outbox._clock = asyncio.get_running_loop().time  # it moves with ours
+        self.emitted: Counter[str] = Counter()  # events by topic
         self.acknowledged: set[tuple[str, int]] = set()
         self.expected: tuple[type[Exception], ...] = ()  # how it may end
-        self._delivered = self.outbox.delivered
-        self.outbox.delivered = self._note  # type: ignore[method-assign]
+        self._put, self._delivered = self.outbox.put, self.outbox.delivered
+        self.outbox.put, self.outbox.delivered = self._count, self._note  # type: ignore[method-assign]
         self.task = asyncio.create_task(bridge.run(), name="bridge under test")
+
+    def _count(self, message: Message) -> None:
+        if "/event/" in message.topic:
+            self.emitted[message.topic] += 1
+        self._put(message)
 
     def _note(self, message: Message) -> None:
         if "/event/" in message.topic and not message.content_type:
@@ -109,6 +142,10 @@ class Live:
     @property
     def dropped(self) -> int:
         return self.outbox.dropped
+
+    def missing(self, reader: Reader) -> int:
+        """Events that a reader, there from the start, does not have; a gap does not show those that were the last."""
+        return sum(count - len(set(reader.seqs[topic])) for topic, count in self.emitted.items())
 
     @property
     def reconnects(self) -> int:
@@ -126,6 +163,15 @@ class Live:
         if self.task.done() and not condition():
             await self.task
             raise AssertionError(f"the bridge ended before {what}")
+
+    async def pass_until(self, reader: Reader, condition: Callable[[], Any], what: str, limit: int = 120) -> float:
+        """Let time pass, at most so many seconds, until a condition holds for a reader; return how much (s)."""
+        for second in range(limit):
+            await reader.abreast()
+            if condition():
+                return float(second)
+            await self.pass_time(1)
+        raise AssertionError(f"{what} did not come true within {limit} s")
 
     async def pass_time(self, seconds: float) -> None:
         """Let time pass while connected: the broker, which lives in real time, answers each second's messages."""
@@ -182,6 +228,10 @@ class Lab:
     def outlet(self) -> Any:
         return self.toy.sessions[0].outlet
 
+    @property
+    def connected(self) -> bool:
+        return self.live.bridge.connected.is_set()
+
     async def burst(self, count: int, begin: int = 0, size: int = 10) -> None:
         """Emit numbered events, `size` for each turn of the loop."""
         for number in range(begin, begin + count):
@@ -231,7 +281,6 @@ async def lab(
 
 async def kept(port: int, *filters: str) -> dict[str, bytes]:
     """Return what the broker retains now."""
-    async with Reader(port, *(filters or ("busbar/#",)), "barrier") as reader:
-        reader.publish("barrier", b"x")
-        await until(lambda: "barrier" in reader.newest, "everything retained")
-        return {each.topic: each.payload for each in reader.seen if each.topic != "barrier"}
+    async with Reader(port, *(filters or ("busbar/#",)), MARK) as reader:
+        await reader.abreast()
+        return {each.topic: each.payload for each in reader.seen if each.topic != MARK}

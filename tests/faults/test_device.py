@@ -4,9 +4,10 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from busbar import host
 from busbar.testing import until
@@ -27,15 +28,15 @@ class Bench:
     def __init__(self, psu: Endpoint, one: Live, reader: Reader) -> None:
         self.psu, self.live, self.reader = psu, one, reader
 
-    async def online(self, limit: int = 120) -> float:
+    async def online(self) -> float:
         """Let time pass until it is online and nothing is bad; return how much (s)."""
-        for second in range(limit):
-            if self.well():
-                return float(second)
-            await self.live.clock.advance(1.0)
-            await self.live.until(lambda: self.live.quiet, "quiet")
-            await asyncio.sleep(0.02)  # real sockets need real time
-        raise AssertionError(f"not online within {limit} s: {self.reader.say(f'{PSU}/status')}")
+        return await self.passes(self.well, "online")
+
+    async def passes(self, condition: Callable[[], Any], what: str) -> float:
+        return await self.live.pass_until(self.reader, condition, what)
+
+    def bad(self) -> set[str]:
+        return set(self.reader.say(f"{PSU}/state")["bad"])
 
     def well(self) -> bool:
         state = self.reader.say(f"{PSU}/state")
@@ -90,13 +91,8 @@ async def test_a_silent_instrument_is_offline_with_a_reason_and_well_again_when_
         it.psu.silent = True
         outcome = await it.reader.call(f"{PSU}/call/query", "*IDN?")
         assert outcome["error"]["code"] in ("timeout", "link")
-        for _ in range(20):
-            await it.live.clock.advance(1.0)
-            await asyncio.sleep(0.02)
-        status = it.reader.say(f"{PSU}/status")
-        assert status["state"] != "online"
-        state = it.reader.say(f"{PSU}/state")
-        assert set(state["bad"]) >= {"voltage", "output", "setpoint/voltage"}
+        await it.passes(lambda: not it.reader.online(PSU), "offline")
+        await it.passes(lambda: it.bad() >= {"voltage", "output", "setpoint/voltage"}, "everything bad")
         it.psu.silent = False
         seconds = await it.online()
         record(
@@ -109,10 +105,8 @@ async def test_a_silent_instrument_is_offline_with_a_reason_and_well_again_when_
 async def test_garbage_costs_only_the_answers_that_it_replaced(broker: Mosquitto, record: Record) -> None:
     async with bench(broker) as it:
         it.psu.garbled = 60
-        await it.live.until(lambda: it.psu.garbled == 0 or it.reader.say(f"{PSU}/state")["bad"], "the first garbage")
-        for _ in range(30):
-            await it.live.clock.advance(1.0)
-            await asyncio.sleep(0.02)
+        await it.passes(it.bad, "the first garbage")
+        await it.live.pass_time(30)
         it.psu.garbled = 0
         seconds = await it.online()
         volts = [change["value"] for change in changes(it.reader, "setpoint/voltage") if "value" in change]
@@ -137,8 +131,7 @@ async def test_a_device_that_never_stops_talking_does_not_fill_the_memory_nor_ho
         async with bench(broker, other) as it:
             before = host.resident()
             await it.live.until(lambda: babble.sent > 20 * MIB or babble.connections > 3, "much of it", 60)
-            for _ in range(10):
-                await it.live.pass_time(1)
+            await it.live.pass_time(10)
             reply = await it.reader.call(f"{PSU}/call/query", "*IDN?")
             grown = (host.resident() - before) / MIB
             assert reply["ok"]
@@ -223,13 +216,13 @@ async def test_a_device_a_hundred_times_faster_than_the_broker_drops_oldest_and_
         await it.live.until(lambda: it.live.quiet, "quiet", 60)
         it.outlet.event("beep", {"number": -1})
         await it.live.until(lambda: it.reader.seqs[BEEP][-1] == count + 1, "the last event")
-        assert it.reader.gaps == it.live.dropped > 0
+        assert it.live.missing(it.reader) == it.live.dropped > 0
         assert it.reader.say(f"{TOY}/state")["values"]["reading"] == count - 1
         assert grown < 60
         assert it.live.reconnects == 0
         record(
             "a device 100 times faster than the broker takes",
             "values coalesce, events wait in 10 000 messages and 8 MiB, the oldest are dropped and counted",
-            f"{produced / max(taken, 1):.0f} times faster; {it.live.dropped} dropped = {it.reader.gaps} missing, "
-            f"newest value right, {grown:.0f} MiB grown",
+            f"{produced / max(taken, 1):.0f} times faster; {it.live.dropped} dropped = "
+            f"{it.live.missing(it.reader)} missing, newest value right, {grown:.0f} MiB grown",
         )

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import time
 
@@ -17,7 +18,11 @@ from tests.faults.conftest import Record
 from tests.faults.hostile import KEYS, TARGETS, Hostile
 from tests.faults.support import ALLOWED, OUTSTANDING, TOY, Lab, Tally, lab
 
+log = logging.getLogger(__name__)
+
 COMMANDS = int(os.environ.get("BUSBAR_FAULTS_COMMANDS", "3000"))  # a million outside CI
+WARMING = min(600, COMMANDS)  # commands before memory is looked at
+NOTED = 10_000  # commands between lines of the log
 MIB = 1024 * 1024
 
 
@@ -25,7 +30,7 @@ MIB = 1024 * 1024
 async def test_every_hostile_command_has_one_outcome_and_none_is_our_bug(broker: Mosquitto, record: Record) -> None:
     source = Hostile(seed=1)
     async with lab(broker) as it, Tally(broker.port) as tally:
-        await send(it, tally, source, COMMANDS // 5)
+        await send(it, tally, source, WARMING)
         before, began = host.resident(), time.monotonic()
         await send(it, tally, source, COMMANDS)
         rate = COMMANDS / (time.monotonic() - began)
@@ -33,10 +38,9 @@ async def test_every_hostile_command_has_one_outcome_and_none_is_our_bug(broker:
         assert set(tally.codes) <= ALLOWED | {"ok"}
         assert tally.strange == set()
         assert not {task.get_name() for task in asyncio.all_tasks()} & {f"toy/{target}" for target in TARGETS}
-        assert in_range(it)
         assert grown < 40
         assert (it.live.dropped, it.live.reconnects) == (0, 0)
-        total = sum(tally.codes.values())
+        total = tally.total
         record(
             f"{total} hostile and malformed commands",
             "one outcome each, never `internal`; nothing reaches the device that was not valid",
@@ -47,22 +51,26 @@ async def test_every_hostile_command_has_one_outcome_and_none_is_our_bug(broker:
 
 async def send(it: Lab, tally: Tally, source: Hostile, count: int) -> None:
     """Send commands, at most so many at once, and wait for their outcomes."""
-    it.reader.seen.clear()
-    done = sum(tally.codes.values())
+    done = tally.total
     for sent in range(1, count + 1):
         target, payload = source.command()
         tally.publish(f"busbar/lab/{target}", payload)
         if sent % 100 == 0:
-            it.reader.seen.clear()
-            await until(lambda s=sent: sum(tally.codes.values()) >= done + s - OUTSTANDING, "outcomes", 60)
-    await until(lambda: sum(tally.codes.values()) >= done + count, f"all outcomes, so far {tally.codes}", 60)
+            check_and_forget(it)
+            await until(lambda s=sent: tally.total >= done + s - OUTSTANDING, "outcomes", 60)
+        if sent % NOTED == 0:
+            log.info("%d commands, %d MiB, %s", sent, host.resident() / MIB, tally.codes)
+    await until(lambda: tally.total >= done + count, f"all outcomes, so far {tally.codes}", 60)
     await until(lambda: it.live.quiet, "quiet")
-    assert sum(tally.codes.values()) == done + count
+    assert tally.total == done + count
+    check_and_forget(it)
 
 
-def in_range(it: Lab) -> bool:
-    levels = [each[1] for each in it.toy.did if isinstance(each, tuple) and each[0] == "level"]
-    return all(0 <= level <= 30 for level in levels)
+def check_and_forget(it: Lab) -> None:
+    """Nothing reached the device that is out of range; let go of what the test has noted, so that a million fit."""
+    assert all(0 <= each[1] <= 30 for each in it.toy.did if isinstance(each, tuple) and each[0] == "level")
+    for notes in (it.toy.did, it.reader.seen, it.reader.seqs, it.live.acknowledged):
+        notes.clear()
 
 
 NAMES = st.sampled_from(KEYS) | st.text(max_size=8)
@@ -87,9 +95,9 @@ async def test_any_payload_on_any_command_topic_has_one_outcome(broker: Mosquitt
         async def ask(target: str, payload: bytes) -> None:
             nonlocal examples
             examples += 1
-            before = sum(tally.codes.values())
+            before = tally.total
             tally.publish(f"busbar/lab/{target}", payload)
-            await until(lambda: sum(tally.codes.values()) > before, f"an outcome of {target} {payload!r}")
+            await until(lambda: tally.total > before, f"an outcome of {target} {payload!r}")
             assert tally.codes["internal"] == 0, (target, payload)
 
         @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
@@ -98,7 +106,7 @@ async def test_any_payload_on_any_command_topic_has_one_outcome(broker: Mosquitt
             asyncio.run_coroutine_threadsafe(ask(target, payload), loop).result(60)
 
         await asyncio.to_thread(check)
-        assert sum(tally.codes.values()) == examples
+        assert tally.total == examples
         assert set(tally.codes) <= ALLOWED | {"ok"}
         record(
             "any bytes, JSON or MessagePack on any command topic (hypothesis)",
@@ -123,9 +131,9 @@ async def test_hostile_topics_are_refused_and_leave_nothing_behind(broker: Mosqu
         before = set(it.outlet.state.values)
         for topic in (*TOPICS, *NAMELESS):
             tally.publish(f"busbar/lab/{topic}", b"true")
-        await until(lambda: sum(tally.codes.values()) >= len(TOPICS), f"all outcomes, so far {tally.codes}")
+        await until(lambda: tally.total >= len(TOPICS), f"all outcomes, so far {tally.codes}")
         assert (await it.reader.call(f"{TOY}/call/echo", "last"))["ok"]
-        assert sum(tally.codes.values()) == len(TOPICS) + 1
+        assert tally.total == len(TOPICS) + 1
         assert set(tally.codes) == {"unknown", "bad_request", "read_only", "ok"}
         assert tally.codes["ok"] == 1
         assert set(it.outlet.state.values) == before
