@@ -24,7 +24,9 @@ test: $(TOOLS) ## all tests (ARGS="-k name")
 	@.ci/need openssl openssl
 	@.ci/need node nodejs
 	@.ci/need npm npm
-	$(PYTHON) -m pytest $(ARGS)
+	@.ci/need zsh zsh
+	@.ci/need fish fish
+	$(PYTHON) -m pytest --numprocesses 4 --dist worksteal $(ARGS) # tests mostly wait: 4 at once on 2 cores
 
 lint: $(TOOLS) ## ruff, mypy, import-linter
 	.venv/bin/ruff check .
@@ -62,7 +64,7 @@ $(INSTALLED): common/pyproject.toml $(addsuffix /pyproject.toml,$(SERVICES)) con
 	@$(PYTHON) -m pip --version >/dev/null 2>&1 || python3 -m venv --clear .venv
 	@echo "installing the packages into .venv"
 	@$(PIP) hatchling editables
-	@$(PIP) --no-build-isolation --editable 'common[serial]' $(addprefix --editable ,$(SERVICES))
+	@$(PIP) --no-build-isolation --editable 'common[cli,record,serial]' $(addprefix --editable ,$(SERVICES))
 	@touch $@
 
 $(TOOLS): $(INSTALLED) tests/requirements.txt

@@ -8,11 +8,15 @@ from xml.etree import ElementTree
 import pytest
 
 from busbar.cli.conformance.checks import CHECKS, TITLES
-from busbar.cli.conformance.command import main
+from busbar.cli.group import run
 from tests.broker import Mosquitto
 from tests.contract.wrong_bridge import WrongBridge, Yard
 
 FAULTS = {"right": "", "wrong": "counters missing"}
+
+
+def main(arguments: list[str]) -> int:
+    return run(["conformance", *arguments])
 
 
 @pytest.fixture(scope="module")
@@ -39,11 +43,11 @@ def test_a_bridge_that_keeps_the_contract_gives_0_json_and_junit(
     assert not suite.findall("testcase/failure")
 
 
-def test_a_violation_gives_1_and_says_what_and_where(
+def test_a_violation_gives_7_and_says_what_and_where(
     url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     junit = tmp_path / "report.xml"
-    assert main(["wrong", "--broker", url, "--seconds", "0.5", "--junit", str(junit)]) == 1
+    assert main(["wrong", "--broker", url, "--seconds", "0.5", "--junit", str(junit)]) == 7
     shown = capsys.readouterr().out
     assert "4 The bridge's own device\n  VIOLATED" in shown
     assert "busbar/wrong/bridge/state: uptime is None" in shown
@@ -53,18 +57,18 @@ def test_a_violation_gives_1_and_says_what_and_where(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "code", "said"),
     [
-        (["nobody"], "no bridge has said anything on busbar/nobody/bridge/status"),
-        (["right", "--device", "fridge", "--active", "--seconds", "0"], "busbar/right/fridge has no status"),
-        (["a/b"], "bridge name 'a/b'"),
-        (["right", "--broker", "mqtt://127.0.0.1:9"], "cannot connect"),
+        (["nobody"], 5, "no bridge has said anything on busbar/nobody/bridge/status"),
+        (["right", "--device", "fridge", "--active", "--seconds", "0"], 5, "busbar/right/fridge has no status"),
+        (["a/b"], 2, "bridge name 'a/b'"),
+        (["right", "--broker", "mqtt://127.0.0.1:9"], 6, "cannot connect"),
     ],
 )
-def test_what_is_not_there_gives_2(
-    arguments: list[str], said: str, url: str, capsys: pytest.CaptureFixture[str]
+def test_what_cannot_be_checked_has_its_exit_code(
+    arguments: list[str], code: int, said: str, url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["--broker", url, *arguments]) == 2
+    assert main(["--broker", url, *arguments]) == code
     assert said in capsys.readouterr().err
 
 

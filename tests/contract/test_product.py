@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from busbar.cli.conformance import command, report
+from busbar.cli.conformance import examine, report
 from busbar.endpoint import Endpoint
 from busbar.topics import Topics
 from tests.broker import Mosquitto
@@ -48,7 +48,7 @@ async def look(kind: str, protocol: str, folder: Path) -> Found:
             await subject.start()
             async with Client(broker.port, subject.base, protocol) as client, changing(subject, client):
                 endpoint, topics = Endpoint(broker.url, protocol=protocol), Topics("busbar", subject.bridge)
-                return subject, await command.examine(endpoint, topics, "all", None, SECONDS)
+                return subject, await examine.examine(endpoint, topics, "all", None, SECONDS)
 
 
 @contextlib.asynccontextmanager

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from busbar.cli.conformance import command, report
+from busbar.cli.conformance import examine, report
 from busbar.endpoint import Endpoint
 from busbar.topics import Topics
 from tests.broker import Mosquitto
@@ -104,7 +104,7 @@ def bridges(broker: Mosquitto, names: dict[str, str]) -> list[WrongBridge]:
 
 
 async def look(broker: Mosquitto, name: str, level: Any, protocol: str = "5") -> report.Report:
-    return await command.examine(Endpoint(broker.url, protocol=protocol), Topics("busbar", name), level, None, SECONDS)
+    return await examine.examine(Endpoint(broker.url, protocol=protocol), Topics("busbar", name), level, None, SECONDS)
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -34,6 +34,7 @@ class WrongBridge:
         self._outcomes: dict[tuple[str, str, str], tuple[Any, dict[str, Any]]] = {}
         self._waiting: list[tuple[Device, Callable[[], None]]] = []
         self._v5, self._port, self._connects, self._due = protocol == "5", port, 0, 0.0
+        self._last: paho.MQTTMessageInfo | None = None
         self.client = self._client = paho.Client(
             CallbackAPIVersion.VERSION2, f"busbar.{name}", protocol=VERSIONS[protocol]
         )
@@ -60,7 +61,8 @@ class WrongBridge:
         data = payload if isinstance(payload, bytes) else json.dumps(payload)
         if topic.endswith("lamp/state") and self.has("bad JSON"):
             data = "{'values': "
-        self._client.publish(topic, data, qos, retain, self._properties(echo))
+        info = self._client.publish(topic, data, qos, retain, self._properties(echo))
+        self._last = info if qos and not info.rc else self._last
 
     def _properties(self, echo: bytes | None) -> Properties | None:
         if echo is None or not self._v5:
@@ -89,7 +91,7 @@ class WrongBridge:
         if self._client.socket() is None:
             self._client.connect("127.0.0.1", self._port)
         self._client.loop_misc()
-        if self._connects:
+        if self._connects and (self._last is None or self._last.is_published()):  # paho sends again in another order
             for device in self.devices.values():
                 device.tick()
             self.serve_waiting()

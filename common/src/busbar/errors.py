@@ -8,7 +8,14 @@ The person who runs the bridge     ConfigError
 We                                 any other exception: it is reported as `internal` and is a bug
 """
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
+
+
+class Retry(NamedTuple):
+    """How soon a link is tried again after an error: after `first` seconds, doubling, never later than `most`."""
+
+    first: float
+    most: float
 
 
 class BusbarError(Exception):
@@ -16,6 +23,7 @@ class BusbarError(Exception):
 
     code: ClassVar[str] = "internal"
     retryable: ClassVar[bool] = False
+    retry: ClassVar[Retry | None] = None  # of a link that ended so; None: as links usually are
 
     def __init__(self, message: str, **detail: Any) -> None:
         super().__init__(message)

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 OPEN_TIMEOUT = 30.0  # s for a link to become able to serve
 RETRY_FIRST, RETRY_MOST = 0.5, 30.0  # s
+RETRY_LEAST = 0.1  # s
 HELD = 10.0  # s; a link that held this long starts its delays anew
 
 
@@ -115,26 +116,36 @@ class Keeper(Protocol):
 
 
 async def supervise(keeper: Keeper) -> None:
-    """Keep a link open for ever: the only reconnect loop, full jitter up to 30 s."""
+    """Keep a link open for ever: the only reconnect loop, full jitter up to 30 s unless the error says otherwise."""
     attempt, told = 0, None
     loop = asyncio.get_running_loop()
     while True:
         await keeper.wanted()
         started = loop.time()
-        fault, served = await _hold(keeper)
-        if fault is None:
+        error, served = await _hold(keeper)
+        if error is None:
             attempt = 0
             continue
+        fault = fault_of(error, keeper.link.name)
         attempt = 0 if loop.time() - started > HELD else attempt + 1
         news = served or fault != told  # a link that stays down warns once, not at each attempt
         told = fault
         level = logging.WARNING if news else logging.INFO
         log.log(level, "%s: %s", keeper.link.name, fault.message, extra={"device": keeper.link.name})
         keeper.lost(fault)
-        await keeper.pause(random.uniform(0.1, min(RETRY_MOST, RETRY_FIRST * 2 ** min(attempt, 10))))
+        await keeper.pause(_delay(error, attempt))
 
 
-async def _hold(keeper: Keeper) -> tuple[Fault | None, bool]:
+def _delay(error: BaseException, attempt: int) -> float:
+    """Return the seconds before the next attempt: as the error says itself, else as links usually wait."""
+    inner = _leaf(error)
+    own = inner.retry if isinstance(inner, BusbarError) else None
+    if own is None:
+        return random.uniform(RETRY_LEAST, min(RETRY_MOST, RETRY_FIRST * 2 ** min(attempt, 10)))
+    return random.uniform(own.first, min(own.most, own.first * 2 ** min(attempt, 10)))
+
+
+async def _hold(keeper: Keeper) -> tuple[BaseException | None, bool]:
     """Open the link and serve; return why it ended, None if it was asked to, and whether it had served."""
     served = False
     try:
@@ -144,14 +155,20 @@ async def _hold(keeper: Keeper) -> tuple[Fault | None, bool]:
             served = True
             await keeper.served(session)
     except Exception as error:  # the boundary of one link: a bug in its bridge must not take the others down
-        return fault_of(error, keeper.link.name), served
+        return error, served
     return None, served
+
+
+def _leaf(error: BaseException) -> BaseException:
+    """Return what is inside the groups that task groups make."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def fault_of(error: BaseException, name: str) -> Fault:
     """Return what to tell of an error; an unexpected one is logged with its traceback."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
+    error = _leaf(error)
     if isinstance(error, BusbarError):
         return Fault(error.code, error.message)
     if isinstance(error, OSError):  # TimeoutError is one

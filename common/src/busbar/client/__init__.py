@@ -2,7 +2,19 @@
 
 from busbar.client.client import Client, default_url, set_default
 from busbar.client.device import Device
-from busbar.client.kinds import Blob, Change, Event, Gap, LeaseLost, Note, Presence, Reading, Snapshot, Stale
+from busbar.client.kinds import (
+    Blob,
+    Change,
+    Event,
+    Gap,
+    LeaseLost,
+    NotConnected,
+    Note,
+    Presence,
+    Reading,
+    Snapshot,
+    Stale,
+)
 from busbar.client.queues import Stream
 from busbar.errors import (
     BadRequest,
@@ -30,6 +42,7 @@ from busbar.errors import (
 __all__ = [
     "BadRequest", "Blob", "BusbarError", "Cancelled", "Change", "Client", "ConfigError", "Device", "DeviceRefused",
     "DeviceTimeout", "Duplicate", "Event", "Expired", "Forbidden", "Gap", "InternalError", "LeaseLost", "LinkLost",
-    "Locked", "Note", "Offline", "OutOfRange", "Overloaded", "Presence", "ProtocolError", "ReadOnly", "Reading",
-    "RetainedCommand", "Snapshot", "Stale", "Stream", "TooLarge", "UnknownTarget", "default_url", "set_default",
+    "Locked", "NotConnected", "Note", "Offline", "OutOfRange", "Overloaded", "Presence", "ProtocolError", "ReadOnly",
+    "Reading", "RetainedCommand", "Snapshot", "Stale", "Stream", "TooLarge", "UnknownTarget", "default_url",
+    "set_default",
 ]  # fmt: skip

@@ -55,7 +55,7 @@ class Client:
         self.stop()
 
     def start(self) -> Self:
-        """Connect; raise LinkLost when there is no broker."""
+        """Connect; raise NotConnected when there is no broker."""
         if self._portal is not None:
             raise RuntimeError("the client has been started")
         self._portal = Portal()

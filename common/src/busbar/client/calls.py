@@ -10,9 +10,9 @@ import msgspec
 from msgspec import UNSET
 
 from busbar import contract
-from busbar.client.kinds import error_of
+from busbar.client.kinds import NotConnected, error_of
 from busbar.contract import Reply
-from busbar.errors import BusbarError, DeviceTimeout, LinkLost, Overloaded
+from busbar.errors import BusbarError, DeviceTimeout, LinkLost, Overloaded, ProtocolError
 from busbar.outbox import Message
 
 LIMIT = 10_000  # commands under way
@@ -46,7 +46,8 @@ class Calls:
 
         The metadata in `fields` are those of contract 2; None stands for absent.
         """
-        metadata = {key: value for key, value in fields.items() if value is not None or not key.startswith("_")}
+        absent = {key for key, value in fields.items() if value is None and key in contract.METADATA}
+        metadata = {key: value for key, value in fields.items() if key not in absent}
         id_ = metadata.setdefault("_id", secrets.token_hex(8))
         if len(self._running) >= LIMIT or id_ in self._running:
             raise Overloaded(f"a command with id {id_!r} is under way, or {LIMIT} others are")
@@ -63,26 +64,32 @@ class Calls:
 
     def take(self, payload: bytes) -> None:
         """Take an outcome from our reply topic; raise msgspec.MsgspecError."""
-        reply = _replies.decode(payload)
+        try:
+            reply = _replies.decode(payload)
+        except RecursionError as error:
+            raise msgspec.DecodeError("nested too deeply") from error
         call = self._running.get(reply.id) if isinstance(reply.id, str) else None
         if call is None or call.answer.done() or (call.device, call.target) != (_name(reply), reply.target):
             self.strays += 1
         elif reply.ok:
             call.answer.set_result(None if reply.result is UNSET else reply.result)
         elif reply.error is not UNSET:
-            call.answer.set_exception(error_of(reply.error))
+            _fail(call, error_of(reply.error))
+        else:
+            _fail(call, ProtocolError(f"{call.device} {call.target}: the outcome has neither result nor error"))
 
     def refused(self, message: Message, why: str) -> None:
         """Take that the broker did not take a command."""
         for id_, call in self._running.items():
-            if f"{self._root}/{call.device}/{call.target}" == message.topic and id_.encode() in message.payload:
+            if f"{self._root}/{call.device}/{call.target}" == message.topic and contract.encode(id_) in message.payload:
                 _fail(call, LinkLost(f"{call.device} {call.target}: {why}"))
 
     def fail(self, why: str, bridge: str | None = None) -> None:
         """End what is under way, of one bridge or all: it may have been done, and can be repeated with the same id."""
         for call in list(self._running.values()):
             if bridge is None or call.device.partition("/")[0] == bridge:
-                _fail(call, LinkLost(f"{call.device} {call.target}: {why}; it may have been done"))
+                error = NotConnected if bridge is None else LinkLost
+                _fail(call, error(f"{call.device} {call.target}: {why}; it may have been done"))
 
 
 def _name(reply: Reply) -> str:
@@ -92,3 +99,4 @@ def _name(reply: Reply) -> str:
 def _fail(call: _Call, error: BusbarError) -> None:
     if not call.answer.done():
         call.answer.set_exception(error)
+        call.answer.exception()  # retrieved: whoever asked may have gone

@@ -19,17 +19,18 @@ from busbar.client import files
 from busbar.client.described import items as elements
 from busbar.client.device import NOTES_KEPT, Device
 from busbar.client.inbox import Inbox
-from busbar.client.kinds import Blob, Event, Gap, Note, Presence, Snapshot
+from busbar.client.kinds import Blob, Event, Gap, NotConnected, Note, Presence, Snapshot
 from busbar.client.line import Line
-from busbar.client.queues import Callback, Queue, Stream, run_callback
+from busbar.client.queues import LIMIT, Callback, Queue, Stream, run_callback
 from busbar.client.readers import Reader, parse
 from busbar.endpoint import Endpoint
-from busbar.errors import LinkLost, Offline, UnknownTarget
+from busbar.errors import Offline, UnknownTarget
 from busbar.mqtt import connection
-from busbar.topics import matches
+from busbar.topics import LEVEL, matches
 
 log = logging.getLogger(__name__)
 
+BLOBS = 100  # blobs that wait for one reader: they are large
 UNKNOWN_WAIT = 1.0  # s for a device that nobody has heard of
 
 _default = {"url": ""}
@@ -51,7 +52,7 @@ class Client:
 
     broker: a url, or an Endpoint with credentials and TLS. devices: what to know, patterns of `bridge/device`; another
     device is added when it is asked for. timeout: s for the first connection. on_gap is called with each Gap.
-    Raises LinkLost on entering, ConfigError for a wrong url.
+    Raises NotConnected on entering, ConfigError for a wrong url.
     """
 
     def __init__(
@@ -75,13 +76,13 @@ class Client:
 
     async def __aenter__(self) -> Self:
         self._line = line = Line(self.endpoint, self.root, self.name, self._patterns, self._connect)
-        self._inbox = Inbox(self.root, self._take_gap, self._take_note, line.beat)
+        self._inbox = Inbox(self.root, self._take_gap, self._take_note, line.calls.fail, line.beat)
         line.start(self._inbox)
         try:
             await line.until(lambda: line.joined, self._timeout)
         except TimeoutError:
             await self.close()
-            raise LinkLost(f"no broker at {self.endpoint.shown}: {line.problem}") from None
+            raise NotConnected(f"no broker at {self.endpoint.shown}: {line.problem}") from None
         except BaseException:
             await self.close()
             raise
@@ -91,7 +92,7 @@ class Client:
         await self.close()
 
     async def close(self) -> None:
-        """Disconnect; series end, commands under way fail with LinkLost."""
+        """Disconnect; series end, commands under way fail with NotConnected."""
         self._inbox.readers.close()
         await self._line.stop()
 
@@ -108,7 +109,7 @@ class Client:
     def device(self, name: str) -> Device:
         """Return a device by its name, `bridge/device`, known or not; raise ValueError for what is no such name."""
         if name not in self._devices:
-            if len(name.split("/")) != 2 or not all(name.split("/")) or {"+", "#"} & set(name):
+            if len(name.split("/")) != 2 or not all(map(LEVEL.fullmatch, name.split("/"))):
                 raise ValueError(f"{name!r} is not the name of a device: <bridge>/<device>")
             self._devices[name] = Device(self, name, self._inbox.picture(name))
             self._line.follow(name)
@@ -140,7 +141,7 @@ class Client:
         `status` Presence. A slow callback loses its own oldest news, counted and logged. Raises ValueError.
         """
         parsed = parse(pattern)
-        queue: Queue[Any] = Queue()
+        queue: Queue[Any] = Queue(BLOBS if parsed[1] == "blob" else LIMIT)
         leave = self._read([parsed], queue, current)
         task = self._line.spawn(run_callback(queue, callback, pattern), f"callback {pattern}")
 
@@ -158,7 +159,7 @@ class Client:
 
     def blobs(self, device: str = "+/+", name: str = "#") -> Stream[Blob]:
         """Return binary data of a device (or pattern)."""
-        return self.stream([(device, "blob", name)], Queue(limit=100), current=False)
+        return self.stream([(device, "blob", name)], Queue(BLOBS), current=False)
 
     def save_blobs(
         self, folder: str | Path, pattern: str = "+/+/blob/#", saved: Callable[[Blob, Path], None] | None = None
@@ -188,7 +189,7 @@ class Client:
     # What devices and streams ask.
 
     async def run(self, name: str, target: str, fields: Mapping[str, Any], patience: float) -> Any:
-        """Send a command and return its result; raise its error, LinkLost, Offline, UnknownTarget, DeviceTimeout."""
+        """Send a command and return its result; raise its error, NotConnected, Offline, UnknownTarget."""
         self._line.check()
         picture = self.device(name)._picture  # noqa: SLF001
         if picture.status is None:
@@ -207,9 +208,9 @@ class Client:
         return Stream(queue, self._read(list(wanted), queue, current))
 
     def _read(self, wanted: list[tuple[str, str, str]], queue: Queue[Any], current: bool) -> Callable[[], None]:
-        leaves = [self._inbox.readers.add(Reader(*each, queue)) for each in wanted]
         filters = [each for one in wanted for each in self._line.needed(*one)]
         self._line.want(filters)
+        leaves = [self._inbox.readers.add(Reader(*each, queue)) for each in wanted]
         if current:
             for each in wanted:
                 self._put_current(*each, queue)
@@ -237,8 +238,11 @@ class Client:
         self.gaps += 1
         missed = "some" if gap.missed is None else gap.missed
         log.warning("%s %s: missed %s: %s", gap.device, gap.channel, missed, gap.reason)
-        if self._on_gap is not None:
-            self._on_gap(gap)
+        try:
+            if self._on_gap is not None:
+                self._on_gap(gap)
+        except Exception:  # the callback is not ours; paho would lose its place in the stream
+            log.exception("on_gap failed on %r", gap)
 
     def _take_note(self, note: Note) -> None:
         self.messages.appendleft(note)

@@ -78,8 +78,8 @@ class Device:
         about = property_of(picture.info, path)
         if about is None and picture.info is not None and path not in picture.bad:
             raise KeyError(f"{self.name} has no property {path!r}")
-        if about is not None and about.default is not UNSET:
-            return Reading(about.default, None, picture.why())
+        if about is not None and about.default is not UNSET and not (picture.info and picture.info.truncated):
+            return Reading(about.default, None, picture.why(path))
         return Reading(None, None, picture.why(path) or UNKNOWN)
 
     def time(self, path: str) -> float | None:

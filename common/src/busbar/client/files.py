@@ -13,7 +13,7 @@ LIKELY = {"image/fits": ".fits", "application/fits": ".fits", "image/png": ".png
 def save(blob: Blob, folder: Path) -> Path:
     """Write a blob into a folder under a name of its own and return the path; raise OSError."""
     stamp = clock.strftime("%Y%m%dT%H%M%S", clock.gmtime(blob.time))
-    stem = ".".join([*(level(part) for part in (*blob.device.split("/"), *blob.name.split("/"))), stamp])
+    stem = ".".join([*(level(part) for part in (*blob.device.split("/", 1), blob.name)), stamp])
     kind = blob.content_type or "application/octet-stream"
     suffix = LIKELY.get(kind) or mimetypes.guess_extension(kind) or ".bin"
     count = 0

@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Iterable
 
+from busbar.topics import LEVEL
+
 
 class Filters:
     """Counts who wants what; `active` is what the broker should send."""
@@ -12,8 +14,11 @@ class Filters:
         self.active: set[str] = set()
 
     def add(self, filters: Iterable[str]) -> tuple[set[str], set[str]]:
-        """Want filters; return which to subscribe and which to unsubscribe."""
-        self._wanted.update(filters)
+        """Want filters; return which to subscribe and which to unsubscribe; raise ValueError for a wrong one."""
+        more = list(filters)
+        for each in more:
+            check(each)
+        self._wanted.update(more)
         return self._settle()
 
     def remove(self, filters: Iterable[str]) -> tuple[set[str], set[str]]:
@@ -26,6 +31,15 @@ class Filters:
         before = self.active
         self.active = {each for each in self._wanted if not any(covers(wide, each) for wide in self._wanted)}
         return self.active - before, before - self.active
+
+
+def check(name: str) -> None:
+    """Raise ValueError for a filter that no name of the contract fits: a broker would close the connection for some."""
+    *firsts, last = name.split("/")
+    if not all(level == "+" or LEVEL.fullmatch(level) for level in [*firsts, "+" if last == "#" else last]):
+        raise ValueError(
+            f"{name!r:.200}: a level is 1 to 64 of A-Z a-z 0-9 _ -, or + for any, or # at the end for the rest"
+        )
 
 
 def covers(wide: str, narrow: str) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from busbar import contract
 from busbar.broker import Received
 from busbar.client.kinds import Blob, Change, Event, Gap, Note, Presence
 from busbar.client.picture import UNKNOWN, Picture
@@ -29,17 +30,22 @@ _logs = msgspec.json.Decoder(LogEvent)
 
 
 class Inbox:
-    """Takes every message of the devices; tells `gap` of gaps, `told` of notes, `pulse` that something has changed."""
+    """Takes every message of the devices; `gap`, `told` (notes), `lost` (why, bridge) and `pulse` hear of it."""
 
     def __init__(
-        self, root: str, gap: Callable[[Gap], None], told: Callable[[Note], None], pulse: Callable[[], None]
+        self,
+        root: str,
+        gap: Callable[[Gap], None],
+        told: Callable[[Note], None],
+        lost: Callable[[str, str], None],
+        pulse: Callable[[], None],
     ) -> None:
         self.pictures: dict[str, Picture] = {}
         self.known: dict[str, Picture] = {}  # those with a description
-        self.readers = Readers()
+        self.readers = Readers(self._forget_unread)
         self.malformed = 0
         self._prefix = f"{root}/"
-        self._gap, self._told, self._pulse = gap, told, pulse
+        self._gap, self._told, self._lost, self._pulse = gap, told, lost, pulse
         self._loop = asyncio.get_running_loop()
         self._link: Fault | None = Fault("link", "not connected to the broker")
         self._heard: dict[str, float] = {}  # bridge -> loop time of its last snapshot
@@ -88,7 +94,7 @@ class Inbox:
         name, path = f"{levels[0]}/{levels[1]}", levels[3] if len(levels) > 3 else ""
         try:
             self._channels[levels[2]](name, path, received)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             self.malformed += 1
             log.warning("%s cannot be read: %s", received.topic, error)
 
@@ -125,6 +131,8 @@ class Inbox:
         if self._faults.get(bridge, UNKNOWN) == fault:
             return
         self._faults[bridge] = fault
+        if fault is not None and fault.code == "offline":  # a removed status is soon told again
+            self._lost(fault.message, bridge)
         for name, picture in self.pictures.items():
             if name.startswith(f"{bridge}/"):
                 self._deliver(picture.take_outside(self._outside(name)))
@@ -141,6 +149,8 @@ class Inbox:
         bridge, _, device = name.partition("/")
         if device == BRIDGE:
             self._judge(bridge)
+            if before is not None and before.boot != status.boot:
+                self._lost("the bridge was restarted", bridge)
         if before is None or (before.state, before.reason) != (status.state, status.reason):
             self._tell(name, "status", "", Presence(name, status.state, status.reason))
 
@@ -183,18 +193,23 @@ class Inbox:
 
     def _event(self, name: str, path: str, received: Received) -> Event | None:
         """Return an event, None if we have had it; a hole in its numbers is a gap."""
-        about = self.picture(name).info
-        declared = about.events.get(path) if about else None
-        packed = received.content_type == "application/msgpack" or (declared and declared.encoding == "msgpack")
+        packed = contract.is_msgpack_map(
+            received.payload
+        )  # whatever Content Type and `info` say, JSON begins otherwise
         fields = (msgspec.msgpack if packed else msgspec.json).decode(received.payload, type=dict[str, Any])
-        boot, seq = fields.pop("boot", ""), fields.pop("seq", 0)
-        known_boot, known = self._seqs.get((name, path), (boot, seq - 1))
-        if boot == known_boot and seq <= known:
+        head = msgspec.convert(fields, contract.Event)
+        boot, known = self._seqs.get((name, path), (head.boot, head.seq - 1))
+        if head.boot == boot and head.seq <= known:
             return None
-        if boot == known_boot and seq > known + 1:
-            self._gap(Gap(name, f"event/{path}", seq - known - 1, "messages did not reach us"))
-        self._seqs[name, path] = (boot, seq)
-        return Event(name, path, fields.pop("time", 0.0), MappingProxyType(fields), seq)
+        if head.boot == boot and head.seq > known + 1 and path != "change":  # of those the picture tells
+            self._gap(Gap(name, f"event/{path}", head.seq - known - 1, "messages did not reach us"))
+        self._seqs[name, path] = (head.boot, head.seq)
+        own = {key: value for key, value in fields.items() if key not in ("boot", "seq", "time")}
+        return Event(name, path, head.time, MappingProxyType(own), head.seq)
+
+    def _forget_unread(self) -> None:
+        """What nobody reads is not missed."""
+        self._seqs = {key: seq for key, seq in self._seqs.items() if self.readers.of(key[0], "event", key[1])}
 
     def _take_blob(self, name: str, path: str, received: Received) -> None:
         if received.payload:
@@ -208,6 +223,9 @@ class Inbox:
         self._deliver(picture.remove())
         if was_there:
             self._tell(name, "status", "", Presence(name, "gone"))
+        bridge, _, device = name.partition("/")
+        if device == BRIDGE:
+            self._judge(bridge)
         self._pulse()
 
     def _after(self, picture: Picture, changes: Iterable[Change]) -> None:

@@ -8,7 +8,7 @@ import msgspec
 
 from busbar import contract
 from busbar.contract import Fault, Info
-from busbar.errors import BY_CODE, BusbarError
+from busbar.errors import BY_CODE, BusbarError, LinkLost
 
 
 class Stale(Exception):
@@ -17,6 +17,10 @@ class Stale(Exception):
     def __init__(self, what: str, fault: Fault) -> None:
         super().__init__(f"{what}: {fault.message}")
         self.fault = fault
+
+
+class NotConnected(LinkLost):
+    """There is no connection to the broker; as with any LinkLost, a command that was under way may have been done."""
 
 
 class LeaseLost(Exception):
@@ -111,7 +115,7 @@ class Snapshot(msgspec.Struct, frozen=True):
 
     def dump(self, path: str | Path) -> None:
         """Write it to a file as JSON; raise OSError."""
-        Path(path).write_text(self.dumps())
+        Path(path).write_bytes(contract.encode(self))
 
     @classmethod
     def loads(cls, text: str | bytes) -> "Snapshot":

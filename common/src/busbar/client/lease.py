@@ -28,6 +28,10 @@ async def held(device: "Device", ttl: float, wait: float, given: Mapping[str, An
         if lost and block.uncancel() == 0:
             raise LeaseLost(f"{device.name}: {lost[0]}") from lost[0]
         raise
+    else:
+        if lost:  # the block has caught our CancelledError
+            block.uncancel()
+            raise LeaseLost(f"{device.name}: {lost[0]}") from lost[0]
     finally:
         renewing.cancel()
         if not lost:
@@ -71,10 +75,11 @@ async def _renew(
     until = loop.time() + ttl
     while True:
         await asyncio.sleep(ttl / 3)
+        asked = loop.time()
         try:
-            async with asyncio.timeout(until - loop.time()):
+            async with asyncio.timeout(until - asked):
                 await device.call("lock", {"ttl": ttl, **given}, lease=token)
-            until = loop.time() + ttl
+            until = asked + ttl
         except (BusbarError, TimeoutError) as error:
             if isinstance(error, LinkLost) and loop.time() + ttl / 3 < until:
                 continue  # the broker may be back in time

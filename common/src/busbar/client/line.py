@@ -11,13 +11,13 @@ from busbar.broker import BrokerLost, Connect, Received, stay_connected
 from busbar.client.calls import Calls
 from busbar.client.filters import Filters
 from busbar.client.inbox import Inbox
+from busbar.client.kinds import NotConnected
 from busbar.client.outgoing import Outgoing
 from busbar.contract import Fault
 from busbar.endpoint import Endpoint
-from busbar.errors import LinkLost
 from busbar.mqtt import Connection
 from busbar.outbox import Message
-from busbar.topics import BRIDGE, REPLY, matches
+from busbar.topics import BRIDGE, LEVEL, REPLY, matches
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +28,7 @@ RESYNC = 5.0  # s between two attempts to heal one device
 STALLED = 2.0  # s of a standstill of ours, in which the broker may have dropped messages
 STOPPING = 2.0  # s for the broker to let us go
 
+DENIED = "denied"
 NOT_CONNECTED = Fault("link", "not connected to the broker")
 
 
@@ -39,8 +40,9 @@ class Line:
         self.joined = False  # connected, and all that was retained has come
         self.problem = "no answer"
         self._endpoint, self._root, self._name, self._connect = endpoint, root, name, connect
-        self._reply = f"{root}/{REPLY}/{name}"
-        self._outgoing = Outgoing(lambda message, why: self.calls.refused(message, why))
+        user = endpoint.credentials[0]  # brokers with rights give each user a space of its own there: mosquitto/acl
+        self._reply = "/".join([root, REPLY, *([user] if user and LEVEL.fullmatch(user) else []), name])
+        self._outgoing = Outgoing(self._refused)
         self.calls = Calls(self._outgoing.put, root, f"{self._reply}/outcome")
         self._filters = Filters()
         self._filters.add([f"{self._reply}/+", *self._scope(self.patterns)])
@@ -49,6 +51,7 @@ class Line:
         self._healed: dict[str, float] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._pulse: asyncio.Future[None] | None = None
+        self._filtering = asyncio.Lock()  # in order: what one asks for, another may have given up
         self._stop = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
@@ -100,9 +103,9 @@ class Line:
         self._change(*self._filters.remove(filters))
 
     def check(self) -> None:
-        """Raise LinkLost unless connected."""
+        """Raise NotConnected unless connected."""
         if self._link is None or not self.joined:
-            raise LinkLost(f"not connected to the broker at {self._endpoint.shown}")
+            raise NotConnected(f"not connected to the broker at {self._endpoint.shown}")
 
     def beat(self) -> None:
         """Have those look again who wait in `until`."""
@@ -139,10 +142,11 @@ class Line:
 
     async def _refilter(self, link: Connection, more: set[str], less: set[str]) -> None:
         try:
-            if more:
-                await link.subscribe(sorted(more))
-            if less:
-                await link.unsubscribe(sorted(less))
+            async with self._filtering:
+                if more:
+                    await link.subscribe(sorted(more))
+                if less:
+                    await link.unsubscribe(sorted(less))
         except BrokerLost as error:
             log.warning("%s", error)
 
@@ -179,12 +183,19 @@ class Line:
         """Return when all that was retained has come: our own message stands behind it in the broker's queue."""
         self._marker = secrets.token_hex(4)
         self._outgoing.put(Message(f"{self._reply}/joined", self._marker.encode()))
-        try:
-            await self.until(lambda: not self._marker, JOIN)
-        except TimeoutError:
+        with contextlib.suppress(TimeoutError):
+            await self.until(lambda: self._marker in ("", DENIED), JOIN)
+        if self._marker:
             await asyncio.sleep(QUIET)
         with contextlib.suppress(TimeoutError):
             await self.until(self._inbox.complete, SETTLE)
+
+    def _refused(self, message: Message, why: str) -> None:
+        if message.topic.endswith("/joined"):
+            self._marker = DENIED
+            self.beat()
+        else:
+            self.calls.refused(message, why)
 
     def _received(self, received: Received) -> None:
         if not received.topic.startswith(self._reply):

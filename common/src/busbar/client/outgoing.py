@@ -4,7 +4,8 @@ from collections import deque
 from collections.abc import Callable
 
 from busbar import contract
-from busbar.errors import LinkLost, Overloaded, TooLarge
+from busbar.client.kinds import NotConnected
+from busbar.errors import Overloaded, TooLarge
 from busbar.outbox import Message
 
 QUEUE_LIMIT = 10_000  # messages that wait for the broker
@@ -21,9 +22,9 @@ class Outgoing:
         self._queue: deque[Message] = deque()
 
     def put(self, message: Message) -> None:
-        """Send a message; raise LinkLost when not connected, TooLarge, Overloaded."""
+        """Send a message; raise NotConnected, TooLarge, Overloaded."""
         if not self.open:
-            raise LinkLost("not connected to the broker")
+            raise NotConnected("not connected to the broker")
         if message.size > self.limit:
             raise TooLarge(f"{len(message.payload)} bytes are more than the broker takes ({self.limit})")
         if len(self._queue) >= QUEUE_LIMIT:

@@ -4,7 +4,7 @@ A snapshot comes at most once a second, so at the beginning, and after a gap, ch
 what they name is right, everything else waits for a snapshot that covers the hole. Source: docs/contract.md, 3.
 """
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any
 
 from msgspec import UNSET, UnsetType
@@ -12,8 +12,9 @@ from msgspec import UNSET, UnsetType
 from busbar.client.kinds import Change
 from busbar.contract import ChangeEvent, Fault, Info, State, Status
 
-PATIENCE = 2.0  # s that a snapshot waits for the changes before it
+PATIENCE = 2.0  # s that a snapshot waits for the next of the changes before it
 GAP = Fault("gap", "messages were lost; waiting for a snapshot")
+RESTARTED = Fault("gap", "the bridge was restarted; waiting for its messages")
 GONE = Fault("gone", "it was removed")
 UNKNOWN = Fault("unknown", "nothing is known of it yet")
 
@@ -41,10 +42,11 @@ class Picture:
         self._hole: int | None = hole  # None: in step
         self._fresh: dict[str, int] = {}  # path -> seq of its last change behind the hole
         self._ahead: State | None = None  # a snapshot that came before the changes it covers
-        self._ahead_since = 0.0
+        self._waiting = (0, 0.0)  # seq and monotonic time (s) when the last of them came
         self._live = False  # a change has come
         self._counted = False  # we have been in step: what is missing is a gap
         self._rejoined = False  # nothing has come since the client has connected anew
+        self._intact = False  # and nothing was missing before
 
     @property
     def complete(self) -> bool:
@@ -61,8 +63,10 @@ class Picture:
             return UNKNOWN
         if self.status.state != "online":
             return self.status.reason or Fault("offline", f"the device is {self.status.state}")
-        if self._boot != self.status.boot or (self._hole is not None and path not in self._fresh):
-            return GAP if self._boot else UNKNOWN
+        if self._boot != self.status.boot:
+            return RESTARTED if self._boot else UNKNOWN
+        if self._hole is not None and path not in self._fresh:
+            return GAP
         return None if path is None else self.bad.get(path)
 
     def current(self, paths: Iterable[str]) -> list[Change]:
@@ -89,6 +93,7 @@ class Picture:
 
     def take_change(self, event: ChangeEvent) -> list[Change]:
         """Take a message with changes."""
+        doubtful: list[Change] = []  # what was told as good since the last gap, and may have changed in this one
         if event.boot != self._boot:
             self._restarted()
             self._begin(event.boot, event.seq - 1)
@@ -97,11 +102,12 @@ class Picture:
         elif event.seq > self.seq + 1:
             self._miss(event.seq - 1)
             self._hole = event.seq - 1
-            self._fresh.clear()
-        elif self._rejoined:
+            fresh, self._fresh = self._fresh, {}
+            doubtful = self.current(path for path in fresh if path not in self.bad)
+        elif self._rejoined and self._intact:
             self._hole = None
         self._rejoined = False
-        return self._apply(event) + self._catch_up() + self._recheck()
+        return doubtful + self._apply(event) + self._catch_up() + self._recheck(self._fresh.keys())
 
     def take_state(self, state: State, now: float) -> list[Change]:
         """Take a snapshot, at monotonic time `now` (s)."""
@@ -110,23 +116,27 @@ class Picture:
                 return []  # of a process that is gone
             self._restarted()
             self._begin(state.boot, 0)
-        elif state.seq < (self.seq if self._hole is None else self._hole):
-            return []  # an old one, retained
+        elif state.seq <= self.seq if self._hole is None else state.seq < self._hole:
+            return []  # it says what is known, or is an old one, retained
         elif state.seq > self.seq and not self._rejoined:
-            self._ahead_since = now if self._ahead is None else self._ahead_since
+            self._waiting = (self.seq, now) if self._ahead is None else self._waiting
             self._ahead = state
             return []
         return self._merge(state)
 
     def age(self, now: float) -> list[Change]:
         """Take the time: a snapshot that waits too long for the changes before it shows that they are lost."""
-        if self._ahead is not None and now - self._ahead_since > PATIENCE:
+        seq, since = self._waiting
+        if self._ahead is not None and self.seq > seq:
+            self._waiting = (self.seq, now)  # they come, only late
+        elif self._ahead is not None and now - since > PATIENCE:
             return self._merge(self._ahead)
         return []
 
     def forget(self) -> None:
         """The connection is new: whatever comes next tells what was between."""
         if self._boot is not None:
+            self._intact = self._hole is None or (self._rejoined and self._intact)
             self._hole, self._ahead, self._rejoined = self.seq, None, True
             self._fresh.clear()
 
@@ -169,10 +179,10 @@ class Picture:
         if value is not UNSET:
             self.values[path] = value
             self.times[path] = time
-        if bad is None:
-            self.bad.pop(path, None)
-        elif bad is not UNSET:
+        if bad is not UNSET and bad is not None:
             self.bad[path] = bad
+        elif bad is None or value is not UNSET:
+            self.bad.pop(path, None)
 
     def _drop(self, path: str) -> None:
         self.values.pop(path, None)
@@ -213,24 +223,29 @@ class Picture:
         told, times = {} if state.times is UNSET else state.times, self.times
         self.times = {}
         for path, value in self.values.items():
-            known = path in later or (path not in told and path in before and before[path] == value)
+            known = path in later or (path not in told and path in before and _equal(before[path], value))
             self.times[path] = times.get(path, state.time) if known else told.get(path, state.time)
 
     def _differences(self, before: dict[str, Any], was_bad: dict[str, Fault], time: float) -> list[Change]:
         told, self._told = self._told, self.why()
         changes = []
         for path, value in self.values.items():
-            same = path in before and before[path] == value and was_bad.get(path) == self.bad.get(path)
-            if not same or (told != self._told and path not in self._fresh):
+            same = path in before and _equal(before[path], value) and was_bad.get(path) == self.bad.get(path)
+            if not same or not (told == self._told or (told == GAP and path in self._fresh)):
                 changes.append(Change(self.device, path, value, self.times[path], before.get(path), self.why(path)))
         self._fresh.clear()
         gone = [path for path in before if path not in self.values]
         return changes + [Change(self.device, path, None, time, before[path], GONE) for path in gone]
 
-    def _recheck(self) -> list[Change]:
-        """Tell of all values when whether they can be trusted has changed."""
+    def _recheck(self, told: Container[str] = ()) -> list[Change]:
+        """Tell of all values, but those just told, when whether they can be trusted has changed."""
         fault = self.why()
         if fault == self._told:
             return []
         self._told = fault
-        return self.current(p for p in self.values if p not in self.bad and not (fault == GAP and p in self._fresh))
+        return self.current(path for path in self.values if path not in self.bad and path not in told)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """True if two values are one in JSON, where 1 is not true."""
+    return type(one) is type(other) and bool(one == other)

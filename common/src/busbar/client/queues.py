@@ -50,8 +50,9 @@ class Queue(Generic[T]):
     async def wait(self) -> bool:
         """Return True when there is something, False when there will be nothing any more."""
         while not len(self) and not self.closed:
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
+            if self._waiter is None or self._waiter.done():
+                self._waiter = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._waiter)  # others may wait for the same
         return bool(len(self))
 
     def close(self) -> None:
@@ -99,8 +100,12 @@ class Stream(Generic[T]):
 
 
 async def run_callback(queue: Queue[Any], call: Callback, name: str) -> None:
-    """Call for each item, in order; an error of the callback is logged and costs that item."""
+    """Call for each item, in order; an error of the callback is logged and costs that item, as do drops."""
+    told = 0
     while await queue.wait():
+        if queue.dropped > told:
+            log.warning("callback of %s is too slow: %d items dropped", name, queue.dropped - told)
+            told = queue.dropped
         for _ in range(SLICE):
             if not len(queue):
                 break

@@ -25,7 +25,8 @@ class Reader:
 class Readers:
     """All readers of one client."""
 
-    def __init__(self) -> None:
+    def __init__(self, left: Callable[[], None] = lambda: None) -> None:
+        self._left = left  # called when a reader has gone
         self._readers: list[Reader] = []
         self._found: dict[tuple[str, str, str], tuple[Queue[Any], ...]] = {}
 
@@ -38,6 +39,7 @@ class Readers:
             if reader in self._readers:
                 self._readers.remove(reader)
                 self._found.clear()
+                self._left()
 
         return leave
 

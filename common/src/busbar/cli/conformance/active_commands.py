@@ -9,8 +9,8 @@ from msgspec import UNSET
 from busbar import contract
 from busbar.cli.conformance.caller import PATIENCE, TTL, Caller
 from busbar.cli.conformance.checks import NotTriedError, Verdict, active
-from busbar.cli.conformance.json_schema import problem
-from busbar.cli.conformance.observe import GRACE
+from busbar.cli.json_schema import problem
+from busbar.cli.observe import GRACE
 
 NOTHING_TO_CANCEL = ("unknown", "ok")
 LARGE = b"[" * (contract.COMMAND_LIMIT + 1)

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 from busbar.cli.conformance.caller import Caller
 from busbar.cli.conformance.checks import Verdict, active
-from busbar.cli.conformance.observe import GRACE
+from busbar.cli.observe import GRACE
 
 
 @active("3.5", "Every command has exactly one outcome", "a command", last=True)

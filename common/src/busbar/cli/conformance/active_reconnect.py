@@ -7,7 +7,7 @@ import msgspec
 
 from busbar.cli.conformance.caller import Caller, Outcome
 from busbar.cli.conformance.checks import NotTriedError, Verdict, active
-from busbar.cli.conformance.observe import kept, take_over
+from busbar.cli.observe import kept, take_over
 from busbar.contract import Status
 
 BACK = 12.0  # s; a bridge tries again after 3 s at most

@@ -11,7 +11,7 @@ from busbar.cli.conformance.active_commands import REFUSED_BY_DEVICE
 from busbar.cli.conformance.active_locks import free, lease, lock
 from busbar.cli.conformance.caller import PATIENCE, TTL, Caller, Outcome, Target
 from busbar.cli.conformance.checks import Verdict, active
-from busbar.cli.conformance.json_schema import problem
+from busbar.cli.json_schema import problem
 from busbar.contract import PropertyInfo
 
 NEEDS = "a property to write that has a good value, of a device that is online,"

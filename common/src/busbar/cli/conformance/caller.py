@@ -12,8 +12,8 @@ from msgspec import UNSET
 
 from busbar import contract
 from busbar.cli.conformance.checks import NotTriedError, Verdict
-from busbar.cli.conformance.observe import Observer, Seen
 from busbar.cli.conformance.record import split
+from busbar.cli.observe import Observer, Seen
 from busbar.contract import Info, Reply, State, Status
 from busbar.endpoint import Endpoint
 from busbar.topics import BRIDGE

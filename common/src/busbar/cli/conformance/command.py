@@ -1,172 +1,49 @@
-"""`busbar conformance BRIDGE`: does a running bridge, ours or not, keep what the contract says?
+"""`busbar conformance BRIDGE`."""
 
-It knows no device: it uses MQTT, `info`, and the wire messages of busbar.contract.
-"""
-
-import argparse
 import asyncio
-import math
-import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from busbar.broker import BrokerLost
-from busbar.cli.conformance import (  # noqa: F401  # imported because they register their checks
-    active_commands,
-    active_ending,
-    active_locks,
-    active_reconnect,
-    active_replies,
-    active_writes,
-    passive_payloads,
-    passive_state,
-    passive_topics,
-    report,
-)
-from busbar.cli.conformance.caller import Caller, Target
-from busbar.cli.conformance.checks import CHECKS, Level, attempt, judge
-from busbar.cli.conformance.observe import Observer, kept, observing
-from busbar.cli.conformance.record import Record
-from busbar.endpoint import Endpoint
-from busbar.errors import ConfigError
-from busbar.topics import BRIDGE, Topics
+import click
 
-HOLDS, VIOLATED, NOT_THERE = 0, 1, 2
-DEFAULT_URL = "mqtt://127.0.0.1:1883"
-SECONDS = 5.0
-THERE = 3.0  # s for the retained status of the bridge
-SETTLE = 2.5  # s after the last command: a snapshot waits for a second at most
+from busbar.cli import exits
+from busbar.cli.conformance import report
+from busbar.cli.conformance.checks import Level
+from busbar.cli.conformance.examine import SECONDS, NotThereError, examine
+from busbar.cli.options import command
+from busbar.cli.output import Output
+from busbar.cli.settings import Settings
+from busbar.topics import Topics
+
+SOME = "send commands, too: those declared safe, and such as have to be refused"
+LISTEN = f"to listen (default: {SECONDS:g}; heartbeats: 65)"
+MORE = "also lock devices, write to every property the value it has, and break the bridge's connection once"
 
 
-class NotThereError(Exception):
-    """There is no such bridge, or it went away."""
-
-
-def main(argv: Sequence[str]) -> int:
-    """Run `busbar conformance` with these arguments; return the exit code."""
-    parser = argparse.ArgumentParser("busbar")
-    add(parser.add_subparsers(required=True))
-    return run(parser.parse_args(["conformance", *argv]))
-
-
-def add(commands: Any) -> None:
-    """Add the subcommand to those of the command line."""
-    parser = commands.add_parser("conformance", help="check a running bridge, ours or not, against the contract")
-    parser.add_argument("bridge", metavar="BRIDGE", help="its name: the second part of its topics")
-    parser.add_argument("--device", metavar="D", help="this device only (and the bridge itself)")
-    some = "send commands, too: those declared safe, and such as have to be refused"
-    parser.add_argument("--active", action="store_true", help=some)
-    more = "also lock devices, write to every property the value it has, and break the bridge's connection once"
-    parser.add_argument("--all", action="store_true", help=more)
-    parser.add_argument(
-        "--broker", metavar="URL", help=f"mqtt://, mqtts:// or unix:// (default: $BUSBAR_URL or {DEFAULT_URL})"
-    )
-    parser.add_argument("--root", default="busbar", help="the topics' beginning (default: busbar)")
-    parser.add_argument("--protocol", choices=["5", "3.1.1"], default="5", help="of MQTT (default: 5)")
-    parser.add_argument(
-        "--seconds", type=_seconds, default=SECONDS, help=f"to listen (default: {SECONDS:g}; heartbeats: 65)"
-    )
-    parser.add_argument("--json", action="store_true", help="print the report as JSON")
-    parser.add_argument("--junit", type=Path, metavar="FILE", help="write the report as JUnit XML, too")
-    parser.set_defaults(run=run)
-
-
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 <= seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is no number of seconds")
-    return seconds
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Check a bridge; return 0 if everything holds, 1 if something is violated, 2 if it is not there."""
-    url = arguments.broker or os.environ.get("BUSBAR_URL") or DEFAULT_URL
-    level: Level = "all" if arguments.all else "active" if arguments.active else "passive"
+@command("conformance", short_help="check a running bridge, ours or not, against the contract")
+@click.argument("bridge")
+@click.option("--device", metavar="NAME", help="this device only (and the bridge itself)")
+@click.option("--active", "level", flag_value="active", help=SOME)
+@click.option("--all", "level", flag_value="all", help=MORE)
+@click.option("--seconds", type=click.FloatRange(min=0), default=SECONDS, help=LISTEN)
+@click.option("--junit", type=click.Path(dir_okay=False, path_type=Path), help="write the report as JUnit XML, too")
+def conformance_command(
+    settings: Settings,
+    output: Output,
+    bridge: str,
+    device: str | None,
+    level: Level | None,
+    seconds: float,
+    junit: Path | None,
+) -> int:
+    """Check a running bridge, ours or not, against the contract; without --active or --all only by listening."""
     try:
-        endpoint = Endpoint(url, protocol=arguments.protocol)
-        topics = Topics(arguments.root, arguments.bridge)
-        found = asyncio.run(examine(endpoint, topics, level, arguments.device, arguments.seconds))
-    except (NotThereError, BrokerLost, ConfigError) as error:
-        print(f"busbar conformance: {error}", file=sys.stderr)
-        return NOT_THERE
-    print(report.as_json(found) if arguments.json else report.text(found))
-    if arguments.junit:
-        arguments.junit.write_bytes(report.junit(found))
-    return VIOLATED if found.violated else HOLDS
-
-
-async def examine(
-    endpoint: Endpoint, topics: Topics, level: Level, device: str | None = None, seconds: float = SECONDS
-) -> report.Report:
-    """Look at a bridge and return what was found; raise NotThereError, BrokerLost."""
-    names = [device, BRIDGE] if device else ["+"]
-    filters = [f"{topics.base}{name}/#" for name in dict.fromkeys(names)]
-    caller: Caller | None = None
-    results = []
-    loop = asyncio.get_running_loop()
-    async with observing(endpoint, *filters) as observer:
-        await _online(observer, topics)
-        await observer.listen(seconds)
-        if level != "passive":
-            caller = await _caller(observer, endpoint, topics, device)
-            wanted = [each for each in CHECKS if each.level in ("active", level)]
-            results = [await attempt(each, caller) for each in sorted(wanted, key=lambda each: each.last)]
-        await observer.listen(SETTLE)
-        seen, until = list(observer.seen), loop.time()
-        late = await kept(endpoint, *filters)
-    record = Record(topics.base, seen, late, seconds, until)
-    _check_same(record)
-    results = [judge(each, record) for each in CHECKS if each.level == "passive"] + results
-    return report.Report(
-        bridge=topics.base.rstrip("/"),
-        broker=endpoint.shown,
-        protocol=endpoint.protocol,
-        level=level,
-        devices=sorted(record.devices),
-        seconds=seconds,
-        messages=record.count,
-        commands=sum(caller.sent.values()) if caller else 0,
-        results=results,
-    )
-
-
-async def _online(observer: Observer, topics: Topics) -> None:
-    """Return once the bridge has said that it is online."""
-    status = topics.topic(BRIDGE, "status")
-    if not await observer.until(lambda: any(each.topic == status and each.payload for each in observer.seen), THERE):
-        raise NotThereError(f"no bridge has said anything on {status}")
-    await observer.quiet()
-    record = Record(topics.base, observer.seen, {}, 0, 0)
-    if BRIDGE not in record.devices or (last := record.bridge.last("status")) is None:
-        return  # it says something that cannot be read: that is for the checks
-    if last.state != "online":
-        raise NotThereError(f"{status} says that it is {last.state}")
-
-
-async def _caller(observer: Observer, endpoint: Endpoint, topics: Topics, device: str | None) -> Caller:
-    record = Record(topics.base, observer.seen, {}, 0, 0)
-    said = [
-        (name, *(each.last(channel) for channel in ("info", "status", "state")))
-        for name, each in record.devices.items()
-    ]
-    devices = [Target(*each) for each in said if None not in each]
-    if device and not any(each.name == device for each in devices):
-        raise NotThereError(f"{topics.base}{device} has no status, info and state that could be read")
-    if not any(each.name == BRIDGE for each in devices):
-        raise NotThereError(f"{topics.base}{BRIDGE} has no status, info and state that could be read")
-    caller = Caller(observer, endpoint, topics.root, topics.bridge, devices)
-    # Filters must not overlap: a broker may send a message once for each of them.
-    unknown = [f"{topics.base}{caller.nobody}/#"] if device else []
-    await observer.subscribe([f"{caller.private(1)}/#", caller.elsewhere, *unknown])
-    return caller
-
-
-def _check_same(record: Record) -> None:
-    """Raise NotThereError unless one process was there all the time."""
-    if BRIDGE not in record.devices or record.bridge.last("status") is None:
-        return
-    boots = list(dict.fromkeys(told.said.boot for told in record.bridge.said["status"]))
-    if len(boots) > 1:
-        raise NotThereError(f"the bridge has started anew meanwhile (boot {' then '.join(boots)}); look again")
+        topics = Topics(settings.prefix, bridge)
+        found = asyncio.run(examine(settings.endpoint, topics, level or "passive", device, seconds))
+    except NotThereError as error:
+        print(f"busbar: {error}", file=sys.stderr)
+        return exits.OFFLINE
+    print(report.as_json(found) if settings.json else report.text(found))
+    if junit:
+        junit.write_bytes(report.junit(found))
+    return exits.FOUND if found.violated else exits.DONE

@@ -10,9 +10,9 @@ from msgspec import UNSET
 
 from busbar import contract
 from busbar.cli.conformance.checks import Verdict, passive
-from busbar.cli.conformance.json_schema import problem
 from busbar.cli.conformance.passive_topics import EVENTS, devices
 from busbar.cli.conformance.record import Device, Record, Told, described, parameters
+from busbar.cli.json_schema import problem
 from busbar.contract import Info
 from busbar.errors import BY_CODE
 

@@ -7,9 +7,9 @@ from typing import Any
 from msgspec import UNSET
 
 from busbar.cli.conformance.checks import NotTriedError, Verdict, passive
-from busbar.cli.conformance.json_schema import problem, shown
 from busbar.cli.conformance.passive_topics import SETTLED, devices
 from busbar.cli.conformance.record import Device, Record, Told, described
+from busbar.cli.json_schema import problem, shown
 from busbar.contract import Change, Fault, Info, State
 from busbar.errors import BY_CODE
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from busbar.cli.conformance.checks import Verdict, passive
-from busbar.cli.conformance.observe import Seen
 from busbar.cli.conformance.record import Device, Record, described, split
+from busbar.cli.observe import Seen
 from busbar.contract import CONTRACT
 from busbar.topics import LEVEL
 

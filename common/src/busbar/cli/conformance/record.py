@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from busbar import contract
-from busbar.cli.conformance.observe import Seen
+from busbar.cli.observe import Seen
 from busbar.contract import ChangeEvent, Event, Info, LogEvent, ProgressEvent, PropertyInfo, Reply, State, Status
 from busbar.topics import BRIDGE, LEVEL
 

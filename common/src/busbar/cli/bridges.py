@@ -1,0 +1,84 @@
+"""`busbar scan` and `busbar clean`: what a bridge finds, and what it leaves behind."""
+
+from typing import Any
+
+import click
+
+from busbar.broker import BrokerLost
+from busbar.cli import bus, completion
+from busbar.cli.observe import kept, observing
+from busbar.cli.options import command
+from busbar.cli.output import Output
+from busbar.cli.settings import Settings
+from busbar.cli.values import call
+from busbar.errors import BadRequest, ConfigError, Offline, UnknownTarget
+from busbar.topics import BRIDGE, Topics
+
+CLEARED = 10.0  # s for the broker to tell that it has forgotten
+
+
+@command("scan")
+@click.argument("bridge", shell_complete=completion.bridges)
+def scan_command(settings: Settings, output: Output, bridge: str) -> None:
+    """Look for what could be connected to a bridge."""
+    _topics(settings, bridge)
+
+    async def work() -> None:
+        async with bus.device(settings, f"{bridge}/{BRIDGE}") as device:
+            found = await call(device, output, "scan", (), {})
+            if not found and not output.json:
+                output.note(f"the bridge {bridge} has found nothing")
+            output.answer(found or None, found)
+
+    bus.run(work())
+
+
+@command("clean")
+@click.argument("bridge", shell_complete=completion.bridges)
+@click.option("--gone", is_flag=True, help="of a bridge that does not run any more: remove all of it")
+def clean_command(settings: Settings, output: Output, bridge: str, gone: bool) -> None:
+    """Remove what the broker retains of a bridge.
+
+    One that runs does it itself, then publishes what lives anew.
+    """
+    topics = _topics(settings, bridge)
+    count = bus.run(_remove(settings, topics) if gone else _ask(settings, output, topics))
+    if output.json:
+        output.document({"bridge": bridge, "removed": count})
+    else:
+        output.text(f"{count} retained topics of {bridge} removed")
+
+
+async def _ask(settings: Settings, output: Output, topics: Topics) -> int:
+    try:
+        async with bus.device(settings, f"{topics.bridge}/{BRIDGE}") as device:
+            return int(await call(device, output, "clean", (), {}))
+    except (Offline, UnknownTarget) as error:
+        raise type(error)(
+            f"{error.message}; if it does not run any more: busbar clean --gone {topics.bridge}"
+        ) from error
+
+
+async def _remove(settings: Settings, topics: Topics) -> int:
+    """Clear every retained topic of a bridge that does not run; raise BadRequest if it does."""
+    found = await kept(settings.endpoint, f"{topics.base}#")
+    status: Any = found.get(topics.topic(BRIDGE, "status"))
+    if status is not None and b'"online"' in status.payload:
+        raise BadRequest(f"the bridge {topics.bridge} is online: without --gone it cleans up itself")
+    async with observing(settings.endpoint, f"{topics.base}#") as observer:
+        await observer.quiet()
+        for topic in found:
+            observer.publish(topic, b"", retain=True)
+        cleared = await observer.until(
+            lambda: found.keys() <= {s.topic for s in observer.seen if not s.payload}, CLEARED
+        )
+    if not cleared:
+        raise BrokerLost(f"the broker has not removed all of {topics.base}#; may we write there?")
+    return len(found)
+
+
+def _topics(settings: Settings, bridge: str) -> Topics:
+    try:
+        return Topics(settings.prefix, bridge)
+    except ConfigError as error:
+        raise BadRequest(str(error)) from error

@@ -1,0 +1,145 @@
+"""`busbar ls` and `busbar show`: which devices there are, and all that is known of one."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+import msgspec
+
+from busbar.cli import bus, completion
+from busbar.cli.arguments import expected, usage
+from busbar.cli.options import command, ends
+from busbar.cli.output import Output, age, shown
+from busbar.cli.settings import Settings
+from busbar.client import Client, Device
+from busbar.contract import Info
+from busbar.topics import matches
+
+IDENTITY = ("name", "manufacturer", "model", "serial", "firmware", "address", "channel")
+
+
+@command("ls")
+@click.argument("pattern", default="+/+", shell_complete=completion.devices)
+@click.option("--watch", "-w", is_flag=True, help="then tell how devices come, change their state and go")
+@ends
+def ls_command(
+    settings: Settings, output: Output, pattern: str, watch: bool, count: int | None, duration: float | None
+) -> None:
+    """List devices: kind, state, title.
+
+    PATTERN: BRIDGE, BRIDGE/DEVICE, or with * for all of a level.
+    """
+    wanted = bus.pattern(pattern)
+
+    async def work() -> None:
+        async with bus.connected(settings, [wanted]) as client:
+            rows = listing(client, wanted)
+            if not watch:
+                output.document(rows) if output.json else _print(rows, output)
+                return
+            for row in rows:
+                output.record(row, row["device"], row["kind"], row["state"], row["title"], style=row["state"])
+            await _follow(client, wanted, {row["device"]: row["state"] for row in rows}, output, count, duration)
+
+    bus.run(work())
+
+
+def listing(client: Client, pattern: str) -> list[dict[str, Any]]:
+    """Return a row for each device that fits a pattern."""
+    rows = []
+    for name, device in client.devices().items():
+        if matches(pattern, name):
+            about: Mapping[str, Any] = msgspec.to_builtins(device.info)
+            row = {"device": name, "kind": about["kind"], "state": device.state, "title": title(device.info)}
+            rows.append({**row, "address": about.get("address"), "reason": _reason(device)})
+    return rows
+
+
+def title(info: Info | None) -> str:
+    """Return what a device calls itself: its name, else maker and model."""
+    known = {key: text for key in IDENTITY if isinstance(text := getattr(info, key, None), str)}
+    return known.get("name") or " ".join(known[key] for key in ("manufacturer", "model") if key in known)
+
+
+def _reason(device: Device) -> str | None:
+    return device.stale.message if device.stale else None
+
+
+def _print(rows: list[dict[str, Any]], output: Output) -> None:
+    cells = [[row["device"], row["kind"], row["state"], row["title"], row["reason"] or ""] for row in rows]
+    why = any(row["reason"] for row in rows)
+    headings = ["device", "kind", "state", "title", *(["why"] if why else [])]
+    if rows:
+        output.table(headings, [row[: len(headings)] for row in cells])
+    else:
+        output.note("no devices")
+
+
+async def _follow(
+    client: Client, pattern: str, told: dict[str, str], output: Output, count: int | None, duration: float | None
+) -> None:
+    bus.follow()
+
+    async def news() -> Any:
+        async for presence in client.watch_devices():
+            if matches(pattern, presence.device) and told.get(presence.device) != presence.state:
+                told[presence.device] = presence.state
+                yield presence
+
+    async for presence in bus.limited(news(), count, duration):
+        reason = presence.reason.message if presence.reason else ""
+        row = {"device": presence.device, "state": presence.state, "reason": reason or None}
+        output.record(row, presence.device, presence.state, reason, style=presence.state)
+
+
+@command("show")
+@click.argument("device", shell_complete=completion.devices)
+def show_command(settings: Settings, output: Output, device: str) -> None:
+    """Show what a device is, its values, its commands."""
+
+    async def work() -> None:
+        async with bus.device(settings, device) as found:
+            await bus.fresh(found)
+            output.document(described(found)) if output.json else _print_device(found, output)
+
+    bus.run(work())
+
+
+def described(device: Device) -> dict[str, Any]:
+    """Return all that is known of a device, JSON-ready."""
+    return dict(msgspec.to_builtins(device.snapshot()))
+
+
+def _print_device(device: Device, output: Output) -> None:
+    info = device.info
+    assert info is not None
+    state = f"{device.state}: {device.stale.message}" if device.stale else device.state
+    facts = [("device", device.name), ("state", state), ("kind", info.kind)]
+    facts += [(key, text) for key in IDENTITY if isinstance(text := getattr(info, key), str)]
+    output.table([], [list(fact) for fact in facts])
+    values = _values(device, info)
+    if values:
+        output.text()
+        output.table(["property", "value", "unit", "age", "access", "allowed", "title"], values)
+    if info.commands:
+        output.text()
+        rows = [[name, usage(about), about.title] for name, about in info.commands.items()]
+        output.table(["command", "arguments", "title"], rows)
+    for what, named in (("events", info.events), ("blobs", info.blobs)):
+        if named:
+            output.text(f"\n{what}: {', '.join(named)}")
+
+
+def _values(device: Device, info: Info) -> list[list[str]]:
+    known = device.snapshot()
+    rows = []
+    for path in dict.fromkeys([*info.properties, *known.values]):
+        about = info.properties.get(path)
+        bad = known.bad.get(path)
+        value = shown(known.values.get(path)) + (f" ({bad.code})" if bad else "")
+        unit = (about.unit or "") if about else ""
+        access = about.access if about else "r"
+        allowed = expected(about.schema) if about else ""
+        heading = (about.title or "") if about else ""
+        rows.append([path, value, unit, age(known.times.get(path)), access, allowed, heading])
+    return rows

@@ -1,0 +1,98 @@
+"""`busbar`: which commands there are, the options they share, and what becomes of their errors."""
+
+import importlib
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+import msgspec
+
+from busbar.cli import exits
+from busbar.cli.bus import Interrupted, Terminated
+from busbar.cli.options import Unread, shared
+from busbar.cli.output import printable
+
+SECTIONS: Mapping[str, Mapping[str, str]] = {  # command -> the module that has it, as `<command>_command`
+    "Devices": {"ls": "devices", "show": "devices", "watch": "watching", "events": "watching", "blobs": "blobs"},
+    "Commands": {"get": "values", "set": "values", "call": "values", "lock": "locks"},
+    "Bridges": {"scan": "bridges", "log": "logs", "clean": "bridges", "config": "configuration"},
+    "The bus": {"doctor": "doctor", "record": "recording", "replay": "replaying", "conformance": "conformance.command"},
+    "This program": {"demo": "others", "completion": "completion"},
+}
+_EXTRAS = {"mcap": "record"}  # module -> extra that brings it
+
+
+class Commands(click.Group):
+    """The commands, each imported when it is needed, in the order of the sections."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [name for section in SECTIONS.values() for name in section]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        modules = {name: module for section in SECTIONS.values() for name, module in section.items()}
+        if cmd_name not in modules:
+            return None
+        module = importlib.import_module(f"busbar.cli.{modules[cmd_name]}")
+        found: click.Command = getattr(module, f"{cmd_name}_command")
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, names in SECTIONS.items():
+            found = [(name, self.get_command(ctx, name)) for name in names]
+            with formatter.section(title):
+                formatter.write_dl([(name, each.get_short_help_str(66)) for name, each in found if each])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(code), meaning) for code, meaning in exits.MEANINGS.items()])
+
+
+def _main(**options: Any) -> None:
+    """Devices on MQTT: what is there, what it says, and what it is told."""
+
+
+busbar = Commands("busbar", callback=_main, params=list(shared(repeated=False)), help=_main.__doc__)
+click.version_option(package_name="busbar", message="%(version)s")(busbar)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line; return the exit code, with an error on stderr in one line."""
+    try:
+        code = busbar.main(args=list(arguments), prog_name="busbar", standalone_mode=False)
+        return code if isinstance(code, int) else exits.DONE
+    except click.ClickException as error:
+        return _refused(error)
+    except (click.Abort, Interrupted):
+        return exits.INTERRUPTED
+    except Terminated:
+        return exits.TERMINATED
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        print(f"busbar: this command needs an extra: pip install 'busbar[{extra}]'", file=sys.stderr)
+        return exits.USAGE
+    except exits.EXPECTED as error:
+        _tell(error, "--json" in arguments)
+        return exits.exit_code(error)
+    except Unread:
+        raise BrokenPipeError from None
+    except OSError as error:
+        print(f"busbar: {printable(str(error))}", file=sys.stderr)
+        return exits.USAGE
+
+
+def _refused(error: click.ClickException) -> int:
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else "busbar"
+    hint = f" (see {path} --help)" if context else ""
+    print(f"{path}: {printable(error.format_message())}{hint}", file=sys.stderr)
+    return exits.USAGE
+
+
+def _tell(error: exits.Expected, as_json: bool) -> None:
+    if as_json:
+        print(msgspec.json.encode(exits.described(error)).decode(), file=sys.stderr)
+    else:
+        print(f"busbar: {printable(str(error))}", file=sys.stderr)

@@ -1,0 +1,59 @@
+"""`busbar log`: what bridges log, from WARNING up."""
+
+import time as clock
+from typing import Any
+
+import click
+
+from busbar.cli import bus, completion
+from busbar.cli.options import command, ends
+from busbar.cli.output import Output
+from busbar.cli.settings import Settings
+from busbar.client import Event
+from busbar.topics import BRIDGE
+from busbar.trace import LEVELS
+
+WORST = {**LEVELS, "critical": 50}
+
+
+@command("log")
+@click.argument("bridge", default="+", shell_complete=completion.bridges)
+@click.option("--level", type=click.Choice(["warning", "error", "critical"]), default="warning", help="and above")
+@click.option("--device", metavar="NAME", help="of this device only")
+@ends
+def log_command(
+    settings: Settings,
+    output: Output,
+    bridge: str,
+    level: str,
+    device: str | None,
+    count: int | None,
+    duration: float | None,
+) -> None:
+    """Print what bridges log, as it comes: warnings and worse.
+
+    `busbar call BRIDGE/bridge log_level` sets what a bridge writes into its own log.
+    """
+    (name, _) = bus.pattern(bridge).split("/")
+
+    async def work() -> None:
+        async with bus.connected(settings, [f"{name}/{BRIDGE}"]) as client:
+            bus.follow()
+            lines = (
+                event
+                async for event in client.events(f"{name}/{BRIDGE}", "log")
+                if WORST.get(event.fields["level"], 50) >= WORST[level] and device in (None, event.fields["device"])
+            )
+            async for event in bus.limited(lines, count, duration):
+                _print(event, output)
+
+    bus.run(work())
+
+
+def _print(event: Event, output: Output) -> None:
+    bridge = event.device.partition("/")[0]
+    fields: dict[str, Any] = dict(event.fields)
+    where = f"{bridge}/{fields['device']}" if fields["device"] else bridge
+    when = clock.strftime("%Y-%m-%d %H:%M:%S", clock.localtime(event.time))
+    row = {"time": event.time, "bridge": bridge, **fields}
+    output.record(row, when, fields["level"], where, fields["message"], style=fields["level"])

@@ -1,0 +1,90 @@
+"""What every command is told: the broker, the root, how to print. From options, else from the environment."""
+
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any
+
+from busbar import config
+from busbar.client import default_url
+from busbar.endpoint import Endpoint
+from busbar.errors import ConfigError
+from busbar.topics import LEVEL
+
+ROOT = "busbar"
+CONNECT_TIMEOUT = 5.0  # s
+
+# Every variable that Busbar reads; `doctor` names those that nobody reads.
+OTHER_VARIABLES = frozenset({"BUSBAR_PASSWORD", "BUSBAR_LEASE"})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options that all commands share; None = not given."""
+
+    broker: str | None = None
+    root: str | None = None
+    json: bool | None = None
+    username: str | None = None
+    password: str | None = None
+    password_file: str | None = None
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    insecure: bool | None = None
+    protocol: str | None = None
+    connect_timeout: float | None = None  # s
+    verbose: bool | None = None
+
+    @cached_property
+    def endpoint(self) -> Endpoint:
+        """How to reach the broker; raise ConfigError."""
+        password = self.password if self.password_file is None else None  # what names a file is the later decision
+        endpoint = Endpoint(
+            self.broker or default_url(),
+            username=self.username,
+            password=config.secret(password, self.password_file, "password"),
+            protocol=self.protocol or "5",
+            ca_file=self.ca_file,
+            cert_file=self.cert_file,
+            key_file=self.key_file,
+            insecure=bool(self.insecure),
+        )
+        if endpoint.tls:
+            endpoint.ssl_context()  # files that cannot be used are an error of usage, not of the connection
+        return endpoint
+
+    @property
+    def prefix(self) -> str:
+        """The root of all topics; raise ConfigError."""
+        root = self.root or ROOT
+        if not all(map(LEVEL.fullmatch, root.split("/"))):
+            raise ConfigError(f"root {root!r} is not levels of A-Z a-z 0-9 _ - with / between them")
+        return root
+
+    @property
+    def timeout(self) -> float:
+        """Seconds for the first connection."""
+        return CONNECT_TIMEOUT if self.connect_timeout is None else self.connect_timeout
+
+    def over(self, other: "Settings") -> "Settings":
+        """Return what these say, and where they say nothing what the others do."""
+        mine, theirs = _given(self), _given(other)
+        return Settings(**(theirs | mine))
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables by which a program of ours finds the same broker."""
+        names = {"broker": "BUSBAR_URL"}
+        told = {key: each for key, each in _given(self).items() if key not in ("json", "verbose")}
+        return {names.get(key, f"BUSBAR_{key.upper()}"): _text(each) for key, each in told.items()}
+
+
+VARIABLES = OTHER_VARIABLES | {"BUSBAR_URL"} | {f"BUSBAR_{each.name.upper()}" for each in fields(Settings)[1:]}
+
+
+def _given(settings: Settings) -> dict[str, Any]:
+    values = {each.name: getattr(settings, each.name) for each in fields(settings)}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _text(value: Any) -> str:
+    return str(int(value)) if isinstance(value, bool) else str(value)

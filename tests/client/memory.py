@@ -1,0 +1,83 @@
+"""A client on a broker in memory: beside a toy's bridge, or alone with what the test publishes."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from busbar import contract
+from busbar.client import Client, Device
+from busbar.contract import ChangeEvent, State, Status
+from busbar.outbox import Message
+from busbar.testing import Clock, MemoryBus, settle, until
+from tests.running import Running, running
+from tests.toy import Toy, service
+
+LAB = "bridge: {name: lab}\n"
+URL = "mqtt://127.0.0.1"
+
+
+@asynccontextmanager
+async def lab(configuration: str = LAB, **options: Any) -> AsyncIterator[tuple[Client, Device, Toy, Running]]:
+    """A bridge with a toy and a client that knows it."""
+    toy = Toy()
+    async with running(service(toy), configuration) as bus:
+        await bus.value("toy", "level")
+        async with Client(URL, connect=bus.broker.connection, **options) as client:
+            await client.wait_online("lab/toy", timeout=20)
+            device = client.device("lab/toy")
+            await until(lambda: "level" in device.snapshot().values, "the first values")
+            yield client, device, toy, bus
+
+
+class Hand:
+    """The broker and the bridge in the test's own hand; `toy` is in step at seq 0."""
+
+    def __init__(self) -> None:
+        self.bus, self.clock = MemoryBus(), Clock()
+        for name in ("bridge", "toy"):
+            self.status(name)
+            self.info(name)
+            self.state(name, a=0)
+
+    def status(self, name: str = "toy", state: Any = "online", seq: int = 0, boot: str = "b1") -> None:
+        self.retain(name, "status", Status(state, 1.0, boot, 1, seq))
+
+    def info(self, name: str = "toy", **fields: Any) -> None:
+        about = {"contract": 1, "bridge": "lab", "device": name, "kind": "toy", "revision": 1, "boot": "b1"}
+        empty: dict[str, Any] = {"properties": {}, "commands": {}, "events": {}, "blobs": {}}
+        self.retain(name, "info", {**about, **empty, **fields})
+
+    def state(self, name: str = "toy", seq: int = 0, boot: str = "b1", **values: Any) -> None:
+        self.retain(name, "state", State(boot, seq, 1.0, values, {}))
+
+    def change(self, seq: int, boot: str = "b1", **values: Any) -> None:
+        changes = [contract.Change(path, float(seq), value) for path, value in values.items()]
+        self.publish("event/change", ChangeEvent(boot, seq, float(seq), changes))
+
+    def event(self, name: str, seq: int, boot: str = "b1", **fields: Any) -> None:
+        self.publish(f"event/{name}", {"boot": boot, "seq": seq, "time": 1.5, **fields})
+
+    def publish(self, path: str, payload: Any, **properties: Any) -> None:
+        data = payload if isinstance(payload, bytes) else contract.encode(payload)
+        self.bus.publish(f"busbar/lab/toy/{path}", data, **properties)
+
+    def retain(self, name: str, channel: str, payload: Any) -> None:
+        data = payload if isinstance(payload, bytes) else contract.encode(payload)
+        self.bus.take(Message(f"busbar/lab/{name}/{channel}", data, retain=True))
+
+    def keep(self, channel: str, payload: Any) -> None:
+        """The broker retains something that our subscription has not got."""
+        topic = f"busbar/lab/toy/{channel}"
+        self.bus.retained[topic] = Message(topic, contract.encode(payload), retain=True)
+
+    def commands(self) -> list[Message]:
+        return [each for each in self.bus.published if "/set" in each.topic or "/call/" in each.topic]
+
+
+@asynccontextmanager
+async def hand(**options: Any) -> AsyncIterator[tuple[Client, Device, Hand]]:
+    made = Hand()
+    async with Client(URL, connect=made.bus.connection, **options) as client:
+        device = client.device("lab/toy")
+        await settle()
+        yield client, device, made
