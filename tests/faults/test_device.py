@@ -216,7 +216,8 @@ async def test_a_device_a_hundred_times_faster_than_the_broker_drops_oldest_and_
         await it.live.until(lambda: it.live.quiet, "quiet", 60)
         it.outlet.event("beep", {"number": -1})
         await it.live.until(lambda: it.reader.seqs[BEEP][-1] == count + 1, "the last event")
-        assert it.live.missing(it.reader) == it.live.dropped > 0
+        await it.live.until(lambda: it.live.missing(it.reader) == it.live.dropped, "the count that is missing", 60)
+        assert it.live.dropped > 0
         assert it.reader.say(f"{TOY}/state")["values"]["reading"] == count - 1
         assert grown < 60
         assert it.live.reconnects == 0
