@@ -46,6 +46,7 @@ class Client:
         self._client = client.Client(broker, root=root, devices=devices, timeout=timeout, on_gap=on_gap)
         self._portal: Portal | None = None
         self._workers: list[Worker] = []
+        self._shared: Worker | None = None  # the one of all callbacks that are not `threaded`
         self._stopped = threading.Event()
 
     def __enter__(self) -> Self:
@@ -172,10 +173,14 @@ class Client:
     def _taker(self, reader: Reader, threaded: bool) -> Callable[[Any], Any]:
         if isinstance(reader, queue.Queue):
             return lambda item: _put(reader, item)
-        if threaded or not self._workers:
-            self._workers.append(Worker("busbar-callbacks"))
-        worker = self._workers[-1 if threaded else 0]
+        worker = self._own_worker() if threaded else self._shared or self._own_worker()
+        if not threaded:
+            self._shared = worker
         return lambda item: worker.run(reader, item)
+
+    def _own_worker(self) -> Worker:
+        self._workers.append(Worker("busbar-callbacks"))
+        return self._workers[-1]
 
 
 class Device:
