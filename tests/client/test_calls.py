@@ -9,7 +9,7 @@ import pytest
 
 from busbar import errors
 from busbar.client.calls import Calls
-from busbar.errors import BY_CODE, BusbarError, DeviceTimeout, LinkLost, Overloaded, ProtocolError
+from busbar.errors import BY_CODE, BusbarError, DeviceTimeout, LinkLost, Overloaded, ProtocolError, UnknownTarget
 from busbar.outbox import Message
 from busbar.testing import Clock, settle
 
@@ -189,3 +189,10 @@ async def test_what_cannot_be_sent_is_not_under_way():
     with pytest.raises(LinkLost):
         await calls.run("lab/toy", "set/a", {"_value": 1}, 10.0)
     assert len(calls) == 0
+
+
+@pytest.mark.parametrize("target", ["set/+", "set/a/#", "call/", "set/a b", "call/\x00"])
+async def test_what_is_no_name_is_refused_before_it_is_sent(wire: Wire, target: str):
+    with pytest.raises(UnknownTarget):
+        await wire.calls.run("lab/toy", target, {}, 1.0)
+    assert not wire.sent

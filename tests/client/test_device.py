@@ -249,3 +249,27 @@ async def test_a_locked_device_says_who_has_it():
         await until(lambda: device.locked, "the lock seen")
         assert device.locked is not None
         assert device.locked["owner"] == "bench 3"
+
+
+async def test_patterns_that_overlap_bring_each_change_once():
+    async with hand() as (_, device, made):
+        stream = device.watch("#", "a")
+        made.change(1, a=1)
+        assert [(await anext(stream)).value for _ in range(2)] == [0, 1]
+        made.change(2, a=2)
+        assert (await anext(stream)).value == 2
+
+
+async def test_a_callback_may_return_what_it_likes():
+    async with hand() as (_, device, made):
+        seen: list[Any] = []
+        device.subscribe("a", lambda change: seen.append(change.value) or 5, current=False)
+        for seq in (1, 2):
+            made.change(seq, a=seq)
+        await until(lambda: seen == [1, 2], "both")
+
+
+async def test_what_is_asked_of_a_closed_client_ends():
+    async with hand() as (client, device, _):
+        await client.close()
+        assert [event async for event in device.events()] == []

@@ -384,3 +384,34 @@ async def test_a_device_is_the_same_to_the_client_as_on_the_bus(broker: Mosquitt
             return bool(state) and (state["values"], state["times"]) == (snapshot["values"], snapshot["times"])
 
         await until(alike, "the snapshot of the broker")
+
+
+async def test_who_joins_reads_the_values_of_now_and_no_false_gap(broker: Mosquitto, protocol: str) -> None:
+    async with lab(broker, protocol), client(broker, protocol) as writer:
+        device = await usable(writer)
+        for level in range(10):
+            await device.set("level", level)
+            async with client(broker, protocol) as late:
+                there = late.device("lab/toy")
+                assert (there["level"], there.stale) == (level, None)
+                await there.set("name", f"n{level}")
+                assert (there["level"], there["name"]) == (level, f"n{level}")
+                assert (late.gaps, there.missed) == (0, 0)
+
+
+async def test_two_tasks_of_one_client_never_hold_one_lock_together(broker: Mosquitto) -> None:
+    async with lab(broker), client(broker) as bus:
+        device = await usable(bus)
+        inside: list[str] = []
+
+        async def work(name: str) -> None:
+            async with device.lock(owner=name, wait=20):
+                inside.append(name)
+                await device.set("name", name)
+                assert inside[-1] == name
+                inside.append(name)
+
+        await asyncio.gather(work("one"), work("two"))
+        assert inside[0] == inside[1] != inside[2] == inside[3]
+        async with device.lock():
+            await device.set("name", "later")

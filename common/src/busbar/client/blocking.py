@@ -7,6 +7,7 @@ with Client("mqtt://127.0.0.1") as bus:
 import asyncio
 import atexit
 import contextlib
+import inspect
 import queue
 import threading
 from collections import deque
@@ -42,8 +43,11 @@ class Client:
         devices: Sequence[str] = ("+/+",),
         timeout: float = 10.0,
         on_gap: Callable[[Gap], None] | None = None,
+        settled: bool = True,
     ) -> None:
-        self._client = client.Client(broker, root=root, devices=devices, timeout=timeout, on_gap=on_gap)
+        self._client = client.Client(
+            broker, root=root, devices=devices, timeout=timeout, on_gap=on_gap, settled=settled
+        )
         self._portal: Portal | None = None
         self._workers: list[Worker] = []
         self._shared: Worker | None = None  # the one of all callbacks that are not `threaded`
@@ -59,6 +63,8 @@ class Client:
         """Connect; raise NotConnected when there is no broker."""
         if self._portal is not None:
             raise RuntimeError("the client has been started")
+        self._stopped.clear()
+        self._workers.clear()
         self._portal = Portal()
         atexit.register(self.stop)
         try:
@@ -161,18 +167,22 @@ class Client:
         """Return binary data of a device (or pattern)."""
         return Series(self.portal, self.portal.call(self._client.blobs, device, name))
 
-    def save_blobs(self, folder: str | Path, pattern: str = "+/+/blob/#") -> Callable[[], None]:
+    def save_blobs(
+        self, folder: str | Path, pattern: str = "+/+/blob/#", saved: Callable[[Blob, Path], None] | None = None
+    ) -> Callable[[], None]:
         """Write blobs into a folder that exists; return what ends it. Raises ValueError, NotADirectoryError."""
-        end = self.portal.call(self._client.save_blobs, folder, pattern)
+        end = self.portal.call(self._client.save_blobs, folder, pattern, saved)
         return lambda: self.portal.call(end)
 
-    def report(self, text: str, level: str = "info") -> None:
-        """Add a line of your own to `messages`."""
-        self.portal.call(self._client.report, text, level)
+    def report(self, text: str, level: str = "info", *, device: str | None = None) -> None:
+        """Add a line of your own to `messages`, and to those of a device."""
+        self.portal.call(self._client.report, text, level, device=device)
 
     def _taker(self, reader: Reader, threaded: bool) -> Callable[[Any], Any]:
         if isinstance(reader, queue.Queue):
             return lambda item: _put(reader, item)
+        if inspect.iscoroutinefunction(reader):
+            raise TypeError(f"{reader!r} is a coroutine function: without asyncio a callback is a plain function")
         worker = self._own_worker() if threaded else self._shared or self._own_worker()
         if not threaded:
             self._shared = worker
@@ -313,6 +323,12 @@ class Series(Generic[T]):
     def close(self) -> None:
         """Take no more."""
         self._portal.call(self._stream.close)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def __iter__(self) -> Iterator[T]:
         while (item := self._portal.run(self._next(None))) is not _END:

@@ -12,8 +12,9 @@ from msgspec import UNSET
 from busbar import contract
 from busbar.client.kinds import NotConnected, error_of
 from busbar.contract import Reply
-from busbar.errors import BusbarError, DeviceTimeout, LinkLost, Overloaded, ProtocolError
+from busbar.errors import BusbarError, DeviceTimeout, LinkLost, Overloaded, ProtocolError, UnknownTarget
 from busbar.outbox import Message
+from busbar.topics import LEVEL
 
 LIMIT = 10_000  # commands under way
 MARGIN = 5.0  # s for the way there and back
@@ -46,6 +47,8 @@ class Calls:
 
         The metadata in `fields` are those of contract 2; None stands for absent.
         """
+        if not all(map(LEVEL.fullmatch, target.split("/"))):
+            raise UnknownTarget(f"{target!r:.200} is the name of no property or command")
         absent = {key for key, value in fields.items() if value is None and key in contract.METADATA}
         metadata = {key: value for key, value in fields.items() if key not in absent}
         id_ = metadata.setdefault("_id", secrets.token_hex(8))

@@ -31,6 +31,7 @@ from busbar.topics import LEVEL, matches
 log = logging.getLogger(__name__)
 
 BLOBS = 100  # blobs that wait for one reader: they are large
+SETTLE = 2.0  # s for the newest snapshots, and for what a busy broker left out
 UNKNOWN_WAIT = 1.0  # s for a device that nobody has heard of
 
 _default = {"url": ""}
@@ -52,6 +53,7 @@ class Client:
 
     broker: a url, or an Endpoint with credentials and TLS. devices: what to know, patterns of `bridge/device`; another
     device is added when it is asked for. timeout: s for the first connection. on_gap is called with each Gap.
+    settled: entered = values are those of now, which takes a second where they change; False for who only commands.
     Raises NotConnected on entering, ConfigError for a wrong url.
     """
 
@@ -63,6 +65,7 @@ class Client:
         devices: Sequence[str] = ("+/+",),
         timeout: float = 10.0,
         on_gap: Callable[[Gap], None] | None = None,
+        settled: bool = True,
         connect: Connect = connection,
     ) -> None:
         self.endpoint = broker if isinstance(broker, Endpoint) else Endpoint(broker or default_url())
@@ -72,6 +75,7 @@ class Client:
         self.notes: dict[str, str] = {}  # your own annotations
         self.gaps = 0  # times that messages did not reach us
         self._patterns, self._timeout, self._on_gap, self._connect = list(devices), timeout, on_gap, connect
+        self._settled = settled
         self._devices: dict[str, Device] = {}
 
     async def __aenter__(self) -> Self:
@@ -80,6 +84,9 @@ class Client:
         line.start(self._inbox)
         try:
             await line.until(lambda: line.joined, self._timeout)
+            if self._settled:
+                with contextlib.suppress(TimeoutError):  # what is not settled then says so
+                    await line.until(self._inbox.settled, SETTLE)
         except TimeoutError:
             await self.close()
             raise NotConnected(f"no broker at {self.endpoint.shown}: {line.problem}") from None
@@ -210,10 +217,11 @@ class Client:
     def _read(self, wanted: list[tuple[str, str, str]], queue: Queue[Any], current: bool) -> Callable[[], None]:
         filters = [each for one in wanted for each in self._line.needed(*one)]
         self._line.want(filters)
+        if self._line.stopped:
+            queue.close()
         leaves = [self._inbox.readers.add(Reader(*each, queue)) for each in wanted]
         if current:
-            for each in wanted:
-                self._put_current(*each, queue)
+            self._put_current(wanted, queue)
         done = False
 
         def leave() -> None:
@@ -226,11 +234,12 @@ class Client:
 
         return leave
 
-    def _put_current(self, device: str, channel: str, path: str, queue: Queue[Any]) -> None:
-        for picture in self._inbox.pictures.values() if channel == "state" else ():
-            if matches(device, picture.device):
-                for change in picture.current([known for known in picture.values if matches(path, known)]):
-                    queue.put(change)
+    def _put_current(self, wanted: list[tuple[str, str, str]], queue: Queue[Any]) -> None:
+        for picture in self._inbox.pictures.values():
+            paths = [path for device, channel, path in wanted if channel == "state" and matches(device, picture.device)]
+            known = [path for path in picture.values if any(matches(pattern, path) for pattern in paths)]
+            for change in picture.current(known):
+                queue.put(change)
 
     # Small change.
 

@@ -153,7 +153,12 @@ class Device:
         id_: str | None,
         lease: str | None,
     ) -> Any:
-        options = {"_ttl": ttl, "_wait": wait, "_timeout": timeout, "_lease": lease or self._lease}
+        options = {
+            "_ttl": ttl,
+            "_wait": wait,
+            "_timeout": timeout,
+            "_lease": self._lease if lease is None else lease or None,
+        }
         metadata = {**options, **({"_id": id_} if id_ is not None else {})}
         limit = (TTL if ttl is None else ttl) + (wait or 0.0) + max(patience, timeout or 0.0) + MARGIN
         return await self._client.run(self.name, target, {**fields, **metadata}, limit)
@@ -176,11 +181,12 @@ class Device:
         options = {"owner": owner or self._client.name, "scope": scope, "polls": polls}
         given = {key: value for key, value in options.items() if value is not None}
         async with lease.held(self, ttl or self.lock_time, wait, given) as it:
-            before, self._lease = self._lease, it
+            self._lease = it
             try:
                 yield it
             finally:
-                self._lease = before
+                if self._lease == it:
+                    self._lease = None
 
     # News.
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import time as clock
 from collections.abc import Callable, Iterable
 from types import MappingProxyType
@@ -12,7 +13,7 @@ import msgspec
 from busbar import contract
 from busbar.broker import Received
 from busbar.client.kinds import Blob, Change, Event, Gap, Note, Presence
-from busbar.client.picture import UNKNOWN, Picture
+from busbar.client.picture import FRESH, UNKNOWN, Picture
 from busbar.client.readers import Readers
 from busbar.contract import ChangeEvent, Fault, Info, LogEvent, State, Status
 from busbar.topics import BRIDGE
@@ -98,9 +99,9 @@ class Inbox:
             self.malformed += 1
             log.warning("%s cannot be read: %s", received.topic, error)
 
-    def complete(self) -> bool:
-        """True when all has come that the devices' status promises."""
-        return all(picture.complete or picture.status is None for picture in self.pictures.values())
+    def settled(self) -> bool:
+        """True when all has come that the devices' status promises, and nothing newer can be on its way."""
+        return all(picture.settled or picture.status is None for picture in self.pictures.values())
 
     def tick(self) -> list[str]:
         """Let a second pass; return the devices whose messages are incomplete for too long."""
@@ -169,10 +170,17 @@ class Inbox:
             return  # a leaf that somebody has subscribed to, or a device being removed
         picture = self.picture(name)
         bridge, _, device = name.partition("/")
-        self._after(picture, picture.take_state(_states.decode(received.payload), self._loop.time()))
+        state = _states.decode(received.payload)
+        age = max(0.0, clock.time() - state.time) if received.retain else math.inf
+        self._after(picture, picture.take_state(state, self._loop.time(), age))
+        if not picture.settled:
+            self._loop.call_later(FRESH, self._settle, picture)
         if device == BRIDGE:
             self._heard[bridge] = self._loop.time()
             self._judge(bridge)
+
+    def _settle(self, picture: Picture) -> None:
+        self._after(picture, picture.age(self._loop.time()))
 
     def _take_event(self, name: str, path: str, received: Received) -> None:
         if path == "change":

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @contextlib.asynccontextmanager
 async def held(device: "Device", ttl: float, wait: float, given: Mapping[str, Any]) -> AsyncIterator[str]:
     """Lock for the block; raise Locked, and LeaseLost at the end of a block during which it was lost."""
-    answer = await device.call("lock", {"ttl": ttl, **given}, wait=wait)
+    answer = await device.call("lock", {"ttl": ttl, **given}, wait=wait, lease="")
     token: str = answer["lease"]
     lost: list[BusbarError] = []
     block = asyncio.current_task()

@@ -23,7 +23,6 @@ log = logging.getLogger(__name__)
 
 JOIN = 1.0  # s for our own message to come back behind all retained ones
 QUIET = 0.3  # s that stand for it where we may not publish
-SETTLE = 2.0  # s for what a busy broker left out
 RESYNC = 5.0  # s between two attempts to heal one device
 STALLED = 2.0  # s of a standstill of ours, in which the broker may have dropped messages
 STOPPING = 2.0  # s for the broker to let us go
@@ -77,6 +76,10 @@ class Line:
     async def ended(self) -> None:
         """Return when the line is stopped, by whomever."""
         await asyncio.wait([self._serving])
+
+    @property
+    def stopped(self) -> bool:
+        return self._stop.is_set()
 
     def follow(self, name: str) -> None:
         """Hear of one more device."""
@@ -167,9 +170,9 @@ class Line:
         await link.subscribe(sorted(self._filters.active))
         link.begin()
         self._link, self._outgoing.open = link, True
-        await self._hear_all()
+        heard = await self._hear_all()
         self.joined = True
-        self._inbox.connected(None, self.covers)
+        self._inbox.connected(None, self.covers if heard else lambda name: False)
         stop = asyncio.ensure_future(self._stop.wait())
         ends: list[asyncio.Future[Any]] = [stop, link.closed]
         try:
@@ -179,16 +182,16 @@ class Line:
         if not self._stop.is_set():
             await link.closed
 
-    async def _hear_all(self) -> None:
-        """Return when all that was retained has come: our own message stands behind it in the broker's queue."""
+    async def _hear_all(self) -> bool:
+        """Wait for all that is retained: our own message stands behind it. False: perhaps it was not all."""
         self._marker = secrets.token_hex(4)
         self._outgoing.put(Message(f"{self._reply}/joined", self._marker.encode()))
         with contextlib.suppress(TimeoutError):
             await self.until(lambda: self._marker in ("", DENIED), JOIN)
-        if self._marker:
-            await asyncio.sleep(QUIET)
-        with contextlib.suppress(TimeoutError):
-            await self.until(self._inbox.complete, SETTLE)
+        if not self._marker:
+            return True
+        await asyncio.sleep(QUIET)
+        return False
 
     def _refused(self, message: Message, why: str) -> None:
         if message.topic.endswith("/joined"):

@@ -4,6 +4,7 @@ A snapshot comes at most once a second, so at the beginning, and after a gap, ch
 what they name is right, everything else waits for a snapshot that covers the hole. Source: docs/contract.md, 3.
 """
 
+import math
 from collections.abc import Container, Iterable
 from typing import Any
 
@@ -13,7 +14,9 @@ from busbar.client.kinds import Change
 from busbar.contract import ChangeEvent, Fault, Info, State, Status
 
 PATIENCE = 2.0  # s that a snapshot waits for the next of the changes before it
+FRESH = 1.1  # s; a snapshot is published within a second of a change (contract 3.3)
 GAP = Fault("gap", "messages were lost; waiting for a snapshot")
+JOINING = Fault("joining", "we have just connected; the newest values are on their way")
 RESTARTED = Fault("gap", "the bridge was restarted; waiting for its messages")
 GONE = Fault("gone", "it was removed")
 UNKNOWN = Fault("unknown", "nothing is known of it yet")
@@ -47,6 +50,7 @@ class Picture:
         self._counted = False  # we have been in step: what is missing is a gap
         self._rejoined = False  # nothing has come since the client has connected anew
         self._intact = False  # and nothing was missing before
+        self._doubt: float | None = None  # monotonic time (s) until which a retained snapshot may be behind
 
     @property
     def complete(self) -> bool:
@@ -54,6 +58,11 @@ class Picture:
         if self.status is None or self.info is None or self._hole is not None or self._boot != self.status.boot:
             return False
         return self.info.revision >= self.status.revision and self.seq >= self.status.seq
+
+    @property
+    def settled(self) -> bool:
+        """True when it is complete and no newer message can be on its way."""
+        return self.complete and self._doubt is None
 
     def why(self, path: str | None = None) -> Fault | None:
         """Return why a value, or without a path any of them, is not to be trusted; None if it is."""
@@ -66,7 +75,9 @@ class Picture:
         if self._boot != self.status.boot:
             return RESTARTED if self._boot else UNKNOWN
         if self._hole is not None and path not in self._fresh:
-            return GAP
+            return GAP if self._counted else JOINING
+        if self._doubt is not None:
+            return JOINING
         return None if path is None else self.bad.get(path)
 
     def current(self, paths: Iterable[str]) -> list[Change]:
@@ -106,11 +117,12 @@ class Picture:
             doubtful = self.current(path for path in fresh if path not in self.bad)
         elif self._rejoined and self._intact:
             self._hole = None
-        self._rejoined = False
+        self._rejoined, self._doubt = False, None
         return doubtful + self._apply(event) + self._catch_up() + self._recheck(self._fresh.keys())
 
-    def take_state(self, state: State, now: float) -> list[Change]:
-        """Take a snapshot, at monotonic time `now` (s)."""
+    def take_state(self, state: State, now: float, age: float = math.inf) -> list[Change]:
+        """Take a snapshot, at monotonic time `now` (s); `age`: of a retained one, by the clocks (s)."""
+        first = state.boot != self._boot or self._rejoined
         if state.boot != self._boot:
             if self.status is not None and self.status.boot == self._boot:
                 return []  # of a process that is gone
@@ -118,10 +130,11 @@ class Picture:
             self._begin(state.boot, 0)
         elif state.seq <= self.seq if self._hole is None else state.seq < self._hole:
             return []  # it says what is known, or is an old one, retained
-        elif state.seq > self.seq and not self._rejoined:
+        elif state.seq > self.seq and not self._rejoined and self._doubt is None:
             self._waiting = (self.seq, now) if self._ahead is None else self._waiting
             self._ahead = state
             return []
+        self._doubt = now + FRESH if first and age < FRESH else None
         return self._merge(state)
 
     def age(self, now: float) -> list[Change]:
@@ -131,6 +144,9 @@ class Picture:
             self._waiting = (self.seq, now)  # they come, only late
         elif self._ahead is not None and now - since > PATIENCE:
             return self._merge(self._ahead)
+        if self._doubt is not None and now >= self._doubt:
+            self._doubt = None
+            return self._recheck()
         return []
 
     def forget(self) -> None:
@@ -231,7 +247,7 @@ class Picture:
         changes = []
         for path, value in self.values.items():
             same = path in before and _equal(before[path], value) and was_bad.get(path) == self.bad.get(path)
-            if not same or not (told == self._told or (told == GAP and path in self._fresh)):
+            if not same or not (told == self._told or (told in (GAP, JOINING) and path in self._fresh)):
                 changes.append(Change(self.device, path, value, self.times[path], before.get(path), self.why(path)))
         self._fresh.clear()
         gone = [path for path in before if path not in self.values]

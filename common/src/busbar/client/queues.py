@@ -1,6 +1,8 @@
 """What waits for one reader: bounded, so that a slow one costs itself news and nobody else anything."""
 
 import asyncio
+import contextlib
+import inspect
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -69,7 +71,7 @@ class Stream(Generic[T]):
     """An endless series: `async for item in stream`; it ends when it or the client is closed."""
 
     def __init__(self, queue: Queue[T], leave: Callable[[], None]) -> None:
-        self._queue, self._leave = queue, leave
+        self._queue, self._leave, self._loop = queue, leave, asyncio.get_running_loop()
 
     @property
     def dropped(self) -> int:
@@ -96,7 +98,8 @@ class Stream(Generic[T]):
         self.close()
 
     def __del__(self) -> None:
-        self._leave()
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._leave)  # the last owner may be another thread
 
 
 async def run_callback(queue: Queue[Any], call: Callback, name: str) -> None:
@@ -112,7 +115,7 @@ async def run_callback(queue: Queue[Any], call: Callback, name: str) -> None:
             item = queue.pop()
             try:
                 answer = call(item)
-                if answer is not None:
+                if inspect.isawaitable(answer):
                     await answer
             except Exception:  # the callback is not ours
                 log.exception("callback of %s failed on %r", name, item)

@@ -50,11 +50,12 @@ class Readers:
         if found is None:
             if len(self._found) >= CACHE_LIMIT:
                 self._found.clear()
-            found = self._found[key] = tuple(
+            wanting = (
                 reader.queue
                 for reader in self._readers
                 if reader.channel == channel and matches(reader.device, device) and matches(reader.path, path)
             )
+            found = self._found[key] = tuple(dict.fromkeys(wanting))
         return found
 
     def close(self) -> None:
