@@ -4,6 +4,7 @@ A command that cannot be sent now fails at once and is never sent later; the nex
 """
 
 import asyncio
+import contextlib
 import itertools
 import os
 
@@ -24,4 +25,5 @@ async def main() -> None:
             await asyncio.sleep(PERIOD)
 
 
-asyncio.run(main())
+with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C ends it
+    asyncio.run(main())

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import click
 import pytest
 
 from busbar.cli.arguments import arguments, expected, usage, value
@@ -74,6 +75,7 @@ LOCK = command({"ttl": schema(float), "owner": schema(str)})
         (PULSE, ["5"], {"join": 5}),
         (QUERY, ["*IDN?"], {"command": "*IDN?"}),
         (QUERY, ["VOLT=5"], {"command": "VOLT=5"}),
+        (QUERY, ["command=comand=x"], {"command": "comand=x"}),
         (QUERY, ["command=VOLT=5", "blob=x"], {"command": "VOLT=5", "blob": "x"}),
         (LOCK, [], {}),
         (LOCK, ['{"ttl": 5}'], {"ttl": 5}),
@@ -92,6 +94,12 @@ def test_arguments_come_by_name_alone_or_as_an_object(about: CommandInfo, given:
         (PULSE, ["join=1", "join=2"], "argument 'join' of it is there twice"),
         (LOCK, ['{"ttl": "x"}'], "ttl: expected a number, got x"),
         (LOCK, ['{"x": 1}'], "unknown argument 'x' of it; there are: ttl, owner"),
+        (
+            QUERY,
+            ["comand=*IDN?"],
+            "unknown argument 'comand' of it; did you mean 'command'? there are: command, blob; "
+            "to send it as it is: command=comand=*IDN?",
+        ),
         (LOCK, ["{"], "'{' is no JSON object: Input data was truncated"),
     ],
 )
@@ -114,5 +122,5 @@ def test_pairs_are_a_path_and_a_value_or_several_with_an_equals_sign() -> None:
     assert pairs(["a/b", "5"]) == {"a/b": "5"}
     assert pairs(["a=1", "b==2"]) == {"a": "1", "b": "=2"}
     for wrong in (["a"], ["a=1", "a=2"], ["a", "b", "c"], ["=5"]):
-        with pytest.raises(BadRequest):
+        with pytest.raises(click.UsageError):
             pairs(wrong)

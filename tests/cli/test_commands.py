@@ -1,5 +1,6 @@
 """The commands on a real broker with a real bridge: what they print, as text and as JSON, and how they end."""
 
+import json
 import select
 import signal
 import socket
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from busbar.cli import exits
+from busbar.cli.watching import _meets
 from tests.broker import free_port
 from tests.cli.command import LIMIT, Bench, busbar, ended, start, until
 
@@ -82,7 +84,13 @@ def test_call_prints_text_as_it_is_and_rows_as_a_table(bench: Bench) -> None:
         (["call", "bench/psu", "lock", "ttl=x"], 3, "ttl: expected a number, got x"),
         (["get", "bench/nobody"], 3, "there is no device bench/nobody on mqtt://127.0.0.1:"),
         (["scan", "bench"], 3, "a scpi bridge cannot scan"),
-        (["get", "psu"], 3, "'psu' is not the name of a device: BRIDGE/DEVICE"),
+        (["set", "bench/psu", "output", "on", "setpoint/voltage", "3"], 2, "'output' is neither PATH VALUE nor"),
+        (["watch", "bench/psu/output"], 2, "'bench/psu/output' is neither BRIDGE/DEVICE nor a pattern"),
+        (["watch", "bench/psu", "a b"], 2, "'a b': a level is 1 to 64 of"),
+        (["events", "bench/psu", "a b"], 2, "'a b': a level is 1 to 64 of"),
+        (["blobs", "bench/psu", "a b", "--save", "."], 2, "'a b': a level is 1 to 64 of"),
+        (["scan", "a b"], 2, "bridge name 'a b'"),
+        (["get", "psu"], 2, "'psu' is not the name of a device: BRIDGE/DEVICE"),
         (["get"], 2, "Missing argument 'DEVICE'."),
         (["got"], 2, "No such command 'got'."),
         (["ls", "-b", "http://host"], 2, "broker url 'http://host'"),
@@ -105,6 +113,59 @@ def test_an_error_is_json_where_json_was_asked_for(bench: Bench) -> None:
     assert done.code == 3
     assert '"code":"out_of_range"' in done.err
     assert '"exit":3' in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["got", "--json"], "No such command 'got'."),
+        (["--json", "get"], "Missing argument 'DEVICE'. (see busbar get --help)"),
+        (["get", "bench", "--json"], "'bench' is not the name of a device: BRIDGE/DEVICE (see busbar get --help)"),
+        (["replay", "/nowhere", "--json"], "does not exist"),
+        (["--json", "config"], "Missing command."),
+    ],
+)
+def test_wrong_usage_is_json_too(arguments: list[str], said: str) -> None:
+    done = busbar(*arguments)
+    told = json.loads(done.err)
+    assert (done.code, told["exit"], told["error"]["code"]) == (2, 2, "usage")
+    assert said in told["error"]["message"]
+
+
+def test_the_json_of_a_program_that_is_run_is_not_ours() -> None:
+    assert busbar("lock", "psu", "--", "program", "--json").err.startswith("busbar lock: 'psu' is not the name")
+
+
+@pytest.mark.parametrize("arguments", [[], ["config"]])
+def test_without_a_command_it_shows_its_help(arguments: list[str]) -> None:
+    done = busbar(*arguments)
+    assert (done.code, done.out) == (2, "")
+    assert done.err == busbar(*arguments, "--help").out
+
+
+def test_watch_tells_of_a_path_that_no_known_device_has_and_goes_on(bench: Bench) -> None:
+    done = bench("watch", "bench/psu", "nope", "setpoint/+", "-n", "1", "--json")
+    assert [row["path"] for row in done.lines] == ["setpoint/voltage"]
+    assert done.err.startswith("no property of bench/psu fits 'nope'; there are: ")
+    assert done.err.count("\n") == 1
+    assert bench("watch", "bench", "volts", "--for", "0").err.count("did you mean 'voltage'?") == 1
+    assert bench("watch", "bench/nobody", "nope", "--for", "0").err == ""
+
+
+@pytest.mark.parametrize(
+    ("pattern", "template", "meets"),
+    [
+        ("digital/+", "digital/{join}", True),
+        ("+/5", "digital/{join}", True),
+        ("#", "digital/{join}", True),
+        ("digital/#", "digital/{join}/name", True),
+        ("+", "digital/{join}", False),
+        ("analog/+", "digital/{join}", False),
+        ("digital/+/x", "digital/{join}", False),
+    ],
+)
+def test_a_pattern_meets_the_members_of_a_family(pattern: str, template: str, meets: bool) -> None:
+    assert _meets(pattern, template) is meets
 
 
 def test_a_device_that_is_offline_gives_5_and_its_last_value_on_request(bench: Bench) -> None:
@@ -188,8 +249,9 @@ def _changes(bench: Bench, process: "subprocess.Popen[str]") -> str:
     return process.stdout.readline() if ready else ""
 
 
-def test_a_reader_that_leaves_ends_it_without_a_word(bench: Bench) -> None:
-    process = bench.process("watch", "bench/psu", "voltage", "--json")
+@pytest.mark.parametrize("form", [["--json"], []])
+def test_a_reader_that_leaves_ends_it_without_a_word(bench: Bench, form: list[str]) -> None:
+    process = bench.process("watch", "bench/psu", "voltage", *form)
     assert process.stdout is not None
     process.stdout.readline()
     process.stdout.close()

@@ -11,7 +11,7 @@ import pytest
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
-from busbar.cli.diagnosis import Asked, Bus, own_clock, round_trip
+from busbar.cli.diagnosis import Asked, Bus, own_clock, round_trip, variables
 from busbar.contract import Reply
 from tests.broker import Mosquitto, free_port
 from tests.cli.command import Bench, Done, busbar, until
@@ -128,6 +128,11 @@ def test_a_variable_that_nobody_reads_is_a_slip() -> None:
     done = busbar("doctor", "--json", "-b", url, BUSBAR_USER="ada")
     assert found(done, "environment") == {"warning": "BUSBAR_USER is read by nobody"}
     assert done.json["findings"][0]["advice"] == "did you mean BUSBAR_USERNAME?"
+
+
+@pytest.mark.parametrize("name", ["BUSBAR_JSON", "BUSBAR_VERBOSE"])
+def test_a_variable_for_an_option_without_one_is_a_slip_too(name: str) -> None:
+    assert [each.text for each in variables(["BUSBAR_URL", name])] == [f"{name} is read by nobody"]
 
 
 def test_clocks_that_differ_are_found() -> None:

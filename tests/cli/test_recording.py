@@ -75,6 +75,24 @@ async def test_a_replay_leaves_commands_out_and_keeps_time(tape: Path) -> None:
         assert (await in_thread("ls", "-b", broker.url, "--json")).json == []
 
 
+def test_a_replayed_bridge_can_be_cleaned_away_though_it_says_online(tape: Path) -> None:
+    with Mosquitto() as broker:
+        there = ("-b", broker.url, "--root", "copy")
+        assert busbar("replay", str(tape), *there, "--speed", "0").code == 0
+        asked = busbar("clean", "bench", *there)
+        assert asked.code == 5
+        assert "busbar clean --gone bench" in asked.err
+        assert busbar("clean", "--gone", "bench", *there).code == 0
+        assert busbar("ls", *there, "--json").json == []
+
+
+def test_filters_that_overlap_record_each_message_once(bench: Bench, tmp_path: Path) -> None:
+    file = tmp_path / "once.mcap"
+    assert bench("record", str(file), "bench/*", "bench/psu", "-n", "30").code == 0
+    kept = [topic for topic, _ in recorded(file) if topic.endswith(("/info", "/status"))]
+    assert sorted(kept) == [f"busbar/bench/{name}/{kind}" for name in ("bridge", "psu") for kind in ("info", "status")]
+
+
 def test_a_living_bridge_is_not_played_over(bench: Bench, tape: Path) -> None:
     done = bench("replay", str(tape), "--speed", "0")
     assert done.code == 3

@@ -145,6 +145,9 @@ def _named(name: str, given: Sequence[str], fields: Mapping[str, Any], bare: str
         if not (sign and key in fields):
             if bare is None or bare in found or len(given) > 1:
                 raise BadRequest(f"unknown argument {key!r} of {name}{suggestion(key, fields)}")
+            if sign and difflib.get_close_matches(key[:100], fields, n=1):
+                literally = f"to send it as it is: {bare}={text}"
+                raise BadRequest(f"unknown argument {key!r} of {name}{suggestion(key, fields)}; {literally:.200}")
             key, rest = bare, text
         if key in found:
             raise BadRequest(f"argument {key!r} of {name} is there twice")

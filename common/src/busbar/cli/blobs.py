@@ -42,7 +42,7 @@ def blobs_command(
         total = number = 0
         async with bus.connected(settings, [wanted]) as client:
             bus.follow()
-            stream = client.blobs(wanted, name)
+            stream = client.blobs(wanted, bus.checked(name))
             with output.progress("waiting for blobs") as show:
                 async for blob in bus.limited(stream, count, duration):
                     _print(blob, await asyncio.to_thread(save, blob, folder), output)

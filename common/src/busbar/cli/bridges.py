@@ -1,20 +1,24 @@
 """`busbar scan` and `busbar clean`: what a bridge finds, and what it leaves behind."""
 
-from typing import Any
+import asyncio
+import secrets
 
 import click
 
 from busbar.broker import BrokerLost
 from busbar.cli import bus, completion
-from busbar.cli.observe import kept, observing
+from busbar.cli.observe import Observer, kept, observing
 from busbar.cli.options import command
 from busbar.cli.output import Output
 from busbar.cli.settings import Settings
 from busbar.cli.values import call
+from busbar.client import Device
+from busbar.contract import encode
 from busbar.errors import BadRequest, ConfigError, Offline, UnknownTarget
 from busbar.topics import BRIDGE, Topics
 
 CLEARED = 10.0  # s for the broker to tell that it has forgotten
+ANSWER = 3.0  # s for `list`, which a bridge answers at once, whatever its devices do
 
 
 @command("scan")
@@ -52,6 +56,7 @@ def clean_command(settings: Settings, output: Output, bridge: str, gone: bool) -
 async def _ask(settings: Settings, output: Output, topics: Topics) -> int:
     try:
         async with bus.device(settings, f"{topics.bridge}/{BRIDGE}") as device:
+            await _answer(device)
             return int(await call(device, output, "clean", (), {}))
     except (Offline, UnknownTarget) as error:
         raise type(error)(
@@ -59,14 +64,21 @@ async def _ask(settings: Settings, output: Output, topics: Topics) -> int:
         ) from error
 
 
+async def _answer(bridge: Device) -> None:
+    """Return when a bridge answers; raise Offline. What was replayed says "online" for ever."""
+    try:
+        async with asyncio.timeout(ANSWER):
+            await bridge.call("list")
+    except TimeoutError:
+        raise Offline(f"{bridge.name} has not answered within {ANSWER:g} s") from None
+
+
 async def _remove(settings: Settings, topics: Topics) -> int:
     """Clear every retained topic of a bridge that does not run; raise BadRequest if it does."""
-    found = await kept(settings.endpoint, f"{topics.base}#")
-    status: Any = found.get(topics.topic(BRIDGE, "status"))
-    if status is not None and b'"online"' in status.payload:
-        raise BadRequest(f"the bridge {topics.bridge} is online: without --gone it cleans up itself")
     async with observing(settings.endpoint, f"{topics.base}#") as observer:
-        await observer.quiet()
+        if await _lives(observer, topics):
+            raise BadRequest(f"the bridge {topics.bridge} is online: without --gone it cleans up itself")
+        found = await kept(settings.endpoint, f"{topics.base}#")
         for topic in found:
             observer.publish(topic, b"", retain=True)
         cleared = await observer.until(
@@ -77,8 +89,18 @@ async def _remove(settings: Settings, topics: Topics) -> int:
     return len(found)
 
 
+async def _lives(observer: Observer, topics: Topics) -> bool:
+    """Return whether the bridge answers: its status may be a replayed one."""
+    id_, reply = secrets.token_hex(8), topics.topic(BRIDGE, "reply")
+    observer.publish(topics.topic(BRIDGE, "call", "list"), encode({"_id": id_}))
+    return await observer.until(
+        lambda: any(each.topic == reply and id_.encode() in each.payload for each in observer.seen), ANSWER
+    )
+
+
 def _topics(settings: Settings, bridge: str) -> Topics:
+    root = settings.prefix
     try:
-        return Topics(settings.prefix, bridge)
+        return Topics(root, bridge)
     except ConfigError as error:
-        raise BadRequest(str(error)) from error
+        raise bus.usage(str(error)) from error

@@ -5,20 +5,20 @@ import contextlib
 import logging
 import signal
 import threading
-import time as clock
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import Any, TypeVar
+
+import click
 
 from busbar.broker import BrokerLost
 from busbar.cli.settings import Settings
 from busbar.client import Client, Device
-from busbar.errors import BadRequest, LinkLost, UnknownTarget
+from busbar.client.filters import check
+from busbar.errors import LinkLost, UnknownTarget
 from busbar.mqtt import connection
+from busbar.topics import LEVEL
 
 T = TypeVar("T")
-
-BEHIND = 1.1  # s
-SNAPSHOT = 2.0  # s
 
 
 class Interrupted(BaseException):
@@ -30,8 +30,13 @@ class Terminated(BaseException):
 
 
 @contextlib.asynccontextmanager
-async def connected(settings: Settings, devices: Sequence[str] = ("+/+",)) -> AsyncIterator[Client]:
-    """A client that knows the devices (patterns); raise BrokerLost as soon as the broker refuses or is not there."""
+async def connected(
+    settings: Settings, devices: Sequence[str] = ("+/+",), *, settled: bool = True
+) -> AsyncIterator[Client]:
+    """A client that knows the devices (patterns); raise BrokerLost as soon as the broker refuses or is not there.
+
+    settled: their values are those of now, which takes up to 2 s.
+    """
     refused: asyncio.Future[BrokerLost] = asyncio.get_running_loop().create_future()
 
     @contextlib.asynccontextmanager
@@ -44,8 +49,14 @@ async def connected(settings: Settings, devices: Sequence[str] = ("+/+",)) -> As
                 refused.set_result(error)
             raise
 
-    timeout = settings.timeout
-    client = Client(settings.endpoint, root=settings.prefix, devices=devices, timeout=timeout, connect=connect)
+    client = Client(
+        settings.endpoint,
+        root=settings.prefix,
+        devices=devices,
+        timeout=settings.timeout,
+        settled=settled,
+        connect=connect,
+    )
     await _entered(client, refused)
     try:
         yield client
@@ -70,10 +81,10 @@ async def _entered(client: Client, refused: "asyncio.Future[BrokerLost]") -> Non
 
 
 @contextlib.asynccontextmanager
-async def device(settings: Settings, name: str) -> AsyncIterator[Device]:
-    """A device that is known on the bus; raise UnknownTarget, BrokerLost."""
+async def device(settings: Settings, name: str, *, settled: bool = True) -> AsyncIterator[Device]:
+    """A device that is known on the bus; raise UsageError, UnknownTarget, BrokerLost."""
     check_name(name)
-    async with connected(settings, [name]) as client:
+    async with connected(settings, [name], settled=settled) as client:
         found = client.device(name)
         if found.info is None:
             shown = settings.endpoint.shown
@@ -81,35 +92,36 @@ async def device(settings: Settings, name: str) -> AsyncIterator[Device]:
         yield found
 
 
-async def fresh(found: Device) -> None:
-    """Return when the values are those of now: what is retained may be a second behind (contract 3.3)."""
-    newest = max(found.snapshot().times.values(), default=0.0)
-    if found.state == "online" and abs(clock.time() - newest) < BEHIND:
-        async with found.watch(current=False) as news:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(BEHIND):
-                    await anext(news)
-    if found.state == "online" and found.stale is not None and found.stale.code in ("gap", "unknown"):
-        with contextlib.suppress(TimeoutError):
-            await found.wait_online(SNAPSHOT)
-
-
 def check_name(name: str) -> None:
-    """Raise BadRequest unless it is `bridge/device`."""
+    """Raise UsageError unless it is `bridge/device`."""
     if name.count("/") != 1 or not all(name.split("/")) or {"+", "#", "*"} & set(name):
-        raise BadRequest(f"{name!r} is not the name of a device: BRIDGE/DEVICE")
+        raise usage(f"{name!r} is not the name of a device: BRIDGE/DEVICE")
 
 
 def pattern(text: str) -> str:
-    """Return the pattern of `bridge/device` that is meant: `bench`, `bench/*`, `+/psu`; raise BadRequest."""
+    """Return the pattern of `bridge/device` that is meant: `bench`, `bench/*`, `+/psu`; raise UsageError."""
     levels = text.replace("*", "+").split("/")
     if len(levels) == 1:
         levels = ["+", "+"] if levels[0] in ("+", "#") else [levels[0], "+"]
     if levels[-1] == "#":
         levels[-1] = "+"
-    if len(levels) != 2 or not all(levels) or any(each != "+" and {"+", "#"} & set(each) for each in levels):
-        raise BadRequest(f"{text!r} is neither BRIDGE/DEVICE nor a pattern of it such as BRIDGE, BRIDGE/* or */DEVICE")
+    if len(levels) != 2 or not all(each == "+" or LEVEL.fullmatch(each) for each in levels):
+        raise usage(f"{text!r} is neither BRIDGE/DEVICE nor a pattern of it such as BRIDGE, BRIDGE/* or */DEVICE")
     return "/".join(levels)
+
+
+def checked(path: str) -> str:
+    """Return a pattern of what is below a device; raise UsageError for one that nothing can fit."""
+    try:
+        check(path)
+    except ValueError as error:
+        raise usage(str(error)) from error
+    return path
+
+
+def usage(message: str) -> click.UsageError:
+    """Return an error of whoever typed the command that runs."""
+    return click.UsageError(message, click.get_current_context(silent=True))
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:

@@ -113,7 +113,7 @@ def _offered(context: click.Context, word: str, scope: tuple[str, ...], names: N
     """Return what fits the word; nothing when the bus does not answer at once."""
 
     async def look() -> list[tuple[str, str]]:
-        async with asyncio.timeout(PATIENCE), bus.connected(settings, scope) as client:
+        async with asyncio.timeout(PATIENCE), bus.connected(settings, scope, settled=False) as client:
             return sorted(names(client, context))
 
     settings = settings_of(context, context.params)

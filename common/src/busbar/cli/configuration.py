@@ -22,9 +22,15 @@ from busbar.service import Service, plan
 
 HIDDEN = "***"
 
+
+def _kinds(context: click.Context, parameter: click.Parameter, word: str) -> list[str]:
+    """Offer the kinds of bridges that are installed."""
+    return [kind for kind in schemas.services() if kind.startswith(word)]
+
+
 _file = click.argument("file", type=click.Path(path_type=Path))
 _bridge = click.option(
-    "--bridge", "kind", metavar="KIND", shell_complete=lambda *_: sorted(schemas.services()),
+    "--bridge", "kind", metavar="KIND", shell_complete=_kinds,
     help="kind of bridge, such as scpi; needed where several are installed",
 )  # fmt: skip
 

@@ -99,7 +99,6 @@ def show_command(settings: Settings, output: Output, device: str) -> None:
 
     async def work() -> None:
         async with bus.device(settings, device) as found:
-            await bus.fresh(found)
             output.document(described(found)) if output.json else _print_device(found, output)
 
     bus.run(work())

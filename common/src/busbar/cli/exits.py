@@ -69,6 +69,6 @@ def described(error: Expected) -> dict[str, object]:
     return {"ok": False, "error": about, "exit": exit_code(error)}
 
 
-def listed() -> str:
-    """Return the table for `--help`."""
-    return "\n".join(f"{code:>3}  {meaning}" for code, meaning in MEANINGS.items())
+def unusable(message: str) -> dict[str, object]:
+    """Return what is wrong with a command line as `--json` shows it."""
+    return {"ok": False, "error": {"code": "usage", "message": message}, "exit": USAGE}

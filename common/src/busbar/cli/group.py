@@ -1,12 +1,14 @@
 """`busbar`: which commands there are, the options they share, and what becomes of their errors."""
 
 import importlib
+import itertools
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 import msgspec
+from click.exceptions import NoArgsIsHelpError
 
 from busbar.cli import exits
 from busbar.cli.bus import Interrupted, Terminated
@@ -58,11 +60,12 @@ click.version_option(package_name="busbar", message="%(version)s")(busbar)
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line; return the exit code, with an error on stderr in one line."""
+    as_json = "--json" in itertools.takewhile(lambda each: each != "--", arguments)
     try:
         code = busbar.main(args=list(arguments), prog_name="busbar", standalone_mode=False)
         return code if isinstance(code, int) else exits.DONE
     except click.ClickException as error:
-        return _refused(error)
+        return _refused(error, as_json)
     except (click.Abort, Interrupted):
         return exits.INTERRUPTED
     except Terminated:
@@ -71,28 +74,33 @@ def run(arguments: Sequence[str]) -> int:
         extra = _EXTRAS.get((error.name or "").partition(".")[0])
         if extra is None:
             raise
-        print(f"busbar: this command needs an extra: pip install 'busbar[{extra}]'", file=sys.stderr)
-        return exits.USAGE
+        return _unusable(f"this command needs an extra: pip install 'busbar[{extra}]'", as_json)
     except exits.EXPECTED as error:
-        _tell(error, "--json" in arguments)
+        _tell(str(error), exits.described(error), as_json)
         return exits.exit_code(error)
     except Unread:
         raise BrokenPipeError from None
     except OSError as error:
-        print(f"busbar: {printable(str(error))}", file=sys.stderr)
-        return exits.USAGE
+        return _unusable(str(error), as_json)
 
 
-def _refused(error: click.ClickException) -> int:
+def _refused(error: click.ClickException, as_json: bool) -> int:
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "busbar"
+    if isinstance(error, NoArgsIsHelpError):
+        if as_json:
+            return _unusable("Missing command.", as_json, path)
+        print(error.format_message(), file=sys.stderr)
+        return exits.USAGE
     hint = f" (see {path} --help)" if context else ""
-    print(f"{path}: {printable(error.format_message())}{hint}", file=sys.stderr)
+    return _unusable(f"{error.format_message()}{hint}", as_json, path)
+
+
+def _unusable(message: str, as_json: bool, path: str = "busbar") -> int:
+    _tell(message, exits.unusable(message), as_json, path)
     return exits.USAGE
 
 
-def _tell(error: exits.Expected, as_json: bool) -> None:
-    if as_json:
-        print(msgspec.json.encode(exits.described(error)).decode(), file=sys.stderr)
-    else:
-        print(f"busbar: {printable(str(error))}", file=sys.stderr)
+def _tell(message: str, document: Mapping[str, object], as_json: bool, path: str = "busbar") -> None:
+    text = msgspec.json.encode(document).decode() if as_json else f"{path}: {printable(message)}"
+    print(text, file=sys.stderr)

@@ -13,7 +13,7 @@ from busbar.client import Event
 from busbar.topics import BRIDGE
 from busbar.trace import LEVELS
 
-WORST = {**LEVELS, "critical": 50}
+_SEVERITY = {**LEVELS, "critical": 50}
 
 
 @command("log")
@@ -34,7 +34,7 @@ def log_command(
 
     `busbar call BRIDGE/bridge log_level` sets what a bridge writes into its own log.
     """
-    (name, _) = bus.pattern(bridge).split("/")
+    (name, _), least = bus.pattern(bridge).split("/"), _SEVERITY[level]
 
     async def work() -> None:
         async with bus.connected(settings, [f"{name}/{BRIDGE}"]) as client:
@@ -42,7 +42,7 @@ def log_command(
             lines = (
                 event
                 async for event in client.events(f"{name}/{BRIDGE}", "log")
-                if WORST.get(event.fields["level"], 50) >= WORST[level] and device in (None, event.fields["device"])
+                if _SEVERITY.get(event.fields["level"], 50) >= least and device in (None, event.fields["device"])
             )
             async for event in bus.limited(lines, count, duration):
                 _print(event, output)

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from busbar.cli.output import Output
-from busbar.cli.settings import CONNECT_TIMEOUT, ROOT, Settings
+from busbar.cli.settings import CONNECT_TIMEOUT, ROOT, WITHOUT_VARIABLE, Settings
 from busbar.trace import TRACE
 
 _FILE = click.Path(dir_okay=False)
@@ -53,7 +53,7 @@ def shared(*, repeated: bool) -> list[click.Option]:
     built = []
     for name, (words, about) in _SHARED.items():
         details = {"envvar": f"BUSBAR_{name.upper()}", "show_envvar": True, **about, "default": None}
-        if name in ("json", "verbose") or repeated:
+        if name in WITHOUT_VARIABLE or repeated:
             details |= {"envvar": None, "show_envvar": False}
         if repeated:
             details["hidden"] = name not in _OFTEN

@@ -11,5 +11,8 @@ from busbar.cli import demo
 )
 @click.option("--port", type=click.IntRange(1, 65535), metavar="N", help="of the broker (default: 1883 if it is free)")
 def demo_command(duration: float | None, port: int | None) -> int:
-    """A private broker, every installed bridge, and simulated devices."""
+    """A private broker, every installed bridge, and simulated devices.
+
+    It prints for people only: there is no --json.
+    """
     return demo.run(duration, port)

@@ -124,6 +124,12 @@ def printable(text: str) -> str:
     return "".join(each if each.isprintable() or each == "\n" else repr(each)[1:-1] for each in text)
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to the command, as for everything else that is printed; rich would exit with 1."""
+        raise BrokenPipeError
+
+
 def _console(stream: TextIO) -> Console:
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not stream.isatty()
-    return Console(file=stream, highlight=False, markup=False, emoji=False, color_system=None if plain else "auto")
+    return _Console(file=stream, highlight=False, markup=False, emoji=False, color_system=None if plain else "auto")

@@ -14,6 +14,7 @@ from busbar.cli.options import command
 from busbar.cli.output import Output
 from busbar.cli.settings import Settings
 from busbar.cli.tour import Silent
+from busbar.client.filters import Filters
 from busbar.errors import ConfigError
 from busbar.mqtt import connection
 
@@ -48,7 +49,8 @@ def record_command(
         raise ConfigError(f"{file} is there already; --force writes over it")
     file.unlink(missing_ok=True)
     root = settings.prefix
-    filters = [f"{root}/{bus.pattern(each)}/#" for each in patterns] or [f"{root}/#"]
+    wanted = [f"{root}/{bus.pattern(each)}/#" for each in patterns] or [f"{root}/#"]
+    filters = sorted(Filters().add(wanted)[0])  # none inside another, for which a message would come twice
     with Recorder(file, root, settings.endpoint.shown) as recorder:
         try:
             bus.run(_record(settings, recorder, filters, duration, count, output))

@@ -15,7 +15,7 @@ from busbar.cli import bus
 from busbar.cli.observe import kept
 from busbar.cli.options import command
 from busbar.cli.output import Output
-from busbar.cli.settings import ROOT, Settings
+from busbar.cli.settings import Settings
 from busbar.contract import Status
 from busbar.errors import Forbidden
 from busbar.mqtt import Connection, connection
@@ -109,7 +109,7 @@ def replay_command(
     from busbar.cli import tape  # the extra `record`
 
     found, topics, complete = tape.about(file)
-    recorded = found.get("root", ROOT)
+    recorded = Settings(root=found.get("root")).prefix
     plan = Plan(file, recorded, settings.prefix if settings.root else recorded, speed, commands)
     if not complete:
         output.note(f"{file} was not finished; what it has is played")

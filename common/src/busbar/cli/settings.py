@@ -13,6 +13,7 @@ from busbar.topics import LEVEL
 ROOT = "busbar"
 CONNECT_TIMEOUT = 5.0  # s
 
+WITHOUT_VARIABLE = ("json", "verbose")  # options that each call gives anew
 # Every variable that Busbar reads; `doctor` names those that nobody reads.
 OTHER_VARIABLES = frozenset({"BUSBAR_PASSWORD", "BUSBAR_LEASE"})
 
@@ -74,11 +75,15 @@ class Settings:
     def environment(self) -> dict[str, str]:
         """Return the variables by which a program of ours finds the same broker."""
         names = {"broker": "BUSBAR_URL"}
-        told = {key: each for key, each in _given(self).items() if key not in ("json", "verbose")}
+        told = {key: each for key, each in _given(self).items() if key not in WITHOUT_VARIABLE}
         return {names.get(key, f"BUSBAR_{key.upper()}"): _text(each) for key, each in told.items()}
 
 
-VARIABLES = OTHER_VARIABLES | {"BUSBAR_URL"} | {f"BUSBAR_{each.name.upper()}" for each in fields(Settings)[1:]}
+VARIABLES = OTHER_VARIABLES | {
+    "BUSBAR_URL" if each.name == "broker" else f"BUSBAR_{each.name.upper()}"
+    for each in fields(Settings)
+    if each.name not in WITHOUT_VARIABLE
+}
 
 
 def _given(settings: Settings) -> dict[str, Any]:

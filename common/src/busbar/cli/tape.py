@@ -4,6 +4,7 @@ A channel is a topic together with what MQTT says beside the payload; payloads a
 """
 
 import json
+import struct
 import time as clock
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from mcap.reader import NonSeekingReader
 from mcap.records import Channel, Message, Metadata
 from mcap.stream_reader import StreamReader
 from mcap.writer import Writer
+from zstandard import ZstdError
 
 from busbar.broker import Received
 from busbar.cli import schemas
@@ -34,6 +36,8 @@ _BY_PATH = {
 }  # fmt: skip
 _BY_PREFIX = {"event/": "event", "set/": "set-property"}
 _RETAINED = ("status", "info", "state")  # contract 1; a live message comes without its flag
+# mcap passes on what it meets in a cut or damaged file.
+_BROKEN = (McapError, ValueError, OSError, LookupError, struct.error, ZstdError, MemoryError, OverflowError)
 
 
 class Taped(NamedTuple):
@@ -133,7 +137,7 @@ def about(path: Path) -> tuple[Mapping[str, str], dict[str, int], bool]:
     with path.open("rb") as file:
         channels: dict[int, str] = {}
         try:
-            for record in StreamReader(file).records:
+            for record in StreamReader(file, validate_crcs=True, record_size_limit=_size(path)).records:
                 if isinstance(record, Metadata):
                     found |= record.metadata if record.name == METADATA else {}
                 elif isinstance(record, Channel):
@@ -141,7 +145,7 @@ def about(path: Path) -> tuple[Mapping[str, str], dict[str, int], bool]:
                 elif isinstance(record, Message):
                     topic = channels[record.channel_id]
                     topics[topic] = topics.get(topic, 0) + 1
-        except (McapError, ValueError, OSError) as error:
+        except _BROKEN as error:
             if not topics and not found:
                 raise ConfigError(f"{path} is no recording: {error or 'it ends too early'}") from error
             complete = False
@@ -152,9 +156,15 @@ def messages(path: Path) -> Iterator[Taped]:
     """Return the messages of a recording in order, as far as it can be read."""
     with path.open("rb") as file:
         try:
-            for _, channel, message in NonSeekingReader(file).iter_messages(log_time_order=False):
+            reader = NonSeekingReader(file, validate_crcs=True, record_size_limit=_size(path))
+            for _, channel, message in reader.iter_messages(log_time_order=False):
                 said = channel.metadata
                 retain, content_type = said.get("retain") == "true", said.get("content_type") or None
                 yield Taped(message.log_time / 1e9, channel.topic, message.data, retain, content_type)
-        except McapError:
+        except _BROKEN:
             return  # it ends in the middle; `about` has told
+
+
+def _size(path: Path) -> int:
+    """Return how long a record can be (bytes): a length that is damaged must not fill the memory."""
+    return path.stat().st_size

@@ -16,7 +16,7 @@ from busbar.cli.settings import Settings
 from busbar.client import Device, Stale
 from busbar.client.described import property_of
 from busbar.contract import Fault
-from busbar.errors import BadRequest, ReadOnly, UnknownTarget
+from busbar.errors import ReadOnly, UnknownTarget
 
 _SECONDS = click.FloatRange(min=0)
 _SENT: Sequence[Callable[[Callable[..., Any]], Callable[..., Any]]] = (
@@ -48,7 +48,6 @@ def get_command(settings: Settings, output: Output, device: str, paths: Sequence
 
     async def work() -> None:
         async with bus.device(settings, device) as found:
-            await bus.fresh(found)
             rows = readings(found, paths)
             if output.json:
                 output.document({"device": device, "values": rows})
@@ -98,7 +97,7 @@ def set_command(settings: Settings, output: Output, device: str, given: Sequence
     """Set one property, or several at once; print what came of it."""
 
     async def work() -> None:
-        async with bus.device(settings, device) as found:
+        async with bus.device(settings, device, settled=False) as found:
             values = {path: read(found, path, text) for path, text in pairs(given).items()}
             if len(values) == 1:
                 ((path, one),) = values.items()
@@ -111,7 +110,7 @@ def set_command(settings: Settings, output: Output, device: str, given: Sequence
 
 
 def pairs(given: Sequence[str]) -> dict[str, str]:
-    """Return text by path, of `PATH VALUE` or `PATH=VALUE...`; raise BadRequest."""
+    """Return text by path, of `PATH VALUE` or `PATH=VALUE...`; raise UsageError."""
     if len(given) == 2 and "=" not in given[0]:
         return {given[0]: given[1]}
     found: dict[str, str] = {}
@@ -119,7 +118,7 @@ def pairs(given: Sequence[str]) -> dict[str, str]:
         path, sign, text = each.partition("=")
         if not sign or not path or path in found:
             why = "is there twice" if path in found else "is neither PATH VALUE nor PATH=VALUE"
-            raise BadRequest(f"{each!r} {why}")
+            raise bus.usage(f"{each!r} {why}")
         found[path] = text
     return found
 
@@ -146,7 +145,7 @@ def call_command(
     """
 
     async def work() -> None:
-        async with bus.device(settings, device) as found:
+        async with bus.device(settings, device, settled=False) as found:
             result = await call(found, output, name, given, options)
             output.answer(result, {"ok": True, "device": device, "target": f"call/{name}", "result": result})
 

@@ -5,11 +5,14 @@ from collections.abc import Sequence
 import click
 
 from busbar.cli import bus, completion
+from busbar.cli.arguments import suggestion
 from busbar.cli.options import command, ends
 from busbar.cli.output import Output, shown, stamp
 from busbar.cli.settings import Settings
-from busbar.client import Change, Event, Stream
+from busbar.client import Change, Client, Device, Event, Stream
+from busbar.client.described import property_of
 from busbar.client.queues import Queue
+from busbar.topics import matches
 
 
 @command("watch")
@@ -31,19 +34,47 @@ def watch_command(
     PATH: a property, or with + for one level and a final # for the rest.
     """
     wanted = bus.pattern(pattern)
+    below = [bus.checked(each) for each in paths]
 
     async def work() -> None:
         async with bus.connected(settings, [wanted]) as client:
             bus.follow()
+            _tell_unknown(client, wanted, below, output)
             queue: Queue[Change] = Queue()
             stream: Stream[Change] = client.stream(
-                [(wanted, "state", each) for each in paths or ("#",)], queue, not new
+                [(wanted, "state", each) for each in below or ("#",)], queue, not new
             )
             async for change in bus.limited(stream, count, duration):
                 _print_change(change, output)
             _tell_lost(stream.dropped, output)
 
     bus.run(work())
+
+
+def _tell_unknown(client: Client, wanted: str, paths: Sequence[str], output: Output) -> None:
+    """Tell which paths fit no property of the devices that are known; they may still come."""
+    devices = [each for name, each in client.devices().items() if each.info and matches(wanted, name)]
+    known = dict.fromkeys(path for each in devices for path in (each.info.properties if each.info else ()))
+    for path in paths if devices else ():
+        if not any(_has(each, path) for each in devices):
+            output.note(f"no property of {wanted} fits {path!r}{suggestion(path, known)}")
+
+
+def _has(device: Device, pattern: str) -> bool:
+    templates = device.info.properties if device.info else ()
+    return (
+        property_of(device.info, pattern) is not None
+        or any(matches(pattern, path) for path in device.snapshot().values)
+        or (("+" in pattern or "#" in pattern) and any(_meets(pattern, each) for each in templates))
+    )
+
+
+def _meets(pattern: str, template: str) -> bool:
+    """Return whether a pattern covers a member of a family: `digital/+` one of `digital/{join}`."""
+    wanted, levels = pattern.split("/"), template.split("/")
+    padded = [*wanted, *levels[len(wanted) :]]
+    member = [mine if "{" in level else level for mine, level in zip(padded, levels, strict=False)]
+    return matches(pattern, "/".join(member))
 
 
 def _print_change(change: Change, output: Output) -> None:
@@ -77,7 +108,7 @@ def events_command(
     async def work() -> None:
         async with bus.connected(settings, [wanted]) as client:
             bus.follow()
-            stream = client.events(wanted, name, items=True)
+            stream = client.events(wanted, bus.checked(name), items=True)
             chosen = (event async for event in stream if changes or name == "change" or event.name != "change")
             async for event in bus.limited(chosen, count, duration):
                 _print_event(event, output)
