@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 
 from tests.broker import find
 
-VERSIONS = {"mqtt": "5.16.0", "node-red": "4.1.15"}  # both run on Debian 12's Node.js 18
+VERSIONS = {"crestron-cip": "1.0.2", "mqtt": "5.16.0", "node-red": "4.1.15"}  # both run on Debian 12's Node.js 18
 
 _CACHE = Path(__file__).parent.parent / ".venv" / "node"
 _INSTALL = "install --ignore-scripts --no-package-lock --no-audit --no-fund --loglevel=error"

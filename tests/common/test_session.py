@@ -47,7 +47,7 @@ class Recorder:
         if len(self.pauses) == ATTEMPTS:
             raise Enough
 
-    async def pause(self, seconds: float) -> None:
+    async def pause(self, seconds: float, firm: bool = False) -> None:
         self.pauses.append(seconds)
 
     async def served(self, session: object) -> None:

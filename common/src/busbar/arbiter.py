@@ -7,7 +7,7 @@ who may ask at all, see `leases`.
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Hashable
 from enum import IntEnum
 
 from busbar.errors import Overloaded
@@ -98,9 +98,10 @@ class Turn:
         asked: float | None,
         release: Callable[[], None],
         progress: Callable[[float | None, str], None],
+        when_unlocked: Callable[[Hashable, Callable[[], None]], None] = lambda key, then: None,
     ) -> None:
         self.asked = asked  # s for the device's answer, where the caller said so
-        self._release, self._progress = release, progress
+        self._release, self._progress, self._when_unlocked = release, progress, when_unlocked
 
     def progress(self, fraction: float | None, message: str = "") -> None:
         """Report how far the command is: 0 to 1, None = unknown."""
@@ -109,6 +110,10 @@ class Turn:
     def release(self) -> None:
         """Let others exchange on the channel: what follows only waits for an event."""
         self._release()
+
+    def when_unlocked(self, key: Hashable, then: Callable[[], None]) -> None:
+        """Call `then` when the caller's own lock ends, whatever ends it; of one `key` the last counts."""
+        self._when_unlocked(key, then)
 
 
 @contextlib.asynccontextmanager

@@ -49,6 +49,7 @@ class Channel:
         self._leave = asyncio.Event()
         self._asked = asyncio.Event()
         self._used = 0.0
+        self._firm = False  # waiting, and not for a command
         for name, description in link.devices.items():
             self._add(name, description)
 
@@ -69,7 +70,8 @@ class Channel:
         """Return the session once it can serve; raise Offline. The caller limits the wait."""
         self._used = asyncio.get_running_loop().time()
         if self.session is None:
-            self._asked.set()
+            if not self._firm:
+                self._asked.set()
             if self.link.on_demand and self._state == "offline":
                 self._set("connecting", None)
         while True:
@@ -115,11 +117,15 @@ class Channel:
             self._set("connecting", None)
         self._leave.clear()
 
-    async def pause(self, seconds: float) -> None:
+    async def pause(self, seconds: float, firm: bool = False) -> None:
         self._asked.clear()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._asked.wait()
+        self._firm = firm
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._asked.wait()
+        finally:
+            self._firm = False
 
     async def served(self, session: Session) -> None:
         self.session = session

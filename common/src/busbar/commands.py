@@ -231,7 +231,12 @@ class Commands:
                 raise Offline("the device went offline before the command could start")
             asked = request.metadata.timeout and min(job.timeout, request.metadata.timeout)
             timeout = min(job.timeout, (asked or job.timeout) + GRACE)
-            turn = Turn(asked, release, lambda fraction, message: self._progress(request, device, fraction, message))
+            turn = Turn(
+                asked,
+                release,
+                lambda fraction, message: self._progress(request, device, fraction, message),
+                lambda key, then: channel.leases.when_ended(request.metadata.lease, key, then),
+            )
             request.channel, request.started = channel, True
             limit = asyncio.timeout(timeout)
             try:

@@ -12,10 +12,14 @@ from typing import Any, ClassVar, NamedTuple
 
 
 class Retry(NamedTuple):
-    """How soon a link is tried again after an error: after `first` seconds, doubling, never later than `most`."""
+    """How soon a link is tried again after an error: after `first` seconds, doubling, never later than `most`.
+
+    `firm`: also when somebody sends a command meanwhile; `connect`, `reconnect` and `reload` try at once.
+    """
 
     first: float
     most: float
+    firm: bool = False
 
 
 class BusbarError(Exception):

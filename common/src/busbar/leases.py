@@ -5,7 +5,7 @@ A lease protects against accidents, not attackers. It ends by itself on the mono
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -28,6 +28,7 @@ class Lease:
     polls: bool
     ends: float
     timer: asyncio.TimerHandle | None = field(default=None, repr=False)
+    ended: dict[Hashable, Callable[[], None]] = field(default_factory=dict, repr=False)  # what to do at the end
 
     def covers(self, device: str) -> bool:
         return self.scope == "channel" or self.device == device
@@ -65,6 +66,12 @@ class Leases:
     def left(self, lease: Lease) -> float:
         """Return the seconds until a lease ends."""
         return max(0.0, lease.ends - self._loop.time())
+
+    def when_ended(self, token: str | None, key: Hashable, then: Callable[[], None]) -> None:
+        """Call `then` when this lease ends; of one `key` the last counts. Without a lease nothing ends."""
+        lease = self._leases.get(token or "")
+        if lease is not None:
+            lease.ended[key] = then
 
     async def admit(self, device: str, token: str | None, wait: float) -> None:
         """Return when a command may enter the queue; raise Locked after `wait` seconds."""
@@ -140,6 +147,8 @@ class Leases:
             return
         if lease.timer is not None:
             lease.timer.cancel()
+        for then in lease.ended.values():
+            then()
         self._changed()
         self._next()
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from busbar.arbiter import Turn
 from busbar.contract import Fault
 from busbar.describe import Description
-from busbar.errors import BusbarError, LinkLost
+from busbar.errors import BusbarError, LinkLost, Retry
 
 log = logging.getLogger(__name__)
 
@@ -105,8 +105,8 @@ class Keeper(Protocol):
     async def wanted(self) -> None:
         """Return when the link should be open."""
 
-    async def pause(self, seconds: float) -> None:
-        """Wait, less if somebody asks for the link."""
+    async def pause(self, seconds: float, firm: bool = False) -> None:
+        """Wait, less if somebody asks for the link; firm: only if it is asked to connect, not for a command."""
 
     async def served(self, session: Session) -> None:
         """Serve until the link should close; raise when it breaks."""
@@ -133,13 +133,17 @@ async def supervise(keeper: Keeper) -> None:
         level = logging.WARNING if news else logging.INFO
         log.log(level, "%s: %s", keeper.link.name, fault.message, extra={"device": keeper.link.name})
         keeper.lost(fault)
-        await keeper.pause(_delay(error, attempt))
+        own = _own(error)
+        await keeper.pause(_delay(own, attempt), own is not None and own.firm)
 
 
-def _delay(error: BaseException, attempt: int) -> float:
-    """Return the seconds before the next attempt: as the error says itself, else as links usually wait."""
+def _own(error: BaseException) -> Retry | None:
     inner = _leaf(error)
-    own = inner.retry if isinstance(inner, BusbarError) else None
+    return inner.retry if isinstance(inner, BusbarError) else None
+
+
+def _delay(own: Retry | None, attempt: int) -> float:
+    """Return the seconds before the next attempt: as the error says itself, else as links usually wait."""
     if own is None:
         return random.uniform(RETRY_LEAST, min(RETRY_MOST, RETRY_FIRST * 2 ** min(attempt, 10)))
     return random.uniform(own.first, min(own.most, own.first * 2 ** min(attempt, 10)))

@@ -1,0 +1,61 @@
+"""A stream of bytes to messages, whatever they are, and back."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from busbar.codecs.cip.frames import Frame, FrameReader, Skipped
+from busbar.codecs.cip.joins import DATA, EXTENDED, PLAIN, Style, Update, encode_update
+from busbar.codecs.cip.records import Clock, Command, Record, Records, encode_clock, encode_command
+from busbar.codecs.cip.sign_on import READERS, Around, Short, encode_around
+
+Message = Around | Record
+
+_IGNORED = frozenset({0x00, 0x1F, 0x20, 0x21, 0x22, 0x23, 0x24, 0x25, 0x28})  # acknowledgements, cloud, services
+_INNER_LENGTH = {DATA: 1, EXTENDED: 2}  # bytes
+
+
+class Reader:
+    """Messages out of a byte stream: feed() what arrived, then take all messages().
+
+    It never raises: what is unknown or wrong comes as Skipped and costs itself only.
+    """
+
+    def __init__(self, style: Style = PLAIN) -> None:
+        self._frames = FrameReader()
+        self._records = Records(style.smart_offset)
+
+    def feed(self, data: bytes) -> None:
+        self._frames.feed(data)
+
+    def messages(self) -> Iterator[Message]:
+        """Return what is complete, in order."""
+        for frame in self._frames.frames():
+            if isinstance(frame, Skipped):
+                yield frame
+            elif frame.type in _INNER_LENGTH:
+                yield from self._records.read(frame.payload, _INNER_LENGTH[frame.type])
+            elif frame.type not in _IGNORED:
+                yield _around(frame)
+
+
+def _around(frame: Frame) -> Around | Skipped:
+    reader = READERS.get(frame.type)
+    if reader is None:
+        return Skipped(f"a frame of the unknown type 0x{frame.type:02x}", frame.payload)
+    try:
+        return reader(frame.payload)
+    except Short as error:
+        return Skipped(f"a frame of type 0x{frame.type:02x}: {error}", frame.payload)
+
+
+def encode(message: Around | Update | Command | Clock, style: Style = PLAIN) -> bytes:
+    """Return the frame of a message; raise OutOfRange, TooLarge, BadRequest for a value that does not fit."""
+    encoder = _ENCODERS.get(type(message))
+    return encode_around(message) if encoder is None else encoder(message, style)  # type: ignore[arg-type]  # by type
+
+
+_ENCODERS: dict[type, Callable[[Any, Style], bytes]] = {
+    Update: encode_update,
+    Command: lambda command, style: encode_command(command, style.handle),
+    Clock: lambda clock, style: encode_clock(clock, style.handle),
+}

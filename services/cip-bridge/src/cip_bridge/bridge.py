@@ -1,0 +1,168 @@
+"""Links and descriptions: what the configuration asks for, in both roles."""
+
+import contextlib
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from busbar import config as configuration
+from busbar.codecs import cip
+from busbar.codecs.cip import Style
+from busbar.describe import Description, by_path, commands
+from busbar.errors import LinkLost
+from busbar.service import Service
+from busbar.session import Link, Port
+from cip_bridge.board import Board
+from cip_bridge.device import Conversation, Denied
+from cip_bridge.listener import Listener
+from cip_bridge.panel import PanelSession
+from cip_bridge.paths import Paths
+from cip_bridge.program import PANELS, ProgramSession
+from cip_bridge.seats import Seat
+from cip_bridge.secure import Trust, open_stream, server_context, trust
+from cip_bridge.settings import Config, Device, place
+from cip_bridge.surface import CLOCK, SKIPPED, Surface
+
+
+@dataclass
+class _Asked:
+    """What a link was made from; after a denial it is never the same again, so that `reload` tries anew."""
+
+    devices: tuple[Device, ...]
+    secrets: tuple[tuple[str, str] | None, ...]  # a password_file may have changed where its name has not
+    denied: Denied | None = field(default=None, compare=False)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Asked) or self.denied or other.denied:
+            return False
+        return (self.devices, self.secrets) == (other.devices, other.secrets)
+
+
+def panel_link(settings: Device) -> Link:
+    """Return the link to one processor."""
+    where, credentials = place(settings.address), _credentials(settings)
+    trusted = trust(settings.ca_file, settings.fingerprint, settings.insecure) if where.tls else None
+    asked = _Asked((settings,), (credentials,))
+    board, paths = Board(), Paths(settings.joins)
+
+    @contextlib.asynccontextmanager
+    async def open_(port: Port) -> AsyncIterator[PanelSession]:
+        if asked.denied is not None:
+            raise asked.denied
+        session = PanelSession(port.outlet(settings.name), board, paths)
+        conversation = await _connect(settings, trusted, session, credentials)
+        try:
+            session.attach(conversation)
+            await conversation.greeted()
+            port.connecting()
+            try:
+                await conversation.sign_on()
+            except Denied as error:
+                asked.denied = error
+                raise
+            await session.start()
+            yield session
+        finally:
+            await session.leave()
+            await conversation.close()
+
+    return Link(settings.name, settings.address, open_, {settings.name: describe(settings)}, config=asked)
+
+
+async def _connect(
+    settings: Device, trusted: Trust | None, session: PanelSession, credentials: tuple[str, str] | None
+) -> Conversation:
+    where = place(settings.address)
+    return Conversation(
+        await open_stream(where.host, where.port, trusted, settings.name, settings.timeout),
+        _sign_on(settings),
+        session.told,
+        session.outputs,
+        credentials=credentials,
+        style=_style(settings),
+        timeout=settings.timeout,
+    )
+
+
+def processor_link(devices: Sequence[Device]) -> Link:
+    """Return the link of all IP-IDs at one address of ours."""
+    first = devices[0]
+    where = place(first.address)
+    tls = server_context(first.cert_file or "", first.key_file) if where.tls else None
+    secrets = tuple(map(_credentials, devices))
+    boards, paths = {each.name: Board() for each in devices}, {each.name: Paths(each.joins) for each in devices}
+
+    @contextlib.asynccontextmanager
+    async def open_(port: Port) -> AsyncIterator[ProgramSession]:
+        surfaces = {each.name: Surface(port.outlet(each.name), boards[each.name], paths[each.name]) for each in devices}
+        seats = {
+            each.name: _seat(each, surfaces[each.name], secret) for each, secret in zip(devices, secrets, strict=True)
+        }
+        listener = Listener(where.host, where.port, seats.values(), tls)
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(listener)
+            except OSError as error:
+                raise LinkLost(f"cannot listen on {where.host}:{where.port}: {error.strerror or error}") from error
+            yield ProgramSession(listener, surfaces, seats)
+
+    about = {each.name: describe(each) for each in devices}
+    return Link(first.name, first.address, open_, about, config=_Asked(tuple(devices), secrets))
+
+
+def _seat(settings: Device, surface: Surface, credentials: tuple[str, str] | None) -> Seat:
+    answer = bytes.fromhex(settings.result)
+    return Seat(
+        settings.ipid,
+        surface.came,
+        board=surface.board,
+        room=settings.room,
+        credentials=credentials,
+        result=cip.ConnectResult(0, answer[0], answer[1:]),
+        style=_style(settings),
+    )
+
+
+def _sign_on(settings: Device) -> cip.SignOn:
+    if settings.room is not None:
+        return cip.RoomConnect(settings.ipid, settings.room)
+    return cip.Connect(settings.ipid) if settings.sign_on == "long" else cip.Connect.short(settings.ipid)
+
+
+def _style(settings: Device) -> Style:
+    return Style(encoding=settings.serial_encoding, smart_offset=settings.smart_offset)
+
+
+def _credentials(settings: Device) -> tuple[str, str] | None:
+    password = configuration.secret(settings.password, settings.password_file, "password")
+    return None if settings.username is None or password is None else (settings.username, password)
+
+
+def describe(settings: Device) -> Description:
+    """Describe a device: its joins, and what can be done with them in its role."""
+    panel = settings.mode == "panel"
+    own = [CLOCK, SKIPPED] if panel else [PANELS, SKIPPED]
+    return Description(
+        kind="cip",
+        name=settings.title,
+        properties={**Paths(settings.joins).properties(), **by_path(own)},
+        commands=commands(PanelSession if panel else ProgramSession),
+    )
+
+
+def link(settings: Device) -> Link:
+    """Return the link of one device."""
+    return panel_link(settings) if settings.mode == "panel" else processor_link([settings])
+
+
+def links(config: Config) -> Iterable[Link]:
+    """Return the links of a configuration: one for each processor, one for each address of ours."""
+    ours: dict[str, list[Device]] = {}
+    for device in config.devices:
+        if device.mode == "processor":
+            ours.setdefault(device.address, []).append(device)
+        else:
+            yield panel_link(device)
+    yield from map(processor_link, ours.values())
+
+
+SERVICE = Service("cip", Config, links, Device, link)

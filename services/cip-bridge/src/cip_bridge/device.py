@@ -1,0 +1,249 @@
+"""One conversation with one processor, in the role of a panel: sign-on, update, heartbeat. Source: reference 1.4."""
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import TypeVar
+
+from busbar.codecs import cip
+from busbar.codecs.cip import Command, Message, Style, Update
+from busbar.errors import DeviceRefused, LinkLost, Retry
+from busbar.streams import ByteStream
+
+log = logging.getLogger("busbar.cip")
+
+BEAT = 5.0  # s without a word of ours, or of the other side, before a heartbeat
+SILENCE = 15.0  # s without a word of the other side before the link is dead
+UPDATE_LIMIT = 20.0  # s for all joins to come
+LEAVE_LIMIT = 1.0  # s for the last word
+
+M = TypeVar("M")
+
+
+class Unreachable(LinkLost):
+    """No connection, no TLS, no answer."""
+
+    retry = Retry(1.0, 120.0)
+
+
+class Booting(LinkLost):
+    """The processor is there, its program is not yet."""
+
+    retry = Retry(2.0, 2.0)
+
+
+class UnknownIpId(DeviceRefused):
+    """The running program has no panel of this IP-ID; designs get redeployed, so it is tried again."""
+
+    retry = Retry(900.0, 900.0, firm=True)
+
+
+class Denied(DeviceRefused):
+    """Name and password are wanted, or wrong: to try them again and again would lock the account."""
+
+    retry = Retry(86400.0, 86400.0)
+
+
+class Conversation:
+    """An open conversation; `told` is given what the processor says, in batches, in order."""
+
+    def __init__(
+        self,
+        stream: ByteStream,
+        sign_on: cip.SignOn,
+        told: Callable[[list[Message]], None],
+        outputs: Callable[[], Iterable[Update]],  # all that has to be sent again after each update
+        *,
+        credentials: tuple[str, str] | None = None,
+        style: Style = Style(),  # noqa: B008  # frozen
+        timeout: float = 2.0,  # s for one step of the sign-on
+    ) -> None:
+        self.style = style
+        self.skipped = 0  # things that meant nothing to us
+        self._stream, self._sign_on, self._told, self._outputs = stream, sign_on, told, outputs
+        self._credentials, self._timeout = credentials, timeout
+        self._reader = cip.Reader(style)
+        self._waiting: deque[Message] = deque()  # read and not yet looked at
+        self._loop = asyncio.get_running_loop()
+        self._sent = self._heard = self._pinged = self._loop.time()
+        self._writing = asyncio.Lock()
+        self._pong = self._acknowledge = False
+        self._due = asyncio.Event()
+
+    async def greeted(self) -> None:
+        """Return when the processor is ready for us; raise Booting, Unreachable."""
+        booting = False
+        try:
+            async with asyncio.timeout(self._timeout):
+                while (await self._next(cip.Hello)).state != cip.READY:
+                    booting = True
+        except TimeoutError as error:
+            if booting:
+                raise Booting("the processor is booting") from error
+            raise Unreachable(f"no greeting within {self._timeout:g} s: does a processor listen there?") from error
+
+    async def sign_on(self) -> None:
+        """Register; raise UnknownIpId, Denied, Unreachable."""
+        await self.send(cip.encode(self._sign_on))
+        result = await self._answer(cip.ConnectResult, "the sign-on")
+        if not result.accepted:
+            raise UnknownIpId(
+                f"IP-ID 0x{self._sign_on.ipid:02X} is not defined in the running program (or the program is starting); "
+                "tried again every 15 minutes, or at once by `reconnect`",
+                payload=result.payload().hex(),
+            )
+        self.style = replace(self.style, handle=result.handle)
+        if result.credentials:
+            await self._log_in()
+
+    async def update(self) -> None:
+        """Ask for all joins and return when they have come and the processor has ours; raise LinkLost."""
+        await self.send(cip.encode(Command(cip.START), self.style))
+        limit = UPDATE_LIMIT
+        while True:
+            try:
+                async with asyncio.timeout(limit):
+                    command = await self._next(Command)
+            except TimeoutError as error:
+                if limit < UPDATE_LIMIT:  # the end of the update came, that of the query did not
+                    break
+                raise LinkLost(f"the update did not end within {limit:g} s") from error
+            if command.code == cip.END_OF_UPDATE:
+                limit = min(self._timeout, UPDATE_LIMIT - 1)
+            if command.code == cip.END_OF_QUERY:
+                break
+        self._acknowledge = False
+        await self.send(self._acknowledgement())
+
+    async def serve(self) -> None:
+        """Read and keep alive; raise LinkLost when the processor is gone."""
+        self._tell(list(self._waiting))
+        self._waiting.clear()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._read_on(), name="read")
+            tasks.create_task(self._beat(), name="heartbeat")
+            tasks.create_task(self._reply(), name="reply")
+
+    async def send(self, data: bytes) -> None:
+        """Write whole frames; raise LinkLost."""
+        async with self._writing:
+            self._sent = self._loop.time()
+            await self._stream.write(data)
+
+    async def close(self) -> None:
+        """Say goodbye (one processor refused connections for long after an unclean end) and close."""
+        with contextlib.suppress(LinkLost, TimeoutError):
+            async with asyncio.timeout(LEAVE_LIMIT):
+                await self.send(cip.encode(cip.Disconnect()))
+        await self._stream.close()
+
+    async def _log_in(self) -> None:
+        if self._credentials is None:
+            raise Denied("the processor wants a username and a password; give them and `reload`")
+        await self.send(cip.encode(cip.Authenticate(self._sign_on.ipid, *self._credentials)))
+        if not (await self._answer(cip.AuthResult, "the credentials")).ok:
+            raise Denied(f"the processor denies the password of {self._credentials[0]!r}; correct it and `reload`")
+
+    async def _answer(self, kind: type[M], what: str) -> M:
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._next(kind)
+        except TimeoutError as error:
+            raise Unreachable(f"no answer to {what} within {self._timeout:g} s") from error
+
+    async def _next(self, kind: type[M]) -> M:
+        """Return the next message of a kind; whatever comes before takes its usual way."""
+        while True:
+            while self._waiting:
+                message = self._waiting.popleft()
+                if isinstance(message, cip.Hello) and message.state == cip.BOOTING and kind is not cip.Hello:
+                    raise Booting("the processor is booting")
+                if not isinstance(message, cip.Hello):
+                    self._tell([message])
+                if self._pong:
+                    self._pong = False
+                    await self.send(cip.encode(cip.Pong()))
+                if isinstance(message, kind):
+                    return message
+            self._waiting.extend(await self._read())
+
+    async def _read(self) -> list[Message]:
+        self._reader.feed(await self._stream.read())
+        self._heard = self._loop.time()
+        return list(self._reader.messages())
+
+    async def _read_on(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(SILENCE):
+                    messages = await self._read()
+            except TimeoutError as error:
+                raise LinkLost(f"nothing heard for {SILENCE:g} s") from error
+            self._tell(messages)
+
+    def _tell(self, messages: list[Message]) -> None:
+        """Take what is ours to take; the rest goes to `told`, also what came before the end."""
+        others: list[Message] = []
+        try:
+            for message in messages:
+                if not self._take(message):
+                    others.append(message)
+        finally:
+            self._told(others)
+
+    def _take(self, message: Message) -> bool:
+        match message:
+            case Update():
+                return False
+            case cip.Ping():
+                self._pong = True
+                self._due.set()
+            case cip.Skipped(why, data):
+                self.skipped += 1
+                log.debug("skipped %s: %s", why, data[:64].hex(" "))
+            case cip.Disconnect():
+                raise LinkLost("the processor ends the connection: its program stops")
+            case cip.Refused():
+                raise Booting("the processor ends the connection: it is booting")
+            case cip.Hello():
+                raise LinkLost("the processor greets anew: its program was loaded again")
+            case Command(code=cip.END_OF_QUERY):
+                self._acknowledge = True
+                self._due.set()
+                return False
+            case Command() | cip.Clock() | cip.About():
+                return False
+        return True
+
+    async def _beat(self) -> None:
+        """Ask when either side has been silent: a processor that hears us often says nothing by itself."""
+        while True:
+            pause = self._quiet_since() + BEAT - self._loop.time()
+            if pause > 0:
+                await asyncio.sleep(pause)
+            else:
+                self._pinged = self._loop.time()
+                await self.send(cip.encode(cip.Ping()))
+
+    def _quiet_since(self) -> float:
+        return max(min(self._sent, self._heard), self._pinged)
+
+    async def _reply(self) -> None:
+        """Answer apart from reading: a processor that writes much at once need not read us meanwhile."""
+        while True:
+            await self._due.wait()
+            self._due.clear()
+            pong, acknowledge = self._pong, self._acknowledge
+            self._pong = self._acknowledge = False
+            if pong:
+                await self.send(cip.encode(cip.Pong()))
+            if acknowledge:
+                await self.send(self._acknowledgement())
+
+    def _acknowledgement(self) -> bytes:
+        """The end of the query is acknowledged, then the processor gets our side. Source: reference 1.4, K and D."""
+        messages: list[Command | cip.Ping | Update] = [Command(cip.ACKNOWLEDGE), cip.Ping(), *self._outputs()]
+        return b"".join(cip.encode(each, self.style) for each in messages)

@@ -1,0 +1,76 @@
+"""Buttons that are held down: pressed again every half second, for a processor releases what is not. Source: 1.5."""
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from busbar.codecs.cip import Join
+
+REPEAT = 0.5  # s
+
+
+@dataclass
+class _Hold:
+    ends: float  # loop time
+    due: float  # loop time of the next press
+
+
+class Holds:
+    """The held buttons of one session; `send` sends a press (True) or a release."""
+
+    def __init__(self, send: Callable[[Join, bool], Awaitable[None]]) -> None:
+        self._send = send
+        self._held: dict[Join, _Hold] = {}
+        self._changed = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def joins(self) -> set[Join]:
+        return set(self._held)
+
+    async def press(self, join: Join, seconds: float) -> None:
+        """Press, or renew a hold, for so long; math.inf = until release."""
+        await self._send(join, True)
+        now = self._loop.time()
+        self._held[join] = _Hold(now + seconds, now + REPEAT)
+        self._changed.set()
+
+    async def release(self, join: Join) -> None:
+        """Let go, whether it was held or not."""
+        self._held.pop(join, None)
+        await self._send(join, False)
+
+    async def release_all(self) -> None:
+        for join in list(self._held):
+            await self.release(join)
+
+    def end(self, join: Join) -> None:
+        """Let go as soon as may be, if it is held."""
+        if join in self._held:
+            self._held[join].ends = self._loop.time()
+            self._changed.set()
+
+    def forget(self, join: Join) -> None:
+        """Hold it no longer, without a word: somebody has set it otherwise."""
+        self._held.pop(join, None)
+
+    async def run(self) -> None:
+        """Repeat the presses and end them in time."""
+        while True:
+            self._changed.clear()
+            next_ = min((min(hold.due, hold.ends) for hold in self._held.values()), default=math.inf)
+            try:
+                async with asyncio.timeout_at(next_):
+                    await self._changed.wait()
+            except TimeoutError:
+                await self._carry_on()
+
+    async def _carry_on(self) -> None:
+        now = self._loop.time()
+        for join, hold in list(self._held.items()):
+            if now >= hold.ends:
+                await self.release(join)
+            elif now >= hold.due:
+                hold.due = now + REPEAT
+                await self._send(join, True)

@@ -1,0 +1,96 @@
+"""The role of a processor: a port that panels connect to. Source: reference 1.1 and 1.4."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from types import TracebackType
+from typing import Self
+
+from busbar.codecs import cip
+from cip_bridge.connection import Panel
+from cip_bridge.seats import Program, Seat
+
+PANELS_LIMIT = 100
+
+
+class Listener(Program):
+    """All seats on one port; entered = panels may connect, left = all are gone."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        seats: Iterable[Seat],
+        tls: ssl.SSLContext | None = None,
+        now: Callable[[], datetime] = datetime.now,
+    ) -> None:
+        super().__init__(seats, now)
+        self.host, self.port, self.tls = host, port, tls
+        self.accepted = 0  # connections since the start
+        self._tasks = asyncio.TaskGroup()
+        self._open: dict[asyncio.Task[None], Panel] = {}
+        self._server: asyncio.Server | None = None
+
+    def boot(self) -> None:
+        """Let panels wait from here on."""
+        self.booting = True
+
+    def booted(self) -> None:
+        """Greet those that wait."""
+        self.booting = False
+        for panel in self._open.values():
+            panel.greet()
+
+    async def listen(self) -> None:
+        """Accept connections; raise OSError."""
+        if self._server is None:
+            self._server = await asyncio.start_server(self._connected, self.host, self.port, ssl=self.tls)
+            self.port = self._server.sockets[0].getsockname()[1]
+
+    def refuse(self) -> None:
+        """Accept no more connections; those that are open stay."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    def drop(self) -> None:
+        """Break all connections without a word."""
+        for panel in list(self._open.values()):
+            panel.abort()
+
+    def end_program(self) -> None:
+        """Tell all panels that the program stops, as before it is loaded again."""
+        for panel in list(self._open.values()):
+            panel.send(cip.encode(cip.Disconnect()))
+
+    async def __aenter__(self) -> Self:
+        await self._tasks.__aenter__()
+        try:
+            await self.listen()
+        except OSError:
+            await self._tasks.__aexit__(None, None, None)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.refuse()
+        self.end_program()
+        for task in self._open:
+            task.cancel()
+        await self._tasks.__aexit__(None, None, None)  # an error of the caller stays what it is, not a group
+
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._server is None or len(self._open) >= PANELS_LIMIT:
+            writer.transport.abort()
+            return
+        self.accepted += 1
+        if (sock := writer.get_extra_info("socket")) is not None:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        panel = Panel(self, reader, writer)
+        task = self._tasks.create_task(panel.run(), name=f"panel {panel.address}")
+        self._open[task] = panel
+        task.add_done_callback(self._open.pop)

@@ -1,0 +1,182 @@
+"""We are a panel: one open conversation with one processor, as a session."""
+
+import asyncio
+from typing import Any
+
+from busbar.arbiter import Turn
+from busbar.codecs import cip
+from busbar.codecs.cip import Command, Form, Join, Message, Update
+from busbar.describe import NoArguments, command
+from busbar.errors import DeviceTimeout, LinkLost
+from busbar.session import Outlet
+from cip_bridge.board import Board, Value
+from cip_bridge.device import Conversation
+from cip_bridge.holds import REPEAT, Holds
+from cip_bridge.paths import Paths
+from cip_bridge.surface import (
+    CLOCK,
+    Button,
+    Get,
+    Press,
+    Pulse,
+    Send,
+    Surface,
+    firmware,
+    frames_of,
+)  # fmt: skip
+
+UPDATE_TIMEOUT = 10.0  # s
+
+
+class PanelSession:
+    """Joins from and to one processor."""
+
+    def __init__(self, outlet: Outlet, board: Board, paths: Paths) -> None:
+        self._surface = Surface(outlet, board, paths)
+        self._board, self._outlet = board, outlet
+        self._holds = Holds(self._press)
+        self._conversation: Conversation | None = None
+        self._updated = asyncio.Event()
+        self._ignored = 0  # values of joins beyond what a board takes
+
+    def attach(self, conversation: Conversation) -> None:
+        """Speak over this conversation, whose `told` and `outputs` are ours."""
+        self._conversation = conversation
+
+    async def start(self) -> None:
+        """Take the update; raise LinkLost. Afterwards every join has its value."""
+        self._board.begin_update()
+        await self._talk.update()
+        self._surface.went_all()
+
+    async def serve(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._talk.serve(), name="conversation")
+            tasks.create_task(self._holds.run(), name="held buttons")
+
+    async def leave(self) -> None:
+        """Let go of what is held; a processor does so by itself when it hears no more of us."""
+        held = self._holds.joins
+        try:
+            await self._holds.release_all()
+        except LinkLost:
+            for join in held:
+                self._sent(join, False)
+
+    def told(self, messages: list[Message]) -> None:
+        """Take what the processor says."""
+        updates: list[Update] = []
+        for message in messages:
+            if isinstance(message, Update):
+                value = self._board.take(message)
+                if value is None:
+                    self._ignored += 1
+                else:
+                    updates.append(message if value is message.value else message._replace(value=value))
+            else:
+                self._surface.came(updates)
+                updates = []
+                self._take(message)
+        self._surface.came(updates)
+        self._surface.count(self._talk.skipped + self._ignored)
+
+    def outputs(self) -> list[Update]:
+        """Return what is to be sent again after an update; held buttons are pressed again anyway."""
+        held = self._holds.joins
+        outs = self._board.outs.items()
+        return [Update(join, value, cip.FORMS[join.kind]) for join, value in outs if join not in held]
+
+    async def refresh(self, device: str) -> None:
+        await self._update()
+
+    async def set(self, device: str, path: str, value: Any, turn: Turn) -> Any:
+        join, raw = self._surface.wanted(path, value)
+        self._board.admit(join)
+        frame = cip.encode(Update(join, raw, cip.FORMS[join.kind]), self._talk.style)
+        self._holds.forget(join)
+        await self._talk.send(frame)
+        self._sent(join, raw)
+        return value
+
+    @command(holds="exchange")
+    async def press(self, device: str, arguments: Press, turn: Turn) -> None:
+        """Press a button and hold it; pressing again renews."""
+        join = self._surface.paths.button(arguments.join)
+        await self._holds.press(join, arguments.seconds)
+        turn.when_unlocked(("hold", join), lambda: self._holds.end(join))
+
+    @command(holds="exchange")
+    async def release(self, device: str, arguments: Button, turn: Turn) -> None:
+        """Release a button."""
+        await self._holds.release(self._surface.paths.button(arguments.join))
+
+    @command(holds="exchange", timeout=20.0)
+    async def pulse(self, device: str, arguments: Pulse, turn: Turn) -> None:
+        """Press a button and release it."""
+        join = self._surface.paths.button(arguments.join)
+        await self._holds.press(join, arguments.width + REPEAT)
+        turn.release()
+        try:
+            await asyncio.sleep(arguments.width)
+        finally:
+            await self._holds.release(join)
+
+    @command(timeout=30.0)
+    async def update_request(self, device: str, arguments: NoArguments, turn: Turn) -> None:
+        """Ask the processor for all joins; done when they have come."""
+        await self._update(turn.asked)
+
+    @command(holds="exchange")
+    async def get(self, device: str, arguments: Get, turn: Turn) -> bool | float | str:
+        """Return the newest value of a join; one that never came is at its default."""
+        return self._surface.read(arguments)  # type: ignore[no-any-return]  # one of these
+
+    @command(holds="exchange")
+    async def send(self, device: str, arguments: Send, turn: Turn) -> None:
+        """Send raw frames, given in hex."""
+        await self._talk.send(frames_of(arguments.frames))
+
+    @property
+    def _talk(self) -> Conversation:
+        assert self._conversation is not None  # attached before anything is told or asked
+        return self._conversation
+
+    async def _update(self, asked: float | None = None) -> None:
+        """Ask for all joins and wait: what is set meanwhile goes out behind the outputs that follow an update."""
+        self._updated.clear()
+        await self._talk.send(cip.encode(Command(cip.START), self._talk.style))
+        try:
+            async with asyncio.timeout(asked or UPDATE_TIMEOUT):
+                await self._updated.wait()
+        except TimeoutError as error:
+            raise DeviceTimeout("the update did not end in time") from error
+
+    def _take(self, message: Message) -> None:
+        match message:
+            case Command(code=cip.START):
+                self._board.begin_update()
+            case Command(code=cip.END_OF_UPDATE) | Command(code=cip.END_OF_QUERY):  # some may send but one of them
+                self._end_update()
+            case Command(code=cip.ALL_CLEAR):
+                self._board.clear()
+                self._surface.came_all()
+            case cip.Clock(time):
+                self._outlet.values({CLOCK.path: time.isoformat()})
+            case cip.About(text):
+                version = firmware(text)
+                if version is not None:
+                    self._outlet.describe(self._outlet.description.with_(firmware=version))
+
+    def _end_update(self) -> None:
+        if self._board.end_update():
+            self._surface.came_all()
+        self._updated.set()
+
+    async def _press(self, join: Join, pressed: bool) -> None:
+        self._board.admit(join)
+        await self._talk.send(cip.encode(Update(join, pressed, Form.BUTTON), self._talk.style))
+        self._sent(join, pressed)
+
+    def _sent(self, join: Join, value: Value) -> None:
+        self._board.outs[join] = value
+        self._surface.went(join, value)

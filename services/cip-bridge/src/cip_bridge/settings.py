@@ -1,0 +1,145 @@
+"""The configuration of the CIP bridge."""
+
+import re
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from busbar import config
+from busbar.codecs.cip import Encoding
+
+Seconds = Annotated[float, Meta(gt=0, le=86400)]
+IpId = Annotated[int, Meta(ge=1, le=0xFFFE, description="as in SIMPL: 0x03 to 0xFE; the wire has room for 0xFFFE")]
+_WORD = "[A-Za-z0-9-][A-Za-z0-9_-]{0,63}"
+Path = Annotated[
+    str,
+    Meta(
+        pattern=rf"^(?!(digital|analog|serial|smart|slot)(/|$)|clock$){_WORD}(/{_WORD})*(?!\n)$",
+        description="levels of letters, digits, _ and -, not beginning with digital, analog, serial, smart or slot",
+    ),
+]
+JOIN = re.compile(
+    r"(?:slot/(\d{1,3})/)?(?:slot/(\d{1,3})/)?(?:smart/(\d{1,10})/)?(digital|analog|serial)/(\d{1,5})", re.ASCII
+)
+JoinPath = Annotated[
+    str,
+    Meta(pattern=rf"^{JOIN.pattern}(?!\n)$", description="such as digital/1, smart/3/analog/2 or slot/1/serial/1"),
+]
+Fingerprint = Annotated[
+    str, Meta(pattern=r"^([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}(?!\n)$", description="SHA-256 in hex, with or without :")
+]
+Scale = tuple[float, float, float, float]
+
+_ADDRESS = re.compile(r"(cips?)::(?:\[([0-9A-Fa-f:.]+(?:%\w+)?)\]|([^\s:/@\[\]]+))(?::(\d{1,5}))?", re.ASCII)
+PORTS = {"cip": 41794, "cips": 41796}
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where a processor listens, or we do."""
+
+    host: str
+    port: int
+    tls: bool
+
+
+def place(address: str) -> Place:
+    """Return what `cip::HOST[:PORT]` or `cips::HOST[:PORT]` says; raise ValueError."""
+    found = _ADDRESS.fullmatch(address)
+    if found is None:
+        raise ValueError(f"address: {address!r} is not cip::HOST:PORT or cips::HOST:PORT (an IPv6 host in brackets)")
+    scheme, bracketed, host, port = found.groups()
+    number = int(port) if port else PORTS[scheme]
+    if not 0 < number < 65536:
+        raise ValueError(f"address: port {port} is not 1 to 65535")
+    return Place(bracketed or host, number, scheme == "cips")
+
+
+class NamedJoin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename={"class_": "class"}):
+    """A join with a name, which replaces its number."""
+
+    join: JoinPath
+    name: Path
+    title: str | None = None
+    unit: str | None = None
+    group: str | None = None
+    class_: str | None = None  # Home Assistant device class
+    signed: bool = False  # an analog is -32768 to 32767
+    scale: Scale | None = None  # of an analog: [raw, raw, value, value]
+
+    def __post_init__(self) -> None:
+        if "analog/" not in self.join and (self.signed or self.scale):
+            raise ValueError(f"{'signed' if self.signed else 'scale'}: only for an analog join")
+        if self.scale is not None:
+            low, high = (-32768, 32767) if self.signed else (0, 65535)
+            first, last, one, other = self.scale
+            if not (low <= first < last <= high):
+                raise ValueError(f"scale: the first two are raw values, rising, from {low} to {high}")
+            if one == other:
+                raise ValueError("scale: the last two are the same")
+
+
+class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One processor that we are a panel of, or (mode: processor) one IP-ID that panels connect to."""
+
+    name: config.Name
+    address: str  # cip::HOST[:PORT], cips::HOST[:PORT] for TLS
+    ipid: IpId
+    mode: Literal["panel", "processor"] = "panel"
+    title: str | None = None
+    room: Annotated[str, Meta(pattern=r"^[\x21-\x7e]{1,32}(?!\n)$")] | None = None  # VC-4
+    username: Annotated[str, Meta(pattern=r"^[^:]+$")] | None = None
+    password: str | None = None
+    password_file: str | None = None
+    sign_on: Literal["long", "short"] = "long"
+    serial_encoding: Encoding = "latin1"  # of text beyond ASCII that we send
+    smart_offset: Literal[0, 1] = 1  # number on the wire + this = analog and serial joins of smart objects
+    timeout: Seconds = 2.0  # s for the connection, and for each step of the sign-on
+    ca_file: str | None = None  # PEM; None: the system's authorities
+    fingerprint: Fingerprint | None = None  # of the processor's certificate
+    insecure: bool = False  # True: any certificate will do
+    cert_file: str | None = None  # PEM; of mode processor
+    key_file: str | None = None
+    result: Literal["001f", "0003", "200f"] = "001f"  # what mode processor answers a sign-on with
+    joins: tuple[NamedJoin, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.name == "bridge":
+            raise ValueError("name: 'bridge' is the bridge itself; choose another")
+        self._check_tls(place(self.address).tls)
+        if (self.username is None) != (self.password is None and self.password_file is None):
+            raise ValueError("username: a username and a password (or password_file) belong together")
+        if self.password is not None and self.password_file is not None:
+            raise ValueError("password_file: there is a password, too; allowed: one of them")
+        for key in ("join", "name"):
+            found = [getattr(each, key) for each in self.joins]
+            for each in found:
+                if found.count(each) > 1:
+                    raise ValueError(f"joins: {each!r} is there twice")
+
+    def _check_tls(self, tls: bool) -> None:
+        ours = {"panel": ("ca_file", "fingerprint", "insecure"), "processor": ("cert_file", "key_file")}
+        for mode, keys in ours.items():
+            for key in keys:
+                if getattr(self, key) and (mode != self.mode or not tls):
+                    raise ValueError(f"{key}: only for mode: {mode} with an address of cips::")
+        if self.mode == "processor" and tls and self.cert_file is None:
+            raise ValueError("cert_file: cips:: needs a certificate of ours")
+
+
+class Config(config.Config, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The configuration file of cip-bridge."""
+
+    devices: tuple[Device, ...] = ()
+
+    def __post_init__(self) -> None:
+        names = [device.name for device in self.devices]
+        doubled = {name for name in names if names.count(name) > 1}
+        if doubled:
+            raise ValueError(f"devices: two devices are named {min(doubled)!r}; each needs a name of its own")
+        seats = [(device.address, device.ipid) for device in self.devices if device.mode == "processor"]
+        for address, ipid in seats:
+            if seats.count((address, ipid)) > 1:
+                raise ValueError(
+                    f"devices: two devices have IP-ID 0x{ipid:02X} at {address}; each needs one of its own"
+                )

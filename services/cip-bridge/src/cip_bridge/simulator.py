@@ -1,0 +1,130 @@
+"""A processor on a TCP port of this machine only: the server role with a little program, and faults on request."""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import signal
+import ssl
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+
+from busbar.codecs.cip import Style, Update
+from cip_bridge.listener import Listener
+from cip_bridge.seats import Seat
+from cip_bridge.simulated import Theatre
+
+HOST = "127.0.0.1"
+IPID = 0x0A
+TICK = 1.0  # s
+
+
+class Simulator:
+    """One processor whose program knows the IP-ID 0x0A; entered = listening, left = gone."""
+
+    def __init__(
+        self,
+        port: int = 0,
+        *,
+        host: str = HOST,
+        ipid: int = IPID,
+        credentials: tuple[str, str] | None = None,
+        room: str | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        style = Style(encoding="utf16")  # it says back whatever text it is given
+        self.seat = Seat(ipid, self._told, credentials=credentials, room=room, style=style)
+        self.theatre = Theatre(self.seat.drive)
+        self.listener = Listener(host, port, [self.seat], tls)
+        self._stack = contextlib.AsyncExitStack()
+
+    @property
+    def address(self) -> str:
+        """What a bridge has to know of it."""
+        return f"{'cips' if self.listener.tls else 'cip'}::{self.listener.host}:{self.listener.port}"
+
+    def unplug(self) -> None:
+        """Break all connections and refuse new ones until plug()."""
+        self.listener.refuse()
+        self.listener.drop()
+
+    async def plug(self) -> None:
+        await self.listener.listen()
+
+    async def boot(self, seconds: float) -> None:
+        """Be booting for so long, then start the program."""
+        self.listener.boot()
+        await asyncio.sleep(seconds)
+        self.theatre.start()
+        self.listener.booted()
+
+    async def tick(self) -> None:
+        """Let the clock of the room go."""
+        while True:
+            self.theatre.tick(datetime.now())
+            await asyncio.sleep(TICK)
+
+    def _told(self, updates: list[Update]) -> None:
+        self.theatre.take(updates)
+
+    async def __aenter__(self) -> "Simulator":
+        self.theatre.start()
+        await self._stack.enter_async_context(self.listener)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+
+def main() -> None:
+    """Run the simulator of the command line until SIGTERM or SIGINT."""
+    try:
+        asyncio.run(_run(_arguments()))
+    except (OSError, OverflowError) as error:
+        sys.exit(f"simulator: {error}")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m cip_bridge.simulator", description=__doc__)
+    parser.add_argument("--cip-port", type=int, default=0, help="port of the processor (default: any free one)")
+    parser.add_argument("--ipid", type=lambda text: int(text, 0), default=IPID, help="that its program knows (0x0A)")
+    parser.add_argument("--boot", type=float, default=0.0, metavar="S", help="seconds until its program has started")
+    parser.add_argument("--refuse", action="store_true", help="know no IP-ID")
+    parser.add_argument("--login", metavar="NAME:PASSWORD", help="ask panels for these")
+    return parser.parse_args()
+
+
+async def _run(arguments: argparse.Namespace) -> None:
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    name, _, password = (arguments.login or "").partition(":")
+    credentials = (name, password) if arguments.login else None
+    async with Simulator(arguments.cip_port, ipid=arguments.ipid, credentials=credentials) as simulator:
+        simulator.listener.refusing = arguments.refuse
+        print(json.dumps({"CIP_PORT": simulator.listener.port}), flush=True)
+        async with _beside(simulator, arguments.boot):
+            await ended.wait()
+
+
+@asynccontextmanager
+async def _beside(simulator: Simulator, boot: float) -> AsyncIterator[None]:
+    """Boot, then let the clock go, until left."""
+
+    async def live() -> None:
+        if boot:
+            await simulator.boot(boot)
+        await simulator.tick()
+
+    task = asyncio.create_task(live(), name="program")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,301 @@
+"""The conversation with a processor, step by step. Source: reference 1.3 to 1.6."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import pytest
+
+from busbar.codecs import cip
+from busbar.codecs.cip import Command, Form
+from busbar.errors import LinkLost
+from busbar.testing import Clock, settle, until
+from cip_bridge.device import BEAT, SILENCE, Booting, Denied, UnknownIpId, Unreachable
+from tests.cip_bridge.peer import END, QUERY, START, analog, digital, open_up, serial, talk
+
+
+@asynccontextmanager
+async def serving(outputs=(), *dump):
+    """A conversation that has been opened and serves."""
+    async with talk(outputs) as (conversation, peer, told):
+        opening = asyncio.create_task(open_up(conversation))
+        await peer.accepts(*dump)
+        await opening
+        task = asyncio.create_task(conversation.serve())
+        try:
+            yield conversation, peer, told, task
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def hurried(doing):
+    """Let time run fast until this is done."""
+    clock, task = Clock(), asyncio.ensure_future(doing)
+    while not task.done():
+        await clock.advance(0.25)
+    return await task
+
+
+def ended(task):
+    """Return why a conversation ended."""
+    error = task.exception()
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+# Sign-on.
+
+
+@pytest.mark.parametrize(
+    "sign_on",
+    [cip.Connect(0x0A), cip.Connect.short(3), cip.RoomConnect(3, "BOARDROOM1")],
+    ids=["long", "short", "room"],
+)
+async def test_every_form_of_sign_on_is_sent_when_the_processor_is_ready(sign_on):
+    async with talk(sign_on=sign_on) as (conversation, peer, _):
+        opening = asyncio.create_task(open_up(conversation))
+        await settle()
+        await peer.says(cip.Hello())
+        assert await peer.hears(type(sign_on)) == sign_on
+        await peer.says(cip.ConnectResult(0, router=isinstance(sign_on, cip.RoomConnect)))
+        await peer.hears(START)
+        await peer.says(START, END, QUERY)
+        await opening
+
+
+@pytest.mark.parametrize("result", ["0000001f", "00000003", "0000200f", "0001001f"])
+async def test_every_success_code_is_one(result):
+    data = bytes.fromhex(result)
+    async with talk() as (conversation, peer, _):
+        opening = asyncio.create_task(open_up(conversation))
+        await peer.accepts(result=cip.encode_frame(0x02, data))
+        await opening
+        assert conversation.style.handle == int.from_bytes(data[:2])
+
+
+async def test_the_handle_of_the_sign_on_is_in_all_that_follows():
+    async with talk([digital(1, True)]) as (conversation, peer, _):
+        opening = asyncio.create_task(open_up(conversation))
+        await peer.accepts(result=cip.ConnectResult(0x0102))
+        await opening
+        assert cip.encode(digital(1, True), conversation.style)[3:5] == b"\1\2"
+        await peer.hears(digital(1, True))
+
+
+async def test_a_booting_processor_is_waited_for_on_the_same_link():
+    async with talk() as (conversation, peer, _):
+        opening = asyncio.create_task(open_up(conversation))
+        await peer.says(cip.Hello(cip.BOOTING))
+        await settle()
+        assert peer.heard == []
+        await peer.accepts()
+        await opening
+
+
+async def test_a_processor_that_boots_for_long_is_tried_again_soon():
+    async with talk() as (conversation, peer, _):
+        await peer.says(cip.Hello(cip.BOOTING))
+        with pytest.raises(Booting, match="booting") as error:
+            await hurried(conversation.greeted())
+        assert error.value.retry == (2, 2, False)
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+async def test_the_refusal_of_a_booting_processor_says_so(moment):
+    async with talk() as (conversation, peer, _):
+        await peer.says(*([cip.Hello()] if moment == "after" else []), cip.Refused())
+        with pytest.raises(Booting, match="booting"):
+            await open_up(conversation)
+
+
+async def test_silence_in_place_of_a_greeting_or_an_answer_is_not_fatal():
+    async with talk() as (conversation, peer, _):
+        with pytest.raises(Unreachable, match="no greeting within 2 s") as error:
+            await hurried(conversation.greeted())
+        assert error.value.retry == (1, 120, False)
+        await peer.says(cip.Hello())
+        await conversation.greeted()
+        with pytest.raises(Unreachable, match="no answer to the sign-on within 2 s"):
+            await hurried(conversation.sign_on())
+
+
+async def test_an_unknown_ip_id_is_named_and_tried_again_in_a_quarter_of_an_hour():
+    async with talk() as (conversation, peer, _):
+        await peer.says(cip.Hello(), cip.UNKNOWN_IPID)
+        with pytest.raises(UnknownIpId, match="IP-ID 0x0A is not defined") as error:
+            await open_up(conversation)
+        assert error.value.retry == (900, 900, True)
+        assert error.value.detail == {"payload": "ffff02"}
+
+
+async def test_credentials_are_given_when_they_are_asked_for():
+    async with talk(credentials=("crestron", "crestron"), sign_on=cip.Connect(0x27)) as (conversation, peer, _):
+        opening = asyncio.create_task(open_up(conversation))
+        await peer.says(cip.Hello(), bytes.fromhex("0200040000401f"))
+        assert await peer.hears(cip.Authenticate) == cip.Authenticate(0x27, "crestron", "crestron")
+        await peer.says(bytes.fromhex("0c0003002701"))
+        await peer.hears(START)
+        await peer.says(QUERY)
+        await opening
+
+
+@pytest.mark.parametrize(
+    ("credentials", "why"), [(None, "wants a username"), (("admin", "hunter2"), "denies the password of 'admin'")]
+)
+async def test_missing_or_wrong_credentials_are_told_without_them(credentials, why):
+    async with talk(credentials=credentials) as (conversation, peer, _):
+        await peer.says(cip.Hello(), bytes.fromhex("0200040000401f"), cip.AuthResult(0x0A, False))
+        with pytest.raises(Denied, match=why) as error:
+            await open_up(conversation)
+        assert "hunter2" not in str(error.value)
+
+
+# Update.
+
+
+async def test_the_update_is_told_acknowledged_and_answered_with_all_outputs():
+    outputs = [digital(5, True), analog(12, 7), serial(2, "x")]
+    async with serving(outputs, digital(1, True), serial(9, "y")) as (_, peer, told, _):
+        assert told == [START, digital(1, True), serial(9, "y"), END, QUERY]
+        await peer.hears(Command(cip.ACKNOWLEDGE))
+        await peer.hears(cip.Ping)
+        for each in outputs:
+            await peer.hears(each)
+
+
+async def test_outputs_are_sent_again_after_each_update():
+    async with serving([digital(5, True)]) as (_, peer, told, _):
+        await peer.hears(digital(5, True))
+        await peer.says(START, digital(1, True), END, QUERY)  # another panel has come
+        await peer.hears(Command(cip.ACKNOWLEDGE))
+        await peer.hears(digital(5, True))
+        assert told.count(QUERY) == 2
+
+
+async def test_an_update_that_never_ends_is_an_error_and_one_without_the_end_of_the_query_is_not():
+    async with talk() as (conversation, peer, _):
+        await peer.says(cip.Hello(), cip.ConnectResult(0), START, digital(1, True))
+        with pytest.raises(LinkLost, match="did not end within 20 s"):
+            await hurried(open_up(conversation))
+    async with talk() as (conversation, peer, told):
+        await peer.says(cip.Hello(), cip.ConnectResult(0), START, digital(1, True), END)
+        await hurried(open_up(conversation))
+        await peer.hears(Command(cip.ACKNOWLEDGE))
+        assert digital(1, True) in told
+
+
+# Alive or dead.
+
+
+async def test_a_heartbeat_goes_out_after_five_seconds_without_a_word():
+    async with serving() as (conversation, peer, *_):
+        await peer.hears(cip.Ping)  # of the acknowledgement
+        clock = Clock()
+        await clock.advance(BEAT - 1)
+        await conversation.send(cip.encode(digital(1, True)))
+        await peer.hears(digital(1, True))
+        await clock.advance(BEAT - 1)
+        await peer.says(cip.Pong())
+        assert peer.heard[-1] == digital(1, True)
+        await clock.advance(1.5)
+        await peer.hears(cip.Ping)
+
+
+async def test_who_speaks_all_the_time_still_asks_a_processor_that_is_silent():
+    async with serving() as (conversation, peer, _, task):
+
+        async def answer():
+            while True:
+                await peer.hears(cip.Ping)
+                await peer.says(cip.Pong())
+
+        answering = asyncio.create_task(answer())
+        for _ in range(30):
+            await conversation.send(cip.encode(digital(1, True)))
+            await Clock().advance(1)
+        answering.cancel()
+        await asyncio.gather(answering, return_exceptions=True)
+        assert not task.done()
+
+
+async def test_the_processors_heartbeat_is_answered_also_during_the_sign_on():
+    async with talk() as (conversation, peer, _):
+        opening = asyncio.create_task(open_up(conversation))
+        await peer.says(cip.Hello())
+        await peer.hears(cip.Connect)
+        await peer.says(cip.Ping())
+        await peer.hears(cip.Pong)
+        await peer.says(cip.ConnectResult(0), START, QUERY)
+        await opening
+    async with serving() as (_, peer, *_):
+        await peer.says(cip.Ping())
+        await peer.hears(cip.Pong)
+
+
+async def test_fifteen_seconds_of_silence_end_a_half_open_link():
+    async with serving() as (_, peer, _, task):
+        clock = Clock()
+        await clock.advance(SILENCE - 1)
+        await peer.says(cip.Pong())
+        await settle()
+        await clock.advance(SILENCE - 1)
+        assert not task.done()
+        await clock.advance(1.5)
+        await until(task.done)
+        assert "nothing heard for 15 s" in str(ended(task))
+
+
+async def test_the_end_of_the_connection_is_noticed_at_once():
+    async with serving() as (_, peer, _, task):
+        await peer.stream.close()
+        await until(task.done)
+        assert isinstance(ended(task), LinkLost)
+
+
+@pytest.mark.parametrize(
+    ("message", "kind", "why"),
+    [
+        (cip.Disconnect(), LinkLost, "its program stops"),
+        (cip.Refused(), Booting, "booting"),
+        (cip.Hello(), LinkLost, "loaded again"),
+    ],
+)
+async def test_a_program_that_stops_ends_the_conversation_after_what_it_said_before(message, kind, why):
+    async with serving() as (_, peer, told, task):
+        await peer.says(digital(3, True), message, digital(4, True))
+        await until(task.done)
+        assert why in str(ended(task))
+        assert isinstance(ended(task), kind)
+        assert told[-1] == digital(3, True)
+
+
+async def test_leaving_says_goodbye():
+    async with talk() as (conversation, peer, _):
+        await conversation.close()
+        await peer.hears(cip.Disconnect)
+
+
+# What comes.
+
+
+async def test_frames_come_whole_however_they_are_cut():
+    stream = b"".join(cip.encode(analog(number, number)) for number in range(1, 200))
+    async with serving() as (_, peer, told, _):
+        for place in range(0, len(stream), 7):
+            await peer.says(stream[place : place + 7])
+        await until(lambda: len(told) == 199 + 3)
+        assert told[3:] == [analog(number, number) for number in range(1, 200)]
+
+
+async def test_what_means_nothing_is_counted_and_costs_nothing_else():
+    async with serving() as (conversation, peer, told, _):
+        await peer.says(bytes.fromhex("0500002a0001010500040000 01feffff"), digital(8, True))
+        await until(lambda: told[-1] == digital(8, True))
+        assert conversation.skipped == 4
+
+
+async def test_a_button_of_the_processor_and_a_digital_are_the_same():
+    async with serving() as (_, peer, told, _):
+        await peer.says(digital(8, True, Form.BUTTON))
+        await until(lambda: told[-1] == digital(8, True, Form.BUTTON))

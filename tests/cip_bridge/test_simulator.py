@@ -1,0 +1,73 @@
+"""The simulator as a program, and its faults."""
+
+import asyncio
+import json
+import signal
+import sys
+from contextlib import asynccontextmanager
+
+from busbar.codecs import cip
+from busbar.streams import open_tcp
+from tests.cip_bridge.peer import QUERY, START, Peer, serial
+
+LIMIT = 30.0  # s; generous, only a failure needs it
+
+
+@asynccontextmanager
+async def program(*arguments):
+    """python -m cip_bridge.simulator, ready. Gives its process and its port."""
+    command = (sys.executable, "-m", "cip_bridge.simulator", *arguments)
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    try:
+        async with asyncio.timeout(LIMIT):
+            ready = json.loads(await process.stdout.readline())
+        yield process, ready["CIP_PORT"]
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+@asynccontextmanager
+async def panel(port):
+    stream = await open_tcp("127.0.0.1", port, "panel")
+    try:
+        yield Peer(stream)
+    finally:
+        await stream.close()
+
+
+async def test_it_serves_a_panel_and_ends_when_told():
+    async with program() as (process, port):
+        async with panel(port) as peer:
+            await peer.hears(cip.Hello())
+            await peer.says(cip.Connect(0x0A), START)
+            await peer.hears(serial(1, "Theatre"))
+            await peer.hears(QUERY)
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(LIMIT):
+            assert await process.wait() == 0
+
+
+async def test_it_boots_for_a_while():
+    async with program("--boot", "0.5") as (_, port), panel(port) as peer:
+        assert await peer.hears(cip.Hello) == cip.Hello(cip.BOOTING)
+        assert await peer.hears(cip.Hello) == cip.Hello(cip.READY)
+
+
+async def test_it_refuses_and_asks_for_credentials_on_request():
+    async with program("--refuse") as (_, port), panel(port) as peer:
+        await peer.says(cip.Connect(0x0A))
+        assert await peer.hears(cip.ConnectResult) == cip.UNKNOWN_IPID
+    async with program("--login", "admin:secret", "--ipid", "0x20") as (_, port), panel(port) as peer:
+        await peer.says(cip.Connect(0x20), cip.Authenticate(0x20, "admin", "secret"))
+        assert await peer.hears(cip.AuthResult) == cip.AuthResult(0x20, True)
+
+
+async def test_a_port_that_is_taken_is_named():
+    async with program() as (_, port):
+        command = (sys.executable, "-m", "cip_bridge.simulator", "--cip-port", str(port))
+        process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
+        _, error = await process.communicate()
+        assert process.returncode == 1
+        assert b"simulator: " in error
