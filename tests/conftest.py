@@ -12,11 +12,17 @@ def pytest_asyncio_loop_factories(config: Any, item: Any) -> Mapping[str, Callab
 
 
 @pytest.fixture(autouse=True)
-def logging_as_before() -> Iterator[None]:
-    """Commands of ours that run in this process set up logging as they need it; nobody else should notice."""
-    root, ours = logging.getLogger(), logging.getLogger("busbar")
-    handlers, levels = root.handlers[:], (root.level, ours.level)
+def logging_as_at_the_start() -> Iterator[None]:
+    """Commands of ours that run in this process, also in wider fixtures, set up logging; nobody else should notice."""
+    _reset_logging()
     yield
-    root.handlers[:] = handlers
-    root.setLevel(levels[0])
-    ours.setLevel(levels[1])
+    _reset_logging()
+
+
+def _reset_logging() -> None:
+    root = logging.getLogger()
+    root.setLevel(logging.WARNING)
+    for handler in [each for each in root.handlers if type(each) is logging.StreamHandler]:
+        root.removeHandler(handler)
+    for name in ("busbar", *(name for name in logging.root.manager.loggerDict if name.startswith("busbar."))):
+        logging.getLogger(name).setLevel(logging.NOTSET)

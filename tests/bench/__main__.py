@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.bench import commands, footprint, growth, latency, machine, report, sdk, values
+from tests.bench import cip, commands, footprint, growth, latency, machine, report, sdk, values
 from tests.bench.figures import Row
 from tests.bench.machine import Setup
 
@@ -18,6 +18,7 @@ BENCHMARKS: dict[str, Callable[[Setup], list[Row]]] = {
     "growth": growth.run,
     "footprint": footprint.run,
     "sdk": sdk.run,
+    "cip": cip.run,
 }
 
 
