@@ -107,6 +107,7 @@ async def test_what_was_wrong_before_the_bridge_came_is_forgotten():
     async with Simulator() as simulator:
         simulator.psu.device.report(-222)
         async with running(SERVICE, BENCH.format(psu=simulator.psu.address, dmm_port=1, every="", more="")) as bus:
+            await bus.status("psu", "online")
             assert (await bus.set("psu", "setpoint/voltage", 5))["ok"]
 
 
