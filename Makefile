@@ -26,7 +26,7 @@ test: $(TOOLS) ## all tests (ARGS="-k name")
 	@.ci/need npm npm
 	@.ci/need zsh zsh
 	@.ci/need fish fish
-	$(PYTHON) -m pytest --numprocesses 3 --dist worksteal $(ARGS) # tests mostly wait: 3 at once on 2 cores
+	$(PYTHON) -m pytest --numprocesses 2 --dist worksteal $(ARGS)
 
 lint: $(TOOLS) ## ruff, mypy, import-linter
 	.venv/bin/ruff check .
