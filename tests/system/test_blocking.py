@@ -154,6 +154,18 @@ def test_a_series_is_read_with_a_limit_and_ends_with_the_client(url: str) -> Non
     bus.wait_closed()
 
 
+def test_a_client_that_was_stopped_can_be_started_again(url: str) -> None:
+    bus = Client(url)
+    for level in (3, 4):
+        with bus:
+            device = bus.device("lab/toy")
+            device.wait_online(timeout=LIMIT)
+            seen: queue.Queue[float] = queue.Queue()
+            device.subscribe("level", lambda change, seen=seen: seen.put(change.value), current=False)
+            device.set("level", level)
+            assert seen.get(timeout=LIMIT) == device["level"] == level
+
+
 def test_what_is_lost_is_stale_and_commands_fail_at_once(url: str, toy: Toy) -> None:
     with Client(url) as bus:
         device = bus.device("lab/toy")

@@ -65,6 +65,7 @@ class Client:
             raise RuntimeError("the client has been started")
         self._stopped.clear()
         self._workers.clear()
+        self._shared = None  # those of an earlier start have ended
         self._portal = Portal()
         atexit.register(self.stop)
         try:
@@ -183,9 +184,10 @@ class Client:
             return lambda item: _put(reader, item)
         if inspect.iscoroutinefunction(reader):
             raise TypeError(f"{reader!r} is a coroutine function: without asyncio a callback is a plain function")
-        worker = self._own_worker() if threaded else self._shared or self._own_worker()
-        if not threaded:
-            self._shared = worker
+        if threaded:
+            worker = self._own_worker()
+        else:
+            worker = self._shared = self._shared or self._own_worker()
         return lambda item: worker.run(reader, item)
 
     def _own_worker(self) -> Worker:

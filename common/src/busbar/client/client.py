@@ -76,9 +76,9 @@ class Client:
         self.gaps = 0  # times that messages did not reach us
         self._patterns, self._timeout, self._on_gap, self._connect = list(devices), timeout, on_gap, connect
         self._settled = settled
-        self._devices: dict[str, Device] = {}
 
     async def __aenter__(self) -> Self:
+        self._devices: dict[str, Device] = {}  # with the pictures of this connection's inbox
         self._line = line = Line(self.endpoint, self.root, self.name, self._patterns, self._connect)
         self._inbox = Inbox(self.root, self._take_gap, self._take_note, line.calls.fail, line.beat)
         line.start(self._inbox)
