@@ -1,6 +1,7 @@
 """The configuration of a bridge: typed structs read from YAML; every error says where, what and what is allowed."""
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -127,6 +128,13 @@ def parse(text: str, type: type[T], environment: Mapping[str, str], name: str = 
         bridge = replace(config.bridge, folder=str(folder / config.bridge.folder))
         config = replace(config, bridge=bridge)
     return config
+
+
+def check_names(devices: Iterable[str]) -> None:
+    """Raise ValueError when two devices of a configuration have one name."""
+    doubled = [name for name, count in Counter(devices).items() if count > 1]
+    if doubled:
+        raise ValueError(f"devices: two devices are named {min(doubled)!r}; each needs a name of its own")
 
 
 def secret(value: str | None, file: str | None, name: str) -> str | None:

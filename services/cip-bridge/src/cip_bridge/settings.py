@@ -133,10 +133,7 @@ class Config(config.Config, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     devices: tuple[Device, ...] = ()
 
     def __post_init__(self) -> None:
-        names = [device.name for device in self.devices]
-        doubled = {name for name in names if names.count(name) > 1}
-        if doubled:
-            raise ValueError(f"devices: two devices are named {min(doubled)!r}; each needs a name of its own")
+        config.check_names(device.name for device in self.devices)
         seats = [(device.address, device.ipid) for device in self.devices if device.mode == "processor"]
         for address, ipid in seats:
             if seats.count((address, ipid)) > 1:
