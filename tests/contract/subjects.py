@@ -17,10 +17,10 @@ from busbar.bridge import Bridge, DuplicateName
 from busbar.describe import Property
 from busbar.errors import DeviceRefused, ProtocolError
 from busbar.host import clock_synchronised
+from busbar.names import collisions, level
 from busbar.service import Service, plan
 from busbar.session import Link
 from busbar.testing import Clock, until
-from busbar.topics import collisions, level
 from scpi_bridge.simulator import Simulator
 from tests import toy
 from tests.contract.client import Client

@@ -18,13 +18,14 @@ from busbar.device import Bus, Device
 from busbar.errors import BadRequest, ConfigError, Forbidden, UnknownTarget
 from busbar.leftovers import Leftovers
 from busbar.mqtt import Connection, connection
+from busbar.names import check_level
 from busbar.outbox import Outbox
 from busbar.own import Found, Listed
 from busbar.pace import Pace
 from busbar.plan import Openable, Plan
 from busbar.presence import Presence
 from busbar.session import Link
-from busbar.topics import BRIDGE, Topics, check_level, matches
+from busbar.topics import BRIDGE, Topics, matches
 
 log = logging.getLogger(__name__)
 

@@ -32,10 +32,11 @@ from busbar.errors import (
     TooLarge,
     UnknownTarget,
 )
+from busbar.names import LEVEL
 from busbar.outbox import OVERHEAD, Message
 from busbar.outcomes import SHORTEST_ID, Outcomes
 from busbar.request import Claim, Job, Request, peek, read
-from busbar.topics import LEVEL, Address
+from busbar.topics import Address
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from msgspec import UNSET
 from busbar import contract
 from busbar.contract import CommandInfo, EventInfo, Metadata, PropertyInfo
 from busbar.errors import BadRequest, ReadOnly, UnknownTarget
-from busbar.topics import LEVEL
+from busbar.names import LEVEL
 from busbar.values import Reader, schema
 
 _PARAMETER = re.compile(r"\{([a-z_]+)\}")

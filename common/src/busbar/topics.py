@@ -1,51 +1,19 @@
-"""The topic grammar: names, and the topics of one bridge, built and parsed. Source: docs/contract.md, 1."""
+"""The topic grammar: the topics of one bridge, built and parsed. Source: docs/contract.md, 1."""
 
-import hashlib
 import re
-from collections.abc import Mapping
 from typing import NamedTuple
 
 from busbar.errors import ConfigError, Forbidden
+from busbar.names import check_level
 
 BRIDGE = "bridge"  # the device that is the bridge itself
 REPLY = "reply"  # reserved bridge name: <root>/reply/... are private reply topics
-LEVEL_LIMIT = 64  # characters of one level
 
-LEVEL = re.compile(r"[A-Za-z0-9_-]{1,64}")
 # Mosquitto disconnects whoever publishes on a topic with control characters, surrogates or noncharacters (measured).
 _UNSENDABLE = r"\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef" + "".join(
     f"{chr(plane + 0xFFFE)}{chr(plane + 0xFFFF)}" for plane in range(0, 0x110000, 0x10000)
 )
 _REPLY_LEVEL = re.compile(rf"[^+#/{_UNSENDABLE}]{{1,128}}")
-_FOREIGN = re.compile(r"[^A-Za-z0-9_-]")
-_DIGEST = 7  # characters of "-" and 6 hex digits
-
-
-def level(original: str) -> str:
-    """Return the topic level for a foreign name, the same whatever the order of arrival."""
-    plain = original.replace(" ", "_")
-    mapped = _FOREIGN.sub("_", plain) or "_"
-    exact = mapped == plain
-    if mapped.startswith("_"):
-        mapped = f"x{mapped}"
-    if exact and len(mapped) <= LEVEL_LIMIT:
-        return mapped
-    digest = hashlib.sha256(original.encode(errors="surrogatepass")).hexdigest()
-    return f"{mapped[: LEVEL_LIMIT - _DIGEST]}-{digest[:6]}"
-
-
-def collisions(originals: Mapping[str, str]) -> set[str]:
-    """Return the originals (of original -> topic path) that share a path with another: none of them may be served."""
-    seen: dict[str, list[str]] = {}
-    for original, path in originals.items():
-        seen.setdefault(path, []).append(original)
-    return {original for group in seen.values() if len(group) > 1 for original in group}
-
-
-def check_level(name: str, what: str) -> None:
-    """Raise ConfigError unless the name is one topic level."""
-    if not LEVEL.fullmatch(name):
-        raise ConfigError(f"{what} {name!r} must be 1 to 64 of the characters A-Z a-z 0-9 _ -")
 
 
 class Address(NamedTuple):

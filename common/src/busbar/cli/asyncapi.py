@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from busbar import contract, topics
+from busbar import contract, names, topics
 from busbar.describe import Command
 from busbar.endpoint import Endpoint
 
@@ -83,7 +83,7 @@ _TOPICS = (
 
 _PARAMETERS: Mapping[str, Part] = {
     "root": {"default": "busbar", "description": "Configured; may have several levels."},
-    "bridge": {"description": f"Name of a bridge process: {topics.LEVEL.pattern}, not `{topics.REPLY}`."},
+    "bridge": {"description": f"Name of a bridge process: {names.LEVEL.pattern}, not `{topics.REPLY}`."},
     "device": {"description": f"Name of a device, or `{topics.BRIDGE}` for the bridge itself."},
     "property": {"description": "Path of a property; may have several levels."},
     "event": {"description": "Name of an event in `info`."},

@@ -16,7 +16,7 @@ from busbar.client import Client, Device
 from busbar.client.filters import check
 from busbar.errors import LinkLost, UnknownTarget
 from busbar.mqtt import connection
-from busbar.topics import LEVEL
+from busbar.names import LEVEL
 
 T = TypeVar("T")
 

@@ -18,7 +18,7 @@ from typing import Any, cast
 
 from ruamel.yaml import YAML
 
-from busbar import channel, config, contract, describe, topics
+from busbar import channel, config, contract, describe, names
 from busbar.builtin import LinkCommands
 from busbar.cli import asyncapi
 from busbar.describe import Command
@@ -30,7 +30,7 @@ Schema = dict[str, Any]
 
 GROUP = "busbar.bridges"  # entry points: the packages of installed bridges
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-PATH = rf"^(?!_){topics.LEVEL.pattern}(/{topics.LEVEL.pattern})*$"  # of a property; "_" is ours, and never written
+PATH = rf"^(?!_){names.LEVEL.pattern}(/{names.LEVEL.pattern})*$"  # of a property; "_" is ours, and never written
 
 _PUBLISHED: Mapping[str, tuple[str, Any]] = {
     "status": ("Status of a device or bridge", contract.Status),

@@ -8,7 +8,7 @@ from busbar import config
 from busbar.client import default_url
 from busbar.endpoint import Endpoint
 from busbar.errors import ConfigError
-from busbar.topics import LEVEL
+from busbar.names import LEVEL
 
 ROOT = "busbar"
 CONNECT_TIMEOUT = 5.0  # s

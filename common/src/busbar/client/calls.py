@@ -13,8 +13,8 @@ from busbar import contract
 from busbar.client.kinds import NotConnected, error_of
 from busbar.contract import Reply
 from busbar.errors import BusbarError, DeviceTimeout, LinkLost, Overloaded, ProtocolError, UnknownTarget
+from busbar.names import LEVEL
 from busbar.outbox import Message
-from busbar.topics import LEVEL
 
 LIMIT = 10_000  # commands under way
 MARGIN = 5.0  # s for the way there and back

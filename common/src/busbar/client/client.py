@@ -26,7 +26,8 @@ from busbar.client.readers import Reader, parse
 from busbar.endpoint import Endpoint
 from busbar.errors import Offline, UnknownTarget
 from busbar.mqtt import connection
-from busbar.topics import LEVEL, matches
+from busbar.names import LEVEL
+from busbar.topics import matches
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import UNSET
 
 from busbar.contract import Info, PropertyInfo
-from busbar.topics import LEVEL
+from busbar.names import LEVEL
 
 _PARAMETER = re.compile(r"\{(\w+)\}")
 

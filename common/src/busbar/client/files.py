@@ -5,7 +5,7 @@ import time as clock
 from pathlib import Path
 
 from busbar.client.kinds import Blob
-from busbar.topics import level
+from busbar.names import level
 
 LIKELY = {"image/fits": ".fits", "application/fits": ".fits", "image/png": ".png", "application/octet-stream": ".bin"}
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from busbar.topics import LEVEL
+from busbar.names import LEVEL
 
 
 class Filters:

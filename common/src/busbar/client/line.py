@@ -16,8 +16,9 @@ from busbar.client.outgoing import Outgoing
 from busbar.contract import Fault
 from busbar.endpoint import Endpoint
 from busbar.mqtt import Connection
+from busbar.names import LEVEL
 from busbar.outbox import Message
-from busbar.topics import BRIDGE, LEVEL, REPLY, matches
+from busbar.topics import BRIDGE, REPLY, matches
 
 log = logging.getLogger(__name__)
 

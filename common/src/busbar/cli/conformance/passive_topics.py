@@ -6,7 +6,7 @@ from busbar.cli.conformance.checks import Verdict, passive
 from busbar.cli.conformance.record import Device, Record, described, split
 from busbar.cli.observe import Seen
 from busbar.contract import CONTRACT
-from busbar.topics import LEVEL
+from busbar.names import LEVEL
 
 DEVICE_COMMANDS = ("refresh", "cancel", "lock", "unlock")
 LINK_COMMANDS = ("connect", "disconnect", "reconnect")

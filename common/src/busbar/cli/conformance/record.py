@@ -10,7 +10,8 @@ import msgspec
 from busbar import contract
 from busbar.cli.observe import Seen
 from busbar.contract import ChangeEvent, Event, Info, LogEvent, ProgressEvent, PropertyInfo, Reply, State, Status
-from busbar.topics import BRIDGE, LEVEL
+from busbar.names import LEVEL
+from busbar.topics import BRIDGE
 
 CHANNELS: Mapping[str, tuple[bool, ...]] = {  # with a path, without one, or both
     "status": (False,), "info": (False,), "state": (False, True), "event": (True,), "blob": (True,), "reply": (False,),

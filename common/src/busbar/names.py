@@ -1,0 +1,39 @@
+"""Names that are one topic level, and how foreign names become such. Source: docs/contract.md, 1."""
+
+import hashlib
+import re
+from collections.abc import Mapping
+
+from busbar.errors import ConfigError
+
+LEVEL_LIMIT = 64  # characters of one level
+LEVEL = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_FOREIGN = re.compile(r"[^A-Za-z0-9_-]")
+_DIGEST = 7  # characters of "-" and 6 hex digits
+
+
+def level(original: str) -> str:
+    """Return the topic level for a foreign name, the same whatever the order of arrival."""
+    plain = original.replace(" ", "_")
+    mapped = _FOREIGN.sub("_", plain) or "_"
+    exact = mapped == plain
+    if mapped.startswith("_"):
+        mapped = f"x{mapped}"
+    if exact and len(mapped) <= LEVEL_LIMIT:
+        return mapped
+    digest = hashlib.sha256(original.encode(errors="surrogatepass")).hexdigest()
+    return f"{mapped[: LEVEL_LIMIT - _DIGEST]}-{digest[:6]}"
+
+
+def collisions(originals: Mapping[str, str]) -> set[str]:
+    """Return the originals (of original -> topic path) that share a path with another: none of them may be served."""
+    seen: dict[str, list[str]] = {}
+    for original, path in originals.items():
+        seen.setdefault(path, []).append(original)
+    return {original for group in seen.values() if len(group) > 1 for original in group}
+
+
+def check_level(name: str, what: str) -> None:
+    """Raise ConfigError unless the name is one topic level."""
+    if not LEVEL.fullmatch(name):
+        raise ConfigError(f"{what} {name!r} must be 1 to 64 of the characters A-Z a-z 0-9 _ -")
