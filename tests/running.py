@@ -3,8 +3,9 @@
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 from typing import Any
 
 from busbar import config, contract
@@ -14,6 +15,7 @@ from busbar.plan import Plan
 from busbar.service import Service, plan
 from busbar.testing import Clock, MemoryBus, until
 
+EMPTY: Mapping[str, bytes] = MappingProxyType({})
 STOPPING = 30.0  # s; generous, only a bridge that does not stop needs it
 
 
@@ -110,9 +112,14 @@ class Running:
 
 
 @asynccontextmanager
-async def running(service: Service, configuration: str) -> AsyncIterator[Running]:
-    """Run a bridge; entered = it has announced its devices, left = it has stopped cleanly."""
+async def running(service: Service, configuration: str, left: Mapping[str, bytes] = EMPTY) -> AsyncIterator[Running]:
+    """Run a bridge; entered = it has announced its devices, left = it has stopped cleanly.
+
+    `left`: what the broker retains of a process before, topic -> payload.
+    """
     bus = Running(service, configuration)
+    for topic, payload in left.items():
+        bus.broker.retained[topic] = Message(topic, payload, retain=True)
     task = asyncio.create_task(bus.bridge.run(), name="bridge under test")
     try:
         await until(lambda: bus.bridge.connected.is_set() or task.done(), "the announcement")

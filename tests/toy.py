@@ -131,11 +131,17 @@ PROPERTIES = by_path(
 )
 
 
+ABOUT = Description(
+    "toy", PROPERTIES, commands(ToySession), {"beep": Event("beep")}, {"picture": Blob("picture", "image/png")}
+).with_blob(Blob("picture", "image/png"))
+
+
 class Settings(config.Config, frozen=True, forbid_unknown_fields=True, kw_only=True):
     on_demand: bool = False
     idle_close: float = 60.0
     shared: bool = False
     twins: int = 0  # more devices on the same link
+    finds: bool = False
 
 
 def service(toy: Toy) -> Service:
@@ -155,16 +161,12 @@ def service(toy: Toy) -> Service:
             if session in toy.sessions:
                 toy.sessions.remove(session)
 
-    about = Description(
-        "toy", PROPERTIES, commands(ToySession), {"beep": Event("beep")}, {"picture": Blob("picture", "image/png")}
-    ).with_blob(Blob("picture", "image/png"))
-
     def links(settings: Settings) -> list[Link]:
-        devices = {"toy": about} | {f"twin{number}": about for number in range(1, settings.twins + 1)}
+        devices = {"toy": ABOUT} | {f"twin{number}": ABOUT for number in range(1, settings.twins + 1)}
         return [
             Link(
                 "toy", "toy::1", open_, devices, config=settings, on_demand=settings.on_demand,
-                idle_close=settings.idle_close, shared=settings.shared,
+                idle_close=settings.idle_close, shared=settings.shared, finds=settings.finds,
             )
         ]  # fmt: skip
 

@@ -362,17 +362,22 @@ async def test_a_processor_that_reloads_its_program_releases_our_button_for_good
 # The link.
 
 
-async def test_a_booting_processor_is_named_and_tried_every_two_seconds():
+async def test_commands_wait_for_a_processor_that_boots_which_is_tried_every_two_seconds():
     async with Simulator() as simulator:
         simulator.listener.boot()
         async with running(SERVICE, of(simulator)) as bus:
-            await hurried(bus, until(lambda: any("booting" in each for each in reasons(bus))))
-            assert failure(await bus.set("panel", "digital/1", True)) == "offline"
+            booting = {"code": "link", "message": "the processor is booting"}
+            await hurried(bus, until(lambda: bus.retained("panel", "status")["reason"] == booting))
+            assert bus.retained("panel", "status")["state"] == "connecting"
+            waiting = asyncio.create_task(bus.set("panel", "digital/77", {"_value": True, "_ttl": 60}))
+            assert failure(await hurried(bus, bus.set("panel", "digital/78", {"_value": True, "_ttl": 1}))) == "expired"
             before = simulator.listener.accepted
             await bus.clock.advance(8)
             assert 1 <= simulator.listener.accepted - before <= 3  # 2 s to wait on each, 2 s between
+            assert not waiting.done()
             simulator.listener.booted()
-            await hurried(bus, bus.status("panel", "online"))
+            assert (await hurried(bus, waiting))["ok"]
+            await seen(simulator, Join("digital", 77), True)
 
 
 async def test_commands_wait_while_it_connects():

@@ -7,7 +7,7 @@ import pytest
 
 from busbar.codecs import cip
 from busbar.codecs.cip import Command, Form
-from busbar.errors import LinkLost
+from busbar.errors import LinkLost, Retry
 from busbar.testing import Clock, settle, until
 from cip_bridge.device import BEAT, SILENCE, Booting, Denied, UnknownIpId, Unreachable
 from tests.cip_bridge.peer import END, QUERY, START, analog, digital, open_up, serial, talk
@@ -98,7 +98,7 @@ async def test_a_processor_that_boots_for_long_is_tried_again_soon():
         await peer.says(cip.Hello(cip.BOOTING))
         with pytest.raises(Booting, match="booting") as error:
             await hurried(conversation.greeted())
-        assert error.value.retry == (2, 2, False)
+        assert error.value.retry == Retry(2, 2, firm=True, soon=True)
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
@@ -113,7 +113,7 @@ async def test_silence_in_place_of_a_greeting_or_an_answer_is_not_fatal():
     async with talk() as (conversation, peer, _):
         with pytest.raises(Unreachable, match="no greeting within 2 s") as error:
             await hurried(conversation.greeted())
-        assert error.value.retry == (1, 120, False)
+        assert error.value.retry == Retry(1, 120)
         await peer.says(cip.Hello())
         await conversation.greeted()
         with pytest.raises(Unreachable, match="no answer to the sign-on within 2 s"):
@@ -125,7 +125,7 @@ async def test_an_unknown_ip_id_is_named_and_tried_again_in_a_quarter_of_an_hour
         await peer.says(cip.Hello(), cip.UNKNOWN_IPID)
         with pytest.raises(UnknownIpId, match="IP-ID 0x0A is not defined") as error:
             await open_up(conversation)
-        assert error.value.retry == (900, 900, True)
+        assert error.value.retry == Retry(900, 900, firm=True)
         assert error.value.detail == {"payload": "ffff02"}
 
 

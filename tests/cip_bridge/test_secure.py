@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from busbar.codecs import cip
-from busbar.errors import ConfigError
+from busbar.errors import ConfigError, Retry
 from busbar.testing import until
 from cip_bridge.bridge import SERVICE
 from cip_bridge.device import Unreachable
@@ -84,7 +84,7 @@ async def test_a_port_without_tls_or_without_anybody_is_unreachable():
     for trusted in (None, trust(insecure=True)):
         with pytest.raises(Unreachable, match=f"127.0.0.1:{port}: Connect") as error:
             await open_stream("127.0.0.1", port, trusted, "panel", 5.0)
-        assert error.value.retry == (1, 120, False)
+        assert error.value.retry == Retry(1, 120)
 
 
 def test_files_that_cannot_be_used_are_found_at_once(tmp_path):

@@ -53,7 +53,7 @@ class Recorder:
     async def served(self, session: object) -> None:
         raise AssertionError("nothing to serve")
 
-    def lost(self, fault: Fault) -> None:
+    def lost(self, fault: Fault, soon: bool = False) -> None:
         self.faults.append(fault)
 
 

@@ -23,6 +23,7 @@ from busbar.session import Link
 from busbar.testing import Clock, until
 from scpi_bridge.simulator import Simulator
 from tests import toy
+from tests.cip_bridge.subject import cip_bridge
 from tests.contract.client import Client
 from tests.contract.subject import Call, Fields, Kind, Subject
 from tests.process import BridgeProcess
@@ -282,6 +283,7 @@ async def in_process(url: str, protocol: str, folder: Path, more: str = "") -> A
 
 
 SUBJECTS = {
+    "cip": Kind(cip_bridge, frozenset({"waiting"})),
     "scpi": Kind(scpi, frozenset({"polls"})),
     "toy": Kind(
         in_process,

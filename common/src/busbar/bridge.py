@@ -66,7 +66,6 @@ class Bridge:
         self._leaving = asyncio.Event()
         self.connected = asyncio.Event()  # everything has been announced on the present connection
         self._connects = 0
-        self._cleaned = False
         self._reloading = asyncio.Lock()
         self._running: dict[str, _Running] = {}
         self._opened: set[str] = set()  # links that commands opened, not the configuration
@@ -75,7 +74,7 @@ class Bridge:
         builtins = LinkCommands(self, lambda: self._commands, now)
         self._builtins = builtins.bound()
         self._own = self._own_channel()
-        self._leftovers = Leftovers(self._topics)
+        self._leftovers = Leftovers(self._bus, self.find)
         self._connection: Connection | None = None
         self._presence = Presence(self._bus, self._own.devices[BRIDGE])
         self._duplicate: DuplicateName | None = None
@@ -115,6 +114,19 @@ class Bridge:
             if device in channel.devices:
                 return channel.devices[device], channel
         return None
+
+    # What channels tell: channel.Home.
+
+    def ended(self, channel: Channel) -> None:
+        self._commands.channel_ended(channel)
+
+    def arrived(self, device: Device) -> None:
+        if self.connected.is_set():
+            device.announce()
+
+    def left(self, device: Device) -> None:
+        self._commands.device_closed(device.name)
+        device.withdraw()
 
     # What the device `bridge` asks: own.Owner.
 
@@ -219,7 +231,7 @@ class Bridge:
 
     async def close_device(self, name: str) -> None:
         for link, running in self._running.items():
-            if name in running.channel.devices:
+            if name in running.channel.link.devices:
                 self._check_allowed(running.channel.link.address)
                 await self._end(link)
                 return
@@ -242,14 +254,13 @@ class Bridge:
         if self._plan.opens is not None:
             bound["open"] = commands.opening(self._plan.opens)
         link = own.link(self._plan.kind, lambda: self._own.devices[BRIDGE], self, self._tick)
-        channel = Channel(self._bus, link, bound)
+        channel = Channel(self._bus, link, bound, self)
         for device in channel.devices.values():
             device.set_status("online")
         return channel
 
     def _start(self, link: Link) -> None:
-        channel = Channel(self._bus, link, self._builtins)
-        channel.ended = lambda: self._commands.channel_ended(channel)
+        channel = Channel(self._bus, link, self._builtins, self)
         task = asyncio.create_task(channel.run(), name=f"link-{link.name}")
         self._running[link.name] = _Running(channel, task)
         if self.connected.is_set():
@@ -284,6 +295,9 @@ class Bridge:
     def _tick(self) -> None:
         for device in self._devices():
             device.tick()
+        settled = [channel.settled() for channel in self._channels() if channel.link.finds]
+        if all(settled):
+            self._leftovers.clear()
         self._outbox.report()
 
     # The broker.
@@ -322,26 +336,9 @@ class Bridge:
         await link.closed
 
     async def _serve(self, link: Connection) -> None:
-        if not self._cleaned:
-            for topic in await self._leftovers.collect(link):
-                if self._is_leftover(topic):
-                    log.info("removing the left-over topic %s", topic)
-                    self._outbox.clear(topic)
-            self._cleaned = True
+        await self._leftovers.begin(link, may_appear=any(channel.link.finds for channel in self._channels()))
         await self._leaving.wait()
         await link.drained()
-
-    def _is_leftover(self, topic: str) -> bool:
-        address = self._topics.parse(topic)
-        if address is None:
-            return False
-        found = self.find(address.device)
-        if found is None:
-            return True
-        device, _ = found
-        if address.channel != "state" or not address.path:
-            return False
-        return device.description.find(address.path) is None or not self._has_leaf(address.path)
 
     def _on_message(self, received: Received) -> None:
         address = self._topics.parse(received.topic)

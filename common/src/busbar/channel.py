@@ -2,9 +2,9 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -12,13 +12,17 @@ from busbar.arbiter import Arbiter
 from busbar.contract import Fault
 from busbar.describe import Command, Description, Property
 from busbar.device import Bus, Device
-from busbar.errors import LinkLost, Offline
+from busbar.errors import BadRequest, LinkLost, Offline, TooLarge, UnknownTarget
 from busbar.leases import Leases
-from busbar.session import Link, Session, supervise
+from busbar.names import LEVEL
+from busbar.session import Link, Outlet, Session, supervise
 
 DISCONNECTED = Fault(Offline.code, "disconnected by command; `connect` brings it back")
 IDLE = Fault("idle", "the link is closed while nobody uses it; a command opens it")
 NOT_YET = Fault(Offline.code, "the link has not been up yet")
+UNSEEN = Offline("the link is back, the device has not appeared again")
+SETTLED = 30.0  # s after which a device that has not appeared again is gone. Source: docs/contract.md, 5.4
+FOUND_LIMIT = 1000  # devices of one link
 
 
 class LockState(msgspec.Struct, frozen=True):
@@ -32,17 +36,31 @@ class LockState(msgspec.Struct, frozen=True):
 LOCK = Property("_lock", LockState | None, title="Lock: owner and end, or null")
 
 
+class Home(Protocol):
+    """The bridge, as a channel sees it."""
+
+    def find(self, device: str) -> "tuple[Device, Channel] | None": ...
+
+    def ended(self, channel: "Channel") -> None:
+        """A session is over: commands that run on it fail."""
+
+    def arrived(self, device: Device) -> None:
+        """A device has appeared."""
+
+    def left(self, device: Device) -> None:
+        """A device has vanished."""
+
+
 class Channel:
     """Runs one link; `builtins` are the commands that all its devices have."""
 
-    def __init__(self, bus: Bus, link: Link, builtins: Mapping[str, Command]) -> None:
+    def __init__(self, bus: Bus, link: Link, builtins: Mapping[str, Command], home: Home) -> None:
         self.link = link
         self.arbiter = Arbiter()
         self.leases = Leases(self._leases_changed)
         self.devices: dict[str, Device] = {}
         self.session: Session | None = None
-        self.ended: Callable[[], None] = lambda: None  # a session is over: commands that run on it fail
-        self._bus, self._builtins = bus, builtins
+        self._bus, self._builtins, self._home = bus, builtins, home
         self._state: Literal["connecting", "online", "offline"] = "offline"
         self._reason: Fault | None = NOT_YET
         self._changed = asyncio.Event()
@@ -50,6 +68,8 @@ class Channel:
         self._asked = asyncio.Event()
         self._used = 0.0
         self._firm = False  # waiting, and not for a command
+        self._seen: set[str] = set()  # devices that have appeared since the link came up
+        self._news = 0.0  # loop time when one last did, or the link came up
         for name, description in link.devices.items():
             self._add(name, description)
 
@@ -65,6 +85,33 @@ class Channel:
 
     def connecting(self) -> None:
         self._set("connecting", None)
+
+    def appear(self, device: str, description: Description) -> Outlet:
+        if device not in self.devices:
+            self._adopt(device, description)
+        self._seen.add(device)
+        self._news = asyncio.get_running_loop().time()
+        found = self.devices[device]
+        found.describe(description)
+        if self._state == "online":
+            found.online()
+        return found
+
+    def vanish(self, device: str) -> None:
+        if device not in self._found():
+            raise UnknownTarget(f"no device {device!r} has appeared here")
+        self._seen.discard(device)
+        self._home.left(self.devices.pop(device))
+        self._notify()
+
+    def settled(self) -> bool:
+        """True once the link has been up for a while without a new device; what has not appeared again is gone."""
+        now = asyncio.get_running_loop().time()
+        if self._state != "online" or now - self._news < SETTLED:
+            return False
+        for name in self._found() - self._seen:
+            self.vanish(name)
+        return True
 
     async def ready(self, device: Device) -> Session:
         """Return the session once it can serve; raise Offline. The caller limits the wait."""
@@ -95,7 +142,7 @@ class Channel:
         """Keep a device offline; the link closes when no device wants it."""
         device.refused = DISCONNECTED
         device.set_status("offline", DISCONNECTED)
-        if all(each.refused for each in self.devices.values()):
+        if self._unwanted():
             self._leave.set()
         self._notify()
 
@@ -107,7 +154,7 @@ class Channel:
     async def wanted(self) -> None:
         if self._state == "online" and not self.link.on_demand:
             self._set("connecting", None)  # it was closed on purpose and will be opened again
-        while all(device.refused for device in self.devices.values()):
+        while self._unwanted():
             self._changed.clear()
             await self._changed.wait()
         if self.link.on_demand:
@@ -131,7 +178,10 @@ class Channel:
         self.session = session
         self._asked.clear()
         self._used = asyncio.get_running_loop().time()
+        self._news = self._used
         self._set("online", None)
+        for name in self._found() - self._seen:
+            self.devices[name].offline(UNSEEN)
         tasks = [asyncio.create_task(work, name=f"{self.link.name}-{name}") for name, work in self._work(session)]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -140,13 +190,15 @@ class Channel:
                 raise LinkLost("the session ended")
         finally:
             self.session = None
-            self.ended()
+            self._seen.clear()
+            self._home.ended(self)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    def lost(self, fault: Fault) -> None:
-        self._set("offline", fault)
+    def lost(self, fault: Fault, soon: bool = False) -> None:
+        self._seen.clear()
+        self._set("connecting" if soon else "offline", fault)
 
     def _work(self, session: Session) -> list[tuple[str, Any]]:
         work: list[tuple[str, Any]] = [("serve", session.serve()), ("leave", self._leave.wait())]
@@ -172,6 +224,23 @@ class Channel:
 
     def _notify(self) -> None:
         self._changed.set()
+
+    def _unwanted(self) -> bool:
+        """True if no configured device wants the link."""
+        return bool(self.link.devices) and all(self.devices[name].refused for name in self.link.devices)
+
+    def _found(self) -> set[str]:
+        return self.devices.keys() - self.link.devices.keys()
+
+    def _adopt(self, name: str, description: Description) -> None:
+        if not LEVEL.fullmatch(name):
+            raise BadRequest(f"{name!r:.100} cannot be a device: 1 to 64 of the characters A-Z a-z 0-9 _ -")
+        if self._home.find(name) is not None:
+            raise BadRequest(f"there is a device {name!r} on this bridge already")
+        if len(self.devices) >= FOUND_LIMIT:
+            raise TooLarge(f"there are {FOUND_LIMIT} devices on this link already", limit=FOUND_LIMIT)
+        self._add(name, description)
+        self._home.arrived(self.devices[name])
 
     def _add(self, name: str, description: Description) -> None:
         device = Device(self._bus, name, description, self._complete)

@@ -7,7 +7,7 @@ import asyncio
 import logging
 import time as clock
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -34,6 +34,8 @@ SNAPSHOT_RATE = 64 * 1024  # bytes/s
 SNAPSHOT_HEARTBEAT = 60.0  # s
 LEAVES_SMALL, LEAVES_OFTEN, LEAVES_RARELY = 100, 60.0, 600.0  # properties, s, s
 INFO_QUIET, INFO_LATEST = 0.2, 1.0  # s
+REVISION = "the revision of info"  # counted like the events
+LEFT_LIMIT = 10_000  # devices that left and whose counts are remembered
 
 
 @dataclass
@@ -47,6 +49,7 @@ class Bus:
     leaf: Callable[[str], bool] = lambda path: True  # which properties have leaves
     now: Callable[[], float] = clock.time  # Unix s
     folder: Path | None = None  # where blobs too large for the bus go
+    left: dict[str, dict[str, int]] = field(default_factory=dict)  # counts of devices that may come back in this boot
 
 
 class Device:
@@ -66,9 +69,9 @@ class Device:
         self._complete = complete  # adds what every device has
         self._description = complete(description)
         self._loop = asyncio.get_running_loop()
-        self._revision = 1
         self._truncated = 0
-        self._seqs: dict[str, int] = {}
+        self._seqs = bus.left.pop(name, {})  # of each event; of one boot they never count anew
+        self._revision = self._next_seq(REVISION)
         self._leaves: dict[str, Callable[[], bytes | None] | None] = {}
         self._timers: dict[str, asyncio.TimerHandle | asyncio.Handle] = {}
         self._info_deadline: float | None = None
@@ -172,6 +175,9 @@ class Device:
     def withdraw(self) -> None:
         """Remove every retained topic of this device."""
         self.close()
+        if len(self._bus.left) >= LEFT_LIMIT:
+            del self._bus.left[next(iter(self._bus.left))]
+        self._bus.left[self.name] = self._seqs
         for path, source in self._leaves.items():
             if source:
                 self._bus.outbox.clear(self.topic("state", path))
@@ -295,7 +301,7 @@ class Device:
     def _publish_info(self) -> None:
         self._cancel("info")
         self._info_deadline = None
-        self._revision += 1
+        self._revision = self._next_seq(REVISION)
         self._bus.outbox.retain(self.topic("info"), self._info_payload)
         self._bus.outbox.retain(self.topic("status"), self.status_payload)
         if self.state.changes:

@@ -15,11 +15,13 @@ class Retry(NamedTuple):
     """How soon a link is tried again after an error: after `first` seconds, doubling, never later than `most`.
 
     `firm`: also when somebody sends a command meanwhile; `connect`, `reconnect` and `reload` try at once.
+    `soon`: the other side says that it will be there in a moment; the device is `connecting` and commands wait.
     """
 
     first: float
     most: float
     firm: bool = False
+    soon: bool = False
 
 
 class BusbarError(Exception):

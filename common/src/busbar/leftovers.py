@@ -2,10 +2,15 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
+from typing import Any
 
+from busbar import contract
 from busbar.broker import Received
+from busbar.contract import Fault, Status
+from busbar.device import Bus, Device
+from busbar.errors import Offline
 from busbar.mqtt import Connection
-from busbar.topics import Topics
 
 log = logging.getLogger(__name__)
 
@@ -14,10 +19,12 @@ LONGEST = 5.0  # s
 
 
 class Leftovers:
-    """Collects the retained topics of one bridge."""
+    """Collects the retained topics of one bridge, and clears those that belong to nobody."""
 
-    def __init__(self, topics: Topics) -> None:
-        self._topics = topics
+    def __init__(self, bus: Bus, find: Callable[[str], tuple[Device, Any] | None]) -> None:
+        self._bus, self._find, self._topics = bus, find, bus.topics
+        self._begun = False
+        self._old: set[str] = set()  # what a process before us has left
         self._found: set[str] | None = None
         self._busy = asyncio.Lock()
 
@@ -25,6 +32,43 @@ class Leftovers:
         """Take note of a message that is not a command."""
         if self._found is not None and received.retain and received.payload:
             self._found.add(received.topic)
+
+    async def begin(self, link: Connection, *, may_appear: bool) -> None:
+        """On the first connection, clear what is left over; devices that may appear yet are offline until `clear`."""
+        if self._begun:
+            return
+        self._old = await self.collect(link)
+        self._begun = True
+        if may_appear:
+            self._mark_missing()
+        else:
+            self.clear()
+
+    def clear(self) -> None:
+        """Clear what a process before us has left and is nobody's."""
+        for topic in filter(self._is_nobodys, self._old):
+            log.info("removing the left-over topic %s", topic)
+            self._bus.outbox.clear(topic)
+        self._old = set()
+
+    def _mark_missing(self) -> None:
+        missing = Fault(Offline.code, "the device has not appeared since the bridge started")
+        payload = contract.encode(Status("offline", round(self._bus.now(), 6), self._bus.boot, 0, 0, missing))
+        for topic in self._old:
+            address = self._topics.parse(topic)
+            if address is not None and address.channel == "status" and self._find(address.device) is None:
+                self._bus.outbox.retain(topic, lambda: payload)
+
+    def _is_nobodys(self, topic: str) -> bool:
+        address = self._topics.parse(topic)
+        if address is None:
+            return False
+        found = self._find(address.device)
+        if found is None:
+            return True
+        if address.channel != "state" or not address.path:
+            return False
+        return found[0].description.find(address.path) is None or not self._bus.leaf(address.path)
 
     async def collect(self, link: Connection) -> set[str]:
         """Return the topics of status, info, state and blob that the broker retains now."""

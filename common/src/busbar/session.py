@@ -69,6 +69,16 @@ class Port(Protocol):
     def connecting(self) -> None:
         """The link is up, the conversation not ready: commands wait."""
 
+    def appear(self, device: str, description: Description) -> Outlet:
+        """A device that the link has found is on the bus from here on, and online.
+
+        It keeps its place when the link is lost, and must appear again afterwards. Raise BadRequest if its name is no
+        topic level or another link's, TooLarge if there are too many.
+        """
+
+    def vanish(self, device: str) -> None:
+        """A device that appeared is no more: its topics are cleared."""
+
 
 class Session(Protocol):
     """One open conversation."""
@@ -93,6 +103,7 @@ class Link:
     devices: Mapping[str, Description]
     config: object = None  # links of equal configuration survive a reload
     shared: bool = False  # devices share a line or an adapter: locks are on the channel
+    finds: bool = False  # devices appear on it that no configuration names
     on_demand: bool = False  # opened by a command, closed when idle
     idle_close: float = 60.0  # s
 
@@ -111,8 +122,8 @@ class Keeper(Protocol):
     async def served(self, session: Session) -> None:
         """Serve until the link should close; raise when it breaks."""
 
-    def lost(self, fault: Fault) -> None:
-        """The link is closed, or could not be opened."""
+    def lost(self, fault: Fault, soon: bool = False) -> None:
+        """The link is closed, or could not be opened; soon: commands wait for it."""
 
 
 async def supervise(keeper: Keeper) -> None:
@@ -132,8 +143,8 @@ async def supervise(keeper: Keeper) -> None:
         told = fault
         level = logging.WARNING if news else logging.INFO
         log.log(level, "%s: %s", keeper.link.name, fault.message, extra={"device": keeper.link.name})
-        keeper.lost(fault)
         own = _own(error)
+        keeper.lost(fault, own is not None and own.soon)
         await keeper.pause(_delay(own, attempt), own is not None and own.firm)
 
 

@@ -32,7 +32,7 @@ class Unreachable(LinkLost):
 class Booting(LinkLost):
     """The processor is there, its program is not yet."""
 
-    retry = Retry(2.0, 2.0)
+    retry = Retry(2.0, 2.0, firm=True, soon=True)
 
 
 class UnknownIpId(DeviceRefused):

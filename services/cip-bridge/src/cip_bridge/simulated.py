@@ -28,7 +28,7 @@ class Theatre:
         self.seen: deque[tuple[Join, Value]] = deque(maxlen=SEEN_KEPT)
         self._send = drive
         self._values: dict[tuple[Kind, int], Value] = {}
-        self._down: set[int] = set()
+        self._told: dict[Join, Value] = {}  # the newest of the panels
         self._actions: dict[int, Callable[[], None]] = {
             LIGHTS: lambda: self._light(0 if self.value("analog", LIGHT_LEVEL) else FULL),
             SCENE_OFF: lambda: self._light(0),
@@ -40,6 +40,7 @@ class Theatre:
 
     def start(self) -> None:
         """Show how the room is when the program has started."""
+        self._told.clear()
         self._drive("serial", ROOM, "Theatre")
         for place, name in enumerate(NAMES, start=1):
             self._drive("serial", 20 + place, name)
@@ -51,18 +52,22 @@ class Theatre:
         self._drive("serial", CLOCK, f"{now:%H:%M}")
 
     def take(self, updates: list[Update]) -> None:
-        """Do what the panels say."""
+        """Do what the panels say; a press or value that is only repeated (after an update, all are) changes nothing."""
         for update in updates:
-            join = update.join
-            self.seen.append((join, update.value))
-            if join.smart is not None or join.slots:
-                self._send(join, update.value)  # feedback, as most programs give it
-            elif join.kind == "digital":
-                self._button(join, bool(update.value))
-            elif join.kind == "analog":
-                self._level(join.number, int(update.value))
-            else:
-                self._drive("serial", join.number, update.value)
+            self.seen.append((update.join, update.value))
+            if self._told.get(update.join) != update.value:
+                self._told[update.join] = update.value
+                self._act(update.join, update.value)
+
+    def _act(self, join: Join, value: Value) -> None:
+        if join.smart is not None or join.slots:
+            self._send(join, value)  # feedback, as most programs give it
+        elif join.kind == "digital":
+            self._button(join, bool(value))
+        elif join.kind == "analog":
+            self._level(join.number, int(value))
+        else:
+            self._drive("serial", join.number, value)
 
     def value(self, kind: Kind, number: int) -> Value | None:
         """Return what a join of ours has been given."""
@@ -74,14 +79,10 @@ class Theatre:
         self._send(join, value)
 
     def _button(self, join: Join, pressed: bool) -> None:
-        """Act when a button goes down, once however often its press is repeated."""
         action = self._actions.get(join.number)
         if action is None:
             self._drive("digital", join.number, pressed)
-        elif not pressed:
-            self._down.discard(join.number)
-        elif join.number not in self._down:
-            self._down.add(join.number)
+        elif pressed:
             action()
 
     def _level(self, number: int, value: int) -> None:
