@@ -291,7 +291,7 @@ async def test_a_refused_connection_names_host_and_port():
 
 
 async def test_a_host_that_does_not_answer_names_host_and_port(monkeypatch):
-    async def never(host: str, port: int) -> None:
+    async def never(host: str, port: int, ssl: None) -> None:
         await asyncio.Event().wait()
 
     monkeypatch.setattr(asyncio, "open_connection", never)

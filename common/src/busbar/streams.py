@@ -1,12 +1,14 @@
-"""Byte streams to devices: TCP and serial. The only module that opens one."""
+"""Byte streams to devices: TCP, TLS and serial. The only module that opens one."""
 
 import asyncio
 import contextlib
 import os
 import socket
+import ssl
 from typing import Any, Literal
 
 from busbar.errors import LinkLost, ProtocolError
+from busbar.tls import Trust
 from busbar.trace import Wire
 
 CHUNK = 65536  # bytes
@@ -102,20 +104,36 @@ class ByteStream:
         self._buffer += data
 
 
-async def open_tcp(host: str, port: int, name: str, timeout: float = 5.0) -> ByteStream:
-    """Connect to host and port within `timeout` seconds; raise LinkLost. `name` is for logs and errors."""
+async def open_tcp(host: str, port: int, name: str, timeout: float = 5.0, trust: Trust | None = None) -> ByteStream:
+    """Connect to host and port within `timeout` seconds; raise LinkLost. `name` is for logs and errors.
+
+    With a trust, inside TLS.
+    """
     try:
         async with asyncio.timeout(timeout):
-            reader, writer = await asyncio.open_connection(host, port)
+            reader, writer = await asyncio.open_connection(host, port, ssl=trust.context if trust else None)
     except TimeoutError as error:
-        raise LinkLost(f"no connection to {host}:{port} within {timeout:g} s") from error
+        what = "TLS connection" if trust else "connection"
+        raise LinkLost(f"no {what} to {host}:{port} within {timeout:g} s") from error
     except (OSError, ValueError, OverflowError) as error:  # not an OSError: a host or port that cannot exist
-        why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
-        raise LinkLost(f"cannot connect to {host}:{port}: {why}") from error
+        raise LinkLost(_why_not(error, f"{host}:{port}")) from error
+    if trust and (found := trust.refused(writer.get_extra_info("ssl_object").getpeercert(binary_form=True))):
+        writer.transport.abort()
+        raise LinkLost(f"the certificate of {host}:{port} has the fingerprint {found}, not the one configured")
     sock: socket.socket = writer.get_extra_info("socket")
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     _keep_alive(sock)
     return ByteStream(reader, writer, name)
+
+
+def _why_not(error: Exception, where: str) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        allowed = "allowed: what ca_file signed, `fingerprint`, `insecure: true`"
+        return f"the certificate of {where} is not trusted: {error.verify_message}; {allowed}"
+    if isinstance(error, ssl.SSLError):
+        return f"no TLS with {where}: {error.reason or error}"
+    why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
+    return f"cannot connect to {where}: {why}"
 
 
 def _keep_alive(sock: socket.socket) -> None:

@@ -11,14 +11,14 @@ from busbar.describe import Description, by_path, commands
 from busbar.errors import LinkLost
 from busbar.service import Service
 from busbar.session import Link, Port
+from busbar.tls import Trust, server_context, trust
 from cip_bridge.board import Board
-from cip_bridge.device import Conversation, Denied
+from cip_bridge.device import Conversation, Denied, open_stream
 from cip_bridge.listener import Listener
 from cip_bridge.panel import PanelSession
 from cip_bridge.paths import Paths
 from cip_bridge.program import PANELS, ProgramSession
 from cip_bridge.seats import Seat
-from cip_bridge.secure import Trust, open_stream, server_context, trust
 from cip_bridge.settings import Config, Device, place
 from cip_bridge.surface import CLOCK, SKIPPED, Surface
 

@@ -11,7 +11,8 @@ from typing import TypeVar
 from busbar.codecs import cip
 from busbar.codecs.cip import Command, Message, Style, Update
 from busbar.errors import DeviceRefused, LinkLost, Retry
-from busbar.streams import ByteStream
+from busbar.streams import ByteStream, open_tcp
+from busbar.tls import Trust
 
 log = logging.getLogger("busbar.cip")
 
@@ -45,6 +46,14 @@ class Denied(DeviceRefused):
     """Name and password are wanted, or wrong: to try them again and again would lock the account."""
 
     retry = Retry(86400.0, 86400.0)
+
+
+async def open_stream(host: str, port: int, trust: Trust | None, name: str, timeout: float) -> ByteStream:
+    """Connect within `timeout` seconds, inside TLS if there is a trust; raise Unreachable."""
+    try:
+        return await open_tcp(host, port, name, timeout, trust)
+    except LinkLost as error:
+        raise Unreachable(error.message) from error
 
 
 class Conversation:

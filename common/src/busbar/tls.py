@@ -1,0 +1,41 @@
+"""How the other side of a TLS connection is known. Devices have self-signed certificates as a rule."""
+
+import hashlib
+import ssl
+from dataclasses import dataclass
+
+from busbar.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Whom to believe."""
+
+    context: ssl.SSLContext
+    fingerprint: str | None = None  # SHA-256 of the certificate (DER), lower-case hex
+
+    def refused(self, certificate: bytes) -> str | None:
+        """Return the fingerprint of a certificate (DER) that is not the one to be pinned, else None."""
+        found = hashlib.sha256(certificate).hexdigest()
+        return found if self.fingerprint not in (None, found) else None
+
+
+def trust(ca_file: str | None = None, fingerprint: str | None = None, insecure: bool = False) -> Trust:
+    """Trust what ca_file (else the system) signed, the certificate of this fingerprint, or any; raise ConfigError."""
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"ca_file {ca_file}: {error}") from error
+    if insecure or fingerprint:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return Trust(context, fingerprint and fingerprint.replace(":", "").lower())
+
+
+def server_context(cert_file: str, key_file: str | None) -> ssl.SSLContext:
+    """Return the TLS context of a listener; raise ConfigError when a file cannot be used."""
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(cert_file, key_file)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"cert_file {cert_file}, key_file {key_file}: {error}") from error
+    return context

@@ -1,0 +1,68 @@
+"""A bridge inside TLS, in both roles."""
+
+import re
+
+import pytest
+
+from busbar.errors import Retry
+from busbar.testing import until
+from busbar.tls import server_context, trust
+from cip_bridge.bridge import SERVICE
+from cip_bridge.device import Unreachable, open_stream
+from cip_bridge.simulator import Simulator
+from tests.broker import free_port
+from tests.certificates import fingerprint, self_signed
+from tests.running import running
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    return self_signed(tmp_path_factory.mktemp("tls"))
+
+
+async def test_where_nobody_listens_is_tried_ever_more_slowly():
+    port = free_port()
+    for trusted in (None, trust(insecure=True)):
+        with pytest.raises(Unreachable, match=f"127.0.0.1:{port}: Connect") as error:
+            await open_stream("127.0.0.1", port, trusted, "panel", 5.0)
+        assert error.value.retry == Retry(1, 120)
+
+
+async def test_a_bridge_is_a_panel_of_a_processor_inside_tls(certificate):
+    server = Simulator(tls=server_context(*certificate))
+    async with server as simulator:
+        colons = ":".join(re.findall("..", fingerprint(certificate[0]).upper()))  # as openssl prints it
+        text = f"""
+bridge: {{name: theatre}}
+devices:
+  - {{name: pinned, address: '{simulator.address}', ipid: 0x0A, fingerprint: '{colons}'}}
+  - {{name: signed, address: '{simulator.address}', ipid: 0x0A, ca_file: {certificate[0]}}}
+  - {{name: strange, address: '{simulator.address}', ipid: 0x0A}}
+"""
+        async with running(SERVICE, text) as bus:
+            for name in ("pinned", "signed"):
+                await bus.status(name, "online")
+                assert await bus.value(name, "serial/1") == "Theatre"
+            await until(lambda: "not trusted" in bus.retained("strange", "status")["reason"]["message"])
+
+
+async def test_panels_connect_to_a_bridge_inside_tls(certificate):
+    cert, key = certificate
+    text = f"""
+bridge: {{name: stage}}
+devices:
+  - name: xpanel
+    address: cips::127.0.0.1:{free_port()}
+    ipid: 3
+    mode: processor
+    cert_file: {cert}
+    key_file: {key}
+"""
+    async with running(SERVICE, text) as bus:
+        await bus.status("xpanel", "online")
+        place = bus.retained("xpanel", "info")["address"]
+        home = f"bridge: {{name: home}}\ndevices: [{{name: p, address: '{place}', ipid: 3, insecure: true}}]"
+        async with running(SERVICE, home) as panels:
+            await panels.status("p", "online")
+            await panels.set("p", "serial/1", "hello")
+            assert await bus.value("xpanel", "serial/1") == "hello"
