@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -356,3 +357,21 @@ async def test_the_level_of_a_logger_is_set_by_command() -> None:
         logging.getLogger("busbar.wire.toy").setLevel(logging.NOTSET)
         reply: dict[str, Any] = await bus.call("bridge", "log_level", {"level": "loud"})
         assert reply["error"]["code"] == "out_of_range"
+
+
+async def test_blobs_can_have_a_connection_of_their_own_which_holds_up_nothing() -> None:
+    toy = Toy()
+    apart = replace(service(toy), blobs_apart=True)
+    async with running(apart, LAB + "broker: {max_message: 16777216}\n") as bus:
+        await bus.value("toy", "level")
+        await until(lambda: len(bus.broker._clients) == 2, "both connections")
+        outlet, image = toy.sessions[0].outlet, bytes(9 * 1024 * 1024)  # more than events may have waiting
+        outlet.blob("picture", image, "image/png")
+        await until(lambda: bus.broker.payloads("busbar/lab/toy/blob/picture") == [image], "the blob")
+        bus.broker._clients[1].lose("cut")
+        outlet.blob("picture", b"while it is away", "image/png")
+        outlet.values({"level": 9.0})
+        await bus.value("toy", "level", lambda value: value == 9.0)
+        await until(lambda: b"while it is away" in bus.broker.payloads("busbar/lab/toy/blob/picture"), "the next blob")
+        outlet.blob("picture", b"the last", "image/png")
+    assert bus.broker.payloads("busbar/lab/toy/blob/picture")[-1] == b"the last"

@@ -68,7 +68,7 @@ async def bench(
 ) -> Bench:
     clock = Clock()
     outbox, pace = Outbox(limit), Pace(asyncio.get_running_loop().time)
-    bus = Bus(Topics("busbar", "lab"), outbox, pace, "9f2c61aa", leaf, clock.now, folder)
+    bus = Bus(Topics("busbar", "lab"), outbox, outbox, pace, "9f2c61aa", leaf, clock.now, folder)
     made = Bench(clock, outbox, bus, Device(bus, "psu", description, lambda described: described))
     if announced:
         made.device.announce()
@@ -656,6 +656,26 @@ async def test_a_blob_that_cannot_be_saved_is_counted_and_logged(tmp_path, caplo
     assert last(await made.run(2), "state")["values"]["ccd/image"]["file"] is None
     assert made.outbox.dropped == 1
     assert "blob ccd/image of psu (2000 bytes) is lost" in caplog.text
+
+
+async def test_a_blob_that_its_session_has_saved_is_described_with_what_is_known_of_it():
+    made = await bench(CAMERA, limit=1000)
+    made.device.blob("ccd/image", b"x" * 2000, "image/fits", file="a.fits", about={"sha256": "00"})
+    sent = await made.run(2)
+    assert "blob/ccd/image" not in topics(sent)
+    latest = {"size": 2000, "content_type": "image/fits", "file": "a.fits", "sha256": "00"}
+    assert last(sent, "state")["values"]["ccd/image"] == latest
+    assert made.outbox.dropped == 0
+    made.device.blob("ccd/image", b"x", "image/fits", file="b.fits")
+    assert "blob/ccd/image" in topics(await made.run(2))
+
+
+async def test_a_retained_blob_goes_with_its_device():
+    made = await bench(CAMERA)
+    made.device.blob("ccd/image", b"x", "image/fits", retain=True)
+    made.device.withdraw()
+    blobs = [each for each in await made.run(2) if each.topic.endswith("blob/ccd/image")]
+    assert [(each.payload, each.retain) for each in blobs] == [(b"x", True), (b"", True)]
 
 
 # The end

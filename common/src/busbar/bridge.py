@@ -5,7 +5,7 @@ import fnmatch
 import logging
 import secrets
 import time as clock
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 FIXED = ("name", "root", "endpoint", "leaves", "allow_shutdown", "max_command", "max_message", "folder")  # by a reload
 STOP_PATIENCE = 1.0  # s for running commands when the bridge stops
+BLOBS_BYTES = 128 * 1024 * 1024  # that wait for a connection of their own; the oldest are dropped
 
 
 class DuplicateName(Exception):
@@ -60,7 +61,9 @@ class Bridge:
         self._loop = asyncio.get_running_loop()
         self._outbox = Outbox(plan.max_message, self._loop.time)
         self.boot = secrets.token_hex(4)
-        self._bus = Bus(self._topics, self._outbox, Pace(self._loop.time), self.boot, self._has_leaf, now, plan.folder)
+        self._blobs = Outbox(plan.max_message, self._loop.time, BLOBS_BYTES) if plan.blobs_apart else self._outbox
+        pace = Pace(self._loop.time)
+        self._bus = Bus(self._topics, self._outbox, self._blobs, pace, self.boot, self._has_leaf, now, plan.folder)
         self._began = self._loop.time()
         self._stop = asyncio.Event()
         self._leaving = asyncio.Event()
@@ -85,6 +88,7 @@ class Bridge:
         handler = own.LogEvents(device, self._outbox)
         logging.getLogger("busbar").addHandler(handler)
         mqtt = asyncio.create_task(stay_connected(self._connect_and_serve), name="mqtt")
+        blobs = asyncio.create_task(self._carry_blobs(), name="mqtt-blobs")
         own_task = asyncio.create_task(self._own.run(), name="bridge")
         for link in self._plan.links:
             self._start(link)
@@ -92,9 +96,9 @@ class Bridge:
         try:
             await asyncio.wait([mqtt, own_task, stop], return_when=asyncio.FIRST_COMPLETED)
             if self._duplicate is None and stop.done():
-                await self._leave(mqtt)
+                await self._leave(mqtt, blobs)
         finally:
-            tasks = [mqtt, own_task, stop, *(running.task for running in self._running.values())]
+            tasks = [mqtt, blobs, own_task, stop, *(running.task for running in self._running.values())]
             for task in tasks:
                 task.cancel()
             outcomes = await asyncio.gather(*tasks, return_exceptions=True)
@@ -135,11 +139,11 @@ class Bridge:
             "uptime": round(self._loop.time() - self._began),
             "version": own.VERSION,
             "devices": sum(len(r.channel.devices) for r in self._running.values()),
-            "published": self._outbox.published,
+            "published": sum(each.published for each in self._outboxes()),
             "received": self._commands.received,
-            "dropped": self._outbox.dropped,
+            "dropped": sum(each.dropped for each in self._outboxes()),
             "suppressed": sum(device.state.suppressed for device in self._devices()),
-            "queued": self._outbox.queued,
+            "queued": sum(each.queued for each in self._outboxes()),
             "reconnects": max(0, self._connects - 1),
             "rss": host.resident(),
             "clock": self._synchronised(),
@@ -289,6 +293,9 @@ class Bridge:
     def _devices(self) -> Iterable[Device]:
         return (device for channel in self._channels() for device in channel.devices.values())
 
+    def _outboxes(self) -> set[Outbox]:
+        return {self._outbox, self._blobs}
+
     def _has_leaf(self, path: str) -> bool:
         return any(matches(pattern, path) for pattern in self._plan.leaves)
 
@@ -298,7 +305,8 @@ class Bridge:
         settled = [channel.settled() for channel in self._channels() if channel.link.finds]
         if all(settled):
             self._leftovers.clear()
-        self._outbox.report()
+        for each in self._outboxes():
+            each.report()
 
     # The broker.
 
@@ -320,13 +328,25 @@ class Bridge:
             self.connected.set()
             log.info("connected to %s as %s", endpoint.shown, client_id)
             try:
-                await self._stay(link)
+                await self._stay(link, self._serve(link))
             finally:
                 self._connection = None
                 self.connected.clear()
 
-    async def _stay(self, link: Connection) -> None:
-        leaving = asyncio.create_task(self._serve(link), name="mqtt-serve")
+    async def _carry_blobs(self) -> None:
+        """Keep a connection for the blobs, if they are to have one."""
+        if self._blobs is not self._outbox:
+            await stay_connected(self._connect_for_blobs)
+
+    async def _connect_for_blobs(self) -> None:
+        await self.connected.wait()  # the name is ours
+        client_id = f"{self._topics.client_id}.blobs"
+        async with self._connect(self._plan.endpoint, self._blobs, lambda received: None, client_id) as link:
+            link.begin()
+            await self._stay(link, self._drain(link))
+
+    async def _stay(self, link: Connection, work: Coroutine[Any, Any, None]) -> None:
+        leaving = asyncio.create_task(work, name="mqtt-serve")
         await asyncio.wait([leaving, link.closed], return_when=asyncio.FIRST_COMPLETED)
         if leaving.done():
             await leaving
@@ -337,6 +357,9 @@ class Bridge:
 
     async def _serve(self, link: Connection) -> None:
         await self._leftovers.begin(link, may_appear=any(channel.link.finds for channel in self._channels()))
+        await self._drain(link)
+
+    async def _drain(self, link: Connection) -> None:
         await self._leaving.wait()
         await link.drained()
 
@@ -351,7 +374,7 @@ class Bridge:
             if address == (BRIDGE, "status", ""):
                 self._presence.saw(received, connected=self.connected.is_set())
 
-    async def _leave(self, mqtt: "asyncio.Task[None]") -> None:
+    async def _leave(self, *connections: "asyncio.Task[None]") -> None:
         """Finish or fail what runs, say `stopped`, wait for the acknowledgement."""
         await self._commands.close(STOP_PATIENCE)
         for running in self._running.values():
@@ -362,7 +385,7 @@ class Bridge:
         self._presence.announce()
         self._leaving.set()
         if self.connected.is_set():
-            await asyncio.wait([mqtt], timeout=STOP_PATIENCE + 1.0)
+            await asyncio.wait(connections, timeout=STOP_PATIENCE + 1.0)
 
 
 def _same(running: Link, wanted: Link | None) -> bool:

@@ -7,9 +7,10 @@ import asyncio
 import logging
 import time as clock
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import msgspec
@@ -18,6 +19,7 @@ from busbar import contract
 from busbar.contract import Change, ChangeEvent, Fault, Status
 from busbar.describe import Description
 from busbar.errors import BusbarError, Offline
+from busbar.names import LEVEL_LIMIT
 from busbar.outbox import OVERHEAD, Message, Outbox
 from busbar.pace import Pace
 from busbar.snapshot import fit
@@ -29,12 +31,14 @@ log = logging.getLogger(__name__)
 FLUSH = 0.02  # s that changes wait at most, for the acknowledgement of those before them or when there are many
 BATCH_BYTES = 16 * 1024
 BATCH_COUNT = 200
+EVENT_HEAD = 100  # bytes of boot, seq and time, in JSON
 SNAPSHOT_INTERVAL = 1.0  # s
 SNAPSHOT_RATE = 64 * 1024  # bytes/s
 SNAPSHOT_HEARTBEAT = 60.0  # s
 LEAVES_SMALL, LEAVES_OFTEN, LEAVES_RARELY = 100, 60.0, 600.0  # properties, s, s
 INFO_QUIET, INFO_LATEST = 0.2, 1.0  # s
 REVISION = "the revision of info"  # counted like the events
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 LEFT_LIMIT = 10_000  # devices that left and whose counts are remembered
 
 
@@ -44,6 +48,7 @@ class Bus:
 
     topics: Topics
     outbox: Outbox
+    blobs: Outbox  # the same, or one with a connection of its own
     pace: Pace
     boot: str
     leaf: Callable[[str], bool] = lambda path: True  # which properties have leaves
@@ -73,6 +78,7 @@ class Device:
         self._seqs = bus.left.pop(name, {})  # of each event; of one boot they never count anew
         self._revision = self._next_seq(REVISION)
         self._leaves: dict[str, Callable[[], bytes | None] | None] = {}
+        self._kept: dict[str, Message] = {}  # what clears each retained blob
         self._timers: dict[str, asyncio.TimerHandle | asyncio.Handle] = {}
         self._info_deadline: float | None = None
         self._closed = False
@@ -83,6 +89,10 @@ class Device:
     @property
     def description(self) -> Description:
         return self._description
+
+    @property
+    def room(self) -> int:
+        return max(0, self._room("event", "x" * LEVEL_LIMIT) - EVENT_HEAD)
 
     def topic(self, channel: str, path: str = "") -> str:
         return self._bus.topics.topic(self.name, channel, path)
@@ -113,14 +123,25 @@ class Device:
         else:
             self._bus.outbox.put(Message(self.topic("event", name), contract.encode(body)))
 
-    def blob(self, name: str, data: bytes, content_type: str) -> None:
-        message = Message(self.topic("blob", name), data, qos=0, content_type=content_type)
-        file = None
-        if message.size > self._bus.outbox.limit and self._bus.folder is not None:
+    def blob(
+        self,
+        name: str,
+        data: bytes,
+        content_type: str,
+        *,
+        retain: bool = False,
+        file: str | None = None,
+        about: Mapping[str, Any] = NOTHING,
+    ) -> None:
+        message = Message(self.topic("blob", name), data, qos=0, retain=retain, content_type=content_type)
+        if retain:
+            self._kept[name] = replace(message, payload=b"")
+        fits = message.size <= self._bus.blobs.limit
+        if file is None and not fits and self._bus.folder is not None:
             file = self._save(name, data)
-        else:
-            self._bus.outbox.put(message)
-        self.values({name: {"size": len(data), "content_type": content_type, "file": file}})
+        elif fits or file is None:  # else the file is all there is
+            self._bus.blobs.put(message)
+        self.values({name: {"size": len(data), "content_type": content_type, "file": file, **about}})
 
     def describe(self, description: Description) -> None:
         description = self._complete(description)
@@ -181,6 +202,8 @@ class Device:
         for path, source in self._leaves.items():
             if source:
                 self._bus.outbox.clear(self.topic("state", path))
+        for message in self._kept.values():
+            self._bus.blobs.put(message)
         for channel in ("state", "info", "status"):
             self._bus.outbox.clear(self.topic(channel))
 

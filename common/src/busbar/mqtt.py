@@ -108,7 +108,7 @@ class Connection:
             sock.close()
         self._lost("closed")
         for message in self._unwritten:
-            if not message.retain:  # a leaf follows anyway, a blob does not
+            if not message.rebuilt:
                 self._source.refused(message, "the link broke while it was sent")
         self._source.returned(list(self._in_flight.values()))
         self._in_flight.clear()

@@ -48,6 +48,11 @@ class Message:
     tries: int = 0  # connections that broke while it was in flight
 
     @property
+    def rebuilt(self) -> bool:
+        """True for what is published anew after each connect; a retained blob is not."""
+        return self.retain and self.content_type is None
+
+    @property
     def size(self) -> int:
         return len(self.payload) + len(self.topic.encode()) + len(self.correlation or b"") + OVERHEAD
 
@@ -55,9 +60,14 @@ class Message:
 class Outbox:
     """Order of sending: retained QoS 1 topics, then events and replies in order, then leaves and blobs."""
 
-    def __init__(self, limit: int = contract.MESSAGE_LIMIT, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        limit: int = contract.MESSAGE_LIMIT,
+        clock: Callable[[], float] = time.monotonic,
+        queue_bytes: int = QUEUE_BYTES,
+    ) -> None:
         self.limit = limit  # bytes of one message
-        self._limit = limit
+        self._limit, self._queue_bytes = limit, queue_bytes
         self.wake: Callable[[], None] = lambda: None
         self.published = 0
         self.dropped = 0
@@ -104,7 +114,7 @@ class Outbox:
             return
         self._queue.append(message)
         self._bytes += message.size
-        while len(self._queue) > QUEUE_LIMIT or self._bytes > QUEUE_BYTES:
+        while len(self._queue) > QUEUE_LIMIT or self._bytes > self._queue_bytes:
             self._drop(self._pop(), "the queue is full")
         self.wake()
 
@@ -155,7 +165,7 @@ class Outbox:
 
     def delivered(self, message: Message) -> None:
         """Take note that the broker has a message."""
-        if not message.retain:
+        if not message.rebuilt:
             self._forget(message)
 
     def refused(self, message: Message, why: str) -> None:
@@ -165,7 +175,7 @@ class Outbox:
     def returned(self, messages: list[Message]) -> None:
         """Take back what the broker did not acknowledge: events and replies in order, retained topics are rebuilt."""
         for message in reversed(messages):
-            if message.retain:
+            if message.rebuilt:
                 source = partial(bytes, message.payload) if message.payload else _nothing
                 self._retained.setdefault(message.topic, source)
             elif message.size > POISON_SIZE and message.tries + 1 >= POISON_TRIES:

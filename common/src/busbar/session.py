@@ -40,8 +40,20 @@ class Outlet(Protocol):
     def event(self, name: str, fields: Mapping[str, Any], time: float | None = None) -> None:
         """Something that happened."""
 
-    def blob(self, name: str, data: bytes, content_type: str) -> None:
-        """Binary data; the property `name` describes the latest."""
+    def blob(
+        self,
+        name: str,
+        data: bytes,
+        content_type: str,
+        *,
+        retain: bool = False,
+        file: str | None = None,
+        about: Mapping[str, Any] = ...,
+    ) -> None:
+        """Binary data; the property `name` describes the latest: size, content type, file, and what `about` adds.
+
+        `file`: where the session has saved it; then data above the limit of a message are not published.
+        """
 
     def describe(self, description: Description) -> None:
         """A new description of the device."""
@@ -55,6 +67,10 @@ class Outlet(Protocol):
     @property
     def description(self) -> Description:
         """What is described now."""
+
+    @property
+    def room(self) -> int:
+        """Bytes that the fields of one event may have, encoded; the broker takes no more."""
 
 
 class Port(Protocol):
