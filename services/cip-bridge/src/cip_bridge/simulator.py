@@ -3,14 +3,12 @@
 import argparse
 import asyncio
 import contextlib
-import json
-import signal
 import ssl
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
 
+from busbar import simulation
 from busbar.codecs.cip import Style, Update
 from cip_bridge.listener import Listener
 from cip_bridge.seats import Seat
@@ -80,10 +78,7 @@ class Simulator:
 
 def main() -> None:
     """Run the simulator of the command line until SIGTERM or SIGINT."""
-    try:
-        asyncio.run(_run(_arguments()))
-    except (OSError, OverflowError) as error:
-        sys.exit(f"simulator: {error}")
+    simulation.run(_simulated(_arguments()))
 
 
 def _arguments() -> argparse.Namespace:
@@ -96,17 +91,14 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-async def _run(arguments: argparse.Namespace) -> None:
-    ended = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+@asynccontextmanager
+async def _simulated(arguments: argparse.Namespace) -> AsyncIterator[dict[str, int]]:
     name, _, password = (arguments.login or "").partition(":")
     credentials = (name, password) if arguments.login else None
     async with Simulator(arguments.cip_port, ipid=arguments.ipid, credentials=credentials) as simulator:
         simulator.listener.refusing = arguments.refuse
-        print(json.dumps({"CIP_PORT": simulator.listener.port}), flush=True)
         async with _beside(simulator, arguments.boot):
-            await ended.wait()
+            yield {"CIP_PORT": simulator.listener.port}
 
 
 @asynccontextmanager

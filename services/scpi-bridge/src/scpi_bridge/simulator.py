@@ -2,15 +2,14 @@
 
 import argparse
 import asyncio
-import json
-import signal
 import socket
-import sys
 from collections import deque
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
+from busbar import simulation
 from scpi_bridge.simulated import Multimeter, PowerSupply
 from scpi_bridge.simulated_scpi import Instrument
 
@@ -204,10 +203,7 @@ class Simulator:
 
 def main() -> None:
     """Run the simulator of the command line until SIGTERM or SIGINT."""
-    try:
-        asyncio.run(_run(_arguments()))
-    except (OSError, OverflowError) as error:
-        sys.exit(f"simulator: {error}")
+    simulation.run(_simulated(_arguments()))
 
 
 def _arguments() -> argparse.Namespace:
@@ -220,16 +216,13 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-async def _run(arguments: argparse.Namespace) -> None:
-    ended = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+@asynccontextmanager
+async def _simulated(arguments: argparse.Namespace) -> AsyncIterator[dict[str, int]]:
     async with Simulator(arguments.psu_port, arguments.dmm_port) as simulator:
         for endpoint in (simulator.psu, simulator.dmm):
             endpoint.slow, endpoint.silent = arguments.slow, arguments.silent
             endpoint.garbled = arguments.garbled
-        print(json.dumps({"PSU_PORT": simulator.psu.port, "DMM_PORT": simulator.dmm.port}), flush=True)
-        await ended.wait()
+        yield {"PSU_PORT": simulator.psu.port, "DMM_PORT": simulator.dmm.port}
 
 
 if __name__ == "__main__":

@@ -1,0 +1,25 @@
+"""How a simulator runs as a program: it says where it is, and stays until it is told to end."""
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+
+
+def run(simulated: AbstractAsyncContextManager[Mapping[str, object]]) -> None:
+    """Run until SIGTERM or SIGINT; entered, it gives what the example has to know, printed as one line of JSON."""
+    try:
+        asyncio.run(_run(simulated))
+    except (OSError, OverflowError) as error:  # a port that is taken, or none
+        sys.exit(f"simulator: {error}")
+
+
+async def _run(simulated: AbstractAsyncContextManager[Mapping[str, object]]) -> None:
+    told = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    async with simulated as variables:
+        print(json.dumps(variables), flush=True)
+        await told.wait()
