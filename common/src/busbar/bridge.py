@@ -67,7 +67,7 @@ class Bridge:
         self._began = self._loop.time()
         self._stop = asyncio.Event()
         self._leaving = asyncio.Event()
-        self.connected = asyncio.Event()  # everything has been announced on the present connection
+        self.connected = self._bus.broker  # everything has been announced on the present connection
         self._connects = 0
         self._reloading = asyncio.Lock()
         self._running: dict[str, _Running] = {}

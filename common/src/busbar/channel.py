@@ -13,6 +13,7 @@ from busbar.contract import Fault
 from busbar.describe import Command, Description, Property
 from busbar.device import Bus, Device
 from busbar.errors import BadRequest, LinkLost, Offline, TooLarge, UnknownTarget
+from busbar.flag import Flag
 from busbar.leases import Leases
 from busbar.names import LEVEL
 from busbar.session import Link, Outlet, Session, supervise
@@ -85,6 +86,10 @@ class Channel:
 
     def connecting(self) -> None:
         self._set("connecting", None)
+
+    @property
+    def broker(self) -> Flag:
+        return self._bus.broker
 
     def appear(self, device: str, description: Description) -> Outlet:
         if device not in self.devices:

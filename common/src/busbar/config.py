@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -44,6 +44,10 @@ Root = Annotated[
 Filter = Annotated[
     str,
     Meta(pattern=r"^([^+#/\n]+/|\+/)*([^+#/\n]+|\+|#)(?!\n)$", description="a topic filter such as # or measure/+"),
+]
+
+Fingerprint = Annotated[
+    str, Meta(pattern=r"^([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}(?!\n)$", description="SHA-256 in hex, with or without :")
 ]
 
 
@@ -100,6 +104,12 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     bridge: Bridge
     log: Log = Log()
 
+    def within(self, folder: Path) -> Self:
+        """Return it with its paths taken from `folder`, that of the file; a service adds its own."""
+        if self.bridge.folder is None:
+            return self
+        return replace(self, bridge=replace(self.bridge, folder=str(folder / self.bridge.folder)))
+
 
 def load(path: Path, type: type[T], environment: Mapping[str, str]) -> T:
     """Return the configuration in a file; raise ConfigError with `file:line:column: key: what; allowed`."""
@@ -124,10 +134,7 @@ def load(path: Path, type: type[T], environment: Mapping[str, str]) -> T:
 def parse(text: str, type: type[T], environment: Mapping[str, str], name: str = "<config>", folder: Path = Path()) -> T:
     """Return the configuration in `text`, its paths relative to `folder`; raise ConfigError as `load` does."""
     config = Conversion(read(text, name, environment, folder), type, name).result()
-    if isinstance(config, Config) and config.bridge.folder is not None:
-        bridge = replace(config.bridge, folder=str(folder / config.bridge.folder))
-        config = replace(config, bridge=bridge)
-    return config
+    return config.within(folder) if isinstance(config, Config) else config
 
 
 def check_names(devices: Iterable[str]) -> None:

@@ -19,6 +19,7 @@ from busbar import contract
 from busbar.contract import Change, ChangeEvent, Fault, Status
 from busbar.describe import Description
 from busbar.errors import BusbarError, Offline
+from busbar.flag import Flag
 from busbar.names import LEVEL_LIMIT
 from busbar.outbox import OVERHEAD, Message, Outbox
 from busbar.pace import Pace
@@ -54,6 +55,7 @@ class Bus:
     leaf: Callable[[str], bool] = lambda path: True  # which properties have leaves
     now: Callable[[], float] = clock.time  # Unix s
     folder: Path | None = None  # where blobs too large for the bus go
+    broker: Flag = field(default_factory=Flag)  # set while we are connected
     left: dict[str, dict[str, int]] = field(default_factory=dict)  # counts of devices that may come back in this boot
 
 

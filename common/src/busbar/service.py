@@ -52,6 +52,9 @@ def run(service: Service, argv: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return EXIT_CONFIG
     if arguments.check:
+        if problems := [link.problem for link in plan.links if link.problem]:
+            print("\n".join(problems), file=sys.stderr)
+            return EXIT_CONFIG
         devices = sum(len(link.devices) for link in plan.links)
         print(f"{arguments.config}: fine; {service.kind} bridge {plan.name!r}, {devices} devices")
         return 0

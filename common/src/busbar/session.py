@@ -16,6 +16,7 @@ from busbar.arbiter import Turn
 from busbar.contract import Fault
 from busbar.describe import Description
 from busbar.errors import BusbarError, LinkLost, Retry
+from busbar.flag import Flag
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +86,10 @@ class Port(Protocol):
     def connecting(self) -> None:
         """The link is up, the conversation not ready: commands wait."""
 
+    @property
+    def broker(self) -> Flag:
+        """Set while the bridge is connected to its broker."""
+
     def appear(self, device: str, description: Description) -> Outlet:
         """A device that the link has found is on the bus from here on, and online.
 
@@ -120,6 +125,7 @@ class Link:
     config: object = None  # links of equal configuration survive a reload
     shared: bool = False  # devices share a line or an adapter: locks are on the channel
     finds: bool = False  # devices appear on it that no configuration names
+    problem: str | None = None  # why it cannot be opened as configured, for a check of the configuration
     on_demand: bool = False  # opened by a command, closed when idle
     idle_close: float = 60.0  # s
 

@@ -1,11 +1,11 @@
-"""Byte streams to devices: TCP, TLS and serial. The only module that opens one."""
+"""Byte streams to devices: TCP, TLS, UDP and serial. The only module that opens one."""
 
 import asyncio
 import contextlib
 import os
 import socket
 import ssl
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from busbar.errors import LinkLost, ProtocolError
 from busbar.tls import Trust
@@ -13,6 +13,7 @@ from busbar.trace import Wire
 
 CHUNK = 65536  # bytes
 WRITE_TIMEOUT = 10.0  # s until the other side must have taken what we wrote
+DATAGRAMS = 64  # that wait to be read; more are dropped, as the system does with its own buffer
 
 
 class ByteStream:
@@ -142,6 +143,59 @@ def _keep_alive(sock: socket.socket) -> None:
     for option, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
         if hasattr(socket, option):
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+
+async def open_udp(host: str, port: int, name: str) -> ByteStream:
+    """Send to host and port, and hear from there only; each write is one datagram. Raise LinkLost.
+
+    Nothing tells whether anybody is there before the first answer.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        _, both = await loop.create_datagram_endpoint(_Datagrams, remote_addr=(host, port))
+    except (OSError, ValueError, OverflowError) as error:
+        raise LinkLost(_why_not(error, f"{host}:{port}")) from error
+    return ByteStream(cast("asyncio.StreamReader", both), cast("asyncio.StreamWriter", both), name)
+
+
+class _Datagrams(asyncio.DatagramProtocol):
+    """What a ByteStream needs of reader and writer, over datagrams."""
+
+    def __init__(self) -> None:
+        self._came: asyncio.Queue[bytes | Exception] = asyncio.Queue(DATAGRAMS)
+        self._closed = asyncio.Event()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.DatagramTransport", transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._closed.set()
+        self._put(error or b"")  # as the end of a stream
+
+    def datagram_received(self, data: bytes, address: object) -> None:
+        self._put(data)
+
+    def error_received(self, error: Exception) -> None:
+        self._put(error)  # the host says that nobody listens there
+
+    async def read(self, limit: int) -> bytes:
+        found = await self._came.get()
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def write(self, data: bytes) -> None:
+        self.transport.sendto(data)
+
+    async def drain(self) -> None:
+        """Datagrams are sent or dropped at once."""
+
+    async def wait_closed(self) -> None:
+        await self._closed.wait()
+
+    def _put(self, found: bytes | Exception) -> None:
+        with contextlib.suppress(asyncio.QueueFull):
+            self._came.put_nowait(found)
 
 
 async def open_serial(

@@ -20,14 +20,28 @@ class Trust:
         return found if self.fingerprint not in (None, found) else None
 
 
-def trust(ca_file: str | None = None, fingerprint: str | None = None, insecure: bool = False) -> Trust:
-    """Trust what ca_file (else the system) signed, the certificate of this fingerprint, or any; raise ConfigError."""
+def trust(
+    ca_file: str | None = None,
+    fingerprint: str | None = None,
+    insecure: bool = False,
+    cert_file: str | None = None,
+    key_file: str | None = None,
+) -> Trust:
+    """Trust what ca_file (else the system) signed, the certificate of this fingerprint, or any; raise ConfigError.
+
+    With a cert_file (and key_file) we show who we are, too.
+    """
     try:
         context = ssl.create_default_context(cafile=ca_file)
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(f"ca_file {ca_file}: {error}") from error
     if insecure or fingerprint:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    if cert_file:
+        try:
+            context.load_cert_chain(cert_file, key_file)
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(f"cert_file {cert_file}, key_file {key_file}: {error}") from error
     return Trust(context, fingerprint and fingerprint.replace(":", "").lower())
 
 

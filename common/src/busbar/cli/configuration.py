@@ -57,6 +57,8 @@ def check_command(settings: Settings, output: Output, file: Path, kind: str | No
     service = chosen(kind)
     try:
         found = planned(service, file)
+        if problems := [link.problem for link in found.links if link.problem]:
+            raise ConfigError("\n".join(problems))
     except ConfigError as error:
         if not output.json:
             output.note(str(error))

@@ -1,6 +1,7 @@
 """`busbar ls` and `busbar show`: which devices there are, and all that is known of one."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import AsyncIterator, Collection, Mapping
 from typing import Any
 
 import click
@@ -9,12 +10,13 @@ import msgspec
 from busbar.cli import bus, completion
 from busbar.cli.arguments import expected, usage
 from busbar.cli.options import command, ends
-from busbar.cli.output import Output, age, shown
+from busbar.cli.output import Output, age, is_table, shown
 from busbar.cli.settings import Settings
-from busbar.client import Client, Device
+from busbar.client import Client, Device, Snapshot
 from busbar.contract import Info
 from busbar.topics import matches
 
+LOOK = 0.2  # s between two pictures of a device that is watched
 IDENTITY = ("name", "manufacturer", "model", "serial", "firmware", "address", "channel")
 
 
@@ -94,14 +96,53 @@ async def _follow(
 
 @command("show")
 @click.argument("device", shell_complete=completion.devices)
-def show_command(settings: Settings, output: Output, device: str) -> None:
+@click.option("--watch", "-w", is_flag=True, help="then show its values again whenever they have changed")
+@ends
+def show_command(
+    settings: Settings, output: Output, device: str, watch: bool, count: int | None, duration: float | None
+) -> None:
     """Show what a device is, its values, its commands."""
 
     async def work() -> None:
         async with bus.device(settings, device) as found:
-            output.document(described(found)) if output.json else _print_device(found, output)
+            if not watch:
+                output.document(described(found)) if output.json else _print_device(found, output)
+                return
+            bus.follow()
+            async for snapshot in bus.limited(_snapshots(found), count, duration):
+                _print_again(snapshot, found, output)
 
     bus.run(work())
+
+
+async def _snapshots(device: Device) -> AsyncIterator[Snapshot]:
+    """Return what is known of a device, again when it has changed, at most every LOOK s."""
+    changes, news = device.watch(), asyncio.Event()
+
+    async def notice() -> None:
+        async for _ in changes:
+            news.set()
+
+    noticing = asyncio.create_task(notice(), name="changes")
+    try:
+        while True:
+            news.clear()
+            yield device.snapshot()
+            await news.wait()
+            await asyncio.sleep(LOOK)
+    finally:
+        noticing.cancel()
+        await asyncio.gather(noticing, return_exceptions=True)
+
+
+def _print_again(snapshot: Snapshot, device: Device, output: Output) -> None:
+    if output.json:
+        output.record(msgspec.to_builtins(snapshot))
+        return
+    assert device.info is not None
+    output.again()
+    output.text(f"{device.name}  {device.state}")
+    _print_values(device, device.info, output)
 
 
 def described(device: Device) -> dict[str, Any]:
@@ -116,10 +157,7 @@ def _print_device(device: Device, output: Output) -> None:
     facts = [("device", device.name), ("state", state), ("kind", info.kind)]
     facts += [(key, text) for key in IDENTITY if isinstance(text := getattr(info, key), str)]
     output.table([], [list(fact) for fact in facts])
-    values = _values(device, info)
-    if values:
-        output.text()
-        output.table(["property", "value", "unit", "age", "access", "allowed", "title"], values)
+    _print_values(device, info, output)
     if info.commands:
         output.text()
         rows = [[name, usage(about), about.title] for name, about in info.commands.items()]
@@ -129,10 +167,26 @@ def _print_device(device: Device, output: Output) -> None:
             output.text(f"\n{what}: {', '.join(named)}")
 
 
-def _values(device: Device, info: Info) -> list[list[str]]:
+def _print_values(device: Device, info: Info, output: Output) -> None:
+    """Print the values; each that is a list of objects as a table of its own."""
+    known = device.snapshot().values
+    tables = {path: value for path, value in known.items() if is_table(value)}
+    rows = _values(device, info, tables)
+    if rows:
+        output.text()
+        output.table(["property", "value", "unit", "age", "access", "allowed", "title"], rows)
+    for path, table in tables.items():
+        about = info.properties.get(path)
+        output.text(f"\n{path}: {(about.title if about else None) or ''}")
+        output.answer(table, None)
+
+
+def _values(device: Device, info: Info, tables: Collection[str]) -> list[list[str]]:
     known = device.snapshot()
     rows = []
     for path in dict.fromkeys([*info.properties, *known.values]):
+        if path in tables:
+            continue
         about = info.properties.get(path)
         bad = known.bad.get(path)
         value = shown(known.values.get(path)) + (f" ({bad.code})" if bad else "")

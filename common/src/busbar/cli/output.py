@@ -57,13 +57,18 @@ class Output:
         """Print the result of a command: with --json a document; text as it is, nothing for nothing."""
         if self.json:
             self.document(document)
-        elif isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
+        elif is_table(value):
             headings = list(dict.fromkeys(key for row in value for key in row))
             self.table(headings, [[shown(row.get(key)) for key in headings] for row in value])
         elif isinstance(value, dict) and value:
             self.table([], [[key, shown(each)] for key, each in value.items()])
         elif value is not None:
             self.text(shown(value))
+
+    def again(self) -> None:
+        """Begin a picture that takes the place of the last one: on a terminal the screen is cleared."""
+        if self.console.is_terminal:
+            self.console.clear()
 
     def text(self, line: str = "", style: str = "") -> None:
         """Print a line for people."""
@@ -96,6 +101,11 @@ class Output:
         with Progress(*columns, TimeElapsedColumn(), console=self._notes, transient=True, disable=not self.live) as bar:
             task = bar.add_task(what, total=total, word="")
             yield lambda done, word: bar.update(task, completed=done, word=printable(word))
+
+
+def is_table(value: Any) -> bool:
+    """Return whether a value is rows of a table: a list of objects."""
+    return isinstance(value, list) and bool(value) and all(isinstance(row, dict) for row in value)
 
 
 def shown(value: Any) -> str:
