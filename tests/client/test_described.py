@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from msgspec import UNSET
 
-from busbar.client.described import items, property_of
+from busbar.client.described import items, named, property_of
 from busbar.contract import EventInfo, Info, PropertyInfo
 
 
@@ -66,6 +66,14 @@ def test_a_member_with_an_entry_of_its_own_is_described_by_that():
 )
 def test_what_is_no_member_is_not_described(path: str):
     assert property_of(FAMILY, path) is None
+
+
+def test_a_member_with_a_name_is_known_by_its_number_too():
+    lights = PropertyInfo(schema={}, access="rw", original="digital/1")
+    known = info({"digital/{join}": about({"join": {"minimum": 1, "maximum": 100}}, False), "lights/on": lights})
+    assert named(known, "digital/1") == "lights/on"
+    assert [named(known, path) for path in ("digital/2", "lights/on")] == [None, None]
+    assert named(None, "digital/1") is None
 
 
 def test_without_a_description_nothing_is_described():

@@ -127,6 +127,21 @@ async def test_a_flood_while_the_broker_is_away_is_bounded_and_every_drop_is_cou
         assert dropped - missing <= 5  # other events of the bridge itself stood in the same queue
 
 
+async def test_a_left_over_leaf_of_a_member_at_its_default_is_removed_once_the_device_is_online() -> None:
+    toy = Toy()
+    toy.reachable, toy.values["digital/7"] = False, True
+    left = dict.fromkeys(["busbar/lab/toy/state/digital/5", "busbar/lab/toy/state/digital/7"], b"true")
+    async with running(service(toy), LAB, left) as bus:
+        await bus.status("toy", "offline")
+        await bus.clock.advance(3)
+        assert left.keys() <= bus.broker.retained.keys()  # nobody knows better yet
+        toy.reachable = True
+        await bus.call("toy", "connect")
+        await bus.value("toy", "digital/7")
+        await until(lambda: "busbar/lab/toy/state/digital/5" not in bus.broker.retained, "the left-over gone")
+        assert bus.broker.retained["busbar/lab/toy/state/digital/7"].payload == b"true"
+
+
 async def test_left_over_topics_of_unknown_devices_and_leaves_are_removed() -> None:
     stale = ["old/status", "old/info", "old/state", "old/state/x", "toy/state/gone", "old/blob/b"]
     elsewhere = "busbar/elsewhere/x/status"

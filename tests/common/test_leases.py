@@ -131,6 +131,28 @@ async def test_a_lease_is_renewed_by_its_token():
     assert leases.on("a") is None
 
 
+async def test_a_command_with_a_lease_that_is_not_there_is_refused_though_nothing_is_locked():
+    clock, leases = Clock(), new_leases()
+    ended, elsewhere = await lock(leases, "a", ttl=1), await lock(leases, "b")
+    await clock.advance(2)
+    for token in (ended.token, elsewhere.token, "guessed", ""):
+        with pytest.raises(Locked, match="has ended or is not one of this device"):
+            leases.check("a", token)
+        with pytest.raises(Locked, match="has ended or is not one of this device"):
+            await leases.admit("a", token, 60)
+    leases.check("a", None)
+
+
+async def test_what_is_to_happen_at_the_end_of_a_lease_happens_at_once_when_it_has_ended():
+    clock, leases, done = Clock(), new_leases(), []
+    lease = await lock(leases, "a", ttl=1)
+    leases.when_ended(lease.token, "x", lambda: done.append("in time"))
+    leases.when_ended(None, "x", lambda: done.append("never"))
+    await clock.advance(2)
+    leases.when_ended(lease.token, "y", lambda: done.append("late"))
+    assert done == ["in time", "late"]
+
+
 async def test_a_lease_that_has_ended_cannot_be_renewed():
     clock, leases = Clock(), new_leases()
     lease = await lock(leases, ttl=1)

@@ -238,7 +238,8 @@ async def test_nothing_larger_than_max_message_is_sent(protocol: str, broker: Mo
             await until(lambda: client.last(f"{subject.base}toy/info").get("truncated") == 1, "truncated in info")
             await until(lambda: "name" not in client.snapshot("toy")["values"], "a snapshot without it")
             assert client.snapshot("toy")["values"]["level"] == 1.0
-            assert max(len(each.payload) for each in client.seen) <= 20_000
+            live = [each for each in client.seen if not each.retain]  # the broker may retain somebody else's of before
+            assert max(len(each.payload) for each in live) <= 20_000
             subject.change("name", "short")
             await client.value("toy", "name", "short")
             await until(lambda: "truncated" not in client.last(f"{subject.base}toy/info"), "nothing truncated")

@@ -303,8 +303,7 @@ class Bridge:
         for device in self._devices():
             device.tick()
         settled = [channel.settled() for channel in self._channels() if channel.link.finds]
-        if all(settled):
-            self._leftovers.clear()
+        self._leftovers.clear(settled=all(settled))
         for each in self._outboxes():
             each.report()
 

@@ -68,13 +68,18 @@ class Leases:
         return max(0.0, lease.ends - self._loop.time())
 
     def when_ended(self, token: str | None, key: Hashable, then: Callable[[], None]) -> None:
-        """Call `then` when this lease ends; of one `key` the last counts. Without a lease nothing ends."""
-        lease = self._leases.get(token or "")
-        if lease is not None:
+        """Call `then` when this lease ends, now if it has; of one `key` the last counts; without a lease never."""
+        if token is None:
+            return
+        lease = self._leases.get(token)
+        if lease is None:
+            then()
+        else:
             lease.ended[key] = then
 
     async def admit(self, device: str, token: str | None, wait: float) -> None:
-        """Return when a command may enter the queue; raise Locked after `wait` seconds."""
+        """Return when a command may enter the queue; raise Locked after `wait` seconds, at once for a dead lease."""
+        self._check_alive(device, token)
         if self._conflict(device, "device", token) is not None:
             await self._wait(device, "device", wait)
 
@@ -83,7 +88,8 @@ class Leases:
         return self._conflict(device, "device", token) is None
 
     def check(self, device: str, token: str | None) -> None:
-        """Raise Locked if somebody else holds the device."""
+        """Raise Locked if somebody else holds the device, or if the caller believes in a lease that has ended."""
+        self._check_alive(device, token)
         conflict = self._conflict(device, "device", token)
         if conflict is not None:
             raise self._locked(conflict)
@@ -119,6 +125,12 @@ class Leases:
         other = self.on(device)
         if other is not None:
             raise self._locked(other)
+
+    def _check_alive(self, device: str, token: str | None) -> None:
+        lease = self._leases.get(token or "")
+        if token is not None and (lease is None or not lease.covers(device)):
+            why = "has ended or is not one of this device; lock again, or leave `_lease` out"
+            raise Locked(f"the lease {why}", owner=None, seconds=0)
 
     def _renew(self, device: str, token: str, owner: str, ttl: float, polls: bool) -> Lease:
         lease = self._leases.get(token)

@@ -34,22 +34,25 @@ class Leftovers:
             self._found.add(received.topic)
 
     async def begin(self, link: Connection, *, may_appear: bool) -> None:
-        """On the first connection, clear what is left over; devices that may appear yet are offline until `clear`."""
+        """On the first connection, clear what is left over; devices that may appear yet are offline until they do."""
         if self._begun:
             return
         self._old = await self.collect(link)
         self._begun = True
         if may_appear:
             self._mark_missing()
-        else:
-            self.clear()
+        self.clear(settled=not may_appear)
 
-    def clear(self) -> None:
-        """Clear what a process before us has left and is nobody's."""
-        for topic in filter(self._is_nobodys, self._old):
-            log.info("removing the left-over topic %s", topic)
-            self._bus.outbox.clear(topic)
-        self._old = set()
+    def clear(self, *, settled: bool) -> None:
+        """Clear what nobody will publish again; settled: devices that are not there now will not appear."""
+        for topic in list(self._old):
+            nobodys = self._is_nobodys(topic, settled)
+            if nobodys is None:
+                continue
+            self._old.discard(topic)
+            if nobodys:
+                log.info("removing the left-over topic %s", topic)
+                self._bus.outbox.clear(topic)
 
     def _mark_missing(self) -> None:
         missing = Fault(Offline.code, "the device has not appeared since the bridge started")
@@ -59,16 +62,23 @@ class Leftovers:
             if address is not None and address.channel == "status" and self._find(address.device) is None:
                 self._bus.outbox.retain(topic, lambda: payload)
 
-    def _is_nobodys(self, topic: str) -> bool:
+    def _is_nobodys(self, topic: str, settled: bool) -> bool | None:
+        """Return whether a topic is nobody's, None if that cannot be said yet."""
         address = self._topics.parse(topic)
         if address is None:
             return False
         found = self._find(address.device)
         if found is None:
+            return settled or None
+        return self._is_dead_leaf(found[0], address.path) if address.channel == "state" and address.path else False
+
+    def _is_dead_leaf(self, device: Device, path: str) -> bool | None:
+        about = device.description.find(path)
+        if about is None or not self._bus.leaf(path):
             return True
-        if address.channel != "state" or not address.path:
-            return False
-        return found[0].description.find(address.path) is None or not self._bus.leaf(address.path)
+        if path in device.state.values or "{" not in about.path:
+            return False  # it has been published anew, or will be
+        return True if device.status == "online" else None  # a member of a family that is at its default now
 
     async def collect(self, link: Connection) -> set[str]:
         """Return the topics of status, info, state and blob that the broker retains now."""

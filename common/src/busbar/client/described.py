@@ -22,6 +22,13 @@ def property_of(info: Info | None, path: str) -> PropertyInfo | None:
     )
 
 
+def named(info: Info | None, path: str) -> str | None:
+    """Return the name under which a member of a family is published instead, None if under its own."""
+    if info is None or path in info.properties:
+        return None
+    return next((name for name, about in info.properties.items() if about.original == path), None)
+
+
 def _fits(template: str, about: PropertyInfo, path: str) -> bool:
     names, pattern = _family(template)
     found = pattern.fullmatch(path)

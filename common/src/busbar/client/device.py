@@ -10,7 +10,7 @@ from msgspec import UNSET
 
 from busbar.client import lease
 from busbar.client.calls import MARGIN, TTL
-from busbar.client.described import property_of
+from busbar.client.described import named, property_of
 from busbar.client.kinds import Blob, Change, Event, Note, Reading, Snapshot, Stale
 from busbar.client.picture import UNKNOWN, Picture
 from busbar.client.queues import Callback, Queue, Stream
@@ -75,6 +75,8 @@ class Device:
         picture = self._picture
         if path in picture.values:
             return Reading(picture.values[path], picture.times.get(path), picture.why(path))
+        if (name := named(picture.info, path)) is not None:
+            raise KeyError(f"{path!r} of {self.name} is published as {name!r}")
         about = property_of(picture.info, path)
         if about is None and picture.info is not None and path not in picture.bad:
             raise KeyError(f"{self.name} has no property {path!r}")
