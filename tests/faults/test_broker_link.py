@@ -128,7 +128,8 @@ async def test_a_slow_link_that_flows_is_not_taken_for_dead(
 ) -> None:
     monkeypatch.setattr(mqtt, "ACK_TIMEOUT", PATIENCE)  # in real time, which is what real bytes need
     async with lab(broker, proxy=Proxy(broker.port, buffer=4096)) as it:
-        await it.live.until(lambda: it.live.bridge._leftovers._begun or not settled, "the end of what a first connect does")
+        leftovers = it.live.bridge._leftovers
+        await it.live.until(lambda: leftovers._begun or not settled, "the end of what a first connect does")
         it.proxy.upstream.rate, it.proxy.upstream.wander = SLOW, wander
         began = time.monotonic()
         for number in range(BLOBS):
