@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from busbar.cli import exits
+from busbar.cli.output import Output, is_table
 from busbar.cli.watching import _meets
 from tests.broker import free_port
 from tests.cli.command import LIMIT, Bench, busbar, ended, start, until
@@ -45,6 +46,22 @@ def test_show_has_values_with_units_and_commands_with_arguments(bench: Bench) ->
     document = bench("show", "bench/psu", "--json").json
     assert document["state"] == "online"
     assert document["info"]["properties"]["voltage"]["unit"] == "V"
+
+
+def test_show_watch_shows_the_values_again_when_they_have_changed(bench: Bench) -> None:
+    assert bench("show", "bench/psu", "--watch", "-n", "1").out.splitlines()[0] == "bench/psu  online"
+    pictures = bench("show", "bench/psu", "--watch", "--json", "-n", "2").lines
+    assert [each["state"] for each in pictures] == ["online", "online"]
+    assert pictures[0]["times"] != pictures[1]["times"]
+
+
+def test_a_property_that_is_rows_is_shown_as_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    output = Output(as_json=False)
+    assert is_table([{"pin": 3, "level": True}])
+    assert not any(map(is_table, ([], [1], {"pin": 3}, "text", None)))
+    output.again()  # clears a terminal only
+    output.answer([{"pin": 3, "level": True}, {"pin": 5, "level": None}], None)
+    assert capsys.readouterr().out.splitlines() == ["pin  level", "3    true", "5"]
 
 
 def test_set_and_get_and_what_they_print(bench: Bench) -> None:

@@ -1,0 +1,210 @@
+"""What edges mean: clicks, long presses, repeats, counts, frequencies, turns. No I/O and no clock; times are ns.
+
+A behaviour of a button is given values that changed, and tells with `due` when it wants to be looked at by `tick`.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from gpio_bridge.chip import Edge
+
+NS = 1_000_000_000
+QUIET = 2.0  # periods without an edge after which a frequency falls
+PERIODS_KEPT = 1000  # times of edges that one window holds at most: beyond 1 kHz the window is shorter
+
+
+@dataclass(frozen=True)
+class Press:
+    """Something that a finger did."""
+
+    kind: Literal["click", "double", "long", "hold"]
+    time: int  # ns
+    count: int = 1  # of a hold: which repetition
+    held: float = 0.0  # s
+
+
+class Button(Protocol):
+    due: int | None
+
+    def edge(self, edge: Edge) -> Sequence[Press]:
+        """Take an edge that counts."""
+
+    def tick(self, now: int) -> Sequence[Press]:
+        """Return what time has brought."""
+
+
+class Clicks:
+    """Presses shorter than `longest`: a click, or with `window` between two of them (s) a double click."""
+
+    def __init__(self, window: float | None, longest: float | None) -> None:
+        self.due: int | None = None
+        self._window = None if window is None else round(window * NS)
+        self._longest = None if longest is None else round(longest * NS)
+        self._pressed: int | None = None
+        self._first: Press | None = None  # a click that may become a double one
+
+    def edge(self, edge: Edge) -> Sequence[Press]:
+        told = self.tick(edge.time)
+        if edge.value:
+            self._pressed, self.due = edge.time, None  # a second press has come in time
+            return told
+        return [*told, *self._released(edge.time)]
+
+    def tick(self, now: int) -> Sequence[Press]:
+        if self.due is None or now < self.due or self._first is None:
+            return ()
+        first, self._first, self.due = self._first, None, None
+        return (first,)
+
+    def _released(self, now: int) -> Sequence[Press]:
+        pressed, self._pressed = self._pressed, None
+        if pressed is None:
+            return ()
+        first, self._first = self._first, None
+        if self._longest is not None and now - pressed >= self._longest:
+            return (first,) if first else ()
+        press = Press("double" if first else "click", now, held=(now - pressed) / NS)
+        if first or self._window is None:
+            return (press,)
+        self._first, self.due = press, now + self._window
+        return ()
+
+
+class LongPress:
+    """Told while the button is still down, `after` so long (s)."""
+
+    def __init__(self, after: float) -> None:
+        self.due: int | None = None
+        self._after = round(after * NS)
+
+    def edge(self, edge: Edge) -> Sequence[Press]:
+        told = self.tick(edge.time)
+        self.due = edge.time + self._after if edge.value else None
+        return told
+
+    def tick(self, now: int) -> Sequence[Press]:
+        if self.due is None or now < self.due:
+            return ()
+        due, self.due = self.due, None
+        return (Press("long", due, held=self._after / NS),)
+
+
+class Hold:
+    """Repeats every `every` s while the button is down, first `after` s."""
+
+    def __init__(self, after: float, every: float) -> None:
+        self.due: int | None = None
+        self._after, self._every = round(after * NS), round(every * NS)
+        self._pressed, self._count = 0, 0
+
+    def edge(self, edge: Edge) -> Sequence[Press]:
+        told = self.tick(edge.time)
+        self._pressed, self._count = edge.time, 0
+        self.due = edge.time + self._after if edge.value else None
+        return told
+
+    def tick(self, now: int) -> Sequence[Press]:
+        """Return one repetition; those that nobody had time for are not caught up with."""
+        if self.due is None or now < self.due:
+            return ()
+        self._count += 1 + (now - self.due) // self._every
+        self.due = self._pressed + self._after + self._count * self._every
+        return (Press("hold", now, self._count, (now - self._pressed) / NS),)
+
+
+class Counter:
+    """Counts edges; `start` is where it goes on from."""
+
+    def __init__(self, start: int = 0) -> None:
+        self.count = start
+
+    def edge(self, edge: Edge) -> None:
+        self.count += 1
+
+
+class Frequency:
+    """Edges per second over a window (s), falling towards 0 when they stop coming."""
+
+    def __init__(self, window: float) -> None:
+        self._window = round(window * NS)
+        self._times: deque[int] = deque(maxlen=PERIODS_KEPT)
+
+    def edge(self, edge: Edge) -> None:
+        self._times.append(edge.time)
+
+    def value(self, now: int) -> float:
+        """Return the frequency (Hz); two edges are needed, within ten windows of each other."""
+        times = self._times
+        while len(times) > 2 and now - times[1] > self._window:
+            times.popleft()
+        if len(times) < 2:
+            return 0.0
+        period = (times[-1] - times[0]) / (len(times) - 1)
+        silent = now - times[-1]
+        if period <= 0 or silent > 10 * self._window:
+            return 0.0
+        return NS / (max(period, silent) if silent > QUIET * period else period)
+
+
+_QUADRATURE = {  # (A, B before, A, B now) -> step; a change of both at once says nothing
+    (False, False, True, False): 1, (True, False, True, True): 1, (True, True, False, True): 1,
+    (False, True, False, False): 1, (True, False, False, False): -1, (True, True, True, False): -1,
+    (False, True, True, True): -1, (False, False, False, True): -1,
+}  # fmt: skip
+
+
+class Encoder:
+    """A rotary encoder on two lines in quadrature; `detent` quarter steps are one step."""
+
+    def __init__(self, a: bool, b: bool, detent: int = 4) -> None:
+        self.position = 0  # steps
+        self.missed = 0  # changes of both lines at once: an edge was lost between them
+        self._state, self._detent, self._quarters = (a, b), detent, 0
+
+    def turn(self, a: bool, b: bool) -> int:
+        """Take both values after an edge; return the steps made: 1, 0 or -1."""
+        before, self._state = self._state, (a, b)
+        if before == self._state:
+            return 0
+        quarter = _QUADRATURE.get((*before, a, b))
+        if quarter is None:
+            self.missed += 1
+            return 0
+        self._quarters += quarter
+        if abs(self._quarters) < self._detent:
+            return 0
+        self._quarters = 0
+        self.position += quarter
+        return quarter
+
+
+class Losses:
+    """Edges that the chip counted and we never saw, by gaps of their numbers. Source: reference kernel-lab.md 3."""
+
+    def __init__(self) -> None:
+        self.lost = 0
+        self._last: dict[int, int] = {}
+
+    def gap(self, edge: Edge) -> int:
+        """Return how many edges of its line were lost just before this one."""
+        missing = max(0, edge.seq - self._last.get(edge.offset, 0) - 1)
+        self._last[edge.offset] = edge.seq
+        self.lost += missing
+        return missing
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """What an output does by itself: `value` for `first` s, then the opposite for `then` s, `count` times."""
+
+    value: bool
+    first: float  # s
+    then: float  # s
+    count: int | None  # None: until told otherwise
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it takes, without the pause behind the last one; None = for ever."""
+        return None if self.count is None else self.count * (self.first + self.then) - self.then

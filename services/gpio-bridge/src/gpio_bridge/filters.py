@@ -1,0 +1,108 @@
+"""Which edges count: debouncing. No I/O and no clock; the time (ns) is passed in.
+
+Each filter is given edges in order and tells with `due` when it wants to be looked at again by `tick`. Whatever came,
+once nothing is due any more its `value` is the value of the last edge.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from gpio_bridge.chip import Edge
+
+
+class Filter(Protocol):
+    value: bool  # as the filter sees it
+    due: int | None  # ns at which `tick` has something to say
+
+    def edge(self, edge: Edge) -> Sequence[Edge]:
+        """Take an edge; return those that count now."""
+
+    def tick(self, now: int) -> Sequence[Edge]:
+        """Return the edges that count now that time has passed."""
+
+
+class Unfiltered:
+    """Every edge counts."""
+
+    due: int | None = None
+
+    def __init__(self, value: bool) -> None:
+        self.value = value
+
+    def edge(self, edge: Edge) -> Sequence[Edge]:
+        self.value = edge.value
+        return (edge,)
+
+    def tick(self, now: int) -> Sequence[Edge]:
+        return ()
+
+
+class Settle:
+    """An edge counts when the level has not changed for a time; its time is when that was known, as in the kernel."""
+
+    def __init__(self, value: bool, period: float) -> None:
+        self.value = value
+        self.due: int | None = None
+        self._period = round(period * 1e9)
+        self._last: Edge | None = None
+
+    def edge(self, edge: Edge) -> Sequence[Edge]:
+        told = self.tick(edge.time)  # what was stable until now, if nobody had looked
+        self._take(edge)
+        return told
+
+    def tick(self, now: int) -> Sequence[Edge]:
+        if self.due is None or now < self.due or self._last is None:
+            return ()
+        settled, at = self._last, self.due
+        self.due = self._last = None
+        if settled.value == self.value:
+            return ()
+        self.value = settled.value
+        return (self._told(settled, at),)
+
+    def _take(self, edge: Edge) -> None:
+        self._last = edge
+        self.due = edge.time + self._period
+
+    def _told(self, edge: Edge, at: int) -> Edge:
+        return edge._replace(time=at)
+
+
+class Glitch(Settle):
+    """Pulses shorter than a time are dropped, with both of their edges; what counts keeps the time of its edge."""
+
+    def _take(self, edge: Edge) -> None:
+        if self._last is None or edge.value != self._last.value:  # an edge that repeats its value begins nothing
+            super()._take(edge)
+
+    def _told(self, edge: Edge, at: int) -> Edge:
+        return edge
+
+
+class Lockout:
+    """The first edge counts at once, then none for a time: RPIO's debounce. Source: reference gpio.md 3.
+
+    What has changed by the end of that time and stays is no edge that counts; only `value` follows.
+    """
+
+    def __init__(self, value: bool, period: float) -> None:
+        self.value = value
+        self.due: int | None = None
+        self._period = round(period * 1e9)
+        self._true = value
+
+    def edge(self, edge: Edge) -> Sequence[Edge]:
+        self.tick(edge.time)
+        self._true = edge.value
+        if self.due is not None:
+            return ()
+        self.value = edge.value
+        self.due = edge.time + self._period
+        return (edge,)
+
+    def tick(self, now: int) -> Sequence[Edge]:
+        if self.due is not None and now >= self.due:
+            self.due = None
+            self.value = self._true
+        return ()

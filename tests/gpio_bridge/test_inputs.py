@@ -1,0 +1,80 @@
+"""Inputs on a simulated chip and a clock that is moved: whatever bounces, order is kept and the end is true."""
+
+import asyncio
+import itertools
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from busbar.testing import Clock, settle
+from gpio_bridge.inputs import Input
+from gpio_bridge.line import Place, WallClock
+from gpio_bridge.settings import Debounce, In
+from gpio_bridge.sim import SimChip
+
+MODES = {
+    "none": None,
+    "settle": Debounce(mode="settle", time=0.02),
+    "glitch": Debounce(mode="glitch", time=0.02),
+    "lockout": Debounce(mode="lockout", time=0.02),
+}
+
+
+class Told:
+    """An outlet that keeps what it is told."""
+
+    def __init__(self):
+        self.edges, self.values_ = [], []
+
+    def event(self, name, fields, time=None):
+        self.edges.append((time, fields))
+
+    def values(self, values, time=None):
+        self.values_.append((time, values["door"]))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@settings(max_examples=20, deadline=None)
+@given(bounces=st.lists(st.tuples(st.booleans(), st.integers(0, 50), st.booleans()), max_size=30))
+async def test_order_is_kept_and_the_final_level_is_true_whatever_bounces_and_is_lost(mode, bounces):
+    clock, chip, told = Clock(), SimChip(), Told()
+    lost = []
+    place = Place(
+        chip, told, WallClock(asyncio.get_running_loop().time, clock.now), None, lost=lambda name, n: lost.append(n)
+    )
+    line = Input(In(name="door", line=17, debounce=MODES[mode]), (17,), place)
+    await line.open()
+    for level, pause, lose in bounces:
+        chip.pins[17].lose = int(lose)
+        chip.drive(17, level)
+        await clock.advance(pause / 1000)
+    await clock.advance(0.1)
+    chip.pins[17].lose = 0
+    chip.drive(17, not chip.level(17))  # one more that is told: a loss behind the last edge shows with the next
+    await clock.advance(0.1)
+    await settle()
+    assert told.values_[-1][1] == line.level() == chip.level(17)
+    stamps = [time for time, _ in told.edges]
+    assert stamps == sorted(stamps)
+    numbers = [fields["line_seq"] for _, fields in told.edges]
+    assert numbers == sorted(set(numbers))
+    if mode in ("none", "settle"):
+        assert sum(lost) == sum(fields["lost"] for _, fields in told.edges)
+        assert numbers[-1:] == [len(numbers) + sum(lost)] if numbers else not lost
+    changes = [value for _, value in told.values_]
+    assert all(one != other for one, other in itertools.pairwise(changes))
+    await line.close()
+    assert not chip.info(17).used
+
+
+def test_the_wall_clock_of_stamps_moves_only_when_somebody_sets_it():
+    monotonic, unix = [100.0], [5000.0]
+    clock = WallClock(lambda: monotonic[0], lambda: unix[0])
+    assert clock.at(100_500_000_000) == 5000.5
+    monotonic[0], unix[0] = 200.0, 5100.0004  # noise
+    clock.compare()
+    assert clock.at(200_000_000_000) == 5100.0
+    unix[0] = 9000.0
+    clock.compare()
+    assert clock.at(200_000_000_000) == 9000.0

@@ -1,0 +1,115 @@
+"""Software pulses, on a module that keeps what lgpio is told."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from busbar.errors import DeviceRefused
+from busbar.testing import Clock, settle
+from gpio_bridge import software
+from gpio_bridge.chip import Pulse
+from gpio_bridge.software import SoftwarePulses, steps
+
+
+class Error(Exception):
+    __module__ = "lgpio"
+
+
+class Lgpio:
+    """The functions that are used; every pulse train and wave that was queued."""
+
+    TX_PWM, TX_WAVE = 0, 1
+    exceptions = False
+
+    def __init__(self, busy=()):
+        self.told, self.queue, self.running, self._taken = [], 0, False, busy
+
+    def gpiochip_open(self, number):
+        self.told.append(("open", number))
+        return 7
+
+    def gpiochip_close(self, handle):
+        self.told.append(("close", handle))
+
+    def gpio_claim_output(self, handle, gpio, level):
+        if gpio in self._taken:
+            raise Error("GPIO busy")
+
+    def tx_pulse(self, handle, gpio, on, off, offset=0, cycles=0):
+        self.told.append(("pulse", on, off, cycles))
+        self.running = on > 0
+
+    def pulse(self, bits, mask, delay):
+        return bits, mask, delay
+
+    def tx_wave(self, handle, gpio, wave):
+        self.told.append(("wave", wave))
+        self.queue += 1
+
+    def tx_room(self, handle, gpio, kind):
+        return 10 - self.queue
+
+    def tx_busy(self, handle, gpio, kind):
+        if kind == self.TX_WAVE:
+            self.queue = max(0, self.queue - 1)
+            return self.queue
+        return self.running
+
+
+def opened(module):
+    return SoftwarePulses(module, Path("/dev/gpiochip0"), 17)
+
+
+def test_pulses_become_steps_of_level_and_microseconds():
+    one = [(0, 1, 1000), (1, 1, 500), (0, 1, 1500), (1, 1, 1000), (0, 1, 16000)]
+    assert steps(0.02, [Pulse(0.003, 0.001), Pulse(0.001, 0.0005)]) == one * 10
+    assert steps(1.0, [Pulse(0.0, 1.0)]) == [(1, 1, 1_000_000)]
+    assert len(steps(0.0001, [Pulse(0.00001, 0.00001)])) <= software.PULSES_LIMIT
+
+
+@pytest.mark.parametrize("pulses", [[(0.0, 0.003), (0.002, 0.001)], [(0.019, 0.002)], [(0.0, 0.0)]])
+def test_pulses_that_overlap_or_leave_the_period_are_refused(pulses):
+    with pytest.raises(DeviceRefused, match="overlaps another, or leaves the subcycle"):
+        steps(0.02, [Pulse(*each) for each in pulses])
+
+
+async def test_one_pulse_a_period_is_left_to_lgpio_and_stopped_without_a_cut():
+    module = Lgpio()
+    servo = opened(module)
+    await servo.repeat(0.02, [Pulse(0.0, 0.0015)])
+    await servo.repeat(0.02, [Pulse(0.0, 0.002)])
+    await servo.close()
+    assert module.told == [
+        ("open", 0), ("pulse", 1500, 18500, 0), ("pulse", 2000, 18000, 0), ("pulse", 0, 20000, 1), ("close", 7),
+    ]  # fmt: skip
+
+
+async def test_several_pulses_are_fed_ahead_until_they_are_stopped():
+    module, clock = Lgpio(), Clock()
+    line = opened(module)
+    await line.repeat(0.02, [Pulse(0.001, 0.001), Pulse(0.004, 0.001)])
+    await settle()
+    assert module.queue == software.AHEAD
+    module.queue = 0
+    await clock.advance(0.1)
+    assert module.queue == software.AHEAD
+    stopping = asyncio.create_task(line.close())
+    await clock.advance(1)
+    await stopping
+    waves = [each for each in module.told if each[0] == "wave"]
+    assert len(waves) >= 2 * software.AHEAD
+    assert module.told[-1] == ("close", 7)
+
+
+async def test_what_lgpio_refuses_is_said_and_the_chip_closed():
+    module = Lgpio(busy=[17])
+    with pytest.raises(DeviceRefused, match="line 17: lgpio: GPIO busy"):
+        opened(module)
+    assert module.told[-1] == ("close", 7)
+
+
+def test_without_lgpio_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "lgpio", None)
+    with pytest.raises(DeviceRefused, match=r"pip install 'gpio-bridge\[lgpio\]'"):
+        software.load()
