@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
+import msgpack
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
@@ -23,7 +24,9 @@ class Seen:
 
     @property
     def json(self) -> Any:
-        return json.loads(self.payload)
+        """The payload, also that of an event in MessagePack: a map begins as no JSON does."""
+        packed = bool(self.payload) and (self.payload[0] >> 4 == 8 or self.payload[0] in (0xDE, 0xDF))
+        return msgpack.unpackb(self.payload) if packed else json.loads(self.payload)
 
 
 class Watcher:

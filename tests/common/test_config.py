@@ -2,13 +2,14 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import jsonschema  # type: ignore[import-untyped]  # has no stubs here
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from busbar.config import Broker, Config, Size, load, parse, schema, secret, secrets_of
 from busbar.endpoint import Endpoint
@@ -573,3 +574,14 @@ def test_a_field_may_have_the_name_of_a_schema_keyword() -> None:
     assert validator.is_valid({"type": "${T}", "default": "${D}", "pattern": "${P}", "properties": {"x": "${X}"}})
     assert not validator.is_valid({"type": "t", "default": 1, "pattern": "a", "properties": {}})
     assert not validator.is_valid({"type": 1, "default": 1, "pattern": "a", "properties": {"x": "1"}})
+
+
+def test_a_service_takes_its_own_paths_from_the_folder_of_the_file(tmp_path: Path) -> None:
+    class Own(Config, frozen=True, kw_only=True):
+        file: str = "list.txt"
+
+        def within(self, folder: Path) -> Self:
+            return replace(super().within(folder), file=str(folder / self.file))
+
+    own = parse("bridge: {name: b, folder: blobs}", Own, {}, "b.yaml", tmp_path)
+    assert (own.file, own.bridge.folder) == (str(tmp_path / "list.txt"), str(tmp_path / "blobs"))

@@ -59,6 +59,19 @@ def test_a_wrong_configuration_ends_with_its_own_exit_code_and_says_where(
     assert "allowed are mqtt://host" in capsys.readouterr().err
 
 
+def test_a_link_that_cannot_be_opened_as_configured_is_found_by_a_check(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    toy = service(Toy())
+    broken = Link("a", "", None, {"a": None}, problem="list.dbc:3:1: what is this?")  # type: ignore[arg-type, dict-item]  # not opened
+    file = tmp_path / "lab.yaml"
+    file.write_text("bridge: {name: lab}\n")
+    assert (
+        run(Service("toy", toy.config, lambda _settings: [broken]), ["--config", str(file), "--check"]) == EXIT_CONFIG
+    )
+    assert capsys.readouterr().err == "list.dbc:3:1: what is this?\n"
+
+
 def test_files_that_cannot_be_used_are_found_before_the_start(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

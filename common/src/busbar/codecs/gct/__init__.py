@@ -1,0 +1,31 @@
+"""GCT, a protocol on 29-bit CAN identifiers, without I/O. Source: reference 1.8, with vectors.
+
+for id, data in encode(message): ...                   message -> frames
+message = Decoder().feed(id, data, time)               frames -> messages
+"""
+
+from busbar.codecs.gct.ddp import V1_BYTES, V2_BYTES, Ddp
+from busbar.codecs.gct.decoder import Decoder
+from busbar.codecs.gct.messages import (
+    BROADCAST,
+    Heartbeat,
+    Message,
+    MonitoringData,
+    MonitoringRequest,
+    SysCtrl,
+    encode,
+)
+
+__all__ = [
+    "BROADCAST",
+    "V1_BYTES",
+    "V2_BYTES",
+    "Ddp",
+    "Decoder",
+    "Heartbeat",
+    "Message",
+    "MonitoringData",
+    "MonitoringRequest",
+    "SysCtrl",
+    "encode",
+]

@@ -1,0 +1,121 @@
+"""The messages of GCT and their frames. Source: reference 1.8.
+
+Identifier bits: 28..25 type, 24..18 source, 17..11 destination, 10..0 type data. What the original cuts off silently is refused here.
+"""
+
+import msgspec
+
+from busbar.codecs.gct.ddp import Ddp, parts
+from busbar.errors import OutOfRange
+
+BROADCAST = 0x7F
+SYSCTRL, MONITORING_DATA, MONITORING_REQUEST, DDP, HEARTBEAT = 1, 7, 8, 12, 14
+COMMANDS, GROUPS, READINGS = 512, 32, 64  # the wire has 9, 5 and 6 bits for them
+PAYLOAD = 8  # bytes
+
+
+class SysCtrl(msgspec.Struct, frozen=True, tag_field="type", tag="sysctrl"):
+    """A command of a node: a query asks for its value, value tells or sets it, neither just says it."""
+
+    src: int
+    dst: int
+    command: int  # 0 to 511
+    value: bool = False
+    query: bool = False
+    data: bytes = b""
+
+
+class MonitoringData(msgspec.Struct, frozen=True, tag_field="type", tag="monitoring_data"):
+    """One reading of a group, to everybody."""
+
+    src: int
+    group: int  # 0 to 31
+    reading: int  # 0 to 63
+    data: bytes = b""
+
+
+class MonitoringRequest(msgspec.Struct, frozen=True, tag_field="type", tag="monitoring_request"):
+    """Asks for readings of a group."""
+
+    src: int
+    dst: int
+    group: int
+    readings: tuple[int, ...]  # each 0 to 63
+
+
+class Heartbeat(msgspec.Struct, frozen=True, tag_field="type", tag="heartbeat"):
+    """A node is there; to everybody."""
+
+    src: int
+    product: int  # 1 to 0xFFFE
+
+
+Message = SysCtrl | MonitoringData | MonitoringRequest | Heartbeat | Ddp
+
+
+def encode(message: Message) -> list[tuple[int, bytes]]:
+    """Return identifier (29 bits) and data of each frame; raise OutOfRange for what the wire has no room for."""
+    _check("src", message.src, 0, BROADCAST - 1)
+    match message:
+        case SysCtrl():
+            return [_sysctrl(message)]
+        case MonitoringData():
+            _check("reading", message.reading, 0, READINGS - 1)
+            _check("data", len(message.data), 0, PAYLOAD, " bytes")
+            type_data = _group(message.group) | message.reading
+            return [(_id(MONITORING_DATA, message.src, BROADCAST, type_data), message.data)]
+        case MonitoringRequest():
+            for reading in message.readings:
+                _check("readings", reading, 0, READINGS - 1)
+            mask = sum(1 << reading for reading in set(message.readings))
+            id_ = _id(MONITORING_REQUEST, message.src, message.dst, _group(message.group))
+            return [(id_, mask.to_bytes(PAYLOAD, "little"))]
+        case Heartbeat():
+            _check("product", message.product, 1, 0xFFFE)
+            return [(_id(HEARTBEAT, message.src, BROADCAST, 0), message.product.to_bytes(2, "little"))]
+        case Ddp():
+            return [(_id(DDP, message.src, message.dst, type_data), data) for type_data, data in parts(message)]
+
+
+def _sysctrl(message: SysCtrl) -> tuple[int, bytes]:
+    _check("command", message.command, 0, COMMANDS - 1)
+    _check("data", len(message.data), 0, PAYLOAD, " bytes")
+    if message.value and message.query:
+        raise OutOfRange("value: a SysCtrl is a value, a query or neither, not both")
+    type_data = message.command << 2 | message.value << 1 | message.query
+    return _id(SYSCTRL, message.src, message.dst, type_data), message.data
+
+
+def decode(kind: int, src: int, dst: int, type_data: int, data: bytes) -> Message | None:
+    """Return the message of one frame that is not DDP, None where it is none."""
+    if kind == HEARTBEAT and len(data) >= 2:
+        return Heartbeat(src, int.from_bytes(data[:2], "little"))
+    if kind == SYSCTRL and type_data & 3 != 3:
+        return SysCtrl(src, dst, type_data >> 2, bool(type_data & 2), bool(type_data & 1), data)
+    if kind == MONITORING_DATA:
+        return MonitoringData(src, type_data >> 6, type_data & 63, data)
+    if kind == MONITORING_REQUEST:
+        mask = int.from_bytes(data[:PAYLOAD], "little")
+        readings = tuple(each for each in range(READINGS) if mask >> each & 1)
+        return MonitoringRequest(src, dst, type_data >> 6, readings)
+    return None
+
+
+def fields(id: int) -> tuple[int, int, int, int]:
+    """Return type, source, destination and type data of an identifier."""
+    return id >> 25 & 15, id >> 18 & 127, id >> 11 & 127, id & 0x7FF
+
+
+def _id(kind: int, src: int, dst: int, type_data: int) -> int:
+    _check("dst", dst, 0, BROADCAST)
+    return kind << 25 | src << 18 | dst << 11 | type_data
+
+
+def _group(group: int) -> int:
+    _check("group", group, 0, GROUPS - 1)
+    return group << 6
+
+
+def _check(name: str, value: int, low: int, high: int, unit: str = "") -> None:
+    if not low <= value <= high:
+        raise OutOfRange(f"{name}: {value}{unit} is not {low} to {high}")

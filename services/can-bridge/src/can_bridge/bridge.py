@@ -1,0 +1,163 @@
+"""Links: what the configuration asks for, and how each kind of bus is opened."""
+
+import asyncio
+import contextlib
+import hashlib
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import can
+
+from busbar.errors import ConfigError, LinkLost, Retry
+from busbar.own import Found
+from busbar.service import Service
+from busbar.session import Link, Port
+from can_bridge import database, socketcan
+from can_bridge.bus import Bus, log
+from can_bridge.catalogue import Catalogue
+from can_bridge.loopback import open_loopback
+from can_bridge.pythoncan import open_pythoncan
+from can_bridge.session import CanSession, describe, receives_own
+from can_bridge.settings import OWN, Config, Device, Opened, Place, endpoint, place
+from can_bridge.streamed import open_slcan, open_usrcanet
+
+DETECTED = ("pcan", "kvaser", "gs_usb")  # the other drivers warn that they are missing
+BAUDRATE = 115200  # of a serial adapter; USB ones ignore it
+
+
+class Unreadable(LinkLost):
+    """A database cannot be read: somebody has to mend the file."""
+
+    retry = Retry(30.0, 300.0, firm=True)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a link was made from: a database that has changed is another one."""
+
+    settings: Opened
+    digests: tuple[str, ...]
+
+
+def link(settings: Opened) -> Link:
+    """Return the link of one bus; a database that cannot be read costs this bus only."""
+    where, files = place(settings.address), settings.databases
+    check(where)
+    catalogue, problem = _load(settings, files)
+
+    @contextlib.asynccontextmanager
+    async def open_(port: Port) -> AsyncIterator[CanSession]:
+        known = catalogue
+        if problem is not None:
+            known, again = await asyncio.to_thread(_load, settings, files)
+            if again is not None:
+                raise Unreadable(again)
+            port.outlet(settings.name).describe(describe(settings, known))
+        for each in known.problems:
+            log.warning("%s: %s", settings.name, each)
+        async with _open(where, settings) as bus:
+            session = CanSession(settings, port, bus, known, lambda: database.load(settings, files))
+            try:
+                await bus.health()
+                yield session
+            finally:
+                session.leave()
+
+    return Link(
+        settings.name,
+        settings.address,
+        open_,
+        {settings.name: describe(settings, catalogue)},
+        config=_Asked(settings, tuple(map(_digest, files))),
+        finds="gct" in settings.protocols,
+        problem=problem,
+    )
+
+
+def check(where: Place) -> None:
+    """Raise ConfigError for an interface that nobody drives."""
+    if where.interface not in (*OWN, *can.VALID_INTERFACES):
+        allowed = ", ".join(sorted({*OWN, *can.VALID_INTERFACES}))
+        raise ConfigError(f"address: there is no interface {where.interface!r}; allowed: {allowed}")
+
+
+def _load(settings: Opened, files: Sequence[str]) -> tuple[Catalogue, str | None]:
+    try:
+        return database.load(settings, files), None
+    except ConfigError as error:
+        return Catalogue(), str(error)
+
+
+def _digest(file: str) -> str:
+    try:
+        return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    except OSError as error:
+        return str(error.strerror)
+
+
+def _open(where: Place, settings: Opened) -> AbstractAsyncContextManager[Bus]:
+    """Return the bus, to be entered."""
+    options: Mapping[str, Any] = settings.options if isinstance(settings, Device) else {}
+    match where.interface:
+        case "socket":
+            return socketcan.open_socketcan(
+                where.channel,
+                fd=settings.fd,
+                own=receives_own(settings),
+                buffer=settings.buffer,
+                send_timeout=settings.send_timeout,
+                bitrate=settings.rate,
+                data_bitrate=settings.data_bitrate,
+                listen_only=settings.listen_only,
+            )
+        case "slcan":
+            return open_slcan(
+                where.channel,
+                settings.name,
+                bitrate=settings.rate,
+                data_bitrate=settings.data_bitrate,
+                listen_only=settings.listen_only,
+                baudrate=int(options.get("baudrate", BAUDRATE)),
+            )
+        case "usrcanet":
+            host, port = endpoint(where.channel)
+            return open_usrcanet(host, port, settings.name, bitrate=settings.rate)
+        case "loopback":
+            return open_loopback()
+        case interface:
+            return open_pythoncan(
+                interface,
+                where.channel,
+                bitrate=settings.rate,
+                data_bitrate=settings.data_bitrate,
+                fd=settings.fd,
+                send_timeout=settings.send_timeout,
+                options=options,
+            )
+
+
+def links(config: Config) -> Iterable[Link]:
+    """Return the links of a configuration."""
+    return [link(device) for device in config.devices]
+
+
+async def scan() -> Sequence[Found]:
+    """Look for buses: interfaces of the kernel, and what python-can's drivers find."""
+    own = [
+        Found(f"can::socket::{name}", "can", "SocketCAN" if up else "SocketCAN, down") for name, up in socketcan.names()
+    ]
+    return [*own, *await asyncio.to_thread(_detected)]
+
+
+def _detected() -> list[Found]:
+    found = []
+    for about in can.detect_available_configs(DETECTED):
+        address = f"can::{about['interface']}::{about['channel']}"
+        found.append(Found(address, "can", str(about.get("device_name") or about["interface"])))
+    return found
+
+
+SERVICE = Service("can", Config, links, Opened, link, scan)

@@ -1,0 +1,122 @@
+"""The seam to a CAN bus: what the rest of the bridge knows of an interface, whatever drives it."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple, Protocol
+
+from busbar.codecs.can import Frame, Mask
+from busbar.errors import BusbarError, LinkLost
+
+log = logging.getLogger("busbar.can")
+
+
+class Health(NamedTuple):
+    """What an interface tells of itself; None where it does not."""
+
+    state: str | None = None  # active, warning, passive, off
+    bitrate: int | None = None  # bit/s
+    data_bitrate: int | None = None  # bit/s
+    tx_errors: int | None = None
+    rx_errors: int | None = None
+    restart: float | None = None  # s after bus-off that the interface itself waits; 0 = it does not restart
+
+
+class Cyclic(Protocol):
+    """A frame that is being sent again and again."""
+
+    def update(self, frame: Frame) -> None:
+        """Send another frame from now on, with the same identifier and period."""
+
+    def stop(self) -> None:
+        """Send it no more."""
+
+
+class Bus(Protocol):
+    """One open bus."""
+
+    echoes: bool  # it tells of what we sent by itself where that was asked for: the frame was on the wire then
+    native: bool  # `cyclic` is its own, exact to the microsecond
+
+    @property
+    def dropped(self) -> int:
+        """Frames that were lost because we did not read them in time."""
+
+    @property
+    def skipped(self) -> int:
+        """Pieces of input that were no frames."""
+
+    async def receive(self) -> Sequence[Frame]:
+        """Wait for frames and return those that are there, in order; raise LinkLost, ProtocolError."""
+
+    async def send(self, frame: Frame) -> None:
+        """Send one frame; raise Overloaded when there is no room for it in time, LinkLost, BadRequest."""
+
+    def accept(self, masks: Sequence[Mask] | None) -> None:
+        """Receive only what one of the filters lets pass, as far as the interface can; None = all."""
+
+    def cyclic(self, frame: Frame, period: float, count: int) -> Cyclic:
+        """Send a frame every `period` s, `count` times (0 = until stopped); the first at once."""
+
+    async def health(self) -> Health:
+        """Look how the interface is; raise LinkLost when it is down or gone."""
+
+
+class Timed:
+    """A cyclic frame by the clock of this process, for interfaces that have none."""
+
+    def __init__(self, send: Callable[[Frame], Awaitable[None]], frame: Frame, period: float, count: int) -> None:
+        self._send, self._frame, self._period, self._count = send, frame, period, count
+        self._task = asyncio.create_task(self._run(), name=f"cyclic 0x{frame.id:X}")
+
+    def update(self, frame: Frame) -> None:
+        self._frame = frame
+
+    def stop(self) -> None:
+        self._task.cancel()
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        due, sent, told = loop.time(), 0, False
+        while not self._count or sent < self._count:
+            try:
+                await self._send(self._frame)
+            except LinkLost:
+                return  # the session ends, too
+            except BusbarError as error:  # this one is not sent; the next may be
+                if not told:
+                    log.warning("cyclic frame 0x%X: %s", self._frame.id, error)
+                told = True
+            sent += 1
+            due = max(due + self._period, loop.time())  # what was missed is not caught up with
+            await asyncio.sleep(due - loop.time())
+
+
+async def readable(fd: int) -> None:
+    """Wait until a file can be read."""
+    loop = asyncio.get_running_loop()
+    ready = loop.create_future()
+    loop.add_reader(fd, _done, ready)
+    try:
+        await ready
+    finally:
+        loop.remove_reader(fd)
+
+
+async def writable(fd: int, timeout: float) -> None:
+    """Wait until a file can be written, at most `timeout` s."""
+    loop = asyncio.get_running_loop()
+    ready = loop.create_future()
+    loop.add_writer(fd, _done, ready)
+    try:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await ready
+    finally:
+        loop.remove_writer(fd)
+
+
+def _done(ready: "asyncio.Future[None]") -> None:
+    if not ready.done():
+        ready.set_result(None)

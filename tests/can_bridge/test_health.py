@@ -1,0 +1,127 @@
+"""How a bus is: load, counters, error frames, bus-off."""
+
+import can as python
+import pytest
+
+from busbar.codecs import can
+from busbar.codecs.can import ERROR, Frame
+from busbar.errors import LinkLost
+from busbar.testing import until
+from can_bridge.bridge import SERVICE
+from can_bridge.bus import Health
+from can_bridge.health import ERROR_EVENTS, Watch
+from tests.can_bridge.peer import configuration, done, on_loopback, python_can
+from tests.running import running
+
+
+async def test_counters_and_load():
+    async with on_loopback("    bitrate: 125000\n    receive_own: false\n") as (bus, peer):
+        await bus.clock.advance(1.2)
+        await peer.send(*(can.frame(1, bytes(8)) for _ in range(250)))
+        done(await bus.call("can0", "cansend", "123#"))
+        await bus.clock.advance(1.2)
+        assert await bus.value("can0", "_received", int) == 250
+        assert await bus.value("can0", "_sent", int) == 1
+        assert await bus.value("can0", "_bitrate") == 125000
+        assert await bus.value("can0", "_bus") == "active"
+        loads = [each["value"] for each in bus.changes("can0") if each["path"] == "_load"]
+        assert 5 < max(loads) <= 23  # 250 frames of 111 bits in a second or more
+        await bus.clock.advance(2.2)
+        assert await bus.value("can0", "_load", lambda load: load == 0) == 0
+
+
+async def test_without_a_bit_rate_there_is_no_load():
+    async with on_loopback() as (bus, _):
+        assert await bus.value("can0", "_load", lambda load: True) is None
+
+
+def error(id_, *data):
+    return python.Message(is_error_frame=True, arbitration_id=id_, dlc=8, data=bytes(data).ljust(8, b"\0"))
+
+
+async def test_error_frames_are_told_in_words_and_say_the_state():
+    async with (
+        python_can("virtual", "errors") as peer,
+        running(SERVICE, configuration("can::virtual::errors")) as bus,
+    ):
+        await bus.status("can0", "online")
+        peer.send(error(0x204, 0, 0x30, 0, 0, 0, 0, 130, 7))
+        await until(lambda: bus.events("can0", "error"))
+        found = bus.events("can0", "error")[0]
+        assert (found["state"], found["kinds"], found["tx_errors"]) == ("passive", ["controller"], 130)
+        assert "passive" in found["text"]
+        await bus.clock.advance(1.2)
+        assert await bus.value("can0", "_errors", int) == 1
+
+
+class Interface:
+    """A bus whose health the test decides."""
+
+    echoes = native = False
+    dropped = skipped = 0
+    health_ = Health()
+
+    async def health(self):
+        return self.health_
+
+
+class Outlet:
+    def __init__(self):
+        self.known, self.told = {}, []
+
+    def values(self, values, time=None):
+        self.known.update(values)
+
+    def event(self, name, fields, time=None):
+        self.told.append((name, fields))
+
+
+def trouble(id_):
+    return Frame(0.0, id_, ERROR, 8, bytes(8))
+
+
+async def test_a_flood_of_error_frames_is_a_few_events_and_a_count():
+    outlet, bus = Outlet(), Interface()
+    watch = Watch(outlet, bus, (None, None), None)
+    watch.take([trouble(0x80)] * 1000)
+    await watch.look()
+    assert len(outlet.told) == ERROR_EVENTS
+    assert outlet.known["_errors"] == 1000
+    watch._left = 1.0
+    watch.take([trouble(0x80)])
+    assert outlet.told[-1][1]["skipped"] == 1000 - ERROR_EVENTS
+
+
+async def test_a_bus_that_is_off_is_opened_anew_where_that_is_configured():
+    bus = Interface()
+    watch = Watch(Outlet(), bus, (None, None), 0.0001)
+    watch.take([trouble(0x40)])
+    await watch.look()
+    with pytest.raises(LinkLost, match=r"bus-off for 0\.0001 s"):
+        for _ in range(1000):
+            await watch.look()
+
+
+async def test_a_bus_that_restarts_by_itself_or_is_not_to_is_left_alone():
+    for restart, own in ((None, None), (0.0001, 0.1)):
+        bus, outlet = Interface(), Outlet()
+        bus.health_ = Health("off", restart=own)
+        watch = Watch(outlet, bus, (None, None), restart)
+        for _ in range(3):
+            await watch.look()
+        assert outlet.known["_bus"] == "off"
+        bus.health_ = Health("active")
+        await watch.look()
+        assert outlet.known["_bus"] == "active"
+
+
+async def test_what_was_not_read_in_time_is_counted_and_logged_once(caplog):
+    outlet, bus = Outlet(), Interface()
+    watch = Watch(outlet, bus, (None, None), None)
+    bus.dropped = 7
+    for _ in range(3):
+        await watch.look()
+    assert outlet.known["_dropped"] == 7
+    assert [record.getMessage() for record in caplog.records] == [
+        "7 frames were lost because they were not read in time"
+    ]

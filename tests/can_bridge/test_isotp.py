@@ -1,0 +1,86 @@
+"""ISO-TP on a bus: the vehicle of the simulator answers."""
+
+import asyncio
+import base64
+from contextlib import asynccontextmanager
+
+from busbar.codecs import can
+from can_bridge.bridge import SERVICE
+from can_bridge.simulated import DIAGNOSE, DIAGNOSED, VIN
+from can_bridge.simulator import Simulator
+from tests.can_bridge.peer import configuration, done, failure, on_loopback
+from tests.running import running
+
+PAIR = {"tx": DIAGNOSE, "rx": DIAGNOSED, "timeout": 20}
+
+
+def b64(data):
+    return base64.b64encode(data).decode()
+
+
+@asynccontextmanager
+async def vehicle():
+    async with Simulator(quiet=True) as simulator, running(SERVICE, configuration(simulator.address)) as bus:
+        await bus.status("can0", "online")
+        yield bus, simulator
+
+
+async def test_a_question_of_one_frame_with_an_answer_of_several():
+    async with vehicle() as (bus, _):
+        found = done(await bus.call("can0", "isotp", {**PAIR, "data": b64(b"\x22\xf1\x90")}))
+        assert base64.b64decode(found["data"]) == b"\x62\xf1\x90" + VIN
+
+
+async def test_long_messages_both_ways_and_two_at_once():
+    async with vehicle() as (bus, _):
+        message = bytes(range(256)) * 8
+        calls = [bus.call("can0", "isotp", {**PAIR, "data": b64(message), "block": block}) for block in (0, 7)]
+        for found in await asyncio.gather(*calls):
+            assert base64.b64decode(done(found)["data"]) == message[::-1]
+
+
+async def test_a_message_without_an_answer_is_done_when_it_is_out():
+    async with vehicle() as (bus, simulator):
+        assert done(await bus.call("can0", "isotp", {**PAIR, "data": b64(bytes(20)), "response": False})) is None
+        assert len(simulator.vehicle.seen) >= 3
+
+
+async def test_no_answer_and_no_flow_control_time_out():
+    async with vehicle() as (bus, simulator):
+        simulator.vehicle.deaf = True
+        short = {**PAIR, "timeout": 0.02}
+        assert failure(await bus.call("can0", "isotp", {**short, "data": b64(b"x")})) == (
+            "timeout", "no whole message came within 0.02 s",
+        )  # fmt: skip
+        assert failure(await bus.call("can0", "isotp", {**short, "data": b64(bytes(20))})) == (
+            "timeout", "no flow control came within 0.02 s",
+        )  # fmt: skip
+
+
+async def test_what_a_receiver_says_wrong_is_a_protocol_error():
+    async with on_loopback() as (bus, peer):
+        call = asyncio.create_task(bus.call("can0", "isotp", {**PAIR, "data": b64(bytes(20))}))
+        await peer.hear()
+        await peer.send(can.frame(DIAGNOSED, b"\x32\0\0"))
+        assert failure(await call) == ("protocol", "the receiver has no room for the message")
+
+
+async def test_can_fd_and_short_frames():
+    async with on_loopback("    fd: true\n") as (bus, peer):
+        done(await bus.call("can0", "isotp", {**PAIR, "data": b64(bytes(60)), "fd": True, "response": False}))
+        (frame,) = await peer.hear()
+        assert (frame.length, frame.data[:2]) == (64, b"\0\x3c")
+        done(await bus.call("can0", "isotp", {**PAIR, "data": "AQ==", "padding": None, "response": False}))
+        assert (await peer.hear())[0].data == b"\1\1"
+
+
+async def test_identifiers_of_29_bits_are_known_as_such():
+    async with on_loopback() as (bus, peer):
+        about = {"tx": 0x18DA10F1, "rx": 0x18DAF110, "data": "AQ==", "timeout": 20}
+        call = asyncio.create_task(bus.call("can0", "isotp", about))
+        (frame,) = await peer.hear()
+        assert frame.flags == can.EXTENDED
+        await peer.send(can.frame(0x18DAF110, b"\2ok", extended=True))
+        assert done(await call) == {"data": b64(b"ok")}
+        too_large = await bus.call("can0", "isotp", {**about, "fd": True})
+        assert failure(too_large)[0] == "bad_request"

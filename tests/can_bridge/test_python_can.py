@@ -1,0 +1,158 @@
+"""Interfaces that python-can drives: its virtual bus, and drivers that fail."""
+
+import asyncio
+import threading
+
+import can
+import pytest
+
+from busbar.codecs import can as frames
+from busbar.codecs.can import EXTENDED, FD, REMOTE, Mask
+from busbar.errors import LinkLost, Overloaded
+from busbar.testing import until
+from can_bridge.bridge import SERVICE
+from can_bridge.pythoncan import PythonCan, frame_of, message_of
+from tests.can_bridge.peer import configuration, done, heard, python_can, some_rows
+from tests.running import running
+
+
+async def test_frames_both_ways_on_a_bus_of_python_can():
+    async with (
+        python_can("virtual", "both", protocol=can.CanProtocol.CAN_FD) as peer,
+        running(SERVICE, configuration("can::virtual::both", "    fd: true\n")) as bus,
+    ):
+        await bus.status("can0", "online")
+        peer.send(can.Message(arbitration_id=0x123, data=b"abc", is_extended_id=False))
+        peer.send(can.Message(arbitration_id=5, is_fd=True, data=bytes(48)))
+        assert [row[1:] for row in await some_rows(bus, 2)] == [
+            [0x123, 0, 3, b"abc"],
+            [5, EXTENDED | FD, 48, bytes(48)],
+        ]
+        done(await bus.call("can0", "cansend", "7FF#R3"))
+        came = await heard(peer)
+        assert (came.arbitration_id, came.is_remote_frame, came.dlc) == (0x7FF, True, 3)
+
+
+async def test_its_filters_are_those_of_the_configuration():
+    more = "    frames: {filters: [{id: 0x100, mask: 0x700}]}\n"
+    async with (
+        python_can("virtual", "filtered") as peer,
+        running(SERVICE, configuration("can::virtual::filtered", more)) as bus,
+    ):
+        await bus.status("can0", "online")
+        for number in (0x99, 0x1FF, 0x200):
+            peer.send(can.Message(arbitration_id=number, is_extended_id=False))
+        assert [row[1] for row in await some_rows(bus, 1)] == [0x1FF]
+        await bus.clock.advance(1.2)
+        assert await bus.value("can0", "_received", int) == 1
+
+
+async def test_a_driver_that_cannot_be_opened_says_why_and_others_go_on():
+    text = configuration("can::pcan::usb1::125000") + "  - {name: other, address: 'can::loopback'}\n"
+    async with running(SERVICE, text) as bus:
+        await bus.status("other", "online")
+        await until(
+            lambda: "cannot open pcan PCAN_USBBUS1" in (bus.retained("can0", "status")["reason"] or {})["message"]
+        )
+
+
+class Driver(can.BusABC):
+    """A driver of python-can that does what the test says; it is the foreign side of the seam."""
+
+    def __init__(self):
+        self.incoming, self.sent = [], []
+        self.fail: Exception | None = None
+        self.full = 0
+        self.state_ = can.BusState.ACTIVE
+        self.let = threading.Event()
+        super().__init__("driver")
+
+    def _recv_internal(self, timeout):
+        if self.fail is not None:
+            raise self.fail
+        if self.incoming:
+            return self.incoming.pop(0), True
+        self.let.wait(0.01)
+        return None, False
+
+    def send(self, msg, timeout=None):
+        if self.full:
+            self.full -= 1
+            raise can.CanOperationError("The transmit queue is full")
+        self.sent.append(msg)
+
+    @property
+    def state(self):
+        return self.state_
+
+
+def driven(driver, **options):
+    return PythonCan(driver, options.pop("send_timeout", 0.05), 500000, **options)
+
+
+async def test_a_driver_that_raises_whatever_it_likes_ends_the_link():
+    driver = Driver()
+    bus = driven(driver)
+    driver.fail = ZeroDivisionError("a bug in a driver")
+    with pytest.raises(LinkLost, match="a bug in a driver"):
+        await asyncio.wait_for(bus.receive(), 20)
+    await asyncio.to_thread(bus.close)
+
+
+async def test_frames_that_are_not_fetched_are_counted_and_the_newest_kept():
+    driver = Driver()
+    driver.incoming = [can.Message(arbitration_id=number) for number in range(50)]
+    bus = driven(driver, ring=10)
+    await until(lambda: bus.dropped == 40)
+    assert [frame.id for frame in await bus.receive()] == list(range(40, 50))
+    await asyncio.to_thread(bus.close)
+
+
+async def test_a_full_queue_is_tried_again_until_the_time_is_over():
+    driver = Driver()
+    bus = driven(driver, send_timeout=5.0)
+    driver.full = 3
+    await bus.send(frames.frame(1))
+    assert [message.arbitration_id for message in driver.sent] == [1]
+    await asyncio.to_thread(bus.close)
+    bus = driven(driver := Driver(), send_timeout=0.02)
+    driver.full = 1_000_000
+    with pytest.raises(Overloaded, match=r"full for 0.02 s: The transmit queue is full"):
+        await bus.send(frames.frame(1))
+    await asyncio.to_thread(bus.close)
+
+
+async def test_the_state_of_the_controller():
+    driver = Driver()
+    bus = driven(driver)
+    for state, name in (
+        (can.BusState.ACTIVE, "active"),
+        (can.BusState.PASSIVE, "passive"),
+        (can.BusState.ERROR, "off"),
+    ):
+        driver.state_ = state
+        assert (await bus.health()).state == name
+    await asyncio.to_thread(bus.close)
+
+
+KINDS = [
+    frames.frame(0x123, b"abc"), frames.frame(5, extended=True), frames.frame(5, remote=True, length=4),
+    frames.frame(1, bytes(64), fd=True, brs=True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("frame", KINDS)
+def test_a_frame_there_and_back(frame):
+    message = message_of(frame)
+    message.timestamp = 1795276751.5
+    assert frame_of(message) == frame._replace(time=1795276751.5)
+
+
+def test_a_time_stamp_that_counts_from_the_start_of_the_driver_is_replaced():
+    assert frame_of(can.Message(timestamp=12.5)).time > 1e9
+
+
+def test_masks_are_what_python_can_takes():
+    assert Mask(0x100, 0x700, False).matches(frames.frame(0x1FF))
+    assert not Mask(0x100, 0x700, False).matches(frames.frame(0x1FF, extended=True))
+    assert REMOTE == 2

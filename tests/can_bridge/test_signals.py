@@ -1,0 +1,285 @@
+"""Signals of databases: received, sent, multiplexed, limited in their rate; reloading."""
+
+import base64
+import json
+import shutil
+import struct
+
+import pytest
+
+from busbar.codecs import can
+from busbar.testing import until
+from tests.can_bridge.peer import EXAMPLE, done, failure, on_loopback, rows
+
+BASE = f"    database: {EXAMPLE}\n    receive_own: false\n"
+FAST = BASE + "    signals: {min_interval: 0}\n"
+
+
+def engine(speed=0.0, temperature=0, gear=0, running=False):
+    return can.frame(0x100, struct.pack("<HBB4x", round(speed * 4), temperature + 40, gear | running << 4))
+
+
+def cells(page, millivolts):
+    return can.frame(0x200, struct.pack("<BHx", page, millivolts))
+
+
+async def test_each_signal_is_a_property_with_unit_range_and_names():
+    async with on_loopback(FAST) as (bus, peer):
+        await peer.send(engine(2500.25, 90, 1, True))
+        assert await bus.value("can0", "EngineData/Speed") == 2500.25
+        good = bus.good("can0")
+        assert (good["EngineData/Temperature"], good["EngineData/Gear"], good["EngineData/Running"]) == (
+            90,
+            "first",
+            True,
+        )
+        about = (await bus.info("can0", bool))["properties"]
+        speed, gear = about["EngineData/Speed"], about["EngineData/Gear"]
+        assert (speed["unit"], speed["title"], speed["group"]) == ("rpm", "Crankshaft speed", "EngineData")
+        assert speed["original"] == "EngineData/Speed"
+        assert (speed["schema"]["minimum"], speed["schema"]["maximum"]) == (0, 8000)
+        assert all(f'"{name}"' in json.dumps(gear["schema"]) for name in ("neutral", "first", "reverse"))
+
+
+async def test_the_time_of_a_value_is_that_of_its_frame():
+    async with on_loopback(FAST) as (bus, peer):
+        await peer.send(engine(1))
+        await bus.value("can0", "EngineData/Speed")
+        await until(lambda: rows(bus))
+        change = next(each for each in bus.changes("can0") if each["path"] == "EngineData/Speed")
+        assert change["time"] == rows(bus)[0][0]
+
+
+async def test_a_number_without_a_name_stays_a_number():
+    async with on_loopback(FAST) as (bus, peer):
+        await peer.send(engine(gear=7))
+        assert await bus.value("can0", "EngineData/Gear") == 7
+
+
+async def test_multiplexed_signals_are_those_of_their_page():
+    async with on_loopback(FAST) as (bus, peer):
+        await peer.send(cells(0, 3700), cells(1, 3800), cells(0, 3701))
+        assert await bus.value("can0", "Cells/Voltage1") == 3.8
+        assert await bus.value("can0", "Cells/Voltage0", lambda value: value > 3.7) == 3.701
+        await peer.send(can.frame(0x200, b"\x05\0\0\0"))
+        assert "expected multiplexer id 0 or 1" in await bus.bad("can0", "Cells/Voltage0", "protocol")
+
+
+async def test_a_value_outside_its_range_costs_that_signal_only():
+    async with on_loopback(FAST) as (bus, peer):
+        await peer.send(engine(9000, 20))
+        assert "9000 rpm is outside 0 to 8000" in await bus.bad("can0", "EngineData/Speed", "out_of_range")
+        assert await bus.value("can0", "EngineData/Temperature") == 20
+        await peer.send(engine(100, 20))
+        assert await bus.value("can0", "EngineData/Speed") == 100
+
+
+async def test_a_frame_that_is_too_short_says_so_and_the_same_frame_whole_is_good_again():
+    async with on_loopback(FAST) as (bus, peer):
+        await peer.send(engine(100))
+        await bus.value("can0", "EngineData/Speed")
+        await peer.send(can.frame(0x100, b"\1\2\3"))
+        why = await bus.bad("can0", "EngineData/Speed", "protocol")
+        assert why == "EngineData: 3 bytes, the database says 8"
+        await peer.send(engine(100))
+        assert await bus.value("can0", "EngineData/Speed") == 100
+        await bus.clock.advance(1.2)
+        assert await bus.value("can0", "_unreadable", int) == 1
+
+
+async def test_unknown_identifiers_are_counted():
+    async with on_loopback(FAST) as (bus, peer):
+        await peer.send(can.frame(0x555), can.frame(0x556), can.frame(0x100, extended=True))
+        await bus.clock.advance(1.2)
+        assert await bus.value("can0", "_unknown", int) == 3
+
+
+async def test_reports_are_limited_and_the_newest_value_always_comes():
+    async with on_loopback(BASE + "    signals: {min_interval: 10}\n") as (bus, peer):
+        await peer.send(*(engine(speed) for speed in range(100)))
+        await until(lambda: "EngineData/Speed" in bus.good("can0"))
+        await bus.clock.advance(11)
+        told = [each["value"] for each in bus.changes("can0") if each["path"] == "EngineData/Speed"]
+        assert told == [0, 99]
+
+
+async def test_an_unchanged_value_is_reported_again_after_its_silence():
+    async with on_loopback(BASE + "    signals: {min_interval: 0, max_silence: 5}\n") as (bus, peer):
+        for _ in range(2):
+            await peer.send(engine(7))
+            await bus.value("can0", "EngineData/Speed")
+            await bus.clock.advance(6)
+        await peer.send(engine(7))
+        path = "EngineData/Speed"
+        await until(lambda: len([each for each in bus.changes("can0") if each["path"] == path]) >= 2)
+
+
+async def test_rules_hold_for_what_they_match():
+    more = """\
+    signals:
+      min_interval: 0
+      rules:
+        - {match: EngineData/Speed, deadband: 100}
+        - {match: "Engine*", direction: receive}
+        - {match: Cells/*, direction: send}
+"""
+    async with on_loopback(BASE + more) as (bus, peer):
+        await peer.send(engine(1000), engine(1050), engine(1200), cells(0, 3700))
+        await bus.value("can0", "EngineData/Speed", lambda value: value == 1200)
+        assert [each["value"] for each in bus.changes("can0") if each["path"] == "EngineData/Speed"] == [1000, 1200]
+        assert "Cells/Voltage0" not in bus.good("can0")
+        assert failure(await bus.set("can0", "EngineData/Temperature", 5))[0] == "read_only"
+
+
+# Sending.
+
+
+async def test_a_set_encodes_and_sends_the_whole_message():
+    async with on_loopback(BASE) as (bus, peer):
+        assert done(await bus.set("can0", "Lamp/Brightness", 50)) == 50
+        assert (await peer.hear())[0].data == b"\x64\0"
+        assert await bus.value("can0", "Lamp/Brightness") == 50
+        done(await bus.set("can0", "Lamp/On", "on"))
+        assert (await peer.hear())[0].data == b"\x64\1"  # the other signal as it was
+        done(await bus.set("can0", "EngineData/Gear", "reverse"))
+        assert (await peer.hear())[0].data[3] == 0x0F
+
+
+async def test_a_set_goes_on_from_what_was_received():
+    async with on_loopback(FAST) as (bus, peer):
+        await peer.send(engine(100, 20, 2, True))
+        await bus.value("can0", "EngineData/Speed")
+        done(await bus.set("can0", "EngineData/Temperature", 30))
+        assert (await peer.hear())[0].data == engine(100, 30, 2, True).data
+
+
+async def test_a_set_of_a_multiplexed_signal_selects_its_page():
+    async with on_loopback(BASE) as (bus, peer):
+        done(await bus.set("can0", "Cells/Voltage1", 3.8))
+        assert (await peer.hear())[0].data == cells(1, 3800).data
+        done(await bus.set("can0", "Cells/Voltage0", 3.7))
+        assert (await peer.hear())[0].data == cells(0, 3700).data
+
+
+REFUSED = [
+    ("Lamp/Brightness", 101, "out_of_range"),
+    ("Lamp/Brightness", "bright", "bad_request"),
+    ("EngineData/Gear", "fifth", "out_of_range"),
+    ("EngineData/Gear", 99, "out_of_range"),
+    ("Lamp/On", 2, "bad_request"),
+    ("Lamp/Colour", 1, "unknown"),
+    ("_load", 1, "read_only"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "code"), REFUSED)
+async def test_values_that_a_signal_does_not_have(path, value, code):
+    async with on_loopback(BASE) as (bus, peer):
+        assert failure(await bus.set("can0", path, value))[0] == code
+        done(await bus.call("can0", "cansend", "001#"))
+        assert (await peer.hear())[0].id == 1  # nothing was sent before
+
+
+async def test_a_set_can_be_cyclic():
+    async with on_loopback(BASE + "    signals: {rules: [{match: Lamp/*, cycle: 10}]}\n") as (bus, peer):
+        done(await bus.set("can0", "Lamp/Brightness", 50))
+        await peer.hear()
+        await bus.clock.advance(10.5)
+        assert (await peer.hear())[0].data == b"\x64\0"
+        done(await bus.set("can0", "Lamp/Brightness", 10))
+        await bus.clock.advance(12)
+        assert (await peer.hear(2))[-1].data == b"\x14\0"
+        done(await bus.call("can0", "stop_periodic", {"name": "message Lamp"}))
+
+
+async def test_several_signals_at_once():
+    async with on_loopback(BASE) as (bus, peer):
+        done(await bus.call("can0", "send_message", {"message": "Lamp", "signals": {"Brightness": 100, "On": True}}))
+        assert (await peer.hear())[0].data == b"\xc8\1"
+        done(await bus.call("can0", "send_message", {"message": "Lamp", "period": 5, "count": 2}))
+        await bus.clock.advance(20)
+        assert [frame.data for frame in await peer.hear(2)] == [b"\xc8\1"] * 2
+        found = failure(await bus.call("can0", "send_message", {"message": "Lamp", "signals": {"Colour": 1}}))
+        assert found == ("bad_request", "Lamp has no signal 'Colour'; allowed: Brightness, On")
+        assert failure(await bus.call("can0", "send_message", {"message": "Lamps"}))[0] == "unknown"
+
+
+async def test_decode_and_encode_without_the_bus():
+    async with on_loopback(BASE) as (bus, _):
+        data = base64.b64encode(engine(2500, 90, 1, True).data).decode()
+        found = done(await bus.call("can0", "decode", {"id": 0x100, "data": data}))
+        assert found == {
+            "message": "EngineData", "signals": {"Speed": 2500, "Temperature": 90, "Gear": "first", "Running": True},
+        }  # fmt: skip
+        made = done(await bus.call("can0", "encode", {"message": "EngineData", "signals": found["signals"]}))
+        assert made == {"id": 0x100, "extended": False, "data": data}
+        assert failure(await bus.call("can0", "decode", {"id": 0x101, "data": data}))[0] == "unknown"
+        assert failure(await bus.call("can0", "decode", {"id": 0x100, "data": "AQ=="}))[0] == "protocol"
+        wrong = {"message": "Lamp", "signals": {"Brightness": 200}}
+        assert failure(await bus.call("can0", "encode", wrong))[0] == "out_of_range"
+
+
+async def test_j1939_messages_are_found_by_their_parameter_group_from_any_source():
+    async with on_loopback(FAST) as (bus, peer):
+        await peer.send(can.frame(0x18FEF117, struct.pack("<xH5x", 80 * 256), extended=True))
+        assert await bus.value("can0", "CruiseControl/WheelSpeed") == 80
+        about = (await bus.info("can0", bool))["properties"]["CruiseControl/WheelSpeed"]
+        assert about["group"] == "CruiseControl (PGN 65265, any source)"
+        data = base64.b64encode(bytes(8)).decode()
+        found = done(await bus.call("can0", "decode", {"id": 0x18FEF117, "data": data}))
+        assert (found["pgn"], found["source"]) == (65265, 0x17)
+
+
+async def test_databases_are_read_again_while_frames_go_on(tmp_path):
+    file = tmp_path / "vehicle.dbc"
+    shutil.copy(EXAMPLE, file)
+    more = f"    database: {file}\n    signals: {{min_interval: 0}}\n"
+    async with on_loopback(more) as (bus, peer):
+        await peer.send(engine(100))
+        await bus.value("can0", "EngineData/Speed")
+        file.write_text(EXAMPLE.read_text().replace("(0.25,0) [0|8000]", "(0.5,0) [0|9000]"))
+        assert done(await bus.call("can0", "reload_databases")) == 4
+        await peer.send(engine(100))
+        assert await bus.value("can0", "EngineData/Speed", lambda value: value > 100) == 200
+        file.write_text(EXAMPLE.read_text().replace("BO_ 512 Cells:", "BO_ 512 Cells"))
+        line = file.read_text().partition("BO_ 512")[0].count("\n") + 1
+        code, why = failure(await bus.call("can0", "reload_databases"))
+        assert code == "bad_request"
+        assert f"{file}:{line}:15: " in why
+        await peer.send(engine(150))
+        assert await bus.value("can0", "EngineData/Speed", lambda value: value > 200) == 300
+        assert [status for status in bus.broker.payloads(f"{bus.base}/can0/status") if b"offline" in status][1:] == []
+
+
+async def test_messages_of_the_configuration_need_no_database():
+    more = """\
+    messages:
+      - name: Fan
+        id: 0x321
+        signals:
+          - {name: Speed, start: 0, length: 16, scale: 0.1, minimum: 0, maximum: 3000, unit: rpm}
+          - {name: Angle, start: 23, length: 16, byte_order: big, type: signed}
+          - {name: Mode, start: 32, length: 8, choices: {idle: 0, fast: 2}}
+    signals: {min_interval: 0}
+"""
+    async with on_loopback(more) as (bus, peer):
+        await peer.send(can.frame(0x321, bytes.fromhex("e803fffe02000000")))
+        assert await bus.value("can0", "Fan/Speed") == 100
+        assert (bus.good("can0")["Fan/Angle"], bus.good("can0")["Fan/Mode"]) == (-2, "fast")
+
+
+async def test_names_that_meet_are_served_neither_until_they_are_separated(tmp_path, caplog):
+    file = tmp_path / "twins.dbc"
+    file.write_text(
+        'VERSION ""\nBU_: A\nBO_ 1 M: 8 A\n SG_ a : 0|8@1+ (1,0) [0|0] "" A\n SG_ b : 8|8@1+ (1,0) [0|0] "" A\n'
+    )
+    more = f"    database: {file}\n    names: {{M/a: M/b}}\n"
+    async with on_loopback(more) as (bus, peer):
+        await peer.send(can.frame(1, bytes(8)))
+        await until(lambda: rows(bus))
+        assert not {"M/a", "M/b"} & (await bus.info("can0", bool))["properties"].keys()
+        assert "M/a would be M/b" in caplog.text
+    async with on_loopback(more.replace("M/a: M/b", "M/a: first")) as (bus, peer):
+        await peer.send(can.frame(1, b"\1\2" + bytes(6)))
+        assert await bus.value("can0", "first") == 1
+        assert await bus.value("can0", "M/b") == 2
