@@ -26,6 +26,11 @@ test: $(TOOLS) ## all tests (ARGS="-k name")
 	@.ci/need npm npm
 	@.ci/need zsh zsh
 	@.ci/need fish fish
+	@.ci/need indiserver indi-bin
+	@.ci/need mbpoll mbpoll
+	@.ci/need socat socat
+	@.ci/need gcc gcc libc6-dev
+	@.ci/need --header modbus/modbus.h libmodbus-dev
 	$(PYTHON) -m pytest --numprocesses 2 --dist worksteal $(ARGS)
 
 lint: $(TOOLS) ## ruff, mypy, import-linter

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from busbar import streams
 from busbar.errors import LinkLost, ProtocolError
-from busbar.streams import ByteStream, open_serial, open_tcp
+from busbar.streams import ByteStream, open_serial, open_tcp, open_udp
 from busbar.testing import Clock, null_modem, settle, until
 
 
@@ -359,3 +359,54 @@ async def test_an_adapter_that_is_pulled_out_is_a_lost_link():
 async def test_a_serial_port_that_cannot_be_opened_is_named(path):
     with pytest.raises(LinkLost, match=f"cannot open {path}: "):
         await open_serial(path, 9600, "psu")
+
+
+# UDP
+
+
+class Echo(asyncio.DatagramProtocol):
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def datagram_received(self, data, address):
+        self.transport.sendto(data.upper(), address)
+
+
+@contextlib.asynccontextmanager
+async def echoing():
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.create_datagram_endpoint(Echo, ("127.0.0.1", 0))
+    try:
+        yield transport.get_extra_info("sockname")[1]
+    finally:
+        transport.close()
+
+
+async def test_datagrams_go_both_ways_and_stray_ones_are_taken():
+    async with echoing() as port:
+        stream = await open_udp("127.0.0.1", port, "udp")
+        await stream.write(b"ping")
+        assert await stream.read() == b"PING"
+        assert await stream.take_stray() == b""
+        for _ in range(3 * streams.DATAGRAMS):
+            await stream.write(b"x")
+        await until(lambda: stream._reader._came.full(), "more than is kept")
+        assert await stream.take_stray() == b"X" * streams.DATAGRAMS
+        await stream.close()
+        with pytest.raises(LinkLost):
+            await stream.write(b"ping")
+
+
+async def test_a_port_where_nobody_listens_is_told_by_the_host():
+    async with echoing() as port:
+        pass
+    stream = await open_udp("127.0.0.1", port, "udp")
+    await stream.write(b"ping")
+    with pytest.raises(LinkLost, match="refused"):
+        await stream.read()
+    await stream.close()
+
+
+async def test_a_host_that_cannot_be_is_told():
+    with pytest.raises(LinkLost, match="cannot connect to"):
+        await open_udp("host.invalid", 502, "udp")

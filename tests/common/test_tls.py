@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 from contextlib import asynccontextmanager
 
 import pytest
@@ -70,3 +71,19 @@ def test_files_that_cannot_be_used_are_found_at_once(tmp_path):
         trust(str(tmp_path / "none.pem"))
     with pytest.raises(ConfigError, match="cert_file"):
         server_context(str(tmp_path / "none.pem"), None)
+
+
+async def test_a_certificate_of_ours_shows_who_we_are(certificate):
+    context = server_context(*certificate)
+    context.load_verify_locations(certificate[0])
+    context.verify_mode = ssl.CERT_REQUIRED
+    async with greeting(context) as port:
+        ours = trust(certificate[0], cert_file=certificate[0], key_file=certificate[1])
+        stream = await open_tcp("127.0.0.1", port, "device", trust=ours)
+        assert await stream.read() == b"hello"
+        await stream.close()
+
+
+def test_a_certificate_of_ours_that_cannot_be_used_is_told(certificate):
+    with pytest.raises(ConfigError, match="cert_file /nowhere"):
+        trust(cert_file="/nowhere", key_file=certificate[1])

@@ -30,8 +30,9 @@ class ByteStream:
         self._wire.sent(data)
         try:
             self._writer.write(data)
-            async with asyncio.timeout(WRITE_TIMEOUT):
-                await self._writer.drain()
+            if self._writer.transport.get_write_buffer_size():  # else the system has all of it
+                async with asyncio.timeout(WRITE_TIMEOUT):
+                    await self._writer.drain()
             if self._writer.transport.is_closing():  # asyncio says nothing when we closed it ourselves
                 raise ConnectionError("the link was closed")
         except OSError as error:  # TimeoutError is one
@@ -125,6 +126,18 @@ async def open_tcp(host: str, port: int, name: str, timeout: float = 5.0, trust:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     _keep_alive(sock)
     return ByteStream(reader, writer, name)
+
+
+async def open_unix(path: str, name: str, timeout: float = 5.0) -> ByteStream:
+    """Connect to a unix socket, an abstract one if the path begins with `@`; raise LinkLost."""
+    try:
+        async with asyncio.timeout(timeout):
+            address = f"\0{path[1:]}" if path.startswith("@") else path
+            return ByteStream(*await asyncio.open_unix_connection(address), name)
+    except TimeoutError as error:
+        raise LinkLost(f"no connection to {path} within {timeout:g} s") from error
+    except (OSError, ValueError) as error:
+        raise LinkLost(_why_not(error, path)) from error
 
 
 def _why_not(error: Exception, where: str) -> str:

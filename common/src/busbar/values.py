@@ -43,8 +43,8 @@ def schema(type_: Any) -> dict[str, Any]:
     """Return the JSON Schema of a good value, without a reference at its top."""
     built = msgspec.json.schema(type_)
     definitions = built.pop("$defs", {})
-    if set(built) == {"$ref"}:
-        built = dict(definitions.pop(built["$ref"].rpartition("/")[2]))
+    if "$ref" in built:  # what an annotation says stands beside it
+        built = {**definitions.pop(built.pop("$ref").rpartition("/")[2]), **built}
     return {**built, "$defs": definitions} if definitions else built
 
 
@@ -53,7 +53,7 @@ class Reader:
 
     def __init__(self, type_: Any) -> None:
         self._type = type_
-        info = inspect.type_info(type_)
+        info = _plain_info(type_)
         self._info = info
         self.takes_object = isinstance(info, _OBJECTS)
         self.verbatim = _is_text(info)
@@ -125,8 +125,18 @@ def _is_text(info: inspect.Type) -> bool:
     return isinstance(info, inspect.StrType | inspect.BytesType | inspect.EnumType)
 
 
+def _plain_info(type_: Any) -> inspect.Type:
+    """Return what a type is, without what only its schema tells."""
+    return _plain_type(inspect.type_info(type_))
+
+
+def _plain_type(info: inspect.Type) -> inspect.Type:
+    return _plain_type(info.type) if isinstance(info, inspect.Metadata) else info
+
+
 def _coerce(raw: Any, info: inspect.Type) -> Any:
     """Return the value with the liberties that a payload has: words for booleans, 5.0 for an integer."""
+    info = _plain_type(info)
     if isinstance(info, inspect.BoolType):
         return _WORDS.get(str(raw).lower(), raw) if isinstance(raw, bool | int | str) else raw
     if isinstance(info, inspect.IntType) and isinstance(raw, float) and raw.is_integer():
@@ -162,7 +172,7 @@ def convert(raw: Any, type_: Any, refuse: Callable[[str], BusbarError] = BadRequ
         message = plain(str(error))
         if not _RANGE.search(str(error)):
             raise refuse(f"{raw!r:.60}: {message}" if not isinstance(raw, dict | list) else message) from error
-        info = inspect.type_info(type_)
+        info = _plain_info(type_)
         if isinstance(info, inspect.StructType) and isinstance(raw, dict):
             _convert_members(raw, info.cls, refuse)
         allowed = _allowed(info)

@@ -1,0 +1,195 @@
+"""Frames on the wire: MBAP (TCP, TLS, UDP), RTU, ASCII. A reader owns its position: later frames are always found.
+
+Sources: Messaging on TCP/IP Implementation Guide V1.0b, 3.1.3; MODBUS over Serial Line V1.02, 2.5.
+"""
+
+import struct
+from collections.abc import Callable
+from typing import Literal, NamedTuple, Protocol
+
+from busbar.codecs.modbus.pdu import PDU_LIMIT
+
+Framing = Literal["tcp", "rtu", "ascii"]
+MBAP_LIMIT, RTU_LIMIT, ASCII_LIMIT = PDU_LIMIT + 7, PDU_LIMIT + 3, 2 * PDU_LIMIT + 9  # bytes of one frame
+Length = Callable[[int, bytes], int | None]  # unit, beginning of a PDU -> bytes of the PDU; None: not known (yet)
+
+
+class Frame(NamedTuple):
+    """What one frame carries; only MBAP has a transaction."""
+
+    unit: int
+    pdu: bytes
+    transaction: int | None = None
+
+
+class Reader(Protocol):
+    """Bytes -> frames."""
+
+    wrong: str  # what could not be read since it was last cleared
+
+    @property
+    def pending(self) -> bool:
+        """True while there are bytes that are no frame yet."""
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """Take bytes; return the frames that are complete."""
+
+    def silence(self) -> list[Frame]:
+        """Nothing came for a while: return what only silence ends, forget the rest."""
+
+
+class _Reader:
+    """What the readers share: what is left of the bytes so far."""
+
+    def __init__(self) -> None:
+        self.wrong = ""
+        self._buffer = bytearray()
+
+    @property
+    def pending(self) -> bool:
+        return bool(self._buffer)
+
+    def silence(self) -> list[Frame]:
+        if self._buffer:
+            self.wrong = f"{len(self._buffer)} bytes that are no frame: {self._buffer[:20].hex(' ')}"
+            self._buffer.clear()
+        return []
+
+
+def encode_mbap(frame: Frame) -> bytes:
+    """Return a frame with its header: transaction, protocol 0, length, unit."""
+    return struct.pack(">HHHB", frame.transaction or 0, 0, len(frame.pdu) + 1, frame.unit) + frame.pdu
+
+
+class MbapReader(_Reader):
+    """Frames behind one another; after a header that cannot be, what has come is dropped."""
+
+    def feed(self, data: bytes) -> list[Frame]:
+        self._buffer += data
+        found = []
+        while len(self._buffer) >= 7:
+            transaction, protocol, length, unit = struct.unpack_from(">HHHB", self._buffer)
+            if protocol != 0 or not 2 <= length <= PDU_LIMIT + 1:
+                self.wrong = f"an MBAP header of protocol {protocol} and length {length}"
+                self._buffer.clear()
+                break
+            if len(self._buffer) < 6 + length:
+                break
+            found.append(Frame(unit, bytes(self._buffer[7 : 6 + length]), transaction))
+            del self._buffer[: 6 + length]
+        return found
+
+
+def encode_rtu(frame: Frame) -> bytes:
+    """Return a frame with its CRC."""
+    body = bytes([frame.unit]) + frame.pdu
+    return body + crc(body).to_bytes(2, "little")
+
+
+class RtuReader(_Reader):
+    """Frames as their functions' lengths and their CRC tell, wherever they begin: noise before them costs nothing.
+
+    `length` says how long a PDU is. Where it does not know, silence ends the frame.
+    """
+
+    def __init__(self, length: Length) -> None:
+        super().__init__()
+        self._length = length
+
+    def feed(self, data: bytes) -> list[Frame]:
+        self._buffer += data
+        found = []
+        while (frame := self._next()) is not None:
+            found.append(frame)
+        del self._buffer[: max(0, len(self._buffer) - 2 * RTU_LIMIT)]
+        return found
+
+    def silence(self) -> list[Frame]:
+        whole = bytes(self._buffer)
+        if 4 <= len(whole) <= RTU_LIMIT and crc(whole) == 0:
+            self._buffer.clear()
+            return [Frame(whole[0], whole[1:-2])]
+        return super().silence()
+
+    def _next(self) -> Frame | None:
+        for start in range(len(self._buffer) - 3):
+            head = bytes(self._buffer[start + 1 : start + RTU_LIMIT])
+            length = self._length(self._buffer[start], head)
+            if length is None or len(head) < length + 2:
+                continue
+            if crc(self._buffer[start : start + length + 3]) == 0:
+                unit = self._buffer[start]
+                if start:
+                    self.wrong = f"{start} bytes before a frame: {self._buffer[:start][:20].hex(' ')}"
+                del self._buffer[: start + length + 3]
+                return Frame(unit, head[:length])
+            self.wrong = f"a wrong CRC: {self._buffer[start : start + length + 3][:20].hex(' ')}"
+        return None
+
+
+def encode_ascii(frame: Frame) -> bytes:
+    """Return a frame as a line of hexadecimal digits with its LRC."""
+    body = bytes([frame.unit]) + frame.pdu
+    return b":" + (body + bytes([lrc(body)])).hex().upper().encode() + b"\r\n"
+
+
+class AsciiReader(_Reader):
+    """Lines between a colon and CR LF; what is outside of them, or wrong, is dropped."""
+
+    def feed(self, data: bytes) -> list[Frame]:
+        self._buffer += data
+        found = []
+        while (end := self._buffer.find(b"\r\n")) >= 0:
+            line = bytes(self._buffer[:end])
+            del self._buffer[: end + 2]
+            if (frame := self._parse(line[line.rfind(b":") :])) is not None:
+                found.append(frame)
+        if len(self._buffer) > ASCII_LIMIT:
+            self.wrong = f"{len(self._buffer)} characters without CR LF"
+            self._buffer.clear()
+        return found
+
+    def _parse(self, line: bytes) -> Frame | None:
+        try:
+            body = bytes.fromhex(line[1:].decode("ascii"))
+        except ValueError:
+            body = b""
+        if line[:1] != b":" or not 3 <= len(body) <= PDU_LIMIT + 2 or lrc(body) != 0:
+            self.wrong = f"a line that is no frame or has a wrong LRC: {line[:40]!r}"
+            return None
+        return Frame(body[0], body[1:-1])
+
+
+def encode(framing: Framing, frame: Frame) -> bytes:
+    """Return a frame as bytes."""
+    return _ENCODERS[framing](frame)
+
+
+def reader(framing: Framing, length: Length) -> Reader:
+    """Return a reader; `length` is of use for RTU only."""
+    if framing == "rtu":
+        return RtuReader(length)
+    return MbapReader() if framing == "tcp" else AsciiReader()
+
+
+def crc(data: bytes | bytearray) -> int:
+    """Return the CRC-16 (polynomial 0xA001, reflected, from 0xFFFF); 0 for data that ends with its CRC."""
+    value = 0xFFFF
+    for byte in data:
+        value = value >> 8 ^ _CRC[(value ^ byte) & 0xFF]
+    return value
+
+
+def lrc(data: bytes) -> int:
+    """Return the two's complement of the sum of all bytes; 0 for data that ends with its LRC."""
+    return -sum(data) & 0xFF
+
+
+def _crc_of(byte: int) -> int:
+    for _ in range(8):
+        byte = byte >> 1 ^ (0xA001 if byte & 1 else 0)
+    return byte
+
+
+_CRC = tuple(map(_crc_of, range(256)))
+_ENCODERS: dict[Framing, Callable[[Frame], bytes]] = {"tcp": encode_mbap, "rtu": encode_rtu, "ascii": encode_ascii}

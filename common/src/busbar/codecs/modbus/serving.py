@@ -1,0 +1,105 @@
+"""The server's half: PDU -> request, and how long a request is where only RTU frames it.
+
+Source: MODBUS Application Protocol Specification V1.1b3, 6 and 7.
+"""
+
+import struct
+from collections.abc import Callable, Mapping
+
+from busbar.codecs.modbus.data import MaskWrite, Read, ReadWrite, WriteCoil, WriteCoils, WriteRegister, WriteRegisters
+from busbar.codecs.modbus.pdu import (
+    ILLEGAL_ADDRESS,
+    ILLEGAL_FUNCTION,
+    ILLEGAL_VALUE,
+    TABLES,
+    refusal,
+    unpack_bits,
+)
+from busbar.codecs.modbus.services import Ddp, Diagnostics, Identify
+from busbar.errors import OutOfRange
+
+AnyRequest = (
+    Read
+    | WriteCoil
+    | WriteRegister
+    | WriteCoils
+    | WriteRegisters
+    | MaskWrite
+    | ReadWrite
+    | Diagnostics
+    | Identify
+    | Ddp
+)
+
+
+def decode(pdu: bytes) -> AnyRequest:
+    """Return the request in a PDU; raise DeviceRefused with the exception that answers what is none."""
+    function = pdu[0]
+    if function not in _DECODERS:
+        raise refusal(function, ILLEGAL_FUNCTION)
+    decoder: Callable[[bytes], AnyRequest] = _DECODERS[function]
+    try:
+        request = decoder(pdu)
+    except OutOfRange as error:
+        beyond = error.message.startswith("address")
+        raise refusal(function, ILLEGAL_ADDRESS if beyond else ILLEGAL_VALUE) from error
+    except (struct.error, IndexError) as error:
+        raise refusal(function, ILLEGAL_VALUE) from error
+    if request.encode() != pdu:  # a count that does not fit its data, bits set beyond the end, bytes too many
+        raise refusal(function, ILLEGAL_VALUE)
+    return request
+
+
+def request_length(head: bytes) -> int | None:
+    """Return the bytes of a request that begins with `head`; None: not yet known, or only silence tells."""
+    known = _LENGTHS.get(head[0]) if head else None
+    return None if known is None else known(head)
+
+
+def _word(pdu: bytes) -> int:
+    word: int = struct.unpack_from(">H", pdu, 1)[0]
+    return word
+
+
+def _read(pdu: bytes) -> Read:
+    return Read(TABLES[pdu[0]], *struct.unpack_from(">HH", pdu, 1))
+
+
+def _write_coil(pdu: bytes) -> WriteCoil:
+    address, value = struct.unpack_from(">HH", pdu, 1)
+    return WriteCoil(address, value == 0xFF00)
+
+
+def _write_coils(pdu: bytes) -> WriteCoils:
+    address, count = struct.unpack_from(">HH", pdu, 1)
+    return WriteCoils(address, tuple(unpack_bits(pdu[6:], count)))
+
+
+def _read_write(pdu: bytes) -> ReadWrite:
+    address, count, write_address = struct.unpack_from(">HHH", pdu, 1)
+    return ReadWrite(address, count, write_address, pdu[10:])
+
+
+_DECODERS: Mapping[int, Callable[[bytes], AnyRequest]] = {
+    **dict.fromkeys(TABLES, _read),
+    5: _write_coil,
+    6: lambda pdu: WriteRegister(_word(pdu), pdu[3:]),
+    8: lambda pdu: Diagnostics(_word(pdu), pdu[3:]),
+    15: _write_coils,
+    16: lambda pdu: WriteRegisters(_word(pdu), pdu[6:]),
+    22: lambda pdu: MaskWrite(*struct.unpack_from(">HHH", pdu, 1)),
+    23: _read_write,
+    43: lambda pdu: Identify(pdu[2], pdu[3]),
+    Ddp.function: lambda pdu: Ddp(pdu[1], pdu[3] & 0x7F, pdu[4:], bool(pdu[3] & 0x80)),
+}
+
+_LENGTHS: Mapping[int, Callable[[bytes], int | None]] = {
+    **dict.fromkeys((1, 2, 3, 4, 5, 6, 8), lambda head: 5),  # 8: sub-function and one word, as nearly all of them
+    **dict.fromkeys((7, 11, 12, 17), lambda head: 1),
+    **dict.fromkeys((15, 16), lambda head: 6 + head[5] if len(head) > 5 else None),
+    22: lambda head: 7,
+    23: lambda head: 10 + head[9] if len(head) > 9 else None,
+    24: lambda head: 3,
+    43: lambda head: 4,
+    Ddp.function: lambda head: 3 + head[2] if len(head) > 2 else None,
+}

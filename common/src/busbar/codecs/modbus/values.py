@@ -1,0 +1,228 @@
+"""Values in registers: numbers, text, BCD, raw bytes, in any order of bytes and words. Bit 0 is the lowest.
+
+Source: MODBUS Application Protocol Specification V1.1b3, 4.2 (a register is big endian); the four orders are those that
+data sheets write as ABCD, DCBA, BADC and CDAB, with the names of Modbus Poll.
+"""
+
+import math
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from busbar.errors import OutOfRange, ProtocolError
+
+Order = Literal["big", "little", "big_swap", "little_swap"]
+Number = Literal[
+    "int16", "uint16", "int32", "uint32", "int64", "uint64", "float16", "float32", "float64", "bcd16", "bcd32", "bcd64"
+]
+Encoding = Literal["ascii", "utf-8", "latin1", "utf-16-be"]
+
+
+class Codec(Protocol):
+    """One type of value in registers."""
+
+    @property
+    def registers(self) -> int:
+        """How many it takes."""
+
+    def decode(self, data: bytes) -> Any:
+        """Return the value in the bytes of the registers; raise ProtocolError where there is none."""
+
+    def encode(self, value: Any) -> bytes:
+        """Return the bytes of the registers; raise OutOfRange."""
+
+
+def ordered(data: bytes, order: Order) -> bytes:
+    """Return bytes between the order of the device and big endian; it is its own inverse.
+
+    big ABCD, little DCBA, big_swap BADC (bytes swapped within words), little_swap CDAB (words swapped).
+    """
+    if order in ("little", "little_swap"):
+        data = data[::-1]
+    if order in ("big_swap", "little_swap"):
+        data = b"".join(data[at : at + 2][::-1] for at in range(0, len(data), 2))
+    return data
+
+
+@dataclass(frozen=True)
+class Plain:
+    """An integer or a float of IEEE 754."""
+
+    type: Number
+    order: Order = "big"
+
+    @property
+    def registers(self) -> int:
+        return int(self.type.lstrip("uintfloabcd")) // 16
+
+    @property
+    def bounds(self) -> tuple[int, int] | None:
+        """The least and the greatest value; None for a float."""
+        bits = 16 * self.registers
+        if self.type.startswith("float"):
+            return None
+        return (0, 2**bits - 1) if self.type.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+
+    def decode(self, data: bytes) -> int | float:
+        number: int | float = struct.unpack(_FORMATS[self.type], ordered(data, self.order))[0]
+        return number
+
+    def encode(self, value: float) -> bytes:
+        try:
+            return ordered(struct.pack(_FORMATS[self.type], value), self.order)
+        except (struct.error, OverflowError) as error:
+            raise OutOfRange(f"{value} does not fit {self.type}") from error
+
+
+@dataclass(frozen=True)
+class Bcd:
+    """Binary coded decimals, four digits in a register."""
+
+    type: Number
+    order: Order = "big"
+
+    @property
+    def registers(self) -> int:
+        return int(self.type[3:]) // 16
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        return 0, int(10 ** (4 * self.registers)) - 1
+
+    def decode(self, data: bytes) -> int:
+        digits = ordered(data, self.order).hex()
+        if not digits.isdecimal():
+            raise ProtocolError(f"{digits} is not {self.type}")
+        return int(digits)
+
+    def encode(self, value: int) -> bytes:
+        if not 0 <= value <= self.bounds[1]:
+            raise OutOfRange(f"{value} does not fit {self.type}; allowed: 0 to {self.bounds[1]}")
+        return ordered(bytes.fromhex(str(value).zfill(4 * self.registers)), self.order)
+
+
+@dataclass(frozen=True)
+class Text:
+    """Text, two bytes in a register; with `swapped` the second byte first. What is left is padding."""
+
+    registers: int
+    encoding: Encoding = "ascii"
+    padding: bytes = b"\0"
+    swapped: bool = False
+
+    def decode(self, data: bytes) -> str:
+        raw = ordered(data, "big_swap") if self.swapped else data
+        try:
+            return raw.decode(self.encoding).partition("\0")[0].rstrip(self.padding.decode())
+        except UnicodeDecodeError as error:
+            raise ProtocolError(f"{raw[:40]!r} is not {self.encoding} text") from error
+
+    def encode(self, value: str) -> bytes:
+        try:
+            raw, padding = value.encode(self.encoding), self.padding.decode().encode(self.encoding)
+        except UnicodeEncodeError as error:
+            raise OutOfRange(f"{value!r:.60} cannot be encoded as {self.encoding}") from error
+        room = 2 * self.registers
+        if len(raw) > room:
+            raise OutOfRange(f"{value!r:.60} has {len(raw)} bytes as {self.encoding}; there is room for {room}")
+        raw += padding * ((room - len(raw)) // len(padding))
+        return ordered(raw, "big_swap") if self.swapped else raw
+
+
+@dataclass(frozen=True)
+class Bytes:
+    """Registers as they are on the wire."""
+
+    registers: int
+
+    def decode(self, data: bytes) -> bytes:
+        return data
+
+    def encode(self, value: bytes) -> bytes:
+        if len(value) != 2 * self.registers:
+            raise OutOfRange(f"{len(value)} bytes; {self.registers} registers have {2 * self.registers}")
+        return value
+
+
+@dataclass(frozen=True)
+class Field:
+    """`width` bits of one register from `bit` on; a value of one bit is a boolean."""
+
+    bit: int
+    width: int = 1
+    registers: int = 1
+
+    @property
+    def mask(self) -> int:
+        return ((1 << self.width) - 1) << self.bit
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        return 0, (1 << self.width) - 1
+
+    def decode(self, data: bytes) -> int | bool:
+        value = (int.from_bytes(data, "big") & self.mask) >> self.bit
+        return bool(value) if self.width == 1 else value
+
+    def encode(self, value: int) -> bytes:
+        """Return the register with this field and zeros around it."""
+        if not 0 <= value <= self.bounds[1]:
+            raise OutOfRange(f"{value} does not fit {self.width} bits; allowed: 0 to {self.bounds[1]}")
+        return (int(value) << self.bit).to_bytes(2, "big")
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """value = raw * scale + offset; an integer is rounded to the nearest when written."""
+
+    raw: Plain | Bcd | Field
+    scale: float = 1.0
+    offset: float = 0.0
+
+    @property
+    def registers(self) -> int:
+        return self.raw.registers
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """The least and the greatest value; None for a float."""
+        if self.raw.bounds is None:
+            return None
+        first, second = (self._value(bound) for bound in self.raw.bounds)
+        return min(first, second), max(first, second)
+
+    def decode(self, data: bytes) -> float:
+        return self._value(self.raw.decode(data))
+
+    def encode(self, value: float) -> bytes:
+        raw = (value - self.offset) / self.scale
+        return (
+            self.raw.encode(raw)
+            if isinstance(self.raw, Plain) and self.raw.bounds is None
+            else self.raw.encode(round(raw))
+        )
+
+    def _value(self, raw: float) -> float:
+        value = raw * self.scale + self.offset
+        if self.raw.bounds is None or not math.isfinite(value):
+            return value
+        return round(value, max(_places(self.scale), _places(self.offset)))  # 0.3, not 0.30000000000000004
+
+
+def number(type: Number, order: Order = "big") -> Plain | Bcd:
+    """Return the codec of a number."""
+    return Bcd(type, order) if type.startswith("bcd") else Plain(type, order)
+
+
+def _places(value: float) -> int:
+    """Return how many decimal places a number has as it is written."""
+    mantissa, _, exponent = repr(float(value)).partition("e")
+    places = len(mantissa.partition(".")[2].rstrip("0"))
+    return max(0, places - int(exponent or 0))
+
+
+_FORMATS: Mapping[str, str] = {
+    "int16": ">h", "uint16": ">H", "int32": ">i", "uint32": ">I", "int64": ">q", "uint64": ">Q",
+    "float16": ">e", "float32": ">f", "float64": ">d",
+}  # fmt: skip

@@ -1,0 +1,136 @@
+"""Links and descriptions: one link for each channel, and for each device with an address of its own."""
+
+import contextlib
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+
+import msgspec
+
+from busbar.describe import Description, by_path, commands
+from busbar.service import Service
+from busbar.session import Link, Port
+from busbar.streams import ByteStream, open_serial, open_tcp, open_udp
+from busbar.tls import Trust, trust
+from modbus_bridge.address import Place, listen, place
+from modbus_bridge.commands import Commands
+from modbus_bridge.device import Line, Unit
+from modbus_bridge.proxy import Proxy
+from modbus_bridge.server import Server
+from modbus_bridge.session import BUS, ModbusSession
+from modbus_bridge.settings import Channel, Config, Device, Opened, Serve, Wiring
+from modbus_bridge.station import Station
+
+
+class _Asked(msgspec.Struct, frozen=True):
+    """What a link was made from."""
+
+    wiring: Wiring
+    devices: tuple[Device, ...]
+
+
+def line_link(name: str, address: str, wiring: Wiring, devices: Sequence[Device]) -> Link:
+    """Return the link of one line and its units; raise ConfigError for files that cannot be used."""
+    where = place(address)
+    trusted = _trust(wiring) if where.transport == "tls" else None
+
+    async def connect() -> ByteStream:
+        return await open_line(where, name, trusted)
+
+    line = Line(
+        connect, where.framing, gap=wiring.gap, turnaround=wiring.turnaround, character=where.character
+    )  # lives as long as the link: what units owe outlives a connection
+    stations = {each.name: _station(line, each, where) for each in devices}
+    settings = {each.name: each for each in devices}
+    silent: dict[str, int] = {}
+
+    @contextlib.asynccontextmanager
+    async def open_(port: Port) -> AsyncIterator[ModbusSession]:
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(line.close)
+            await line.open()
+            connected = where.transport in ("tcp", "tls")
+            session = ModbusSession(port, line, settings, stations, silent, connected=connected)
+            if wiring.serve is not None:
+                await stack.enter_async_context(_serving(wiring.serve, port, line, stations, silent))
+            yield session
+
+    return Link(
+        name,
+        address,
+        open_,
+        {each.name: describe(each, address) for each in devices},
+        config=_Asked(wiring, tuple(devices)),
+        shared=isinstance(wiring, Channel),
+        on_demand=wiring.connect == "on_demand",
+        idle_close=wiring.idle_close,
+    )
+
+
+async def open_line(where: Place, name: str, trusted: Trust | None) -> ByteStream:
+    """Open what an address names; raise LinkLost."""
+    if where.transport == "serial":
+        return await open_serial(
+            where.host, where.baudrate, name, bits=where.bits, parity=where.parity, stop=where.stop
+        )
+    if where.transport == "udp":
+        return await open_udp(where.host, where.port, name)
+    return await open_tcp(where.host, where.port, name, trust=trusted)
+
+
+def _trust(wiring: Wiring) -> Trust:
+    return trust(wiring.ca_file, wiring.fingerprint, wiring.insecure, wiring.cert_file, wiring.key_file)
+
+
+def _serving(
+    serve: Serve, port: Port, line: Line, stations: Mapping[str, Station], silent: Mapping[str, int]
+) -> contextlib.AbstractAsyncContextManager[Server]:
+    units = {each.unit.number: each.unit for each in stations.values() if not each.broadcast}
+
+    def is_silent(number: int) -> bool:
+        return any(stations[name].unit.number == number for name in silent)
+
+    proxy = Proxy(port, line, units, is_silent, writable=serve.access == "rw")
+    return Server(proxy.handle, serve.clients).listening(*listen(serve.listen))
+
+
+def _station(line: Line, settings: Device, where: Place) -> Station:
+    unit = Unit(settings.number(where), settings.timeout, settings.delay, settings.resync == "quiet")
+    return Station(
+        line,
+        unit,
+        broadcast=settings.broadcast(where),
+        single=settings.single,
+        masks=settings.mask_write == "auto",
+    )
+
+
+def describe(settings: Device, address: str) -> Description:
+    """Describe a unit as far as the configuration knows it; `address` is that of its line."""
+    where = place(address)
+    declared = [each.declared(settings.period(each), settings.timeout) for each in settings.properties]
+    return Description(
+        kind="modbus",
+        name=settings.title,
+        properties=by_path([*declared, BUS]),
+        commands=commands(Commands),
+        address=address if where.unit is not None else f"{address}::{settings.number(where)}",
+        timeout=6 * (settings.timeout + settings.delay),  # mask write, read, write, read back, and two that verify
+    )
+
+
+def link(settings: Opened) -> Link:
+    """Return the link of one device with an address of its own."""
+    return line_link(settings.name, settings.address, settings, [settings])
+
+
+def links(config: Config) -> Iterable[Link]:
+    """Return the links of a configuration."""
+    for channel in config.channels:
+        devices = [each for each in config.devices if each.channel == channel.name]
+        if devices:
+            yield line_link(channel.name, channel.address, channel, devices)
+    for device in config.devices:
+        if device.address is not None:
+            yield line_link(device.name, device.address, device, [device])
+
+
+SERVICE = Service("modbus", Config, links, Opened, link)

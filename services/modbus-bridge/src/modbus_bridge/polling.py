@@ -1,0 +1,201 @@
+"""The plan of polling: what is read together, who is next, who is left alone. No clock of its own: times are given (s).
+
+Properties of a unit with one period that are neighbours in a table are one block, one request. Units take turns: while
+one has been served, every other that is due comes first. A unit that stays silent is in quarantine: it is asked ever
+more rarely, so that it takes at most a tenth of the line.
+"""
+
+import heapq
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from busbar.codecs.modbus import BITS_READ, REGISTERS_READ, Read, Table
+
+SHARE = 10.0  # a unit in quarantine waits at least so many timeouts between two probes
+AGAIN = 10.0  # s until something that is read once, and could not be, is tried again
+
+
+@dataclass(frozen=True)
+class Item:
+    """One property to be read: its place, how many bits or registers, its period (s; 0: once)."""
+
+    path: str
+    table: Table
+    address: int
+    count: int
+    every: float = 0.0
+
+    @property
+    def end(self) -> int:
+        return self.address + self.count
+
+
+@dataclass(frozen=True, eq=False)  # each is itself: it is a key at every reading
+class Block:
+    """Items that one request reads."""
+
+    items: tuple[Item, ...]
+
+    @cached_property
+    def first(self) -> Item:
+        return self.items[0]
+
+    @cached_property
+    def every(self) -> float:
+        return self.first.every
+
+    @cached_property
+    def paths(self) -> list[str]:
+        return [item.path for item in self.items]
+
+    @cached_property
+    def end(self) -> int:
+        return max(item.end for item in self.items)
+
+    @cached_property
+    def request(self) -> Read:
+        """The request that reads all items."""
+        return Read(self.first.table, self.first.address, self.end - self.first.address)
+
+    def part(self, item: Item, answer: Any) -> Any:
+        """Return what of the answer belongs to an item: bytes of registers, or bits."""
+        size = 1 if item.table in ("coil", "discrete") else 2
+        start = size * (item.address - self.first.address)
+        return answer[start : start + size * item.count]
+
+    def split(self) -> "list[Block]":
+        """Return smaller blocks for a unit that refuses this one: without the holes, else two halves."""
+        pieces = join(self.items, 0)
+        if len(pieces) == 1 and len(self.items) > 1:
+            middle = len(self.items) // 2
+            pieces = [Block(self.items[:middle]), Block(self.items[middle:])]
+        return pieces if len(pieces) > 1 else []
+
+
+def join(items: Iterable[Item], gap: int, registers: int = REGISTERS_READ, bits: int = BITS_READ) -> list[Block]:
+    """Return blocks: neighbours up to `gap` unused registers (16 times as many bits) apart, within the limits."""
+    blocks: list[Block] = []
+    for item in sorted(items, key=lambda each: (each.table, each.every, each.address, each.count)):
+        wide = item.table in ("coil", "discrete")
+        last = blocks[-1] if blocks else None
+        if last is not None and _fits(last, item, gap * 16 if wide else gap, bits if wide else registers):
+            blocks[-1] = Block((*last.items, item))
+        else:
+            blocks.append(Block((item,)))
+    return blocks
+
+
+def _fits(block: Block, item: Item, gap: int, limit: int) -> bool:
+    same = (block.first.table, block.every) == (item.table, item.every)
+    return same and item.address - block.end <= gap and max(block.end, item.end) - block.first.address <= limit
+
+
+@dataclass(frozen=True)
+class Patience:
+    """What is waited for a unit."""
+
+    timeout: float = 1.0  # s for an answer
+    silences: int = 2  # in a row until it is in quarantine
+    probe: float = 30.0  # s at most between two probes
+
+
+@dataclass
+class _Unit:
+    patience: Patience
+    due: list[tuple[float, int, Block]] = field(default_factory=list)  # a heap
+    served: int = 0  # the turn in which it was last
+    failures: int = 0  # silences in a row
+    probe: float | None = None  # in quarantine: when it is asked again
+    overruns: int = 0
+
+
+class Schedule:
+    """Who is read next."""
+
+    def __init__(self, blocks: Mapping[str, Sequence[Block]], patience: Mapping[str, Patience], now: float) -> None:
+        self._units = {name: _Unit(patience[name]) for name in blocks}
+        self._turn = self._number = 0
+        for name, each in blocks.items():
+            self.again(name, each, now)
+
+    def next(self, now: float) -> tuple[str, Block, float] | None:
+        """Return the unit that is due and has waited longest, its block, and when that was due; None if none is."""
+        due = [name for name, unit in self._units.items() if self._when(unit) <= now]
+        if not due:
+            return None
+        name = min(due, key=lambda each: self._units[each].served)
+        unit = self._units[name]
+        self._turn += 1
+        unit.served = self._turn
+        planned, _, block = heapq.heappop(unit.due)
+        return name, block, planned
+
+    def when(self) -> float:
+        """Return when somebody is due next; infinity if nobody ever is."""
+        return min(map(self._when, self._units.values()), default=float("inf"))
+
+    def done(self, name: str, block: Block, planned: float, now: float, read: bool = True) -> None:
+        """Plan the next reading of a block; periods that were missed are counted, not caught up with."""
+        unit = self._units[name]
+        if not block.every:
+            if not read:
+                self._plan(name, now + AGAIN, block)
+            return
+        due = planned + block.every
+        if due + block.every <= now:
+            missed = int((now - due) / block.every)
+            unit.overruns += missed if unit.probe is None else 0
+            due += missed * block.every
+        self._plan(name, due, block)
+
+    def again(self, name: str, blocks: Iterable[Block], now: float) -> None:
+        """Read these at once: pieces of a block that was refused, or one that could not be read."""
+        for block in blocks:
+            self._plan(name, now, block)
+
+    def answered(self, name: str, now: float) -> bool:
+        """The unit is there; return True if it was in quarantine. Then all of it is due."""
+        unit = self._units[name]
+        back, unit.failures, unit.probe = unit.probe is not None, 0, None
+        if back:
+            unit.due = [(now, number, block) for _, number, block in unit.due]
+            heapq.heapify(unit.due)
+        return back
+
+    def silent(self, name: str, now: float) -> bool:
+        """The unit has not answered; return True if it is in quarantine."""
+        unit = self._units[name]
+        unit.failures += 1
+        if unit.failures < unit.patience.silences:
+            return False
+        least = SHARE * unit.patience.timeout
+        most = max(least, unit.patience.probe)
+        unit.probe = now + min(most, least * 2 ** min(unit.failures - unit.patience.silences, 20))
+        return True
+
+    def quarantine(self, name: str, failures: int, now: float) -> None:
+        """Take up a quarantine of an earlier session: the unit is asked at once, and after a silence left alone."""
+        unit = self._units[name]
+        unit.failures, unit.probe = max(failures, unit.patience.silences), now
+
+    def failures(self, name: str) -> int:
+        """Return the silences in a row."""
+        return self._units[name].failures
+
+    def quarantined(self, name: str) -> bool:
+        return self._units[name].probe is not None
+
+    def overruns(self, name: str) -> int:
+        """Return how many readings were missed because the line was busy."""
+        return self._units[name].overruns
+
+    def _when(self, unit: _Unit) -> float:
+        if not unit.due:
+            return float("inf")
+        return unit.due[0][0] if unit.probe is None else unit.probe
+
+    def _plan(self, name: str, due: float, block: Block) -> None:
+        self._number += 1
+        heapq.heappush(self._units[name].due, (due, self._number, block))

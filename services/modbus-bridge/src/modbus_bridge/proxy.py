@@ -1,0 +1,44 @@
+"""A line offered to other masters: their requests take their turns with ours. For devices that take one connection."""
+
+import asyncio
+from collections.abc import Callable
+
+from busbar.codecs import modbus
+from busbar.codecs.modbus import Raw
+from busbar.errors import BusbarError, DeviceRefused
+from busbar.session import Port
+from modbus_bridge.device import Line, Unit
+
+READING = frozenset({1, 2, 3, 4, 7, 8, 11, 12, 17, 20, 24, 43})  # functions that change no data
+PATIENCE = 10.0  # s that a master's request may wait for its turn
+
+
+class Proxy:
+    """Answers masters with what the units of a line say."""
+
+    def __init__(
+        self, port: Port, line: Line, units: dict[int, Unit], is_silent: Callable[[int], bool], *, writable: bool
+    ) -> None:
+        self._port, self._line, self._units = port, line, units
+        self._is_silent = is_silent  # a unit in quarantine: masters must not slow the line down either
+        self._writable = writable
+
+    async def handle(self, number: int, pdu: bytes) -> bytes:
+        """Return the answer of a unit, or an exception: 10 for a unit that is not ours, 11 for a silent one."""
+        function = pdu[0]
+        if number not in self._units:
+            return modbus.exception(function, modbus.NO_PATH)
+        if function > 127 or (function not in READING and not self._writable):
+            return modbus.exception(function, modbus.ILLEGAL_FUNCTION)
+        if self._is_silent(number):
+            return modbus.exception(function, modbus.NO_TARGET)
+        try:
+            async with asyncio.timeout(PATIENCE + self._units[number].timeout), self._port.poll():
+                answer: bytes = await self._line.ask(self._units[number], Raw(function, pdu[1:]))
+        except DeviceRefused as error:
+            return modbus.exception(function, error.detail["code"])
+        except TimeoutError:
+            return modbus.exception(function, modbus.BUSY)
+        except BusbarError:
+            return modbus.exception(function, modbus.NO_TARGET)
+        return pdu[:1] + answer

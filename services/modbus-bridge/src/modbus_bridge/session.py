@@ -1,0 +1,221 @@
+"""One open line on the bus: polls its units, carries out what is asked of them, knows which are silent."""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import msgspec
+
+from busbar.arbiter import Turn
+from busbar.codecs.modbus import ILLEGAL_ADDRESS, ILLEGAL_VALUE, NO_PATH, NO_TARGET
+from busbar.describe import Property as Declared
+from busbar.errors import BusbarError, DeviceRefused, DeviceTimeout, LinkLost, ProtocolError, UnknownTarget
+from busbar.session import Outlet, Port
+from modbus_bridge.commands import Commands
+from modbus_bridge.device import Line
+from modbus_bridge.polling import Block, Item, Patience, Schedule, join
+from modbus_bridge.settings import Device
+from modbus_bridge.station import Station
+
+CHECK = 1.0  # s between looks whether an idle line has been closed
+CONFIRM = 0.2  # s between publications of an unchanged answer, which only confirm it; at most half a timeout
+TOLD = 10.0  # s between reports of what happened on the line
+HALF_OPEN = 3  # requests in a row without an answer from anybody, on a connection that has answered before
+
+
+class Bus(msgspec.Struct, frozen=True):
+    """Value of `state/_bus`: what happened with this unit since the start."""
+
+    requests: int
+    silences: int  # no answer in time
+    garbled: int  # answers that could not be read
+    refused: int  # exceptions
+    late: int  # answers that came too late and were dropped
+    overruns: int  # readings that were missed because the line was busy
+
+
+BUS = Declared("_bus", Bus, title="What happened with this unit since the start")
+
+
+class ModbusSession(Commands):
+    """One open line; `silent` remembers units in quarantine from one session to the next, with their silences."""
+
+    def __init__(
+        self,
+        port: Port,
+        line: Line,
+        devices: Mapping[str, Device],
+        stations: Mapping[str, Station],
+        silent: dict[str, int],
+        *,
+        connected: bool,  # the line is a connection, which may be half-open
+    ) -> None:
+        self._port, self._line, self._devices, self._stations = port, line, devices, stations
+        self._connected = connected
+        self._outlets: dict[str, Outlet] = {name: port.outlet(name) for name in devices}
+        self._silent = silent
+        self._unknown = {name for name, each in devices.items() if each.identify and not stations[name].broadcast}
+        self._said: dict[Block, tuple[Any, float]] = {}  # the last answer, and when it was published
+        self._blocks = {name: blocks(each) for name, each in devices.items()}
+        self._pieces: dict[Block, list[Block]] = {}  # of blocks that have just been refused
+        now = asyncio.get_running_loop().time()
+        patience = {name: Patience(each.timeout, each.silences, each.probe) for name, each in devices.items()}
+        self._schedule = Schedule(self._blocks, patience, now)
+        for name, failures in silent.items():
+            self._schedule.quarantine(name, failures, now)
+            self._outlets[name].offline(_silence(failures))
+
+    async def serve(self) -> None:
+        """Poll; notice a closed connection, and one that only seems open."""
+        loop = asyncio.get_running_loop()
+        checked = told = loop.time()
+        while True:
+            now = loop.time()
+            if now - told >= TOLD:
+                self._tell()
+                told = now
+            self._check_open()
+            job = self._schedule.next(now)
+            if job is not None:
+                await self._poll(*job)
+                continue
+            if now - checked >= CHECK:
+                async with self._port.poll():
+                    await self._line.check()
+                checked = loop.time()
+            await asyncio.sleep(max(0.0, min(self._schedule.when(), checked + CHECK) - loop.time()))
+
+    async def refresh(self, device: str) -> None:
+        self._said.clear()
+        todo = list(self._blocks[device])
+        while todo:
+            block = todo.pop()
+            await self._read(device, block)
+            todo += self._pieces.pop(block, [])
+        self._tell()
+
+    async def set(self, device: str, path: str, value: Any, turn: Turn) -> Any:
+        each = self._devices[device].by_path.get(path)
+        if each is None:
+            raise UnknownTarget(f"{path!r} is not in the registers of the unit")
+        station = self._stations[device]
+        self._said.clear()
+        await station.write(each, each.give(value), turn.asked)
+        if each.access == "w":
+            return None
+        value = each.take(await station.ask(each.request(), turn.asked))
+        self._outlets[device].values({path: value})
+        return value
+
+    async def _poll(self, device: str, block: Block, planned: float) -> None:
+        loop = asyncio.get_running_loop()
+        read = False
+        try:
+            async with self._port.poll():
+                read = await self._read(device, block)
+                if read and device in self._unknown:
+                    self._unknown.discard(device)
+                    with contextlib.suppress(DeviceRefused, DeviceTimeout, ProtocolError):  # not every unit knows
+                        await self._identify(device)
+        finally:
+            if pieces := self._pieces.pop(block, None):
+                self._schedule.again(device, pieces, planned)
+            else:
+                self._schedule.done(device, block, planned, loop.time(), read)
+
+    async def _read(self, device: str, block: Block) -> bool:
+        """Read a block and publish it; return False if the unit gave no answer to it. Raise LinkLost."""
+        try:
+            answer = await self._stations[device].ask(block.request)
+        except LinkLost:
+            raise
+        except DeviceRefused as error:
+            return self._refused(device, block, error)
+        except DeviceTimeout as error:
+            self._not_answered(device, block, error)
+            return False
+        except BusbarError as error:
+            self._bad(device, block, error)
+            return False
+        self._answered(device)
+        if self._is_news(block, answer, min(CONFIRM, self._devices[device].timeout / 2)):
+            self._take(device, block, answer)
+        return True
+
+    def _is_news(self, block: Block, answer: Any, moment: float) -> bool:
+        """Return False for an answer that was published a moment (s) ago and is still the same."""
+        last = self._said.get(block)
+        now = asyncio.get_running_loop().time()
+        if last is not None and last[0] == answer and now - last[1] < moment:
+            return False
+        self._said[block] = answer, now
+        return True
+
+    def _take(self, device: str, block: Block, answer: Any) -> None:
+        outlet, properties = self._outlets[device], self._devices[device].by_path
+        good = {}
+        for item in block.items:
+            try:
+                good[item.path] = properties[item.path].take(block.part(item, answer))
+            except BusbarError as error:  # one bad value costs one property
+                outlet.bad([item.path], error)
+        outlet.values(good)
+
+    def _refused(self, device: str, block: Block, error: DeviceRefused) -> bool:
+        code = error.detail["code"]
+        if code in (NO_PATH, NO_TARGET):  # a gateway says that the unit is silent
+            self._not_answered(device, block, error)
+            return False
+        self._answered(device)
+        pieces = block.split() if code in (ILLEGAL_ADDRESS, ILLEGAL_VALUE) else []
+        if pieces:
+            self._pieces[block] = pieces
+            self._blocks[device] = [each for each in self._blocks[device] if each != block] + pieces
+        else:
+            self._bad(device, block, error)
+        return True
+
+    def _answered(self, device: str) -> None:
+        if self._schedule.answered(device, asyncio.get_running_loop().time()):
+            self._silent.pop(device, None)
+            self._outlets[device].online()
+
+    def _not_answered(self, device: str, block: Block, error: BusbarError) -> None:
+        if self._schedule.silent(device, asyncio.get_running_loop().time()):
+            self._silent[device] = failures = self._schedule.failures(device)
+            self._said.clear()
+            self._outlets[device].offline(_silence(failures))
+        else:
+            self._bad(device, block, error)
+
+    def _bad(self, device: str, block: Block, error: BusbarError) -> None:
+        self._said.pop(block, None)
+        self._outlets[device].bad(block.paths, error)
+
+    def _check_open(self) -> None:
+        """Raise LinkLost when a connection that has answered before answers nobody."""
+        if self._connected and self._line.answered and self._line.silences >= HALF_OPEN:
+            raise LinkLost(f"no answer from any unit to {self._line.silences} requests: the connection is dead")
+
+    def _tell(self) -> None:
+        """Publish the counters of the units that are there."""
+        for name, station in self._stations.items():
+            if name not in self._silent:
+                counters = self._line.counters[station.unit.number]
+                self._outlets[name].values({BUS.path: asdict(counters) | {"overruns": self._schedule.overruns(name)}})
+
+
+def blocks(device: Device) -> list[Block]:
+    """Return what is read of a unit, neighbours together."""
+    items = [
+        Item(each.path, each.table, each.address, each.registers, device.period(each))
+        for each in device.properties
+        if "r" in each.access
+    ]
+    return join(items, device.join, device.max_read, device.max_read_bits)
+
+
+def _silence(failures: int) -> DeviceTimeout:
+    return DeviceTimeout(f"the unit did not answer {failures} times in a row; it is asked again from time to time")

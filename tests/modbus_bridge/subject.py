@@ -1,0 +1,180 @@
+"""The Modbus bridge under the contract suite: in this process, on the simulated plant, two units of one line."""
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from busbar import config
+from busbar.bridge import Bridge, DuplicateName
+from busbar.describe import Blob, Description
+from busbar.service import plan
+from busbar.session import Link, Outlet
+from busbar.testing import until
+from modbus_bridge.bridge import SERVICE
+from modbus_bridge.settings import Config
+from modbus_bridge.simulator import Simulator
+from tests.contract.client import Client
+from tests.contract.subject import Call, Subject
+
+PLANT = """
+bridge: {{name: plant}}
+broker: {{protocol: {protocol}{more}}}
+channels: [{{name: line1, address: "{address}"}}]
+devices:
+  - name: meter
+    channel: line1
+    unit: 17
+    timeout: 3
+    properties:
+      - {{path: volts, address: 300, type: float64, access: rw, minimum: 0, maximum: 30, every: 0.1}}
+      - {{path: door, table: coil, address: 5, access: rw, every: 0.1}}
+      - {{path: reading, table: input, address: 0, every: 0.1}}
+      - {{path: refusing, address: 80, access: w}}
+  - name: pump
+    channel: line1
+    unit: 19
+    properties: [{{path: speed, table: input, address: 0, every: 1}}]
+"""
+MARKS, GUARDED = 500, 80
+NONSENSE, SILENCE = 0x64, 0x65  # functions that the meter answers so
+
+
+class Openable(msgspec.Struct, frozen=True):
+    """What the suite knows of a device to open."""
+
+    name: str
+    address: str
+
+
+class Modbus(Subject):
+    """A meter, and a pump as its neighbour."""
+
+    def __init__(self, simulator: Simulator, url: str, protocol: str, more: str) -> None:
+        self._simulator, self._url, self._numbers = simulator, url, itertools.count(900)
+        self._seen: list[tuple[str, int]] = []  # ("poll", 0) and ("mark", number), in order
+        meter = simulator.plant.meter
+        meter.guarded = {GUARDED}
+        for unit in (meter, simulator.plant.pump):  # what these do is the suite's business
+            unit.execute = partial(self._noted, unit.execute)  # type: ignore[method-assign]
+        self._text = PLANT.format(address=simulator.address, protocol=protocol, more=more)
+        links = lambda settings: map(self._with_blob, SERVICE.links(settings))  # noqa: E731
+        self._service = replace(SERVICE, links=links, device=Openable)
+        self._outlet: Outlet | None = None
+        self.task: asyncio.Task[None] | None = None
+        super().__init__(
+            "plant", "meter", "pump", "volts", "door", "reading", "refusing", "request", "call/read",
+            ("call/read", {"table": "coil", "address": 0, "count": 999}),
+            {"device": ("call/read", {"address": 5000}),
+             "protocol": ("call/request", {"pdu": f"{NONSENSE:02x}"}),
+             "timeout": ("call/request", {"pdu": f"{SILENCE:02x}", "_timeout": 0.2})},
+            True,
+        )  # fmt: skip
+
+    async def start(self) -> None:
+        first = plan(self._service, config.parse(self._text, Config, {}), self._url, {})
+        self._running = Bridge(first, lambda: first, synchronised=lambda: True)
+        self.task = asyncio.create_task(self._running.run(), name="modbus bridge")
+
+    async def kill(self) -> None:
+        self.task.cancel()
+        await asyncio.wait([self.task])
+
+    async def stop(self) -> None:
+        self._running.stop()
+        await asyncio.wait([self.task], timeout=30)
+
+    def left(self) -> str | None:
+        if not self.task.done():
+            return None
+        return "" if self.task.cancelled() else str(self.task.exception() or "")
+
+    def change(self, path: str, value: Any) -> None:
+        meter = self._simulator.plant.meter
+        if path == "volts":
+            meter.put("holding", 300, value, "float64")
+        else:
+            meter.bits["coil"][5] = value
+
+    def unplug(self) -> None:
+        self._simulator.unplug()
+
+    async def plug(self) -> None:
+        await self._simulator.plug()
+
+    def mark(self, number: int) -> Call:
+        return "call/request", {"pdu": f"06{MARKS:04x}{number:04x}"}
+
+    def marks(self) -> list[int]:
+        return [number for what, number in self._seen if what == "mark"]
+
+    async def busy(self, client: Client, seconds: float, **fields: Any) -> str:
+        address = next(self._numbers)
+        self._simulator.slow = seconds
+        id_ = client.send(self.device, self.slow, {"address": address, **fields})
+        await until(lambda: ("busy", address) in self._seen, "the start")
+        self._simulator.slow = 0.0
+        return id_
+
+    async def blob(self, client: Client) -> str:
+        assert self._outlet is not None
+        self._outlet.blob("picture", b"\x89PNG", "image/png")
+        return "picture"
+
+    def polls(self) -> int:
+        count = sum(what == "poll" for what, _ in self._seen)
+        self._seen = [each for each in self._seen if each[0] != "poll"]
+        return count
+
+    def polled_before(self, number: int) -> int:
+        return sum(what == "poll" for what, _ in self._seen[: self._seen.index(("mark", number))])
+
+    def _noted(self, execute: Callable[[bytes], bytes], pdu: bytes) -> Any:
+        """Answer as the unit does, and remember what is asked."""
+        address, word = (int.from_bytes(pdu[at : at + 2], "big") for at in (1, 3))
+        if pdu[0] == NONSENSE:
+            return b"\x03\x00"
+        if pdu[0] == SILENCE:
+            return None
+        if pdu[0] == 6 and address == MARKS:
+            self._seen.append(("mark", word))
+        elif pdu[0] == 3 and address >= 900:
+            self._seen.append(("busy", address))
+        elif pdu[0] in (1, 3, 4):
+            self._seen.append(("poll", 0))
+        return execute(pdu)
+
+    def _with_blob(self, link: Link) -> Link:
+        """Add what a unit does not have and the contract knows."""
+
+        @asynccontextmanager
+        async def open_(port: Any) -> AsyncIterator[Any]:
+            async with link.open(port) as session:
+                self._outlet = port.outlet(self.device)
+                yield session
+
+        def more(about: Description) -> Description:
+            return about.with_blob(Blob("picture"))
+
+        return replace(link, open=open_, devices={name: more(each) for name, each in link.devices.items()})
+
+
+@asynccontextmanager
+async def modbus_bridge(url: str, protocol: str, folder: Path, more: str = "") -> AsyncIterator[Subject]:
+    """The Modbus bridge, not yet started; left = gone."""
+    async with Simulator() as simulator:
+        subject = Modbus(simulator, url, protocol, more)
+        try:
+            yield subject
+        finally:
+            if subject.task is not None:
+                await subject.stop()
+                with contextlib.suppress(DuplicateName, asyncio.CancelledError):
+                    await subject.task

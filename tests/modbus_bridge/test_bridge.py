@@ -1,0 +1,329 @@
+"""The bridge on the simulated plant, through a broker in memory: what a client sees."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import pytest
+
+from busbar.codecs.modbus import MaskWrite, Read, WriteCoil, WriteCoils, WriteRegister, WriteRegisters
+from busbar.testing import until
+from modbus_bridge.bridge import SERVICE
+from modbus_bridge.simulator import Simulator
+from tests.running import running
+
+PLANT = """
+bridge: {{name: plant}}
+channels: [{{name: line1, address: "{address}"}}]
+devices:
+  - name: meter
+    channel: line1
+    unit: 17
+    timeout: 0.5
+    properties:
+      - {{path: energy, address: 100, type: float32, every: 0.05, unit: kWh}}
+      - {{path: power, table: input, address: 0, type: float32, every: 0.05}}
+      - {{path: label, address: 110, type: string, length: 8, access: rw, every: 0}}
+      - {{path: blob, address: 200, type: raw, length: 2, access: rw, every: 0}}
+  - name: heating
+    channel: line1
+    unit: 18
+    timeout: 0.5
+    properties:
+      - {{path: relay, table: coil, address: 3, access: rw, every: 0.05}}
+      - {{path: setpoint, address: 40, type: int16, scale: 0.1, access: rw, minimum: 5, maximum: 30, every: 0.05}}
+      - {{path: overheat, address: 50, bit: 4, access: rw, every: 0.05}}
+      - {{path: level, address: 50, bit: 8, width: 3, access: rw, every: 0.05}}
+      - {{path: mode, address: 60, choices: {{0: "off", 2: boost}}, access: rw, every: 0.05}}
+      - {{path: total, address: 70, type: uint32, order: little_swap, access: rw, every: 0.05}}
+      - {{path: guarded, address: 80, access: rw, every: 0.05}}
+      - {{path: trigger, table: coil, address: 9, access: w}}
+"""
+
+
+@asynccontextmanager
+async def plant(framing="tcp", text=PLANT):
+    async with Simulator(framing=framing) as simulator, running(SERVICE, text.format(address=simulator.address)) as bus:
+        await bus.status("heating", "online")
+        yield simulator, bus
+
+
+def error(reply):
+    assert not reply["ok"]
+    return reply["error"]
+
+
+@pytest.mark.parametrize("framing", ["tcp", "rtu", "ascii"])
+async def test_values_are_read_and_written_in_every_framing(framing):
+    async with plant(framing) as (simulator, bus):
+        heating = simulator.plant.heating
+        assert await bus.value("meter", "energy") == 1234.5
+        assert await bus.value("meter", "label") == "BB-0017"
+        assert await bus.value("heating", "setpoint") == 21.5
+        assert (await bus.set("heating", "setpoint", 5.3))["result"] == 5.3
+        assert heating.get("holding", 40) == 53
+        assert (await bus.set("heating", "relay", "on"))["result"] is True
+        assert heating.bits["coil"][3]
+        assert (await bus.set("heating", "total", 70000))["result"] == 70000
+        assert heating.words["holding"][140:144].hex() == "11700001"
+        assert (await bus.set("meter", "label", "new"))["result"] == "new"
+        assert (await bus.set("meter", "blob", '"AQIDBA=="'))["result"] == "AQIDBA=="
+        heating.put("holding", 40, 99)
+        await bus.value("heating", "setpoint", lambda value: value == 9.9)
+
+
+async def test_each_value_goes_by_the_function_that_is_meant_for_it():
+    async with plant() as (simulator, bus):
+        requests = simulator.plant.heating.requests
+        await bus.set("heating", "relay", True)
+        await bus.set("heating", "setpoint", 6)
+        await bus.set("heating", "total", 1)  # several registers: by one request
+        await bus.set("heating", "overheat", True)
+        sent = [each for each in requests if not isinstance(each, Read)]
+        assert sent == [
+            WriteCoil(3, True),
+            WriteRegister(40, b"\x00\x3c"),
+            WriteRegisters(70, b"\x00\x01\x00\x00"),
+            MaskWrite(50, 0xFFEF, 0x0010),
+        ]
+
+
+async def test_single_writes_can_go_by_functions_15_and_16():
+    text = PLANT.replace("    unit: 18\n", "    unit: 18\n    single: false\n    mask_write: never\n")
+    async with plant(text=text) as (simulator, bus):
+        requests = simulator.plant.heating.requests
+        for path, value in (("relay", True), ("setpoint", 6), ("overheat", True)):
+            assert (await bus.set("heating", path, value))["ok"]
+        sent = [each for each in requests if not isinstance(each, Read)]
+        assert sent == [WriteCoils(3, (True,)), WriteRegisters(40, b"\x00\x3c"), WriteRegisters(50, b"\x00\x10")]
+
+
+async def test_a_bit_is_written_without_its_neighbours_whether_the_unit_has_function_22_or_not():
+    async with plant() as (simulator, bus):
+        heating = simulator.plant.heating
+        for without in (set(), {22}):
+            heating.without = without
+            heating.put("holding", 50, 0b1000_0000_0000_0001)
+            assert (await bus.set("heating", "overheat", True))["result"] is True
+            assert (await bus.set("heating", "level", 5))["result"] == 5
+            assert heating.get("holding", 50) == 0b1000_0101_0001_0001
+        assert sum(isinstance(each, MaskWrite) for each in heating.requests) == 3  # then it was known
+
+
+async def test_an_enumeration_has_names_and_says_which_there_are():
+    async with plant() as (simulator, bus):
+        assert await bus.value("heating", "mode") == "off"
+        assert (await bus.set("heating", "mode", "boost"))["result"] == "boost"
+        assert simulator.plant.heating.get("holding", 60) == 2
+        assert error(await bus.set("heating", "mode", "eco"))["code"] == "out_of_range"
+        simulator.plant.heating.put("holding", 60, 7)
+        assert "7 has no name; there are: 0 off, 2 boost" in await bus.bad("heating", "mode", "protocol")
+        simulator.plant.heating.put("holding", 60, 0)
+        await bus.value("heating", "mode", lambda value: value == "off")
+
+
+@pytest.mark.parametrize(
+    ("device", "path", "value", "says"),
+    [
+        ("heating", "setpoint", 31, "at most 30"),
+        ("heating", "level", 8, "at most 7"),
+        ("heating", "total", -1, "at least 0"),
+        ("meter", "label", "longer than sixteen", "there is room for 16"),
+        ("meter", "blob", '"AQ=="', "2 registers have 4"),
+    ],
+)
+async def test_a_bad_value_is_out_of_range_before_anything_is_sent(device, path, value, says):
+    async with plant() as (simulator, bus):
+        failed = error(await bus.set(device, path, value))
+        assert failed["code"] == "out_of_range"
+        assert says in failed["message"]
+        for unit in simulator.plant.units.values():
+            assert all(isinstance(each, Read) for each in unit.requests)
+
+
+async def test_a_refusal_has_its_number_and_name():
+    async with plant() as (simulator, bus):
+        simulator.plant.heating.guarded = {80}
+        failed = error(await bus.set("heating", "guarded", 1))
+        assert failed["code"] == "device"
+        assert failed["detail"] == {"code": 4, "text": "server device failure", "function": 6}
+
+
+async def test_nonsense_is_a_protocol_error_and_costs_one_exchange():
+    async with plant() as (simulator, bus):
+        lease = (await bus.call("meter", "lock", {"polls": False}))["result"]["lease"]
+        simulator.nonsense = 1
+        assert error(await bus.call("meter", "read", {"address": 100, "_lease": lease}))["code"] == "protocol"
+        assert (await bus.call("meter", "read", {"address": 100, "_lease": lease}))["ok"]
+
+
+async def test_an_unchanged_answer_is_confirmed_before_it_is_stale():
+    text = """
+bridge: {{name: plant}}
+devices:
+  - name: meter
+    address: "{address}::17"
+    timeout: 10
+    properties: [{{path: energy, address: 100, type: float32, every: 0.02}}]
+"""
+    async with Simulator() as simulator, running(SERVICE, text.format(address=simulator.address)) as bus:
+        await bus.value("meter", "energy")
+        for _ in range(2):  # together longer than its max_age of 10.06 s
+            asyncio.get_running_loop().shift += 8
+            asked = simulator.asked
+            await until(lambda n=asked: simulator.asked > n + 3, "more polls")
+        bus.bridge._tick()
+        assert not any(each.get("bad") for each in bus.changes("meter") if each["path"] == "energy")
+
+
+async def test_a_write_only_property_is_told_and_not_read():
+    async with plant() as (simulator, bus):
+        assert (await bus.set("heating", "trigger", True))["result"] is None
+        assert simulator.plant.heating.bits["coil"][9]
+        assert "trigger" not in bus.good("heating")
+
+
+async def test_refresh_reads_everything_anew():
+    async with plant() as (simulator, bus):
+        await bus.value("meter", "label")
+        simulator.plant.meter.put("holding", 110, "changed")
+        assert (await bus.call("meter", "refresh"))["ok"]
+        assert bus.good("meter")["label"] == "changed"
+
+
+async def test_neighbours_are_read_together_and_apart_where_the_unit_refuses():
+    async with Simulator() as simulator:
+        simulator.plant.meter.missing = {("holding", 104)}
+        paths = "\n".join(
+            f"      - {{path: r{address}, address: {address}, every: 0.05}}" for address in (100, 102, 104, 106)
+        )
+        text = f"""
+bridge: {{name: plant}}
+devices:
+  - name: meter
+    address: {simulator.address}::17
+    properties:
+{paths}
+"""
+        async with running(SERVICE, text) as bus:
+            for address in (100, 102, 106):
+                await bus.value("meter", f"r{address}")
+            assert "illegal data address" in await bus.bad("meter", "r104", "device")
+            assert simulator.plant.meter.requests[0] == Read("holding", 100, 7)
+            assert (await bus.call("meter", "refresh"))["ok"]
+
+
+async def test_a_silent_unit_goes_offline_and_its_mates_go_on_and_it_comes_back():
+    async with plant() as (simulator, bus):
+        await bus.value("heating", "setpoint")
+        simulator.silent = {18}
+        status = await bus.status("heating", "offline")
+        assert "did not answer 2 times in a row" in status["reason"]["message"]
+        assert error(await bus.set("heating", "relay", True))["code"] == "offline"
+        before = len(simulator.plant.meter.requests)
+        await until(lambda: len(simulator.plant.meter.requests) > before + 5, "the mate")
+        assert bus.retained("meter", "status")["state"] == "online"
+        simulator.silent = set()
+        await bus.clock.advance(10)
+        await bus.status("heating", "online")
+        await bus.value("heating", "setpoint")
+
+
+async def test_a_gateway_that_says_the_unit_is_silent_is_believed():
+    async with plant() as (simulator, bus):
+        execute = simulator.plant.heating.execute
+        simulator.plant.heating.execute = lambda pdu: bytes([pdu[0] | 0x80, 11])
+        await bus.status("heating", "offline")
+        simulator.plant.heating.execute = execute
+        await bus.clock.advance(10)
+        await bus.status("heating", "online")
+
+
+async def test_a_lost_connection_is_told_and_made_again():
+    async with plant() as (simulator, bus):
+        simulator.unplug()
+        assert (await bus.status("meter", "offline"))["reason"]["code"] == "link"
+        await simulator.plug()
+        await bus.status("meter", "online")
+        await bus.value("meter", "energy")
+
+
+async def test_a_connection_that_only_seems_open_is_made_again():
+    """Half-open TCP: it has answered before, and now nobody does."""
+    async with plant() as (simulator, bus):
+        await bus.value("meter", "energy")
+        simulator.silent = {17, 18}
+        for _ in range(200):
+            if "the connection is dead" in str(bus.retained("meter", "status")):
+                break
+            await bus.clock.advance(1)
+        simulator.silent = set()
+        await bus.status("meter", "online")
+
+
+async def test_units_of_a_line_share_its_locks_and_its_name():
+    async with plant() as (_, bus):
+        assert bus.retained("meter", "info")["channel"] == "line1"
+        assert (await bus.call("meter", "lock", {"ttl": 5}))["ok"]
+        assert error(await bus.set("heating", "relay", True))["code"] == "locked"
+
+
+async def test_what_happened_with_a_unit_is_told():
+    async with plant() as (_, bus):
+        await bus.call("meter", "refresh")
+        told = await bus.value("meter", "_bus")
+        assert told["requests"] > 0
+        assert told["silences"] == told["garbled"] == told["late"] == 0
+
+
+BROADCAST = """
+bridge: {{name: plant}}
+channels: [{{name: line1, address: "{address}", turnaround: 0.01}}]
+devices:
+  - name: heating
+    channel: line1
+    unit: 18
+    properties: [{{path: relay, table: coil, address: 3, every: 0.05}}]
+  - name: everyone
+    channel: line1
+    unit: 0
+    properties: [{{path: relay, table: coil, address: 3, access: w}}]
+"""
+
+
+async def test_a_broadcast_reaches_all_units_and_waits_for_none():
+    async with plant("rtu", BROADCAST) as (simulator, bus):
+        await bus.value("heating", "relay", lambda value: value is False)
+        assert (await bus.set("everyone", "relay", True))["result"] is None
+        await bus.value("heating", "relay", lambda value: value is True)
+        assert all(unit.bits["coil"][3] for unit in simulator.plant.units.values())
+        assert error(await bus.call("everyone", "read", {"address": 1}))["code"] == "bad_request"
+
+
+async def test_identification_goes_into_info():
+    text = PLANT.replace("    unit: 17\n", "    unit: 17\n    identify: true\n")
+    async with plant(text=text) as (_, bus):
+        info = await bus.info("meter", lambda info: info.get("manufacturer"))
+        assert (info["manufacturer"], info["model"], info["firmware"]) == ("Busbar", "Meter", "1.0")
+
+
+async def test_a_unit_that_does_not_know_who_it_is_works_all_the_same():
+    text = PLANT.replace("    unit: 17\n", "    unit: 17\n    identify: true\n")
+    async with Simulator() as simulator:
+        simulator.plant.meter.identity.clear()
+        async with running(SERVICE, text.format(address=simulator.address)) as bus:
+            await bus.value("meter", "energy")
+            assert error(await bus.call("meter", "identify"))["detail"]["code"] == 1
+
+
+async def test_a_device_on_demand_is_opened_by_a_command():
+    text = (
+        "bridge: {{name: plant}}\n"
+        "devices: [{{name: meter, address: '{address}::17', connect: on_demand, idle_close: 0.2,"
+        " properties: [{{path: energy, address: 100, type: float32}}]}}]"
+    )
+    async with Simulator() as simulator, running(SERVICE, text.format(address=simulator.address)) as bus:
+        assert (await bus.status("meter", "online"))["reason"]["code"] == "idle"
+        assert simulator.connections == 0
+        assert (await bus.call("meter", "read", {"address": 100, "type": "float32"}))["result"] == 1234.5
+        await bus.clock.advance(1)
+        await until(lambda: simulator.connections == 0, "the end of the connection")

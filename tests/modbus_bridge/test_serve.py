@@ -1,0 +1,165 @@
+"""A line offered to other masters: one connection to the device, many to us; and the server's half by itself."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import pytest
+
+from busbar.codecs import modbus
+from busbar.codecs.modbus import Frame, Raw, Read, WriteCoil, WriteRegister
+from busbar.errors import DeviceRefused, LinkLost
+from busbar.streams import ByteStream, open_tcp
+from busbar.testing import Clock, null_modem, until
+from modbus_bridge.bridge import SERVICE
+from modbus_bridge.device import Line, Unit
+from modbus_bridge.server import Server, converse
+from modbus_bridge.simulator import Simulator
+from tests.broker import free_port
+from tests.running import running
+
+PLANT = """
+bridge: {{name: plant}}
+channels: [{{name: line1, address: "{address}", serve: {{listen: "127.0.0.1:{port}", access: {access}, clients: 2}}}}]
+devices:
+  - name: meter
+    channel: line1
+    unit: 17
+    timeout: 0.5
+    properties: [{{path: energy, address: 100, type: float32, every: 0.05}}]
+  - {{name: heating, channel: line1, unit: 18, timeout: 0.5}}
+"""
+
+
+@asynccontextmanager
+async def offered(access="rw", framing="rtu"):
+    port = free_port()
+    async with Simulator(framing=framing) as simulator:
+        text = PLANT.format(address=simulator.address, port=port, access=access)
+        async with running(SERVICE, text) as bus:
+            await bus.value("meter", "energy")
+            yield simulator, bus, port
+
+
+@asynccontextmanager
+async def master(port):
+    made = Line(lambda: open_tcp("127.0.0.1", port, "master"), "tcp")
+    await made.open()
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+async def test_other_masters_use_the_one_connection():
+    async with offered() as (simulator, _, port):
+        async with master(port) as first, master(port) as second:
+            answers = await asyncio.gather(
+                first.ask(Unit(17, 20), Read("holding", 100, 2)), second.ask(Unit(18, 20), Read("coil", 3, 1))
+            )
+            assert answers == [bytes.fromhex("449a5000"), [False]]
+            await first.ask(Unit(18, 20), WriteCoil(3, True))
+            assert simulator.plant.heating.bits["coil"][3]
+            assert await first.ask(Unit(17, 20), Raw(0x44, bytes.fromhex("0502850a"))) == bytes.fromhex("05010a")
+        assert simulator.connections == 1
+
+
+async def refused(made, unit, request):
+    with pytest.raises(DeviceRefused) as caught:
+        await made.ask(Unit(unit, 20), request)
+    return caught.value.detail["code"]
+
+
+async def test_exceptions_tell_masters_what_is_wrong():
+    async with offered() as (simulator, _, port), master(port) as made:
+        assert await refused(made, 17, Read("holding", 5000, 1)) == 2
+        assert await refused(made, 99, Read("holding", 0, 1)) == 10  # not one of ours
+        simulator.silent = {18}
+        assert await refused(made, 18, Read("holding", 0, 1)) == 11
+
+
+async def test_a_master_that_asks_a_unit_in_quarantine_does_not_hold_up_the_line():
+    async with offered() as (simulator, bus, port), master(port) as made:
+        simulator.silent = {17}
+        await bus.status("meter", "offline")
+        asked = simulator.asked
+        assert await refused(made, 17, Read("holding", 100, 2)) == 11
+        assert simulator.asked == asked  # nobody was asked
+
+
+async def test_masters_only_read_unless_they_may_write():
+    async with offered("r") as (simulator, _, port), master(port) as made:
+        assert await refused(made, 18, WriteCoil(3, True)) == 1
+        assert not simulator.plant.heating.bits["coil"][3]
+        assert await made.ask(Unit(17, 20), Read("holding", 100, 2)) == bytes.fromhex("449a5000")
+
+
+async def test_a_lock_that_pauses_polls_pauses_masters():
+    async with offered() as (simulator, bus, port):
+        lease = (await bus.call("heating", "lock", {"polls": False, "ttl": 60}))["result"]["lease"]
+        async with master(port) as made:
+            asked = asyncio.create_task(made.ask(Unit(18, 60), WriteRegister(40, b"\0\x07")))
+            await bus.call("heating", "read", {"address": 40, "_lease": lease})
+            assert simulator.plant.heating.get("holding", 40) == 215
+            await bus.call("heating", "unlock", {"_lease": lease})
+            await asked
+            assert simulator.plant.heating.get("holding", 40) == 7
+
+
+async def test_too_many_masters_are_turned_away_and_all_are_let_go_with_the_line():
+    async with offered() as (simulator, bus, port), master(port) as first, master(port) as second:
+        for made in (first, second):
+            await made.ask(Unit(17, 20), Read("holding", 100, 2))
+        async with master(port) as third:
+            with pytest.raises(LinkLost):
+                await third.ask(Unit(17, 20), Read("holding", 100, 2))
+        simulator.unplug()
+        await bus.status("meter", "offline")
+        with pytest.raises(LinkLost):
+            await first.ask(Unit(17, 20), Read("holding", 100, 2))
+
+
+async def test_an_address_that_cannot_be_had_is_told():
+    async with Simulator() as simulator:
+        text = PLANT.format(address=simulator.address, port=simulator.port, access="r")
+        async with running(SERVICE, text) as bus:
+            status = await bus.status("meter", "offline")
+            await until(lambda: "cannot listen on" in str(bus.retained("meter", "status")["reason"]), "the reason")
+            assert status["reason"]["code"] in ("link", "offline")
+
+
+async def echo(unit, pdu):
+    return pdu
+
+
+@pytest.mark.parametrize("framing", ["rtu", "ascii"])
+async def test_a_server_goes_on_behind_noise(framing):
+    here, there = await null_modem()
+    serving = asyncio.create_task(converse(there, framing, echo))
+    await here.write(b"\x01\x03\xff" if framing == "rtu" else b":0103\r\nxx:")
+    if framing == "rtu":
+        await Clock().advance(0.25)  # the silence that ends the noise
+    frame = Frame(1, Read("holding", 1, 1).encode())
+    await here.write(modbus.encode(framing, frame))
+    reader = modbus.reader(framing, lambda unit, head: 5)
+    assert reader.feed(await here.read()) == [frame]
+    await here.close()
+    await serving
+    await there.close()
+
+
+async def test_a_master_that_says_nothing_is_let_go():
+    here, there = await null_modem()
+    await asyncio.wait_for(converse(there, "tcp", echo, idle=0.01), 20)
+    for each in (here, there):
+        await each.close()
+
+
+async def test_a_server_closes_what_is_connected_when_it_ends():
+    server = Server(echo, 2)
+    async with server.listening("127.0.0.1", 0):
+        stream: ByteStream = await open_tcp("127.0.0.1", server.port, "client")
+        await until(lambda: server.connections == 1, "the connection")
+    assert server.connections == 0
+    with pytest.raises(LinkLost):
+        await stream.read()
+    await stream.close()
