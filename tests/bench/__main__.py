@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.bench import cip, commands, footprint, growth, latency, machine, report, sdk, values
+from tests.bench import cip, commands, footprint, gpio, growth, latency, machine, modbus, report, sdk, values
 from tests.bench.figures import Row
 from tests.bench.machine import Setup
 
@@ -19,6 +19,8 @@ BENCHMARKS: dict[str, Callable[[Setup], list[Row]]] = {
     "footprint": footprint.run,
     "sdk": sdk.run,
     "cip": cip.run,
+    "gpio": gpio.run,
+    "modbus": modbus.run,
 }
 
 

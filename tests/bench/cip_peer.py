@@ -29,9 +29,17 @@ def pairs(first: int, count: int, joins: int = JOINS) -> Iterator[Pair]:
 
 
 def compared(found: Iterable[Pair], wanted: Iterable[Pair]) -> dict[str, int]:
-    """Return how many are there, and how many are there that should not be."""
-    here, there = set(found), set(wanted)
-    return {"delivered": len(here & there), "wrong": len(here - there)}
+    """Return how many are there in their order, and how many are that should not be: strange, late, or there twice."""
+    places = {pair: place for place, pair in enumerate(wanted)}  # no pair is there twice
+    delivered = wrong = 0
+    last = -1
+    for pair in found:
+        place = places.get(pair, -1)
+        if place > last:
+            delivered, last = delivered + 1, place
+        else:
+            wrong += 1
+    return {"delivered": delivered, "wrong": wrong}
 
 
 def pauses(count: int) -> Iterator[int]:

@@ -35,8 +35,8 @@ class Row:
 
     @property
     def met(self) -> bool | None:
-        """Whether the budget is kept; None if there is none."""
-        if self.budget is None:
+        """Whether the budget is kept; None if there is none, or nothing to compare with."""
+        if self.budget is None or (self.budget.ratio and not self.ratios):
             return None
         value = self.ratio if self.budget.ratio else self.ours
         return value is not None and value <= self.budget.most

@@ -1,14 +1,12 @@
-"""mqtt-io, the bridge that most people know, with its mock module: in an environment of its own, made when missing."""
+"""mqtt-io, the bridge that most people know, with its mock module."""
 
-import subprocess
-import sys
-import venv
 from pathlib import Path
 
-from tests.bench.processes import HERE
+from tests.bench.environment import Environment
 
 VERSION = "2.7.0"
-FOLDER = HERE / ".venv" / "peers" / "mqtt-io"
+ENVIRONMENT = Environment("mqtt-io", VERSION)
+there = ENVIRONMENT.there
 
 # One input, everything else as it comes: it is read every 100 ms.
 CONFIGURATION = """
@@ -24,23 +22,4 @@ def command(folder: Path, port: int) -> list[str]:
     """Return how to run it; its configuration goes to the folder."""
     file = folder / "peer.yml"
     file.write_text(CONFIGURATION.format(port=port))
-    return [str(FOLDER / "bin" / "python"), "-m", "mqtt_io", str(file)]
-
-
-def there() -> bool:
-    """Install it if need be; False, and the reason said, where that cannot be done."""
-    marker = FOLDER / f"installed-{VERSION}"
-    if not marker.exists():
-        try:
-            _install()
-        except (OSError, subprocess.SubprocessError) as error:
-            print(f"mqtt-io cannot be installed: {error}", file=sys.stderr)
-            return False
-        marker.touch()
-    return True
-
-
-def _install() -> None:
-    venv.create(FOLDER, clear=True, with_pip=True)
-    pip = [str(FOLDER / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "-qq"]
-    subprocess.run([*pip, f"mqtt-io=={VERSION}"], check=True)
+    return [ENVIRONMENT.python, "-m", "mqtt_io", str(file)]
