@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from busbar.describe import Blob, Description, Event, Property, by_path
-from busbar.device import BATCH_BYTES, FLUSH, Bus, Device
+from busbar.device import BATCH_BYTES, FLUSH, LEAVES_PACE, Bus, Device
 from busbar.errors import DeviceTimeout, LinkLost
 from busbar.outbox import Message, Outbox
 from busbar.pace import LIMIT, WINDOW, Pace
@@ -244,6 +244,20 @@ async def test_changes_gather_for_20_ms_when_there_are_very_many():
     await made.clock.advance(2 * WINDOW)
     made.device.values({"voltage": -2.0})
     assert [change["value"] for change in changes(await made.publish())] == [-2.0]
+
+
+async def test_a_leaf_comes_five_times_a_second_when_there_are_very_many_changes():
+    made = await bench()
+    pauses = 0.005
+    for number in range(round(1.2 / pauses)):
+        made.device.values({"voltage": number / 1000})
+        made.bus.pace.count(round(2 * LIMIT * pauses))  # of others
+        await made.publish()
+        await made.clock.advance(pauses)
+    leaves = of(made.published, "state/voltage")
+    assert 4 <= len(leaves) <= 1.2 / LEAVES_PACE + WINDOW / pauses  # at first nobody knows how many it will be
+    await made.clock.advance(LEAVES_PACE)
+    assert of(await made.publish(), "state/voltage") == [number / 1000]  # the last one in any case
 
 
 async def test_many_changes_are_split_into_messages_of_16_kib():
@@ -846,3 +860,11 @@ async def finish(made: Bench) -> list[Message]:
     made.device.announce()
     await settle()
     return sent + list(iter(made.outbox.pull, None))
+
+
+async def test_an_event_that_fills_the_room_of_a_device_fits():
+    made = await bench(limit=1000)
+    made.device.event("trip", {"text": "x" * (made.device.room - len('"text":"",'))})
+    assert "event/trip" in topics(await made.run(2))
+    assert made.outbox.dropped == 0
+    assert 600 < made.device.room < 1000

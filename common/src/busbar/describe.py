@@ -17,11 +17,12 @@ from msgspec import UNSET
 
 from busbar import contract
 from busbar.contract import CommandInfo, EventInfo, Metadata, PropertyInfo
-from busbar.errors import BadRequest, ReadOnly, UnknownTarget
+from busbar.errors import BadRequest, OutOfRange, ReadOnly, UnknownTarget
 from busbar.names import LEVEL
 from busbar.values import Reader, schema
 
 _PARAMETER = re.compile(r"\{([a-z_]+)\}")
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,63}")
 
 
 class NoArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,6 +54,11 @@ class Property:
         return Reader(self.type)
 
     @cached_property
+    def limited(self) -> bool:
+        """True if not every reading that is another is reported, or if readings age."""
+        return bool(self.deadband or self.min_interval or self.max_silence or self.max_age)
+
+    @cached_property
     def pattern(self) -> re.Pattern[str]:
         """The paths of a family."""
         parts = _PARAMETER.split(self.path)
@@ -62,6 +68,15 @@ class Property:
         """True if a path is a member of this family."""
         match = self.pattern.fullmatch(path)
         return match is not None and all(_within(self.parameters.get(k), v) for k, v in match.groupdict().items())
+
+    def check_range(self, path: str) -> None:
+        """Raise OutOfRange for a path that would be a member of this family, were its number not out of range."""
+        match = self.pattern.fullmatch(path)
+        for name, text in match.groupdict().items() if match else ():
+            allowed = self.parameters.get(name)
+            if allowed is not None and _NUMBER.fullmatch(text) and int(text) not in allowed:
+                bounds = _bounds(allowed)
+                raise OutOfRange(f"{path}: {name} {text} is not {bounds['minimum']} to {bounds['maximum']}")
 
     def info(self) -> PropertyInfo:
         return PropertyInfo(
@@ -276,9 +291,11 @@ class Description:
         return next((family for family in self._families if family.matches(path)), None)
 
     def writable(self, path: str) -> Property:
-        """Return the property to write; raise UnknownTarget or ReadOnly."""
+        """Return the property to write; raise UnknownTarget, ReadOnly, or OutOfRange beyond the end of a family."""
         found = self.find(path)
         if found is None:
+            for family in self._families:
+                family.check_range(path)
             raise UnknownTarget(f"no property {path!r:.100}{_suggest(path, self.properties)}")
         if "w" not in found.access:
             raise ReadOnly(f"property {path!r} is read-only")

@@ -36,6 +36,7 @@ EVENT_HEAD = 100  # bytes of boot, seq and time, in JSON
 SNAPSHOT_INTERVAL = 1.0  # s
 SNAPSHOT_RATE = 64 * 1024  # bytes/s
 SNAPSHOT_HEARTBEAT = 60.0  # s
+LEAVES_PACE = 0.2  # s between leaves of one property while values change fast
 LEAVES_SMALL, LEAVES_OFTEN, LEAVES_RARELY = 100, 60.0, 600.0  # properties, s, s
 INFO_QUIET, INFO_LATEST = 0.2, 1.0  # s
 REVISION = "the revision of info"  # counted like the events
@@ -80,6 +81,7 @@ class Device:
         self._seqs = bus.left.pop(name, {})  # of each event; of one boot they never count anew
         self._revision = self._next_seq(REVISION)
         self._leaves: dict[str, Callable[[], bytes | None] | None] = {}
+        self._late: set[str] = set()  # properties whose leaves are due
         self._kept: dict[str, Message] = {}  # what clears each retained blob
         self._timers: dict[str, asyncio.TimerHandle | asyncio.Handle] = {}
         self._info_deadline: float | None = None
@@ -215,6 +217,7 @@ class Device:
             self._publish_info()
         self.set_status("stopped")
         self.publish_change()
+        self._put_leaves()
         self._publish_snapshot()
 
     def close(self) -> None:
@@ -250,8 +253,11 @@ class Device:
         if changes:
             self._bus.pace.count(len(changes))
             self._send_changes(changes, self._time(None))
-            for path in {change.path for change in changes if change.value is not msgspec.UNSET}:
-                self._put_leaf(path)
+            self._late |= {change.path for change in changes if change.value is not msgspec.UNSET}
+            if not self._bus.pace.fast:
+                self._put_leaves()
+            elif "leaves" not in self._timers:
+                self._timers["leaves"] = self._loop.call_later(LEAVES_PACE, self._put_leaves)
             self._want_snapshot()
 
     def _send_changes(self, changes: list[Change], time: float) -> None:
@@ -331,6 +337,12 @@ class Device:
         self._bus.outbox.retain(self.topic("status"), self.status_payload)
         if self.state.changes:
             self._changed()
+
+    def _put_leaves(self) -> None:
+        self._cancel("leaves")
+        late, self._late = self._late, set()
+        for path in late:
+            self._put_leaf(path)
 
     def _put_leaf(self, path: str, *, wake: bool = True) -> None:
         if path not in self._leaves:

@@ -100,11 +100,25 @@ class State:
         return found
 
     def _read(self, path: str, value: Any, time: float) -> None:
-        fault = None
-        if type(value) not in _PLAIN:
+        fault, kind = None, type(value)
+        if kind not in _PLAIN and (kind is not float or not math.isfinite(value)):
             value, finite = _finite(value)
             fault = None if finite else NOT_A_NUMBER
-        declared = self._property(path)
+        declared = self._properties.get(path) or self._property(path)
+        if declared.limited:
+            self._read_limited(declared, path, value, time, fault)
+        elif self._is_same(path, value, fault):
+            self.suppressed += 1
+        else:
+            if self._held:
+                self._discard(path)  # of before it was described anew
+            self._report(declared, path, value, time, fault)
+
+    def _is_same(self, path: str, value: Any, fault: Fault | None) -> bool:
+        known = self.values.get(path, _MISSING)
+        return known == value and type(known) is type(value) and self.bad.get(path) == fault
+
+    def _read_limited(self, declared: Property, path: str, value: Any, time: float, fault: Fault | None) -> None:
         if declared.max_age:
             self._confirmed[path] = self._loop.time()
         if not self._is_news(declared, path, value, fault):
@@ -114,13 +128,11 @@ class State:
         elif self._hold(declared, path, value, time):
             return
         self._discard(path)  # its timer is late: it must not follow a newer value
-        self._report(path, value, time, fault)
+        self._report(declared, path, value, time, fault)
 
     def _is_news(self, declared: Property, path: str, value: Any, fault: Fault | None) -> bool:
-        known = self.values.get(path, _MISSING)
-        same = known == value and type(known) is type(value)
-        near = declared.deadband and _near(known, value, declared.deadband)
-        if (same or near) and self.bad.get(path) == fault:
+        near = declared.deadband and _near(self.values.get(path, _MISSING), value, declared.deadband)
+        if self._is_same(path, value, fault) or (near and self.bad.get(path) == fault):
             self._discard(path)  # it went and came back within min_interval
             if not self._silent(declared, path):
                 self.suppressed += 1
@@ -154,20 +166,19 @@ class State:
         if held is not None:
             value, time, timer = held
             timer.cancel()
-            self._report(path, value, time, None)
+            self._report(self._property(path), path, value, time, None)
 
     def _discard(self, path: str) -> None:
         held = self._held.pop(path, None)
         if held is not None:
             held[2].cancel()
 
-    def _report(self, path: str, value: Any, time: float, fault: Fault | None) -> None:
-        declared = self._property(path)
+    def _report(self, declared: Property, path: str, value: Any, time: float, fault: Fault | None) -> None:
         if declared.min_interval or declared.max_silence:
             self._reported[path] = self._loop.time()
         self.values[path] = value
         self.times[path] = time
-        was = self.bad.pop(path, None)
+        was = self.bad.pop(path, None) if self.bad else None
         if fault is not None:
             self.bad[path] = fault
         self.changes.append(Change(path, time, value, fault if fault or was else UNSET))
