@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from busbar.describe import Blob, Description, Event, Property, by_path
-from busbar.device import BATCH_BYTES, FLUSH, LEAVES_PACE, Bus, Device
+from busbar.device import BATCH_BYTES, FLUSH, Bus, Device
 from busbar.errors import DeviceTimeout, LinkLost
+from busbar.leaves import PACE
 from busbar.outbox import Message, Outbox
 from busbar.pace import LIMIT, WINDOW, Pace
 from busbar.testing import Clock, settle
@@ -255,8 +256,8 @@ async def test_a_leaf_comes_five_times_a_second_when_there_are_very_many_changes
         await made.publish()
         await made.clock.advance(pauses)
     leaves = of(made.published, "state/voltage")
-    assert 4 <= len(leaves) <= 1.2 / LEAVES_PACE + WINDOW / pauses  # at first nobody knows how many it will be
-    await made.clock.advance(LEAVES_PACE)
+    assert 4 <= len(leaves) <= 1.2 / PACE + WINDOW / pauses  # at first nobody knows how many it will be
+    await made.clock.advance(PACE)
     assert of(await made.publish(), "state/voltage") == [number / 1000]  # the last one in any case
 
 

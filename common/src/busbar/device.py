@@ -20,6 +20,7 @@ from busbar.contract import Change, ChangeEvent, Fault, Status
 from busbar.describe import Description
 from busbar.errors import BusbarError, Offline
 from busbar.flag import Flag
+from busbar.leaves import Leaves
 from busbar.names import LEVEL_LIMIT
 from busbar.outbox import OVERHEAD, Message, Outbox
 from busbar.pace import Pace
@@ -36,7 +37,6 @@ EVENT_HEAD = 100  # bytes of boot, seq and time, in JSON
 SNAPSHOT_INTERVAL = 1.0  # s
 SNAPSHOT_RATE = 64 * 1024  # bytes/s
 SNAPSHOT_HEARTBEAT = 60.0  # s
-LEAVES_PACE = 0.2  # s between leaves of one property while values change fast
 LEAVES_SMALL, LEAVES_OFTEN, LEAVES_RARELY = 100, 60.0, 600.0  # properties, s, s
 INFO_QUIET, INFO_LATEST = 0.2, 1.0  # s
 REVISION = "the revision of info"  # counted like the events
@@ -80,8 +80,7 @@ class Device:
         self._truncated = 0
         self._seqs = bus.left.pop(name, {})  # of each event; of one boot they never count anew
         self._revision = self._next_seq(REVISION)
-        self._leaves: dict[str, Callable[[], bytes | None] | None] = {}
-        self._late: set[str] = set()  # properties whose leaves are due
+        self._leaves = Leaves(bus.outbox, bus.pace, bus.leaf, partial(self.topic, "state"), self.state.values)
         self._kept: dict[str, Message] = {}  # what clears each retained blob
         self._timers: dict[str, asyncio.TimerHandle | asyncio.Handle] = {}
         self._info_deadline: float | None = None
@@ -112,8 +111,7 @@ class Device:
         paths = list(paths)
         self.state.remove(paths, self._time(None))
         for path in paths:
-            if self._leaves.pop(path, None):
-                self._bus.outbox.clear(self.topic("state", path))
+            self._leaves.remove(path)
 
     def event(self, name: str, fields: Mapping[str, Any], time: float | None = None) -> None:
         if self._closed:
@@ -193,9 +191,7 @@ class Device:
         if self._info_deadline is not None:
             return  # each follows the info that names it
         self._leaves_last = self._loop.time()
-        for path in self.state.values:
-            self._put_leaf(path, wake=False)
-        self._bus.outbox.wake()
+        self._leaves.announce()
 
     def withdraw(self) -> None:
         """Remove every retained topic of this device."""
@@ -203,9 +199,7 @@ class Device:
         if len(self._bus.left) >= LEFT_LIMIT:
             del self._bus.left[next(iter(self._bus.left))]
         self._bus.left[self.name] = self._seqs
-        for path, source in self._leaves.items():
-            if source:
-                self._bus.outbox.clear(self.topic("state", path))
+        self._leaves.remove_all()
         for message in self._kept.values():
             self._bus.blobs.put(message)
         for channel in ("state", "info", "status"):
@@ -217,12 +211,13 @@ class Device:
             self._publish_info()
         self.set_status("stopped")
         self.publish_change()
-        self._put_leaves()
+        self._leaves.flush()
         self._publish_snapshot()
 
     def close(self) -> None:
         """Publish nothing more."""
         self._closed = True
+        self._leaves.close()
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
@@ -253,11 +248,7 @@ class Device:
         if changes:
             self._bus.pace.count(len(changes))
             self._send_changes(changes, self._time(None))
-            self._late |= {change.path for change in changes if change.value is not msgspec.UNSET}
-            if not self._bus.pace.fast:
-                self._put_leaves()
-            elif "leaves" not in self._timers:
-                self._timers["leaves"] = self._loop.call_later(LEAVES_PACE, self._put_leaves)
+            self._leaves.changed(change.path for change in changes if change.value is not msgspec.UNSET)
             self._want_snapshot()
 
     def _send_changes(self, changes: list[Change], time: float) -> None:
@@ -337,22 +328,6 @@ class Device:
         self._bus.outbox.retain(self.topic("status"), self.status_payload)
         if self.state.changes:
             self._changed()
-
-    def _put_leaves(self) -> None:
-        self._cancel("leaves")
-        late, self._late = self._late, set()
-        for path in late:
-            self._put_leaf(path)
-
-    def _put_leaf(self, path: str, *, wake: bool = True) -> None:
-        if path not in self._leaves:
-            self._leaves[path] = partial(self._leaf_payload, path) if self._bus.leaf(path) else None
-        source = self._leaves[path]
-        if source is not None:
-            self._bus.outbox.leaf(self.topic("state", path), source, wake=wake)
-
-    def _leaf_payload(self, path: str) -> bytes | None:
-        return contract.encode(self.state.values[path]) if path in self.state.values else None
 
     def _save(self, name: str, data: bytes) -> str | None:
         """Write a blob to the configured folder; return the file's name."""
