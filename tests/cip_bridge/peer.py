@@ -76,3 +76,18 @@ async def open_up(conversation):
     await conversation.greeted()
     await conversation.sign_on()
     await conversation.update()
+
+
+@asynccontextmanager
+async def serving(outputs=(), *dump):
+    """A conversation that has been opened and serves."""
+    async with talk(outputs) as (conversation, peer, told):
+        opening = asyncio.create_task(open_up(conversation))
+        await peer.accepts(*dump)
+        await opening
+        task = asyncio.create_task(conversation.serve())
+        try:
+            yield conversation, peer, told, task
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)

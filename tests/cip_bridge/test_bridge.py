@@ -1,80 +1,17 @@
-"""The whole bridge in one process: a broker in memory on one side, the simulated processor on the other."""
+"""A panel on the bus: what the processor drives, and the link. Source: reference 1.4 and 1.6."""
 
 import asyncio
 import json
-from contextlib import asynccontextmanager
-
-import pytest
 
 from busbar.codecs import cip
 from busbar.codecs.cip import Form, Join, Update
 from busbar.testing import settle, until
 from cip_bridge.bridge import SERVICE
-from cip_bridge.simulated import FULL, LIGHTS, NAMES, SOURCE, VOLUME
+from cip_bridge.simulated import NAMES, SOURCE, VOLUME
 from cip_bridge.simulator import Simulator
 from tests.cip_bridge.peer import analog, digital, serial
+from tests.cip_bridge.theatre import failure, hurried, of, reasons, seen, statuses, theatre
 from tests.running import running
-
-THEATRE = """
-bridge: {{name: theatre}}
-devices:
-  - name: panel
-    title: Theatre
-    address: {address}
-    ipid: 0x0A
-    {more}
-    joins:
-      - {{join: analog/1, name: lights/level, title: Lights, scale: [0, 65535, 0, 100], unit: "%"}}
-      - {{join: digital/100, name: door}}
-      - {{join: analog/100, name: temperature, scale: [0, 1000, -20, 80], unit: °C}}
-      - {{join: serial/100, name: message}}
-"""
-
-
-def of(simulator, more=""):
-    return THEATRE.format(address=simulator.address, more=more)
-
-
-@asynccontextmanager
-async def theatre(more="", **options):
-    """A panel on the bus, online, its values read. Gives (bus, simulator)."""
-    async with (
-        Simulator(**options) as simulator,
-        running(SERVICE, of(simulator, more)) as bus,
-    ):
-        await bus.status("panel", "online")
-        await bus.clock.advance(0.25)
-        yield bus, simulator
-
-
-async def seen(simulator, join, *values):
-    """Wait until the processor has seen these values of a join, in order, and only these."""
-
-    def found():
-        return [value for each, value in simulator.theatre.seen if each == join]
-
-    await until(lambda: found() == list(values), f"{join} {values}, not {found()}")
-
-
-async def hurried(bus, doing):
-    task = asyncio.ensure_future(doing)
-    while not task.done():
-        await bus.clock.advance(0.25)
-    return await task
-
-
-def failure(reply):
-    assert not reply["ok"], reply
-    return reply["error"]["code"]
-
-
-def statuses(bus, device="panel"):
-    return [json.loads(payload) for payload in bus.broker.payloads(f"{bus.base}/{device}/status")]
-
-
-def reasons(bus):
-    return [each["reason"]["message"] for each in statuses(bus) if each["state"] == "offline"]
-
 
 # What the processor drives.
 
@@ -137,7 +74,7 @@ async def test_what_falls_back_to_its_default_while_we_are_away_is_known_after_t
         simulator.unplug()
         await bus.status("panel", "offline")
         assert bus.faults("panel")["digital/60"]["code"] == "offline"
-        simulator.seat.board.outs[Join("digital", 60)] = False
+        simulator.seat.board.drive(digital(60, False))
         await simulator.plug()
         await hurried(bus, bus.status("panel", "online"))
         assert await bus.value("panel", "digital/60") is False
@@ -159,204 +96,6 @@ async def test_the_firmware_and_what_means_nothing_are_told():
         info = await hurried(bus, bus.info("panel", lambda info: "firmware" in info))
         assert info["firmware"] == "MC3 Cntrl Eng [v1.503.0027]"
         assert await bus.value("panel", "_skipped", int) == 1
-
-
-# What we drive.
-
-
-async def test_a_set_drives_the_join_towards_the_processor():
-    async with theatre() as (bus, simulator):
-        for path, payload, value in (("digital/70", "on", True), ("analog/70", "65535", FULL), ("serial/70", "5", "5")):
-            reply = await bus.set("panel", path, payload)
-            assert (reply["ok"], reply["result"]) == (True, value)
-            kind, number = path.split("/")
-            await seen(simulator, Join(kind, int(number)), value)
-            assert await bus.value("panel", f"_out/{path}") == value
-
-
-async def test_a_named_join_is_set_in_its_unit_by_name_and_raw_by_number():
-    async with theatre() as (bus, simulator):
-        assert (await bus.set("panel", "temperature", 30))["result"] == 30
-        await seen(simulator, Join("analog", 100), 500)
-        assert await bus.value("panel", "_out/temperature") == 30.0
-        assert (await bus.set("panel", "analog/100", 1000))["result"] == 1000
-        await seen(simulator, Join("analog", 100), 500, 1000)
-        assert await bus.value("panel", "_out/temperature", lambda value: value > 30) == 80.0
-        assert failure(await bus.set("panel", "temperature", 81)) == "out_of_range"
-
-
-async def test_several_joins_are_set_in_order():
-    async with theatre() as (bus, simulator):
-        reply = await bus.set("panel", "", {"digital/71": True, "smart/3/analog/1": 5, "slot/1/digital/2": True})
-        assert reply["ok"], reply
-        await until(lambda: len(simulator.theatre.seen) == 3)
-        assert list(simulator.theatre.seen) == [
-            (Join("digital", 71), True), (Join("analog", 1, 3), 5), (Join("digital", 2, None, (1,)), True),
-        ]  # fmt: skip
-
-
-REFUSED = [
-    ("set/digital/0", "1", "unknown"),
-    ("set/digital/32769", "1", "unknown"),
-    ("set/analog/65537", "1", "unknown"),
-    ("set/slot/x/digital/1", "1", "unknown"),
-    ("set/slot/256/digital/1", "1", "unknown"),
-    ("set/analog/1", "-1", "out_of_range"),
-    ("set/analog/1", "65536", "out_of_range"),
-    ("set/analog/1", "1.5", "bad_request"),
-    ("set/digital/1", "2", "bad_request"),
-    ("set/serial/1", "cost €", "bad_request"),
-    ("set/serial/1", "x" * 65528, "too_large"),
-    ("set/_out/digital/1", "1", "read_only"),
-    ("set/clock", "x", "read_only"),
-    ("set/nothing", "1", "unknown"),
-    ("call/press", "0", "out_of_range"),
-    ("call/press", "32769", "out_of_range"),
-    ("call/press", '{"join": "analog/1"}', "bad_request"),
-    ("call/press", '{"join": 1, "hold": 0}', "out_of_range"),
-    ("call/press", '{"join": 1, "hold": "never"}', "out_of_range"),
-    ("call/pulse", '{"join": 1, "width": 11}', "out_of_range"),
-    ("call/get", '{"join": "digital/1", "direction": "up"}', "out_of_range"),
-    ("call/send", "xyz", "bad_request"),
-    ("call/send", "0d0002", "bad_request"),
-]
-
-
-async def test_what_is_refused_never_reaches_the_processor():
-    async with theatre() as (bus, simulator):
-        codes = []
-        for target, payload, _ in REFUSED:
-            channel, _, path = target.partition("/")
-            codes.append(
-                (target, payload, failure(await (bus.set if channel == "set" else bus.call)("panel", path, payload)))
-            )
-        assert codes == REFUSED
-        await settle()
-        assert list(simulator.theatre.seen) == []
-
-
-async def test_text_that_cannot_be_sent_names_the_character_and_the_encoding_can_be_chosen():
-    async with theatre() as (bus, _):
-        error = (await bus.set("panel", "serial/1", "cost €"))["error"]
-        assert "'€' at position 5 cannot be sent as latin1" in error["message"]
-    for encoding in ("utf8", "utf16"):
-        async with theatre(f"serial_encoding: {encoding}") as (bus, simulator):
-            assert (await bus.set("panel", "serial/1", "cost €"))["ok"]
-            await seen(simulator, Join("serial", 1), "cost €")
-
-
-async def test_get_reads_both_ways_and_unknown_joins_are_at_their_default():
-    async with theatre() as (bus, _):
-        await bus.set("panel", "analog/80", 9)
-        asked = [
-            ("serial/21", "in"),
-            ("analog/80", "out"),
-            ("analog/81", "out"),
-            ("temperature", "in"),
-            ("door", "out"),
-        ]
-        found = [(await bus.call("panel", "get", {"join": join, "direction": way}))["result"] for join, way in asked]
-        assert found == [NAMES[0], 9, False, -20.0, False]
-
-
-async def test_raw_frames_can_be_sent():
-    async with theatre() as (bus, simulator):
-        assert (await bus.call("panel", "send", {"frames": "0500080000051400000005 0500060000 03000600"}))["ok"]
-        await seen(simulator, Join("analog", 1), 5)
-        await seen(simulator, Join("digital", 7), True)
-
-
-async def test_refresh_and_update_request_ask_for_everything_anew():
-    async with theatre() as (bus, _):
-        for command in ("refresh", "update_request"):
-            before = len(bus.broker.payloads(f"{bus.base}/panel/state/clock"))
-            assert (await bus.call("panel", command))["ok"]
-            await until(lambda before=before: len(bus.broker.payloads(f"{bus.base}/panel/state/clock")) >= before)
-
-
-async def test_an_update_that_does_not_come_times_out():
-    async with theatre() as (bus, simulator):
-        simulator.listener.slow = 60.0
-        asking = asyncio.create_task(bus.call("panel", "update_request", {"_timeout": 3}))
-        await settle()
-        assert failure(await hurried(bus, asking)) == "timeout"
-
-
-# Buttons.
-
-
-async def test_a_press_is_held_repeated_and_released():
-    async with theatre() as (bus, simulator):
-        assert (await bus.call("panel", "press", {"join": 90, "hold": 1.2}))["ok"]
-        assert await bus.value("panel", "_out/digital/90") is True
-        assert (await bus.set("panel", "digital/91", True))["ok"]  # holding does not hold the link
-        await bus.clock.advance(2)
-        await seen(simulator, Join("digital", 90), True, True, True, False)
-        assert await bus.value("panel", "_out/digital/90", lambda on: not on) is False
-
-
-async def test_release_and_pulse():
-    async with theatre() as (bus, simulator):
-        await bus.call("panel", "press", {"join": "door", "hold": "forever"})
-        await bus.clock.advance(0.25)
-        assert (await bus.call("panel", "release", "door"))["ok"]
-        await seen(simulator, Join("digital", 100), True, False)
-        assert (await bus.call("panel", "pulse", LIGHTS))["ok"]
-        await seen(simulator, Join("digital", LIGHTS), True, False)
-        assert await bus.value("panel", f"digital/{LIGHTS}") is True
-
-
-@pytest.mark.parametrize("how", ["unlock", "time"])
-async def test_a_button_is_released_when_its_callers_lock_ends(how):
-    async with theatre() as (bus, simulator):
-        lease = (await bus.call("panel", "lock", {"ttl": 2}))["result"]["lease"]
-        for _ in range(2):
-            await bus.call("panel", "press", {"join": 97, "hold": "forever", "_lease": lease})
-        await bus.call("panel", "press", {"join": 98, "hold": 60, "_lease": lease})
-        if how == "unlock":
-            assert (await bus.call("panel", "unlock", {"_lease": lease}))["ok"]
-            await bus.clock.advance(0.25)
-        else:
-            await bus.clock.advance(2.5)
-        for number in (97, 98):
-            await until(lambda n=number: (Join("digital", n), False) in simulator.theatre.seen)
-        assert await bus.value("panel", "_out/digital/97", lambda on: not on) is False
-
-
-async def test_a_set_ends_a_hold():
-    async with theatre() as (bus, simulator):
-        await bus.call("panel", "press", {"join": 92, "hold": "forever"})
-        await bus.set("panel", "digital/92", False)
-        await bus.clock.advance(2)
-        await seen(simulator, Join("digital", 92), True, False)
-
-
-async def test_a_stopping_bridge_releases_what_it_holds_and_says_goodbye():
-    async with Simulator() as simulator:
-        async with running(SERVICE, of(simulator)) as bus:
-            await bus.status("panel", "online")
-            await bus.call("panel", "press", {"join": 93, "hold": "forever"})
-            await bus.set("panel", "digital/94", True)
-            await seen(simulator, Join("digital", 93), True)
-        await seen(simulator, Join("digital", 93), True, False)
-        await until(lambda: not simulator.seat.panels)
-
-
-async def test_a_processor_that_reloads_its_program_releases_our_button_for_good():
-    async with theatre() as (bus, simulator):
-        await bus.set("panel", "analog/95", 7)
-        await bus.call("panel", "press", {"join": 95, "hold": "forever"})
-        await seen(simulator, Join("digital", 95), True)
-        simulator.theatre.seen.clear()
-        simulator.listener.end_program()
-        await bus.status("panel", "offline")
-        assert "its program stops" in reasons(bus)[-1]
-        assert await bus.value("panel", "_out/digital/95", lambda on: not on) is False
-        await hurried(bus, bus.status("panel", "online"))
-        await seen(simulator, Join("analog", 95), 7)  # outputs are sent again
-        await until(lambda: (Join("digital", 95), False) in simulator.theatre.seen)
-        await bus.clock.advance(2)
-        assert (Join("digital", 95), True) not in simulator.theatre.seen
 
 
 # The link.

@@ -4,53 +4,21 @@ The fake processor here is a plain socket that writes what it is told; 10 (a cal
 test_readme.py, where there is a client.
 """
 
-import asyncio
 import time
-from contextlib import asynccontextmanager
 
 from busbar.codecs import cip
 from busbar.codecs.cip import Command, Join
-from busbar.streams import ByteStream
 from busbar.testing import until
 from cip_bridge.bridge import SERVICE
 from cip_bridge.simulator import Simulator
-from tests.cip_bridge.peer import ACCEPTED, END, QUERY, START, Peer, digital, serial
+from tests.cip_bridge.peer import END, QUERY, START, digital, serial
+from tests.cip_bridge.processor import processor
+from tests.cip_bridge.theatre import hurried, of
 from tests.running import running
-
-PANEL = "bridge: {{name: theatre}}\ndevices: [{{name: panel, address: '{address}', ipid: 0x0A}}]"
-
-
-@asynccontextmanager
-async def processor(result=ACCEPTED):
-    """A bridge, online on a processor in the hands of the test. Gives (bus, peer, peers so far)."""
-    peers = []
-
-    async def serve(reader, writer):
-        peers.append(Peer(ByteStream(reader, writer, f"processor{len(peers)}")))
-        await peers[-1].accepts(result=result)
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    try:
-        async with running(SERVICE, PANEL.format(address=f"cip::127.0.0.1:{port}")) as bus:
-            await bus.status("panel", "online")
-            await peers[0].hears(Command(cip.ACKNOWLEDGE))
-            yield bus, peers[0], peers
-    finally:
-        server.close()
-        for peer in peers:
-            await peer.stream.close()
-
-
-async def hurried(bus, doing):
-    task = asyncio.ensure_future(doing)
-    while not task.done():
-        await bus.clock.advance(0.25)
-    return await task
 
 
 async def test_01_a_peer_that_closes_does_not_cost_a_processor():
-    async with Simulator() as simulator, running(SERVICE, PANEL.format(address=simulator.address)) as bus:
+    async with Simulator() as simulator, running(SERVICE, of(simulator)) as bus:
         await bus.status("panel", "online")
         simulator.unplug()
         await bus.status("panel", "offline")

@@ -1,31 +1,17 @@
 """The conversation with a processor, step by step. Source: reference 1.3 to 1.6."""
 
 import asyncio
-from contextlib import asynccontextmanager
 
 import pytest
 
 from busbar.codecs import cip
-from busbar.codecs.cip import Command, Form
+from busbar.codecs.cip import Command
 from busbar.errors import LinkLost, Retry
-from busbar.testing import Clock, settle, until
-from cip_bridge.device import BEAT, SILENCE, Booting, Denied, UnknownIpId, Unreachable
-from tests.cip_bridge.peer import END, QUERY, START, analog, digital, open_up, serial, talk
-
-
-@asynccontextmanager
-async def serving(outputs=(), *dump):
-    """A conversation that has been opened and serves."""
-    async with talk(outputs) as (conversation, peer, told):
-        opening = asyncio.create_task(open_up(conversation))
-        await peer.accepts(*dump)
-        await opening
-        task = asyncio.create_task(conversation.serve())
-        try:
-            yield conversation, peer, told, task
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+from busbar.session import OPEN_TIMEOUT
+from busbar.testing import Clock, settle
+from cip_bridge.device import OPEN_LIMIT
+from cip_bridge.refusals import Booting, Denied, UnknownIpId, Unreachable
+from tests.cip_bridge.peer import END, QUERY, START, analog, digital, open_up, serial, serving, talk
 
 
 async def hurried(doing):
@@ -34,14 +20,6 @@ async def hurried(doing):
     while not task.done():
         await clock.advance(0.25)
     return await task
-
-
-def ended(task):
-    """Return why a conversation ended."""
-    error = task.exception()
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 # Sign-on.
@@ -113,11 +91,34 @@ async def test_silence_in_place_of_a_greeting_or_an_answer_is_not_fatal():
     async with talk() as (conversation, peer, _):
         with pytest.raises(Unreachable, match="no greeting within 2 s") as error:
             await hurried(conversation.greeted())
-        assert error.value.retry == Retry(1, 120)
+        assert error.value.retry == Retry(1, 120, firm=True)
         await peer.says(cip.Hello())
         await conversation.greeted()
         with pytest.raises(Unreachable, match="no answer to the sign-on within 2 s"):
             await hurried(conversation.sign_on())
+
+
+async def test_a_connection_that_ends_before_the_sign_on_is_as_good_as_none():
+    async with talk() as (conversation, peer, _):
+        await peer.stream.close()
+        with pytest.raises(Unreachable, match="closed"):
+            await conversation.greeted()
+
+
+async def test_the_same_greeting_twice_is_one():
+    async with talk() as (conversation, peer, _):
+        opening = asyncio.create_task(open_up(conversation))
+        await peer.says(cip.Hello(), cip.Hello(), cip.ConnectResult(0))
+        await peer.hears(START)
+        await peer.says(START, END, QUERY)
+        await opening
+
+
+async def test_a_greeting_behind_the_sign_on_is_a_new_program():
+    async with talk() as (conversation, peer, _):
+        await peer.says(cip.Hello(), cip.ConnectResult(0), START, cip.Hello())
+        with pytest.raises(LinkLost, match="loaded again"):
+            await open_up(conversation)
 
 
 async def test_an_unknown_ip_id_is_named_and_tried_again_in_a_quarter_of_an_hour():
@@ -185,117 +186,12 @@ async def test_an_update_that_never_ends_is_an_error_and_one_without_the_end_of_
         assert digital(1, True) in told
 
 
-# Alive or dead.
-
-
-async def test_a_heartbeat_goes_out_after_five_seconds_without_a_word():
-    async with serving() as (conversation, peer, *_):
-        await peer.hears(cip.Ping)  # of the acknowledgement
-        clock = Clock()
-        await clock.advance(BEAT - 1)
-        await conversation.send(cip.encode(digital(1, True)))
-        await peer.hears(digital(1, True))
-        await clock.advance(BEAT - 1)
-        await peer.says(cip.Pong())
-        assert peer.heard[-1] == digital(1, True)
-        await clock.advance(1.5)
-        await peer.hears(cip.Ping)
-
-
-async def test_who_speaks_all_the_time_still_asks_a_processor_that_is_silent():
-    async with serving() as (conversation, peer, _, task):
-
-        async def answer():
-            while True:
-                await peer.hears(cip.Ping)
-                await peer.says(cip.Pong())
-
-        answering = asyncio.create_task(answer())
-        for _ in range(30):
-            await conversation.send(cip.encode(digital(1, True)))
-            await Clock().advance(1)
-        answering.cancel()
-        await asyncio.gather(answering, return_exceptions=True)
-        assert not task.done()
-
-
-async def test_the_processors_heartbeat_is_answered_also_during_the_sign_on():
-    async with talk() as (conversation, peer, _):
-        opening = asyncio.create_task(open_up(conversation))
-        await peer.says(cip.Hello())
-        await peer.hears(cip.Connect)
-        await peer.says(cip.Ping())
-        await peer.hears(cip.Pong)
-        await peer.says(cip.ConnectResult(0), START, QUERY)
-        await opening
-    async with serving() as (_, peer, *_):
-        await peer.says(cip.Ping())
-        await peer.hears(cip.Pong)
-
-
-async def test_fifteen_seconds_of_silence_end_a_half_open_link():
-    async with serving() as (_, peer, _, task):
-        clock = Clock()
-        await clock.advance(SILENCE - 1)
-        await peer.says(cip.Pong())
-        await settle()
-        await clock.advance(SILENCE - 1)
-        assert not task.done()
-        await clock.advance(1.5)
-        await until(task.done)
-        assert "nothing heard for 15 s" in str(ended(task))
-
-
-async def test_the_end_of_the_connection_is_noticed_at_once():
-    async with serving() as (_, peer, _, task):
-        await peer.stream.close()
-        await until(task.done)
-        assert isinstance(ended(task), LinkLost)
-
-
-@pytest.mark.parametrize(
-    ("message", "kind", "why"),
-    [
-        (cip.Disconnect(), LinkLost, "its program stops"),
-        (cip.Refused(), Booting, "booting"),
-        (cip.Hello(), LinkLost, "loaded again"),
-    ],
-)
-async def test_a_program_that_stops_ends_the_conversation_after_what_it_said_before(message, kind, why):
-    async with serving() as (_, peer, told, task):
-        await peer.says(digital(3, True), message, digital(4, True))
-        await until(task.done)
-        assert why in str(ended(task))
-        assert isinstance(ended(task), kind)
-        assert told[-1] == digital(3, True)
-
-
-async def test_leaving_says_goodbye():
-    async with talk() as (conversation, peer, _):
-        await conversation.close()
-        await peer.hears(cip.Disconnect)
-
-
-# What comes.
-
-
-async def test_frames_come_whole_however_they_are_cut():
-    stream = b"".join(cip.encode(analog(number, number)) for number in range(1, 200))
-    async with serving() as (_, peer, told, _):
-        for place in range(0, len(stream), 7):
-            await peer.says(stream[place : place + 7])
-        await until(lambda: len(told) == 199 + 3)
-        assert told[3:] == [analog(number, number) for number in range(1, 200)]
-
-
-async def test_what_means_nothing_is_counted_and_costs_nothing_else():
-    async with serving() as (conversation, peer, told, _):
-        await peer.says(bytes.fromhex("0500002a0001010500040000 01feffff"), digital(8, True))
-        await until(lambda: told[-1] == digital(8, True))
-        assert conversation.skipped == 4
-
-
-async def test_a_button_of_the_processor_and_a_digital_are_the_same():
-    async with serving() as (_, peer, told, _):
-        await peer.says(digital(8, True, Form.BUTTON))
-        await until(lambda: told[-1] == digital(8, True, Form.BUTTON))
+async def test_all_steps_together_fit_into_what_the_library_gives_a_link():
+    assert OPEN_LIMIT < OPEN_TIMEOUT
+    async with talk(timeout=5.0) as (conversation, peer, _):
+        await peer.says(cip.Hello(), cip.ConnectResult(0), START)
+        await conversation.greeted()
+        await conversation.sign_on()
+        await Clock().advance(15)  # that greeting and sign-on have taken
+        with pytest.raises(LinkLost, match=r"did not end within [89] s"):
+            await hurried(conversation.update())

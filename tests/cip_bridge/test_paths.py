@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from busbar.codecs.cip import Join
 from busbar.errors import BadRequest, OutOfRange, UnknownTarget
-from cip_bridge.paths import Named, Paths, generic, parse
+from cip_bridge.joins import generic, parse
+from cip_bridge.paths import Named, Paths
 from cip_bridge.settings import NamedJoin
 
 BOTH = [

@@ -7,9 +7,11 @@ from busbar.codecs import cip
 from busbar.codecs.cip import Form, Join, Update
 from busbar.streams import open_tcp
 from busbar.testing import settle, until
+from cip_bridge import board
 from cip_bridge.bridge import SERVICE
 from tests.broker import free_port
 from tests.cip_bridge.peer import QUERY, START, Peer, analog, digital, serial
+from tests.cip_bridge.theatre import hurried
 from tests.running import running
 
 STAGE = """
@@ -144,3 +146,46 @@ async def test_our_own_panel_role_signs_on_to_our_processor_role():
             assert await home.value("p", "serial/1") == "from the program"
             await home.set("p", "analog/1", 99)
             assert await bus.value("tablet", "analog/1") == 99
+
+
+async def test_a_pulse_of_the_program_does_not_hold_the_port():
+    async with stage() as (bus, port), panel(port) as peer:
+        pulsing = asyncio.create_task(bus.call("xpanel", "pulse", {"join": 7, "width": 5}))
+        await peer.hears(digital(7, True))
+        assert (await bus.set("xpanel", "digital/8", True))["ok"]
+        assert (await bus.set("tablet", "digital/8", True))["ok"]
+        assert not pulsing.done()
+        await bus.clock.advance(5.5)
+        assert (await pulsing)["ok"]
+
+
+async def test_what_panels_say_while_a_device_is_disconnected_is_there_after_a_refresh():
+    async with stage() as (bus, port), panel(port) as peer:
+        await peer.says(digital(5, True))
+        await bus.value("xpanel", "digital/5")
+        await bus.call("xpanel", "disconnect")
+        await bus.status("xpanel", "offline")
+        await peer.says(digital(5, False), digital(6, True), cip.Ping())  # the port is open: there is the tablet
+        await peer.hears(cip.Pong)
+        await bus.call("xpanel", "connect")
+        await bus.status("xpanel", "online")
+        assert "digital/6" not in bus.good("xpanel")
+        assert (await bus.call("xpanel", "refresh"))["ok"]
+        assert await bus.value("xpanel", "digital/5") is False
+        assert await bus.value("xpanel", "digital/6") is True
+        assert await bus.value("xpanel", "_out/lights/on") is False
+
+
+async def test_what_means_nothing_is_counted_for_the_device_it_came_to():
+    async with stage() as (bus, port), panel(port, 4) as other:
+        await other.says(bytes.fromhex("2a000101"))
+        await hurried(bus, bus.value("tablet", "_skipped", lambda count: count == 1))
+        assert bus.good("xpanel")["_skipped"] == 0
+
+
+async def test_what_there_is_no_room_for_is_counted(monkeypatch):
+    monkeypatch.setattr(board, "JOINS_LIMIT", 1)
+    async with stage() as (bus, port), panel(port) as peer:
+        await peer.says(digital(5, True), digital(6, True))
+        await hurried(bus, bus.value("xpanel", "_skipped", lambda count: count == 1))
+        assert bus.good("xpanel")["digital/5"] is True

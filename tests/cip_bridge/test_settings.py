@@ -1,10 +1,14 @@
 """The configuration: what is taken, what is refused and in which words."""
 
+from pathlib import Path
+
 import pytest
 
 from busbar import config
+from busbar.config import Bridge
 from busbar.errors import ConfigError
-from cip_bridge.settings import Config, place
+from cip_bridge.bridge import links
+from cip_bridge.settings import Config, Device, place
 
 GOOD = "{name: panel, address: 'cip::processor.local', ipid: 0x0A}"
 
@@ -52,7 +56,9 @@ def test_an_address_has_a_port_of_its_own(address, expected):
     assert (found.host, found.port, found.tls) == expected
 
 
-@pytest.mark.parametrize("address", ["", "tcp::h:1", "cip::", "cip::h:0", "cip::h:65536", "cip::a:b:1", "cip::user@h"])
+@pytest.mark.parametrize(
+    "address", ["", "tcp::h:1", "cip::", "cip::h:0", "cip::h:65536", "cip::a:b:1", "cip::user@h", "cip::a..b"]
+)
 def test_any_other_address_is_refused(address):
     with pytest.raises(ConfigError, match="address: "):
         parse(f"{{name: panel, address: '{address}', ipid: 10}}")
@@ -67,12 +73,20 @@ WRONG = [
     ("username: 'a:b', password: x", "username"),
     ("room: ''", "room"),
     ("room: 'two words'", "room"),
-    ("ca_file: ca.pem", "ca_file: only for mode: panel with an address of cips::"),
+    ("ca_file: ca.pem", "ca_file: only with an address of cips::"),
     ("fingerprint: 00", "fingerprint"),
-    ("insecure: true", "insecure: only for mode: panel with an address of cips::"),
-    ("cert_file: a", "cert_file: only for mode: processor with an address of cips::"),
+    ("insecure: true", "insecure: only with an address of cips::"),
+    ("cert_file: a", "cert_file: only for mode: processor"),
     ("serial_encoding: ascii", "serial_encoding"),
     ("timeout: 0", "timeout"),
+    ("timeout: 60", "timeout: .*at most 5 s"),
+    ("room: A, sign_on: short", "sign_on: to a room"),
+    ("result: '0003'", "result: only for mode: processor"),
+    ("joins: [{join: digital/0, name: a}]", "joins.0..join: digital join 0 is not 1 to 32768"),
+    ("joins: [{join: analog/65537, name: a}]", "join: analog join 65537 is not 1 to 65536"),
+    ("joins: [{join: slot/256/digital/1, name: a}]", "join: slot 256 is not 0 to 255"),
+    ("joins: [{join: smart/4294967296/digital/1, name: a}]", "join: smart object 4294967296"),
+    ("joins: [{join: serial/01, name: a}]", "join: .*such as digital/1"),
     ("joins: [{join: digital/0x1, name: a}]", "join"),
     ("joins: [{join: digital/1, name: digital/2}]", "name"),
     ("joins: [{join: digital/1, name: clock}]", "name"),
@@ -102,10 +116,84 @@ def test_names_and_ip_ids_are_there_once():
     with pytest.raises(ConfigError, match="two devices are named 'panel'"):
         parse(f"{GOOD}\n  - {GOOD}")
     seat = "address: 'cip::0.0.0.0', ipid: 3, mode: processor}"
-    with pytest.raises(ConfigError, match=r"two devices have IP-ID 0x03 at cip::0\.0\.0\.0"):
-        parse(f"{{name: a, {seat}\n  - {{name: b, {seat}")
+    with pytest.raises(ConfigError, match=r"two devices have IP-ID 0x03 at port 41794 of 0\.0\.0\.0"):
+        parse(f"{{name: a, {seat}\n  - {{name: b, {seat.replace('0.0.0.0', '0.0.0.0:41794')}")
 
 
 def test_several_panels_may_share_a_processor_and_several_seats_an_address():
     both = parse(f"{GOOD}\n  - {GOOD.replace('panel', 'other').replace('0x0A', '0x0B')}")
     assert [each.ipid for each in both] == [10, 11]
+
+
+def test_one_address_written_in_two_ways_is_one_port():
+    addresses = ("cip::Host.local", "cip::host.local:41794", "cip::host.local:5")
+    found = tuple(
+        Device(name=f"d{ipid}", address=address, ipid=ipid, mode="processor")
+        for ipid, address in enumerate(addresses, start=3)
+    )
+    ports = [set(link.devices) for link in links(Config(bridge=Bridge(name="b"), devices=found))]
+    assert ports == [{"d3", "d4"}, {"d5"}]
+
+
+def test_files_are_sought_where_the_configuration_is():
+    text = """
+bridge: {name: theatre}
+devices:
+  - {name: p, address: 'cips::h', ipid: 3, username: u, password_file: secret, ca_file: ca.pem}
+  - {name: q, address: 'cips::0.0.0.0', ipid: 3, mode: processor, cert_file: /etc/c.pem, key_file: k.pem}
+"""
+    one, other = config.parse(text, Config, {}, folder=Path("/etc/busbar")).devices
+    assert (one.password_file, one.ca_file) == ("/etc/busbar/secret", "/etc/busbar/ca.pem")
+    assert (other.cert_file, other.key_file, other.ca_file) == ("/etc/c.pem", "/etc/busbar/k.pem", None)
+
+
+SECURE = "{{name: {name}, address: 'cips::0.0.0.0:{port}', ipid: {ipid}, mode: processor, cert_file: {cert}}}"
+
+
+def test_one_port_has_one_certificate():
+    first = SECURE.format(name="a", port=5, ipid=3, cert="a.pem")
+    parse(f"{first}\n  - {SECURE.format(name='b', port=5, ipid=4, cert='a.pem')}")
+    parse(f"{first}\n  - {SECURE.format(name='b', port=6, ipid=4, cert='b.pem')}")
+    plain = "{name: b, address: 'cip::0.0.0.0:5', ipid: 4, mode: processor}"
+    for other in (SECURE.format(name="b", port=5, ipid=4, cert="b.pem"), plain):
+        with pytest.raises(ConfigError, match=r"'a' and 'b' are at port 5 of 0\.0\.0\.0; allowed: .*same cert_file"):
+            parse(f"{first}\n  - {other}")
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ("sign_on: short", "sign_on: only for mode: panel"),
+        ("timeout: 3", "timeout: only for mode: panel"),
+        ("insecure: true", "insecure: only for mode: panel"),
+        ("key_file: k", "key_file: only with an address of cips::"),
+    ],
+)
+def test_what_says_nothing_to_a_port_of_ours_is_refused(more, why):
+    with pytest.raises(ConfigError, match=why):
+        parse(f"{{name: p, address: 'cip::0.0.0.0', ipid: 3, mode: processor, {more}}}")
+
+
+def test_there_is_one_way_to_know_a_processor():
+    for more in ("insecure: true, ca_file: a", f"fingerprint: '{'00' * 32}', ca_file: a"):
+        with pytest.raises(ConfigError, match="there is ca_file, too; allowed: one of them"):
+            parse(f"{{name: p, address: 'cips::h', ipid: 3, {more}}}")
+
+
+def test_an_ip_id_as_simpl_shows_it_is_told_how_to_be_written():
+    with pytest.raises(ConfigError, match=r"ipid: got text; allowed: .*0x0A for the 0A of SIMPL"):
+        parse("{name: p, address: 'cip::h', ipid: 0A}")
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ("address: 'cip::h', username: u, password_file: nowhere", "p: password_file: cannot read nowhere"),
+        ("address: 'cips::h', ca_file: nowhere", "p: ca_file nowhere"),
+        ("address: 'cips::h', mode: processor, cert_file: nowhere", "p: cert_file nowhere"),
+    ],
+)
+def test_a_file_that_is_not_there_names_the_device(more, why):
+    devices = parse(f"{{name: p, ipid: 3, {more}}}")
+    with pytest.raises(ConfigError, match=why):
+        list(links(Config(bridge=Bridge(name="b"), devices=devices)))

@@ -8,6 +8,9 @@ from contextlib import asynccontextmanager
 
 from busbar.codecs import cip
 from busbar.streams import open_tcp
+from busbar.testing import Clock
+from cip_bridge.connection import SIGN_ON_LIMIT
+from cip_bridge.simulator import Simulator
 from tests.cip_bridge.peer import QUERY, START, Peer, serial
 
 LIMIT = 30.0  # s; generous, only a failure needs it
@@ -47,6 +50,34 @@ async def test_it_serves_a_panel_and_ends_when_told():
         process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(LIMIT):
             assert await process.wait() == 0
+
+
+async def test_while_it_boots_panels_wait_as_long_as_it_takes_and_are_greeted_afterwards():
+    async with Simulator() as simulator:
+        simulator.listener.boot()
+        async with panel(simulator.listener.port) as peer:
+            assert await peer.hears(cip.Hello) == cip.Hello(cip.BOOTING)
+            await Clock().advance(SIGN_ON_LIMIT * 2)
+            simulator.listener.booted()
+            assert await peer.hears(cip.Hello) == cip.Hello(cip.READY)
+            await Clock().advance(SIGN_ON_LIMIT / 2)
+            await peer.says(cip.Connect(0x0A))
+            assert (await peer.hears(cip.ConnectResult)).accepted
+
+
+async def test_who_signs_on_while_it_boots_is_refused():
+    async with Simulator() as simulator:
+        simulator.listener.boot()
+        async with panel(simulator.listener.port) as peer:
+            await peer.says(cip.Connect(0x0A))
+            assert await peer.hears(cip.ConnectResult) == cip.UNKNOWN_IPID
+
+
+async def test_a_text_that_is_too_long_to_be_said_back_costs_its_feedback_only():
+    async with Simulator() as simulator, panel(simulator.listener.port) as peer:
+        await peer.says(cip.Connect(0x0A), serial(90, "é" * 60_000), serial(91, "x"))  # it answers in UTF-16
+        await peer.hears(serial(91, "x"))
+        assert simulator.seat.panels
 
 
 async def test_it_boots_for_a_while():

@@ -8,7 +8,8 @@ from busbar.errors import Retry
 from busbar.testing import until
 from busbar.tls import server_context, trust
 from cip_bridge.bridge import SERVICE
-from cip_bridge.device import Unreachable, open_stream
+from cip_bridge.device import open_stream
+from cip_bridge.refusals import Unreachable
 from cip_bridge.simulator import Simulator
 from tests.broker import free_port
 from tests.certificates import fingerprint, self_signed
@@ -25,7 +26,7 @@ async def test_where_nobody_listens_is_tried_ever_more_slowly():
     for trusted in (None, trust(insecure=True)):
         with pytest.raises(Unreachable, match=f"127.0.0.1:{port}: Connect") as error:
             await open_stream("127.0.0.1", port, trusted, "panel", 5.0)
-        assert error.value.retry == Retry(1, 120)
+        assert error.value.retry == Retry(1, 120, firm=True)
 
 
 async def test_a_bridge_is_a_panel_of_a_processor_inside_tls(certificate):

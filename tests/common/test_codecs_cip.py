@@ -5,13 +5,13 @@ import random
 from datetime import datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from busbar.codecs import cip
 from busbar.codecs.cip import Form, Join, Skipped, Style, Update
 from busbar.codecs.cip.frames import FrameReader
-from busbar.codecs.cip.text import OPEN_LIMIT, TEXT_LIMIT
+from busbar.codecs.cip.text import FRAGMENTS_LIMIT, OPEN_LIMIT, TEXT_LIMIT
 from busbar.errors import BadRequest, OutOfRange, TooLarge
 
 
@@ -179,6 +179,7 @@ def test_what_is_wrong_is_told_and_costs_itself_only(garbage, why):
     assert any(why in each.why for each in found if isinstance(each, Skipped)), found
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(ALL), st.sampled_from(["", *(data for data, _ in GARBAGE)])), max_size=8),
        st.lists(st.integers(0, 2000), max_size=8))  # fmt: skip
 def test_every_good_message_comes_through_garbage_and_any_chunking(parts, places):
@@ -191,6 +192,7 @@ def test_every_good_message_comes_through_garbage_and_any_chunking(parts, places
     assert found[-1] == cip.Ping()
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=300), max_size=5))
 def test_no_bytes_at_all_raise(chunks):
     reader = cip.Reader()
@@ -199,6 +201,7 @@ def test_no_bytes_at_all_raise(chunks):
         list(reader.messages())
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=2000))
 def test_after_any_garbage_a_good_message_is_found_within_the_longest_frame(garbage):
     ping = cip.encode(cip.Ping())
@@ -224,6 +227,7 @@ def updates(draw):
     return Update(Join(kind, draw(numbers), **scope), draw(values), form)
 
 
+@settings(deadline=None)
 @given(updates(), st.sampled_from(["utf8", "utf16"]), st.sampled_from([0, 1, 0x1234]))
 def test_every_value_of_every_join_round_trips(update, encoding, handle):
     if update.join.slots and len(str(update.value)) > 40:
@@ -231,6 +235,7 @@ def test_every_value_of_every_join_round_trips(update, encoding, handle):
     assert read([cip.encode(update, Style(handle, encoding))]) == [update]
 
 
+@settings(deadline=None)
 @given(updates(), st.integers(0, 2**31))
 def test_a_stream_of_values_survives_random_cuts(update, seed):
     random_ = random.Random(seed)
@@ -289,6 +294,24 @@ def test_fragments_are_put_together_by_join():
 def test_a_character_of_utf16_may_be_cut_between_fragments():
     data = "é€".encode("utf-16-le")
     assert read([fragment(1, 6, data[:1]), fragment(1, 5, data[1:])]) == [serial(1, "é€")]
+
+
+@pytest.mark.parametrize("flags", [(6, 0, 1), (2, 0, 5), (6, 4, 5)])
+def test_the_encoding_of_a_text_may_be_marked_on_any_of_its_fragments(flags):
+    data = "é€".encode("utf-16-le")
+    parts = (data[:2], data[2:3], data[3:])
+    assert read([fragment(1, *each) for each in zip(flags, parts, strict=True)]) == [serial(1, "é€")]
+
+
+def test_the_oldest_of_too_much_is_forgotten():
+    reader = cip.Reader()
+    for number in range(1, 7):  # 1.25 times what there may be
+        reader.feed(fragment(number, 2, b"x" * 60_000) + fragment(number, 0, b"x" * 60_000) * 3)
+    for number in range(1, 7):
+        reader.feed(fragment(number, 1, b"y"))
+    found = list(reader.messages())
+    assert [each.join.number for each in found if not isinstance(each, Skipped)] == [3, 4, 5, 6]
+    assert 4 * 240_000 <= FRAGMENTS_LIMIT < 5 * 240_000
 
 
 def test_a_new_beginning_forgets_the_old_one_and_a_whole_text_ends_it():
@@ -442,3 +465,41 @@ def test_what_was_not_taken_is_still_there():
 def test_a_large_burst_in_one_piece_is_read_whole():
     stream = b"".join(cip.encode(analog(number, number)) for number in range(1, 20_001))
     assert [each.value for each in read([stream])] == list(range(1, 20_001))
+
+
+def test_a_style_that_is_agreed_on_is_that_of_all_frames_behind():
+    reader, style = cip.Reader(), Style(smart_offset=0)
+    reader.feed(cip.encode(cip.Ping()) + cip.encode(analog(4, 1, smart=3), style))
+    messages = reader.messages()
+    assert next(messages) == cip.Ping()
+    reader.agree(style)
+    assert list(messages) == [analog(4, 1, smart=3)]
+
+
+def strays(data):
+    """What cannot be the beginning of a frame, byte by byte, as it is said; the reader searches."""
+    longest = {0x05: 1024, 0x12: 65535, 0x26: 8192, 0x0B: 512, 0x03: 256, 0x04: 256} | dict.fromkeys(
+        (0x00, 0x01, 0x02, 0x0A, 0x0C), 64
+    )
+    longest |= dict.fromkeys((0x0D, 0x0E, 0x0F), 16)
+    place = 0
+    while len(data) - place >= 3:
+        if data[place] <= 0x3F and data[place + 1] << 8 | data[place + 2] <= longest.get(data[place], 1024):
+            break
+        place += 1
+    return data[:place]
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from([0, 1, 2, 3, 4, 5, 0x0B, 0x0D, 0x10, 0x11, 0x12, 0x1F, 0x20, 0x26, 0x3F, 0x40, 0xFF])))
+@example([0x05, 4, 0]).via("the longest")
+@example([0x05, 4, 1, 0]).via("one more")
+@example([0x0B, 2, 1, 0])
+@example([0x26, 0x20, 0, 0])
+@example([0x26, 0x20, 1, 0])
+def test_the_next_frame_is_found_where_a_look_at_each_byte_finds_it(numbers):
+    data = bytes(numbers)
+    reader = FrameReader()
+    reader.feed(data)
+    first = next(reader.frames(), None)
+    assert (first.data if isinstance(first, Skipped) else b"") == strays(data)

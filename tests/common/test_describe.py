@@ -242,6 +242,17 @@ def test_a_family_covers_nothing_else(path):
     assert psu().find(path) is None
 
 
+def test_a_write_beyond_the_end_of_a_family_names_its_range():
+    family = Property("slot/{slot}/digital/{join}", bool, "rw", parameters={"slot": range(4), "join": range(1, 101)})
+    description = Description("cip", by_path([family]))
+    for path, why in (("slot/0/digital/101", "join 101 is not 1 to 100"), ("slot/4/digital/1", "slot 4 is not 0 to 3")):
+        with pytest.raises(OutOfRange, match=f"{path}: {why}"):
+            description.writable(path)
+    for path in ("slot/0/digital/x", "slot/0/digital", "slot/0/analog/101", "slot/0/digital/01"):
+        with pytest.raises(UnknownTarget):
+            description.writable(path)
+
+
 def test_a_property_of_its_own_goes_before_the_family():
     assert psu().find("digital/7").access == "r"
 

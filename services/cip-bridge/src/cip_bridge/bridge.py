@@ -1,26 +1,31 @@
 """Links and descriptions: what the configuration asks for, in both roles."""
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Sequence
+import math
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from busbar import config as configuration
 from busbar.codecs import cip
 from busbar.codecs.cip import Style
 from busbar.describe import Description, by_path, commands
-from busbar.errors import LinkLost
+from busbar.errors import ConfigError, LinkLost
 from busbar.service import Service
 from busbar.session import Link, Port
 from busbar.tls import Trust, server_context, trust
 from cip_bridge.board import Board
-from cip_bridge.device import Conversation, Denied, open_stream
+from cip_bridge.device import Conversation, open_stream
 from cip_bridge.listener import Listener
 from cip_bridge.panel import PanelSession
 from cip_bridge.paths import Paths
 from cip_bridge.program import PANELS, ProgramSession
+from cip_bridge.refusals import Denied, Starting, UnknownIpId
 from cip_bridge.seats import Seat
-from cip_bridge.settings import Config, Device, place
+from cip_bridge.settings import Config, Device, ours, place
 from cip_bridge.surface import CLOCK, SKIPPED, Surface
+
+STARTING = 120.0  # s in which a program that was there a moment ago may be loaded again
 
 
 @dataclass
@@ -30,6 +35,7 @@ class _Asked:
     devices: tuple[Device, ...]
     secrets: tuple[tuple[str, str] | None, ...]  # a password_file may have changed where its name has not
     denied: Denied | None = field(default=None, compare=False)
+    left: float = field(default=-math.inf, compare=False)  # loop time when it was online last
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, _Asked) or self.denied or other.denied:
@@ -38,9 +44,10 @@ class _Asked:
 
 
 def panel_link(settings: Device) -> Link:
-    """Return the link to one processor."""
-    where, credentials = place(settings.address), _credentials(settings)
-    trusted = trust(settings.ca_file, settings.fingerprint, settings.insecure) if where.tls else None
+    """Return the link to one processor; raise ConfigError."""
+    credentials, tls = _credentials(settings), place(settings.address).tls
+    with _named(settings.name):
+        trusted = trust(settings.ca_file, settings.fingerprint, settings.insecure) if tls else None
     asked = _Asked((settings,), (credentials,))
     board, paths = Board(), Paths(settings.joins)
 
@@ -49,23 +56,45 @@ def panel_link(settings: Device) -> Link:
         if asked.denied is not None:
             raise asked.denied
         session = PanelSession(port.outlet(settings.name), board, paths)
-        conversation = await _connect(settings, trusted, session, credentials)
-        try:
+        async with contextlib.AsyncExitStack() as stack:
+            conversation = await _connect(settings, trusted, session, credentials)
+            stack.push_async_callback(conversation.close)
+            stack.push_async_callback(session.leave)
             session.attach(conversation)
-            await conversation.greeted()
             port.connecting()
-            try:
-                await conversation.sign_on()
-            except Denied as error:
-                asked.denied = error
-                raise
+            await conversation.greeted()
+            await _sign_on(conversation, asked)
             await session.start()
+            stack.callback(_remember, asked)
             yield session
-        finally:
-            await session.leave()
-            await conversation.close()
 
     return Link(settings.name, settings.address, open_, {settings.name: describe(settings)}, config=asked)
+
+
+async def _sign_on(conversation: Conversation, asked: _Asked) -> None:
+    try:
+        await conversation.sign_on()
+    except Denied as error:
+        asked.denied = error
+        raise
+    except UnknownIpId as error:
+        if asyncio.get_running_loop().time() > asked.left + STARTING:
+            raise
+        ipid = asked.devices[0].ipid
+        raise Starting(f"IP-ID 0x{ipid:02X} is not defined, as while the program is loaded") from error
+
+
+def _remember(asked: _Asked) -> None:
+    asked.left = asyncio.get_running_loop().time()
+
+
+@contextlib.contextmanager
+def _named(device: str) -> Iterator[None]:
+    """Say which device a problem with its files is of."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{device}: {error}") from error
 
 
 async def _connect(
@@ -74,7 +103,7 @@ async def _connect(
     where = place(settings.address)
     return Conversation(
         await open_stream(where.host, where.port, trusted, settings.name, settings.timeout),
-        _sign_on(settings),
+        _sign_on_message(settings),
         session.told,
         session.outputs,
         credentials=credentials,
@@ -87,7 +116,8 @@ def processor_link(devices: Sequence[Device]) -> Link:
     """Return the link of all IP-IDs at one address of ours."""
     first = devices[0]
     where = place(first.address)
-    tls = server_context(first.cert_file or "", first.key_file) if where.tls else None
+    with _named(first.name):
+        tls = server_context(first.cert_file or "", first.key_file) if where.tls else None
     secrets = tuple(map(_credentials, devices))
     boards, paths = {each.name: Board() for each in devices}, {each.name: Paths(each.joins) for each in devices}
 
@@ -103,7 +133,7 @@ def processor_link(devices: Sequence[Device]) -> Link:
                 await stack.enter_async_context(listener)
             except OSError as error:
                 raise LinkLost(f"cannot listen on {where.host}:{where.port}: {error.strerror or error}") from error
-            yield ProgramSession(listener, surfaces, seats)
+            yield ProgramSession(surfaces, seats)
 
     about = {each.name: describe(each) for each in devices}
     return Link(first.name, first.address, open_, about, config=_Asked(tuple(devices), secrets))
@@ -122,7 +152,7 @@ def _seat(settings: Device, surface: Surface, credentials: tuple[str, str] | Non
     )
 
 
-def _sign_on(settings: Device) -> cip.SignOn:
+def _sign_on_message(settings: Device) -> cip.SignOn:
     if settings.room is not None:
         return cip.RoomConnect(settings.ipid, settings.room)
     return cip.Connect(settings.ipid) if settings.sign_on == "long" else cip.Connect.short(settings.ipid)
@@ -133,7 +163,8 @@ def _style(settings: Device) -> Style:
 
 
 def _credentials(settings: Device) -> tuple[str, str] | None:
-    password = configuration.secret(settings.password, settings.password_file, "password")
+    with _named(settings.name):
+        password = configuration.secret(settings.password, settings.password_file, "password")
     return None if settings.username is None or password is None else (settings.username, password)
 
 
@@ -156,13 +187,8 @@ def link(settings: Device) -> Link:
 
 def links(config: Config) -> Iterable[Link]:
     """Return the links of a configuration: one for each processor, one for each address of ours."""
-    ours: dict[str, list[Device]] = {}
-    for device in config.devices:
-        if device.mode == "processor":
-            ours.setdefault(device.address, []).append(device)
-        else:
-            yield panel_link(device)
-    yield from map(processor_link, ours.values())
+    yield from (panel_link(device) for device in config.devices if device.mode == "panel")
+    yield from map(processor_link, ours(config.devices).values())
 
 
 SERVICE = Service("cip", Config, links, Device, link)

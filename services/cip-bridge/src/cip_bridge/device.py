@@ -4,48 +4,28 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from itertools import islice
 from typing import TypeVar
 
 from busbar.codecs import cip
 from busbar.codecs.cip import Command, Message, Style, Update
-from busbar.errors import DeviceRefused, LinkLost, Retry
+from busbar.errors import LinkLost
 from busbar.streams import ByteStream, open_tcp
 from busbar.tls import Trust
+from cip_bridge.refusals import Booting, Denied, UnknownIpId, Unreachable
 
 log = logging.getLogger("busbar.cip")
 
 BEAT = 5.0  # s without a word of ours, or of the other side, before a heartbeat
 SILENCE = 15.0  # s without a word of the other side before the link is dead
 UPDATE_LIMIT = 20.0  # s for all joins to come
+OPEN_LIMIT = 29.0  # s for all steps up to the end of the update; the library gives a link 30 to open
 LEAVE_LIMIT = 1.0  # s for the last word
+BATCH = 500  # messages, which may have 30 000 values, before others have their turn
 
 M = TypeVar("M")
-
-
-class Unreachable(LinkLost):
-    """No connection, no TLS, no answer."""
-
-    retry = Retry(1.0, 120.0)
-
-
-class Booting(LinkLost):
-    """The processor is there, its program is not yet."""
-
-    retry = Retry(2.0, 2.0, firm=True, soon=True)
-
-
-class UnknownIpId(DeviceRefused):
-    """The running program has no panel of this IP-ID; designs get redeployed, so it is tried again."""
-
-    retry = Retry(900.0, 900.0, firm=True)
-
-
-class Denied(DeviceRefused):
-    """Name and password are wanted, or wrong: to try them again and again would lock the account."""
-
-    retry = Retry(86400.0, 86400.0)
 
 
 async def open_stream(host: str, port: int, trust: Trust | None, name: str, timeout: float) -> ByteStream:
@@ -54,6 +34,24 @@ async def open_stream(host: str, port: int, trust: Trust | None, name: str, time
         return await open_tcp(host, port, name, timeout, trust)
     except LinkLost as error:
         raise Unreachable(error.message) from error
+
+
+@contextlib.contextmanager
+def _opening() -> Iterator[None]:
+    """While a link is being opened, its end is tried again as a failure to connect is."""
+    try:
+        yield
+    except LinkLost as error:
+        if type(error) is LinkLost:
+            raise Unreachable(error.message) from error
+        raise
+
+
+def _is_greeting(message: Message, wanted: type) -> bool:
+    """Return whether a message is the greeting that is waited for, or the same again before it was answered."""
+    if not isinstance(message, cip.Hello):
+        return False
+    return wanted is cip.Hello or (wanted is cip.ConnectResult and message.state == cip.READY)
 
 
 class Conversation:
@@ -77,6 +75,7 @@ class Conversation:
         self._reader = cip.Reader(style)
         self._waiting: deque[Message] = deque()  # read and not yet looked at
         self._loop = asyncio.get_running_loop()
+        self._open_until = self._loop.time() + OPEN_LIMIT - timeout  # loop time; connecting took a `timeout`
         self._sent = self._heard = self._pinged = self._loop.time()
         self._writing = asyncio.Lock()
         self._pong = self._acknowledge = False
@@ -86,18 +85,20 @@ class Conversation:
         """Return when the processor is ready for us; raise Booting, Unreachable."""
         booting = False
         try:
-            async with asyncio.timeout(self._timeout):
-                while (await self._next(cip.Hello)).state != cip.READY:
-                    booting = True
+            with _opening():
+                async with asyncio.timeout(self._timeout):
+                    while (await self._next(cip.Hello)).state != cip.READY:
+                        booting = True
         except TimeoutError as error:
             if booting:
                 raise Booting("the processor is booting") from error
             raise Unreachable(f"no greeting within {self._timeout:g} s: does a processor listen there?") from error
 
     async def sign_on(self) -> None:
-        """Register; raise UnknownIpId, Denied, Unreachable."""
-        await self.send(cip.encode(self._sign_on))
-        result = await self._answer(cip.ConnectResult, "the sign-on")
+        """Register; raise UnknownIpId, Denied, Booting, Unreachable."""
+        with _opening():
+            await self.send(cip.encode(self._sign_on))
+            result = await self._answer(cip.ConnectResult, "the sign-on")
         if not result.accepted:
             raise UnknownIpId(
                 f"IP-ID 0x{self._sign_on.ipid:02X} is not defined in the running program (or the program is starting); "
@@ -109,23 +110,12 @@ class Conversation:
             await self._log_in()
 
     async def update(self) -> None:
-        """Ask for all joins and return when they have come and the processor has ours; raise LinkLost."""
-        await self.send(cip.encode(Command(cip.START), self.style))
-        limit = UPDATE_LIMIT
-        while True:
-            try:
-                async with asyncio.timeout(limit):
-                    command = await self._next(Command)
-            except TimeoutError as error:
-                if limit < UPDATE_LIMIT:  # the end of the update came, that of the query did not
-                    break
-                raise LinkLost(f"the update did not end within {limit:g} s") from error
-            if command.code == cip.END_OF_UPDATE:
-                limit = min(self._timeout, UPDATE_LIMIT - 1)
-            if command.code == cip.END_OF_QUERY:
-                break
-        self._acknowledge = False
-        await self.send(self._acknowledgement())
+        """Ask for all joins and return when they have come and the processor has ours; raise Booting, Unreachable."""
+        with _opening():
+            await self.send(cip.encode(Command(cip.START), self.style))
+            await self._updated()
+            self._acknowledge = False
+            await self.send(self._acknowledgement)
 
     async def serve(self) -> None:
         """Read and keep alive; raise LinkLost when the processor is gone."""
@@ -136,11 +126,11 @@ class Conversation:
             tasks.create_task(self._beat(), name="heartbeat")
             tasks.create_task(self._reply(), name="reply")
 
-    async def send(self, data: bytes) -> None:
-        """Write whole frames; raise LinkLost."""
+    async def send(self, frames: bytes | Callable[[], bytes]) -> None:
+        """Write whole frames; a callable is asked for them when it is their turn. Raise LinkLost."""
         async with self._writing:
             self._sent = self._loop.time()
-            await self._stream.write(data)
+            await self._stream.write(frames() if callable(frames) else frames)
 
     async def close(self) -> None:
         """Say goodbye (one processor refused connections for long after an unclean end) and close."""
@@ -150,11 +140,17 @@ class Conversation:
         await self._stream.close()
 
     async def _log_in(self) -> None:
+        """Give the credentials; whatever comes in place of a yes, they are not given again. Raise Denied."""
         if self._credentials is None:
             raise Denied("the processor wants a username and a password; give them and `reload`")
-        await self.send(cip.encode(cip.Authenticate(self._sign_on.ipid, *self._credentials)))
-        if not (await self._answer(cip.AuthResult, "the credentials")).ok:
-            raise Denied(f"the processor denies the password of {self._credentials[0]!r}; correct it and `reload`")
+        denied = f"the processor denies the password of {self._credentials[0]!r}"
+        try:
+            await self.send(cip.encode(cip.Authenticate(self._sign_on.ipid, *self._credentials)))
+            result = await self._answer(cip.AuthResult, "the credentials")
+        except LinkLost as error:
+            raise Denied(f"{denied}, or at least did not take it ({error.message}); correct it and `reload`") from error
+        if not result.ok:
+            raise Denied(f"{denied}; correct it and `reload`")
 
     async def _answer(self, kind: type[M], what: str) -> M:
         try:
@@ -163,14 +159,26 @@ class Conversation:
         except TimeoutError as error:
             raise Unreachable(f"no answer to {what} within {self._timeout:g} s") from error
 
+    async def _updated(self) -> None:
+        """Return at the end of the query, or some time after that of the update: not all say both."""
+        limit = min(UPDATE_LIMIT, self._open_until - self._loop.time())
+        ended = False
+        try:
+            async with asyncio.timeout(limit) as ending:
+                while (command := await self._next(Command)).code != cip.END_OF_QUERY:
+                    if command.code == cip.END_OF_UPDATE and not ended:
+                        ended = True
+                        ending.reschedule(self._loop.time() + min(self._timeout, limit))
+        except TimeoutError as error:
+            if not ended:
+                raise LinkLost(f"the update did not end within {limit:.0f} s") from error
+
     async def _next(self, kind: type[M]) -> M:
         """Return the next message of a kind; whatever comes before takes its usual way."""
         while True:
             while self._waiting:
                 message = self._waiting.popleft()
-                if isinstance(message, cip.Hello) and message.state == cip.BOOTING and kind is not cip.Hello:
-                    raise Booting("the processor is booting")
-                if not isinstance(message, cip.Hello):
+                if not _is_greeting(message, kind):
                     self._tell([message])
                 if self._pong:
                     self._pong = False
@@ -179,10 +187,10 @@ class Conversation:
                     return message
             self._waiting.extend(await self._read())
 
-    async def _read(self) -> list[Message]:
+    async def _read(self) -> Iterator[Message]:
         self._reader.feed(await self._stream.read())
         self._heard = self._loop.time()
-        return list(self._reader.messages())
+        return self._reader.messages()
 
     async def _read_on(self) -> None:
         while True:
@@ -191,7 +199,10 @@ class Conversation:
                     messages = await self._read()
             except TimeoutError as error:
                 raise LinkLost(f"nothing heard for {SILENCE:g} s") from error
-            self._tell(messages)
+            while batch := list(islice(messages, BATCH)):
+                self._tell(batch)
+                if len(batch) == BATCH:
+                    await asyncio.sleep(0)
 
     def _tell(self, messages: list[Message]) -> None:
         """Take what is ours to take; the rest goes to `told`, also what came before the end."""
@@ -217,8 +228,10 @@ class Conversation:
                 raise LinkLost("the processor ends the connection: its program stops")
             case cip.Refused():
                 raise Booting("the processor ends the connection: it is booting")
-            case cip.Hello():
+            case cip.Hello(cip.READY):
                 raise LinkLost("the processor greets anew: its program was loaded again")
+            case cip.Hello():
+                raise Booting("the processor is booting")
             case Command(code=cip.END_OF_QUERY):
                 self._acknowledge = True
                 self._due.set()
@@ -250,7 +263,7 @@ class Conversation:
             if pong:
                 await self.send(cip.encode(cip.Pong()))
             if acknowledge:
-                await self.send(self._acknowledgement())
+                await self.send(self._acknowledgement)
 
     def _acknowledgement(self) -> bytes:
         """The end of the query is acknowledged, then the processor gets our side. Source: reference 1.4, K and D."""

@@ -1,6 +1,8 @@
 """The role of a processor: a port that panels connect to. Source: reference 1.1 and 1.4."""
 
 import asyncio
+import logging
+import math
 import socket
 import ssl
 from collections.abc import Callable, Iterable
@@ -12,7 +14,10 @@ from busbar.codecs import cip
 from cip_bridge.connection import Panel
 from cip_bridge.seats import Program, Seat
 
+log = logging.getLogger("busbar.cip")
+
 PANELS_LIMIT = 100
+TOLD = 60.0  # s between lines about panels that are turned away
 
 
 class Listener(Program):
@@ -28,20 +33,10 @@ class Listener(Program):
     ) -> None:
         super().__init__(seats, now)
         self.host, self.port, self.tls = host, port, tls
-        self.accepted = 0  # connections since the start
         self._tasks = asyncio.TaskGroup()
         self._open: dict[asyncio.Task[None], Panel] = {}
         self._server: asyncio.Server | None = None
-
-    def boot(self) -> None:
-        """Let panels wait from here on."""
-        self.booting = True
-
-    def booted(self) -> None:
-        """Greet those that wait."""
-        self.booting = False
-        for panel in self._open.values():
-            panel.greet()
+        self._told = -math.inf  # loop time of the last line about a panel too many
 
     async def listen(self) -> None:
         """Accept connections; raise OSError."""
@@ -55,11 +50,6 @@ class Listener(Program):
             self._server.close()
             self._server = None
 
-    def drop(self) -> None:
-        """Break all connections without a word."""
-        for panel in list(self._open.values()):
-            panel.abort()
-
     def end_program(self) -> None:
         """Tell all panels that the program stops, as before it is loaded again."""
         for panel in list(self._open.values()):
@@ -69,7 +59,7 @@ class Listener(Program):
         await self._tasks.__aenter__()
         try:
             await self.listen()
-        except OSError:
+        except BaseException:
             await self._tasks.__aexit__(None, None, None)
             raise
         return self
@@ -85,12 +75,18 @@ class Listener(Program):
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._server is None or len(self._open) >= PANELS_LIMIT:
-            writer.transport.abort()
+            self._turn_away(writer)
             return
-        self.accepted += 1
         if (sock := writer.get_extra_info("socket")) is not None:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         panel = Panel(self, reader, writer)
         task = self._tasks.create_task(panel.run(), name=f"panel {panel.address}")
         self._open[task] = panel
         task.add_done_callback(self._open.pop)
+
+    def _turn_away(self, writer: asyncio.StreamWriter) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._server is not None and now > self._told + TOLD:
+            self._told = now
+            log.warning("port %d: there are %d panels, more are turned away", self.port, PANELS_LIMIT)
+        writer.transport.abort()

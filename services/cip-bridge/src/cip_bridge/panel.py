@@ -1,17 +1,19 @@
 """We are a panel: one open conversation with one processor, as a session."""
 
 import asyncio
+import contextlib
+from functools import partial
 from typing import Any
 
 from busbar.arbiter import Turn
 from busbar.codecs import cip
 from busbar.codecs.cip import Command, Form, Join, Message, Update
 from busbar.describe import NoArguments, command
-from busbar.errors import DeviceTimeout, LinkLost
+from busbar.errors import DeviceTimeout, LinkLost, Locked
 from busbar.session import Outlet
-from cip_bridge.board import Board, Value
-from cip_bridge.device import Conversation
-from cip_bridge.holds import REPEAT, Holds
+from cip_bridge.board import Board
+from cip_bridge.device import LEAVE_LIMIT, Conversation
+from cip_bridge.holds import Holds
 from cip_bridge.paths import Paths
 from cip_bridge.surface import (
     CLOCK,
@@ -37,7 +39,7 @@ class PanelSession:
         self._holds = Holds(self._press)
         self._conversation: Conversation | None = None
         self._updated = asyncio.Event()
-        self._ignored = 0  # values of joins beyond what a board takes
+        self._knows_firmware = False
 
     def attach(self, conversation: Conversation) -> None:
         """Speak over this conversation, whose `told` and `outputs` are ours."""
@@ -56,12 +58,13 @@ class PanelSession:
 
     async def leave(self) -> None:
         """Let go of what is held; a processor does so by itself when it hears no more of us."""
-        held = self._holds.joins
         try:
-            await self._holds.release_all()
-        except LinkLost:
-            for join in held:
-                self._sent(join, False)
+            with contextlib.suppress(LinkLost, TimeoutError):
+                async with asyncio.timeout(LEAVE_LIMIT):
+                    await self._holds.release_all()
+        finally:
+            for join in self._board.let_go():
+                self._surface.went(join, False)
 
     def told(self, messages: list[Message]) -> None:
         """Take what the processor says."""
@@ -69,41 +72,38 @@ class PanelSession:
         for message in messages:
             if isinstance(message, Update):
                 value = self._board.take(message)
-                if value is None:
-                    self._ignored += 1
-                else:
+                if value is not None:
                     updates.append(message if value is message.value else message._replace(value=value))
             else:
                 self._surface.came(updates)
                 updates = []
                 self._take(message)
         self._surface.came(updates)
-        self._surface.count(self._talk.skipped + self._ignored)
+        self._surface.count(self._talk.skipped + self._board.ignored)
 
     def outputs(self) -> list[Update]:
-        """Return what is to be sent again after an update; held buttons are pressed again anyway."""
-        held = self._holds.joins
-        outs = self._board.outs.items()
-        return [Update(join, value, cip.FORMS[join.kind]) for join, value in outs if join not in held]
+        """Return what is to be sent again after an update; buttons that are held are pressed again anyway."""
+        board = self._board
+        outs = board.outs.known.items()
+        return [Update(join, value, cip.FORMS[join.kind]) for join, value in outs if join not in board.pressed]
 
     async def refresh(self, device: str) -> None:
         await self._update()
 
     async def set(self, device: str, path: str, value: Any, turn: Turn) -> Any:
         join, raw = self._surface.wanted(path, value)
-        self._board.admit(join)
-        frame = cip.encode(Update(join, raw, cip.FORMS[join.kind]), self._talk.style)
+        update = Update(join, raw, cip.FORMS[join.kind])
+        frame = cip.encode(update, self._talk.style)
         self._holds.forget(join)
-        await self._talk.send(frame)
-        self._sent(join, raw)
+        await self._talk.send(partial(self._noted, update, frame))
         return value
 
     @command(holds="exchange")
     async def press(self, device: str, arguments: Press, turn: Turn) -> None:
         """Press a button and hold it; pressing again renews."""
         join = self._surface.paths.button(arguments.join)
-        await self._holds.press(join, arguments.seconds)
-        turn.when_unlocked(("hold", join), lambda: self._holds.end(join))
+        hold = await self._holds.press(join, arguments.seconds)
+        turn.when_unlocked(("hold", join), lambda: self._holds.end(hold))
 
     @command(holds="exchange")
     async def release(self, device: str, arguments: Button, turn: Turn) -> None:
@@ -112,14 +112,16 @@ class PanelSession:
 
     @command(holds="exchange", timeout=20.0)
     async def pulse(self, device: str, arguments: Pulse, turn: Turn) -> None:
-        """Press a button and release it."""
+        """Press a button and release it; one that is held already would be released under the hand of its holder."""
         join = self._surface.paths.button(arguments.join)
-        await self._holds.press(join, arguments.width + REPEAT)
+        if join in self._holds.joins:
+            raise Locked(f"{arguments.join!r} is held down already; `release` it first")
+        hold = await self._holds.press(join, arguments.width)
         turn.release()
         try:
-            await asyncio.sleep(arguments.width)
+            await hold.over.wait()
         finally:
-            await self._holds.release(join)
+            self._holds.end(hold)
 
     @command(timeout=30.0)
     async def update_request(self, device: str, arguments: NoArguments, turn: Turn) -> None:
@@ -144,6 +146,7 @@ class PanelSession:
     async def _update(self, asked: float | None = None) -> None:
         """Ask for all joins and wait: what is set meanwhile goes out behind the outputs that follow an update."""
         self._updated.clear()
+        self._board.begin_update()  # it may come without its first frame
         await self._talk.send(cip.encode(Command(cip.START), self._talk.style))
         try:
             async with asyncio.timeout(asked or UPDATE_TIMEOUT):
@@ -163,20 +166,26 @@ class PanelSession:
             case cip.Clock(time):
                 self._outlet.values({CLOCK.path: time.isoformat()})
             case cip.About(text):
-                version = firmware(text)
-                if version is not None:
-                    self._outlet.describe(self._outlet.description.with_(firmware=version))
+                self._identify(text)
 
     def _end_update(self) -> None:
         if self._board.end_update():
             self._surface.came_all()
         self._updated.set()
 
-    async def _press(self, join: Join, pressed: bool) -> None:
-        self._board.admit(join)
-        await self._talk.send(cip.encode(Update(join, pressed, Form.BUTTON), self._talk.style))
-        self._sent(join, pressed)
+    def _identify(self, text: str) -> None:
+        """The first version is the processor's own; others are of what is connected to it."""
+        version = None if self._knows_firmware else firmware(text)
+        if version is not None:
+            self._knows_firmware = True
+            self._outlet.describe(self._outlet.description.with_(firmware=version))
 
-    def _sent(self, join: Join, value: Value) -> None:
-        self._board.outs[join] = value
-        self._surface.went(join, value)
+    async def _press(self, join: Join, pressed: bool) -> None:
+        update = Update(join, pressed, Form.BUTTON)
+        await self._talk.send(partial(self._noted, update, cip.encode(update, self._talk.style)))
+
+    def _noted(self, update: Update, frame: bytes) -> bytes:
+        """What is written now is what is known of the join, also to an update that ends before it is read."""
+        self._board.drive(update)
+        self._surface.went(update.join, update.value)
+        return frame

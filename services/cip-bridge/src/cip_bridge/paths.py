@@ -8,38 +8,18 @@ from functools import cached_property
 from typing import Any
 
 from busbar import values
-from busbar.codecs import cip
 from busbar.codecs.cip import ANALOG_LIMIT, HIGHEST, Join, Kind
 from busbar.describe import Property, by_path
 from busbar.errors import BadRequest, OutOfRange, UnknownTarget
 from cip_bridge.board import DEFAULTS, Value
-from cip_bridge.settings import JOIN, NamedJoin
+from cip_bridge.joins import generic, parse
+from cip_bridge.settings import NamedJoin
 
 OUT = "_out/"  # before the path of a property: what we have sent
-_KINDS: dict[str, Kind] = {"digital": "digital", "analog": "analog", "serial": "serial"}
 _TYPES: dict[Kind, Any] = {"digital": bool, "analog": values.integer(0, ANALOG_LIMIT), "serial": str}
 _SCOPES = ("", "slot/{slot}/", "slot/{slot}/slot/{inner}/")
 _SMART = "smart/{smart}/"
 _RANGES = {"slot": range(256), "inner": range(256), "smart": range(1 << 32)}
-
-
-def generic(join: Join) -> str:
-    """Return the path of a join by its numbers."""
-    slot = "".join(f"slot/{each}/" for each in join.slots)
-    smart = "" if join.smart is None else f"smart/{join.smart}/"
-    return f"{slot}{smart}{join.kind}/{join.number}"
-
-
-def parse(path: str) -> Join | None:
-    """Return the join of a path by numbers, None for another path; raise OutOfRange."""
-    found = JOIN.fullmatch(path)
-    if found is None:
-        return None
-    outer, inner, smart, kind, number = found.groups()
-    slots = tuple(int(each) for each in (outer, inner) if each)
-    join = Join(_KINDS[kind], int(number), int(smart) if smart else None, slots)
-    cip.check(join)
-    return join
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from typing import Any
 from busbar.arbiter import Turn
 from busbar.codecs.cip import Join
 from busbar.describe import NoArguments, Property, command
-from cip_bridge.listener import Listener
 from cip_bridge.seats import Seat
 from cip_bridge.surface import Get, Pulse, Send, Surface, frames_of
 
@@ -18,8 +17,8 @@ LOOK = 1.0  # s between looks at the counters
 class ProgramSession:
     """All seats on one port."""
 
-    def __init__(self, listener: Listener, surfaces: Mapping[str, Surface], seats: Mapping[str, Seat]) -> None:
-        self._listener, self._surfaces, self._seats = listener, surfaces, seats
+    def __init__(self, surfaces: Mapping[str, Surface], seats: Mapping[str, Seat]) -> None:
+        self._surfaces, self._seats = surfaces, seats
         for device, surface in surfaces.items():
             surface.came_all()
             surface.went_all()
@@ -28,8 +27,8 @@ class ProgramSession:
 
     async def serve(self) -> None:
         while True:
-            for surface in self._surfaces.values():
-                surface.count(self._listener.skipped)
+            for device, surface in self._surfaces.items():
+                surface.count(self._seats[device].skipped + surface.board.ignored)
             await asyncio.sleep(LOOK)
 
     async def refresh(self, device: str) -> None:

@@ -5,14 +5,16 @@ from datetime import datetime
 from typing import Protocol
 
 from busbar.codecs import cip
-from busbar.codecs.cip import Join, Style, Update
+from busbar.codecs.cip import Form, Join, Style, Update
 from cip_bridge.board import Board, Value
+from cip_bridge.presses import Presses
 
 
 class Shown(Protocol):
     """One panel that is signed on."""
 
     address: str
+    presses: Presses
 
     def send(self, frames: bytes) -> None: ...
     def dump(self) -> None: ...
@@ -35,14 +37,15 @@ class Seat:
         self.ipid, self.room, self.credentials, self.result, self.style = ipid, room, credentials, result, style
         self.board = board or Board()
         self.panels: list[Shown] = []
+        self.skipped = 0  # things of its panels that meant nothing to us
         self.came_or_went: Callable[[], None] = lambda: None
         self._told = told
 
     def drive(self, join: Join, value: Value) -> None:
         """Give a join a value and tell all panels; raise OutOfRange, TooLarge, BadRequest before anything is sent."""
-        self.board.admit(join)
-        frame = cip.encode(Update(join, value, cip.FORMS[join.kind]), self.style)
-        self.board.outs[join] = value
+        update = Update(join, value, cip.FORMS[join.kind])
+        frame = cip.encode(update, self.style)
+        self.board.drive(update)
         self.send(frame)
 
     def send(self, frames: bytes) -> None:
@@ -55,24 +58,44 @@ class Seat:
         for panel in list(self.panels):
             panel.dump()
 
-    def take(self, updates: Iterable[Update]) -> None:
-        """Take what a panel says."""
+    def take(self, panel: Shown, updates: Iterable[Update]) -> None:
+        """Take what a panel says; it does not release a button that another one repeats."""
         taken: list[Update] = []
-        for each in updates:
-            value = self.board.take(each)
-            if value is not None:
-                taken.append(each._replace(value=value, append=False))
+        for update in updates:
+            digital = update.join.kind == "digital"
+            if digital and not update.value and any(each.repeats(update.join) for each in self._others(panel)):
+                panel.presses.watch(update)
+                continue
+            value = self.board.take(update)
+            if value is None:
+                continue
+            if digital:
+                panel.presses.watch(update)
+            taken.append(update._replace(value=value, append=False))
         self._told(taken)
+
+    def let_go(self, panel: Shown, joins: Iterable[Join]) -> None:
+        """A panel holds these no longer: those that no other one holds are released."""
+        free = [join for join in joins if not any(each.holds(join) for each in self._others(panel))]
+        self.take(panel, [Update(join, False, Form.DIGITAL) for join in free])
+
+    def _others(self, panel: Shown) -> list[Presses]:
+        return [each.presses for each in self.panels if each is not panel]
 
 
 class Program:
-    """The program on our side: its seats, and what is wrong with it at present."""
+    """The program on our side: who may sign on, and what becomes of a request for an update."""
+
+    state = cip.READY  # what a panel is greeted with
 
     def __init__(self, seats: Iterable[Seat], now: Callable[[], datetime] = datetime.now) -> None:
         self.seats = {seat.ipid: seat for seat in seats}
         self.now = now
-        self.booting = False  # panels are asked to wait
-        self.refusing = False  # every IP-ID is unknown
-        self.slow = 0.0  # s before the answer to an update request
-        self.asked = 0  # update requests since the start
-        self.skipped = 0  # things of panels that meant nothing to us
+
+    def find(self, ipid: int) -> Seat | None:
+        """Return the seat of an IP-ID, None if it is not ours."""
+        return self.seats.get(ipid)
+
+    def update(self, panel: Shown) -> None:
+        """Answer a panel that asks for an update."""
+        panel.dump()

@@ -1,30 +1,32 @@
 """The configuration of the CIP bridge."""
 
 import re
-from typing import Annotated, Literal
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Literal, Self
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import replace
 
 from busbar import config
 from busbar.codecs.cip import Encoding
+from busbar.errors import OutOfRange
+from cip_bridge.joins import JoinPath, parse
 
-Seconds = Annotated[float, Meta(gt=0, le=86400)]
-IpId = Annotated[int, Meta(ge=1, le=0xFFFE, description="as in SIMPL: 0x03 to 0xFE; the wire has room for 0xFFFE")]
+Seconds = Annotated[
+    float, Meta(gt=0, le=5, description="more than 0, at most 5 s: all steps have to fit into half a minute")
+]
+IpId = Annotated[
+    int, Meta(ge=1, le=0xFFFE, description="0x03 to 0xFE, as 0x0A for the 0A of SIMPL; the wire has room for 0xFFFE")
+]
 _WORD = "[A-Za-z0-9-][A-Za-z0-9_-]{0,63}"
-Path = Annotated[
+Levels = Annotated[
     str,
     Meta(
         pattern=rf"^(?!(digital|analog|serial|smart|slot)(/|$)|clock$){_WORD}(/{_WORD})*(?!\n)$",
         description="levels of letters, digits, _ and -, not beginning with digital, analog, serial, smart or slot",
     ),
-]
-JOIN = re.compile(
-    r"(?:slot/(\d{1,3})/)?(?:slot/(\d{1,3})/)?(?:smart/(\d{1,10})/)?(digital|analog|serial)/(\d{1,5})", re.ASCII
-)
-JoinPath = Annotated[
-    str,
-    Meta(pattern=rf"^{JOIN.pattern}(?!\n)$", description="such as digital/1, smart/3/analog/2 or slot/1/serial/1"),
 ]
 Fingerprint = Annotated[
     str, Meta(pattern=r"^([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}(?!\n)$", description="SHA-256 in hex, with or without :")
@@ -52,6 +54,10 @@ def place(address: str) -> Place:
     number = int(port) if port else PORTS[scheme]
     if not 0 < number < 65536:
         raise ValueError(f"address: port {port} is not 1 to 65535")
+    try:
+        (host or "").encode("idna")  # as it is looked up
+    except UnicodeError as error:
+        raise ValueError(f"address: {host!r} cannot be the name of a host: {error}") from error
     return Place(bracketed or host, number, scheme == "cips")
 
 
@@ -59,7 +65,7 @@ class NamedJoin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """A join with a name, which replaces its number."""
 
     join: JoinPath
-    name: Path
+    name: Levels
     title: str | None = None
     unit: str | None = None
     group: str | None = None
@@ -68,6 +74,10 @@ class NamedJoin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     scale: Scale | None = None  # of an analog: [raw, raw, value, value]
 
     def __post_init__(self) -> None:
+        try:
+            parse(self.join)
+        except OutOfRange as error:
+            raise ValueError(f"join: {error.message}") from error
         if "analog/" not in self.join and (self.signed or self.scale):
             raise ValueError(f"{'signed' if self.signed else 'scale'}: only for an analog join")
         if self.scale is not None:
@@ -103,10 +113,15 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     result: Literal["001f", "0003", "200f"] = "001f"  # what mode processor answers a sign-on with
     joins: tuple[NamedJoin, ...] = ()
 
+    @property
+    def tls(self) -> tuple[bool, str | None, str | None]:
+        """How a port of ours is secured."""
+        return place(self.address).tls, self.cert_file, self.key_file
+
     def __post_init__(self) -> None:
         if self.name == "bridge":
             raise ValueError("name: 'bridge' is the bridge itself; choose another")
-        self._check_tls(place(self.address).tls)
+        self._check_keys(place(self.address).tls)
         if (self.username is None) != (self.password is None and self.password_file is None):
             raise ValueError("username: a username and a password (or password_file) belong together")
         if self.password is not None and self.password_file is not None:
@@ -117,14 +132,33 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
                 if found.count(each) > 1:
                     raise ValueError(f"joins: {each!r} is there twice")
 
-    def _check_tls(self, tls: bool) -> None:
-        ours = {"panel": ("ca_file", "fingerprint", "insecure"), "processor": ("cert_file", "key_file")}
-        for mode, keys in ours.items():
+    def _check_keys(self, tls: bool) -> None:
+        """Refuse what would say nothing."""
+        for mode, keys in _KEYS.items():
             for key in keys:
-                if getattr(self, key) and (mode != self.mode or not tls):
-                    raise ValueError(f"{key}: only for mode: {mode} with an address of cips::")
+                if self._given(key) and mode != self.mode:
+                    raise ValueError(f"{key}: only for mode: {mode}")
+        for key in filter(self._given, _TLS_KEYS):
+            if not tls:
+                raise ValueError(f"{key}: only with an address of cips::")
         if self.mode == "processor" and tls and self.cert_file is None:
             raise ValueError("cert_file: cips:: needs a certificate of ours")
+        trusted = [key for key in ("ca_file", "fingerprint", "insecure") if self._given(key)]
+        if len(trusted) > 1:
+            raise ValueError(f"{trusted[-1]}: there is {trusted[0]}, too; allowed: one of them")
+        if self.room is not None and self._given("sign_on"):
+            raise ValueError("sign_on: to a room there is but one way to sign on; allowed: room or sign_on")
+
+    def _given(self, key: str) -> bool:
+        return bool(getattr(self, key) != _DEFAULTS[key])
+
+
+_KEYS = {  # that mean something in one mode
+    "panel": ("sign_on", "timeout", "ca_file", "fingerprint", "insecure"),
+    "processor": ("cert_file", "key_file", "result"),
+}
+_TLS_KEYS = ("ca_file", "fingerprint", "insecure", "cert_file", "key_file")
+_DEFAULTS = {field.name: field.default for field in msgspec.structs.fields(Device)}
 
 
 class Config(config.Config, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -132,11 +166,36 @@ class Config(config.Config, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     devices: tuple[Device, ...] = ()
 
+    def within(self, folder: Path) -> Self:
+        return replace(super().within(folder), devices=tuple(_within(folder, device) for device in self.devices))
+
     def __post_init__(self) -> None:
         config.check_names(device.name for device in self.devices)
-        seats = [(device.address, device.ipid) for device in self.devices if device.mode == "processor"]
-        for address, ipid in seats:
-            if seats.count((address, ipid)) > 1:
-                raise ValueError(
-                    f"devices: two devices have IP-ID 0x{ipid:02X} at {address}; each needs one of its own"
-                )
+        for address, seats in ours(self.devices).items():
+            first = seats[0]
+            for number, seat in enumerate(seats):
+                where = f"at port {address[1]} of {address[0]}"
+                if any(seat.ipid == other.ipid for other in seats[:number]):
+                    raise ValueError(
+                        f"devices: two devices have IP-ID 0x{seat.ipid:02X} {where}; each needs one of its own"
+                    )
+                if seat.tls != first.tls:
+                    raise ValueError(
+                        f"devices: {first.name!r} and {seat.name!r} are {where}; "
+                        "allowed: cip:: or cips:: with the same cert_file and key_file"
+                    )
+
+
+def _within(folder: Path, device: Device) -> Device:
+    files = {key: getattr(device, key) for key in ("password_file", "ca_file", "cert_file", "key_file")}
+    return replace(device, **{key: str(folder / file) for key, file in files.items() if file is not None})
+
+
+def ours(devices: Iterable[Device]) -> dict[tuple[str, int], list[Device]]:
+    """Return the devices of mode processor by host and port, each of which is one listener."""
+    found: dict[tuple[str, int], list[Device]] = {}
+    for device in devices:
+        if device.mode == "processor":
+            where = place(device.address)
+            found.setdefault((where.host.lower(), where.port), []).append(device)
+    return found

@@ -9,14 +9,55 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 
 from busbar import simulation
-from busbar.codecs.cip import Style, Update
+from busbar.codecs import cip
+from busbar.codecs.cip import Join, Style, Update
+from busbar.errors import TooLarge
+from cip_bridge.board import Value
 from cip_bridge.listener import Listener
-from cip_bridge.seats import Seat
+from cip_bridge.seats import Seat, Shown
 from cip_bridge.simulated import Theatre
 
 HOST = "127.0.0.1"
 IPID = 0x0A
 TICK = 1.0  # s
+
+
+class Processor(Listener):
+    """A listener with the moods of a processor: it boots, refuses, takes its time, breaks off."""
+
+    refusing = False  # every IP-ID is unknown
+    slow = 0.0  # s before the answer to an update request
+    asked = 0  # update requests since the start
+    accepted = 0  # connections since the start
+
+    def boot(self) -> None:
+        """Let panels wait from here on."""
+        self.state = cip.BOOTING
+
+    def booted(self) -> None:
+        """Greet those that wait."""
+        self.state = cip.READY
+        for panel in self._open.values():
+            panel.greet()
+
+    def drop(self) -> None:
+        """Break all connections without a word."""
+        for panel in list(self._open.values()):
+            panel.abort()
+
+    def find(self, ipid: int) -> Seat | None:
+        return None if self.refusing or self.state == cip.BOOTING else super().find(ipid)
+
+    def update(self, panel: Shown) -> None:
+        self.asked += 1
+        if self.slow:
+            asyncio.get_running_loop().call_later(self.slow, panel.dump)
+        else:
+            panel.dump()
+
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted += 1
+        super()._connected(reader, writer)
 
 
 class Simulator:
@@ -34,8 +75,8 @@ class Simulator:
     ) -> None:
         style = Style(encoding="utf16")  # it says back whatever text it is given
         self.seat = Seat(ipid, self._told, credentials=credentials, room=room, style=style)
-        self.theatre = Theatre(self.seat.drive)
-        self.listener = Listener(host, port, [self.seat], tls)
+        self.theatre = Theatre(self._drive)
+        self.listener = Processor(host, port, [self.seat], tls)
         self._stack = contextlib.AsyncExitStack()
 
     @property
@@ -63,6 +104,10 @@ class Simulator:
         while True:
             self.theatre.tick(datetime.now())
             await asyncio.sleep(TICK)
+
+    def _drive(self, join: Join, value: Value) -> None:
+        with contextlib.suppress(TooLarge):  # a text has grown by its encoding: there is no feedback for it
+            self.seat.drive(join, value)
 
     def _told(self, updates: list[Update]) -> None:
         self.theatre.take(updates)

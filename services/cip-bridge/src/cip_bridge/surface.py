@@ -15,13 +15,13 @@ from busbar.session import Outlet
 from cip_bridge.board import DEFAULTS, Board, Value
 from cip_bridge.paths import OUT, Paths
 
-SKIPPED = Property("_skipped", int, title="Things received that mean nothing to us")
+SKIPPED = Property("_skipped", int, title="Things received that mean nothing to us, or had no room")
 CLOCK = Property("clock", str, title="The processor's clock, without a zone")
 HOLD = 10.0  # s
 HOLD_LONGEST = 3600.0  # s
 WIDTH = 0.1  # s of a pulse
 
-_VERSION = re.compile(r"\bv\d+\.\d", re.IGNORECASE)
+_VERSION = re.compile(r"\[v\d+\.\d")
 
 JoinName = Annotated[int, Meta(ge=1, le=32768)] | Annotated[str, Meta(min_length=1, max_length=200)]
 
@@ -89,7 +89,7 @@ class Surface:
 
     def came_all(self) -> None:
         """Publish every value that is known, and every named one."""
-        everything = {**self._defaults(), **self.board.ins}
+        everything = {**self._defaults(), **self.board.ins.known}
         self.came([Update(join, value, cip.FORMS[join.kind]) for join, value in everything.items()])
 
     def went(self, join: Join, value: Value) -> None:
@@ -102,7 +102,7 @@ class Surface:
 
     def went_all(self) -> None:
         """Publish everything that we hold; what was never sent is at its default there, too."""
-        for join, value in {**self._defaults(), **self.board.outs}.items():
+        for join, value in {**self._defaults(), **self.board.outs.known}.items():
             self.went(join, value)
 
     def count(self, skipped: int) -> None:
@@ -139,5 +139,5 @@ def frames_of(text: str) -> bytes:
 
 
 def firmware(text: str) -> str | None:
-    """Return what a device says of itself if there is a version in it, such as [v1.503.0027]. Source: 1.5, R."""
+    """Return what a processor says of itself: it has a version in brackets, as [v1.503.0027]. Source: 1.5, R."""
     return text[:100] if _VERSION.search(text) else None

@@ -6,7 +6,7 @@
 There is no official specification: what only one source says is marked [1] there.
 """
 
-from busbar.codecs.cip.frames import Frame, Skipped, encode_frame, split
+from busbar.codecs.cip.frames import STRAY, Frame, Skipped, encode_frame, split
 from busbar.codecs.cip.joins import ANALOG_LIMIT, FORMS, HIGHEST, Form, Join, Kind, Style, Update, check
 from busbar.codecs.cip.reader import Message, Reader, encode
 from busbar.codecs.cip.records import (
@@ -42,8 +42,8 @@ from busbar.codecs.cip.text import Encoding
 
 __all__ = [
     "ACKNOWLEDGE", "ALL_CLEAR", "ANALOG_LIMIT", "BOOTING", "CREDENTIALS", "END_OF_QUERY", "END_OF_UPDATE", "FORMS",
-    "HIGHEST", "READY", "REFRESH", "START", "UNKNOWN_IPID", "About", "AuthResult", "Authenticate", "Clock", "Command",
-    "Connect", "ConnectResult", "DeviceConnect", "Disconnect", "Encoding", "Form", "Frame", "Hello", "Join", "Kind",
-    "Message", "Ping", "Pong", "Reader", "Refused", "RoomConnect", "SignOn", "Skipped", "Style", "Update", "check",
-    "encode", "encode_frame", "split",
+    "HIGHEST", "READY", "REFRESH", "START", "STRAY", "UNKNOWN_IPID", "About", "AuthResult", "Authenticate", "Clock",
+    "Command", "Connect", "ConnectResult", "DeviceConnect", "Disconnect", "Encoding", "Form", "Frame", "Hello", "Join",
+    "Kind", "Message", "Ping", "Pong", "Reader", "Refused", "RoomConnect", "SignOn", "Skipped", "Style", "Update",
+    "check", "encode", "encode_frame", "split",
 ]  # fmt: skip

@@ -1,11 +1,13 @@
 """CIP frames: `type:1 | length:2, big-endian | payload`, out of a byte stream that splits and joins them at will.
 
 Source: reference 1.2 and 1.3. Frames carry no mark to find them by. What cannot be a frame (a type or a length that
-nobody sends) is skipped byte by byte up to the next that can: the npm client crestron-cip, for one, sends three stray
-bytes behind its sign-on.
+nobody sends) is skipped up to the next that can: the npm client crestron-cip, for one, sends three stray bytes behind
+its sign-on.
 """
 
+import re
 from collections.abc import Iterator
+from itertools import groupby
 from typing import NamedTuple
 
 from busbar.errors import TooLarge
@@ -20,6 +22,26 @@ _LONGEST = {
 }  # fmt: skip
 _LONGEST_OTHER = 1024  # of a type that is not in the table
 _HIGHEST_TYPE = 0x3F  # the highest that was ever seen is 0x28; letters are above
+STRAY = "no frame"  # why bytes between frames are skipped
+
+
+def _heads() -> re.Pattern[bytes]:
+    """Return what the first bytes of a frame look like; a search is 30 times as fast as a look at each byte."""
+    longest = {type_: _LONGEST.get(type_, _LONGEST_OTHER) for type_ in range(_HIGHEST_TYPE + 1)}
+    alike = groupby(sorted(longest, key=longest.__getitem__), key=longest.__getitem__)
+    kinds = (b"(?<=[%b])(?:%b)" % (b"".join(map(_escaped, types)), _up_to(limit)) for limit, types in alike)
+    return re.compile(b"[%b-%b](?:%b)" % (_escaped(0), _escaped(_HIGHEST_TYPE), b"|".join(kinds)), re.DOTALL)
+
+
+def _up_to(limit: int) -> bytes:
+    """Return the pattern of the lengths from 0 to `limit`."""
+    high, low = divmod(limit, 256)
+    top = b"%b[%b-%b]" % (_escaped(high), _escaped(0), _escaped(low))
+    return top if high == 0 else b"[%b-%b].|%b" % (_escaped(0), _escaped(high - 1), top)
+
+
+def _escaped(byte: int) -> bytes:
+    return b"\\x%02x" % byte
 
 
 class Frame(NamedTuple):
@@ -70,8 +92,9 @@ class FrameReader:
             while len(buffer) - start >= HEADER:
                 type_, length = buffer[start], buffer[start + 1] << 8 | buffer[start + 2]
                 if not _plausible(type_, length):
-                    self._stray.append(type_)
-                    start += 1
+                    after = _next_head(buffer, start)
+                    self._stray += buffer[start:after]
+                    start = after
                     continue
                 if self._stray:
                     yield self._take_stray()
@@ -89,8 +112,17 @@ class FrameReader:
     def _take_stray(self) -> Skipped:
         data = bytes(self._stray)
         self._stray.clear()
-        return Skipped("no frame", data)
+        return Skipped(STRAY, data)
+
+
+_HEAD = _heads()
 
 
 def _plausible(type_: int, length: int) -> bool:
     return type_ <= _HIGHEST_TYPE and length <= _LONGEST.get(type_, _LONGEST_OTHER)
+
+
+def _next_head(buffer: bytearray, start: int) -> int:
+    """Return where the next frame may begin, at the latest where too little is there to tell."""
+    found = _HEAD.search(buffer, start)
+    return found.start() if found else len(buffer) - HEADER + 1

@@ -17,12 +17,17 @@ _INNER_LENGTH = {DATA: 1, EXTENDED: 2}  # bytes
 class Reader:
     """Messages out of a byte stream: feed() what arrived, then take all messages().
 
-    It never raises: what is unknown or wrong comes as Skipped and costs itself only.
+    It never raises: what is unknown or wrong comes as Skipped and costs itself only. Messages are read as they are
+    taken: a style that is agreed on in between is that of all frames behind.
     """
 
     def __init__(self, style: Style = PLAIN) -> None:
         self._frames = FrameReader()
         self._records = Records(style.smart_offset)
+
+    def agree(self, style: Style) -> None:
+        """Read the next frames, also of what has been fed, in this style."""
+        self._records.smart_offset = style.smart_offset
 
     def feed(self, data: bytes) -> None:
         self._frames.feed(data)

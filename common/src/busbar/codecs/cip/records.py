@@ -69,8 +69,8 @@ class Records:
     """Reads the payload of data frames; keeps the fragments of texts in between."""
 
     def __init__(self, smart_offset: int = 1) -> None:
+        self.smart_offset = smart_offset
         self._fragments = Fragments()
-        self._smart_offset = smart_offset
         self._found: list[Record] = []
         self._readers: dict[int, Callable[[bytes, _Scope], None]] = {
             Form.DIGITAL: lambda data, scope: self._digitals(Form.DIGITAL, data, scope),
@@ -142,12 +142,12 @@ class Records:
             return
         join, flags = self._join(form, int.from_bytes(data[:2]), scope), data[2]
         try:
-            whole = self._fragments.add(join, flags, data[3:])
+            text = self._fragments.add(join, flags, data[3:])
         except ValueError as error:
             self._skip(str(error), data)
             return
-        if whole is not None:
-            self._add(Update(join, decode_text(whole, flags), form))
+        if text is not None:
+            self._add(Update(join, text, form))
 
     def _client(self, data: bytes, scope: _Scope) -> None:
         if not data:
@@ -207,7 +207,7 @@ class Records:
         self._found.append(About(_printable(data[3:])))  # behind 05 00 00, whose meaning is unknown
 
     def _join(self, form: Form, number: int, scope: _Scope) -> Join:
-        return scope.join(form, number + (1 if scope.smart is None else self._smart_offset))
+        return scope.join(form, number + (1 if scope.smart is None else self.smart_offset))
 
     def _add(self, update: Update) -> None:
         if 1 <= update.join.number <= HIGHEST[update.join.kind]:

@@ -1,6 +1,7 @@
 """Text of serial joins: its encodings, its fragments. Source: reference 1.5, the flags byte."""
 
 from collections.abc import Hashable
+from dataclasses import dataclass, field
 from typing import Literal
 
 from busbar.errors import BadRequest
@@ -11,6 +12,7 @@ ENCODING_MASK = 0x1C  # 0 = 8 bits a character, UTF16 = UTF-16LE
 
 OPEN_LIMIT = 64  # texts arriving in fragments at once
 TEXT_LIMIT = 256 * 1024  # bytes of one that arrives in fragments; four of the largest frames
+FRAGMENTS_LIMIT = 1024 * 1024  # bytes of all of them
 
 Encoding = Literal["latin1", "utf8", "utf16"]
 _CODECS = {"latin1": "latin-1", "utf8": "utf-8", "utf16": "utf-16-le"}
@@ -37,30 +39,46 @@ def decode_text(data: bytes, flags: int = WHOLE) -> str:
         return data.decode("latin-1")
 
 
+@dataclass
+class _Begun:
+    """A text of which the end has not come."""
+
+    flags: int = 0  # of all fragments so far: some mark the encoding on the first one only
+    data: bytearray = field(default_factory=bytearray)
+
+
 class Fragments:
     """Puts the fragments of texts together, by join; bounded in number and size."""
 
     def __init__(self) -> None:
-        self._open: dict[Hashable, bytearray] = {}
+        self._open: dict[Hashable, _Begun] = {}
 
-    def add(self, join: Hashable, flags: int, data: bytes) -> bytes | None:
-        """Return the whole text's bytes once they are there, None before; raise ValueError for what does not fit."""
+    def add(self, join: Hashable, flags: int, data: bytes) -> str | None:
+        """Return the text once it is whole, None before; raise ValueError for what does not fit."""
         if flags & WHOLE == WHOLE:
             self._open.pop(join, None)
-            return data
+            return decode_text(data, flags)
         if flags & FIRST:
             self._begin(join)
-        kept = self._open.get(join)
-        if kept is None:
+        begun = self._open.get(join)
+        if begun is None:
             raise ValueError("a fragment without its beginning")
-        kept += data
-        if len(kept) > TEXT_LIMIT:
+        begun.flags |= flags
+        begun.data += data
+        if len(begun.data) > TEXT_LIMIT:
             del self._open[join]
             raise ValueError(f"a text above {TEXT_LIMIT} bytes")
-        return bytes(self._open.pop(join)) if flags & LAST else None
+        if flags & LAST:
+            del self._open[join]
+            return decode_text(bytes(begun.data), begun.flags)
+        self._make_room()
+        return None
 
     def _begin(self, join: Hashable) -> None:
         self._open.pop(join, None)
-        if len(self._open) >= OPEN_LIMIT:
-            del self._open[next(iter(self._open))]  # the oldest will hardly be finished
-        self._open[join] = bytearray()
+        self._open[join] = _Begun()
+
+    def _make_room(self) -> None:
+        """Forget the oldest, which will hardly be finished, while there is too much."""
+        while len(self._open) > OPEN_LIMIT or sum(len(each.data) for each in self._open.values()) > FRAGMENTS_LIMIT:
+            del self._open[next(iter(self._open))]

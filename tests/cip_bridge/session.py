@@ -1,0 +1,34 @@
+"""A session of our panel role, on a cable, in the hands of a test."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+from busbar.arbiter import Turn
+from busbar.codecs import cip
+from cip_bridge.board import Board
+from cip_bridge.panel import PanelSession
+from cip_bridge.paths import Paths
+from tests.cip_bridge.outlet import Outlet
+from tests.cip_bridge.peer import talk
+
+TURN = Turn(None, lambda: None, lambda fraction, message: None)
+
+
+@asynccontextmanager
+async def session():
+    """A session that serves, on a cable. Gives (session, outlet, peer, the task that serves)."""
+    outlet = Outlet()
+    async with talk() as (conversation, peer, _):
+        made = PanelSession(outlet, Board(), Paths())
+        conversation._told, conversation._outputs = made.told, made.outputs
+        made.attach(conversation)
+        opening = asyncio.create_task(conversation.greeted())
+        await peer.says(cip.Hello())
+        await opening
+        task = asyncio.create_task(made.serve())
+        try:
+            yield made, outlet, peer, task
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await made.leave()
