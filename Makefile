@@ -27,6 +27,8 @@ test: $(TOOLS) ## all tests (ARGS="-k name")
 	@.ci/need zsh zsh
 	@.ci/need fish fish
 	@.ci/need indiserver indi-bin
+	@.ci/need ip iproute2
+	@.ci/need unshare util-linux
 	@.ci/need mbpoll mbpoll
 	@.ci/need socat socat
 	@.ci/need gcc gcc libc6-dev

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.bench import cip, commands, footprint, gpio, growth, latency, machine, modbus, report, sdk, values
+from tests.bench import can, cip, commands, footprint, gpio, growth, latency, machine, modbus, report, sdk, values
 from tests.bench.figures import Row
 from tests.bench.machine import Setup
 
@@ -18,6 +18,7 @@ BENCHMARKS: dict[str, Callable[[Setup], list[Row]]] = {
     "growth": growth.run,
     "footprint": footprint.run,
     "sdk": sdk.run,
+    "can": can.run,
     "cip": cip.run,
     "gpio": gpio.run,
     "modbus": modbus.run,

@@ -11,7 +11,7 @@ import pytest
 from busbar.codecs import can
 from busbar.codecs.can import EXTENDED, FD, REMOTE, SENT
 from busbar.testing import settle, until
-from can_bridge import publish
+from can_bridge import line, publish
 from tests.can_bridge.peer import batches, done, failure, on_loopback, rows, some_rows
 
 SINGLE = "    frames: {publish: single}\n"
@@ -173,6 +173,7 @@ REFUSED = [
     ("send_periodic", {"id": 1, "period": 0}, "out_of_range", "period"),
     ("stop_periodic", {"name": "x"}, "unknown", "there are: none"),
     ("request", {"id": 1}, "bad_request", "match"),
+    ("request", {"id": 1, "match": {"id": 0x1000, "extended": False}}, "bad_request", "0x1000 has more than 11 bits"),
     ("decode", {"id": 1, "data": ""}, "unknown", "decode"),
 ]
 
@@ -224,7 +225,7 @@ async def test_periodic_frames_until_they_are_stopped():
         assert done(await bus.call("can0", "stop_periodic", {"name": "055"})) == ["055"]
         await bus.clock.advance(30)
         assert [frame.id for frame in await peer.hear(2)] == [7, 7]
-        assert done(await bus.call("can0", "stop_periodic")) == ["twice"]
+        assert done(await bus.call("can0", "stop_periodic")) == []  # the other one was sent twice
 
 
 async def test_a_request_returns_the_frame_that_matches_and_only_that():
@@ -256,3 +257,43 @@ def test_rows_are_never_larger_than_what_is_reckoned_with():
     for fd, each in ((True, frame), (False, frame._replace(data=bytes(8), length=8))):
         assert len(msgspec.msgpack.encode(each)) <= publish.ROW_BYTES["msgpack", fd]
         assert len(msgspec.json.encode(each)) <= publish.ROW_BYTES["json", fd]
+
+
+async def test_periodic_frames_are_counted_and_come_back_as_others_do():
+    async with on_loopback("    receive_own: true\n") as (bus, peer):
+        done(await bus.call("can0", "send_periodic", {"id": 1, "period": 1, "count": 3}))
+        await bus.clock.advance(5)
+        assert [row[1:3] for row in await some_rows(bus, 3)] == [[1, SENT]] * 3
+        assert await bus.value("can0", "_sent", lambda sent: sent == 3) == 3
+        assert len(await peer.hear(3)) == 3
+
+
+async def test_what_has_been_sent_often_enough_makes_room(monkeypatch):
+    monkeypatch.setattr(line, "CYCLIC_LIMIT", 2)
+    async with on_loopback() as (bus, _):
+        for number in range(5):
+            done(await bus.call("can0", "send_periodic", {"id": number, "period": 1, "count": 1}))
+            await settle()
+        for number in (1, 2):
+            done(await bus.call("can0", "send_periodic", {"id": number, "period": 1}))
+        found = failure(await bus.call("can0", "send_periodic", {"id": 3, "period": 1}))
+        assert found == ("overloaded", "2 periodic frames are being sent already")
+
+
+async def test_periodic_frames_end_with_the_link():
+    async with on_loopback() as (bus, peer):
+        done(await bus.call("can0", "send_periodic", {"id": 1, "period": 1}))
+        assert (await peer.hear())[0].id == 1
+        await bus.call("can0", "reconnect")
+        topic = f"{bus.base}/can0/status"
+        await until(lambda: sum(b'"online"' in each for each in bus.broker.payloads(topic)) >= 2, "online again")
+        assert done(await bus.call("can0", "stop_periodic")) == []
+
+
+async def test_a_request_finds_its_answer_in_a_flood_of_others():
+    async with on_loopback("    receive_own: false\n") as (bus, peer):
+        asking = {"id": 1, "match": {"id": 0x200, "mask": 0x600}, "timeout": 20}
+        call = asyncio.create_task(bus.call("can0", "request", asking))
+        await peer.hear()
+        await peer.send(*(can.frame(0x200, number.to_bytes(4, "big")) for number in range(10_000)))
+        assert done(await call)["data"] == base64.b64encode(bytes(4)).decode()  # the first one

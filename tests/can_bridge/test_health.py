@@ -57,8 +57,8 @@ async def test_error_frames_are_told_in_words_and_say_the_state():
 class Interface:
     """A bus whose health the test decides."""
 
-    echoes = native = False
-    dropped = skipped = 0
+    echoes = False
+    dropped = skipped = refused = 0
     health_ = Health()
 
     async def health(self):
@@ -82,7 +82,7 @@ def trouble(id_):
 
 async def test_a_flood_of_error_frames_is_a_few_events_and_a_count():
     outlet, bus = Outlet(), Interface()
-    watch = Watch(outlet, bus, (None, None), None)
+    watch = Watch("can0", outlet, bus, (None, None), None)
     watch.take([trouble(0x80)] * 1000)
     await watch.look()
     assert len(outlet.told) == ERROR_EVENTS
@@ -94,7 +94,7 @@ async def test_a_flood_of_error_frames_is_a_few_events_and_a_count():
 
 async def test_a_bus_that_is_off_is_opened_anew_where_that_is_configured():
     bus = Interface()
-    watch = Watch(Outlet(), bus, (None, None), 0.0001)
+    watch = Watch("can0", Outlet(), bus, (None, None), 0.0001)
     watch.take([trouble(0x40)])
     await watch.look()
     with pytest.raises(LinkLost, match=r"bus-off for 0\.0001 s"):
@@ -106,7 +106,7 @@ async def test_a_bus_that_restarts_by_itself_or_is_not_to_is_left_alone():
     for restart, own in ((None, None), (0.0001, 0.1)):
         bus, outlet = Interface(), Outlet()
         bus.health_ = Health("off", restart=own)
-        watch = Watch(outlet, bus, (None, None), restart)
+        watch = Watch("can0", outlet, bus, (None, None), restart)
         for _ in range(3):
             await watch.look()
         assert outlet.known["_bus"] == "off"
@@ -117,11 +117,11 @@ async def test_a_bus_that_restarts_by_itself_or_is_not_to_is_left_alone():
 
 async def test_what_was_not_read_in_time_is_counted_and_logged_once(caplog):
     outlet, bus = Outlet(), Interface()
-    watch = Watch(outlet, bus, (None, None), None)
+    watch = Watch("can0", outlet, bus, (None, None), None)
     bus.dropped = 7
     for _ in range(3):
         await watch.look()
     assert outlet.known["_dropped"] == 7
     assert [record.getMessage() for record in caplog.records] == [
-        "7 frames were lost because they were not read in time"
+        "can0: 7 frames were lost because they were not read in time"
     ]

@@ -2,13 +2,16 @@
 
 import asyncio
 import base64
-from contextlib import asynccontextmanager
+import threading
+from contextlib import asynccontextmanager, contextmanager
+
+import isotp
 
 from busbar.codecs import can
 from can_bridge.bridge import SERVICE
 from can_bridge.simulated import DIAGNOSE, DIAGNOSED, VIN
 from can_bridge.simulator import Simulator
-from tests.can_bridge.peer import configuration, done, failure, on_loopback
+from tests.can_bridge.peer import Wire, configuration, done, failure, on_loopback, python_can
 from tests.running import running
 
 PAIR = {"tx": DIAGNOSE, "rx": DIAGNOSED, "timeout": 20}
@@ -84,3 +87,45 @@ async def test_identifiers_of_29_bits_are_known_as_such():
         assert done(await call) == {"data": b64(b"ok")}
         too_large = await bus.call("can0", "isotp", {**about, "fd": True})
         assert failure(too_large)[0] == "bad_request"
+
+
+@contextmanager
+def unit(bus):
+    """A unit of can-isotp, which nobody here wrote, on a bus of python-can: it answers with what it got, reversed."""
+    options = {"blocking_send": False, "blocksize": 8, "stmin": 0, "rx_consecutive_frame_timeout": 20_000}
+    options |= {"rx_flowcontrol_timeout": 20_000, "max_frame_size": 10_000}  # ms, bytes
+    address = isotp.Address(isotp.AddressingMode.Normal_11bits, txid=DIAGNOSED, rxid=DIAGNOSE)
+    faults, ending = [], threading.Event()
+    layer = isotp.CanStack(bus, address=address, error_handler=faults.append, params=options)
+
+    def answer():
+        while not ending.is_set():
+            message = layer.recv(block=True, timeout=0.05)
+            if message is not None:
+                layer.send(bytes(message[::-1]))
+
+    layer.start()
+    thread = threading.Thread(target=answer, name="unit")
+    thread.start()
+    try:
+        yield faults
+    finally:
+        ending.set()
+        thread.join()
+        layer.stop()
+
+
+async def test_another_implementation_at_the_far_end_of_a_serial_cable():
+    with Wire() as wire:
+        async with (
+            python_can("slcan", wire.ports[1], bitrate=500000, sleep_after_open=0) as far,
+            running(SERVICE, configuration(f"can::slcan::{wire.ports[0]}::500000")) as bus,
+        ):
+            await bus.status("can0", "online")
+            with unit(far) as faults:
+                for message in (b"x", bytes(7), bytes(8), bytes(range(256)) * 2, bytes(range(251)) * 17):
+                    for padding in (0xCC, None):
+                        asked = {**PAIR, "data": b64(message), "block": 5, "padding": padding}
+                        found = done(await bus.call("can0", "isotp", asked))
+                        assert base64.b64decode(found["data"]) == message[::-1]
+                assert faults == []

@@ -8,7 +8,7 @@ import pytest
 
 from busbar.codecs import can as frames
 from busbar.codecs.can import EXTENDED, FD, REMOTE, Mask
-from busbar.errors import LinkLost, Overloaded
+from busbar.errors import BadRequest, LinkLost, Overloaded
 from busbar.testing import until
 from can_bridge.bridge import SERVICE
 from can_bridge.pythoncan import PythonCan, frame_of, message_of
@@ -62,6 +62,7 @@ class Driver(can.BusABC):
     def __init__(self):
         self.incoming, self.sent = [], []
         self.fail: Exception | None = None
+        self.refuse: Exception | None = None
         self.full = 0
         self.state_ = can.BusState.ACTIVE
         self.let = threading.Event()
@@ -76,6 +77,8 @@ class Driver(can.BusABC):
         return None, False
 
     def send(self, msg, timeout=None):
+        if self.refuse is not None:
+            raise self.refuse
         if self.full:
             self.full -= 1
             raise can.CanOperationError("The transmit queue is full")
@@ -156,3 +159,43 @@ def test_masks_are_what_python_can_takes():
     assert Mask(0x100, 0x700, False).matches(frames.frame(0x1FF))
     assert not Mask(0x100, 0x700, False).matches(frames.frame(0x1FF, extended=True))
     assert REMOTE == 2
+
+
+async def test_error_frames_pass_every_filter():
+    more = "    frames: {filters: [{id: 0x100}]}\n"
+    async with (
+        python_can("virtual", "filtered errors") as peer,
+        running(SERVICE, configuration("can::virtual::filtered errors", more)) as bus,
+    ):
+        await bus.status("can0", "online")
+        peer.send(can.Message(is_error_frame=True, arbitration_id=0x40, dlc=8, data=bytes(8)))
+        assert await bus.value("can0", "_bus", lambda state: state) == "off"
+
+
+async def test_a_frame_that_a_driver_refuses_costs_that_frame_only():
+    driver = Driver()
+    bus = driven(driver)
+    driver.refuse = ValueError("no CAN FD here")
+    with pytest.raises(BadRequest, match="refuses the frame: no CAN FD here"):
+        await bus.send(frames.frame(1, bytes(64), fd=True))
+    driver.refuse = None
+    await bus.send(frames.frame(1))
+    assert len(driver.sent) == 1
+    await asyncio.to_thread(bus.close)
+
+
+async def test_a_driver_that_fails_when_it_is_closed_is_closed():
+    driver = Driver()
+    bus = driven(driver)
+    driver.shutdown = lambda: 1 / 0
+    await asyncio.to_thread(bus.close)
+    assert not bus._reader.is_alive()
+    del driver.shutdown
+    driver.shutdown()
+
+
+async def test_a_driver_that_does_not_tell_its_state_is_not_called_active():
+    async with python_can("virtual", "silent") as driver:
+        bus = driven(driver)
+        assert (await bus.health()).state is None
+        await asyncio.to_thread(bus.close)

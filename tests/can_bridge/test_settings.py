@@ -9,8 +9,9 @@ from busbar.errors import ConfigError
 from busbar.service import plan, run
 from busbar.testing import until
 from can_bridge import database
+from can_bridge.address import Place, place
 from can_bridge.bridge import SERVICE
-from can_bridge.settings import Config, Place, place
+from can_bridge.settings import Config
 from tests.can_bridge.peer import EXAMPLE, configuration
 from tests.running import running
 
@@ -33,6 +34,8 @@ def test_an_address(address):
     assert place(address) == ADDRESSES[address]
 
 
+SIGNAL, SCALE = "{name: a, start: 0, length: 8}", "{name: a, start: 0, length: 8, scale: 0}"
+FLOAT, READING = "{name: a, start: 0, length: 8, type: float}", "{group: 0, reading: 0, name: t,"
 WRONG = [
     ("address: 'can0'", "is not can::socket::can0"),
     ("address: 'can::'", "is not can::socket::can0"),
@@ -47,11 +50,29 @@ WRONG = [
     ("address: 'can::loopback', data_bitrate: 2000000", "only with fd: true"),
     ("address: 'can::loopback', frames: {publish: sometimes}", "batched, single, none|batched"),
     ("address: 'can::loopback', frames: {filters: [{id: 0x20000000}]}", "id"),
-    ("address: 'can::loopback', frames: {groups: [{name: a}, {name: a}]}", "two groups are named 'a'"),
+    ("address: 'can::loopback', frames: {groups: [{name: a}, {name: a}]}", "groups: two are named 'a'"),
     ("address: 'can::loopback', protocols: [canopen]", "gct"),
     ("address: 'can::loopback', messages: [{name: M, id: 0x800}]", "0x800 has more than 11 bits"),
     ("address: 'can::loopback', messages: [{name: M, id: 1, length: 9}]", "length: 9 is not one of"),
     ("address: 'can::loopback', name: bridge", "bridge"),
+    ("address: 'can::loopback', frames: {filters: [{id: 0x1000, extended: false}]}", "0x1000 has more than 11 bits"),
+    ("address: 'can::loopback', messages: [{name: M, id: 1}, {name: M, id: 2}]", "messages: two are named 'M'"),
+    ("address: 'can::loopback', messages: [{name: '', id: 1}]", "name"),
+    (f"address: 'can::loopback', messages: [{{name: M, id: 1, signals: [{SIGNAL}, {SIGNAL}]}}]", "two are named 'a'"),
+    (f"address: 'can::loopback', messages: [{{name: M, id: 1, signals: [{SCALE}]}}]", "scale: 0"),
+    (f"address: 'can::loopback', messages: [{{name: M, id: 1, signals: [{FLOAT}]}}]", "16, 32, 64 bits, not 8"),
+    *(
+        (f"address: 'can::loopback', gct: {{readings: [{READING} format: {form}}}]}}", why)
+        for form, why in {
+            "x": "not one number",
+            "4s": "not one number",
+            "<2f": "not one number",
+            "'999s'": "not one number",
+            "zz": "bad char in struct format",
+        }.items()
+    ),
+    (f"address: 'can::loopback', gct: {{readings: [{READING} format: f}}, {READING} format: f}}]}}", "two are named"),
+    ("address: 'can::loopback', gct: {readings: [{group: 0, reading: 0, name: product, format: f}]}", "product id"),
 ]
 
 

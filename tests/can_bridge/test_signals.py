@@ -283,3 +283,114 @@ async def test_names_that_meet_are_served_neither_until_they_are_separated(tmp_p
         await peer.send(can.frame(1, b"\1\2" + bytes(6)))
         assert await bus.value("can0", "first") == 1
         assert await bus.value("can0", "M/b") == 2
+
+
+# What goes on for longer than one command.
+
+
+async def test_a_set_after_the_last_of_several_frames_is_sent():
+    async with on_loopback(BASE) as (bus, peer):
+        done(await bus.call("can0", "send_message", {"message": "Lamp", "period": 1, "count": 2}))
+        await bus.clock.advance(5)
+        await peer.hear(2)
+        done(await bus.set("can0", "Lamp/Brightness", 50))
+        assert (await peer.hear())[0].data == b"\x64\0"
+
+
+async def test_a_set_of_a_cyclic_message_is_sent_at_once_and_from_then_on():
+    async with on_loopback(BASE + "    signals: {rules: [{match: Lamp/*, cycle: 10}]}\n") as (bus, peer):
+        done(await bus.set("can0", "Lamp/Brightness", 50))
+        await peer.hear()
+        done(await bus.set("can0", "Lamp/Brightness", 10))
+        assert (await peer.hear())[0].data == b"\x14\0"
+        await bus.clock.advance(10.5)
+        assert [frame.data for frame in await peer.hear()] == [b"\x14\0"]
+
+
+async def test_a_cyclic_message_follows_its_identifier_into_another_database(tmp_path):
+    file = tmp_path / "vehicle.dbc"
+    shutil.copy(EXAMPLE, file)
+    more = f"    database: {file}\n    receive_own: false\n    signals: {{rules: [{{match: Lamp/*, cycle: 10}}]}}\n"
+    async with on_loopback(more) as (bus, peer):
+        done(await bus.set("can0", "Lamp/Brightness", 50))
+        await peer.hear()
+        file.write_text(EXAMPLE.read_text().replace("BO_ 528 Lamp", "BO_ 529 Lamp"))
+        done(await bus.call("can0", "reload_databases"))
+        done(await bus.set("can0", "Lamp/Brightness", 60))
+        assert [(frame.id, frame.data) for frame in await peer.hear()] == [(529, b"\x78\0")]
+        await bus.clock.advance(10.5)
+        assert (await peer.hear())[0].id == 529
+        assert done(await bus.call("can0", "stop_periodic")) == ["message Lamp"]
+
+
+async def test_a_signal_whose_message_stays_away_is_stale():
+    async with on_loopback(BASE + "    signals: {min_interval: 0, max_age: 5}\n") as (bus, peer):
+        for _ in range(3):
+            await peer.send(engine(7))
+            await bus.value("can0", "EngineData/Speed")
+            await bus.clock.advance(3)
+        assert "EngineData/Speed" in bus.good("can0")  # the same value each time
+        await bus.clock.advance(7)
+        assert "for more than 5 s" in await bus.bad("can0", "EngineData/Speed", "stale")
+
+
+# What databases and buses come up with.
+
+
+async def test_a_signal_that_came_outside_its_range_does_not_stop_a_set_of_another():
+    async with on_loopback(FAST) as (bus, peer):
+        await peer.send(engine(9000, 20))
+        await bus.bad("can0", "EngineData/Speed", "out_of_range")
+        done(await bus.set("can0", "EngineData/Temperature", 30))
+        assert (await peer.hear())[0].data == engine(9000, 30).data
+
+
+async def test_the_newest_of_several_sources_counts_also_if_it_says_what_it_said_before():
+    def cruise(source, speed):
+        return can.frame(0x18FEF100 | source, struct.pack("<xH5x", speed * 256), extended=True)
+
+    async with on_loopback(FAST) as (bus, peer):
+        for source, speed in ((1, 10), (2, 20), (1, 10)):
+            await peer.send(cruise(source, speed))
+            await bus.value("can0", "CruiseControl/WheelSpeed", lambda value, speed=speed: value == speed)
+
+
+async def test_what_is_only_sent_is_published_when_it_is_set():
+    async with on_loopback(BASE + "    direction: send\n") as (bus, peer):
+        done(await bus.set("can0", "Lamp/Brightness", 50))
+        assert await bus.value("can0", "Lamp/Brightness") == 50
+        await peer.send(can.frame(528, b"\x14\0"))
+        done(await bus.set("can0", "Lamp/On", True))
+        assert (await peer.hear(2))[1].data == b"\x64\1"
+
+
+DIALECT = """VERSION ""
+BU_: A
+BO_ 2566844926 Long: 100 A
+ SG_ a : 0|8@1+ (1,0) [0|0] "" A
+BO_ 1 Flat: 8 A
+ SG_ nothing : 0|8@1+ (0,0) [0|0] "" A
+BO_ 2 Narrow: 8 A
+ SG_ wide : 0|8@1+ (1,0) [0|300] "" A
+"""
+
+
+async def test_what_a_database_says_and_a_frame_cannot_is_refused(tmp_path):
+    file = tmp_path / "dialect.dbc"
+    file.write_text(DIALECT)
+    async with on_loopback(f"    database: {file}\n    receive_own: false\n") as (bus, peer):
+        assert failure(await bus.set("can0", "Long/a", 1)) == ("bad_request", "Long: 100 bytes; a frame has up to 64")
+        assert failure(await bus.set("can0", "Flat/nothing", 0))[0] == "bad_request"
+        assert failure(await bus.set("can0", "Narrow/wide", 300))[0] == "out_of_range"
+        done(await bus.set("can0", "Narrow/wide", 255))
+        assert (await peer.hear())[0].data == b"\xff" + bytes(7)
+
+
+async def test_of_two_messages_with_one_identifier_the_first_counts_and_the_other_is_named(tmp_path, caplog):
+    file = tmp_path / "other.dbc"
+    file.write_text('VERSION ""\nBU_: A\nBO_ 528 Light: 2 A\n SG_ a : 0|8@1+ (1,0) [0|0] "" A\n')
+    async with on_loopback(f"    database: [{EXAMPLE}, {file}]\n    receive_own: false\n") as (bus, peer):
+        await peer.send(can.frame(528, b"\x64\0"))
+        assert await bus.value("can0", "Lamp/Brightness") == 50
+        assert "Light/a" not in (await bus.info("can0", bool))["properties"]
+        assert f"{file}: 'Light' is left out, 0x210 is 'Lamp' already" in caplog.text

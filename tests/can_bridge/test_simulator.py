@@ -38,6 +38,9 @@ async def test_the_example_fits_the_simulator():
             assert await bus.value("can0", "EngineData/Running") is True
             assert await bus.value("can0", "CruiseControl/WheelSpeed") == 80
             await bus.status("can0_node18", "online")
+            await until(lambda: {each["id"] for each in bus.events("can0", "frame")} == {0x1C4BF800})
+            for message in bus.broker.published:
+                message.payload.decode()  # `mosquitto_sub` shows it
             await bus.call("can0_node18", "gct_fetch_readings", {"indices": [0], "timeout": 20})
             assert await bus.value("can0_node18", "temperature") == 20
             done(await bus.set("can0", "Lamp/On", True))

@@ -376,8 +376,8 @@ async def test_the_level_of_a_logger_is_set_by_command() -> None:
 
 async def test_blobs_can_have_a_connection_of_their_own_which_holds_up_nothing() -> None:
     toy = Toy()
-    apart = replace(service(toy), blobs_apart=True)
-    async with running(apart, LAB + "broker: {max_message: 16777216}\n") as bus:
+    apart = replace(service(toy), blobs_apart=lambda config: 16 * 1024 * 1024)  # max_message is for all else
+    async with running(apart, LAB) as bus:
         await bus.value("toy", "level")
         await until(lambda: len(bus.broker._clients) == 2, "both connections")
         outlet, image = toy.sessions[0].outlet, bytes(9 * 1024 * 1024)  # more than events may have waiting

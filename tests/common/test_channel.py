@@ -1,6 +1,7 @@
 """Devices that a link finds: they appear, vanish, and come back. Source: docs/contract.md, 5.4."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -139,3 +140,38 @@ async def test_commands_wait_for_a_link_that_will_be_there_in_a_moment() -> None
         assert status["reason"]["message"] == "booting"
         toy.reachable = True
         assert (await bus.call("toy", "echo", {"text": "waited"}))["result"] == "waited"
+
+
+async def test_a_device_may_have_a_connect_of_its_own() -> None:
+    toy = Toy()
+    own = ABOUT.with_(commands={**ABOUT.commands, "connect": replace(ABOUT.commands["echo"], name="connect")})
+    async with running(service(toy), FINDING) as bus:
+        port = await opened(bus, toy)
+        port.appear("gadget", own)
+        await bus.status("gadget", "online")
+        assert (await bus.call("gadget", "connect", {"text": "its own"}))["result"] == "its own"
+        assert (await bus.call("toy", "connect"))["result"] is None
+
+
+async def test_a_device_that_was_found_is_not_closed_by_command() -> None:
+    toy = Toy()
+    async with running(service(toy), FINDING) as bus:
+        port = await opened(bus, toy)
+        port.appear("gadget", ABOUT)
+        reply = await bus.call("bridge", "close", {"name": "gadget"})
+        assert reply["error"]["code"] == "forbidden"
+
+
+async def test_when_the_link_is_disconnected_by_command_what_it_has_found_goes_with_it() -> None:
+    toy = Toy()
+    async with running(service(toy), FINDING) as bus:
+        port = await opened(bus, toy)
+        port.appear("gadget", ABOUT)
+        await bus.status("gadget", "online")
+        assert (await bus.call("toy", "disconnect"))["ok"]
+        status = await bus.status("gadget", "offline")
+        assert status["reason"]["message"].startswith("disconnected by command")
+        assert (await bus.call("toy", "connect"))["ok"]
+        port = await opened(bus, toy, 2)
+        port.appear("gadget", ABOUT)
+        await bus.status("gadget", "online")

@@ -1,5 +1,6 @@
 """ISO-TP: frames of the standard, both ends against each other, what goes wrong."""
 
+import isotp
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -111,3 +112,59 @@ def test_garbage_then_good(garbage):
         except ProtocolError:
             continue
     assert receiver.feed(b"\x02ok")[0] == b"ok"
+
+
+# Against can-isotp, which nobody here wrote, in memory.
+
+
+class Their:
+    """The far end."""
+
+    def __init__(self, fd, block, faults):
+        self.out, self.into = [], []
+        options = {
+            "tx_data_length": FD if fd else CLASSIC, "can_fd": fd, "tx_data_min_length": CLASSIC, "tx_padding": 0xAA,
+            "blocksize": block, "stmin": 0, "max_frame_size": 10_000,
+        }  # fmt: skip
+        self.layer = isotp.TransportLayerLogic(
+            self._receive, lambda message: self.out.append(bytes(message.data)),
+            isotp.Address(isotp.AddressingMode.Normal_11bits, txid=2, rxid=1), faults.append, options,
+        )  # fmt: skip
+
+    def _receive(self, timeout):
+        return isotp.CanMessage(arbitration_id=1, data=self.into.pop(0)) if self.into else None
+
+
+MESSAGES = st.one_of(
+    st.binary(min_size=1, max_size=200), st.integers(1, 6000).map(lambda size: (bytes(range(256)) * 24)[:size])
+)
+WAYS = (MESSAGES, st.booleans(), st.sampled_from([0, 1, 8]))
+
+
+@given(*WAYS, st.sampled_from([0xCC, None]))
+def test_what_we_send_another_implementation_receives(message, fd, block, padding):
+    faults = []
+    their, sender = Their(fd, block, faults), Sender(message, FD if fd else CLASSIC, padding)
+    while not sender.done:
+        their.into += sender.frames()
+        their.layer.process()
+        for data in their.out:
+            assert sender.feed(data)
+        their.out.clear()
+    assert (bytes(their.layer.recv()), faults) == (message, [])
+
+
+@given(*WAYS)
+def test_what_another_implementation_sends_we_receive(message, fd, block):
+    faults, found = [], []
+    their, receiver = Their(fd, 0, faults), Receiver(size=FD if fd else CLASSIC, block=block)
+    their.layer.send(message)
+    while not found:
+        their.layer.process()
+        assert their.out
+        for data in their.out:
+            whole, answer = receiver.feed(data)
+            found += [] if whole is None else [whole]
+            their.into += [] if answer is None else [answer]
+        their.out.clear()
+    assert (found, faults) == ([message], [])

@@ -349,6 +349,8 @@ def test_scaled_values_have_no_noise_and_go_back():
     assert tenth.decode(b"\x00\x03") == 0.3
     assert tenth.encode(5.03) == b"\x00\x32"  # rounded to the nearest
     assert tenth.bounds == (-3276.8, 3276.7)
+    with pytest.raises(OutOfRange, match="it is not finite"):
+        Scaled(Plain("float64"), 0.001).encode(1e306)
     assert Scaled(Plain("uint16"), -0.5, 10).bounds == (-32757.5, 10)
     assert Scaled(Plain("float32"), 2.0).decode(Plain("float32").encode(1.5)) == 3.0
     assert math.isnan(Scaled(Plain("float32"), 2.0).decode(Plain("float32").encode(math.nan)))

@@ -47,7 +47,24 @@ def test_frames_come_back_however_the_bytes_are_cut(sent, data):
 
 
 @pytest.mark.parametrize(
-    "line", [b"t12", b"t1239", b"t1232AA", b"tXYZ0", b"t1232AAXX", b"T123", b"TFFFFFFFF0", b"hello", b"", b"d123G"]
+    "line",
+    [
+        b"t12",
+        b"t1239",
+        b"t1232AA",
+        b"tXYZ0",
+        b"t1232AAXX",
+        b"T123",
+        b"TFFFFFFFF0",
+        b"hello",
+        b"",
+        b"d123G",
+        b"t8000",
+        b"t-120",
+        b"t1_20",
+        b"t 120",
+        b"t123200 1",
+    ],
 )
 def test_a_line_that_is_no_frame(line):
     assert slcan.decode(line) is None
@@ -66,6 +83,14 @@ def test_acknowledgements_are_no_garbage_and_refusals_are_counted():
     reader = slcan.Reader()
     assert reader.feed(b"\r\rz\rZ\rV1013\r\a\a", 0.0) == []
     assert (reader.skipped, reader.refused) == (0, 2)
+
+
+def test_closing_a_channel_that_is_closed_is_refused_and_no_fault():
+    reader = slcan.Reader()
+    assert reader.feed(b"\a\r\r", 0.0) == []  # to C, S6, O
+    assert reader.refused == 0
+    assert reader.feed(b"\a", 0.0) == []
+    assert reader.refused == 1
 
 
 @given(st.binary(max_size=300))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from busbar import streams
 from busbar.errors import LinkLost, ProtocolError
-from busbar.streams import ByteStream, open_serial, open_tcp, open_udp
+from busbar.streams import ByteStream, open_serial, open_tcp, open_udp, open_unix
 from busbar.testing import Clock, null_modem, settle, until
 
 
@@ -410,3 +410,21 @@ async def test_a_port_where_nobody_listens_is_told_by_the_host():
 async def test_a_host_that_cannot_be_is_told():
     with pytest.raises(LinkLost, match="cannot connect to"):
         await open_udp("host.invalid", 502, "udp")
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+async def test_a_unix_socket_is_a_stream_too(abstract, tmp_path):
+    path = f"@busbar-{tmp_path.name}-{id(tmp_path)}" if abstract else str(tmp_path / "socket")
+    with pytest.raises(LinkLost, match=f"cannot connect to {path}"):
+        await open_unix(path, "server")
+
+    async def echo(reader, writer):
+        writer.write(await reader.read(100))
+        writer.close()
+
+    server = await asyncio.start_unix_server(echo, f"\0{path[1:]}" if abstract else path)
+    async with server:
+        stream = await open_unix(path, "server")
+        await stream.write(b"hello")
+        assert await stream.read() == b"hello"
+        await stream.close()

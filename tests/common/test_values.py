@@ -9,7 +9,7 @@ import msgpack
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, defstruct
 
 from busbar import contract
 from busbar.contract import Metadata
@@ -307,3 +307,17 @@ def test_a_reading_takes_no_liberties():
 
 def test_convert_returns_the_value_of_the_type():
     assert convert({"ra": 1}, Point) == Point(1.0)
+
+
+def test_an_annotation_of_an_object_or_a_member_is_in_the_schema_and_changes_no_reading():
+    extra = {"indi": {"name": "RA"}}
+    member = Annotated[bool, Meta(title="On", extra_json_schema=extra)]
+    made = defstruct("Made", [("on", member), ("level", number(0, 30), 0.0)], forbid_unknown_fields=True)
+    annotated = Annotated[made, Meta(title="Both", extra_json_schema=extra)]
+    built = schema(annotated)
+    assert (built["type"], built["title"], built["indi"]) == ("object", "Both", {"name": "RA"})
+    assert built["properties"]["on"]["indi"] == {"name": "RA"}
+    value, metadata = Reader(annotated).payload(b'{"on": "off", "_id": "x"}')
+    assert (value.on, metadata.id) == (False, "x")
+    with pytest.raises(OutOfRange, match="level: 31"):
+        Reader(annotated).payload(b'{"on": true, "level": 31}')

@@ -127,6 +127,9 @@ class Subject:
         """Move the bridge's clock ("clock")."""
         raise NotImplementedError
 
+    async def settle(self) -> None:
+        """Let so much time pass that a device which has not appeared is gone (5.4); nothing to do where none can."""
+
     async def online(self, client: Client, mark: int = 0) -> None:
         """Wait until bridge and device are online and the snapshot has values."""
 

@@ -23,9 +23,13 @@ from busbar.session import Link
 from busbar.testing import Clock, until
 from scpi_bridge.simulator import Simulator
 from tests import toy
+from tests.can_bridge.subject import can_bridge
 from tests.cip_bridge.subject import cip_bridge
 from tests.contract.client import Client
 from tests.contract.subject import Call, Fields, Kind, Subject
+from tests.gpio_bridge.subject import gpio_bridge
+from tests.indi_bridge.subject import indi_bridge
+from tests.modbus_bridge.subject import modbus_bridge
 from tests.process import BridgeProcess
 
 SCPI = """
@@ -283,7 +287,11 @@ async def in_process(url: str, protocol: str, folder: Path, more: str = "") -> A
 
 
 SUBJECTS = {
+    "can": Kind(can_bridge, frozenset({"waiting", "event"})),
+    "gpio": Kind(gpio_bridge, frozenset({"waiting"})),
     "cip": Kind(cip_bridge, frozenset({"waiting"})),
+    "indi": Kind(indi_bridge, frozenset({"waiting", "clock"})),
+    "modbus": Kind(modbus_bridge, frozenset({"shared", "polls"})),
     "scpi": Kind(scpi, frozenset({"polls"})),
     "toy": Kind(
         in_process,

@@ -50,6 +50,7 @@ async def test_at_the_start_devices_come_before_the_bridge_and_leaves_after_and_
     await announced(subject, client, mark)
     await until(lambda: len(client.replies(subject.device)) == 2, "both outcomes")
     assert {code(each) for each in client.replies(subject.device)} == {"retained"}
+    await subject.settle()
     await until(lambda: not any(client.last(each) for each in [*stale, command, unknown]), "all cleared")
     kept = await client.kept()
     assert not set(kept) & {*stale, command, unknown}

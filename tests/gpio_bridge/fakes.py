@@ -178,6 +178,7 @@ class RpiGpio:
         self.PWM = self._make_pwm
         self.mode = None
         self._tellers = {}
+        self.functions = {}  # of lines that are neither input nor output
 
     def setwarnings(self, on):
         assert on is False
@@ -197,6 +198,8 @@ class RpiGpio:
             pin.configure(LineSettings("in", pull, edges=channel in self._tellers))
 
     def gpio_function(self, channel):
+        if channel in self.functions:
+            return self.functions[channel]
         return self.OUT if self._sim.pins[channel].settings.direction == "out" else self.IN
 
     def input(self, channel):

@@ -333,7 +333,7 @@ async def test_a_setup_that_fails_leaves_things_as_they_were():
         assert "busy: 'spi0 CS1' holds it" in await bench.refused("setup", "device", bcm=26, direction="in")
         said = await bench.refused("setup", "bad_request", bcm=4, direction="in", initial="high")
         assert "a line of direction in cannot be that" in said
-        assert "there is a line 'lamp' already" in await bench.refused(
+        assert "there is a property 'lamp' already" in await bench.refused(
             "setup", "bad_request", bcm=4, direction="in", name="lamp"
         )
         assert "gpio26" not in (bench.bus.retained("header", "info"))["properties"]
@@ -388,12 +388,11 @@ async def test_the_board_is_known_and_every_pin_is_seen():
         assert (await bench.ok("gpio_function", bcm=27)) == {"function": "out", "reason": None}
         bench.chip.occupy(10, "spi0")
 
-        async def told():
-            await bench.bus.clock.advance(1)
-            live = bench.bus.good("header")["_inspect"]
-            return next(row for row in live if row["line"] == 10)["consumer"] == "spi0"
-
-        await until(told, "who took line 10")
+        for _ in range(3):
+            await bench.bus.clock.advance(0.5)
+            await settle()
+        live = bench.bus.good("header")["_inspect"]
+        assert next(row for row in live if row["line"] == 10)["consumer"] == "spi0"
 
 
 BUSY = """
@@ -484,6 +483,11 @@ async def test_when_the_broker_is_lost_outputs_go_where_the_configuration_says()
         bench.bus.broker.reachable = True
         await until(lambda: bench.bus.bridge.connected.is_set(), "the broker")
         assert await bench.bus.value("header", "high", bool) is True
+        assert (await bench.bus.set("header", "high", False))["ok"]
+        bench.bus.broker.reachable = False
+        bench.bus.broker.cut()
+        await until(gone, "on_broker_loss, once more")
+        bench.bus.broker.reachable = True
 
 
 async def test_a_chip_that_goes_away_takes_its_device_offline_until_it_is_back():

@@ -190,6 +190,15 @@ async def test_rpigpio_has_no_open_drain(monkeypatch):
     await bench.chip.close()
 
 
+async def test_rpigpio_reads_no_line_that_it_would_have_to_change(monkeypatch):
+    bench = Bench("rpigpio", monkeypatch)
+    bench.chip.module.functions[2] = 42  # RPi.GPIO's number for I2C
+    with pytest.raises(DeviceRefused, match="line 2 is neither input nor output now"):
+        await bench.chip.request({2: LineSettings()})
+    assert (bench.sim.info(2).direction, bench.chip.info(2).used) == ("in", False)
+    await bench.chip.close()
+
+
 async def test_rpigpio_counts_what_it_missed(monkeypatch):
     bench = Bench("rpigpio", monkeypatch)
     await bench.chip.request({17: LineSettings("in", "off", edges=True)}, bench.heard)

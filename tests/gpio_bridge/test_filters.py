@@ -93,6 +93,12 @@ def test_lockout_is_that_of_rpio_the_first_edge_counts_at_once_and_the_rest_of_t
     assert [each.seq for each in played(Lockout(False, PERIOD), bounce)] == [1, 4]
 
 
+def test_edges_that_nobody_wants_lock_nothing_out():
+    filter_ = Lockout(False, PERIOD, [True])  # as RPIO with edge='rising': up at 5, down at 20, up at 23, down at 40
+    assert [each.seq for each in played(filter_, edges(5, 15, 3, 17))] == [1, 3]
+    assert filter_.value is False
+
+
 def test_lockout_follows_a_change_within_the_window_without_an_edge():
     filter_ = Lockout(False, PERIOD)
     for edge in edges(5, 3):

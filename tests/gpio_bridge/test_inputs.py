@@ -78,3 +78,10 @@ def test_the_wall_clock_of_stamps_moves_only_when_somebody_sets_it():
     unix[0] = 9000.0
     clock.compare()
     assert clock.at(200_000_000_000) == 9000.0
+
+
+def test_an_interruption_between_the_two_clocks_moves_no_stamp():
+    late = iter([0.0, 0.0, 0.0, 0.005, 0.0, 0.005, 0.0])  # s that a reading of the monotonic clock comes late
+    clock = WallClock(lambda: 100.0 + next(late), lambda: 5000.0)
+    clock.compare()
+    assert clock.at(100_000_000_000) == 5000.0

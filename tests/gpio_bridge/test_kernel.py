@@ -11,7 +11,7 @@ from gpiod.line import Bias, Clock, Direction, Drive, Edge, Value
 
 from busbar.errors import DeviceRefused, LinkLost
 from gpio_bridge import kernel, rpigpio
-from gpio_bridge.chip import LineSettings
+from gpio_bridge.chip import LineSettings, NoEdges
 from gpio_bridge.kernel import KernelChip, find, settings
 from gpio_bridge.sim import SimChip
 from tests.gpio_bridge import fakes
@@ -34,6 +34,16 @@ def test_settings_are_those_of_libgpiod():
 )
 def test_version_2_of_the_interface_came_with_linux_5_10(release, fits):
     assert kernel.supported(release) is fits
+
+
+@pytest.mark.parametrize("number", [errno.ENXIO, errno.ENODEV, errno.EOPNOTSUPP])
+async def test_kernels_say_differently_that_a_line_has_no_interrupt(monkeypatch, number):
+    fake = fakes.Chip(SimChip(), OSError(number, os.strerror(number)))
+    monkeypatch.setattr(kernel.gpiod, "Chip", lambda path: fake)
+    chip = KernelChip(Path("/dev/gpiochip0"))
+    with pytest.raises(NoEdges):
+        await chip.request({5: LineSettings("in", edges=True)})
+    await chip.close()
 
 
 def test_as_is_asks_for_nothing_that_needs_a_direction():

@@ -36,7 +36,7 @@ def test_a_channel_can_be_named(tmp_path):
 
 async def test_pulses_are_a_period_and_a_width(tmp_path):
     async with pwm_tree(tmp_path) as tree:
-        channel = HardwarePulses(tree.chip, 1)
+        channel = HardwarePulses(tree.chip, 1, set())
         await channel.repeat(0.01, [Pulse(0.0, 0.0025)])
         assert tree.channel(1) == {"period": 10_000_000, "duty_cycle": 2_500_000, "enable": 1}
         await channel.repeat(0.001, [Pulse(0.0, 0.0005)])
@@ -48,7 +48,7 @@ async def test_pulses_are_a_period_and_a_width(tmp_path):
 async def test_stopping_ends_with_the_period_that_runs(tmp_path):
     clock = Clock()
     async with pwm_tree(tmp_path) as tree:
-        channel = HardwarePulses(tree.chip, 0)
+        channel = HardwarePulses(tree.chip, 0, set())
         await channel.stop()  # nothing runs
         await channel.repeat(10.0, [Pulse(0.0, 5.0)])
         stopping = asyncio.create_task(channel.stop())
@@ -61,7 +61,7 @@ async def test_stopping_ends_with_the_period_that_runs(tmp_path):
 
 async def test_closing_gives_the_channel_back_or_lets_it_go_on(tmp_path):
     async with pwm_tree(tmp_path) as tree:
-        channel = HardwarePulses(tree.chip, 0)
+        channel = HardwarePulses(tree.chip, 0, set())
         await channel.repeat(0.01, [Pulse(0.0, 0.001)])
         await channel.close(keep=True)
         tree.look()
@@ -73,7 +73,7 @@ async def test_closing_gives_the_channel_back_or_lets_it_go_on(tmp_path):
 
 async def test_a_channel_that_never_becomes_ours_says_which_group(tmp_path):
     clock, tree = Clock(), PwmTree(tmp_path)  # nobody looks at `export`
-    task = asyncio.create_task(HardwarePulses(tree.chip, 0).repeat(0.01, [Pulse(0.0, 0.001)]))
+    task = asyncio.create_task(HardwarePulses(tree.chip, 0, set()).repeat(0.01, [Pulse(0.0, 0.001)]))
     await clock.advance(2)
     with pytest.raises(DeviceRefused, match=r"no permission on .*pwm0: .* group gpio"):
         await task
@@ -84,5 +84,15 @@ async def test_what_the_kernel_refuses_is_said(tmp_path):
     (tree.chip / "export").unlink()
     (tree.chip / "export").mkdir()
     with pytest.raises(DeviceRefused) as caught:
-        await HardwarePulses(tree.chip, 0).repeat(0.01, [Pulse(0.0, 0.001)])
+        await HardwarePulses(tree.chip, 0, set()).repeat(0.01, [Pulse(0.0, 0.001)])
     assert caught.value.detail["errno"] == errno.EISDIR
+
+
+async def test_a_channel_drives_one_line_until_it_is_given_back(tmp_path):
+    async with pwm_tree(tmp_path) as tree:
+        taken = set()
+        first = HardwarePulses(tree.chip, 0, taken)
+        with pytest.raises(DeviceRefused, match=r"channel 0 .* another line already: before the Pi 5"):
+            HardwarePulses(tree.chip, 0, taken)
+        await first.close()
+        HardwarePulses(tree.chip, 0, taken)

@@ -45,6 +45,7 @@ def test_the_configuration_of_the_issue_is_taken():
         ("name: a, line: 1, direction: servo, angle_range: [5, 5]", "both ends are the same"),
         ("name: a, line: 1, direction: out, drives: wall/1", "only for backend: sim"),
         ("name: a, direction: in", "line: missing"),
+        ("name: a, line: 1, direction: pwm, by: software, channel: x.pwm/0", "channel: one of hardware PWM"),
     ],
 )
 def test_what_is_wrong_is_said_with_what_is_allowed(line, said):

@@ -102,6 +102,16 @@ async def test_several_pulses_are_fed_ahead_until_they_are_stopped():
     assert module.told[-1] == ("close", 7)
 
 
+async def test_what_is_faster_than_lgpio_promises_is_refused_and_what_runs_goes_on():
+    module = Lgpio()
+    line = opened(module)
+    await line.repeat(0.0001, [Pulse(0.0, 0.00005)])
+    with pytest.raises(DeviceRefused, match="1e\\+06 Hz; allowed for software PWM: up to 10000"):
+        await line.repeat(0.000001, [Pulse(0.0, 0.0000005)])
+    assert module.told[-1] == ("pulse", 50, 50, 0)
+    await line.close()
+
+
 async def test_what_lgpio_refuses_is_said_and_the_chip_closed():
     module = Lgpio(busy=[17])
     with pytest.raises(DeviceRefused, match="line 17: lgpio: GPIO busy"):

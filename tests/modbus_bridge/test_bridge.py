@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from busbar.codecs.modbus import MaskWrite, Read, WriteCoil, WriteCoils, WriteRegister, WriteRegisters
-from busbar.testing import until
+from busbar.testing import settle, until
 from modbus_bridge.bridge import SERVICE
 from modbus_bridge.simulator import Simulator
 from tests.running import running
@@ -190,6 +190,35 @@ async def test_refresh_reads_everything_anew():
         assert bus.good("meter")["label"] == "changed"
 
 
+async def test_a_refresh_of_a_unit_that_does_not_answer_fails():
+    async with plant() as (simulator, bus):
+        await bus.value("meter", "label")
+        lease = (await bus.call("meter", "lock", {"polls": False}))["result"]["lease"]
+        simulator.silent = {17}
+        failed = error(await bus.call("meter", "refresh", {"_lease": lease}))
+        assert failed["code"] == "timeout"
+
+
+async def test_a_block_that_a_refresh_takes_apart_is_read_in_the_same_parts_by_the_polls():
+    text = (
+        "bridge: {{name: plant}}\n"
+        "devices: [{{name: meter, address: '{address}::17', every: 5,"
+        " properties: [{{path: a, address: 100}}, {{path: b, address: 102}}]}}]"
+    )
+    async with Simulator() as simulator, running(SERVICE, text.format(address=simulator.address)) as bus:
+        await bus.value("meter", "b")
+        meter = simulator.plant.meter
+        meter.missing = {("holding", 101)}
+        assert (await bus.call("meter", "refresh"))["ok"]
+        meter.requests.clear()
+        await bus.clock.advance(6)
+        await until(lambda: len(meter.requests) == 3, "the polls")  # the whole, then its parts
+        await bus.value("meter", "b")
+        meter.requests.clear()
+        assert (await bus.call("meter", "refresh"))["ok"]
+        assert sorted(each.address for each in meter.requests) == [100, 102]
+
+
 async def test_neighbours_are_read_together_and_apart_where_the_unit_refuses():
     async with Simulator() as simulator:
         simulator.plant.meter.missing = {("holding", 104)}
@@ -213,8 +242,12 @@ devices:
 
 
 async def test_a_silent_unit_goes_offline_and_its_mates_go_on_and_it_comes_back():
-    async with plant() as (simulator, bus):
+    text = PLANT + "      - {{path: serial, address: 300, every: 0}}\n"
+    async with plant(text=text) as (simulator, bus):
+        simulator.plant.heating.put("holding", 300, 9)
+        assert (await bus.call("heating", "refresh"))["ok"]
         await bus.value("heating", "setpoint")
+        assert await bus.value("heating", "serial") == 9
         simulator.silent = {18}
         status = await bus.status("heating", "offline")
         assert "did not answer 2 times in a row" in status["reason"]["message"]
@@ -226,6 +259,70 @@ async def test_a_silent_unit_goes_offline_and_its_mates_go_on_and_it_comes_back(
         await bus.clock.advance(10)
         await bus.status("heating", "online")
         await bus.value("heating", "setpoint")
+        await bus.value("heating", "serial")  # what is read once, too
+
+
+THREE = """
+bridge: {{name: plant}}
+channels: [{{name: line1, address: "{address}"}}]
+devices:
+  - {{name: meter, channel: line1, unit: 17, every: 0.5, properties: [{{path: energy, address: 100, type: float32}}]}}
+  - {{name: heating, channel: line1, unit: 18, every: 0.5, properties: [{{path: setpoint, address: 40, scale: 0.1}}]}}
+  - {{name: pump, channel: line1, unit: 19, every: 0.5, properties: [{{path: speed, table: input, address: 0}}]}}
+"""
+
+
+async def reads_in(seconds, *units):
+    """Let virtual time go on; return how many requests each unit has had."""
+    loop = asyncio.get_running_loop()
+    for unit in units:
+        unit.requests.clear()
+    end = loop.time() + seconds
+    while loop.time() < end:
+        loop.shift += 0.02
+        await settle()
+    return [len(unit.requests) for unit in units]
+
+
+@pytest.mark.parametrize("framing", ["tcp", "rtu"])
+async def test_a_unit_that_dies_leaves_its_mates_nine_tenths_of_their_rate_and_comes_back(framing):
+    """The whole bridge in virtual time; the plan of polling by itself is in test_polling."""
+    async with (
+        Simulator(framing=framing) as simulator,
+        running(SERVICE, THREE.format(address=simulator.address)) as bus,
+    ):
+        simulator.slow = 0.05
+        plant = simulator.plant
+        mates = plant.meter, plant.heating
+        await bus.value("pump", "speed")
+        before = await reads_in(60, *mates)
+        simulator.silent = {19}
+        after = await reads_in(60, *mates)
+        assert bus.retained("pump", "status")["state"] == "offline"
+        assert all(now >= 0.9 * then for now, then in zip(after, before, strict=True)), (before, after)
+        simulator.silent = set()
+        plant.pump.put("input", 0, 7)
+        assert (await reads_in(32, plant.pump))[0] > 0  # a probe later at the latest
+        assert bus.retained("pump", "status")["state"] == "online"
+        assert bus.good("pump")["speed"] == 7
+        again = await reads_in(60, *mates, plant.pump)
+        assert all(now >= 0.9 * then for now, then in zip(again, [*before, before[0]], strict=True)), (before, again)
+        for name in ("meter", "heating"):
+            assert bus.retained(name, "status")["state"] == "online"
+            assert (await bus.call(name, "refresh"))["ok"]
+            assert bus.good(name)["_bus"]["silences"] == 0
+
+
+async def test_a_unit_whose_answers_cannot_be_read_is_left_alone_like_a_silent_one():
+    async with plant("rtu") as (simulator, bus):
+        await bus.value("heating", "setpoint")
+        simulator.plant.heating.execute, execute = lambda pdu: b"\x65\x00", simulator.plant.heating.execute
+        assert "not readably" in (await bus.status("heating", "offline"))["reason"]["message"]
+        before = len(simulator.plant.meter.requests)
+        await until(lambda: len(simulator.plant.meter.requests) > before + 5, "the mate")
+        simulator.plant.heating.execute = execute
+        await bus.clock.advance(10)
+        await bus.status("heating", "online")
 
 
 async def test_a_gateway_that_says_the_unit_is_silent_is_believed():

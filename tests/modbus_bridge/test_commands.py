@@ -132,14 +132,35 @@ async def test_identify_tells_who_it_is_in_parts_and_with_its_own_objects():
         assert (info["manufacturer"], info["model"], info["firmware"]) == ("Busbar", "Meter", "1.0")
 
 
+async def test_a_unit_that_has_no_extended_objects_tells_the_basic_ones():
+    async with plant(text=LINE_PLANT) as (simulator, bus):
+        execute = simulator.plant.meter.execute
+        simulator.plant.meter.execute = lambda pdu: b"\xab\x02" if pdu[2] > 1 else execute(pdu)
+        assert (await call(bus, "identify"))["vendor"] == "Busbar"
+
+
 async def test_a_scan_finds_the_units_of_a_line_and_tells_how_far_it_is():
-    async with Simulator(framing="rtu") as simulator, running(SERVICE, LINE.format(address=simulator.address)) as bus:
+    text = LINE.replace("timeout: 0.5", "properties: [{{path: energy, address: 100, every: 0.01}}]")  # polled meanwhile
+    async with Simulator(framing="rtu") as simulator, running(SERVICE, text.format(address=simulator.address)) as bus:
         await bus.status("meter", "online")
         found = await call(bus, "scan_units", first=15, last=20, timeout=0.1)
         assert [each["unit"] for each in found] == [17, 18, 19]
         told = bus.events("meter", "progress")
         assert [each["message"] for each in told] == [f"unit {number}" for number in range(15, 21)]
         assert told[-1]["fraction"] == pytest.approx(5 / 6)
+
+
+async def test_units_that_are_not_there_are_no_sign_of_a_dead_connection():
+    text = LINE.replace("timeout: 0.5", "properties: [{{path: energy, address: 100, every: 2}}]")
+    async with Simulator(framing="rtu") as simulator, running(SERVICE, text.format(address=simulator.address)) as bus:
+        await bus.value("meter", "energy")
+        before = len(bus.broker.payloads(f"{bus.base}/meter/status"))
+        assert await call(bus, "scan_units", first=30, last=40, timeout=0.01) == []
+        asked = simulator.asked
+        await bus.clock.advance(3)
+        await until(lambda: simulator.asked > asked, "the next poll")
+        told = [json.loads(each)["state"] for each in bus.broker.payloads(f"{bus.base}/meter/status")[before:]]
+        assert set(told) <= {"online"}
 
 
 async def test_others_have_their_turn_during_a_scan():

@@ -206,17 +206,20 @@ async def test_who_owes_answers_to_everything_is_not_asked_before_they_are_forgo
 
 
 async def test_quiet_waits_for_the_owed_answer_instead():
-    quiet = Unit(1, timeout=0.05, quiet=True)
+    clock, quiet = Clock(), Unit(1, timeout=3, quiet=True)
     async with line() as (made, wire):
         with pytest.raises(DeviceTimeout):
-            await made.ask(quiet, Read("holding", 1, 1))
+            await made.ask(quiet, Read("holding", 1, 1), 0.01)
         first = await wire.hear()
         answer = asking(made, Read("holding", 2, 1), quiet)
+        await clock.advance(1)
         await wire.say(first, register(1))
+        await clock.advance(4)
         heard = await wire.hear()
         assert heard.pdu.hex() == "0300020001"
         await wire.say(heard, register(2))
         assert await answer == b"\x00\x02"
+        assert made.counters[1].late == 1
 
 
 async def test_late_answers_are_known_by_their_transaction_however_many():
@@ -326,6 +329,37 @@ async def test_diagnostics_of_any_length(request_):
             data += await wire.stream.read()
         await wire.stream.write(data)
         assert (await answer).endswith(b"abcd")
+
+
+async def test_half_an_answer_that_comes_too_late_does_not_hide_the_next():
+    """TCP loses nothing: the rest of it comes, and only then what was asked later."""
+    async with line("tcp", connected=True) as (made, wire):
+        answer = asking(made, Read("holding", 1, 1), timeout=0.05)
+        first = modbus.encode("tcp", (await wire.hear())._replace(pdu=bytes.fromhex(register(1))))
+        await wire.stream.write(first[:8])
+        with pytest.raises(DeviceTimeout):
+            await answer
+        await made.check()
+        answer = asking(made, Read("holding", 2, 1), timeout=20)
+        second = (await wire.hear())._replace(pdu=bytes.fromhex(register(2)))
+        await wire.stream.write(first[8:] + modbus.encode("tcp", second))
+        assert await answer == b"\x00\x02"
+        assert made.counters[1].late == 1
+
+
+@pytest.mark.parametrize(("framing", "characters"), [("rtu", 255), ("ascii", 511)])
+async def test_what_a_slow_line_takes_for_an_answer_is_not_the_silence_of_the_unit(framing, characters):
+    clock = Clock()
+    async with line(framing, character=0.1) as (made, wire):
+        answer = asking(made, Read("holding", 0, 125), timeout=3)
+        heard = await wire.hear()
+        data = modbus.encode(framing, heard._replace(pdu=b"\3\xfa" + bytes(250)))
+        assert len(data) == characters
+        for at in range(0, len(data), 9):
+            await clock.advance(0.9)
+            assert not answer.done()
+            await wire.stream.write(data[at : at + 9])
+        assert await answer == bytes(250)
 
 
 async def test_the_other_side_closing_is_a_lost_link():

@@ -40,17 +40,17 @@ def test_bits_are_joined_over_as_many_registers():
 
 def test_a_block_that_is_refused_is_split_at_its_holes_and_then_in_halves():
     block = join([item(0), item(1), item(5), item(6)], 8)[0]
-    assert spans(block.split()) == [(0, 2), (5, 7)]
-    assert spans(block.split()[0].split()) == [(0, 1), (1, 2)]
-    assert block.split()[0].split()[0].split() == []
+    assert spans(block.pieces) == [(0, 2), (5, 7)]
+    assert spans(block.pieces[0].pieces) == [(0, 1), (1, 2)]
+    assert block.pieces[0].pieces[0].pieces == []
 
 
 def test_overlapping_items_are_one_block_and_have_their_own_parts():
     block = join([item(10, 4), item(11), item(12, 2)], 0)[0]
     answer = bytes(range(8))
-    assert [block.part(each, answer) for each in block.items] == [answer, answer[2:4], answer[4:8]]
+    assert [answer[place] for place in block.places.values()] == [answer, answer[2:4], answer[4:8]]
     bits = Block((item(3, table="coil"), item(5, table="coil")))
-    assert [bits.part(each, [True, False, False]) for each in bits.items] == [[True], [False]]
+    assert [[True, False, False][place] for place in bits.places.values()] == [[True], [False]]
 
 
 items = st.lists(
@@ -73,9 +73,9 @@ def test_every_item_is_in_one_block_within_the_limits(found, gap, registers, bit
     for block in blocks:
         request = block.request
         assert request.count <= (bits if request.bits else registers)
-        pieces = block.split() or [block]
+        pieces = block.pieces or [block]
         assert sorted(map(repr, block.items)) == sorted(repr(each) for piece in pieces for each in piece.items)
-        assert len(pieces) > 1 or block.split() == []
+        assert len(pieces) > 1 or block.pieces == []
 
 
 class Bus:
@@ -202,6 +202,26 @@ def test_what_is_read_once_is_tried_again_until_it_was_read():
     bus.run(1000)
     assert len(bus.read["a"]) == 1
     assert bus.schedule.when() == float("inf")
+
+
+def test_all_of_a_unit_that_comes_back_is_read_at_once():
+    periods = (0.0, 1.0, 3600.0)  # once, often, seldom
+    blocks = [join([item(100 * number, every=every)], 0)[0] for number, every in enumerate(periods)]
+    schedule = Schedule({"a": blocks}, {"a": Patience(silences=1)}, 0.0)
+    for now in (0.0, 0.1, 0.2):
+        name, block, planned = schedule.next(now)
+        schedule.done(name, block, planned, now)
+    name, block, planned = schedule.next(1.5)
+    assert schedule.silent(name, 2.5)
+    schedule.done(name, block, planned, 2.5, False)
+    name, block, planned = schedule.next(20)
+    assert schedule.answered(name, 20)
+    schedule.done(name, block, planned, 20)
+    read = []
+    while (job := schedule.next(20.0)) is not None:
+        read.append(job[1].every)
+        schedule.done(*job, 20.0)
+    assert {0.0, 3600.0} <= set(read)
 
 
 def test_a_day_of_units_that_come_and_go():

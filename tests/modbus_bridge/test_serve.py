@@ -93,6 +93,46 @@ async def test_masters_only_read_unless_they_may_write():
         assert await made.ask(Unit(17, 20), Read("holding", 100, 2)) == bytes.fromhex("449a5000")
 
 
+@pytest.mark.parametrize("request_", [Raw(8, b"\0\4\0\0"), Raw(8, b"\0\1\xff\0"), Raw(43, b"\x0d\0"), Raw(22, b"\0")])
+async def test_masters_that_only_read_cannot_make_a_unit_deaf(request_):
+    async with offered("r") as (simulator, _, port), master(port) as made:
+        before = list(simulator.plant.heating.requests)
+        assert await refused(made, 18, request_) == 1
+        assert list(simulator.plant.heating.requests) == before
+        assert await made.ask(Unit(18, 20), Raw(8, b"\0\0\x12\x34")) == b"\0\0\x12\x34"
+        assert (await made.ask(Unit(18, 20), Raw(43, b"\x0e\1\0")))[:2] == b"\x0e\1"
+
+
+@pytest.mark.parametrize(
+    ("pdu", "code"), [("0300", 3), ("030000007e", 3), ("03fffe0003", 2), ("1000000001", 3), ("00", 1)]
+)
+async def test_half_a_request_does_not_reach_the_line(pdu, code):
+    async with offered() as (simulator, _, port):
+        heard = []
+        execute = simulator.plant.heating.execute
+        simulator.plant.heating.execute = lambda asked: heard.append(asked) or execute(asked)
+        stream = await open_tcp("127.0.0.1", port, "master")
+        for frame in (Frame(18, bytes.fromhex(pdu), 1), Frame(18, Read("coil", 3, 1).encode(), 2)):
+            await stream.write(modbus.encode("tcp", frame))
+        reader, got = modbus.reader("tcp", lambda unit, head: None), []
+        while len(got) < 2:
+            got += reader.feed(await stream.read())
+        assert got[0].pdu == modbus.exception(int(pdu[:2], 16), code)
+        assert got[1].pdu.hex() == "010100"
+        assert heard == [Read("coil", 3, 1).encode()]
+        await stream.close()
+
+
+async def test_a_crowd_is_told_of_once(caplog):
+    server = Server(echo, 1)
+    async with server.listening("127.0.0.1", 0):
+        streams = [await open_tcp("127.0.0.1", server.port, "client") for _ in range(4)]
+        await until(lambda: server.turned_away == 3, "the crowd")
+        assert caplog.text.count("turned away") == 1
+        for each in streams:
+            await each.close()
+
+
 async def test_a_lock_that_pauses_polls_pauses_masters():
     async with offered() as (simulator, bus, port):
         lease = (await bus.call("heating", "lock", {"polls": False, "ttl": 60}))["result"]["lease"]

@@ -101,6 +101,12 @@ PROPERTY = ONE % "properties: [{path: p, address: 1, %s}]"
         (ONE % "insecure: true", "only with an address of modbus::tls::"),
         ("devices: [{name: m, address: 'modbus::tls::plc', key_file: k}]", "a key without a cert_file"),
         (ONE % "serve: {listen: here}", "is not HOST:PORT"),
+        (ONE % "connect: on_demand, serve: {listen: '0.0.0.0:1502'}", "serve: not with `connect: on_demand`"),
+        (
+            "channels: [{name: c, address: 'modbus::tcp::a', serve: {listen: '0.0.0.0:1502'}}]\n"
+            + ONE % "serve: {listen: '0.0.0.0:1502'}",
+            "devices: 0.0.0.0:1502 is listened on twice",
+        ),
         ("channels: [{name: c, address: 'modbus::tcp::a'}, {name: c, address: 'modbus::tcp::b'}]", "the same name"),
         (
             "devices: [{name: a, address: 'modbus::rtu::/dev/x::9600::8N1', unit: 1},"
@@ -116,6 +122,12 @@ PROPERTY = ONE % "properties: [{path: p, address: 1, %s}]"
         (PROPERTY % "bit: 15, width: 2", "end beyond bit 15"),
         (PROPERTY % "length: 2", "only of a string or raw"),
         (PROPERTY % "type: string, order: little", "big or big_swap"),
+        (PROPERTY % "bit: 1, order: little", "order: not of a bit"),
+        (PROPERTY % "table: coil, order: little", "order: not of a bit"),
+        (PROPERTY % "type: raw, order: little", "order: not of a bit or raw"),
+        (PROPERTY % "encoding: utf-8", "encoding: only of a string"),
+        (PROPERTY % "type: raw, padding: space", "padding: only of a string"),
+        (PROPERTY % "choices: {1: a, 70000: b}", "choices: 70000 is not within 0 to 65535"),
         (PROPERTY % "scale: 0", "0 cannot be undone"),
         (PROPERTY % "type: string, scale: 2", "scale: not of a string"),
         (ONE % "properties: [{path: p, address: 65535, type: int32}]", "end beyond 65535"),

@@ -29,7 +29,7 @@ from busbar.topics import BRIDGE, Topics, matches
 
 log = logging.getLogger(__name__)
 
-FIXED = ("name", "root", "endpoint", "leaves", "allow_shutdown", "max_command", "max_message", "folder")  # by a reload
+FIXED = ("name", "root", "endpoint", "leaves", "allow_shutdown", "max_command", "max_message", "folder", "blobs_apart")
 STOP_PATIENCE = 1.0  # s for running commands when the bridge stops
 BLOBS_BYTES = 128 * 1024 * 1024  # that wait for a connection of their own; the oldest are dropped
 
@@ -61,7 +61,7 @@ class Bridge:
         self._loop = asyncio.get_running_loop()
         self._outbox = Outbox(plan.max_message, self._loop.time)
         self.boot = secrets.token_hex(4)
-        self._blobs = Outbox(plan.max_message, self._loop.time, BLOBS_BYTES) if plan.blobs_apart else self._outbox
+        self._blobs = Outbox(plan.blobs_apart, self._loop.time, BLOBS_BYTES) if plan.blobs_apart else self._outbox
         pace = Pace(self._loop.time)
         self._bus = Bus(self._topics, self._outbox, self._blobs, pace, self.boot, self._has_leaf, now, plan.folder)
         self._began = self._loop.time()
@@ -235,8 +235,10 @@ class Bridge:
 
     async def close_device(self, name: str) -> None:
         for link, running in self._running.items():
-            if name in running.channel.link.devices:
+            if name in running.channel.devices:
                 self._check_allowed(running.channel.link.address)
+                if name not in running.channel.link.devices:
+                    raise BadRequest(f"{name!r} was found by {link!r}: it comes and goes by itself")
                 await self._end(link)
                 return
         raise UnknownTarget(f"no device {name!r} to close")

@@ -159,9 +159,12 @@ class Channel:
     async def wanted(self) -> None:
         if self._state == "online" and not self.link.on_demand:
             self._set("connecting", None)  # it was closed on purpose and will be opened again
-        while self._unwanted():
-            self._changed.clear()
-            await self._changed.wait()
+        if self._unwanted():
+            self._set("offline", DISCONNECTED)  # for devices that were found: nobody told them
+            while self._unwanted():
+                self._changed.clear()
+                await self._changed.wait()
+            self._set("connecting", None)
         if self.link.on_demand:
             if self._state != "offline" or self._reason is NOT_YET:
                 self._set("online", IDLE)
@@ -257,7 +260,7 @@ class Channel:
     def _complete(self, description: Description) -> Description:
         return description.with_(
             properties={**description.properties, LOCK.path: LOCK},
-            commands={**description.commands, **self._builtins},
+            commands={**self._builtins, **description.commands},  # a device may have a `connect` of its own
             address=description.address or self.link.address,
             channel=self.link.name if self.link.shared else None,
         )

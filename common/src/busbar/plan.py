@@ -35,7 +35,7 @@ class Plan:
     max_command: int = contract.COMMAND_LIMIT
     max_message: int = contract.MESSAGE_LIMIT
     folder: Path | None = None
-    blobs_apart: bool = False  # blobs have an MQTT connection of their own
+    blobs_apart: int = 0  # bytes of the largest, on an MQTT connection of their own; 0: there is none
     opens: type[msgspec.Struct] | None = None  # settings of one device, for the command `open`
     open: Callable[[Any], Link] | None = None
     scan: Callable[[], Awaitable[Sequence[Found]]] | None = None

@@ -40,7 +40,7 @@ class Service:
     device: type[msgspec.Struct] | None = None  # settings of one device, for the command `open`
     open: Callable[[Any], Link] | None = None
     scan: Callable[[], Awaitable[Sequence[Found]]] | None = None
-    blobs_apart: bool = False  # large and many: they have an MQTT connection of their own
+    blobs_apart: Callable[[Any], int] | None = None  # bytes of the largest: they have an MQTT connection of their own
 
 
 def run(service: Service, argv: Sequence[str] | None = None) -> int:
@@ -87,7 +87,7 @@ def plan(service: Service, config: Any, url: str | None, environment: Mapping[st
         max_command=bridge.max_command,
         max_message=broker.max_message,
         folder=Path(bridge.folder) if bridge.folder else None,
-        blobs_apart=service.blobs_apart,
+        blobs_apart=service.blobs_apart(config) if service.blobs_apart else 0,
         opens=service.device,
         open=service.open,
         scan=service.scan,

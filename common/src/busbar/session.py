@@ -171,7 +171,7 @@ async def supervise(keeper: Keeper) -> None:
 
 
 def _own(error: BaseException) -> Retry | None:
-    inner = _leaf(error)
+    inner = leaf(error)
     return inner.retry if isinstance(inner, BusbarError) else None
 
 
@@ -196,7 +196,7 @@ async def _hold(keeper: Keeper) -> tuple[BaseException | None, bool]:
     return None, served
 
 
-def _leaf(error: BaseException) -> BaseException:
+def leaf(error: BaseException) -> BaseException:
     """Return what is inside the groups that task groups make."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
@@ -205,7 +205,7 @@ def _leaf(error: BaseException) -> BaseException:
 
 def fault_of(error: BaseException, name: str) -> Fault:
     """Return what to tell of an error; an unexpected one is logged with its traceback."""
-    error = _leaf(error)
+    error = leaf(error)
     if isinstance(error, BusbarError):
         return Fault(error.code, error.message)
     if isinstance(error, OSError):  # TimeoutError is one

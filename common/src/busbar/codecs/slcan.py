@@ -4,13 +4,16 @@ t iii l dd..  standard, T iiiiiiii l dd.. extended, r and R remote, d D b B (CAN
 switch, whose length is a data length code. Source: LAWICEL CANUSB manual, 2; python-can's slcan for the FD letters.
 """
 
-from busbar.codecs.can import BRS, EXTENDED, FD, FD_LENGTHS, REMOTE, Frame
+import re
+
+from busbar.codecs.can import BRS, EXTENDED, EXTENDED_IDS, FD, FD_LENGTHS, REMOTE, STANDARD_IDS, Frame
 from busbar.errors import OutOfRange
 
 _RATES = (10000, 20000, 50000, 100000, 125000, 250000, 500000, 800000, 1000000)
 BITRATES = {rate: code for code, rate in enumerate(_RATES)} | {750000: 7}  # the manual's S7, and that of others
 DATA_BITRATES = {2000000: 2, 5000000: 5}
 LINE_LIMIT = 256  # bytes; the longest line is 1 + 8 + 1 + 128 + 4 of a time stamp
+_LINE = re.compile(rb"[tTrRdDbBx][0-9A-Fa-f]+")
 
 _FLAGS = {
     ord("t"): 0, ord("T"): EXTENDED, ord("r"): REMOTE, ord("R"): EXTENDED | REMOTE,
@@ -46,12 +49,10 @@ def encode(frame: Frame) -> bytes:
 
 def decode(line: bytes, time: float = 0.0) -> Frame | None:
     """Return the frame of a line without its end, None for anything else."""
-    if not line:
+    if not _LINE.fullmatch(line):
         return None
-    flags = _FLAGS.get(line[0])
-    if flags is None:
-        return None
-    start = 9 if flags & EXTENDED else 4
+    flags = _FLAGS[line[0]]
+    start, highest = (9, EXTENDED_IDS) if flags & EXTENDED else (4, STANDARD_IDS)
     try:
         id_, code = int(line[1:start], 16), int(line[start : start + 1], 16)
         length = FD_LENGTHS[code] if flags & FD else code
@@ -60,7 +61,7 @@ def decode(line: bytes, time: float = 0.0) -> Frame | None:
     except ValueError:
         return None
     whole = length <= 8 or flags & FD
-    if len(data) != (0 if flags & REMOTE else length) or not whole or id_ > 0x1FFFFFFF:
+    if len(data) != (0 if flags & REMOTE else length) or not whole or id_ > highest:
         return None
     return Frame(time, id_, flags, length, data)
 
@@ -70,7 +71,8 @@ class Reader:
 
     def __init__(self) -> None:
         self.skipped = 0  # lines that mean nothing
-        self.refused = 0  # commands of ours that the adapter did not take: it says BEL
+        self.refused = 0  # commands and frames of ours that the adapter did not take: it says BEL
+        self._answered = False  # the first answer is to closing a channel that may have been closed
         self._buffer = b""
 
     def feed(self, data: bytes, time: float) -> list[Frame]:
@@ -84,8 +86,9 @@ class Reader:
             frame = decode(line, time)
             if frame is not None:
                 frames.append(frame)
-            elif line.endswith(b"\a"):
-                self.refused += 1
-            elif line and line[0] not in b"zZVvNFCSOL":  # acknowledgements, version, serial number, status, echoes
+            elif not line or line.endswith(b"\a"):
+                self.refused += bool(line) and self._answered
+                self._answered = True
+            elif line[0] not in b"zZVvNFCSOL":  # acknowledgements, version, serial number, status, echoes
                 self.skipped += 1
         return frames

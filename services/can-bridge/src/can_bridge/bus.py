@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from busbar.codecs.can import Frame, Mask
-from busbar.errors import BusbarError, LinkLost
+from busbar.errors import BusbarError
 
 log = logging.getLogger("busbar.can")
 
@@ -26,8 +26,12 @@ class Health(NamedTuple):
 class Cyclic(Protocol):
     """A frame that is being sent again and again."""
 
+    @property
+    def done(self) -> bool:
+        """True once it was sent as often as was asked for."""
+
     def update(self, frame: Frame) -> None:
-        """Send another frame from now on, with the same identifier and period."""
+        """Send this now, and from now on in place of the other one, which has the same identifier."""
 
     def stop(self) -> None:
         """Send it no more."""
@@ -37,7 +41,6 @@ class Bus(Protocol):
     """One open bus."""
 
     echoes: bool  # it tells of what we sent by itself where that was asked for: the frame was on the wire then
-    native: bool  # `cyclic` is its own, exact to the microsecond
 
     @property
     def dropped(self) -> int:
@@ -46,6 +49,10 @@ class Bus(Protocol):
     @property
     def skipped(self) -> int:
         """Pieces of input that were no frames."""
+
+    @property
+    def refused(self) -> int:
+        """Commands and frames of ours that an adapter did not take."""
 
     async def receive(self) -> Sequence[Frame]:
         """Wait for frames and return those that are there, in order; raise LinkLost, ProtocolError."""
@@ -56,8 +63,11 @@ class Bus(Protocol):
     def accept(self, masks: Sequence[Mask] | None) -> None:
         """Receive only what one of the filters lets pass, as far as the interface can; None = all."""
 
-    def cyclic(self, frame: Frame, period: float, count: int) -> Cyclic:
-        """Send a frame every `period` s, `count` times (0 = until stopped); the first at once."""
+    def cyclic(self, frame: Frame, period: float, count: int) -> Cyclic | None:
+        """Send a frame every `period` s, `count` times (0 = until stopped); the first at once.
+
+        None where the interface has no clock of its own; raise LinkLost.
+        """
 
     async def health(self) -> Health:
         """Look how the interface is; raise LinkLost when it is down or gone."""
@@ -66,31 +76,53 @@ class Bus(Protocol):
 class Timed:
     """A cyclic frame by the clock of this process, for interfaces that have none."""
 
-    def __init__(self, send: Callable[[Frame], Awaitable[None]], frame: Frame, period: float, count: int) -> None:
-        self._send, self._frame, self._period, self._count = send, frame, period, count
-        self._task = asyncio.create_task(self._run(), name=f"cyclic 0x{frame.id:X}")
+    def __init__(
+        self, name: str, send: Callable[[Frame], Awaitable[None]], frame: Frame, period: float, count: int
+    ) -> None:
+        self._name, self._send, self._frame, self._period, self._count = name, send, frame, period, count
+        self._changed = asyncio.Event()
+        self._told = False
+        self._task = asyncio.create_task(self._run(), name=name)
+
+    @property
+    def done(self) -> bool:
+        return self._task.done()
 
     def update(self, frame: Frame) -> None:
         self._frame = frame
+        self._changed.set()
 
     def stop(self) -> None:
         self._task.cancel()
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
-        due, sent, told = loop.time(), 0, False
+        due, sent = loop.time(), 1
+        await self._out()
         while not self._count or sent < self._count:
-            try:
-                await self._send(self._frame)
-            except LinkLost:
-                return  # the session ends, too
-            except BusbarError as error:  # this one is not sent; the next may be
-                if not told:
-                    log.warning("cyclic frame 0x%X: %s", self._frame.id, error)
-                told = True
-            sent += 1
             due = max(due + self._period, loop.time())  # what was missed is not caught up with
-            await asyncio.sleep(due - loop.time())
+            await self._pause(due)
+            await self._out()
+            sent += 1
+
+    async def _pause(self, due: float) -> None:
+        """Wait until then; what changes meanwhile is sent at once, in between."""
+        while True:
+            try:
+                async with asyncio.timeout_at(due):
+                    await self._changed.wait()
+            except TimeoutError:
+                return
+            await self._out()
+
+    async def _out(self) -> None:
+        self._changed.clear()
+        try:
+            await self._send(self._frame)
+        except BusbarError as error:  # this one is not sent; the next may be
+            if not self._told:
+                log.warning("%s: %s", self._name, error)
+            self._told = True
 
 
 async def readable(fd: int) -> None:

@@ -3,6 +3,7 @@
 cantools decodes and encodes: 1.5 us for a message of four signals (measured).
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -79,9 +80,14 @@ class Entry:
         return is_j1939(self.message)
 
     @cached_property
-    def repeats(self) -> bool:
-        """True if unchanged values are to be reported again after a while."""
-        return any(coded.about.max_silence for coded in self.signals.values())
+    def key(self) -> int:
+        """The routing key of its frames."""
+        return key(self.message)
+
+    @cached_property
+    def remembered(self) -> bool:
+        """True if a frame that says the same again need not be looked at."""
+        return not any(coded.about.max_silence or coded.about.max_age for coded in self.signals.values())
 
     def decode(self, data: bytes) -> dict[str, Any]:
         """Return the signals of a frame by name, as cantools has them; raise ProtocolError."""
@@ -95,12 +101,16 @@ class Entry:
             raise ProtocolError(f"{self.name}: {error}") from error
 
     def encode(self, signals: Mapping[str, Any]) -> bytes:
-        """Return the data of a frame; raise BadRequest, OutOfRange. Signals of other multiplexers are left out."""
+        """Return the data of a frame; raise BadRequest, OutOfRange. Signals of other multiplexers are left out.
+
+        The database's ranges are not looked at: a signal that came outside its own is no reason to refuse another one.
+        """
+        active = {name: signals[name] for name in self._active(signals)}
         try:
-            return self.message.encode({name: signals[name] for name in self._active(signals)})
-        except CodingError as error:
-            kind = OutOfRange if "value" in str(error) and "but got" in str(error) else BadRequest
-            raise kind(f"{self.name}: {error}") from error
+            self.message.assert_signals_encodable(active, scaling=True, assert_values_valid=False)
+            return self.message.encode(active, strict=False)
+        except (CodingError, ValueError, ArithmeticError) as error:  # ArithmeticError: a scale of 0, a float of 32 bits
+            raise BadRequest(f"{self.name}: {error}") from error
         except KeyError as error:
             raise OutOfRange(f"{self.name}: {error.args[0]!r} is not among the names of the signal") from error
 
@@ -133,7 +143,7 @@ class Catalogue:
 
     @cached_property
     def by_key(self) -> dict[int, Entry]:
-        return {key(entry.message): entry for entry in self.entries.values()}
+        return {entry.key: entry for entry in self.entries.values()}
 
     @cached_property
     def by_path(self) -> dict[str, tuple[Entry, str]]:
@@ -194,23 +204,24 @@ def is_boolean(signal: Signal) -> bool:
 
 
 def range_of(signal: Signal) -> tuple[float | None, float | None]:
-    """The range that the database gives, else the one that the bits allow."""
+    """The range that the database gives, as far as the bits allow it."""
     if signal.is_float:
         return signal.minimum, signal.maximum
     bits = signal.length
     raw = (-(1 << bits - 1), (1 << bits - 1) - 1) if signal.is_signed else (0, (1 << bits) - 1)
     low, high = sorted(each * signal.scale + signal.offset for each in raw)
     return (
-        low if signal.minimum is None else signal.minimum,
-        high if signal.maximum is None else signal.maximum,
+        low if signal.minimum is None else max(low, signal.minimum),
+        high if signal.maximum is None else min(high, signal.maximum),
     )
 
 
 def _initial(signal: Signal) -> Any:
-    if signal.initial is not None:
-        return signal.initial
+    value = 0 if signal.initial is None else signal.initial
+    if isinstance(value, NamedSignalValue):
+        return value
     low, high = range_of(signal)
-    return min(max(0, -1e300 if low is None else low), 1e300 if high is None else high)
+    return min(max(value, -math.inf if low is None else low), math.inf if high is None else high)
 
 
 def _raw(signal: Signal, value: Any) -> int:

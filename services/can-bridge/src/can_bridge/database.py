@@ -30,16 +30,7 @@ _PLACE = re.compile(r"line (\d+), column (\d+)(?:: (.*))?", re.DOTALL)
 
 def load(settings: Opened, files: Sequence[str] = ()) -> Catalogue:
     """Return what the databases and the configuration know; raise ConfigError with file and line."""
-    messages: dict[str, Message] = {}
-    for each in settings.messages:
-        messages[each.name] = _made(each)
-    for file in files:
-        for message in _read(file):
-            known = messages.setdefault(message.name, message)
-            if known is not message and key(known) != key(message):
-                raise ConfigError(
-                    f"{file}: {message.name!r} has the id 0x{message.frame_id:X} here, 0x{known.frame_id:X} elsewhere"
-                )
+    messages, problems = _messages(settings, files)
     originals = {
         f"{message.name}/{signal.name}": settings.names.get(
             f"{message.name}/{signal.name}", f"{level(message.name)}/{level(signal.name)}"
@@ -49,8 +40,26 @@ def load(settings: Opened, files: Sequence[str] = ()) -> Catalogue:
     }
     met = collisions(originals)
     entries = {name: _entry(message, originals, met, settings) for name, message in messages.items()}
-    problems = tuple(f"{each} would be {originals[each]}, as another: see `names`" for each in sorted(met))
-    return Catalogue(entries, problems)
+    problems += [f"{each} would be {originals[each]}, as another: see `names`" for each in sorted(met)]
+    return Catalogue(entries, tuple(problems))
+
+
+def _messages(settings: Opened, files: Sequence[str]) -> tuple[dict[str, Message], list[str]]:
+    """Return the messages by name, and which are left out because another one is there already."""
+    found: dict[str, Message] = {}
+    owners: dict[int, str] = {}
+    problems = []
+    sources = {"messages": [_made(each) for each in settings.messages], **{file: _read(file) for file in files}}
+    for source, message in ((source, message) for source, each in sources.items() for message in each):
+        name, id_ = message.name, f"0x{message.frame_id:X}"
+        if name in found and key(found[name]) != key(message):
+            raise ConfigError(f"{source}: {name!r} has the id {id_} here, 0x{found[name].frame_id:X} elsewhere")
+        owner = owners.setdefault(key(message), name)
+        if name in found or owner != name:
+            problems.append(f"{source}: {name!r} is left out, {id_} is {owner!r} already")
+        else:
+            found[name] = message
+    return found, problems
 
 
 def _read(file: str) -> list[Message]:
@@ -140,6 +149,7 @@ def _coded(message: Message, signal: Signal, path: str, rule: Rule, settings: Op
         deadband=rule.deadband,
         min_interval=settings.signals.min_interval if rule.min_interval is None else rule.min_interval,
         max_silence=settings.signals.max_silence if rule.max_silence is None else rule.max_silence,
+        max_age=settings.signals.max_age if rule.max_age is None else rule.max_age,
     )
     return Coded(path, about, signal, receives, sends, rule.cycle)
 

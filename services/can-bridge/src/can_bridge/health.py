@@ -34,10 +34,11 @@ PROPERTIES = [
     Property("_bitrate", int | None, title="Bit rate", unit="bit/s"),
     Property("_load", float | None, title="Bus load by the frames received and sent, without stuff bits", unit="%"),
     Property("_rate", int, title="Frames received in the last second", unit="1/s"),
-    Property("_received", int, title="Frames received", max_silence=0.0),
+    Property("_received", int, title="Frames received"),
     Property("_sent", int, title="Frames sent"),
     Property("_dropped", int, title="Frames lost because they were not read in time"),
     Property("_skipped", int, title="Input that was no frame"),
+    Property("_refused", int, title="Commands and frames that the adapter did not take"),
     Property("_errors", int, title="Error frames"),
     Property("_tx_errors", int | None, title="Transmit error counter of the controller"),
     Property("_rx_errors", int | None, title="Receive error counter of the controller"),
@@ -48,15 +49,16 @@ class Watch:
     """Counts what goes by, and looks at the interface once a second."""
 
     def __init__(
-        self, outlet: Outlet, bus: Bus, bitrates: tuple[int | None, int | None], restart: float | None
+        self, name: str, outlet: Outlet, bus: Bus, bitrates: tuple[int | None, int | None], restart: float | None
     ) -> None:
         self.sent = 0
-        self._outlet, self._bus, self._bitrates, self._restart = outlet, bus, bitrates, restart
+        self._name, self._outlet, self._bus = name, outlet, bus
+        self._bitrates, self._restart = bitrates, restart
         self._received = self._errors = self._before = 0
         self._nominal = self._fast = 0  # bits since the last look
         self._state: str | None = None  # as the last error frame said
         self._off_since: float | None = None
-        self._told_dropped = 0
+        self._told_dropped = self._told_refused = 0
         self._left, self._left_out = float(ERROR_EVENTS), 0
         self._loop = asyncio.get_running_loop()
         self._last = self._loop.time()
@@ -118,13 +120,14 @@ class Watch:
                 "_sent": self.sent,
                 "_dropped": self._bus.dropped,
                 "_skipped": self._bus.skipped,
+                "_refused": self._bus.refused,
                 "_errors": self._errors,
                 "_tx_errors": health.tx_errors,
                 "_rx_errors": health.rx_errors,
             }
         )
         self._before, self._nominal, self._fast = self._received, 0, 0
-        self._tell_dropped()
+        self._tell_lost()
         self._check_off(state, health)
 
     def _load(self, health: Health, passed: float) -> float | None:
@@ -134,11 +137,16 @@ class Watch:
         fast = health.data_bitrate or self._bitrates[1] or rate
         return round(min(100.0, 100 * (self._nominal / rate + self._fast / fast) / passed), 1)
 
-    def _tell_dropped(self) -> None:
+    def _tell_lost(self) -> None:
         dropped = self._bus.dropped
         if dropped > self._told_dropped:
-            log.warning("%d frames were lost because they were not read in time", dropped - self._told_dropped)
+            lost = dropped - self._told_dropped
+            log.warning("%s: %d frames were lost because they were not read in time", self._name, lost)
         self._told_dropped = dropped
+        if self._bus.refused > self._told_refused:
+            times = self._bus.refused - self._told_refused
+            log.warning("%s: the adapter refused what we sent, %d times", self._name, times)
+        self._told_refused = self._bus.refused
 
     def _check_off(self, state: str | None, health: Health) -> None:
         """A controller that is off is started again by opening the bus anew, unless the interface does so itself."""
@@ -148,8 +156,7 @@ class Watch:
         now = self._loop.time()
         if self._off_since is None:
             self._off_since = now
-            log.warning(
-                "the controller is bus-off%s", "" if self._restart or health.restart else "; nothing restarts it"
-            )
+            more = "" if self._restart or health.restart else "; nothing restarts it"
+            log.warning("%s: the controller is bus-off%s", self._name, more)
         if self._restart and not health.restart and now - self._off_since >= self._restart:
             raise LinkLost(f"bus-off for {self._restart:g} s: the bus is opened anew")

@@ -5,14 +5,15 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from busbar.codecs.can import FD, SENT, Frame, Mask
 from busbar.errors import BadRequest, Forbidden, Overloaded, UnknownTarget
-from can_bridge.bus import Bus, Cyclic
+from can_bridge.bus import Bus, Cyclic, Timed
 
 T = TypeVar("T")
-LISTENER_LIMIT = 4096  # frames that a command may leave unread: a whole ISO-TP message has less
+LISTENER_LIMIT = 20_000  # frames that a command may leave unread: twice the longest ISO-TP message
 CYCLIC_LIMIT = 200  # periodic frames of one bus; the kernel's timers and our loop carry them
 
 
@@ -21,12 +22,14 @@ class Listener(Generic[T]):
 
     def __init__(self, wanted: Callable[[T], bool], masks: Sequence[Mask] | None) -> None:
         self.wanted, self.masks = wanted, masks
-        self._queue: deque[T] = deque(maxlen=LISTENER_LIMIT)
+        self._queue: deque[T] = deque()
         self._ready = asyncio.Event()
 
     def put(self, item: T) -> None:
-        self._queue.append(item)
-        self._ready.set()
+        """Keep it; beyond the limit the first ones count: they are the answer."""
+        if len(self._queue) < LISTENER_LIMIT:
+            self._queue.append(item)
+            self._ready.set()
 
     async def get(self) -> T:
         """Wait for the next one; the caller limits the wait."""
@@ -64,16 +67,26 @@ class Listeners(Generic[T]):
                         listener.put(item)
 
 
+@dataclass(frozen=True)
+class Periodic:
+    """What is sent again and again, and how it was asked for."""
+
+    cyclic: Cyclic
+    frame: Frame
+    period: float  # s
+    count: int
+
+
 class Line:
     """What commands and protocols do with a bus."""
 
-    def __init__(self, bus: Bus, masks: Sequence[Mask] | None, *, sends: bool, fd: bool, own: bool) -> None:
-        self.bus = bus
+    def __init__(self, name: str, bus: Bus, masks: Sequence[Mask] | None, *, sends: bool, fd: bool, own: bool) -> None:
+        self.name, self.bus = name, bus
         self.frames: Listeners[Frame] = Listeners(self._accept)
         self.echoed: Callable[[Sequence[Frame]], None] = lambda frames: None
         self.sent: Callable[[Sequence[Frame]], None] = lambda frames: None
         self._masks, self._sends, self._fd, self._own = masks, sends, fd, own
-        self._cyclic: dict[str, Cyclic] = {}
+        self._periodic: dict[str, Periodic] = {}
         self._accept()
 
     def want(self, masks: Sequence[Mask] | None) -> None:
@@ -86,42 +99,54 @@ class Line:
         self._check(frames)
         for done, frame in enumerate(frames):
             try:
-                await self.bus.send(frame)
+                await self._out(frame)
             except Overloaded as error:
                 raise Overloaded(f"{error.message}; {done} of {len(frames)} frames are sent", sent=done) from error
-            self.sent([frame])
-            self._echo(frame)
 
     def start(self, name: str, frame: Frame, period: float, count: int = 0) -> None:
-        """Send a frame again and again, in place of what had this name; raise as `send`, TooLarge."""
+        """Send a frame again and again, in place of what had this name; raise as `send`."""
         self._check([frame])
-        if name not in self._cyclic and len(self._cyclic) >= CYCLIC_LIMIT:
+        names = self.periodic
+        if name in names:
+            self.stop(name)
+        elif len(names) >= CYCLIC_LIMIT:
             raise Overloaded(f"{CYCLIC_LIMIT} periodic frames are being sent already")
-        if name in self._cyclic:
-            self._cyclic.pop(name).stop()
-        self._cyclic[name] = self.bus.cyclic(frame, period, count)
+        cyclic = self.bus.cyclic(frame, period, count)
+        if cyclic is None:
+            cyclic = Timed(f"{self.name}: periodic frame {name}", self._out, frame, period, count)
+        self._periodic[name] = Periodic(cyclic, frame, period, count)
 
     def update(self, name: str, frame: Frame) -> None:
-        """Change what is sent again and again."""
-        self._cyclic[name].update(frame)
+        """Send this now, and from now on in place of what is sent again and again."""
+        old = self._periodic[name]
+        if (old.frame.key, old.frame.flags) == (frame.key, frame.flags):
+            old.cyclic.update(frame)
+        else:  # another database has another identifier for it
+            self.start(name, frame, old.period, old.count)
 
     def stop(self, name: str) -> None:
         """Send it no more; raise UnknownTarget."""
-        if name not in self._cyclic:
-            listed = ", ".join(self._cyclic) or "none"
+        if name not in self._periodic:
+            listed = ", ".join(self._periodic) or "none"
             raise UnknownTarget(f"no periodic frame {name!r:.60}; there are: {listed}")
-        self._cyclic.pop(name).stop()
+        self._periodic.pop(name).cyclic.stop()
 
     @property
     def periodic(self) -> list[str]:
-        """The names of what is sent again and again."""
-        return list(self._cyclic)
+        """The names of what is sent again and again; what has been sent often enough is forgotten."""
+        for name in [name for name, each in self._periodic.items() if each.cyclic.done]:
+            self.stop(name)
+        return list(self._periodic)
 
     def close(self) -> None:
         """End everything that is sent again and again."""
-        for cyclic in self._cyclic.values():
-            cyclic.stop()
-        self._cyclic.clear()
+        for name in list(self._periodic):
+            self.stop(name)
+
+    async def _out(self, frame: Frame) -> None:
+        await self.bus.send(frame)
+        self.sent([frame])
+        self._echo(frame)
 
     def _check(self, frames: Sequence[Frame]) -> None:
         if not self._sends:

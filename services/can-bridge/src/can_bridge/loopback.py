@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Sequence
 
 from busbar.codecs.can import Frame, Mask, accepts
-from can_bridge.bus import Cyclic, Health, Timed
+from can_bridge.bus import Health
 
 QUEUE_LIMIT = 20_000  # frames that one device may leave unread
 
@@ -15,9 +15,8 @@ QUEUE_LIMIT = 20_000  # frames that one device may leave unread
 class Loopback:
     """One device on the bus."""
 
-    native = False
     echoes = False
-    skipped = 0
+    skipped = refused = 0
 
     def __init__(self, bus: "set[Loopback]") -> None:
         self.dropped = 0
@@ -52,8 +51,8 @@ class Loopback:
     def accept(self, masks: Sequence[Mask] | None) -> None:
         self._masks = masks
 
-    def cyclic(self, frame: Frame, period: float, count: int) -> Cyclic:
-        return Timed(self.send, frame, period, count)
+    def cyclic(self, frame: Frame, period: float, count: int) -> None:
+        """It has no clock."""
 
     async def health(self) -> Health:
         return Health("active")

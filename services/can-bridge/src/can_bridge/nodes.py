@@ -107,7 +107,7 @@ class Nodes:
             outlet = self._port.appear(self.device(src), about)
         except BusbarError as error:  # its name is taken, or there are too many
             self._refused.add(src)
-            log.warning("GCT node %d cannot be a device: %s", src, error.message)
+            log.warning("%s: GCT node %d cannot be a device: %s", self._name, src, error.message)
             return None
         node = self._nodes[src] = Node(outlet, message.product, self._loop.time())
         return node
@@ -147,7 +147,7 @@ def describe(settings: Gct, src: int, product: int, commands: Mapping[str, Comma
 
 
 def _named(about: Reading) -> Property:
-    return Property(about.name, bool | float | int | str, unit=about.unit, title=f"{about.name}, decoded")
+    return Property(about.name, bool | float | int, unit=about.unit, title=f"{about.name}, decoded")
 
 
 def _model(product: int) -> str:

@@ -10,6 +10,7 @@ import msgspec
 from busbar.codecs.can import BRS, ERROR, ESI, EXTENDED, FD, REMOTE, SENT, Frame, Mask, accepts
 from busbar.describe import Event, Property
 from busbar.session import Outlet
+from can_bridge.bus import log
 from can_bridge.settings import Frames, Group
 
 ROWS_LIMIT = 1000  # frames of one batch
@@ -118,6 +119,7 @@ class Publisher:
         self._streams = [Stream(outlet, name, each, fd) for name, each in _selections(settings)]
         self._outlet = outlet
         self._last: set[str] | None = set() if settings.last else None
+        self._told = False
 
     def take(self, frames: Sequence[Frame]) -> None:
         """Take frames in order."""
@@ -135,6 +137,9 @@ class Publisher:
         newest = {_path(frame): frame for frame in frames if not frame.flags & ERROR}
         for path, frame in newest.items():
             if path not in known and len(known) >= LAST_LIMIT:
+                if not self._told:
+                    log.warning("only the first %d identifiers are in state/_rx: %s is not", LAST_LIMIT, path)
+                self._told = True
                 continue
             known.add(path)
             value = {"flags": frame.flags, "length": frame.length, "data": base64.b64encode(frame.data).decode()}

@@ -15,9 +15,9 @@ from typing import Any
 
 import can
 
-from busbar.codecs.can import BRS, ERROR, ESI, EXTENDED, FD, REMOTE, SENT, Frame, Mask
-from busbar.errors import LinkLost, Overloaded
-from can_bridge.bus import Cyclic, Health, Timed
+from busbar.codecs.can import BRS, ERROR, ESI, EXTENDED, FD, REMOTE, SENT, Frame, Mask, accepts
+from busbar.errors import BadRequest, LinkLost, Overloaded
+from can_bridge.bus import Health
 
 RING = 50_000  # frames, about 10 MB: six seconds at 8000 a second
 LOOK = 0.1  # s in which the reader notices that it is to end
@@ -30,14 +30,14 @@ _ZERO = 0.5  # s; the driver needs a moment more than it was given
 class PythonCan:
     """One bus of python-can."""
 
-    native = False
     echoes = False
-    skipped = 0
+    skipped = refused = 0
 
     def __init__(self, bus: can.BusABC, send_timeout: float, bitrate: int | None, ring: int = RING) -> None:
         self.dropped = 0
         self._bus, self._timeout, self._bitrate, self._limit = bus, send_timeout, bitrate, ring
         self._ring: deque[Frame] = deque()
+        self._masks: Sequence[Mask] | None = None
         self._loop = asyncio.get_running_loop()
         self._ready = asyncio.Event()
         self._asleep = False
@@ -52,16 +52,18 @@ class PythonCan:
         try:
             while not self._ending.is_set():
                 message = self._bus.recv(LOOK)
-                if message is None:
-                    continue
-                if len(self._ring) >= self._limit:
-                    self._ring.popleft()
-                    self.dropped += 1
-                self._ring.append(frame_of(message))
-                if self._asleep:
-                    self._wake()
+                if message is not None and accepts(self._masks, frame := frame_of(message)):
+                    self._put(frame)
         except Exception as error:  # the boundary of a foreign driver, which may raise anything; `receive` tells it
             self._error = error
+            self._wake()
+
+    def _put(self, frame: Frame) -> None:
+        if len(self._ring) >= self._limit:
+            self._ring.popleft()
+            self.dropped += 1
+        self._ring.append(frame)
+        if self._asleep:
             self._wake()
 
     def _wake(self) -> None:
@@ -96,19 +98,20 @@ class PythonCan:
                 if self._loop.time() >= deadline:
                     raise Overloaded(f"the send queue has been full for {self._timeout:g} s: {error}") from error
                 await asyncio.sleep(FULL_PAUSE)
+            except Exception as error:  # the boundary of a foreign driver, which says as it likes what it cannot send
+                raise BadRequest(f"the driver refuses the frame: {error or type(error).__name__}") from error
 
     def accept(self, masks: Sequence[Mask] | None) -> None:
-        wanted = [{"can_id": mask.id, "can_mask": mask.mask, "extended": mask.extended} for mask in masks or ()]
-        self._bus.set_filters(wanted or None)  # type: ignore[arg-type]  # a TypedDict; it has no word for "nothing"
+        self._masks = masks  # python-can's own filters stop error frames, too, and know no "nothing"
 
-    def cyclic(self, frame: Frame, period: float, count: int) -> Cyclic:
-        return Timed(self.send, frame, period, count)
+    def cyclic(self, frame: Frame, period: float, count: int) -> None:
+        """It has no clock."""
 
     async def health(self) -> Health:
-        try:
-            state = _STATES.get(self._bus.state)
-        except (NotImplementedError, can.CanError):
-            state = None
+        state = None
+        if type(self._bus).state is not can.BusABC.state:  # which says "active" whatever is the case
+            with contextlib.suppress(NotImplementedError, can.CanError, OSError):
+                state = _STATES.get(self._bus.state)
         return Health(state, self._bitrate)
 
     def close(self) -> None:
@@ -157,7 +160,7 @@ async def _open(interface: str, channel: str, options: Mapping[str, Any]) -> can
 
 
 def _shut(bus: can.BusABC) -> None:
-    with contextlib.suppress(can.CanError, OSError, RuntimeError):  # it is gone already
+    with contextlib.suppress(Exception):  # the boundary of a foreign driver; what it opened is gone or goes with us
         bus.shutdown()
 
 

@@ -15,7 +15,7 @@ from busbar.describe import command
 from busbar.errors import BadRequest, DeviceTimeout
 from can_bridge.line import Line, Listener
 from can_bridge.publish import Single, named
-from can_bridge.settings import Id
+from can_bridge.settings import Id, check_id
 
 FRAMES_LIMIT = 1000  # of one command
 BURST = 32  # frames of an ISO-TP message sent before others may run
@@ -96,6 +96,9 @@ class Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     mask: Id | None = None  # None: exactly this one
     extended: bool | None = None  # None: 29 bits if the identifier needs them
     data: bytes = b""
+
+    def __post_init__(self) -> None:
+        check_id(self.id, self.extended)
 
     def read(self) -> Mask:
         """Return it as a filter."""

@@ -222,7 +222,7 @@ class GctCommands:
         turn.release()
         loop, seconds = asyncio.get_running_loop(), turn.asked or timeout
         async with self._busy.setdefault(dst, asyncio.Lock()):  # a response does not say what it answers
-            await asyncio.sleep(self._quiet.pop(dst, 0.0) - loop.time())
+            await asyncio.sleep(self._quiet.get(dst, 0.0) - loop.time())
             with self.nodes.messages.listen(wanted) as listener:
                 self._quiet[dst] = loop.time() + 2 * seconds
                 await self.nodes.send(message)

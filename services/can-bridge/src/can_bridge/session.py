@@ -10,6 +10,7 @@ from busbar.describe import Command, Description, Event, NoArguments, by_path, c
 from busbar.errors import BadRequest, ConfigError, UnknownTarget
 from busbar.session import Outlet, Port
 from can_bridge import health, nodes, publish, signals
+from can_bridge.address import place
 from can_bridge.bus import Bus, log
 from can_bridge.catalogue import Catalogue
 from can_bridge.health import Watch
@@ -18,7 +19,7 @@ from can_bridge.nodes import Nodes
 from can_bridge.publish import Publisher
 from can_bridge.raw import RawCommands
 from can_bridge.requests import GctCommands
-from can_bridge.settings import Opened, place
+from can_bridge.settings import Opened
 from can_bridge.signals import SignalBook, SignalCommands
 
 GATHER = 0.002  # s between two looks at a busy bus: one look costs as much as ten frames
@@ -60,10 +61,10 @@ class CanSession(RawCommands, DatabaseCommands, GctCommands):
         self.reload = reload
         self._settings, self._bus = settings, bus
         own = receives_own(settings)
-        self.line = Line(bus, wanted(settings, catalogue), sends=settings.sends, fd=settings.fd, own=own)
+        self.line = Line(settings.name, bus, wanted(settings, catalogue), sends=settings.sends, fd=settings.fd, own=own)
         self.line.echoed = self.take
         bitrates = (settings.rate, settings.data_bitrate)
-        self._watch = Watch(self.outlet, bus, bitrates, settings.restart)
+        self._watch = Watch(settings.name, self.outlet, bus, bitrates, settings.restart)
         self.line.sent = lambda count: self._watch.count_sent(count, own)
         self._publisher = Publisher(self.outlet, settings.frames, settings.fd)
         self.book = SignalBook(self.outlet, self.line, catalogue)

@@ -1,7 +1,8 @@
 """The configuration of the CAN bridge."""
 
 import pathlib
-import re
+import struct
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
 import msgspec
@@ -10,71 +11,33 @@ from msgspec.structs import replace
 
 from busbar import config
 from busbar.codecs import slcan
-from busbar.codecs.can import EXTENDED_IDS, FD_LENGTHS, STANDARD_IDS, Mask
+from busbar.codecs.can import CLASSIC_BYTES, EXTENDED_IDS, FD_LENGTHS, STANDARD_IDS, Mask
 from busbar.errors import OutOfRange
+from can_bridge.address import place
 
 Seconds = Annotated[float, Meta(gt=0, le=86400)]
 Pause = Annotated[float, Meta(ge=0, le=86400)]
 Id = Annotated[int, Meta(ge=0, le=EXTENDED_IDS)]
 Bitrate = Annotated[int, Meta(ge=1000, le=20_000_000)]  # bit/s
 Node = Annotated[int, Meta(ge=0, le=0x7E)]
+Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Direction = Literal["both", "receive", "send"]
 Word = Annotated[str, Meta(pattern=r"^[A-Za-z0-9-][A-Za-z0-9_-]{0,63}(?!\n)$")]
 Path = Annotated[str, Meta(pattern=r"^[A-Za-z0-9-][A-Za-z0-9_-]{0,63}(/[A-Za-z0-9-][A-Za-z0-9_-]{0,63})*(?!\n)$")]
 
-OWN = ("socket", "slcan", "usrcanet", "loopback")  # interfaces that are driven here; python-can has the others
-_PCAN = re.compile(r"(usb|pci|lan|isa|dng|pcc)(?:bus)?(\d{1,2})", re.IGNORECASE)
+FLOAT_BITS = (16, 32, 64)
 
 
-class Place(msgspec.Struct, frozen=True):
-    """What an address says: the interface, its channel, the bit rate where it is there."""
-
-    interface: str
-    channel: str
-    bitrate: int | None = None  # bit/s
+def check_id(id: int, extended: bool | None) -> None:
+    """Raise ValueError for an identifier of more than 11 bits where no more are allowed."""
+    if id > STANDARD_IDS and extended is False:
+        raise ValueError(f"id: 0x{id:X} has more than 11 bits; `extended: true` allows 29")
 
 
-def place(address: str) -> Place:
-    """Return what `can::INTERFACE::CHANNEL::BITRATE` says; raise ValueError."""
-    scheme, *parts = address.split("::")
-    if scheme != "can" or not 1 <= len(parts) <= 3 or not all(parts):
-        raise ValueError(
-            f"address: {address!r} is not can::socket::can0, can::slcan::/dev/ttyACM0::500000, can::pcan::usb1::125000,"
-            " can::usrcanet::HOST:PORT, can::loopback, can::virtual::NAME or can::INTERFACE::CHANNEL::BITRATE"
-        )
-    interface = {"socketcan": "socket"}.get(parts[0], parts[0])
-    if interface == "usrcanet" and len(parts) == 3:
-        parts = [interface, f"{parts[1]}:{parts[2]}"]
-    if (interface == "loopback") != (len(parts) == 1):
-        raise ValueError(
-            f"address: {address!r}: {'there is one loopback' if interface == 'loopback' else 'no channel'}"
-        )
-    channel = parts[1] if len(parts) > 1 else ""
-    found = Place(interface, _channel(interface, channel), _bitrate(parts[2]) if len(parts) > 2 else None)
-    if interface == "usrcanet":
-        endpoint(found.channel)
-    return found
-
-
-def _channel(interface: str, channel: str) -> str:
-    if interface == "socket" and (len(channel) > 15 or "/" in channel or channel.split() != [channel]):
-        raise ValueError(f"address: {channel!r} is no name of a network interface")
-    named = _PCAN.fullmatch(channel) if interface == "pcan" else None
-    return f"PCAN_{named[1].upper()}BUS{int(named[2])}" if named else channel
-
-
-def _bitrate(text: str) -> int:
-    if not text.isdecimal() or not 1000 <= int(text) <= 20_000_000:
-        raise ValueError(f"address: bit rate {text!r} is not 1000 to 20000000 bit/s")
-    return int(text)
-
-
-def endpoint(channel: str) -> tuple[str, int]:
-    """Return host and port of a USR-CANET200; raise ValueError."""
-    host, _, port = channel.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise ValueError(f"address: {channel!r} is not HOST:PORT")
-    return host.strip("[]"), int(port)
+def check_different(what: str, names: Sequence[str]) -> None:
+    """Raise ValueError if two have one name."""
+    if len(set(names)) < len(names):
+        raise ValueError(f"{what}: two are named {max(names, key=names.count)!r}")
 
 
 class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -83,6 +46,9 @@ class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: Id
     mask: Id = EXTENDED_IDS
     extended: bool | None = None  # None: 29 bits if `id` needs them
+
+    def __post_init__(self) -> None:
+        check_id(self.id, self.extended)
 
     @property
     def read(self) -> Mask:
@@ -112,9 +78,7 @@ class Frames(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     last_interval: Pause = 1.0  # s between two of one id
 
     def __post_init__(self) -> None:
-        names = [group.name for group in self.groups]
-        if len(set(names)) < len(names):
-            raise ValueError(f"groups: two groups are named {max(names, key=names.count)!r}")
+        check_different("groups", [group.name for group in self.groups])
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -123,6 +87,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     match: str  # pattern of Message/Signal as the database names them
     min_interval: Pause | None = None  # s between reports
     max_silence: Pause | None = None  # s after which an unchanged value is reported again
+    max_age: Pause | None = None  # s without its message after which a signal is stale
     deadband: Annotated[float, Meta(ge=0)] = 0.0
     direction: Direction = "both"
     cycle: Seconds | None = None  # s: a set is repeated until `stop_periodic`
@@ -133,13 +98,14 @@ class Signals(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     min_interval: Pause = 0.1
     max_silence: Pause = 0.0
+    max_age: Pause = 0.0
     rules: tuple[Rule, ...] = ()
 
 
 class Signal(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A signal of a message that is described here, without a database."""
 
-    name: str
+    name: Name
     start: Annotated[int, Meta(ge=0, le=511)]  # bit, as DBC counts
     length: Annotated[int, Meta(ge=1, le=64)]  # bits
     byte_order: Literal["little", "big"] = "little"
@@ -152,11 +118,17 @@ class Signal(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     choices: dict[str, int] = {}  # name -> raw value
     title: str | None = None
 
+    def __post_init__(self) -> None:
+        if not self.scale:
+            raise ValueError("scale: 0 makes every value the same")
+        if self.type == "float" and self.length not in FLOAT_BITS:
+            raise ValueError(f"length: a float has {', '.join(map(str, FLOAT_BITS))} bits, not {self.length}")
+
 
 class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A message that is described here, without a database."""
 
-    name: str
+    name: Name
     id: Id
     extended: bool = False
     length: Annotated[int, Meta(ge=0, le=64)] = 8  # bytes
@@ -165,8 +137,8 @@ class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     def __post_init__(self) -> None:
         if self.length not in FD_LENGTHS:
             raise ValueError(f"length: {self.length} is not one of {', '.join(map(str, FD_LENGTHS))}")
-        if self.id > STANDARD_IDS and not self.extended:
-            raise ValueError(f"id: 0x{self.id:X} has more than 11 bits; `extended: true` allows 29")
+        check_id(self.id, self.extended)
+        check_different("signals", [signal.name for signal in self.signals])
 
 
 class Reading(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -175,8 +147,19 @@ class Reading(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     group: Annotated[int, Meta(ge=0, le=31)]
     reading: Annotated[int, Meta(ge=0, le=63)]
     name: Path
-    format: Annotated[str, Meta(max_length=20)]  # of Python's struct, one value, such as <f
+    format: Annotated[str, Meta(max_length=20)]  # of Python's struct, one number of up to 8 bytes, such as <f
     unit: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.name == "product":
+            raise ValueError("name: 'product' is the node's product id; choose another")
+        try:
+            size = struct.calcsize(self.format)
+            fits = size <= CLASSIC_BYTES and [type(each) for each in struct.unpack(self.format, bytes(size))]
+        except struct.error as error:
+            raise ValueError(f"format: {self.format!r}: {error}") from error
+        if fits not in ([bool], [int], [float]):
+            raise ValueError(f"format: {self.format!r} is not one number of up to {CLASSIC_BYTES} bytes, such as <f")
 
 
 class Gct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -187,6 +170,10 @@ class Gct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     devices: bool = True  # nodes that send heartbeats become devices
     silence: Seconds = 5.0  # s without a heartbeat after which a node is offline
     readings: tuple[Reading, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_different("readings", [reading.name for reading in self.readings])
+        check_different("readings", [f"group {each.group} reading {each.reading}" for each in self.readings])
 
 
 class Opened(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -212,6 +199,7 @@ class Opened(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     gct: Gct = Gct()
 
     def __post_init__(self) -> None:
+        check_different("messages", [message.name for message in self.messages])
         if self.name == "bridge":
             raise ValueError("name: 'bridge' is the bridge itself; choose another")
         where = place(self.address)

@@ -97,7 +97,7 @@ class SignalBook:
         """Publish the counters."""
         self._outlet.values({UNKNOWN.path: self.unknown, UNREADABLE.path: self.unreadable})
 
-    def _publish(self, entry: Entry, frame: Frame) -> None:
+    def _publish(self, entry: Entry, frame: Frame, *, ours: bool = False) -> None:
         try:
             decoded = entry.decode(frame.data)
         except ProtocolError as error:
@@ -109,13 +109,13 @@ class SignalBook:
         found = {}
         for name, raw in decoded.items():
             coded = entry.signals.get(name)
-            if coded is not None and coded.receives:
+            if coded is not None and (coded.receives or ours):
                 try:
                     found[coded.path] = coded.value(raw)
                 except OutOfRange as error:  # it costs this signal only
                     self._outlet.bad([coded.path], error)
         self._outlet.values(found, frame.time)
-        if not entry.repeats:
+        if entry.remembered and entry.key == frame.key:  # else another source may say something else meanwhile
             self._last[frame.key] = frame.data
 
     async def set(self, path: str, value: Any) -> Any:
@@ -145,6 +145,8 @@ class SignalBook:
     def frame(self, entry: Entry, signals: Mapping[str, Any]) -> Frame:
         """Return the frame of a message; raise BadRequest, OutOfRange."""
         message, data = entry.message, entry.encode(signals)
+        if len(data) > FD_LENGTHS[-1]:
+            raise BadRequest(f"{entry.name}: {len(data)} bytes; a frame has up to {FD_LENGTHS[-1]}")
         fd = message.is_fd or len(data) > can.CLASSIC_BYTES
         if fd:
             data = data.ljust(next(length for length in FD_LENGTHS if length >= len(data)), b"\0")
@@ -160,7 +162,7 @@ class SignalBook:
             self._line.start(name, frame, period, count)
         else:
             await self._line.send([frame])
-        self._publish(entry, frame._replace(time=time.time()))
+        self._publish(entry, frame._replace(time=time.time()), ours=True)
 
 
 def _selection(entry: Entry, coded: Coded, changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from collections.abc import AsyncIterator, Sequence
 
 from busbar.codecs import canlink
 from busbar.codecs.can import BRS, ERROR, ESI, EXTENDED, FD, REMOTE, SENT, Frame, Mask
-from busbar.errors import LinkLost, Overloaded
+from busbar.errors import BadRequest, BusbarError, LinkLost, Overloaded
+from can_bridge import bcm
 from can_bridge.bcm import Broadcast
 from can_bridge.bus import Health, log, readable, writable
 
@@ -52,13 +53,13 @@ def pack(frame: Frame) -> bytes:
 class SocketCan:
     """One interface of this machine."""
 
-    native = True
     echoes = True
+    refused = 0
 
-    def __init__(self, sock: socket.socket, name: str, send_timeout: float, own: bool) -> None:
+    def __init__(self, sock: socket.socket, name: str, number: int, send_timeout: float, own: bool) -> None:
         self.dropped = 0
         self.skipped = 0
-        self._sock, self._name, self._timeout, self._own = sock, name, send_timeout, own
+        self._sock, self._name, self._number, self._timeout, self._own = sock, name, number, send_timeout, own
         self._cyclic: dict[int, int] = {}  # key of frames that the kernel sends for us -> how often
 
     async def receive(self) -> Sequence[Frame]:
@@ -130,7 +131,7 @@ class SocketCan:
         key = frame.key
         self._cyclic[key] = self._cyclic.get(key, 0) + 1
         try:
-            return Broadcast(self._name, frame, pack, period, count, lambda: self._ended(key))
+            return Broadcast(bcm.connected(self._name), frame, pack, period, count, lambda: self._ended(key))
         except OSError as error:
             self._ended(key)
             raise self._lost(error) from error
@@ -144,15 +145,18 @@ class SocketCan:
         about = interface(self._name)
         if not about.up:
             raise LinkLost(_down(self._name))
+        if about.number != self._number:
+            raise LinkLost(f"{self._name} is another interface than before")
         return Health(
             about.state, about.bitrate, about.data_bitrate, about.tx_errors, about.rx_errors, about.restart
         )  # fmt: skip
 
-    def _lost(self, error: OSError) -> LinkLost:
+    def _lost(self, error: OSError) -> BusbarError:
         if error.errno in _GONE:
             return LinkLost(_down(self._name) if error.errno == errno.ENETDOWN else f"{self._name} is gone")
         if error.errno == errno.EINVAL:
-            return LinkLost(f"{self._name} does not take the frame: no CAN FD there? (ip link set {self._name} mtu 72)")
+            hint = f"no CAN FD there? as root: ip link set {self._name} mtu 72"
+            return BadRequest(f"{self._name} does not take the frame: {hint}")
         return LinkLost(f"{self._name}: {os.strerror(error.errno or 0)}")
 
 
@@ -184,8 +188,8 @@ def check(name: str, about: canlink.Interface, bitrate: int | None, data_bitrate
     wanted = {"bitrate": (bitrate, about.bitrate), "dbitrate": (data_bitrate, about.data_bitrate)}
     known = {key: pair for key, pair in wanted.items() if None not in pair}
     wrong = [f"{key} is {is_}, not {want}" for key, (want, is_) in known.items() if want != is_]
-    if listen and about.listen_only is False:
-        wrong.append("listen-only is off")
+    if about.listen_only not in (None, listen):
+        wrong.append(f"listen-only is {'off' if listen else 'on'}")
     if not wrong:
         return
     options = "".join(f" {key} {want}" for key, (want, _) in wanted.items() if want is not None)
@@ -221,7 +225,7 @@ async def open_socketcan(
         raise LinkLost(hint if error.errno == errno.EAFNOSUPPORT else f"no CAN socket: {error.strerror}") from error
     with sock:
         _prepare(sock, name, fd, own, buffer)
-        yield SocketCan(sock, name, send_timeout, own)
+        yield SocketCan(sock, name, about.number, send_timeout, own)
 
 
 def _prepare(sock: socket.socket, name: str, fd: bool, own: bool, buffer: int) -> None:

@@ -13,7 +13,7 @@ from busbar.codecs import slcan, usrcanet
 from busbar.codecs.can import Frame, Mask
 from busbar.errors import LinkLost
 from busbar.streams import ByteStream
-from can_bridge.bus import Cyclic, Health, Timed
+from can_bridge.bus import Health
 
 
 class Reader(Protocol):
@@ -29,7 +29,6 @@ class Reader(Protocol):
 class Streamed:
     """One adapter; the stream's own buffers are the queue, and nothing is dropped here."""
 
-    native = False
     echoes = False
     dropped = 0
 
@@ -44,7 +43,7 @@ class Streamed:
 
     @property
     def refused(self) -> int:
-        """Commands of ours that the adapter did not take."""
+        """Commands and frames of ours that the adapter did not take."""
         return self._reader.refused
 
     async def receive(self) -> Sequence[Frame]:
@@ -59,8 +58,8 @@ class Streamed:
     def accept(self, masks: Sequence[Mask] | None) -> None:
         """Do nothing: such adapters send everything."""
 
-    def cyclic(self, frame: Frame, period: float, count: int) -> Cyclic:
-        return Timed(self.send, frame, period, count)
+    def cyclic(self, frame: Frame, period: float, count: int) -> None:
+        """It has no clock."""
 
     async def health(self) -> Health:
         return self._health

@@ -3,6 +3,7 @@
 A behaviour of a button is given values that changed, and tells with `due` when it wants to be looked at by `tick`.
 """
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -114,16 +115,6 @@ class Hold:
         return (Press("hold", now, self._count, (now - self._pressed) / NS),)
 
 
-class Counter:
-    """Counts edges; `start` is where it goes on from."""
-
-    def __init__(self, start: int = 0) -> None:
-        self.count = start
-
-    def edge(self, edge: Edge) -> None:
-        self.count += 1
-
-
 class Frequency:
     """Edges per second over a window (s), falling towards 0 when they stop coming."""
 
@@ -184,14 +175,12 @@ class Losses:
     """Edges that the chip counted and we never saw, by gaps of their numbers. Source: reference kernel-lab.md 3."""
 
     def __init__(self) -> None:
-        self.lost = 0
         self._last: dict[int, int] = {}
 
     def gap(self, edge: Edge) -> int:
         """Return how many edges of its line were lost just before this one."""
         missing = max(0, edge.seq - self._last.get(edge.offset, 0) - 1)
         self._last[edge.offset] = edge.seq
-        self.lost += missing
         return missing
 
 
@@ -205,6 +194,6 @@ class Pattern:
     count: int | None  # None: until told otherwise
 
     @property
-    def seconds(self) -> float | None:
-        """How long it takes, without the pause behind the last one; None = for ever."""
-        return None if self.count is None else self.count * (self.first + self.then) - self.then
+    def seconds(self) -> float:
+        """How long it takes, without the pause behind the last one."""
+        return math.inf if self.count is None else self.count * (self.first + self.then) - self.then

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+import itertools
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +17,12 @@ from busbar.service import Service
 from busbar.session import Link, Port
 from gpio_bridge import boards, kernel, pwm, rpigpio, settings, software
 from gpio_bridge.chip import Chip, Pulses
-from gpio_bridge.core import described
+from gpio_bridge.core import Wanted, described
 from gpio_bridge.line import Place, WallClock
 from gpio_bridge.pin_commands import PinCommands
 from gpio_bridge.pins import SIMULATED, Pins, this_board
 from gpio_bridge.settings import Config, Device, Opened
-from gpio_bridge.sim import SimChip, SimPulses, stimulated
+from gpio_bridge.sim import SimChip, SimPulses
 
 
 class EdgeFields(msgspec.Struct, frozen=True):
@@ -95,10 +96,30 @@ class World:
                 )
 
 
+@contextlib.asynccontextmanager
+async def _stimulated(chip: SimChip, stimuli: Iterable[settings.Stimulus]) -> AsyncIterator[None]:
+    """Drive lines from outside until left."""
+
+    async def drive(each: settings.Stimulus) -> None:
+        for _ in range(each.count) if each.count else itertools.count():
+            for level, seconds in ((True, each.high), (False, each.low)):
+                chip.drive(each.line, level)
+                await asyncio.sleep(seconds)
+
+    tasks = [asyncio.create_task(drive(each), name=f"stimulus-{each.line}") for each in stimuli]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 def link(about: Device, world: World | None = None) -> Link:
     """Return the link to one chip."""
     world = world or World.of([about])
     simulated = world.chips
+    wanted = {each.name: Wanted(each) for each in about.lines}
 
     @contextlib.asynccontextmanager
     async def open_(port: Port) -> AsyncIterator[PinCommands]:
@@ -107,14 +128,14 @@ def link(about: Device, world: World | None = None) -> Link:
             chip = _open(about, simulated)
             stack.push_async_callback(chip.close)
             clock = WallClock(asyncio.get_running_loop().time)
-            place = Place(chip, outlet, clock, functools.partial(_pulses, about, chip))
+            place = Place(chip, outlet, clock, functools.partial(_pulses, about, chip, set()))
             pins = Pins(about.numbering, _board(about, chip), chip.count, chip.offset)
             outlet.describe(_identified(outlet.description, pins, chip))
-            session = PinCommands(about, port, place, pins)
+            session = PinCommands(about, port, place, pins, wanted)
             stack.push_async_callback(session.leave)
             await session.start()
             if isinstance(chip, SimChip):
-                await stack.enter_async_context(stimulated(chip, about.stimuli))
+                await stack.enter_async_context(_stimulated(chip, about.stimuli))
             yield session
 
     asked = (about, world.devices) if about.backend == "sim" else about
@@ -152,14 +173,18 @@ def _open(about: Device, simulated: Mapping[str, SimChip]) -> Chip:
     return kernel.KernelChip(kernel.find(about.chip))
 
 
-async def _pulses(about: Device, chip: Chip, line: settings.Pwm | settings.Servo, offset: int) -> Pulses:
+async def _pulses(
+    about: Device, chip: Chip, taken: set[Path], line: settings.Pwm | settings.Servo, offset: int
+) -> Pulses:
     """Return what can pulse a line: hardware where there is a channel for it, else software."""
     root = Path(about.pwm_root)
+    channel = None
     if line.channel is not None:
-        return pwm.HardwarePulses(*pwm.named(line.channel, root))
-    channel = pwm.find(offset, root) if line.by != "software" and _on_header(about, chip) else None
+        channel = pwm.named(line.channel, root)
+    elif line.by != "software" and _on_header(chip):
+        channel = pwm.find(offset, root)
     if channel is not None:
-        return pwm.HardwarePulses(*channel)
+        return pwm.HardwarePulses(*channel, taken)
     if line.by == "hardware":
         raise DeviceRefused(f"line {offset} has no channel of hardware PWM; lines 12, 13, 18 and 19 can: {pwm.OVERLAY}")
     if (used := chip.info(offset)).used:
@@ -171,7 +196,7 @@ async def _pulses(about: Device, chip: Chip, line: settings.Pwm | settings.Servo
     return software.SoftwarePulses(software.load(), Path("/dev") / chip.name, offset)
 
 
-def _on_header(about: Device, chip: Chip) -> bool:
+def _on_header(chip: Chip) -> bool:
     return isinstance(chip, rpigpio.RpiGpioChip | SimChip) or chip.label in kernel.HEADERS
 
 
@@ -181,7 +206,7 @@ def _board(about: Device, chip: Chip) -> boards.Board | None:
         return boards.board(about.revision)
     if about.backend == "sim":
         return boards.board(SIMULATED)
-    return this_board() if _on_header(about, chip) else None
+    return this_board() if _on_header(chip) else None
 
 
 def _identified(about: Description, pins: Pins, chip: Chip) -> Description:

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ from gpio_bridge.settings import Device
 log = logging.getLogger("busbar.gpio")
 
 AGAIN = 10.0  # s between looks: lines that could not be taken are tried again, levels of the others are read anew
-LOST_EVERY = 0.2  # s between reports of lost edges
 
 
 class PinState(msgspec.Struct, frozen=True):
@@ -38,21 +38,35 @@ class PinState(msgspec.Struct, frozen=True):
     used_as: str | None = None  # name of the line in the configuration
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """A line that is to be ours; `offsets` where a command said which, else the configuration's numbering does."""
+
+    about: settings.Line
+    offsets: tuple[int, ...] = ()
+
+    @property
+    def temporary(self) -> bool:
+        """Made by a command: gone after a restart."""
+        return bool(self.offsets)
+
+
 INSPECT = Property("_inspect", list[PinState], title="The header: function, level, pull and consumer of each pin")
 LOST = Property("_lost", dict[str, int], title="Edges that were lost, by line")
 
 
 class Core:
-    """The lines of one device; entered by `start`, left by `leave`."""
+    """The lines of one device; entered by `start`, left by `leave`.
 
-    def __init__(self, about: Device, port: Port, place: Place, pins: Pins) -> None:
-        self.about, self.place, self.pins = about, place, pins
+    `wanted` outlives it: what commands have set up and released stays so when the chip is opened anew.
+    """
+
+    def __init__(self, about: Device, port: Port, place: Place, pins: Pins, wanted: dict[str, Wanted]) -> None:
+        self.about, self.place, self.pins, self.wanted = about, place, pins, wanted
         self.lines: dict[str, Line[Any]] = {}
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._port = port
         self._lost: dict[str, int] = {}
-        self._given_back: set[str] = set()
-        self._started = False
         self._news, self._freed = asyncio.Event(), asyncio.Event()
         place.chip.broken = self.broken
         place.touched, place.lost = self._news.set, self._count_lost
@@ -66,9 +80,9 @@ class Core:
         """Take all lines; one that cannot be taken is bad, and the others work."""
         self.place.outlet.values({LOST.path: {}})
         self.place.chip.watch(self._changed)
-        for about in self.about.lines:
-            await self.add(about)
-        self._started = True
+        self.describe()
+        for wanted in list(self.wanted.values()):
+            await self._open(wanted)
         self.show()
 
     async def leave(self) -> None:
@@ -106,33 +120,36 @@ class Core:
             raise line.error
         return line
 
+    def owner(self, offset: int) -> Line[Any] | None:
+        """Return our line on a line of the chip, whether it works or not; None if there is none."""
+        return next((each for each in self.lines.values() if offset in each.offsets), None)
+
     def at(self, offset: int) -> Line[Any] | None:
-        """Return our line on a line of the chip, None if it is not ours."""
+        """Return our line that works on a line of the chip, None if there is none."""
         return next((each for each in self.lines.values() if offset in each.offsets and not each.error), None)
 
-    async def add(self, about: settings.Line, offsets: Sequence[int] = (), temporary: bool = False) -> Line[Any]:
-        """Take a line; it is there in any case, with its error. Without `offsets` the configuration says which."""
-        line: Line[Any] = KINDS[type(about)](about, offsets, self.place)
-        line.temporary = temporary
-        self.lines[about.name] = line
-        self._given_back.discard(about.name)
-        if self._started:  # before that, all are described
-            self.describe()
-        await self._take(line)
-        return line
+    async def add(self, wanted: Wanted) -> Line[Any]:
+        """Take a line; it is there in any case, with its error."""
+        self.wanted[wanted.about.name] = wanted
+        self.describe()
+        return await self._open(wanted)
 
     async def remove(self, name: str, stopping: bool = True) -> None:
-        """Give a line back."""
-        line = self.lines.pop(name)
-        self._given_back.add(name)
-        await line.close(stopping)
+        """Give a line back; if that is cancelled, it is taken again."""
+        line, failure = self.lines[name], None
+        line.error = DeviceRefused(f"{name} is being given back")
+        try:
+            await line.close(stopping)
+        except BusbarError as error:
+            failure = error
+        del self.lines[name], self.wanted[name]
+        if failure is not None:
+            raise failure
 
     def describe(self) -> None:
-        """Tell which lines there are now: those of the configuration as long as nobody has given them back."""
-        lines = {each.name: each for each in self.about.lines if each.name not in self._given_back}
-        lines |= {name: line.about for name, line in self.lines.items()}
+        """Tell which lines there are now."""
         about = self.place.outlet.description
-        self.place.outlet.describe(about.with_(properties=described(lines.values())))
+        self.place.outlet.describe(about.with_(properties=described(each.about for each in self.wanted.values())))
 
     def show(self) -> None:
         if self.about.inspect_every:
@@ -171,6 +188,12 @@ class Core:
         pin, name = self.pins.pin(about.offset), ours.name if ours else None
         return PinState(pin, about.offset, about.name, function, known, about.pull, about.consumer, name)
 
+    async def _open(self, wanted: Wanted) -> Line[Any]:
+        line: Line[Any] = KINDS[type(wanted.about)](wanted.about, wanted.offsets, self.place)
+        self.lines[line.name] = line
+        await self._take(line)
+        return line
+
     async def _take(self, line: Line[Any]) -> None:
         try:
             line.offsets = line.offsets or tuple(self.pins.offset(each) for each in settings.places(line.about))
@@ -182,9 +205,10 @@ class Core:
             raise
         except BusbarError as error:
             await line.close()
-            line.error = type(error)(f"{line.name}: {error.message}", **error.detail)
+            known, line.error = line.error, type(error)(f"{line.name}: {error.message}", **error.detail)
             self.place.outlet.bad(settings.paths(line.about), line.error)
-            log.warning("%s/%s", self.about.name, line.error, extra={"device": self.about.name})
+            if str(known) != str(line.error):  # a line that stays taken is told once
+                log.warning("%s/%s", self.about.name, line.error, extra={"device": self.about.name})
 
     async def _look_again(self) -> None:
         """Take what is free now, and read the rest: an edge that was lost as the last one has no other witness."""
@@ -232,15 +256,15 @@ class Core:
         """When the broker has been away for a while, do what the lines have for that."""
         broker = self._port.broker
         while True:
-            await broker.wait()
             await broker.wait_cleared(self.about.broker_grace)
-            log.warning("%s: the broker is lost; lines go to their `on_broker_loss`", self.about.name)
-            for line in self.lines.values():
+            log.warning("%s: the broker is away; lines go to their `on_broker_loss`", self.about.name)
+            for line in list(self.lines.values()):
                 try:
                     if line.error is None:
                         await line.broker_lost()
                 except BusbarError as error:
                     log.warning("%s/%s is not set: %s", self.about.name, line.name, error)
+            await broker.wait()
 
     async def _inspect(self) -> None:
         while True:

@@ -83,13 +83,15 @@ class Glitch(Settle):
 class Lockout:
     """The first edge counts at once, then none for a time: RPIO's debounce. Source: reference gpio.md 3.
 
-    What has changed by the end of that time and stays is no edge that counts; only `value` follows.
+    Edges to a value that is not `wanted` count never and lock nothing out. What has changed by the end of the time and
+    stays is no edge that counts; only `value` follows.
     """
 
-    def __init__(self, value: bool, period: float) -> None:
+    def __init__(self, value: bool, period: float, wanted: Sequence[bool] = (True, False)) -> None:
         self.value = value
         self.due: int | None = None
         self._period = round(period * 1e9)
+        self._wanted = wanted
         self._true = value
 
     def edge(self, edge: Edge) -> Sequence[Edge]:
@@ -98,6 +100,8 @@ class Lockout:
         if self.due is not None:
             return ()
         self.value = edge.value
+        if edge.value not in self._wanted:
+            return ()
         self.due = edge.time + self._period
         return (edge,)
 

@@ -35,7 +35,7 @@ _PULL_NAMES: Mapping[Any, Literal["off", "up", "down"]] = {
 _DRIVE_NAMES: Mapping[Any, Literal["open_drain", "open_source"]] = {
     Drive.OPEN_DRAIN: "open_drain", Drive.OPEN_SOURCE: "open_source",
 }  # fmt: skip
-_NO_INTERRUPT = (errno.ENXIO, errno.EOPNOTSUPP, errno.ENOSYS)
+_NO_INTERRUPT = (errno.ENXIO, errno.ENODEV, errno.EOPNOTSUPP, errno.ENOSYS)
 _Failures = (OSError, ValueError, NotImplementedError)  # gpiod: EINVAL, EOPNOTSUPP have classes of their own
 
 

@@ -85,13 +85,21 @@ class LineCommands(Core):
         ours = self.lines.get(target.line) if isinstance(target.line, str) else None
         return ours.offsets[0] if ours and ours.offsets else self.pins.offset(target.line)
 
-    def line(self, target: Target, kind: type[T]) -> T:
-        """Return our line of a kind; raise UnknownTarget, or BadRequest for another kind."""
-        name = target.line if isinstance(target.line, str) and target.line in self.lines else None
-        offset = None if name else self.offset(target)
-        found = self.working(name) if name else self.at(offset or 0)
+    def ours(self, target: Target) -> Line[Any]:
+        """Return our line that is meant, whether it works or not; raise UnknownTarget, BadRequest."""
+        if isinstance(target.line, str) and target.line in self.lines:
+            return self.lines[target.line]
+        offset = self.offset(target)
+        found = self.owner(offset)
         if found is None:
             raise BadRequest(f"line {offset} is not set up; there are: {', '.join(self.lines) or 'none'}")
+        return found
+
+    def line(self, target: Target, kind: type[T]) -> T:
+        """Return our line of a kind; raise UnknownTarget, BadRequest for another kind, or why it does not work."""
+        found = self.ours(target)
+        if found.error is not None:
+            raise found.error
         if not isinstance(found, kind):
             raise BadRequest(f"{found.name} has the wrong direction: it is {_direction(found)}")
         return found
@@ -105,8 +113,10 @@ class LineCommands(Core):
     async def pulse(self, device: str, arguments: Pulse, turn: Turn) -> None:
         """Pulse an output; done when it is off again."""
         output = self.line(arguments, Output)
-        turn.release()
-        await output.run(Pattern(True, arguments.seconds, arguments.seconds, arguments.count))
+        pattern = Pattern(True, arguments.seconds, arguments.seconds, arguments.count)
+        if pattern.seconds > LONGEST:
+            raise BadRequest(f"that takes {pattern.seconds:g} s; allowed: {LONGEST:g}; `blink` goes on by itself")
+        await output.run(pattern, turn.release)
 
     @command(holds="exchange")
     async def blink(self, device: str, arguments: Blink, turn: Turn) -> None:

@@ -1,7 +1,7 @@
 """Lines that do: outputs with their patterns, PWM, servos."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from busbar import values
@@ -45,10 +45,12 @@ class Output(Line[settings.Out]):
     async def close(self, stopping: bool = False) -> None:
         await self.stop()
         request, wanted = self._request, self._wanted(self.about.at_exit) if stopping else None
-        if wanted is not None and request is not None:
-            await self.write(wanted)
-        self._request = None
-        await released(request)
+        try:
+            if wanted is not None and request is not None:
+                await self.write(wanted)
+        finally:
+            self._request = None
+            await released(request)
 
     async def refresh(self) -> None:
         if self._request is not None:
@@ -91,38 +93,39 @@ class Output(Line[settings.Out]):
         await ended(playing)
 
     async def start(self, pattern: Pattern) -> "asyncio.Task[BusbarError | None]":
-        """Let a pattern run by itself, instead of another."""
+        """Let a pattern run by itself, instead of another; raise what keeps it from beginning."""
         await self.stop()
+        await self.write(pattern.value)
         self._playing = asyncio.create_task(self._play(pattern), name=f"pattern-{self.name}")
         return self._playing
 
-    async def run(self, pattern: Pattern) -> None:
-        """Let a pattern run to its end; raise Cancelled when another command takes the line over."""
-        task = await self.start(pattern)
+    async def run(self, pattern: Pattern, begun: Callable[[], None]) -> None:
+        """Let a pattern run to its end; raise Cancelled when another command takes the line over once it has begun."""
         try:
+            task = await self.start(pattern)
+            begun()
             failure = await task
         except asyncio.CancelledError:
             ours = asyncio.current_task()
             if ours is None or not ours.cancelling():
                 raise Cancelled(f"another command has taken over {self.name}") from None
-            await self.write(not pattern.value)
+            if self._request is not None:  # else it was released meanwhile
+                await self.write(not pattern.value)
             raise
         if failure is not None:
             raise failure
 
     async def _play(self, pattern: Pattern) -> BusbarError | None:
-        """Play in time, a late step does not delay those after it; return what has ended it early."""
+        """Play what follows the first step, a late one does not delay the rest; return what has ended it early."""
         loop = asyncio.get_running_loop()
-        at, done = loop.time(), 0
+        at, value, done = loop.time(), pattern.value, 0
         try:
-            while pattern.count is None or done < pattern.count:
-                for value, seconds in ((pattern.value, pattern.first), (not pattern.value, pattern.then)):
-                    await self.write(value)
-                    done += value != pattern.value
-                    if done == pattern.count:
-                        return None
-                    at = max(at + seconds, loop.time())
-                    await asyncio.sleep(at - loop.time())
+            while done != pattern.count:
+                at = max(at + (pattern.first if value is pattern.value else pattern.then), loop.time())
+                await asyncio.sleep(at - loop.time())
+                value = not value
+                await self.write(value)
+                done += value is not pattern.value
         except BusbarError as error:
             self.place.outlet.bad([self.name], error)
             return error
@@ -240,7 +243,7 @@ class ServoLine(Pulsed[settings.Servo]):
         yield shown(about, values.number(low, high) | None, "rw", "angle", unit="deg")
 
     async def begin(self) -> None:
-        await self.refresh()
+        await self.off()  # hardware may still pulse: `at_exit: keep` of a run before
 
     async def refresh(self) -> None:
         self.say(self._width)

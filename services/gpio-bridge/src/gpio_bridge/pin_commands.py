@@ -10,9 +10,8 @@ from busbar.describe import NoArguments, command
 from busbar.errors import BadRequest, BusbarError, DeviceRefused, Forbidden, UnknownTarget
 from gpio_bridge import settings
 from gpio_bridge.chip import LineSettings, Pull
-from gpio_bridge.core import PinState
-from gpio_bridge.inputs import Listener
-from gpio_bridge.line import Line
+from gpio_bridge.core import PinState, Wanted
+from gpio_bridge.line import Line, Listener
 from gpio_bridge.line_commands import LineCommands, Target
 from gpio_bridge.outputs import Output, Pulsed
 
@@ -132,10 +131,8 @@ class PinCommands(LineCommands):
     async def setup(self, device: str, arguments: SetUp, turn: Turn) -> str:
         """Set a line up, or anew, until the bridge restarts; the result is the name of its property."""
         offset = self.offset(arguments)
-        ours = next((each for each in self.lines.values() if offset in each.offsets), None)
+        ours = self.owner(offset)
         name = arguments.name or (ours.name if ours else None) or self._free_name(offset)
-        if name in self.lines and self.lines[name] is not ours:
-            raise BadRequest(f"name: there is a line {name!r} already")
         kept = ("direction", "pull", "active_low", "initial", "edges", "debounce", "press", "frequency")
         given = {key: value for key in kept if (value := getattr(arguments, key)) is not None}
         try:
@@ -143,24 +140,31 @@ class PinCommands(LineCommands):
             about: settings.Line = msgspec.convert({**plain, "name": name, "line": offset}, settings.Line)
         except msgspec.ValidationError as error:
             raise BadRequest(f"a line of direction {arguments.direction} cannot be that: {error}") from error
+        others = [each.about for each in self.lines.values() if each is not ours]
+        if doubled := {path for each in others for path in settings.paths(each)} & {*settings.paths(about)}:
+            raise BadRequest(f"name: there is a property {doubled.pop()!r} already")
         return (await self._put(about, offset)).name
 
     @command(holds="exchange")
     async def release(self, device: str, arguments: Target, turn: Turn) -> None:
         """Give a line back, until the bridge restarts or `cleanup`."""
-        await self.remove(self.line(arguments, Line).name)
-        self.describe()
-        self.show()
+        try:
+            await self.remove(self.ours(arguments).name)
+        finally:
+            self.describe()
+            self.show()
 
     @command(holds="exchange")
     async def cleanup(self, device: str, arguments: NoArguments, turn: Turn) -> None:
         """Undo `setup`, `release` and `forceoutput`: lines beyond the configuration become inputs without pull."""
-        for line in [each for each in self.lines.values() if each.temporary]:
-            await self.remove(line.name, stopping=False)
-            await self._as_input(line.offsets)
+        temporary = [each for each in self.wanted.values() if each.temporary]
+        for each in temporary:
+            await self.remove(each.about.name, stopping=False)
         for about in self.about.lines:
-            if about.name not in self.lines:
-                await self.add(about)
+            if about.name not in self.wanted:
+                await self.add(Wanted(about))
+        for offset in {offset for each in temporary for offset in each.offsets if self.owner(offset) is None}:
+            await self._as_input(offset)
         self.describe()
         self.show()
 
@@ -215,21 +219,23 @@ class PinCommands(LineCommands):
 
     async def _put(self, about: settings.Line, offset: int) -> Line[Any]:
         """Take a line in place of what was there; if that fails, put it back and raise."""
-        old = next((each for each in self.lines.values() if offset in each.offsets), None)
+        old = self.owner(offset)
+        before = self.wanted[old.name] if old is not None else None
         if old is not None:
             await self.remove(old.name, stopping=False)
-        line = await self.add(about, [offset], temporary=True)
-        if line.error is not None:
+        line = await self.add(Wanted(about, (offset,)))
+        failure = line.error
+        if failure is not None:
             await self.remove(about.name, stopping=False)
-            if old is not None:
-                await self.add(old.about, old.offsets, old.temporary)
+            if before is not None:
+                await self.add(before)
             self.describe()
-            raise line.error
+            raise failure
         self.show()
         return line
 
-    async def _as_input(self, offsets: tuple[int, ...]) -> None:
-        request = await self.place.chip.request({each: LineSettings("in", "off") for each in offsets})
+    async def _as_input(self, offset: int) -> None:
+        request = await self.place.chip.request({offset: LineSettings("in", "off")})
         await request.release()
 
     def _free_name(self, offset: int) -> str:

@@ -15,6 +15,7 @@ ROOT = Path("/sys/class/pwm")
 APPEAR = 1.0  # s for a channel to appear, and for udev to give it to our group
 LOOK = 0.01  # s
 OVERLAY = "`dtoverlay=pwm-2chan` in config.txt gives the header its channels"
+SHARED = "before the Pi 5, 12 and 18 have one, 13 and 19 the other"
 
 # The device behind the chip, and the channel that each line of the header can have.
 CHANNELS = {
@@ -44,13 +45,16 @@ def named(text: str, root: Path = ROOT) -> tuple[Path, int]:
 
 
 class HardwarePulses:
-    """One channel of a chip."""
+    """One channel of a chip; `taken` are the channels that lines of ours have."""
 
     by = "hardware"
 
-    def __init__(self, chip: Path, channel: int) -> None:
-        self._chip, self._channel = chip, channel
+    def __init__(self, chip: Path, channel: int, taken: set[Path]) -> None:
+        self._chip, self._channel, self._taken = chip, channel, taken
         self._folder = chip / f"pwm{channel}"
+        if self._folder in taken:
+            raise DeviceRefused(f"channel {channel} of hardware PWM drives another line already: {SHARED}")
+        taken.add(self._folder)
 
     async def repeat(self, period: float, pulses: Sequence[Pulse]) -> None:
         if len(pulses) != 1 or pulses[0].start:
@@ -74,6 +78,7 @@ class HardwarePulses:
 
     async def close(self, keep: bool = False) -> None:
         """A channel that is not unexported goes on by itself."""
+        self._taken.discard(self._folder)
         if keep or not self._folder.exists():
             return
         await self.stop()

@@ -80,12 +80,12 @@ class RpiGpioChip:
         if wrong := [offset for offset in lines if offset >= self.count]:
             raise DeviceRefused(f"RPi.GPIO has no line {wrong[0]}; allowed: 0 to {self.count - 1}")
         request = RpiGpioRequest(self, lines, heard)
-        self._ours.update(dict.fromkeys(lines, request))
         try:
-            await request.start()
+            await request.configure(lines)
         except DeviceRefused:
-            self.forget(lines)
+            await request.release()
             raise
+        self._ours.update(dict.fromkeys(lines, request))
         self._tell(lines)
         return request
 
@@ -118,9 +118,6 @@ class RpiGpioRequest:
         self._loop = asyncio.get_running_loop()
         self._sources: dict[int, _Source] = {}
 
-    async def start(self) -> None:
-        await self.configure(self.lines)
-
     async def read(self, offset: int) -> bool:
         source = self._sources.get(offset)
         if source is not None and source.settled is not None:
@@ -152,14 +149,16 @@ class RpiGpioRequest:
             raise DeviceRefused(f"line {offset}: RPi.GPIO has push-pull outputs only, not {about.drive}")
 
     async def _set_up(self, offset: int, about: LineSettings) -> None:
-        gpio = self._gpio
+        gpio, run = self._gpio, self._chip.run
         if about.direction == "out":
-            await self._chip.run(gpio.setup, offset, gpio.OUT, initial=int(about.value != about.active_low))
-        elif about.direction == "in" or await self._chip.run(gpio.gpio_function, offset) == gpio.IN:
+            await run(gpio.setup, offset, gpio.OUT, initial=int(about.value != about.active_low))
+        elif about.direction == "in" or (function := await run(gpio.gpio_function, offset)) == gpio.IN:
             pull = {"up": gpio.PUD_UP, "down": gpio.PUD_DOWN}.get(about.pull, gpio.PUD_OFF)
-            await self._chip.run(gpio.setup, offset, gpio.IN, pull_up_down=pull)
-        else:  # to read an output RPi.GPIO has to know it as one; that keeps its level
-            await self._chip.run(gpio.setup, offset, gpio.OUT)
+            await run(gpio.setup, offset, gpio.IN, pull_up_down=pull)
+        elif function == gpio.OUT:  # to read an output RPi.GPIO has to know it as one; that keeps its level
+            await run(gpio.setup, offset, gpio.OUT)
+        else:
+            raise DeviceRefused(f"line {offset} is neither input nor output now: RPi.GPIO would make one of it")
 
     async def _hear(self, offset: int, about: LineSettings) -> None:
         assert self._heard is not None

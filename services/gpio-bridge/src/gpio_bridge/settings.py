@@ -87,6 +87,10 @@ class _Pulsed(_Line, frozen=True, forbid_unknown_fields=True, kw_only=True):
     by: By = "auto"
     channel: Annotated[str, Meta(pattern=r"^[^/]+/\d{1,2}(?!\n)$", description="DEVICE/CHANNEL")] | None = None
 
+    def __post_init__(self) -> None:
+        if self.channel is not None and self.by == "software":
+            raise ValueError("channel: one of hardware PWM; with by: software there is none")
+
 
 class Pwm(_Pulsed, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="pwm"):
     """A duty cycle."""
@@ -103,6 +107,7 @@ class Servo(_Pulsed, frozen=True, forbid_unknown_fields=True, kw_only=True, tag=
     angle_range: tuple[Degrees, Degrees] = (-90.0, 90.0)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         (low, high), (first, last) = self.pulse_range, self.angle_range
         if not low < high < 1e6 / self.frequency:
             raise ValueError(f"pulse_range: two rising widths (us), below one period, {1e6 / self.frequency:g} us")
@@ -200,6 +205,8 @@ class Opened(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     lines: tuple[Line, ...] = ()
 
     def __post_init__(self) -> None:
+        if any(isinstance(each, Out) and each.drives for each in self.lines):
+            raise ValueError("lines: drives: only in the configuration file, which has the other chip")
         self.device()
 
     def device(self) -> Device:

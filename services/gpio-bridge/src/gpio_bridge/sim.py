@@ -4,30 +4,14 @@ It behaves as the kernel's character devices do: lines are exclusive, a request 
 """
 
 import asyncio
-import contextlib
-import itertools
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 from busbar.errors import DeviceRefused, LinkLost, UnknownTarget
 from gpio_bridge.chip import Edge, Heard, LineInfo, LineSettings, NoEdges, Pulse
 from gpio_bridge.filters import Settle
 
 LINES = 54  # as on a BCM2711
-
-
-class Stimulus(Protocol):
-    """What drives a line from outside: high and low in turns (s), `count` times or for ever."""
-
-    @property
-    def line(self) -> int: ...
-    @property
-    def high(self) -> float: ...
-    @property
-    def low(self) -> float: ...
-    @property
-    def count(self) -> int | None: ...
 
 
 class Net:
@@ -270,25 +254,6 @@ class SimRequest:
             if pin.request is self:
                 pin.request, pin.holder = None, ""
                 self._chip.changed(offset)
-
-
-@contextlib.asynccontextmanager
-async def stimulated(chip: SimChip, stimuli: Iterable[Stimulus]) -> AsyncIterator[None]:
-    """Drive lines from outside until left."""
-
-    async def drive(each: Stimulus) -> None:
-        for _ in range(each.count) if each.count else itertools.count():
-            for level, seconds in ((True, each.high), (False, each.low)):
-                chip.drive(each.line, level)
-                await asyncio.sleep(seconds)
-
-    tasks = [asyncio.create_task(drive(each), name=f"stimulus-{each.line}") for each in stimuli]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @dataclass

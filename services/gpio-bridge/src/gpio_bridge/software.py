@@ -15,6 +15,7 @@ from gpio_bridge.chip import Pulse
 AHEAD = 3  # waves in lgpio's queue, which takes 10
 WAVE = 0.2  # s that one wave of pulses lasts at least
 LOOK = 0.05  # s between looks at the queue
+SHORTEST = 1e-4  # s of a period: lgpio promises no more than 10 kHz, and takes whole microseconds
 PULSES_LIMIT = 2000  # steps of one wave
 ENDING = 10  # periods after which a train that should have ended is cut
 
@@ -47,6 +48,8 @@ class SoftwarePulses:
 
     async def repeat(self, period: float, pulses: Sequence[Pulse]) -> None:
         """Repeat pulses; a single one at the start of the period is left to lgpio, others are fed to it."""
+        if period < SHORTEST:
+            raise DeviceRefused(f"{1 / period:g} Hz; allowed for software PWM: up to {1 / SHORTEST:g}")
         if len(pulses) == 1 and not pulses[0].start:
             await self._end_feeding()
             width = round(pulses[0].width * 1e6)
@@ -66,8 +69,10 @@ class SoftwarePulses:
             await self._ended(self._lgpio.TX_PWM)
 
     async def close(self, keep: bool = False) -> None:
-        await self.stop()
-        self._lgpio.gpiochip_close(self._chip)
+        try:
+            await self.stop()
+        finally:
+            self._lgpio.gpiochip_close(self._chip)
 
     async def _feed(self, wave: list[Any]) -> None:
         queue = self._call(self._lgpio.tx_room, self._chip, self._offset, self._lgpio.TX_WAVE)

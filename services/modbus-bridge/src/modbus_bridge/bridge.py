@@ -35,9 +35,14 @@ def line_link(name: str, address: str, wiring: Wiring, devices: Sequence[Device]
     async def connect() -> ByteStream:
         return await open_line(where, name, trusted)
 
-    line = Line(
-        connect, where.framing, gap=wiring.gap, turnaround=wiring.turnaround, character=where.character
-    )  # lives as long as the link: what units owe outlives a connection
+    line = Line(  # lives as long as the link: what units owe outlives a connection
+        connect,
+        where.framing,
+        gap=wiring.gap,
+        turnaround=wiring.turnaround,
+        character=where.character,
+        connected=where.transport in ("tcp", "tls"),
+    )
     stations = {each.name: _station(line, each, where) for each in devices}
     settings = {each.name: each for each in devices}
     silent: dict[str, int] = {}
@@ -47,8 +52,7 @@ def line_link(name: str, address: str, wiring: Wiring, devices: Sequence[Device]
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(line.close)
             await line.open()
-            connected = where.transport in ("tcp", "tls")
-            session = ModbusSession(port, line, settings, stations, silent, connected=connected)
+            session = ModbusSession(port, line, settings, stations, silent)
             if wiring.serve is not None:
                 await stack.enter_async_context(_serving(wiring.serve, port, line, stations, silent))
             yield session

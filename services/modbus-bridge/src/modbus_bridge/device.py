@@ -64,16 +64,19 @@ class Line:
         gap: float = 0.0,  # s between an answer and the next request
         turnaround: float = 0.1,  # s after a broadcast. Source: MODBUS over Serial Line V1.02, 2.4.1
         character: float = 0.0,  # s that one takes on a serial line
+        connected: bool = False,  # through a connection: no byte is lost, and it may be half-open
     ) -> None:
         self.framing = framing
         self.numbered = framing == "tcp"  # answers carry the number of their request
+        self.connected = connected
         self.counters: defaultdict[int, Counters] = defaultdict(Counters)
-        self.silences = 0  # in a row, of all units
-        self.answered = False  # since it was opened
+        self.silences = 0  # in a row, of units that have answered since it was opened
+        self._heard: set[int] = set()  # these units
         self._connect, self._turnaround, self._character = connect, turnaround, character
         frame_gap = max(3.5 * character, 0.00175) if character and framing == "rtu" else 0.0  # V1.02, 2.5.1.1
         self._gap = max(gap, frame_gap)
-        self._quiet = QUIET[framing] if character or framing != "rtu" else NETWORK_QUIET
+        quiet = QUIET[framing] if character or framing != "rtu" else NETWORK_QUIET
+        self._quiet = max(quiet, 10 * character)
         self._stream: ByteStream | None = None
         self._reader = modbus.reader(framing, self._length)
         self._debts: dict[tuple[int, int], _Debt] = {}  # unit and function
@@ -85,7 +88,8 @@ class Line:
         """Open the link; raise LinkLost."""
         self._reader = modbus.reader(self.framing, self._length)
         self._stream = await self._connect()
-        self.answered, self.silences = False, 0
+        self._heard.clear()
+        self.silences = 0
 
     async def close(self) -> None:
         """Close the link; what units owe is remembered: a converter may deliver it on the next connection."""
@@ -110,7 +114,7 @@ class Line:
             raise
         except DeviceTimeout:
             counters.silences += 1
-            self.silences += 1
+            self.silences += unit.number in self._heard
             raise
         except ProtocolError:
             counters.garbled += 1
@@ -149,10 +153,10 @@ class Line:
         self._debts[key] = debt = _Debt(request)
         try:
             await stream.write(data)
-            async with asyncio.timeout(patience + len(data) * self._character):
+            async with asyncio.timeout(patience + self._airtime(request, data)):
                 return await self._answer(stream, frame, request)
         except TimeoutError as error:
-            self._reader.silence()
+            self._forget_part()
             if self._reader.wrong:
                 raise self._garbled() from error
             raise DeviceTimeout(f"unit {unit.number} did not answer within {patience:g} s") from error
@@ -214,7 +218,8 @@ class Line:
 
     def _paid(self, unit: int) -> None:
         """The unit has answered: nothing older can follow."""
-        self.silences, self.answered = 0, True
+        self.silences = 0
+        self._heard.add(unit)
         for key in [key for key in self._debts if key[0] == unit]:
             del self._debts[key]
 
@@ -253,7 +258,17 @@ class Line:
         if data:
             for frame in self._reader.feed(data):
                 self._late(frame)
-        self._reader.silence()
+        self._forget_part()
+
+    def _forget_part(self) -> None:
+        """Drop the beginning of a frame; behind MBAP's lengths and where no byte is lost the rest will come."""
+        if not (self.numbered and self.connected):
+            self._reader.silence()
+
+    def _airtime(self, request: Request, data: bytes) -> float:
+        """Return how long a request and what it asks for take on a serial line (s)."""
+        asked = request.size if isinstance(request, Read) else 0
+        return (len(data) + asked * (2 if self.framing == "ascii" else 1)) * self._character
 
     def _length(self, unit: int, head: bytes) -> int | None:
         """Return how long an answer is, by what has been asked."""
@@ -264,7 +279,7 @@ class Line:
 
     def _garbled(self) -> ProtocolError:
         wrong, self._reader.wrong = self._reader.wrong, ""
-        self.answered, self.silences = True, 0
+        self.silences = 0
         return ProtocolError(f"the answer cannot be read: {wrong}")
 
     def _open_stream(self) -> ByteStream:

@@ -27,6 +27,7 @@ Type = Literal[
 ]  # fmt: skip
 Address = Annotated[int, Meta(ge=0, le=65535, description="as on the wire: from 0; 40001 of a data sheet is holding 0")]
 PADDINGS = {"nul": b"\0", "space": b" "}
+_OF_TYPES = (("length", 1, ("string", "raw")), ("encoding", "ascii", ("string",)), ("padding", "nul", ("string",)))
 
 
 class Point(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=True):
@@ -69,12 +70,15 @@ class Point(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
             raise ValueError(f"width: {self.width} bits from bit {self.bit} on end beyond bit 15")
 
     def _check_text(self) -> None:
-        if self.length != 1 and self.type not in ("string", "raw"):
-            raise ValueError("length: only of a string or raw")
+        for key, default, types in _OF_TYPES:
+            if getattr(self, key) != default and self.type not in types:
+                raise ValueError(f"{key}: only of a {' or '.join(types)}")
         if self.type == "string" and self.order not in ("big", "big_swap"):
             raise ValueError("order: of a string, big or big_swap")
+        if self.order != "big" and (self.bits or self.bit is not None or self.type == "raw"):
+            raise ValueError("order: not of a bit or raw")
 
-    @property
+    @cached_property
     def bits(self) -> bool:
         """True for a coil or a discrete input."""
         return self.table in ("coil", "discrete")

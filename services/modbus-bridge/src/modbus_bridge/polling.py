@@ -9,7 +9,6 @@ import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 from busbar.codecs.modbus import BITS_READ, REGISTERS_READ, Read, Table
 
@@ -59,14 +58,16 @@ class Block:
         """The request that reads all items."""
         return Read(self.first.table, self.first.address, self.end - self.first.address)
 
-    def part(self, item: Item, answer: Any) -> Any:
-        """Return what of the answer belongs to an item: bytes of registers, or bits."""
-        size = 1 if item.table in ("coil", "discrete") else 2
-        start = size * (item.address - self.first.address)
-        return answer[start : start + size * item.count]
+    @cached_property
+    def places(self) -> dict[str, slice]:
+        """Path -> what of the answer belongs to it: bytes of registers, or bits."""
+        size = 1 if self.request.bits else 2
+        start = self.first.address
+        return {each.path: slice(size * (each.address - start), size * (each.end - start)) for each in self.items}
 
-    def split(self) -> "list[Block]":
-        """Return smaller blocks for a unit that refuses this one: without the holes, else two halves."""
+    @cached_property
+    def pieces(self) -> "list[Block]":
+        """Smaller blocks for a unit that refuses this one: without the holes, else two halves; always the same."""
         pieces = join(self.items, 0)
         if len(pieces) == 1 and len(self.items) > 1:
             middle = len(self.items) // 2
@@ -109,6 +110,7 @@ class _Unit:
     failures: int = 0  # silences in a row
     probe: float | None = None  # in quarantine: when it is asked again
     overruns: int = 0
+    once: list[Block] = field(default_factory=list)  # that have been read, and are not read again
 
 
 class Schedule:
@@ -140,7 +142,9 @@ class Schedule:
         """Plan the next reading of a block; periods that were missed are counted, not caught up with."""
         unit = self._units[name]
         if not block.every:
-            if not read:
+            if read:
+                unit.once.append(block)
+            else:
                 self._plan(name, now + AGAIN, block)
             return
         due = planned + block.every
@@ -160,8 +164,9 @@ class Schedule:
         unit = self._units[name]
         back, unit.failures, unit.probe = unit.probe is not None, 0, None
         if back:
-            unit.due = [(now, number, block) for _, number, block in unit.due]
-            heapq.heapify(unit.due)
+            blocks = [block for _, _, block in sorted(unit.due)] + unit.once
+            unit.due, unit.once = [], []
+            self.again(name, blocks, now)
         return back
 
     def silent(self, name: str, now: float) -> bool:

@@ -9,7 +9,10 @@ from busbar.errors import BusbarError, DeviceRefused
 from busbar.session import Port
 from modbus_bridge.device import Line, Unit
 
-READING = frozenset({1, 2, 3, 4, 7, 8, 11, 12, 17, 20, 24, 43})  # functions that change no data
+READING = tuple(  # how requests begin that change nothing; other diagnostics restart a unit, or make it deaf
+    bytes(each) for each in ([1], [2], [3], [4], [7], [8, 0, 0], [11], [12], [17], [20], [24], [43, 14])
+)
+DEFINED = frozenset({1, 2, 3, 4, 5, 6, 15, 16, 22, 23})  # functions whose requests can be checked
 PATIENCE = 10.0  # s that a master's request may wait for its turn
 
 
@@ -28,11 +31,13 @@ class Proxy:
         function = pdu[0]
         if number not in self._units:
             return modbus.exception(function, modbus.NO_PATH)
-        if function > 127 or (function not in READING and not self._writable):
+        if not 1 <= function <= 127 or not (self._writable or pdu.startswith(READING)):
             return modbus.exception(function, modbus.ILLEGAL_FUNCTION)
         if self._is_silent(number):
             return modbus.exception(function, modbus.NO_TARGET)
         try:
+            if function in DEFINED:
+                modbus.decode(pdu)  # half a request would cost a timeout, on a line that others wait for
             async with asyncio.timeout(PATIENCE + self._units[number].timeout), self._port.poll():
                 answer: bytes = await self._line.ask(self._units[number], Raw(function, pdu[1:]))
         except DeviceRefused as error:

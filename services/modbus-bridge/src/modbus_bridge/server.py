@@ -44,6 +44,7 @@ class Server:
     """A TCP listener for up to `clients` masters; more are turned away."""
 
     def __init__(self, handle: Handler, clients: int, framing: Framing = "tcp") -> None:
+        self.turned_away = 0
         self._handle, self._clients, self._framing = handle, clients, framing
         self._streams: dict[asyncio.Task[None], ByteStream] = {}
         self._listener: asyncio.Server | None = None
@@ -87,7 +88,9 @@ class Server:
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._listener is None or len(self._streams) >= self._clients:
-            log.warning("a master is turned away: %d are connected", len(self._streams))
+            if not self.turned_away:
+                log.warning("a master is turned away: %d are connected; of others nothing is said", len(self._streams))
+            self.turned_away += 1
             writer.transport.abort()
             return
         stream = ByteStream(reader, writer, "server")

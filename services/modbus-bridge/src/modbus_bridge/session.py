@@ -22,7 +22,7 @@ from modbus_bridge.station import Station
 CHECK = 1.0  # s between looks whether an idle line has been closed
 CONFIRM = 0.2  # s between publications of an unchanged answer, which only confirm it; at most half a timeout
 TOLD = 10.0  # s between reports of what happened on the line
-HALF_OPEN = 3  # requests in a row without an answer from anybody, on a connection that has answered before
+HALF_OPEN = 3  # requests in a row without an answer, to units that have answered on this connection
 
 
 class Bus(msgspec.Struct, frozen=True):
@@ -49,11 +49,8 @@ class ModbusSession(Commands):
         devices: Mapping[str, Device],
         stations: Mapping[str, Station],
         silent: dict[str, int],
-        *,
-        connected: bool,  # the line is a connection, which may be half-open
     ) -> None:
         self._port, self._line, self._devices, self._stations = port, line, devices, stations
-        self._connected = connected
         self._outlets: dict[str, Outlet] = {name: port.outlet(name) for name in devices}
         self._silent = silent
         self._unknown = {name for name, each in devices.items() if each.identify and not stations[name].broadcast}
@@ -92,8 +89,10 @@ class ModbusSession(Commands):
         todo = list(self._blocks[device])
         while todo:
             block = todo.pop()
-            await self._read(device, block)
+            if (error := await self._read(device, block)) is not None:
+                raise error
             todo += self._pieces.pop(block, [])
+        await asyncio.sleep(0)  # until all of it is taken
         self._tell()
 
     async def set(self, device: str, path: str, value: Any, turn: Turn) -> Any:
@@ -114,7 +113,7 @@ class ModbusSession(Commands):
         read = False
         try:
             async with self._port.poll():
-                read = await self._read(device, block)
+                read = await self._read(device, block) is None
                 if read and device in self._unknown:
                     self._unknown.discard(device)
                     with contextlib.suppress(DeviceRefused, DeviceTimeout, ProtocolError):  # not every unit knows
@@ -125,24 +124,19 @@ class ModbusSession(Commands):
             else:
                 self._schedule.done(device, block, planned, loop.time(), read)
 
-    async def _read(self, device: str, block: Block) -> bool:
-        """Read a block and publish it; return False if the unit gave no answer to it. Raise LinkLost."""
+    async def _read(self, device: str, block: Block) -> BusbarError | None:
+        """Read a block and publish it; return why if the unit gave no answer to it. Raise LinkLost."""
         try:
             answer = await self._stations[device].ask(block.request)
-        except LinkLost:
-            raise
         except DeviceRefused as error:
             return self._refused(device, block, error)
-        except DeviceTimeout as error:
+        except (DeviceTimeout, ProtocolError) as error:  # either costs its mates their time
             self._not_answered(device, block, error)
-            return False
-        except BusbarError as error:
-            self._bad(device, block, error)
-            return False
+            return error
         self._answered(device)
         if self._is_news(block, answer, min(CONFIRM, self._devices[device].timeout / 2)):
-            self._take(device, block, answer)
-        return True
+            asyncio.get_running_loop().call_soon(self._take, device, block, answer)  # the next request goes first
+        return None
 
     def _is_news(self, block: Block, answer: Any, moment: float) -> bool:
         """Return False for an answer that was published a moment (s) ago and is still the same."""
@@ -156,26 +150,27 @@ class ModbusSession(Commands):
     def _take(self, device: str, block: Block, answer: Any) -> None:
         outlet, properties = self._outlets[device], self._devices[device].by_path
         good = {}
-        for item in block.items:
+        for path, place in block.places.items():
             try:
-                good[item.path] = properties[item.path].take(block.part(item, answer))
+                good[path] = properties[path].take(answer[place])
             except BusbarError as error:  # one bad value costs one property
-                outlet.bad([item.path], error)
+                outlet.bad([path], error)
         outlet.values(good)
 
-    def _refused(self, device: str, block: Block, error: DeviceRefused) -> bool:
+    def _refused(self, device: str, block: Block, error: DeviceRefused) -> BusbarError | None:
         code = error.detail["code"]
         if code in (NO_PATH, NO_TARGET):  # a gateway says that the unit is silent
             self._not_answered(device, block, error)
-            return False
+            return error
         self._answered(device)
-        pieces = block.split() if code in (ILLEGAL_ADDRESS, ILLEGAL_VALUE) else []
-        if pieces:
-            self._pieces[block] = pieces
-            self._blocks[device] = [each for each in self._blocks[device] if each != block] + pieces
+        if code in (ILLEGAL_ADDRESS, ILLEGAL_VALUE) and block.pieces:
+            self._pieces[block] = block.pieces
+            if block in self._blocks[device]:  # else `refresh` has found out before the next poll
+                self._blocks[device].remove(block)
+                self._blocks[device] += block.pieces
         else:
             self._bad(device, block, error)
-        return True
+        return None
 
     def _answered(self, device: str) -> None:
         if self._schedule.answered(device, asyncio.get_running_loop().time()):
@@ -195,8 +190,8 @@ class ModbusSession(Commands):
         self._outlets[device].bad(block.paths, error)
 
     def _check_open(self) -> None:
-        """Raise LinkLost when a connection that has answered before answers nobody."""
-        if self._connected and self._line.answered and self._line.silences >= HALF_OPEN:
+        """Raise LinkLost when units that have answered on a connection do so no more."""
+        if self._line.connected and self._line.silences >= HALF_OPEN:
             raise LinkLost(f"no answer from any unit to {self._line.silences} requests: the connection is dead")
 
     def _tell(self) -> None:
@@ -218,4 +213,6 @@ def blocks(device: Device) -> list[Block]:
 
 
 def _silence(failures: int) -> DeviceTimeout:
-    return DeviceTimeout(f"the unit did not answer {failures} times in a row; it is asked again from time to time")
+    return DeviceTimeout(
+        f"the unit did not answer {failures} times in a row, or not readably; it is asked again from time to time"
+    )

@@ -45,6 +45,8 @@ class Property(Point, frozen=True, forbid_unknown_fields=True, kw_only=True, dic
             raise ValueError("choices: only of a whole number")
         if len(set(self.choices.values())) < len(self.choices):
             raise ValueError("choices: two numbers have the same name")
+        for raw in self.choices:
+            self._check_within("choices", raw)
         self._check_bounds()
 
     def _check_bounds(self) -> None:
@@ -56,10 +58,13 @@ class Property(Point, frozen=True, forbid_unknown_fields=True, kw_only=True, dic
                 raise ValueError(f"{key}: only of a number")
             if self.whole and not bound.is_integer():
                 raise ValueError(f"{key}: {bound:g} is not a whole number")
-            if self.bounds and not self.bounds[0] <= bound <= self.bounds[1]:
-                raise ValueError(f"{key}: {bound:g} is not within {self.bounds[0]:g} to {self.bounds[1]:g}")
+            self._check_within(key, bound)
         if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
             raise ValueError(f"minimum: {self.minimum:g} is above the maximum of {self.maximum:g}")
+
+    def _check_within(self, key: str, value: float) -> None:
+        if self.bounds and not self.bounds[0] <= value <= self.bounds[1]:
+            raise ValueError(f"{key}: {value:g} is not within {self.bounds[0]:g} to {self.bounds[1]:g}")
 
     @cached_property
     def type_(self) -> Any:
@@ -146,7 +151,7 @@ class Device(Wiring, frozen=True, forbid_unknown_fields=True, kw_only=True, dict
     every: Annotated[float, Meta(ge=0, le=86400)] = 1.0  # s, of properties that say nothing; 0: at connect, on refresh
     timeout: Seconds = 1.0  # s for an answer
     delay: Pause = 0.0  # s before each request
-    silences: Annotated[int, Meta(ge=1, le=100)] = 2  # polls in a row without an answer: in quarantine
+    silences: Annotated[int, Meta(ge=1, le=100)] = 2  # polls in a row without an answer that can be read: in quarantine
     probe: Seconds = 30.0  # s at most between attempts while in quarantine
     resync: Literal["verify", "quiet"] = "verify"  # after a silence: read another table, or wait
     join: Annotated[int, Meta(ge=0, le=124)] = 8  # unused registers that are read along
@@ -231,6 +236,10 @@ class Config(config.Config, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         for port, count in ports.items():
             if count > 1:
                 raise ValueError(f"devices: {port} is opened twice; devices on one line share a channel")
+        offers = Counter(each.serve.listen for each in (*self.channels, *self.devices) if each.serve is not None)
+        for offer, count in offers.items():
+            if count > 1:
+                raise ValueError(f"devices: {offer} is listened on twice (`serve`)")
 
     def within(self, folder: Path) -> "Config":
         """Return it with its paths taken from `folder`."""
@@ -244,9 +253,11 @@ def _within(each: Any, folder: Path) -> Any:
 
 
 def check_wiring(wiring: Wiring, where: Place) -> None:
-    """Raise ValueError for TLS keys where there is no TLS."""
+    """Raise ValueError for keys that do not go together, such as TLS keys where there is no TLS."""
     for key in (*_FILES, "fingerprint", "insecure"):
         if getattr(wiring, key) and where.transport != "tls":
             raise ValueError(f"{key}: only with an address of modbus::tls::")
+    if wiring.serve is not None and wiring.connect == "on_demand":
+        raise ValueError("serve: not with `connect: on_demand`; while the line is closed nobody would answer")
     if wiring.key_file is not None and wiring.cert_file is None:
         raise ValueError("key_file: a key without a cert_file")

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from busbar.codecs.modbus import ILLEGAL_FUNCTION, ILLEGAL_VALUE, Identify, Request, WriteRegister, WriteRegisters
+from busbar.codecs.modbus import ILLEGAL_FUNCTION, Identify, Request, WriteRegister, WriteRegisters
 from busbar.errors import BadRequest, DeviceRefused, ProtocolError
 from modbus_bridge.device import Line, Unit
 from modbus_bridge.points import Point
@@ -61,7 +61,7 @@ class Station:
         try:
             return await self._objects(EXTENDED, timeout)
         except DeviceRefused as error:
-            if error.detail["code"] != ILLEGAL_VALUE:
+            if error.detail["code"] == ILLEGAL_FUNCTION:
                 raise
             return await self._objects(BASIC, timeout)
 

@@ -61,12 +61,9 @@ class Reassembly:
 
     def feed(self, src: int, dst: int, type_data: int, data: bytes, time: float) -> Ddp | None:
         """Take one frame that came at `time` (s, any clock); return the message it completes."""
+        self._forget(time)
         key = (src, dst)
-        assembly = self._open.pop(key, None)
-        if assembly is not None and time - assembly.time > self._timeout:
-            self.lost += 1
-            assembly = None
-        assembly = assembly or _Assembly()
+        assembly = self._open.pop(key, None) or _Assembly()
         assembly.time = time
         found = assembly.first(type_data, data)
         version = 1
@@ -79,6 +76,15 @@ class Reassembly:
         if assembly.parts or assembly.begun:
             self._keep(key, assembly)
         return None
+
+    def _forget(self, time: float) -> None:
+        """Give up what has waited too long, or would for ever because the clock was set back."""
+        while self._open:
+            key, oldest = next(iter(self._open.items()))
+            if abs(time - oldest.time) <= self._timeout:
+                return
+            self.lost += 1
+            del self._open[key]
 
     def _keep(self, key: tuple[int, int], assembly: "_Assembly") -> None:
         self._open[key] = assembly  # the newest is the last

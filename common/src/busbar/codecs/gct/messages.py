@@ -1,6 +1,7 @@
 """The messages of GCT and their frames. Source: reference 1.8.
 
-Identifier bits: 28..25 type, 24..18 source, 17..11 destination, 10..0 type data. What the original cuts off silently is refused here.
+Identifier bits: 28..25 type, 24..18 source, 17..11 destination, 10..0 type data. What the original cuts off silently
+is refused here.
 """
 
 import msgspec

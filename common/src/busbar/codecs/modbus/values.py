@@ -38,6 +38,8 @@ def ordered(data: bytes, order: Order) -> bytes:
 
     big ABCD, little DCBA, big_swap BADC (bytes swapped within words), little_swap CDAB (words swapped).
     """
+    if order == "big":
+        return data
     if order in ("little", "little_swap"):
         data = data[::-1]
     if order in ("big_swap", "little_swap"):
@@ -65,12 +67,12 @@ class Plain:
         return (0, 2**bits - 1) if self.type.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
 
     def decode(self, data: bytes) -> int | float:
-        number: int | float = struct.unpack(_FORMATS[self.type], ordered(data, self.order))[0]
+        number: int | float = _FORMATS[self.type].unpack(ordered(data, self.order))[0]
         return number
 
     def encode(self, value: float) -> bytes:
         try:
-            return ordered(struct.pack(_FORMATS[self.type], value), self.order)
+            return ordered(_FORMATS[self.type].pack(value), self.order)
         except (struct.error, OverflowError) as error:
             raise OutOfRange(f"{value} does not fit {self.type}") from error
 
@@ -197,11 +199,9 @@ class Scaled:
 
     def encode(self, value: float) -> bytes:
         raw = (value - self.offset) / self.scale
-        return (
-            self.raw.encode(raw)
-            if isinstance(self.raw, Plain) and self.raw.bounds is None
-            else self.raw.encode(round(raw))
-        )
+        if not math.isfinite(raw):
+            raise OutOfRange(f"{value} does not fit: divided by {self.scale:g} it is not finite")
+        return self.raw.encode(raw if self.raw.bounds is None else round(raw))
 
     def _value(self, raw: float) -> float:
         value = raw * self.scale + self.offset
@@ -222,7 +222,8 @@ def _places(value: float) -> int:
     return max(0, places - int(exponent or 0))
 
 
-_FORMATS: Mapping[str, str] = {
-    "int16": ">h", "uint16": ">H", "int32": ">i", "uint32": ">I", "int64": ">q", "uint64": ">Q",
-    "float16": ">e", "float32": ">f", "float64": ">d",
+_FORMATS: Mapping[str, struct.Struct] = {
+    "int16": struct.Struct(">h"), "uint16": struct.Struct(">H"), "int32": struct.Struct(">i"),
+    "uint32": struct.Struct(">I"), "int64": struct.Struct(">q"), "uint64": struct.Struct(">Q"),
+    "float16": struct.Struct(">e"), "float32": struct.Struct(">f"), "float64": struct.Struct(">d"),
 }  # fmt: skip

@@ -1,0 +1,76 @@
+"""Numbers and times as INDI writes them. Source: INDI 1.7, "Numbers" and "Timestamps"; `fs_sexa` of the C library."""
+
+import math
+import re
+from datetime import UTC, datetime
+
+_SEXAGESIMAL = re.compile(r"([+-]?)\s*(\d+(?:\.\d*)?|\.\d+)(?:[:; ]+(\d+(?:\.\d*)?))?(?:[:; ]+(\d+(?:\.\d*)?))?")
+_SEXA_FORMAT = re.compile(r"%(-?\d*)\.(\d+)m")
+_PRINTF = re.compile(r"%[-+ 0#]*\d{0,3}(?:\.\d{1,2})?[diouxXeEfFgG]")
+_PARTS = {3: 60, 5: 600, 6: 3600}  # digits behind the point of a format -> parts of one
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?")
+
+
+def parse_number(text: str) -> float:
+    """Return a number, sexagesimal ones with `:`, `;` or spaces, too; raise ValueError."""
+    if "_" not in text:
+        try:
+            return float(text)
+        except ValueError:
+            pass
+    found = _SEXAGESIMAL.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"{text[:40]!r} is not a number")
+    sign, *parts = found.groups()
+    value: float = sum(float(part or 0) / 60.0**place for place, part in enumerate(parts))
+    return -value if sign == "-" else value
+
+
+def is_sexagesimal(format: str) -> bool:
+    return _SEXA_FORMAT.fullmatch(format.strip()) is not None
+
+
+def format_number(value: float, format: str) -> str:
+    """Return a number as its format wants it: printf's, or `%<w>.<f>m` with f = 3 :mm, 5 :mm.m, 6 :mm:ss and so on.
+
+    Any other f is taken as 3, a format that cannot be used as %g.
+    """
+    sexagesimal = _SEXA_FORMAT.fullmatch(format.strip())
+    if not math.isfinite(value):
+        return f"{value:g}"
+    if sexagesimal is not None:
+        width, digits = sexagesimal.groups()
+        return _sexagesimal(value, int(digits)).rjust(min(int(width or 0), 40))
+    found = _PRINTF.search(format)
+    if found is None or format.count("%") - 2 * format.count("%%") != 1:
+        return f"{value:g}"
+    number = int(value) if found[0][-1] in "diouxX" else value
+    return str(format % number)
+
+
+def _sexagesimal(value: float, digits: int) -> str:
+    """Source: `fs_sexa` and `numberFormat` of the C library: the digits are the characters behind the whole part."""
+    parts = 3600 * 10 ** (digits - 7) if 8 <= digits <= 14 else _PARTS.get(digits, 60)
+    whole, rest = divmod(round(abs(value) * parts), parts)
+    minutes, rest = divmod(rest, parts // 60)
+    text = f"{'-' if value < 0 and (whole or minutes or rest) else ''}{whole}:{minutes:02d}"
+    if parts <= 600:
+        return f"{text}.{rest}" if parts == 600 else text
+    seconds, fraction = divmod(rest, parts // 3600)
+    return f"{text}:{seconds:02d}" + (f".{fraction:0{digits - 7}d}" if digits > 7 else "")
+
+
+def parse_time(text: str) -> float | None:
+    """Return the Unix time (s) of a timestamp, which is UTC; None if it is none."""
+    if not _TIME.fullmatch(text):
+        return None
+    try:
+        return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        return None
+
+
+def format_time(time: float) -> str:
+    """Return the timestamp of a Unix time (s), with milliseconds where it has any."""
+    moment = datetime.fromtimestamp(round(time, 3), UTC).replace(tzinfo=None)
+    return moment.isoformat(timespec="milliseconds" if moment.microsecond else "seconds")

@@ -1,0 +1,15 @@
+"""indi-bridge."""
+
+import sys
+
+from busbar.service import run
+from indi_bridge.bridge import SERVICE
+
+
+def main() -> int:
+    """Run the bridge; return its exit code."""
+    return run(SERVICE)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+"""The configuration of the INDI bridge."""
+
+import fnmatch
+import itertools
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import msgspec
+from msgspec import Meta
+from msgspec.structs import replace
+
+from busbar import config
+
+Seconds = Annotated[float, Meta(gt=0, le=86400)]
+BLOB_LIMIT = 120 * 1024 * 1024  # bytes; the queue of images holds 128 MiB
+
+_ADDRESS = re.compile(r"indi::(?:\[([0-9A-Fa-f:.]+(?:%\w+)?)\]|([^\s:/@\[\]]+))(?::(\d{1,5}))?", re.ASCII)
+_UNIX = re.compile(r"indi::(@?/\S{1,100})", re.ASCII)
+PORT = 7624
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where a server listens: host and port, or the path of a unix socket (`@` first: an abstract one)."""
+
+    host: str
+    port: int
+    path: str = ""
+
+
+def place(address: str) -> Place:
+    """Return what `indi::HOST[:PORT]` or `indi::/path` says; raise ValueError."""
+    if unix := _UNIX.fullmatch(address):
+        return Place("", 0, unix[1])
+    found = _ADDRESS.fullmatch(address)
+    if found is None:
+        raise ValueError(f"address: {address!r} is not indi::HOST:PORT (an IPv6 host in brackets) or indi::/path")
+    bracketed, host, port = found.groups()
+    number = int(port) if port else PORT
+    if not 0 < number < 65536:
+        raise ValueError(f"address: port {port} is not 1 to 65535")
+    return Place(bracketed or host, number)
+
+
+class Blobs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What becomes of images and other BLOBs."""
+
+    mode: Literal["never", "also", "only"] = "also"
+    limit: config.Size = 64 * 1024 * 1024  # bytes; a larger one is only saved
+    save: str | None = None  # folder, from the file's own; None: nothing is saved
+    retain: bool = False
+    preview: Literal["jpeg"] | None = None
+    stream: Annotated[float, Meta(gt=0, le=1000)] = 5.0  # frames of a video per second; older ones are dropped
+
+    def __post_init__(self) -> None:
+        if self.limit > BLOB_LIMIT:
+            raise ValueError("limit: at most 120MiB")
+
+
+class Timeouts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """When a set counts as not heard: after the vector's own timeout (s), within these bounds."""
+
+    enable: bool = True
+    min: Seconds = 2.0
+    max: Seconds = 10.0
+
+    def __post_init__(self) -> None:
+        if self.min > self.max:
+            raise ValueError(f"min: {self.min:g} is above max: {self.max:g}")
+
+
+class Selection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Which devices are served, by patterns of their INDI names."""
+
+    include: tuple[str, ...] = ("*",)
+    exclude: tuple[str, ...] = ()
+
+    def has(self, name: str) -> bool:
+        return matches(self.include, name) and not matches(self.exclude, name)
+
+
+class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One INDI server and its devices."""
+
+    name: config.Name
+    address: str  # indi::HOST[:PORT] or indi::/path
+    title: str | None = None
+    prefix: bool = False  # True: its name goes before those of its devices
+    connect: tuple[str, ...] = ()  # patterns of INDI names: their CONNECTION is switched on
+    devices: Selection = Selection()
+    names: Mapping[str, config.Name] = {}  # INDI name of a device -> its name on the bus
+    members: tuple[str, ...] = ()  # patterns of device/vector/member that are properties of their own, too
+    blobs: Blobs = Blobs()
+    timeouts: Timeouts = Timeouts()
+    timeout: Seconds = 5.0  # s for the connection
+    received: bool = False  # True: an event for every set
+    steps: bool = False  # True: numbers must be whole steps from the minimum
+
+    def __post_init__(self) -> None:
+        if self.name == "bridge":
+            raise ValueError("name: 'bridge' is the bridge itself; choose another")
+        taken = sorted(self.names.values())
+        for one, other in itertools.pairwise(taken):
+            if one == other:
+                raise ValueError(f"names: {one!r} is there twice")
+        if {"bridge", self.name} & set(taken):
+            raise ValueError("names: a device cannot have the name of the bridge's device or of its server")
+        if place(self.address).path and self.blobs.mode != "never":
+            raise ValueError("blobs: mode: over a unix socket a server passes BLOBs in shared memory; allowed: never")
+
+
+class Config(config.Config, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The configuration file of indi-bridge."""
+
+    servers: tuple[Server, ...] = ()
+
+    def __post_init__(self) -> None:
+        config.check_names(server.name for server in self.servers)
+
+    def within(self, folder: Path) -> Self:
+        """Return it with its paths taken from `folder`."""
+        servers = tuple(
+            replace(each, blobs=replace(each.blobs, save=str(folder / each.blobs.save))) if each.blobs.save else each
+            for each in self.servers
+        )
+        return replace(super().within(folder), servers=servers)
+
+
+def matches(patterns: tuple[str, ...], name: str) -> bool:
+    """Return whether one of the patterns (`*`, `?`, `[...]`) covers a name."""
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)

@@ -1,0 +1,98 @@
+"""The bridge in this process on a broker in memory, with the simulated observatory on the other side."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+from busbar.testing import until
+from indi_bridge.bridge import SERVICE
+from indi_bridge.simulator import Simulator
+from tests.running import Running, running
+
+MOUNT, CAMERA, FOCUSER = "Telescope_Simulator", "CCD_Simulator", "Focuser_Simulator"
+WHEEL, DOME, WEATHER = "Filter_Simulator", "Dome_Simulator", "Weather_Simulator"
+COORDINATES = "EQUATORIAL_EOD_COORD"
+CONFIG = """
+bridge: {{name: dome}}
+servers:
+  - name: pi
+    address: {address}
+    {more}
+"""
+
+
+class Stage:
+    """A bridge, its server, and time that can be moved."""
+
+    def __init__(self, bus: Running, simulator: Simulator) -> None:
+        self.bus, self.simulator = bus, simulator
+
+    async def call(self, device: str, command: str, payload: Any = "{}") -> dict[str, Any]:
+        """Run a command while time flies."""
+        return await self.hurried(self.bus.call(device, command, payload))
+
+    async def write(self, device: str, path: str, payload: Any) -> dict[str, Any]:
+        return await self.hurried(self.bus.set(device, path, payload))
+
+    async def hurried(self, doing: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
+        task = asyncio.ensure_future(doing)
+        while not task.done():
+            await self.bus.clock.advance(0.25)
+            await asyncio.sleep(0.001)
+        return await task
+
+    async def online(self, device: str, vector: str) -> None:
+        """Wait until a device is there with a vector."""
+        await until(lambda: vector in self.bus.good(device), f"{device}/{vector}")
+
+    def properties(self, device: str) -> dict[str, Any]:
+        info = self.bus.retained(device, "info")
+        return dict(info["properties"]) if info else {}
+
+    def commands(self, device: str) -> set[str]:
+        return set(self.bus.retained(device, "info")["commands"])
+
+    def blobs(self, device: str, name: str) -> list[bytes]:
+        return self.bus.broker.payloads(f"{self.bus.base}/{device}/blob/{name}")
+
+    def vector(self, device: str, name: str) -> dict[str, Any]:
+        return dict(self.bus.good(device)[name])
+
+    def statuses(self, device: str) -> list[str]:
+        topic = f"{self.bus.base}/{device}/status"
+        return [json.loads(each)["state"] for each in self.bus.broker.payloads(topic) if each]
+
+    def reasons(self, device: str) -> str:
+        """Return all reasons of its status so far."""
+        return b"".join(self.bus.broker.payloads(f"{self.bus.base}/{device}/status")).decode()
+
+
+def failure(reply: dict[str, Any]) -> str:
+    """Return the code and message of an outcome that has to be a failure."""
+    assert not reply["ok"], reply
+    return f"{reply['error']['code']}: {reply['error']['message']}"
+
+
+@asynccontextmanager
+async def empty(more: str = "") -> AsyncIterator[Stage]:
+    """A server without devices, and the bridge on it."""
+    async with Simulator() as simulator, running(SERVICE, CONFIG.format(address=simulator.address, more=more)) as bus:
+        await bus.status("pi", "online")
+        await until(lambda: simulator.asked, "getProperties")  # before it nothing is sent to us
+        yield Stage(bus, simulator)
+
+
+@asynccontextmanager
+async def observatory(more: str = 'connect: ["*"]') -> AsyncIterator[Stage]:
+    """The observatory, all defined."""
+    async with empty(more) as stage:
+        stage.simulator.observatory()
+        if "connect" in more:
+            for device, vector in ((MOUNT, COORDINATES), (CAMERA, "CCD1"), (DOME, "DOME_PARK"), (WHEEL, "FILTER_NAME")):
+                await stage.online(device, vector)
+        await stage.online(WEATHER, "WEATHER_PARAMETERS")
+        await stage.bus.clock.advance(1.25)
+        await stage.bus.value("pi", "definitions_complete", lambda complete: complete)
+        yield stage

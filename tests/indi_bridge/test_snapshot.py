@@ -1,0 +1,82 @@
+"""The snapshot is that of indipyclient 0.9.4, key by key and value by value, taken of the same server."""
+
+import asyncio
+from typing import Any
+
+import indipyclient
+
+from busbar.testing import until
+from tests.indi_bridge.stage import FOCUSER, observatory
+
+NEVER_THE_SAME = {"timestamp", "message_timestamp", "indihost"}  # it stamps an undated element when it reads it
+
+
+class Silent(indipyclient.IPyClient):
+    """It says nothing to the log and keeps nothing of its own."""
+
+    enable_reports = False
+
+    async def rxevent(self, event: Any) -> None:
+        """Only the state counts."""
+
+
+async def theirs(port: int, vectors: int, **options: bool) -> dict[str, Any]:
+    """Return what indipyclient dumps of a server with so many vectors."""
+    client = Silent("127.0.0.1", port)
+    running = asyncio.ensure_future(client.asyncrun())
+    await until(lambda: sum(map(len, client.values())) >= vectors, "its definitions")
+    dump = client.snapshot().dictdump(**options)
+    client.shutdown()
+    await running
+    return dict(dump)
+
+
+def plain(dump: Any) -> Any:
+    """Return a dump without what cannot be the same."""
+    if isinstance(dump, dict):
+        return {key: plain(value) for key, value in dump.items() if key not in NEVER_THE_SAME}
+    return dump
+
+
+async def test_it_is_what_indipyclient_dumps() -> None:
+    async with observatory() as stage:
+        for driver in stage.simulator.drivers.values():
+            driver.close()  # nothing changes between the two
+        await stage.write(FOCUSER, "FOCUS_MOTION", {"FOCUS_OUTWARD": True})
+        ours = (await stage.call("pi", "snapshot"))["result"]
+        dump = await theirs(stage.simulator.port, stage.bus.good("pi")["vectors"])
+        assert plain(ours)["devices"].keys() == plain(dump)["devices"].keys()
+        for name, device in dump["devices"].items():
+            mine = ours["devices"][name]
+            assert mine.keys() == device.keys()
+            for vector in device["vectors"]:
+                expected, found = device["vectors"][vector], mine["vectors"][vector]
+                assert list(found) == list(expected), (name, vector)
+                assert plain(found) == plain(expected), (name, vector)
+        assert list(ours) == list(dump)
+        assert (ours["indiport"], ours["connected"]) == (stage.simulator.port, True)
+
+
+async def test_user_strings_are_there_when_asked_for() -> None:
+    async with observatory() as stage:
+        ours = (await stage.call("pi", "snapshot", {"inc_user_string": True}))["result"]
+        dump = await theirs(stage.simulator.port, stage.bus.good("pi")["vectors"], inc_user_string=True)
+        assert list(ours) == list(dump)
+        device, mine = dump["devices"]["CCD Simulator"], ours["devices"]["CCD Simulator"]
+        assert list(mine) == list(device)
+        for name, vector in device["vectors"].items():
+            assert list(mine["vectors"][name]) == list(vector)
+            for member, each in vector["members"].items():
+                assert list(mine["vectors"][name]["members"][member]) == list(each)
+                assert mine["vectors"][name]["members"][member]["user_string"] == ""
+
+
+async def test_parts_of_it() -> None:
+    async with observatory() as stage:
+        whole = (await stage.call("pi", "snapshot"))["result"]
+        for device, arguments in (("pi", {"device": "Focuser Simulator"}), ("pi", {"device": FOCUSER}), (FOCUSER, {})):
+            part = (await stage.call(device, "snapshot", arguments))["result"]
+            assert plain(part["vectors"]) == plain(whole["devices"]["Focuser Simulator"]["vectors"])
+        vector = (await stage.call(FOCUSER, "snapshot", {"vector": "FOCUS_MOTION"}))["result"]
+        assert vector["vectortype"] == "SwitchVector"
+        assert (await stage.call(FOCUSER, "snapshot", {"vector": "NOPE"}))["error"]["code"] == "unknown"
