@@ -80,7 +80,6 @@ class Core:
         """Take all lines; one that cannot be taken is bad, and the others work."""
         self.place.outlet.values({LOST.path: {}})
         self.place.chip.watch(self._changed)
-        self.describe()
         for wanted in list(self.wanted.values()):
             await self._open(wanted)
         self.show()
