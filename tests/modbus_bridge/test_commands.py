@@ -176,6 +176,15 @@ async def test_others_have_their_turn_during_a_scan():
         assert b"cancelled" in b"".join(replies)
 
 
+async def test_a_scan_survives_an_answer_that_is_lost_but_not_a_unit_that_is():
+    async with plant(text=LINE_PLANT) as (simulator, bus):
+        simulator.nonsense = 1
+        assert await call(bus, "scan_registers", last=399) == [{"address": 0, "count": 400}]
+        assert len(simulator.plant.meter.requests) == 5
+        simulator.nonsense = 2
+        assert error(await bus.call("meter", "scan_registers", {"last": 399}))["code"] == "protocol"
+
+
 async def test_a_scan_finds_what_can_be_read():
     async with plant(text=LINE_PLANT) as (simulator, bus):
         meter = simulator.plant.meter

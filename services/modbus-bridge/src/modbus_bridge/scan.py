@@ -56,8 +56,12 @@ async def _first_word(line: Line, unit: Unit) -> str | None:
 async def registers(
     port: Port, station: Station, table: Table, span: range, size: int, progress: Progress
 ) -> list[FoundSpan]:
-    """Return what can be read; what a unit refuses is tried in halves. Raise as Line.ask for other refusals."""
+    """Return what can be read; what a unit refuses is tried in halves, an answer that is lost is asked for again once.
+
+    Raise as Line.ask for other refusals, and for what is lost twice.
+    """
     readable: list[int] = []
+    lost = range(0)
     todo = [span[at : at + size] for at in range(0, len(span), size)][::-1]
     while todo:
         part = todo.pop()
@@ -71,6 +75,11 @@ async def registers(
             if len(part) > 1:
                 middle = len(part) // 2
                 todo += [part[middle:], part[:middle]]
+        except (DeviceTimeout, ProtocolError):
+            if part == lost:
+                raise
+            lost = part
+            todo.append(part)
         else:
             readable += part
     return _spans(readable)

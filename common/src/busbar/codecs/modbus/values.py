@@ -201,7 +201,9 @@ class Scaled:
         raw = (value - self.offset) / self.scale
         if not math.isfinite(raw):
             raise OutOfRange(f"{value} does not fit: divided by {self.scale:g} it is not finite")
-        return self.raw.encode(raw if self.raw.bounds is None else round(raw))
+        if isinstance(self.raw, Plain) and self.raw.bounds is None:
+            return self.raw.encode(raw)
+        return self.raw.encode(round(raw))
 
     def _value(self, raw: float) -> float:
         value = raw * self.scale + self.offset
