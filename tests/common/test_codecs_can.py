@@ -86,6 +86,8 @@ def test_bits_on_the_wire():
     assert slow < 40
     assert fast > 512
     assert can.bits(can.frame(1, bytes(64), fd=True)) == (slow + fast, 0)
+    short, long = (can.bits(can.frame(1, bytes(size), fd=True))[0] - 8 * size for size in (16, 20))
+    assert long - short == 4  # the CRC of 21 bits instead of 17
 
 
 TROUBLES = [  # linux/can/error.h

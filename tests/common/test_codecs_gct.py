@@ -171,6 +171,25 @@ def test_a_message_whose_parts_take_too_long_is_lost():
     assert fed(decoder, [first], 5.0) + fed(decoder, [last], 5.0 + TIMEOUT) == [Ddp(1, 2, bytes(range(13)))]
 
 
+def test_what_waits_too_long_goes_when_any_other_frame_comes():
+    decoder = Decoder()
+    for src in range(5):
+        fed(decoder, frames(Ddp(src, 9, bytes(20), 2))[:1], src / 10)
+    fed(decoder, frames(Ddp(7, 9, bytes(20), 2))[:1], TIMEOUT + 0.25)
+    assert (len(decoder._ddp), decoder.lost) == (3, 3)  # 3, 4 and 7 are within the time
+
+
+def test_a_clock_that_is_set_back_costs_the_messages_under_way_only():
+    decoder = Decoder()
+    first, last = frames(Ddp(1, 2, bytes(range(13))))
+    assert fed(decoder, [first], 1000.0) == []
+    assert fed(decoder, [first], 10.0) + fed(decoder, [last], 10.1) == [Ddp(1, 2, bytes(range(13)))]
+    assert (len(decoder._ddp), decoder.lost) == (0, 1)
+    assert fed(decoder, [first], 20.0) + fed(decoder, [last], 19.99) == [
+        Ddp(1, 2, bytes(range(13)))
+    ]  # a little is none
+
+
 def test_senders_that_begin_and_never_end_cost_bounded_memory():
     decoder = Decoder()
     for src in range(127):

@@ -247,6 +247,34 @@ def test_one_bad_element_costs_one_element(bad: bytes, size: int) -> None:
     assert reader.errors == 1
 
 
+HOLES = {  # pieces of which thousands come without their ends: what each costs must not grow with their number
+    "start tags": b'<setTextVector device="a" name="b">',
+    "start tags of two kinds": b'<setTextVector device="a" name="b"><setNumberVector device="a" name="b">',
+    "comments": b"<!--",
+    "CDATA": b"<![CDATA[",
+    "instructions": b"<?",
+}
+
+
+@pytest.mark.parametrize("piece", HOLES.values(), ids=HOLES)
+def test_what_has_no_end_thousands_of_times_is_skipped_without_delay(piece: bytes) -> None:
+    start, end = b'<setTextVector device="a" name="b">', b'</setTextVector></setNumberVector><message message="on"/>'
+    reader = indi.Reader()
+    reader.feed(start + piece * (200_000 // len(piece)) + end)  # minutes, if the rest was searched for each
+    elements = list(reader.elements())
+    assert elements[-1] == indi.Message("on")
+    assert isinstance(elements[0], indi.Skipped)
+    assert reader.errors >= 1
+
+
+def test_an_element_within_one_that_has_no_end_is_there() -> None:
+    inner = b'<setTextVector device="a" name="in"><oneText name="x">1</oneText></setTextVector>'
+    reader = indi.Reader()
+    reader.feed(b'<setTextVector device="a" name="out">' * 3 + b'<message message="in"/>' + inner)
+    kinds = [type(each) for each in reader.elements()]
+    assert kinds == [indi.Skipped] * 3 + [indi.Message, indi.SetVector]
+
+
 def test_an_ampersand_that_is_no_reference_is_taken_as_it_is_and_counted() -> None:
     found, reader = read(b'<message message="a & b &unknown; &#0; &#xD800;"/>' + GOOD)
     assert found == [indi.Message("a & b &unknown; &#0; &#xD800;"), indi.Message("good")]
@@ -323,7 +351,9 @@ def test_what_is_no_number_is_refused(text: str) -> None:
         (12.51, "%8.5m", " 12:30.6"), (12.51, "%.8m", "12:30:36.0"), (12.511111, "%12.9m", " 12:30:40.00"),
         (1.9999999, "%.6m", "2:00:00"), (12.51, "%10.4m", "     12:31"), (-0.0000001, "%.6m", "0:00:00"),
         (12.51, "%5.2f", "12.51"), (12.51, "%g s", "12.51 s"), (12.51, "%d", "12"), (12.51, "%s", "12.51"),
-        (12.51, "", "12.51"), (math.inf, "%.6m", "inf"), (3, "%%%d", "%3"), (12.51, "%999999999f", "12.51"),
+        (12.51, "", "12.51"), (math.inf, "%.6m", "inf"), (3, "%%%d", "%3"), (1.5, "%-9.6m", "1:30:00  "),
+        (1.5, "%-.6m", "1:30:00"), (1.5, f"%.{'9' * 5000}m", "1.5"), (1e308, "%10.6m", "1e+308"), (5, "%%d%", "5"),
+         (12.51, "%999999999f", "12.51"),
     ],
 )  # fmt: skip
 def test_formatted_numbers(value: float, format: str, text: str) -> None:
@@ -340,6 +370,10 @@ def test_times() -> None:
     assert indi.parse_time("1970-01-01T00:01:00") == 60.0
     assert indi.parse_time("1970-01-01T00:01:00.5") == 60.5
     assert indi.parse_time("2026-13-01T00:00:00") is indi.parse_time("now") is indi.parse_time("") is None
+    assert indi.parse_time("9999-12-31T23:59:59.9999999") is None
+    for never in (1e15, -1e15, 253402300799.9999, math.nan):
+        with pytest.raises(ValueError, match=r"no Unix time|out of range"):
+            indi.format_time(never)
     assert indi.format_time(60.0) == "1970-01-01T00:01:00"
     assert indi.format_time(60.25) == "1970-01-01T00:01:00.250"
 

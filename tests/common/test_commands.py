@@ -71,7 +71,7 @@ async def test_a_set_takes_every_form_of_2(path: str, payload: Any, expected: An
         ("set/mode", "c", "out_of_range"),
         ("set/reading", "1", "read_only"),
         ("set/nothing", "1", "unknown"),
-        ("set/digital/101", "1", "unknown"),
+        ("set/digital/101", "1", "out_of_range"),
         ("set/digital/07", "1", "unknown"),
         ("set", '{"level": 3, "mode": "c"}', "out_of_range"),
         ("set", "3", "bad_request"),

@@ -134,13 +134,13 @@ async def test_hostile_topics_are_refused_and_leave_nothing_behind(broker: Mosqu
         await until(lambda: tally.total >= len(TOPICS), f"all outcomes, so far {tally.codes}")
         assert (await it.reader.call(f"{TOY}/call/echo", "last"))["ok"]
         assert tally.total == len(TOPICS) + 1
-        assert set(tally.codes) == {"unknown", "bad_request", "read_only", "ok"}
+        assert set(tally.codes) == {"unknown", "out_of_range", "bad_request", "read_only", "ok"}
         assert tally.codes["ok"] == 1
         assert set(it.outlet.state.values) == before
         assert tally.strange == set()
         record(
             "hostile topics: dots, blanks, other scripts, aliases of numbers, 60 000 characters",
-            "`unknown` for what is no property or command; what is no device name is ignored",
+            "`unknown` for what is no property or command, `out_of_range` beyond the end of a family; no device name: ignored",
             f"{len(TOPICS)} refused with a reason, {len(NAMELESS)} ignored, 0 new properties, 0 topics elsewhere",
         )
 

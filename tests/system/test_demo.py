@@ -104,9 +104,9 @@ class Demo(Shell):
 
     @property
     def ports(self) -> list[int]:
-        return [self.port, *map(int, re.findall(r"127\.0\.0\.1:(\d+)  online", self.text))]
+        return [self.port, *map(int, re.findall(r"127\.0\.0\.1:(\d+)\S* +online", self.text))]
 
-    def leaves_nothing(self, children: list[int]) -> None:
+    def leaves_nothing(self, children: list[int], killed: bool = False) -> None:
         bridges = len(entry_points(group="busbar.bridges"))
         assert len(children) == 1 + 2 * bridges  # the broker; a bridge and its simulator each
         assert len(self.ports) > bridges
@@ -114,7 +114,10 @@ class Demo(Shell):
         for port in self.ports:
             with socket.socket() as client:
                 assert client.connect_ex(("127.0.0.1", port)) != 0
-        assert list(self.temporary.iterdir()) == []
+        left = [each.name for each in self.temporary.iterdir()]
+        if killed:  # a simulator that is killed cannot remove the folder that it needs for a device
+            left = [name for name in left if not name.startswith(("can-simulator-", "busbar-pwm-"))]
+        assert left == []
 
     def _is_parent_of(self, stat: Path) -> bool:
         with suppress(FileNotFoundError, ProcessLookupError):
@@ -195,7 +198,7 @@ def test_it_leaves_nothing_when_it_is_killed(tmp_path: Path) -> None:
         children = running.children
         running.process.kill()
         assert running.process.wait(LIMIT) == -signal.SIGKILL
-        running.leaves_nothing(children)
+        running.leaves_nothing(children, killed=True)
 
 
 def test_a_signal_while_it_starts_ends_it_too(tmp_path: Path) -> None:
