@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.bench import can, cip, commands, footprint, gpio, growth, latency, machine, modbus, report, sdk, values
+from tests.bench import can, cip, commands, footprint, gpio, growth, indi, latency, machine, modbus, report, sdk, values
 from tests.bench.figures import Row
 from tests.bench.machine import Setup
 
@@ -21,6 +21,7 @@ BENCHMARKS: dict[str, Callable[[Setup], list[Row]]] = {
     "can": can.run,
     "cip": cip.run,
     "gpio": gpio.run,
+    "indi": indi.run,
     "modbus": modbus.run,
 }
 

@@ -200,6 +200,9 @@ class Bench:
                 return json.loads(process.stdout.readline())
 
             yield ask
+            assert process.stdin is not None
+            process.stdin.close()  # it ends by itself, and the bridge says that it has stopped
+            process.wait(LIMIT)
 
 
 class Inbox:
