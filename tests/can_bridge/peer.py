@@ -4,6 +4,7 @@ import asyncio
 import os
 import pty
 import select
+import struct
 import threading
 import tty
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ from pathlib import Path
 import can
 import msgpack
 
+from busbar.codecs import can as can_frames
 from busbar.testing import until
 from can_bridge import bridge
 from can_bridge.bridge import SERVICE
@@ -125,3 +127,17 @@ def done(reply):
     """Return the result of a command that did not fail."""
     assert reply["ok"], reply
     return reply["result"]
+
+
+BASE = f"    database: {EXAMPLE}\n    receive_own: false\n"
+FAST = BASE + "    signals: {min_interval: 0}\n"
+
+
+def engine(speed=0.0, temperature=0, gear=0, running=False):
+    """Return a frame of EngineData."""
+    return can_frames.frame(0x100, struct.pack("<HBB4x", round(speed * 4), temperature + 40, gear | running << 4))
+
+
+def cells(page, millivolts):
+    """Return a frame of Cells."""
+    return can_frames.frame(0x200, struct.pack("<BHx", page, millivolts))

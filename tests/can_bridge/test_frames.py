@@ -11,7 +11,7 @@ import pytest
 from busbar.codecs import can
 from busbar.codecs.can import EXTENDED, FD, REMOTE, SENT
 from busbar.testing import settle, until
-from can_bridge import line, publish
+from can_bridge import loopback, publish
 from tests.can_bridge.peer import batches, done, failure, on_loopback, rows, some_rows
 
 SINGLE = "    frames: {publish: single}\n"
@@ -213,21 +213,6 @@ async def test_own_frames_come_back_marked_where_that_is_wanted():
         assert bus.events("can0", "frame")[0]["direction"] == "tx"
 
 
-async def test_periodic_frames_until_they_are_stopped():
-    async with on_loopback() as (bus, peer):
-        assert done(await bus.call("can0", "send_periodic", {"id": 0x55, "period": 10, "data": "AQ=="})) == "055"
-        assert (await peer.hear())[0].data == b"\1"
-        await bus.clock.advance(20.5)
-        assert [frame.id for frame in await peer.hear(2)] == [0x55, 0x55]
-        done(await bus.call("can0", "send_periodic", {"id": 0x55, "period": 10, "data": "Ag=="}))  # in its place
-        assert (await peer.hear())[0].data == b"\2"
-        done(await bus.call("can0", "send_periodic", {"id": 7, "period": 5, "count": 2, "name": "twice"}))
-        assert done(await bus.call("can0", "stop_periodic", {"name": "055"})) == ["055"]
-        await bus.clock.advance(30)
-        assert [frame.id for frame in await peer.hear(2)] == [7, 7]
-        assert done(await bus.call("can0", "stop_periodic")) == []  # the other one was sent twice
-
-
 async def test_a_request_returns_the_frame_that_matches_and_only_that():
     async with on_loopback("    frames: {filters: [{id: 0x700}]}\n") as (bus, peer):
         asking = {"id": 0x321, "data": "AQ==", "match": {"id": 0x322, "mask": 0x7FE, "data": "AQ=="}, "timeout": 30}
@@ -259,35 +244,13 @@ def test_rows_are_never_larger_than_what_is_reckoned_with():
         assert len(msgspec.json.encode(each)) <= publish.ROW_BYTES["json", fd]
 
 
-async def test_periodic_frames_are_counted_and_come_back_as_others_do():
-    async with on_loopback("    receive_own: true\n") as (bus, peer):
-        done(await bus.call("can0", "send_periodic", {"id": 1, "period": 1, "count": 3}))
-        await bus.clock.advance(5)
-        assert [row[1:3] for row in await some_rows(bus, 3)] == [[1, SENT]] * 3
-        assert await bus.value("can0", "_sent", lambda sent: sent == 3) == 3
-        assert len(await peer.hear(3)) == 3
-
-
-async def test_what_has_been_sent_often_enough_makes_room(monkeypatch):
-    monkeypatch.setattr(line, "CYCLIC_LIMIT", 2)
-    async with on_loopback() as (bus, _):
-        for number in range(5):
-            done(await bus.call("can0", "send_periodic", {"id": number, "period": 1, "count": 1}))
-            await settle()
-        for number in (1, 2):
-            done(await bus.call("can0", "send_periodic", {"id": number, "period": 1}))
-        found = failure(await bus.call("can0", "send_periodic", {"id": 3, "period": 1}))
-        assert found == ("overloaded", "2 periodic frames are being sent already")
-
-
-async def test_periodic_frames_end_with_the_link():
-    async with on_loopback() as (bus, peer):
-        done(await bus.call("can0", "send_periodic", {"id": 1, "period": 1}))
-        assert (await peer.hear())[0].id == 1
+async def test_what_has_gathered_is_published_when_the_link_is_left():
+    async with on_loopback("    frames: {flush: 3600}\n    receive_own: false\n") as (bus, peer):
+        await peer.send(can.frame(1))
+        await settle()
+        assert rows(bus) == []
         await bus.call("can0", "reconnect")
-        topic = f"{bus.base}/can0/status"
-        await until(lambda: sum(b'"online"' in each for each in bus.broker.payloads(topic)) >= 2, "online again")
-        assert done(await bus.call("can0", "stop_periodic")) == []
+        assert [row[1] for row in await some_rows(bus, 1)] == [1]
 
 
 async def test_a_request_finds_its_answer_in_a_flood_of_others():
@@ -297,3 +260,12 @@ async def test_a_request_finds_its_answer_in_a_flood_of_others():
         await peer.hear()
         await peer.send(*(can.frame(0x200, number.to_bytes(4, "big")) for number in range(10_000)))
         assert done(await call)["data"] == base64.b64encode(bytes(4)).decode()  # the first one
+
+
+async def test_what_is_not_read_in_time_is_counted(monkeypatch):
+    monkeypatch.setattr(loopback, "QUEUE_LIMIT", 5)
+    async with on_loopback("    receive_own: false\n") as (bus, peer):
+        await peer.send(*(can.frame(number) for number in range(12)))
+        assert [row[1] for row in await some_rows(bus, 5)] == [7, 8, 9, 10, 11]
+        await bus.clock.advance(1.2)
+        assert await bus.value("can0", "_dropped", int) == 7

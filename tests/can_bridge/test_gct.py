@@ -10,7 +10,7 @@ import pytest
 
 from busbar.codecs import can, gct
 from busbar.codecs.gct import BROADCAST, Ddp, Heartbeat, MonitoringData, MonitoringRequest, SysCtrl
-from busbar.testing import until
+from busbar.testing import settle, until
 from tests.can_bridge.peer import done, failure, on_loopback
 
 OURS, NODE = 0x7E, 18
@@ -118,9 +118,17 @@ async def test_nodes_are_no_devices_where_that_is_not_wanted():
 async def test_a_name_that_is_taken_costs_that_node_only(caplog):
     more = "  - {name: can0_node18, address: 'can::virtual::other'}\n"
     async with nodes(more) as (bus, others):
-        await others.say(Heartbeat(NODE, 1), Heartbeat(19, 1))
+        await others.say(Heartbeat(NODE, 1), Heartbeat(NODE, 1), Heartbeat(19, 1))
         await bus.status("can0_node19", "online")
-        assert "GCT node 18 cannot be a device" in caplog.text
+        assert caplog.text.count("can0: GCT node 18 cannot be a device") == 1
+
+
+async def test_remote_and_error_frames_are_no_messages():
+    async with on_loopback(GCT) as (bus, peer):
+        await peer.send(can.parse("03FBF804#R"), can.parse("03FBF804#")._replace(flags=can.EXTENDED | can.ERROR))
+        await peer.send(can.parse("03FBF805#"))
+        await until(lambda: events(bus))
+        assert [each["query"] for each in events(bus)] == [True]
 
 
 # Requests.
@@ -194,11 +202,14 @@ async def test_ddp_request_and_write_set_the_bit_that_asks_for_a_response():
 
 async def test_a_late_response_is_not_taken_for_the_next_one():
     async with nodes() as (bus, others):
-        late = await bus.call("can0", "gct_ddp_request", {"dst": NODE, "command": 1, "timeout": 0.02})
-        assert failure(late)[0] == "timeout"
+        first = await ask(bus, "gct_ddp_request", {"dst": NODE, "command": 1, "timeout": 5})
         assert (await others.hear()).data == b"\x81"
+        await bus.clock.advance(5.1)
+        assert failure(await first)[0] == "timeout"
         call = await ask(bus, "gct_ddp_request", {"dst": NODE, "command": 2})
+        await settle()  # it waits for the late one
         await others.say(Ddp(NODE, OURS, b"\1late", 2))
+        await bus.clock.advance(5.1)
         assert (await others.hear()).data == b"\x82"
         await others.say(Ddp(NODE, OURS, b"\2right", 2))
         assert done(await call) == {"data": b64(b"\2right")}

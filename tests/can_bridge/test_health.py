@@ -1,5 +1,7 @@
 """How a bus is: load, counters, error frames, bus-off."""
 
+import asyncio
+
 import can as python
 import pytest
 
@@ -107,7 +109,7 @@ async def test_a_bus_that_restarts_by_itself_or_is_not_to_is_left_alone():
         bus, outlet = Interface(), Outlet()
         bus.health_ = Health("off", restart=own)
         watch = Watch("can0", outlet, bus, (None, None), restart)
-        for _ in range(3):
+        for _ in range(1000):
             await watch.look()
         assert outlet.known["_bus"] == "off"
         bus.health_ = Health("active")
@@ -125,3 +127,24 @@ async def test_what_was_not_read_in_time_is_counted_and_logged_once(caplog):
     assert [record.getMessage() for record in caplog.records] == [
         "can0: 7 frames were lost because they were not read in time"
     ]
+
+
+async def test_what_an_adapter_refuses_is_counted_and_logged(caplog):
+    outlet, bus = Outlet(), Interface()
+    watch = Watch("can0", outlet, bus, (None, None), None)
+    bus.refused = 2
+    for _ in range(3):
+        await watch.look()
+    assert outlet.known["_refused"] == 2
+    assert [record.getMessage() for record in caplog.records] == ["can0: the adapter refused what we sent, 2 times"]
+
+
+async def test_the_load_of_can_fd_is_that_of_both_bit_rates():
+    outlet, loop = Outlet(), asyncio.get_running_loop()
+    watch = Watch("can0", outlet, Interface(), (500_000, 4_000_000), None)
+    watch._last = loop.time() - 1.0
+    watch.take([can.frame(1, bytes(64), fd=True, brs=True)] * 4000)
+    await watch.look()
+    nominal, fast = can.bits(can.frame(1, bytes(64), fd=True, brs=True))
+    assert outlet.known["_load"] == pytest.approx(100 * 4000 * (nominal / 500_000 + fast / 4_000_000), rel=0.2)
+    assert 40 < outlet.known["_load"] < 90

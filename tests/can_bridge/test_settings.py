@@ -65,6 +65,7 @@ WRONG = [
         (f"address: 'can::loopback', gct: {{readings: [{READING} format: {form}}}]}}", why)
         for form, why in {
             "x": "not one number",
+            "9xq": "not one number",
             "4s": "not one number",
             "<2f": "not one number",
             "'999s'": "not one number",
@@ -204,3 +205,10 @@ async def test_an_interface_of_the_kernel_that_is_not_there():
         await until(
             lambda: "there is no interface nocan7" in (bus.retained("can0", "status")["reason"] or {})["message"]
         )
+
+
+def test_a_database_that_is_too_large(monkeypatch):
+    monkeypatch.setattr(database, "FILE_LIMIT", 100)
+    (device,) = config.parse(configuration(more=f"    database: {EXAMPLE}\n"), Config, {}).devices
+    with pytest.raises(ConfigError, match=r"example\.dbc: the file is too large; allowed: 100 bytes"):
+        database.load(device, device.databases)

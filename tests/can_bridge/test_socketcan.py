@@ -14,6 +14,7 @@ from busbar.codecs import canlink
 from busbar.codecs.can import ERROR, ESI, EXTENDED, SENT, Mask
 from busbar.errors import BadRequest, LinkLost, Overloaded
 from can_bridge import bcm, socketcan
+from can_bridge.line import Line
 from can_bridge.pythoncan import frame_of, message_of
 from can_bridge.socketcan import SocketCan, check, pack
 
@@ -82,11 +83,14 @@ async def test_what_we_sent_comes_back_only_where_it_is_wanted(own):
     assert (repeated.flags if own else repeated) == (SENT if own else None)
 
 
-def test_filters_are_those_of_the_kernel(monkeypatch):
-    class Options:
-        def setsockopt(self, *given):
-            self.given = given
+class Options:
+    """A CAN socket that is only configured."""
 
+    def setsockopt(self, *given):
+        self.given = given
+
+
+def test_filters_are_those_of_the_kernel():
     sock = Options()
     bus = SocketCan(sock, "can0", 1, 1.0, False)
     passes = lambda id_: any(not (id_ ^ want) & mask for want, mask in struct.iter_unpack("=II", sock.given[2]))  # noqa: E731
@@ -189,6 +193,23 @@ def test_a_periodic_frame_whose_interface_has_gone(pair):
     far.close()
     with pytest.raises(LinkLost, match="the kernel repeats this frame no more"):
         made.update(KINDS["standard"])
+
+
+async def test_a_periodic_frame_with_another_identifier_is_another_one_for_the_kernel(monkeypatch):
+    ends = [socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(2)]
+    opened = iter(ends)
+    monkeypatch.setattr(bcm, "connected", lambda name: next(opened)[0])
+    line = Line("can0", SocketCan(Options(), "can0", 1, 1.0, False), None, sends=True, fd=False, own=False)
+    line.start("lamp", KINDS["standard"], 0.25)
+    line.update("lamp", KINDS["standard"]._replace(data=b"xyz"))
+    line.update("lamp", KINDS["extended"])
+    kept, new = (far for _, far in ends)
+    assert [dict(fields(kept.recv(1000)))["can_id"] for _ in range(2)] == [0x123, 0x123]
+    made = dict(fields(new.recv(1000)))
+    assert (made["can_id"], made["ival2_tv_usec"]) == (0x9ABCDEF0, 250_000)
+    line.close()
+    for _, far in ends:
+        far.close()
 
 
 async def test_an_interface_that_is_down_or_another_one_ends_the_link(monkeypatch):

@@ -114,6 +114,13 @@ def test_a_folder_that_cannot_be_written_costs_the_file_only(tmp_path: Path, cap
 # FITS and previews.
 
 
+def test_a_card_too_large_for_json_is_a_float() -> None:
+    cards = ["SIMPLE  = T", "A       = 1E300", "B       = 99999999999999999999", "C       = 7E2", "END"]
+    header = read_header("".join(each.ljust(80) for each in cards).encode())
+    assert header is not None
+    assert [repr(header.cards[key]) for key in "ABC"] == ["1e+300", "1e+20", "700"]
+
+
 def test_the_cards_of_a_header() -> None:
     header = read_header(star_field(random.Random(1), 2.5, 10))
     assert header is not None

@@ -23,14 +23,22 @@ class BlobLink:
     def __init__(self, open_: Callable[[], Awaitable[ByteStream]], take: Callable[[list[Element]], None]) -> None:
         self._open, self._take = open_, take
         self._wanted: dict[Key, None] = {}
+        self._refused: set[Key] = set()  # somebody has said so
         self._told: set[Key] = set()  # what the server knows
         self._changed = asyncio.Event()
 
+    def offer(self, device: str, vector: str) -> None:
+        """A BLOB is defined, perhaps again: it is wanted unless somebody has said that it is not."""
+        if (device, vector) not in self._refused:
+            self.want(device, vector)
+
     def want(self, device: str, vector: str) -> None:
+        self._refused.discard((device, vector))
         self._wanted[device, vector] = None
         self._changed.set()
 
     def forget(self, device: str, vector: str) -> None:
+        self._refused.add((device, vector))
         self._wanted.pop((device, vector), None)
         self._changed.set()
 

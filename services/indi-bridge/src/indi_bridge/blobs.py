@@ -1,5 +1,6 @@
 """BLOBs as they come in: inflated, summed up, kept in memory up to a limit and saved to a folder."""
 
+import contextlib
 import hashlib
 import logging
 import time
@@ -149,20 +150,19 @@ class _File:
         return name if self._open is not None else None
 
     def remove(self) -> None:
-        if self._open is not None:
-            self._open.close()
-            self._open = None
-        self._path.unlink(missing_ok=True)
+        file, self._open = self._open, None
+        with contextlib.suppress(OSError):  # a full disk, one that can only be read: said before
+            if file is not None:
+                file.close()
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
 
     def _do(self, work: Callable[[], object]) -> None:
         try:
             work()
         except OSError as error:
             log.warning("cannot save %s: %s", self._path.name, error)
-            if self._open is not None:
-                self._open.close()
-            self._open = None
-            self._path.unlink(missing_ok=True)
+            self.remove()
 
 
 class Receiver:

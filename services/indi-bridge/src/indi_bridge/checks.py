@@ -30,7 +30,7 @@ def wanted(vector: Vector, given: Mapping[str, Any], time: float | None, *, step
         raise ReadOnly(f"{vector.name} is read-only")
     if not given:
         raise BadRequest(f"{vector.name}: no member; there are: {', '.join(vector.members)}")
-    timestamp = "" if time is None else format_time(time)
+    timestamp = _timestamp(time)
     if vector.kind == "BLOB":
         return NewVector("BLOB", vector.device, vector.name, {}, timestamp, _uploads(given))
     if vector.kind == "Switch":
@@ -40,6 +40,13 @@ def wanted(vector: Vector, given: Mapping[str, Any], time: float | None, *, step
         own = {name: check(vector.members[name], value, steps) for name, value in given.items()}
         values = {name: own[name] if name in own else _as_it_is(member) for name, member in vector.members.items()}
     return NewVector(vector.kind, vector.device, vector.name, values, timestamp)
+
+
+def _timestamp(time: float | None) -> str:
+    try:
+        return "" if time is None else format_time(time)
+    except ValueError as error:
+        raise BadRequest(f"_time: {error}") from error
 
 
 def _as_it_is(member: Member) -> str:

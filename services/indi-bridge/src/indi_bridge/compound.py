@@ -33,6 +33,7 @@ _ABORTS = {
     "DOME_ABORT_MOTION": "ABORT",
     "ROTATOR_ABORT_MOTION": "ABORT",
 }
+_BEFORE = ("CCD_FRAME_TYPE", "CCD_BINNING", "CCD_FRAME", "CCD_GAIN")  # of an exposure
 _PARKS = ("TELESCOPE_PARK", "DOME_PARK", "CAP_PARK")
 _FRAMES = {"light": "FRAME_LIGHT", "bias": "FRAME_BIAS", "dark": "FRAME_DARK", "flat": "FRAME_FLAT"}
 
@@ -142,6 +143,11 @@ class Compound:
     @command(timeout=LONGEST + READOUT, holds="exchange")
     async def expose(self, device: str, arguments: Expose, turn: Turn) -> Exposed:
         """Take an image; done when it is here."""
+        for given, name in zip(
+            (arguments.type, arguments.binning, arguments.frame, arguments.gain), _BEFORE, strict=True
+        ):
+            if given is not None:
+                self.vector(device, name)  # before anything is changed
         if arguments.type is not None:
             await self._switch_on(device, "CCD_FRAME_TYPE", (_FRAMES[arguments.type],), turn)
         if arguments.binning is not None:

@@ -54,4 +54,4 @@ def _value(text: str) -> Value:
         number = float(plain.replace("D", "E"))
     except ValueError:
         return plain or None
-    return int(number) if number.is_integer() and "." not in plain else number
+    return int(number) if number.is_integer() and "." not in plain and abs(number) < 2**63 else number

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time as clock
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -23,6 +23,7 @@ from indi_bridge.vectors import Model, Told, Vector
 
 log = logging.getLogger("busbar.indi")
 
+BLOBS = (indi.BlobStart, indi.BlobData, indi.BlobEnd)
 QUIET = 1.0  # s without a definition: that was all of them
 GONE = 30.0  # s that a device whose driver is gone stays offline; indiserver starts it again within 15 s (measured)
 
@@ -36,7 +37,7 @@ class Observatory:
     ) -> None:  # fmt: skip
         self.model = Model()
         self.images = Images(settings.blobs)
-        self.pending = Pending(self._late, self._unheard, self._patience)
+        self.pending = Pending(self._late, self._unheard, settings.timeouts.patience)
         self._port, self._settings, self._kept, self._commands = port, settings, kept, commands
         self._receiver, self._ask, self._blobs = receiver, ask, blobs
         self._own = port.outlet(settings.name)
@@ -67,19 +68,20 @@ class Observatory:
         self._settle_later()
 
     def take(self, elements: list[Element]) -> None:
-        """Take a batch from the connection for values."""
+        """Take a batch from the connection for values; BLOBs that a server sends there unasked would mix with ours."""
+        self._take(each for each in elements if not isinstance(each, BLOBS))
+
+    def _take(self, elements: Iterable[Element]) -> None:
         for each in elements:
-            handler = self._handlers.get(type(each))
-            if handler is not None:
+            if handler := self._handlers.get(type(each)):
                 handler(each)
         if self._dirty:
             self._flush()
 
     def take_blobs(self, elements: list[Element]) -> None:
         """Take a batch from the connection for BLOBs: these only, the rest comes on the other one."""
-        wanted = (indi.BlobStart, indi.BlobData, indi.BlobEnd, indi.Skipped)
-        blobs = (e for e in elements if isinstance(e, wanted) or (isinstance(e, SetVector) and e.kind == "BLOB"))
-        self.take(list(blobs))
+        wanted = (*BLOBS, indi.Skipped)
+        self._take(e for e in elements if isinstance(e, wanted) or (isinstance(e, SetVector) and e.kind == "BLOB"))
 
     async def close(self) -> None:
         if self._quiet is not None:
@@ -97,7 +99,10 @@ class Observatory:
 
     def original(self, device: str) -> str:
         """Return the INDI name of a device given by that or by its name on the bus; raise UnknownTarget."""
-        return device if device in self.model.devices else self.surface(device).device.name
+        name = device if device in self.model.devices else self.surface(device).device.name
+        if name not in self.model.devices:
+            raise UnknownTarget(f"the driver of {device!r} is gone at present")
+        return name
 
     def publish_counts(self, **more: Any) -> None:
         """Publish what the server's own device tells of the connection."""
@@ -144,6 +149,8 @@ class Observatory:
         if vector is None or vector.kind != news.kind:  # drivers do so when they connect. Source: reference 3.6
             self.model.ignored += 1
             return
+        if self._surfaces.get(news.device) in self._dirty:
+            self._flush()
         redefined = vector.apply(news, clock.time())
         surface = self._surfaces.get(news.device)
         if surface is not None:
@@ -168,8 +175,7 @@ class Observatory:
         told = Told(time, text)
         self.model.tell(device, told)
         self.pending.said(device, text)
-        surface = self._surfaces.get(device)
-        if surface is not None:
+        if surface := self._surfaces.get(device):
             surface.told(told)
         else:
             self._own.event("message", msgspec.to_builtins(note(told)))
@@ -183,7 +189,8 @@ class Observatory:
         self.pending.deleted(gone.device, gone.name)
         if surface is not None:
             surface.deleted(vectors)
-            if not gone.name:
+            if not gone.name or not surface.device.vectors:
+                self.model.delete(gone.device, "")
                 self._absent[gone.device] = self._loop.time()
                 surface.gone("the driver is gone")
         self._settle_later()
@@ -191,8 +198,7 @@ class Observatory:
     def _commanded(self, new: NewVector) -> None:
         """Another client has asked for something; the server passes it on. Source: reference 2."""
         self.pending.asked_by_another(new.device, new.name)
-        surface = self._surfaces.get(new.device)
-        if surface is not None:
+        if surface := self._surfaces.get(new.device):
             surface.event("command", Commanded(level(new.name), new.members))
 
     def _snooped(self, asked: GetProperties) -> None:
@@ -230,15 +236,15 @@ class Observatory:
 
     def _serve(self, device: str) -> Surface | None:
         """Return the surface of a device that is defined, None if it is not served."""
-        surface = self._surfaces.get(device)
-        if surface is not None or device in self._unserved:
-            if surface is not None:
-                surface.device = self.model.devices[device]
+        if device in self._unserved:
+            return None
+        if (surface := self._surfaces.get(device)) is not None:
+            surface.device = self.model.devices[device]
             return surface
-        names = {name: self._name(name) for name in self.model.devices}
+        names = {name: self._name(name) for name in (*self.model.devices, *self._absent)}
         doubled = collisions(names)
-        if device in doubled:
-            self._refuse(doubled, names[device])
+        if device in doubled or names[device] == self._settings.name:
+            self._refuse({device, *doubled}, names[device])
             return None
         kept = self._kept.setdefault(device, Kept())
         made = Surface(self._port, self._settings, names[device], self.model.devices[device], kept, self._commands)
@@ -251,8 +257,8 @@ class Observatory:
         log.warning("%s: %s have one name on the bus, %s: set `names:`", self._settings.name, both, path)
         for name in both:
             self._unserved.add(name)
-            surface = self._surfaces.pop(name, None)
-            if surface is not None:
+            self._absent.pop(name, None)
+            if (surface := self._surfaces.pop(name, None)) is not None:
                 self._dirty.discard(surface)
                 if surface.outlet is not None:
                     self._port.vanish(surface.name)
@@ -277,9 +283,8 @@ class Observatory:
         for device, since in list(self._absent.items()):
             if now - since >= GONE:
                 del self._absent[device]
-                surface = self._surfaces.pop(device)
                 self._kept.pop(device, None)
-                if surface.outlet is not None:
+                if (surface := self._surfaces.pop(device)).outlet is not None:
                     self._port.vanish(surface.name)
         for surface in self._surfaces.values():
             surface.settle()
@@ -293,8 +298,3 @@ class Observatory:
     def _unheard(self, vector: Vector, seconds: float) -> None:
         if surface := self._surfaces.get(vector.device):
             surface.event("timeout", Unheard(vector.path, seconds))
-
-    def _patience(self, vector: Vector) -> float | None:
-        """Return after how long (s) a set counts as not heard. Source: indipyclient's set_vector_timeouts."""
-        limits = self._settings.timeouts
-        return min(max(vector.timeout, limits.min), limits.max) if limits.enable else None

@@ -49,7 +49,7 @@ class Pending:
         self,
         late: Callable[[Vector, str, float, list[str]], None],
         unheard: Callable[[Vector, float], None],
-        patience: Callable[[Vector], float | None],  # s until a set counts as not heard
+        patience: Callable[[float], float | None],  # from the vector's timeout: s until a set counts as not heard
     ) -> None:
         self._unheard, self._patience = unheard, patience
         self._loop = asyncio.get_running_loop()
@@ -70,7 +70,8 @@ class Pending:
         waiting.report = _reporter(turn, fraction, self._loop.time)
         key = (vector.device, vector.name)
         self._end(key, "superseded")
-        self._late.pop(key, None)
+        if (late := self._late.pop(key, None)) is not None:
+            self._unwatch(late)
         self._waiting[key] = waiting
         try:
             await send()
@@ -84,6 +85,8 @@ class Pending:
         finally:
             if self._waiting.get(key) is waiting:
                 del self._waiting[key]
+            if self._late.get(key) is not waiting:
+                self._unwatch(waiting)
         if (error := _error(waiting, end, seconds)) is not None:
             raise error
 
@@ -119,7 +122,8 @@ class Pending:
         """A vector, or with "" a device, is gone."""
         for key in [*self._waiting, *self._late]:
             if key[0] == device and vector in ("", key[1]):
-                self._late.pop(key, None)
+                if (late := self._late.pop(key, None)) is not None:
+                    self._unwatch(late)
                 self._end(key, "deleted" if vector else "gone")
 
     def said(self, device: str, text: str) -> None:
@@ -130,7 +134,7 @@ class Pending:
 
     def _watch(self, waiting: Waiting) -> None:
         """See to it that somebody learns of it if nothing of the vector comes."""
-        seconds = self._patience(waiting.vector)
+        seconds = self._patience(waiting.vector.timeout)
         if seconds is not None and not waiting.heard:
             self._watched.add(waiting)
             waiting.unheard = self._loop.call_later(seconds, self._not_heard, waiting, seconds)

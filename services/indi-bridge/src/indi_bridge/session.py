@@ -72,7 +72,7 @@ class Session(Compound):
         self._settings, self._folder = settings, folder
         self._asked: asyncio.Queue[Element] = asyncio.Queue(ASKED_LIMIT)
         receiver = Receiver(settings.blobs.limit, folder)
-        self._seen = Observatory(port, settings, kept, commands(Session), receiver, self._asked.put_nowait, self._want)
+        self._seen = Observatory(port, settings, kept, commands(Session), receiver, self._asked.put_nowait, self._offer)
         self._blobs = BlobLink(self._open, self._seen.take_blobs)
         self._connection: Connection | None = None
 
@@ -138,7 +138,7 @@ class Session(Compound):
         if not name:
             where = place(self._settings.address)
             return dump.server(self._seen.model, where.host or where.path, where.port, connected=True)
-        found = self._seen.model.devices[name]
+        found = self._seen.model.devices[name]  # `_device` knows it
         if arguments.vector is None:
             return dump.device(found)
         if arguments.vector not in found.vectors:
@@ -171,8 +171,9 @@ class Session(Compound):
         name = self._device(device, None)
         reader = indi.Reader()
         reader.feed(arguments.element.encode())
+        reader.feed(indi.encode(indi.PingReply("")))  # it comes out again if nothing unfinished is before it
         elements = list(reader.elements())
-        if len(elements) != 1 or not isinstance(elements[0], NewVector | GetProperties | EnableBLOB):
+        if len(elements) != 2 or not isinstance(elements[0], NewVector | GetProperties | EnableBLOB):
             raise BadRequest(f"{arguments.element!r:.60} is not one whole new...Vector, getProperties or enableBLOB")
         if elements[0].device != name:
             raise BadRequest(f"the element is for {elements[0].device!r}, not for {name!r}")
@@ -194,8 +195,8 @@ class Session(Compound):
         where = place(self._settings.address)
         return await open_stream(where.host, where.port, where.path, self._settings.name, self._settings.timeout)
 
-    def _want(self, device: str, vector: str) -> None:
-        self._blobs.want(device, vector)
+    def _offer(self, device: str, vector: str) -> None:
+        self._blobs.offer(device, vector)
 
     async def _write(
         self, vector: Vector, given: Mapping[str, Any], time: float | None, turn: Turn, timeout: float | None,

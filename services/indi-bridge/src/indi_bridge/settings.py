@@ -69,6 +69,10 @@ class Timeouts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         if self.min > self.max:
             raise ValueError(f"min: {self.min:g} is above max: {self.max:g}")
 
+    def patience(self, timeout: float) -> float | None:
+        """Return after how long (s) a set counts as not heard. Source: indipyclient's set_vector_timeouts."""
+        return min(max(timeout, self.min), self.max) if self.enable else None
+
 
 class Selection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Which devices are served, by patterns of their INDI names."""

@@ -109,8 +109,6 @@ class Surface:
 
     def changed(self, vector: Vector) -> None:
         """A vector has new values."""
-        if self._dirty:
-            self.flush()
         if self._paths.get(vector.path) is vector and self.outlet is not None:
             self.outlet.values(self._values(vector), vector.time)
 

@@ -36,7 +36,7 @@ class Member:
     def bind(self) -> None:
         """Take the bounds from their texts."""
         low, high = number(self.min), number(self.max)
-        self.bounds = (low, high) if low < high else None
+        self.bounds = (low, high) if low < high and math.isfinite(low) and math.isfinite(high) else None
         self.look()
 
     def look(self) -> bool:
@@ -231,6 +231,7 @@ class Model:
             self.ignored += 1
             return None
         device = self.devices.setdefault(definition.device, Device(definition.device))
+        self.ignored += max(0, len(definition.members) - MEMBERS)
         vector = make_vector(definition, now)
         if old := device.vectors.get(vector.name):
             vector.inherit(old)

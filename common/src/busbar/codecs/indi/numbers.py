@@ -5,9 +5,11 @@ import re
 from datetime import UTC, datetime
 
 _SEXAGESIMAL = re.compile(r"([+-]?)\s*(\d+(?:\.\d*)?|\.\d+)(?:[:; ]+(\d+(?:\.\d*)?))?(?:[:; ]+(\d+(?:\.\d*)?))?")
-_SEXA_FORMAT = re.compile(r"%(-?\d*)\.(\d+)m")
+_SEXA_FORMAT = re.compile(r"%(-?)(\d{0,3})\.(\d{1,2})m", re.ASCII)
 _PRINTF = re.compile(r"%[-+ 0#]*\d{0,3}(?:\.\d{1,2})?[diouxXeEfFgG]")
 _PARTS = {3: 60, 5: 600, 6: 3600}  # digits behind the point of a format -> parts of one
+_LARGEST = 1e15  # that is written in parts: more has none
+_LAST = 253402300800.0  # Unix time (s) of the year 10000
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?")
 
 
@@ -38,14 +40,18 @@ def format_number(value: float, format: str) -> str:
     sexagesimal = _SEXA_FORMAT.fullmatch(format.strip())
     if not math.isfinite(value):
         return f"{value:g}"
-    if sexagesimal is not None:
-        width, digits = sexagesimal.groups()
-        return _sexagesimal(value, int(digits)).rjust(min(int(width or 0), 40))
+    if sexagesimal is not None and abs(value) < _LARGEST:
+        left, width, digits = sexagesimal.groups()
+        text, wide = _sexagesimal(value, int(digits)), min(int(width or 0), 40)
+        return text.ljust(wide) if left else text.rjust(wide)
     found = _PRINTF.search(format)
     if found is None or format.count("%") - 2 * format.count("%%") != 1:
         return f"{value:g}"
     number = int(value) if found[0][-1] in "diouxX" else value
-    return str(format % number)
+    try:
+        return str(format % number)
+    except (ValueError, TypeError):  # there is more that begins with "%"
+        return f"{value:g}"
 
 
 def _sexagesimal(value: float, digits: int) -> str:
@@ -65,12 +71,15 @@ def parse_time(text: str) -> float | None:
     if not _TIME.fullmatch(text):
         return None
     try:
-        return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+        time = datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
     except ValueError:
         return None
+    return time if time < _LAST else None  # the last microsecond is rounded up
 
 
 def format_time(time: float) -> str:
-    """Return the timestamp of a Unix time (s), with milliseconds where it has any."""
+    """Return the timestamp of a Unix time (s), with milliseconds where it has any; raise ValueError."""
+    if not abs(time) < _LAST:
+        raise ValueError(f"{time:g} is no Unix time (s) up to the year 9999")
     moment = datetime.fromtimestamp(round(time, 3), UTC).replace(tzinfo=None)
     return moment.isoformat(timespec="milliseconds" if moment.microsecond else "seconds")

@@ -33,7 +33,8 @@ _ATTRIBUTE = re.compile(r"""([A-Za-z_:][\w:.-]*)\s*=\s*(?:"([^"]*)"|'([^']*)')""
 _PLAIN_ATTRIBUTE = re.compile(r"""([A-Za-z_:][\w:.-]*)\s*=\s*"([^"]*)\"""")
 _MEMBER = re.compile(rf"<([A-Za-z]+){ATTRIBUTES}(?:(?<=/)>|>([^<]*)</\1\s*>)")
 _PLAIN_MEMBER = {kind: re.compile(rf'<one{kind} name="([^"<&]+)">([^<&]*)</one{kind}>') for kind in KINDS}
-_MARKUP = re.compile(r"<!--.*?-->|<\?.*?\?>|<!\[CDATA\[(.*?)\]\]>", re.DOTALL)
+# What has no end takes all the rest: looking for the end of each would take for ever.
+_MARKUP = re.compile(r"<!--(?:.*?-->|.*())|<\?(?:.*?\?>|.*())|<!\[CDATA\[(?:(.*?)\]\]>|.*())", re.DOTALL)
 _LONGEST = 86400.0 * 365  # s of a timeout
 
 Attributes = dict[str, str]
@@ -84,8 +85,10 @@ def _members(body: str, read: Text) -> Members:
 
 
 def _escaped(markup: re.Match[str]) -> str:
-    """Return CDATA as ordinary text; comments and instructions are nothing."""
-    return (markup[1] or "").replace("&", "&amp;").replace("<", "&lt;")
+    """Return CDATA as ordinary text; comments and instructions are nothing; "<" for what has no end."""
+    if "" in (markup[1], markup[2], markup[4]):
+        return "<"
+    return (markup[3] or "").replace("&", "&amp;").replace("<", "&lt;")
 
 
 def _needed(attributes: Attributes, key: str) -> str:

@@ -31,6 +31,7 @@ class Reader:
         self._buffer = b""
         self._position = 0
         self._scanned = 0  # where to look on for the end of the element at the position
+        self._doubtful = 0  # until here elements may have no end: one had that of another
         self._lost = False  # within something skipped: only a start tag that we know counts
         self._text = Text()
         self._blob: BlobReader | None = None
@@ -50,6 +51,7 @@ class Reader:
         rest = self._buffer[self._position :]
         self._buffer = rest + data if rest else data
         self._scanned = max(0, self._scanned - self._position)
+        self._doubtful = max(0, self._doubtful - self._position)
         self._position = 0
 
     def elements(self) -> Iterator[Element]:
@@ -87,9 +89,12 @@ class Reader:
         if close is None:
             return self._unfinished(head)
         self._scanned = 0
+        if head.start() < self._doubtful and (inner := _ROOT.search(self._buffer, head.end(), close.start())):
+            return inner.start(), Skipped(f"{head[1].decode()} has no end", head[0][:100])
         element = self._parse(head, self._buffer[head.end() : close.start()])
         if isinstance(element, Skipped):  # perhaps its end tag is missing, and this one is another element's
             inner = _ROOT.search(self._buffer, head.end(), close.start())
+            self._doubtful = close.start()
             return inner.start() if inner else close.end(), element
         return close.end(), element
 
