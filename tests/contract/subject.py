@@ -1,7 +1,10 @@
 """What the suite wants of a bridge under test: to start and end it, and a device that does what the test says."""
 
+import itertools
+from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -65,6 +68,11 @@ class Subject:
     async def plug(self) -> None:
         """Let the device be reached again."""
         raise NotImplementedError
+
+    @cached_property
+    def numbers(self) -> Iterator[int]:
+        """Marks that nobody has used with this device."""
+        return itertools.count(1)
 
     def mark(self, number: int) -> Call:
         """Return a command that the device remembers."""

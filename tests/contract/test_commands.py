@@ -1,6 +1,5 @@
 """Section 2: forms of commands, what is refused, order, ids, time to live, cancel, retained commands."""
 
-import itertools
 import json
 import time
 from typing import Any
@@ -13,7 +12,6 @@ from tests.contract.client import Client, code
 from tests.contract.subject import Subject
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.section("2")]
-_marks = itertools.count(1)
 
 NUMBERS: list[tuple[Any, float]] = [
     ("5", 5), (" 5.5 ", 5.5), ('{"_value": 6}', 6), ("1e1", 10), (msgpack.packb({"_value": 7.5}), 7.5), ("0", 0),
@@ -34,7 +32,7 @@ async def test_every_form_of_a_value_is_written_and_appears(subject: Subject, cl
 
 
 async def test_a_text_argument_is_taken_verbatim_or_quoted_or_named(subject: Subject, client: Client) -> None:
-    target, wanted = subject.mark(next(_marks))
+    target, wanted = subject.mark(next(subject.numbers))
     (text,) = wanted.values()
     forms = [text, json.dumps(text), json.dumps({"_value": text}), msgpack.packb(wanted), json.dumps(wanted)]
     before = len(subject.marks())
@@ -92,7 +90,7 @@ async def test_what_cannot_be_done_fails_with_its_code_and_the_device_is_not_tou
 
 async def test_commands_run_in_order_of_arrival_and_the_queue_is_bounded(subject: Subject, client: Client) -> None:
     working = await subject.busy(client, 0.8)
-    numbers = [next(_marks) for _ in range(110)]
+    numbers = [next(subject.numbers) for _ in range(110)]
     mark = len(client.seen)
     ids = [client.send(subject.device, *subject.mark(number)) for number in numbers]
     replies = [await client.outcome(subject.device, subject.mark(0)[0], each, mark) for each in ids]
@@ -105,7 +103,7 @@ async def test_commands_run_in_order_of_arrival_and_the_queue_is_bounded(subject
 
 
 async def test_the_same_id_runs_once_even_while_it_runs(subject: Subject, client: Client) -> None:
-    device, (target, fields), id_ = subject.device, subject.mark(next(_marks)), f"once-{time.time_ns()}"
+    device, (target, fields), id_ = subject.device, subject.mark(next(subject.numbers)), f"once-{time.time_ns()}"
     mark = len(client.seen)
     working = await subject.busy(client, 0.3)
     for _ in range(2):
@@ -116,12 +114,12 @@ async def test_the_same_id_runs_once_even_while_it_runs(subject: Subject, client
     third = await client.ask(device, target, {**fields, "_id": id_})
     assert outcomes()[0] == outcomes()[1] == third
     assert len([each for each in subject.marks() if subject.mark(each) == (target, fields)]) == 1
-    client.send(device, target, {**subject.mark(next(_marks))[1], "_id": id_})
+    client.send(device, target, {**subject.mark(next(subject.numbers))[1], "_id": id_})
     await until(lambda: code(outcomes()[-1]) == "duplicate", "the refusal")
 
 
 async def test_without_a_long_id_a_command_runs_each_time(subject: Subject, client: Client) -> None:
-    number = next(_marks)
+    number = next(subject.numbers)
     target, fields = subject.mark(number)
     for _ in range(2):
         mark = len(client.seen)
@@ -133,7 +131,7 @@ async def test_without_a_long_id_a_command_runs_each_time(subject: Subject, clie
 async def test_a_command_that_waited_longer_than_its_ttl_expires_and_never_runs(
     subject: Subject, client: Client
 ) -> None:
-    device, number = subject.device, next(_marks)
+    device, number = subject.device, next(subject.numbers)
     target, fields = subject.mark(number)
     working = await subject.busy(client, 0.5)
     assert code(await client.ask(device, target, {**fields, "_ttl": 0.1})) == "expired"
@@ -141,7 +139,7 @@ async def test_a_command_that_waited_longer_than_its_ttl_expires_and_never_runs(
         assert code(await client.outcome(device, subject.slow, working)) == "ok"
         working = await subject.busy(client, 1.6)
         assert code(await client.ask(device, target, fields, expiry=1)) == "expired"  # Message Expiry mirrors `_ttl`
-        overruled = await client.ask(device, target, {**subject.mark(next(_marks))[1], "_ttl": 60}, expiry=1)
+        overruled = await client.ask(device, target, {**subject.mark(next(subject.numbers))[1], "_ttl": 60}, expiry=1)
         assert code(overruled) == "ok"
     assert code(await client.outcome(device, subject.slow, working)) == "ok"
     assert number not in subject.marks()
@@ -159,7 +157,7 @@ async def test_a_command_sent_long_ago_is_expired_if_the_clock_is_synchronised(
 
 
 async def test_cancel_ends_what_waits_and_what_runs(subject: Subject, client: Client) -> None:
-    device, number = subject.device, next(_marks)
+    device, number = subject.device, next(subject.numbers)
     target, fields = subject.mark(number)
     working = await subject.busy(client, 0.9)
     waiting = client.send(device, target, fields)
@@ -168,14 +166,14 @@ async def test_cancel_ends_what_waits_and_what_runs(subject: Subject, client: Cl
         assert cancelled["result"] == {"cancelled": 1}
         assert code(await client.outcome(device, what, id_)) == "cancelled"
     assert code(await client.ask(device, "call/cancel", {"id": working})) == "unknown"
-    assert code(await client.ask(device, *subject.mark(next(_marks)))) == "ok"
+    assert code(await client.ask(device, *subject.mark(next(subject.numbers)))) == "ok"
     assert number not in subject.marks()
 
 
 @pytest.mark.needs("interrupt")
 async def test_a_safe_command_that_interrupts_ends_the_running_one(subject: Subject, client: Client) -> None:
     working = await subject.busy(client, 30)
-    waiting = client.send(subject.device, *subject.mark(next(_marks)))
+    waiting = client.send(subject.device, *subject.mark(next(subject.numbers)))
     assert code(await client.ask(subject.device, subject.interrupt, {})) == "ok"
     assert code(await client.outcome(subject.device, subject.slow, working)) == "cancelled"
     assert code(await client.outcome(subject.device, subject.mark(0)[0], waiting)) == "ok"
@@ -195,7 +193,7 @@ async def test_a_long_command_reports_its_progress(subject: Subject, client: Cli
 async def test_a_broken_link_fails_what_runs_with_link_and_later_commands_with_offline(
     subject: Subject, client: Client
 ) -> None:
-    device, (target, fields) = subject.device, subject.mark(next(_marks))
+    device, (target, fields) = subject.device, subject.mark(next(subject.numbers))
     working = await subject.busy(client, 0.9)
     subject.unplug()
     try:
@@ -213,9 +211,9 @@ async def test_a_broken_link_fails_what_runs_with_link_and_later_commands_with_o
 
 
 async def test_a_live_retained_command_is_executed(subject: Subject, client: Client) -> None:
-    number = next(_marks)
+    number = next(subject.numbers)
     target, fields = subject.mark(number)
     assert code(await client.ask(subject.device, target, fields, retain=True)) == "ok"
     client.publish(f"{subject.base}{subject.device}/{target}", "", retain=True)
-    assert code(await client.ask(subject.device, *subject.mark(next(_marks)))) == "ok"
+    assert code(await client.ask(subject.device, *subject.mark(next(subject.numbers)))) == "ok"
     assert subject.marks().count(number) == 1

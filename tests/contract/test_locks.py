@@ -1,7 +1,5 @@
 """Section 2: locks, their scope, who waits for them, and what they pause."""
 
-import itertools
-
 import pytest
 
 from busbar.testing import until
@@ -9,7 +7,6 @@ from tests.contract.client import Client, code
 from tests.contract.subject import Subject
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.section("2")]
-_marks = itertools.count(1000)
 
 
 async def test_a_lock_keeps_others_out_until_it_ends_and_shows_its_owner(subject: Subject, client: Client) -> None:
@@ -33,7 +30,7 @@ async def test_a_lock_keeps_others_out_until_it_ends_and_shows_its_owner(subject
 
 
 async def test_who_waits_for_a_lock_is_served_first_come_first_served(subject: Subject, client: Client) -> None:
-    device, numbers = subject.device, [next(_marks) for _ in range(5)]
+    device, numbers = subject.device, [next(subject.numbers) for _ in range(5)]
     lease = (await client.ask(device, "call/lock", {"ttl": 60}))["result"]["lease"]
     calls = [subject.mark(number) for number in numbers]
     ids = [client.send(device, target, {**fields, "_wait": 30, "_ttl": 5}) for target, fields in calls]
