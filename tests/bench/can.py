@@ -23,7 +23,7 @@ from tests.bench.can_peer import DATABASE, NUMBERED, numbered
 from tests.bench.client import connected, subscribe
 from tests.bench.figures import Budget, Row, alone, compare, in_turns
 from tests.bench.machine import Setup
-from tests.bench.processes import python, ready, started
+from tests.bench.processes import ask, python, ready, started
 from tests.broker import Mosquitto
 
 RATE = 8000  # frames/s
@@ -192,14 +192,7 @@ class Bench:
     def _peer(self, role: str, *arguments: str) -> Iterator[Callable[..., Any]]:
         with started(python("can_peer", role, *(arguments or (self._broker.url,)))) as process:
             ready(process)
-
-            def ask(*words: Any) -> Any:
-                assert process.stdin is not None and process.stdout is not None
-                process.stdin.write(" ".join(map(str, words)) + "\n")
-                process.stdin.flush()
-                return json.loads(process.stdout.readline())
-
-            yield ask
+            yield partial(ask, process)
             assert process.stdin is not None
             process.stdin.close()  # it ends by itself, and the bridge says that it has stopped
             process.wait(LIMIT)

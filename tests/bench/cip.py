@@ -29,7 +29,7 @@ from tests.bench.client import connected, subscribe
 from tests.bench.commands import Caller
 from tests.bench.figures import Budget, Row, alone, compare, in_turns
 from tests.bench.machine import Setup, cpu, resident
-from tests.bench.processes import python, ready, started
+from tests.bench.processes import ask, python, ready, started
 from tests.broker import Mosquitto
 
 BURST = 3000  # joins in one write
@@ -125,7 +125,7 @@ def _idle(pid: int, seconds: float) -> float:
 
 def _delay(side: Side, processor: Process, count: int) -> float:
     side.texts(count)
-    delays = _ask(processor, "delays", count)
+    delays = ask(processor, "delays", count)
     if len(delays) < count:
         raise RuntimeError(f"{len(delays)} of {count} texts have arrived")
     return statistics.median(delays) / 1000
@@ -133,11 +133,11 @@ def _delay(side: Side, processor: Process, count: int) -> float:
 
 def _out(sets: Callable[[int, int], int], processor: Process, first: int, count: int) -> float:
     began = sets(first, count)
-    return _each(_ask(processor, "heard", first, count), began, count)
+    return _each(ask(processor, "heard", first, count), began, count)
 
 
 def _in(side: Side, processor: Process, first: int, count: int, pace: tuple[int, int]) -> float:
-    began = _ask(processor, "send", first, count, *pace)
+    began = ask(processor, "send", first, count, *pace)
     return _each(side.came(first, count), began, count)
 
 
@@ -149,19 +149,9 @@ def _each(found: dict[str, int], began: int, count: int) -> float:
 
 
 def _burst(side: Side, processor: Process, first: int) -> float:
-    _ask(processor, "send", first, BURST, BURST, 0)
+    ask(processor, "send", first, BURST, BURST, 0)
     found = side.came(first, BURST)
     return BURST - found["delivered"] + found["wrong"]
-
-
-def _ask(process: Process, *words: Any) -> Any:
-    assert process.stdin is not None and process.stdout is not None
-    process.stdin.write(" ".join(map(str, words)) + "\n")
-    process.stdin.flush()
-    answer = process.stdout.readline()
-    if not answer:
-        raise RuntimeError(f"{process.args} has ended")
-    return json.loads(answer)
 
 
 class Bridge:
@@ -211,10 +201,10 @@ class Client:
 
     def __init__(self, process: Process) -> None:
         self.pid = process.pid
-        self.sets = partial(_ask, process, "sets")
-        self.texts = partial(_ask, process, "texts")
-        self.came = partial(_ask, process, "came")
-        self.holds = partial(_ask, process, "holds")
+        self.sets = partial(ask, process, "sets")
+        self.texts = partial(ask, process, "texts")
+        self.came = partial(ask, process, "came")
+        self.holds = partial(ask, process, "holds")
 
 
 @contextmanager

@@ -5,7 +5,6 @@ Both are clients of the same fake server with 266 vectors; nobody subscribes to 
 
 import hashlib
 import itertools
-import json
 import subprocess
 import sys
 import time
@@ -22,7 +21,7 @@ from tests.bench.figures import Budget, Row, compare, in_turns
 from tests.bench.indi_arrivals import Changes, Definitions, Images
 from tests.bench.indi_server import CAMERA, VECTORS
 from tests.bench.machine import Setup, cpu, resident
-from tests.bench.processes import python, started
+from tests.bench.processes import ask, python, started
 from tests.broker import Mosquitto
 
 MANY = 20_000  # sets in one write
@@ -94,7 +93,7 @@ def _measured(role: str, setup: Setup) -> Figures:
     with _server() as (server, port), SIDES[role](port) as side:
         found = side.defined()
         _check_definitions(found["values"])
-        figures = {"defined": (found["at"] - _ask(server, "came")) / 1e9}
+        figures = {"defined": (found["at"] - ask(server, "came")) / 1e9}
         time.sleep(SETTLE)
         figures |= _blobs(side, server)
         single = round(setup.seconds(3.0) * 1_000_000) // PAUSE
@@ -108,7 +107,7 @@ def _measured(role: str, setup: Setup) -> Figures:
 def _sets(side: Side, server: Process, first: int, count: int, pause: int) -> float:
     """Return the CPU (us) of a set; all of them must have come, in order."""
     with _costing(side.pid, count) as cost:
-        _ask(server, "sets", first, count, pause)
+        ask(server, "sets", first, count, pause)
         found = [(vector, int(value)) for vector, value in side.came(count)]
         time.sleep(SETTLE)
     if found != list(indi_server.sets(first, count)):
@@ -122,7 +121,7 @@ def _blobs(side: Side, server: Process) -> Figures:
     _forget_peak(side.pid)
     with side.watching(), _costing(side.pid, IMAGES) as cost:
         for number in range(1, IMAGES + 1):
-            _ask(server, "image", IMAGE)
+            ask(server, "image", IMAGE)
             if side.image() != 1:
                 raise RuntimeError(f"image {number} has not come")
             figures["memories"] = (_peak(side.pid) - before) / 1e6
@@ -135,7 +134,7 @@ def _blobs(side: Side, server: Process) -> Figures:
 
 
 def _ages(side: Side, server: Process, count: int, kind: str, frame: int) -> Figures:
-    frames = _ask(server, "stamped", count, frame, EVERY)
+    frames = ask(server, "stamped", count, frame, EVERY)
     ages = sorted(side.aged(count))
     if len(ages) != count or (frames and side.images(frames) < frames - 1):  # the last is on its way
         raise RuntimeError(f"{len(ages)} of {count} sets beside {frames} images")
@@ -175,16 +174,6 @@ def _peak(pid: int) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
 
 
-def _ask(process: Process, *words: Any) -> Any:
-    assert process.stdin is not None and process.stdout is not None
-    process.stdin.write(" ".join(map(str, words)) + "\n")
-    process.stdin.flush()
-    answer = process.stdout.readline()
-    if not answer:
-        raise RuntimeError(f"{process.args} has ended")
-    return json.loads(answer)
-
-
 class Bridge:
     """Our side: the bridge, and what subscribes to it."""
 
@@ -209,9 +198,9 @@ class Client:
 
     def __init__(self, process: Process) -> None:
         self.pid = process.pid
-        self.defined, self.sum = partial(_ask, process, "defined"), partial(_ask, process, "sum")
-        self.came, self.aged = partial(_ask, process, "came"), partial(_ask, process, "aged")
-        self.images, self.image = partial(_ask, process, "images"), partial(_ask, process, "images", 1)
+        self.defined, self.sum = partial(ask, process, "defined"), partial(ask, process, "sum")
+        self.came, self.aged = partial(ask, process, "came"), partial(ask, process, "aged")
+        self.images, self.image = partial(ask, process, "images"), partial(ask, process, "images", 1)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from tests.bench.environment import Environment
 from tests.bench.figures import Budget, Row, alone, compare, in_turns
 from tests.bench.machine import Setup, cpu, resident
 from tests.bench.modbus_server import SIZE
-from tests.bench.processes import finished, python, started
+from tests.bench.processes import ask, finished, python, started
 from tests.broker import Mosquitto
 
 PYMODBUS, MODPOLL = Environment("pymodbus", "3.16.1"), Environment("modpoll", "1.6.0")
@@ -157,9 +157,9 @@ class Bench:
         with self._bridge([_device(unit, FEW, 0.01) | {"timeout": TIMEOUT} for unit in (1, 2, DEAD)]):
             time.sleep(SETTLE)
             figures = {"before": self._time_per_read(BEFORE)}
-            self._ask("silence", DEAD)
+            ask(self._server, "silence", DEAD)
             figures["after"] = self._time_per_read(AFTER)
-        self._ask("speak", DEAD)
+        ask(self._server, "speak", DEAD)
         return figures
 
     def _full_rate(self, pid: int, inbox: "Inbox") -> Figures:
@@ -189,23 +189,17 @@ class Bench:
         return (ended - began) / 1e6 / sum((last[unit] - first[unit]) / 2 for unit in ("1", "2"))
 
     def _reads(self) -> tuple[int, dict[str, int]]:
-        began, reads = self._ask("reads")
+        began, reads = ask(self._server, "reads")
         return began, reads
 
     def _delays(self, count: int) -> list[int]:
         deadline = time.monotonic() + LIMIT
-        while len(delays := self._ask("delays")) < count and time.monotonic() < deadline:
+        while len(delays := ask(self._server, "delays")) < count and time.monotonic() < deadline:
             time.sleep(0.05)
-        self._ask("forget")
+        ask(self._server, "forget")
         if len(delays) != count:
             raise RuntimeError(f"{len(delays)} of {count} writes have arrived")
         return sorted(delays)
-
-    def _ask(self, *words: Any) -> Any:
-        assert self._server.stdin is not None and self._server.stdout is not None
-        self._server.stdin.write(" ".join(map(str, words)) + "\n")
-        self._server.stdin.flush()
-        return json.loads(self._server.stdout.readline())
 
     @contextmanager
     def _bridge(self, devices: list[dict[str, Any]]) -> Iterator[tuple[int, "Inbox"]]:

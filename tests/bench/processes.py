@@ -53,6 +53,17 @@ def ready(process: "subprocess.Popen[str]") -> None:
         raise RuntimeError(f"{process.args} did not get ready")
 
 
+def ask(process: "subprocess.Popen[str]", *words: Any) -> Any:
+    """Say a line to a process and return the JSON that it answers; raise RuntimeError if it has ended."""
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write(" ".join(map(str, words)) + "\n")
+    process.stdin.flush()
+    answer = process.stdout.readline()
+    if not answer:
+        raise RuntimeError(f"{process.args} has ended")
+    return json.loads(answer)
+
+
 def finished(process: "subprocess.Popen[str]") -> Any:
     """Wait for the end of a process; return the JSON it printed, raise RuntimeError if it failed."""
     output, _ = process.communicate(timeout=LIMIT)

@@ -15,18 +15,14 @@ from can_bridge.settings import Config
 from can_bridge.simulator import Simulator
 from tests.can_bridge.peer import configuration, done, on_loopback, rows
 from tests.running import running
+from tests.tables import codes
 
 TEXT = (Path(__file__).parents[2] / "services/can-bridge/README.md").read_text()
 
 
 def table(heading):
     """Return the rows of the table below a heading: the code in each cell."""
-    part = TEXT.partition(f"## {heading}\n")[2].partition("\n## ")[0]
-    return [
-        [re.findall("`([^`]+)`", cell) for cell in line.strip("|\n ").split(" | ")]
-        for line in part.splitlines()
-        if line.startswith("| `")
-    ]
+    return codes(TEXT.partition(f"## {heading}\n")[2].partition("\n## ")[0])
 
 
 COMSRV = {row[0][0]: (row[1][0], row[2][0] if len(row) > 2 and row[2] else "") for row in table("From comsrv")}

@@ -24,15 +24,12 @@ from cip_bridge.bridge import SERVICE
 from cip_bridge.settings import Config, place
 from cip_bridge.simulator import Simulator
 from tests.broker import Mosquitto, free_port
+from tests.tables import codes
 from tests.watcher import Watcher
 
 README = Path(__file__).parents[2] / "services/cip-bridge/README.md"
 TEXT = README.read_text()
-ROWS = [
-    [re.findall("`([^`]+)`", cell) for cell in line.strip("|\n ").split(" | ")]
-    for line in TEXT.partition("## From python-cipclient")[2].splitlines()
-    if line.startswith("| `")
-]
+ROWS = codes(TEXT.partition("## From python-cipclient")[2])
 BASE = "busbar/theatre/panel/"
 THEATRE = "bridge: {{name: theatre}}\ndevices: [{{name: panel, address: '{address}', ipid: 0x0A}}]"
 ALL = ["stop", "start", "connected", "set", "press", "release", "pulse", "get", "join", "subscribe", "update_request"]

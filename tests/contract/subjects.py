@@ -1,7 +1,5 @@
 """The bridges under the suite. For each: how to start it with its simulator, and what of it the suite may use."""
 
-import asyncio
-import contextlib
 import itertools
 import signal
 from collections.abc import AsyncIterator
@@ -10,23 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from busbar import config
-from busbar.bridge import Bridge, DuplicateName
-from busbar.describe import Property
-from busbar.errors import DeviceRefused, ProtocolError
+from busbar.describe import Description, Property
+from busbar.errors import ProtocolError
 from busbar.host import clock_synchronised
 from busbar.names import collisions, level
-from busbar.service import Service, plan
-from busbar.session import Link
-from busbar.testing import Clock, until
+from busbar.testing import until
 from scpi_bridge.simulator import Simulator
 from tests import toy
 from tests.can_bridge.subject import can_bridge
 from tests.cip_bridge.subject import cip_bridge
 from tests.contract.client import Client
-from tests.contract.subject import Call, Fields, Kind, Subject
+from tests.contract.in_process import NONSENSE, InProcess, ending
+from tests.contract.subject import Call, Kind, Subject
 from tests.gpio_bridge.subject import gpio_bridge
 from tests.indi_bridge.subject import indi_bridge
 from tests.modbus_bridge.subject import modbus_bridge
@@ -124,17 +117,7 @@ class Scpi(Subject):
         return lines[: lines.index(self.mark(number)[1]["command"])].count("MEAS1:VOLT?")
 
 
-NONSENSE = 2  # written to `refusing`: the device answers nonsense
-
-
-class Openable(msgspec.Struct, frozen=True):
-    """What `open` of the toy takes."""
-
-    name: str
-    address: str
-
-
-class Toy(Subject):
+class Toy(InProcess):
     """The toy, in this process."""
 
     progress = ("call/work", {"seconds": 0})
@@ -142,10 +125,9 @@ class Toy(Subject):
     waiting = ("call/wait", {"seconds": 30})
 
     def __init__(self, url: str, protocol: str, more: str = "") -> None:
-        self.toy, self._url = toy.Toy(), url
-        self._text = f"bridge: {{name: lab}}\nshared: true\ntwins: 1\nbroker: {{protocol: {protocol}{more}}}\n"
-        self._service = _refusing(toy.service(self.toy))
-        self._task: asyncio.Task[None] | None = None
+        self.toy = toy.Toy()
+        text = f"bridge: {{name: lab}}\nshared: true\ntwins: 1\nbroker: {{protocol: {protocol}{more}}}\n"
+        self.serve(replace(toy.service(self.toy), open=lambda settings: None), text, url)
         super().__init__(
             "lab", "toy", "twin1", "level", "on", "reading", "refusing", "echo", "call/work",
             ("call/echo", {"text": "x", "times": 5000}),
@@ -155,24 +137,9 @@ class Toy(Subject):
             True,
         )  # fmt: skip
 
-    async def start(self) -> None:
-        first = plan(self._service, config.parse(self._text, toy.Settings, {}), self._url, {})
-        self._clock = Clock()
-        self.running = Bridge(first, lambda: first, self._clock.now, lambda: True)
-        self._task = asyncio.create_task(self.running.run(), name="toy bridge")
-
-    async def kill(self) -> None:
-        self._task.cancel()
-        await asyncio.wait([self._task])
-
-    async def stop(self) -> None:
-        self.running.stop()
-        await asyncio.wait([self._task], timeout=30)
-
-    def left(self) -> str | None:
-        if not self._task.done():
-            return None
-        return "" if self._task.cancelled() else str(self._task.exception() or "")
+    def described(self, about: Description) -> Description:
+        refusing = replace(toy.PROPERTIES["level"], path="refusing")
+        return about.with_(properties={**about.properties, "refusing": refusing})
 
     def change(self, path: str, value: Any) -> None:
         self.toy.values[path] = value
@@ -197,68 +164,22 @@ class Toy(Subject):
         await until(lambda: self.toy.did.count(("work", seconds)) > before, "the start")
         return id_
 
-    async def blob(self, client: Client) -> str:
-        self._outlet.blob("picture", b"\x89PNG", "image/png")
-        return "picture"
-
-    def event(self, fields: Fields) -> str:
-        self._outlet.event("beep", fields)
-        return "beep"
-
     def discover(self, names: list[str]) -> None:
         paths = {name: level(name) for name in names}
         served = {name: paths[name] for name in names if name not in collisions(paths)}
         found = {path: Property(path, str, original=name) for name, path in served.items()}
-        about = self._outlet.description
+        about = self.outlet.description
         old = [path for path, each in about.properties.items() if each.original is not None]
         kept = {path: each for path, each in about.properties.items() if path not in old}
-        self._outlet.describe(about.with_(properties={**kept, **found}))
-        self._outlet.values({path: name for name, path in served.items()})
+        self.outlet.describe(about.with_(properties={**kept, **found}))
+        self.outlet.values({path: name for name, path in served.items()})
 
     def trouble(self, path: str) -> None:
-        self._outlet.bad([path], ProtocolError("nonsense"))
+        self.outlet.bad([path], ProtocolError("nonsense"))
 
     def nan(self) -> str:
-        self._outlet.values({"reading": float("nan")})
+        self.outlet.values({"reading": float("nan")})
         return "reading"
-
-    async def advance(self, seconds: float) -> None:
-        await self._clock.advance(seconds)
-        await until(lambda: self.running._outbox.empty, "all sent")
-
-    @property
-    def _outlet(self) -> Any:
-        return self.toy.sessions[0].outlet
-
-
-def _refusing(service: Service) -> Service:
-    """Return the toy's service with a property that the device refuses, and with devices to open."""
-    about = replace(toy.PROPERTIES["level"], path="refusing")
-
-    def links(settings: Any) -> list[Link]:
-        return [_with(link, about) for link in service.links(settings)]
-
-    return replace(service, links=links, device=Openable, open=lambda settings: None)
-
-
-def _with(link: Link, about: Any) -> Link:
-    @asynccontextmanager
-    async def open_(port: Any) -> AsyncIterator[Any]:
-        async with link.open(port) as session:
-            taken = session.set
-
-            async def set_(device: str, path: str, value: Any, turn: Any) -> Any:
-                if path == about.path:
-                    raise ProtocolError("nonsense") if value == NONSENSE else DeviceRefused("never", number=-1)
-                return await taken(device, path, value, turn)
-
-            session.set = set_
-            yield session
-
-    devices = {
-        name: each.with_(properties={**each.properties, about.path: about}) for name, each in link.devices.items()
-    }
-    return replace(link, open=open_, devices=devices)
 
 
 @asynccontextmanager
@@ -276,14 +197,8 @@ async def scpi(url: str, protocol: str, folder: Path, more: str = "") -> AsyncIt
 @asynccontextmanager
 async def in_process(url: str, protocol: str, folder: Path, more: str = "") -> AsyncIterator[Subject]:
     """The toy, not yet started; left = gone."""
-    subject = Toy(url, protocol, more)
-    try:
+    async with ending(Toy(url, protocol, more)) as subject:
         yield subject
-    finally:
-        if subject._task is not None:
-            await subject.stop()
-            with contextlib.suppress(DuplicateName, asyncio.CancelledError):
-                await subject._task
 
 
 SUBJECTS = {

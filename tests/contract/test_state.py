@@ -147,6 +147,7 @@ async def test_what_is_no_number_is_null_and_bad_until_it_is_one(subject: Subjec
 @pytest.mark.needs("trouble")
 async def test_what_cannot_be_read_keeps_its_value_and_says_why(subject: Subject, client: Client) -> None:
     assert code(await client.ask(subject.device, f"set/{subject.switch}", {"_value": True})) == "ok"
+    await client.value(subject.device, subject.switch, True)
     subject.trouble(subject.switch)
     await until(lambda: subject.switch in client.snapshot(subject.device)["bad"], "something bad")
     assert client.snapshot(subject.device)["values"][subject.switch] is True

@@ -1,21 +1,14 @@
 """The GPIO bridge under the contract suite: in this process, on simulated chips."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from busbar import config
-from busbar.bridge import Bridge, DuplicateName
-from busbar.describe import Blob, Description, Property
-from busbar.errors import DeviceRefused, ProtocolError
-from busbar.service import plan
-from busbar.session import Link, Outlet
+from busbar.describe import Description, Property
+from busbar.session import Link
 from busbar.testing import until
 from busbar.values import number
 from gpio_bridge.bridge import SERVICE, World, link
@@ -24,6 +17,7 @@ from gpio_bridge.pin_commands import PinCommands
 from gpio_bridge.settings import Config
 from gpio_bridge.sim import SimChip, SimRequest
 from tests.contract.client import Client
+from tests.contract.in_process import NONSENSE, InProcess, ending
 from tests.contract.subject import Call, Subject
 
 HEADER = """
@@ -42,17 +36,8 @@ devices:
     lines: [{{name: door, line: 1, direction: out, drives: header/17}}]
 """
 LEVEL = Property("level", number(0, 30), "rw")  # a counter has no limits; the suite's number has
-REFUSING = Property("refusing", float, "rw")
 
 
-class Openable(msgspec.Struct, frozen=True):
-    """What the suite knows of a device to open."""
-
-    name: str
-    address: str
-
-
-NONSENSE = 2  # written to `refusing`: the device answers nonsense
 SLOW = 4  # the line that takes its time to be requested
 
 
@@ -90,19 +75,16 @@ class SlowChip(SimChip):
         return await super().request(lines, heard, consumer)
 
 
-class Gpio(Subject):
+class Gpio(InProcess):
     """A header, and the wall that drives it."""
 
     waiting = ("call/pulse", {"line": "gate", "seconds": 30})  # until it is cancelled
 
     def __init__(self, url: str, protocol: str, more: str) -> None:
-        self._url, self._chip = url, SlowChip("header")
-        self._text = HEADER.format(protocol=protocol, more=more)
-        self._service = replace(SERVICE, links=self._links, device=Openable)
-        self._outlet: Outlet | None = None
+        self._chip = SlowChip("header")
+        self.serve(replace(SERVICE, links=self._links), HEADER.format(protocol=protocol, more=more), url)
         self._session: PinCommands | None = None
         self._changes: set[asyncio.Task[Any]] = set()
-        self.task: asyncio.Task[None] | None = None
         super().__init__(
             "pi1", "header", "wall", "level", "lamp", "door", "refusing", "resolve", "call/forceinput",
             ("call/inspect", {}),
@@ -110,27 +92,6 @@ class Gpio(Subject):
              "timeout": ("call/pulse", {"line": "gate", "seconds": 10, "_timeout": 0.01})},
             True,
         )  # fmt: skip
-
-    async def start(self) -> None:
-        first = plan(self._service, config.parse(self._text, Config, {}), self._url, {})
-        self._running = Bridge(first, lambda: first, synchronised=lambda: True)
-        self.task = asyncio.create_task(self._running.run(), name="gpio bridge")
-
-    async def kill(self) -> None:
-        assert self.task is not None
-        self.task.cancel()
-        await asyncio.wait([self.task])
-
-    async def stop(self) -> None:
-        assert self.task is not None
-        self._running.stop()
-        await asyncio.wait([self.task], timeout=30)
-
-    def left(self) -> str | None:
-        assert self.task is not None
-        if not self.task.done():
-            return None
-        return "" if self.task.cancelled() else str(self.task.exception() or "")
 
     def change(self, path: str, value: Any) -> None:
         """Let a line change as if somebody at the header did it."""
@@ -158,48 +119,21 @@ class Gpio(Subject):
         self._chip.slow = 0.0
         return id_
 
-    async def blob(self, client: Client) -> str:
-        assert self._outlet is not None
-        self._outlet.blob("picture", b"\x89PNG", "image/png")
-        return "picture"
+    async def opened(self, session: Any) -> None:
+        self._session = session
+
+    def described(self, about: Description) -> Description:
+        """Add limits of a number."""
+        more = {LEVEL.path: LEVEL} if LEVEL.path in about.properties else {}
+        return super().described(about.with_(properties={**about.properties, **more}))
 
     def _links(self, settings: Config) -> list[Link]:
         world = World.of(settings.devices, lambda name: self._chip if name == "header" else SimChip(name))
-        return [self._extended(link(each, world)) for each in settings.devices]
-
-    def _extended(self, link: Link) -> Link:
-        """Add what a header does not have and the contract knows: refusals, blobs, limits of a number."""
-
-        @asynccontextmanager
-        async def open_(port: Any) -> AsyncIterator[Any]:
-            async with link.open(port) as session:
-                if self.device in link.devices:
-                    self._outlet, self._session = port.outlet(self.device), session  # type: ignore[assignment]
-                taken = session.set
-
-                async def set_(device: str, path: str, value: Any, turn: Any) -> Any:
-                    if path == REFUSING.path:
-                        raise ProtocolError("nonsense") if value == NONSENSE else DeviceRefused("never", number=-1)
-                    return await taken(device, path, value, turn)
-
-                session.set = set_  # type: ignore[method-assign]
-                yield session
-
-        return replace(link, open=open_, devices={name: self._more(each) for name, each in link.devices.items()})
-
-    def _more(self, about: Description) -> Description:
-        more = {REFUSING.path: REFUSING, **({LEVEL.path: LEVEL} if LEVEL.path in about.properties else {})}
-        return about.with_(properties={**about.properties, **more}).with_blob(Blob("picture"))
+        return [link(each, world) for each in settings.devices]
 
 
 @asynccontextmanager
 async def gpio_bridge(url: str, protocol: str, folder: Path, more: str = "") -> AsyncIterator[Subject]:
     """The GPIO bridge, not yet started; left = gone."""
-    subject = Gpio(url, protocol, more)
-    try:
+    async with ending(Gpio(url, protocol, more)) as subject:
         yield subject
-    finally:
-        if subject.task is not None:
-            await subject.stop()
-            with contextlib.suppress(DuplicateName, asyncio.CancelledError):
-                await subject.task

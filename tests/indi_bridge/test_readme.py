@@ -19,16 +19,13 @@ from indi_bridge.bridge import OWN, SERVICE
 from indi_bridge.session import Session
 from indi_bridge.settings import Blobs, Config, Server
 from tests.indi_bridge.stage import CONFIG, FOCUSER, Stage, observatory
+from tests.tables import codes
 
 README = Path(__file__).parents[2] / "services/indi-bridge/README.md"
 TEXT = README.read_text()
 EXAMPLE = README.parent / "src/indi_bridge/example.yaml"
 FROM = TEXT.partition("## From indipyclient")[2]
-ROWS = [
-    [re.findall("`([^`]+)`", cell) for cell in line.strip("|\n ").split(" | ")[:2]]
-    for line in FROM.splitlines()
-    if line.startswith("| `")
-]
+ROWS = [row[:2] for row in codes(FROM)]
 OF_DICT = {"data"}  # of collections.UserDict
 
 

@@ -1,27 +1,18 @@
 """The Modbus bridge under the contract suite: in this process, on the simulated plant, two units of one line."""
 
-import asyncio
-import contextlib
 import itertools
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from busbar import config
-from busbar.bridge import Bridge, DuplicateName
 from busbar.describe import Blob, Description
-from busbar.service import plan
-from busbar.session import Link, Outlet
 from busbar.testing import until
 from modbus_bridge.bridge import SERVICE
-from modbus_bridge.settings import Config
 from modbus_bridge.simulator import Simulator
 from tests.contract.client import Client
+from tests.contract.in_process import InProcess, ending
 from tests.contract.subject import Call, Subject
 
 PLANT = """
@@ -47,28 +38,17 @@ MARKS, GUARDED = 500, 80
 NONSENSE, SILENCE = 0x64, 0x65  # functions that the meter answers so
 
 
-class Openable(msgspec.Struct, frozen=True):
-    """What the suite knows of a device to open."""
-
-    name: str
-    address: str
-
-
-class Modbus(Subject):
+class Modbus(InProcess):
     """A meter, and a pump as its neighbour."""
 
     def __init__(self, simulator: Simulator, url: str, protocol: str, more: str) -> None:
-        self._simulator, self._url, self._numbers = simulator, url, itertools.count(900)
+        self._simulator, self._addresses = simulator, itertools.count(900)
         self._seen: list[tuple[str, int]] = []  # ("poll", 0) and ("mark", number), in order
         meter = simulator.plant.meter
         meter.guarded = {GUARDED}
         for unit in (meter, simulator.plant.pump):  # what these do is the suite's business
             unit.execute = partial(self._noted, unit.execute)  # type: ignore[method-assign]
-        self._text = PLANT.format(address=simulator.address, protocol=protocol, more=more)
-        links = lambda settings: map(self._with_blob, SERVICE.links(settings))  # noqa: E731
-        self._service = replace(SERVICE, links=links, device=Openable)
-        self._outlet: Outlet | None = None
-        self.task: asyncio.Task[None] | None = None
+        self.serve(SERVICE, PLANT.format(address=simulator.address, protocol=protocol, more=more), url)
         super().__init__(
             "plant", "meter", "pump", "volts", "door", "reading", "refusing", "request", "call/read",
             ("call/read", {"table": "coil", "address": 0, "count": 999}),
@@ -77,24 +57,6 @@ class Modbus(Subject):
              "timeout": ("call/request", {"pdu": f"{SILENCE:02x}", "_timeout": 0.2})},
             True,
         )  # fmt: skip
-
-    async def start(self) -> None:
-        first = plan(self._service, config.parse(self._text, Config, {}), self._url, {})
-        self._running = Bridge(first, lambda: first, synchronised=lambda: True)
-        self.task = asyncio.create_task(self._running.run(), name="modbus bridge")
-
-    async def kill(self) -> None:
-        self.task.cancel()
-        await asyncio.wait([self.task])
-
-    async def stop(self) -> None:
-        self._running.stop()
-        await asyncio.wait([self.task], timeout=30)
-
-    def left(self) -> str | None:
-        if not self.task.done():
-            return None
-        return "" if self.task.cancelled() else str(self.task.exception() or "")
 
     def change(self, path: str, value: Any) -> None:
         meter = self._simulator.plant.meter
@@ -116,17 +78,12 @@ class Modbus(Subject):
         return [number for what, number in self._seen if what == "mark"]
 
     async def busy(self, client: Client, seconds: float, **fields: Any) -> str:
-        address = next(self._numbers)
+        address = next(self._addresses)
         self._simulator.slow = seconds
         id_ = client.send(self.device, self.slow, {"address": address, **fields})
         await until(lambda: ("busy", address) in self._seen, "the start")
         self._simulator.slow = 0.0
         return id_
-
-    async def blob(self, client: Client) -> str:
-        assert self._outlet is not None
-        self._outlet.blob("picture", b"\x89PNG", "image/png")
-        return "picture"
 
     def polls(self) -> int:
         count = sum(what == "poll" for what, _ in self._seen)
@@ -151,30 +108,15 @@ class Modbus(Subject):
             self._seen.append(("poll", 0))
         return execute(pdu)
 
-    def _with_blob(self, link: Link) -> Link:
-        """Add what a unit does not have and the contract knows."""
+    def refuse(self, value: Any) -> None:
+        """The unit does it itself."""
 
-        @asynccontextmanager
-        async def open_(port: Any) -> AsyncIterator[Any]:
-            async with link.open(port) as session:
-                self._outlet = port.outlet(self.device)
-                yield session
-
-        def more(about: Description) -> Description:
-            return about.with_blob(Blob("picture"))
-
-        return replace(link, open=open_, devices={name: more(each) for name, each in link.devices.items()})
+    def described(self, about: Description) -> Description:
+        return about.with_blob(Blob("picture"))
 
 
 @asynccontextmanager
 async def modbus_bridge(url: str, protocol: str, folder: Path, more: str = "") -> AsyncIterator[Subject]:
     """The Modbus bridge, not yet started; left = gone."""
-    async with Simulator() as simulator:
-        subject = Modbus(simulator, url, protocol, more)
-        try:
-            yield subject
-        finally:
-            if subject.task is not None:
-                await subject.stop()
-                with contextlib.suppress(DuplicateName, asyncio.CancelledError):
-                    await subject.task
+    async with Simulator() as simulator, ending(Modbus(simulator, url, protocol, more)) as subject:
+        yield subject

@@ -27,15 +27,12 @@ from modbus_bridge.session import Bus
 from modbus_bridge.settings import Channel, Config, Device, Property, Serve
 from modbus_bridge.simulator import Simulator
 from tests.broker import Mosquitto
+from tests.tables import codes
 from tests.watcher import Watcher
 
 README = Path(__file__).parents[2] / "services/modbus-bridge/README.md"
 TEXT = README.read_text()
-ROWS = [
-    [re.findall("`([^`]+)`", cell) for cell in line.strip("|\n ").split(" | ")]
-    for line in TEXT.partition("## From comsrv")[2].splitlines()
-    if line.startswith("| `")
-]
+ROWS = codes(TEXT.partition("## From comsrv")[2])
 BASE = "busbar/plant/meter/"
 PLANT = "bridge: {{name: plant}}\ndevices: [{{name: meter, address: '{address}::17'}}]"
 # What the unit is asked for, and what the caller gets. comsrv: python/comsrv/modbus.py, reference 1.6.

@@ -4,8 +4,9 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
 
 
 def run(simulated: AbstractAsyncContextManager[Mapping[str, object]]) -> None:
@@ -14,6 +15,17 @@ def run(simulated: AbstractAsyncContextManager[Mapping[str, object]]) -> None:
         asyncio.run(_run(simulated))
     except (OSError, OverflowError) as error:  # a port that is taken, or none
         sys.exit(f"simulator: {error}")
+
+
+@asynccontextmanager
+async def beside(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
+    """Let something go on until left: the time of a room, the wear of a machine."""
+    task = asyncio.create_task(work, name=name)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def _run(simulated: AbstractAsyncContextManager[Mapping[str, object]]) -> None:

@@ -28,9 +28,6 @@ Levels = Annotated[
         description="levels of letters, digits, _ and -, not beginning with digital, analog, serial, smart or slot",
     ),
 ]
-Fingerprint = Annotated[
-    str, Meta(pattern=r"^([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}(?!\n)$", description="SHA-256 in hex, with or without :")
-]
 Scale = tuple[float, float, float, float]
 
 _ADDRESS = re.compile(r"(cips?)::(?:\[([0-9A-Fa-f:.]+(?:%\w+)?)\]|([^\s:/@\[\]]+))(?::(\d{1,5}))?", re.ASCII)
@@ -106,7 +103,7 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     smart_offset: Literal[0, 1] = 1  # number on the wire + this = analog and serial joins of smart objects
     timeout: Seconds = 2.0  # s for the connection, and for each step of the sign-on
     ca_file: str | None = None  # PEM; None: the system's authorities
-    fingerprint: Fingerprint | None = None  # of the processor's certificate
+    fingerprint: config.Fingerprint | None = None  # of the processor's certificate
     insecure: bool = False  # True: any certificate will do
     cert_file: str | None = None  # PEM; of mode processor
     key_file: str | None = None

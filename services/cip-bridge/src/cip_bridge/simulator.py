@@ -142,25 +142,15 @@ async def _simulated(arguments: argparse.Namespace) -> AsyncIterator[dict[str, i
     credentials = (name, password) if arguments.login else None
     async with Simulator(arguments.cip_port, ipid=arguments.ipid, credentials=credentials) as simulator:
         simulator.listener.refusing = arguments.refuse
-        async with _beside(simulator, arguments.boot):
+        async with simulation.beside(_live(simulator, arguments.boot), "program"):
             yield {"CIP_PORT": simulator.listener.port}
 
 
-@asynccontextmanager
-async def _beside(simulator: Simulator, boot: float) -> AsyncIterator[None]:
-    """Boot, then let the clock go, until left."""
-
-    async def live() -> None:
-        if boot:
-            await simulator.boot(boot)
-        await simulator.tick()
-
-    task = asyncio.create_task(live(), name="program")
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+async def _live(simulator: Simulator, boot: float) -> None:
+    """Boot, then let the clock go."""
+    if boot:
+        await simulator.boot(boot)
+    await simulator.tick()
 
 
 if __name__ == "__main__":

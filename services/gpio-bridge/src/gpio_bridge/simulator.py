@@ -71,12 +71,8 @@ class PwmTree:
 async def pwm_tree(root: Path, **about: int | str) -> AsyncIterator[PwmTree]:
     """A folder of simulated PWM; left = nobody looks any more."""
     tree = PwmTree(root, **about)  # type: ignore[arg-type]  # by name
-    task = asyncio.create_task(tree.run(), name="pwm")
-    try:
+    async with simulation.beside(tree.run(), "pwm"):
         yield tree
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 def main() -> None:
@@ -92,11 +88,8 @@ async def _simulated(wanted: Path | None) -> AsyncIterator[dict[str, str]]:
     for left in ("pwmchip0", "devices"):  # by one that was killed
         shutil.rmtree(root / left, ignore_errors=True)
     try:
-        async with pwm_tree(root) as tree:
-            task = asyncio.create_task(_show(tree), name="show")
+        async with pwm_tree(root) as tree, simulation.beside(_show(tree), "show"):
             yield {"PWM_ROOT": str(root)}
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
     finally:
         shutil.rmtree(root, ignore_errors=True)
 

@@ -113,12 +113,8 @@ async def _simulated(arguments: argparse.Namespace) -> AsyncIterator[dict[str, i
         simulator.slow, simulator.silent = arguments.slow, set(arguments.silent)
         if arguments.serial:
             await stack.enter_async_context(simulator.on_serial(arguments.serial))
-        ticking = asyncio.create_task(simulator.tick(), name="plant")
-        try:
-            yield {"MODBUS_PORT": simulator.port}
-        finally:
-            ticking.cancel()
-            await asyncio.gather(ticking, return_exceptions=True)
+        await stack.enter_async_context(simulation.beside(simulator.tick(), "plant"))
+        yield {"MODBUS_PORT": simulator.port}
 
 
 if __name__ == "__main__":
