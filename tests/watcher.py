@@ -1,6 +1,7 @@
 """An ordinary MQTT client (paho with its own thread) that keeps all it receives, for tests with a real broker."""
 
 import asyncio
+import itertools
 import json
 import subprocess
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from busbar.testing import until
 from tests.broker import find
+
+MARK = "busbar/mark"  # a topic of nobody
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class Watcher:
         self.seen: list[Seen] = []
         self.subscribed = 0
         self._filters = filters or ("busbar/#",)
+        self._marks = itertools.count(1)
         self._client = paho.Client(CallbackAPIVersion.VERSION2, protocol=protocol)
         self._client.reconnect_delay_set(1, 1)
         self._client.on_connect = lambda client, *_: client.subscribe([(each, 1) for each in self._filters])
@@ -58,6 +62,12 @@ class Watcher:
 
     def publish(self, topic: str, payload: str | bytes, *, retain: bool = False, qos: int = 1) -> None:
         self._client.publish(topic, payload, qos, retain)
+
+    async def abreast(self) -> None:
+        """Wait for everything that the broker has."""
+        mark, begin = b"%d" % next(self._marks), len(self.seen)
+        self.publish(MARK, mark)
+        await until(lambda: any((e.topic, e.payload) == (MARK, mark) for e in self.seen[begin:]), "the mark")
 
     def on(self, topic: str) -> list[Seen]:
         """What came on a topic, in order."""

@@ -1,7 +1,6 @@
 """A bridge in this process on a real broker, a reader that keeps count, and time that passes without waiting."""
 
 import asyncio
-import itertools
 import json
 import time
 from collections import Counter, defaultdict
@@ -23,12 +22,11 @@ from busbar.testing import Clock, until
 from tests.broker import Mosquitto
 from tests.proxy import Proxy
 from tests.toy import Toy, service
-from tests.watcher import Watcher
+from tests.watcher import MARK, Watcher
 
 LAB = "bridge: {name: lab}\n"
 TOY = "busbar/lab/toy"
 BRIDGE = "busbar/lab/bridge"
-MARK = "busbar/mark"  # a topic of nobody
 BEEP = f"{TOY}/event/beep"
 ALLOWED = {*BY_CODE} - {"internal"}  # why a command may fail; the other one is our bug
 OUTSTANDING = 500  # commands at once
@@ -51,7 +49,6 @@ class Reader(Client):
     def __init__(self, port: int, *filters: str, protocol: int = paho.MQTTv5) -> None:
         super().__init__(port, *filters, protocol=protocol)
         self.newest: dict[str, bytes] = {}
-        self._marks = itertools.count(1)
         self.seqs: dict[str, list[int]] = defaultdict(list)
 
     def _on_message(self, client: Any, userdata: Any, message: paho.MQTTMessage) -> None:
@@ -76,12 +73,6 @@ class Reader(Client):
         """Sequence numbers of a topic (of one boot, read from its start) that are gaps."""
         seen = set(self.seqs[topic])
         return set(range(1, max(seen, default=0) + 1)) - seen
-
-    async def abreast(self) -> None:
-        """Wait for everything that the broker has."""
-        mark = b"%d" % next(self._marks)
-        self.publish(MARK, mark)
-        await until(lambda: self.newest.get(MARK) == mark, "the mark")
 
     @property
     def gaps(self) -> int:
@@ -163,6 +154,11 @@ class Live:
         if self.task.done() and not condition():
             await self.task
             raise AssertionError(f"the bridge ended before {what}")
+
+    async def settled(self, reader: Reader) -> None:
+        """Wait until everything has been acknowledged and a reader has it."""
+        await self.until(lambda: self.quiet, "quiet")
+        await reader.abreast()
 
     async def pass_until(self, reader: Reader, condition: Callable[[], Any], what: str, limit: int = 120) -> float:
         """Let time pass, at most so many seconds, until a condition holds for a reader; return how much (s)."""
