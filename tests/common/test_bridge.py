@@ -307,24 +307,6 @@ async def test_a_status_that_somebody_cleared_comes_back() -> None:
         await until(lambda: bus.retained("toy", "status"), "the status of the toy")
 
 
-async def test_close_and_open_need_an_address_that_is_allowed() -> None:
-    async with lab() as (bus, _):
-        assert (await bus.call("bridge", "close", "toy"))["error"]["code"] == "forbidden"
-    async with lab("bridge: {name: lab, allow_open: ['toy::*']}\n") as (bus, _):
-        await bus.value("toy", "level")
-        assert (await bus.call("bridge", "close", "toy"))["ok"]
-        await until(lambda: "busbar/lab/toy/status" not in bus.broker.retained, "the removal")
-
-
-async def test_reloads_do_not_overtake_each_other() -> None:
-    async with lab() as (bus, toy):
-        for number in range(6):
-            bus.configuration = LAB + f"idle_close: {number + 1}\n"
-            replies = await asyncio.gather(*(bus.bridge.reload() for _ in range(3)))
-            assert [reply["started"] for reply in replies] == [["toy"], [], []]
-        await until(lambda: len(toy.sessions) == 1, "one session")
-
-
 async def test_shutdown_is_refused_unless_it_is_allowed() -> None:
     async with lab() as (bus, _):
         assert (await bus.call("bridge", "shutdown"))["error"]["code"] == "forbidden"
@@ -347,22 +329,6 @@ async def test_warnings_become_events_of_the_bridge_at_a_limited_rate() -> None:
         await bus.clock.advance(5)
         logging.getLogger("busbar.test").warning("later")
         await until(lambda: "left out" in bus.events("bridge", "log")[-1]["message"], "the count of the rest")
-
-
-async def test_a_reload_restarts_only_what_changed_and_a_wrong_file_changes_nothing() -> None:
-    async with lab() as (bus, toy):
-        await bus.status("toy", "online")
-        assert (await bus.call("bridge", "reload"))["result"] == {"stopped": [], "started": []}
-        assert toy.opened == 1
-        bus.configuration = LAB + "idle_close: 7\n"
-        assert (await bus.call("bridge", "reload"))["result"] == {"stopped": ["toy"], "started": ["toy"]}
-        await until(lambda: toy.opened == 2, "the link anew")
-        bus.configuration = "bridge: {name: lab}\nidle_clos: 3\n"
-        reply = await bus.call("bridge", "reload")
-        assert 'idle_clos: unknown key; did you mean "idle_close"?' in reply["error"]["message"]
-        bus.configuration = "bridge: {name: other}\n"
-        assert "cannot change" in (await bus.call("bridge", "reload"))["error"]["message"]
-        assert (await bus.call("toy", "echo", "still here"))["ok"]
 
 
 async def test_the_level_of_a_logger_is_set_by_command() -> None:

@@ -1,12 +1,10 @@
 """One running bridge: joins the rooms of this library; knows no protocol. Source: docs/contract.md, 2, 4 and 5."""
 
 import asyncio
-import fnmatch
 import logging
 import secrets
 import time as clock
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from busbar import host, own
@@ -15,33 +13,25 @@ from busbar.builtin import LinkCommands
 from busbar.channel import Channel
 from busbar.commands import Commands
 from busbar.device import Bus, Device
-from busbar.errors import BadRequest, ConfigError, Forbidden, UnknownTarget
+from busbar.errors import UnknownTarget
 from busbar.leftovers import Leftovers
+from busbar.links import Links
 from busbar.mqtt import Connection, connection
-from busbar.names import check_level
 from busbar.outbox import Outbox
 from busbar.own import Found, Listed
 from busbar.pace import Pace
 from busbar.plan import Openable, Plan
 from busbar.presence import Presence
-from busbar.session import Link
 from busbar.topics import BRIDGE, Topics, matches
 
 log = logging.getLogger(__name__)
 
-FIXED = ("name", "root", "endpoint", "leaves", "allow_shutdown", "max_command", "max_message", "folder", "blobs_apart")
 STOP_PATIENCE = 1.0  # s for running commands when the bridge stops
 BLOBS_BYTES = 128 * 1024 * 1024  # that wait for a connection of their own; the oldest are dropped
 
 
 class DuplicateName(Exception):
     """Another process runs a bridge of this name."""
-
-
-@dataclass
-class _Running:
-    channel: Channel
-    task: asyncio.Task[None] = field(repr=False)
 
 
 class Bridge:
@@ -69,13 +59,10 @@ class Bridge:
         self._leaving = asyncio.Event()
         self.connected = self._bus.broker  # everything has been announced on the present connection
         self._connects = 0
-        self._reloading = asyncio.Lock()
-        self._running: dict[str, _Running] = {}
-        self._opened: set[str] = set()  # links that commands opened, not the configuration
         self._commands = Commands(self._bus, self, synchronised)
         self._commands.limit = plan.max_command
         builtins = LinkCommands(self, lambda: self._commands, now)
-        self._builtins = builtins.bound()
+        self._links = Links(plan, self._bus, builtins.bound(), self, self._commands.device_closed)
         self._own = self._own_channel()
         self._leftovers = Leftovers(self._bus, self.find)
         self._connection: Connection | None = None
@@ -90,15 +77,14 @@ class Bridge:
         mqtt = asyncio.create_task(stay_connected(self._connect_and_serve), name="mqtt")
         blobs = asyncio.create_task(self._carry_blobs(), name="mqtt-blobs")
         own_task = asyncio.create_task(self._own.run(), name="bridge")
-        for link in self._plan.links:
-            self._start(link)
+        self._links.start()
         stop = asyncio.create_task(self._stop.wait(), name="stop")
         try:
             await asyncio.wait([mqtt, own_task, stop], return_when=asyncio.FIRST_COMPLETED)
             if self._duplicate is None and stop.done():
                 await self._leave(mqtt, blobs)
         finally:
-            tasks = [mqtt, blobs, own_task, stop, *(running.task for running in self._running.values())]
+            tasks = [mqtt, blobs, own_task, stop, *self._links.tasks]
             for task in tasks:
                 task.cancel()
             outcomes = await asyncio.gather(*tasks, return_exceptions=True)
@@ -138,7 +124,7 @@ class Bridge:
         return {
             "uptime": round(self._loop.time() - self._began),
             "version": own.VERSION,
-            "devices": sum(len(r.channel.devices) for r in self._running.values()),
+            "devices": sum(len(channel.devices) for channel in self._links.channels),
             "published": sum(each.published for each in self._outboxes()),
             "received": self._commands.received,
             "dropped": sum(each.dropped for each in self._outboxes()),
@@ -169,44 +155,18 @@ class Bridge:
             device.announce_leaves()
 
     def disconnect_all(self) -> None:
-        for running in self._running.values():
-            for device in running.channel.devices.values():
-                running.channel.disconnect(device)
+        for channel in self._links.channels:
+            for device in channel.devices.values():
+                channel.disconnect(device)
 
     async def scan(self) -> Sequence[Found]:
-        if self._plan.scan is None:
-            raise UnknownTarget(f"a {self._plan.kind} bridge cannot scan")
-        return await self._plan.scan()
+        return await self._links.scan()
 
     async def reload(self) -> Mapping[str, Any]:
         """Take a changed configuration: restart only links that changed; keep running on a wrong one."""
         if self._replan is None:
             raise UnknownTarget("this bridge runs without a configuration file")
-        async with self._reloading:
-            return await self._take(self._replan)
-
-    async def _take(self, replan: Callable[[], Plan]) -> Mapping[str, Any]:
-        try:
-            plan = replan()
-            self._check_same(plan)
-        except ConfigError as error:
-            log.error("configuration not taken, running on with the old one: %s", error)
-            raise BadRequest(str(error)) from error
-        wanted = {link.name: link for link in plan.links}
-        stale = [
-            name
-            for name, running in self._running.items()
-            if name not in self._opened and not _same(running.channel.link, wanted.get(name))
-        ]
-        for name in stale:
-            await self._end(name)
-        started = [link.name for link in plan.links if link.name not in self._running]
-        for link in plan.links:
-            if link.name not in self._running:
-                self._start(link)
-        self._plan = plan
-        log.info("configuration taken: stopped %s, started %s", stale, started)
-        return {"stopped": stale, "started": started}
+        return await self._links.reload(self._replan)
 
     async def clean(self) -> int:
         if self._connection is None:
@@ -219,39 +179,13 @@ class Bridge:
         return len(found)
 
     async def open_device(self, settings: Openable) -> None:
-        if self._plan.open is None:
-            raise UnknownTarget(f"a {self._plan.kind} bridge cannot open devices")
-        self._check_allowed(settings.address)
-        try:
-            check_level(settings.name, "device name")
-            link = self._plan.open(settings)
-        except ConfigError as error:
-            raise BadRequest(str(error)) from error
-        taken = [name for name in (link.name, *link.devices) if name in self._running or self.find(name)]
-        if taken:
-            raise BadRequest(f"there is a device {taken[0]!r} already")
-        self._opened.add(link.name)
-        self._start(link)
+        await self._links.open(settings)
 
     async def close_device(self, name: str) -> None:
-        for link, running in self._running.items():
-            if name in running.channel.devices:
-                self._check_allowed(running.channel.link.address)
-                if name not in running.channel.link.devices:
-                    raise BadRequest(f"{name!r} was found by {link!r}: it comes and goes by itself")
-                await self._end(link)
-                return
-        raise UnknownTarget(f"no device {name!r} to close")
-
-    def _check_allowed(self, address: str) -> None:
-        if not any(fnmatch.fnmatchcase(address, pattern) for pattern in self._plan.allow_open):
-            allowed = ", ".join(self._plan.allow_open) or "none"
-            raise Forbidden(f"address {address!r} is not among `bridge: {{allow_open}}`: {allowed}")
+        await self._links.close(name)
 
     def shut_down(self) -> None:
         self._loop.call_later(0.1, self.stop)  # after the outcome has been sent
-
-    # Links.
 
     def _own_channel(self) -> Channel:
         commands = own.OwnCommands(self, lambda: self._commands, self._now)
@@ -265,31 +199,8 @@ class Bridge:
             device.set_status("online")
         return channel
 
-    def _start(self, link: Link) -> None:
-        channel = Channel(self._bus, link, self._builtins, self)
-        task = asyncio.create_task(channel.run(), name=f"link-{link.name}")
-        self._running[link.name] = _Running(channel, task)
-        if self.connected.is_set():
-            for device in channel.devices.values():
-                device.announce()
-
-    async def _end(self, name: str) -> None:
-        running = self._running.pop(name)
-        self._opened.discard(name)
-        for device_name in running.channel.devices:
-            self._commands.device_closed(device_name)
-        running.task.cancel()
-        await asyncio.gather(running.task, return_exceptions=True)
-        for device in running.channel.devices.values():
-            device.withdraw()
-
-    def _check_same(self, plan: Plan) -> None:
-        for key in FIXED:
-            if getattr(plan, key) != getattr(self._plan, key):
-                raise ConfigError(f"{key} of a running bridge cannot change; restart it")
-
     def _channels(self) -> Iterable[Channel]:
-        yield from (running.channel for running in self._running.values())
+        yield from self._links.channels
         yield self._own
 
     def _devices(self) -> Iterable[Device]:
@@ -378,16 +289,10 @@ class Bridge:
     async def _leave(self, *connections: "asyncio.Task[None]") -> None:
         """Finish or fail what runs, say `stopped`, wait for the acknowledgement."""
         await self._commands.close(STOP_PATIENCE)
-        for running in self._running.values():
-            running.task.cancel()
-        await asyncio.gather(*(running.task for running in self._running.values()), return_exceptions=True)
+        await self._links.stop()
         for device in self._devices():
             device.finish()
         self._presence.announce()
         self._leaving.set()
         if self.connected.is_set():
             await asyncio.wait(connections, timeout=STOP_PATIENCE + 1.0)
-
-
-def _same(running: Link, wanted: Link | None) -> bool:
-    return wanted is not None and wanted.config is not None and running.config == wanted.config

@@ -4,10 +4,9 @@ Source: docs/contract.md, 3. It knows MQTT topics and the contract, no protocol.
 """
 
 import asyncio
-import logging
 import time as clock
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -16,6 +15,7 @@ from typing import Any, Literal
 import msgspec
 
 from busbar import contract
+from busbar.blobs import Blobs
 from busbar.contract import Change, ChangeEvent, Fault, Status
 from busbar.describe import Description
 from busbar.errors import BusbarError, Offline
@@ -27,8 +27,6 @@ from busbar.pace import Pace
 from busbar.snapshot import fit
 from busbar.state import State
 from busbar.topics import Topics
-
-log = logging.getLogger(__name__)
 
 FLUSH = 0.02  # s that changes wait at most, for the acknowledgement of those before them or when there are many
 BATCH_BYTES = 16 * 1024
@@ -81,7 +79,7 @@ class Device:
         self._seqs = bus.left.pop(name, {})  # of each event; of one boot they never count anew
         self._revision = self._next_seq(REVISION)
         self._leaves = Leaves(bus.outbox, bus.pace, bus.leaf, partial(self.topic, "state"), self.state.values)
-        self._kept: dict[str, Message] = {}  # what clears each retained blob
+        self._blobs = Blobs(bus.blobs, bus.folder, partial(self.topic, "blob"), self._file)
         self._timers: dict[str, asyncio.TimerHandle | asyncio.Handle] = {}
         self._info_deadline: float | None = None
         self._closed = False
@@ -135,14 +133,7 @@ class Device:
         file: str | None = None,
         about: Mapping[str, Any] = NOTHING,
     ) -> None:
-        message = Message(self.topic("blob", name), data, qos=0, retain=retain, content_type=content_type)
-        if retain:
-            self._kept[name] = replace(message, payload=b"")
-        fits = message.size <= self._bus.blobs.limit
-        if file is None and not fits and self._bus.folder is not None:
-            file = self._save(name, data)
-        elif fits or file is None:  # else the file is all there is
-            self._bus.blobs.put(message)
+        file = self._blobs.put(name, data, content_type, retain=retain, file=file)
         self.values({name: {"size": len(data), "content_type": content_type, "file": file, **about}})
 
     def describe(self, description: Description) -> None:
@@ -200,8 +191,7 @@ class Device:
             del self._bus.left[next(iter(self._bus.left))]
         self._bus.left[self.name] = self._seqs
         self._leaves.remove_all()
-        for message in self._kept.values():
-            self._bus.blobs.put(message)
+        self._blobs.remove_all()
         for channel in ("state", "info", "status"):
             self._bus.outbox.clear(self.topic(channel))
 
@@ -329,19 +319,9 @@ class Device:
         if self.state.changes:
             self._changed()
 
-    def _save(self, name: str, data: bytes) -> str | None:
-        """Write a blob to the configured folder; return the file's name."""
-        assert self._bus.folder is not None
-        count = self._next_seq(f"saved {name}")
-        file = f"{self.name}.{name.replace('/', '.')}.{self._bus.boot}.{count}.bin"
-        try:
-            (self._bus.folder / file).write_bytes(data)
-        except OSError as error:
-            (self._bus.folder / file).unlink(missing_ok=True)  # half a file is none
-            log.warning("blob %s of %s (%d bytes) is lost: %s", name, self.name, len(data), error)
-            self._bus.outbox.dropped += 1
-            return None
-        return file
+    def _file(self, blob: str) -> str:
+        """A file name that no other blob has."""
+        return f"{self.name}.{blob.replace('/', '.')}.{self._bus.boot}.{self._next_seq(f'saved {blob}')}.bin"
 
     def _room(self, channel: str, path: str = "") -> int:
         """Bytes of a payload that the broker takes on this topic."""

@@ -1,0 +1,150 @@
+"""The links that a bridge runs: those of its configuration, and those that a command opened."""
+
+import asyncio
+import fnmatch
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from busbar.channel import Channel, Home
+from busbar.describe import Command
+from busbar.device import Bus
+from busbar.errors import BadRequest, ConfigError, Forbidden, UnknownTarget
+from busbar.names import check_level
+from busbar.own import Found
+from busbar.plan import Openable, Plan
+from busbar.session import Link
+
+log = logging.getLogger(__name__)
+
+FIXED = ("name", "root", "endpoint", "leaves", "allow_shutdown", "max_command", "max_message", "folder", "blobs_apart")
+
+
+@dataclass
+class _Running:
+    channel: Channel
+    task: asyncio.Task[None] = field(repr=False)
+
+
+class Links:
+    """Starts and ends links; `builtins` are the commands of every device, `closed` is told which device goes."""
+
+    def __init__(
+        self, plan: Plan, bus: Bus, builtins: Mapping[str, Command], home: Home, closed: Callable[[str], None]
+    ) -> None:
+        self._plan, self._bus, self._builtins, self._home, self._closed = plan, bus, builtins, home, closed
+        self._running: dict[str, _Running] = {}
+        self._opened: set[str] = set()  # by commands, not by the configuration
+        self._reloading = asyncio.Lock()
+
+    @property
+    def channels(self) -> Iterable[Channel]:
+        return (running.channel for running in self._running.values())
+
+    @property
+    def tasks(self) -> list[asyncio.Task[None]]:
+        return [running.task for running in self._running.values()]
+
+    def start(self) -> None:
+        """Start the links of the plan that do not run."""
+        for link in self._plan.links:
+            if link.name not in self._running:
+                self._start(link)
+
+    async def stop(self) -> None:
+        """End the sessions; the devices stay on the bus."""
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+
+    async def reload(self, replan: Callable[[], Plan]) -> Mapping[str, Any]:
+        """Take a changed configuration: restart only links that changed. A wrong one is not taken: BadRequest."""
+        async with self._reloading:
+            try:
+                plan = replan()
+                self._check_same(plan)
+            except ConfigError as error:
+                log.error("configuration not taken, running on with the old one: %s", error)
+                raise BadRequest(str(error)) from error
+            return await self._take(plan)
+
+    async def scan(self) -> Sequence[Found]:
+        """Look for what could be connected; raise UnknownTarget where that cannot be known."""
+        if self._plan.scan is None:
+            raise UnknownTarget(f"a {self._plan.kind} bridge cannot scan")
+        return await self._plan.scan()
+
+    async def open(self, settings: Openable) -> None:
+        """Open a device that is not in the configuration; raise BadRequest or Forbidden."""
+        if self._plan.open is None:
+            raise UnknownTarget(f"a {self._plan.kind} bridge cannot open devices")
+        self._check_allowed(settings.address)
+        try:
+            check_level(settings.name, "device name")
+            link = self._plan.open(settings)
+        except ConfigError as error:
+            raise BadRequest(str(error)) from error
+        taken = [name for name in (link.name, *link.devices) if name in self._running or self._home.find(name)]
+        if taken:
+            raise BadRequest(f"there is a device {taken[0]!r} already")
+        self._opened.add(link.name)
+        self._start(link)
+
+    async def close(self, name: str) -> None:
+        """Close the link of a device; raise UnknownTarget, Forbidden, or BadRequest for one that came by itself."""
+        for link, running in self._running.items():
+            if name in running.channel.devices:
+                self._check_allowed(running.channel.link.address)
+                if name not in running.channel.link.devices:
+                    raise BadRequest(f"{name!r} was found by {link!r}: it comes and goes by itself")
+                await self._end(link)
+                return
+        raise UnknownTarget(f"no device {name!r} to close")
+
+    async def _take(self, plan: Plan) -> Mapping[str, Any]:
+        wanted = {link.name: link for link in plan.links}
+        stale = [
+            name
+            for name, running in self._running.items()
+            if name not in self._opened and not _same(running.channel.link, wanted.get(name))
+        ]
+        for name in stale:
+            await self._end(name)
+        started = [link.name for link in plan.links if link.name not in self._running]
+        self._plan = plan
+        self.start()
+        log.info("configuration taken: stopped %s, started %s", stale, started)
+        return {"stopped": stale, "started": started}
+
+    def _start(self, link: Link) -> None:
+        channel = Channel(self._bus, link, self._builtins, self._home)
+        task = asyncio.create_task(channel.run(), name=f"link-{link.name}")
+        self._running[link.name] = _Running(channel, task)
+        if self._bus.broker.is_set():
+            for device in channel.devices.values():
+                device.announce()
+
+    async def _end(self, name: str) -> None:
+        running = self._running.pop(name)
+        self._opened.discard(name)
+        for device_name in running.channel.devices:
+            self._closed(device_name)
+        running.task.cancel()
+        await asyncio.gather(running.task, return_exceptions=True)
+        for device in running.channel.devices.values():
+            device.withdraw()
+
+    def _check_same(self, plan: Plan) -> None:
+        for key in FIXED:
+            if getattr(plan, key) != getattr(self._plan, key):
+                raise ConfigError(f"{key} of a running bridge cannot change; restart it")
+
+    def _check_allowed(self, address: str) -> None:
+        if not any(fnmatch.fnmatchcase(address, pattern) for pattern in self._plan.allow_open):
+            allowed = ", ".join(self._plan.allow_open) or "none"
+            raise Forbidden(f"address {address!r} is not among `bridge: {{allow_open}}`: {allowed}")
+
+
+def _same(running: Link, wanted: Link | None) -> bool:
+    return wanted is not None and wanted.config is not None and running.config == wanted.config
