@@ -1,4 +1,4 @@
-"""The MQTT connection: paho on our own event loop. The only module that imports paho; it knows no role.
+"""The MQTT connection: paho on our own event loop; it knows no role.
 
 A new client object for every connection: paho re-sends its old in-flight messages after newer ones when it reconnects
 (measured, 2.2.0). Only supported callbacks are used. At most 100 messages of QoS 1 are in flight because paho scans all
@@ -7,24 +7,18 @@ of them for each acknowledgement (measured: 30 us per message at 100, 73 us at 1
 
 import asyncio
 import contextlib
-import logging
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 from paho.mqtt import client as paho
-from paho.mqtt.enums import CallbackAPIVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
 
+from busbar import paho_client
 from busbar.broker import BrokerLost, Received, Source
 from busbar.endpoint import Endpoint
 from busbar.errors import ConfigError
 from busbar.outbox import OVERHEAD, Message
-from busbar.sockets import in_thread, no_delay, taken, unsent
-from busbar.trace import TRACE, readable
-
-log = logging.getLogger(__name__)
+from busbar.sockets import in_thread, taken, unsent
 
 IN_FLIGHT = 100
 BATCH = 50  # messages handed to paho before the loop may do something else
@@ -46,7 +40,9 @@ class Connection:
         will: Message | None,
     ) -> None:
         self._endpoint, self._source, self._on_message = endpoint, source, on_message
-        self._client = _client(endpoint, client_id, will)
+        self._client = paho_client.client(
+            endpoint, client_id, will, in_flight=IN_FLIGHT, connect_timeout=CONNECT_TIMEOUT
+        )
         self._ticker: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._in_flight: dict[int, Message] = {}
@@ -176,20 +172,7 @@ class Connection:
         self._lost(str(code))
 
     def _on_paho_message(self, _c: Any, _u: Any, message: paho.MQTTMessage) -> None:
-        _trace("<-", message.topic, bytes(message.payload))
-        properties = message.properties
-        self._on_message(
-            Received(
-                message.topic,
-                bytes(message.payload),
-                message.retain,
-                message.qos,
-                getattr(properties, "ResponseTopic", None),
-                getattr(properties, "CorrelationData", None),
-                getattr(properties, "MessageExpiryInterval", None),
-                getattr(properties, "ContentType", None),
-            )
-        )
+        self._on_message(paho_client.received(message))
 
     def _on_publish(self, _c: Any, _u: Any, mid: int, code: Any, _properties: Any) -> None:
         message = self._in_flight.pop(mid, None)
@@ -276,13 +259,11 @@ class Connection:
         return True
 
     def _publish(self, message: Message) -> None:
-        _trace("->", message.topic, message.payload)
-        properties = _properties(message) if self._endpoint.protocol == "5" else None
-        info = self._client.publish(message.topic, message.payload, message.qos, message.retain, properties)
+        mid = paho_client.publish(self._client, message, version5=self._endpoint.protocol == "5")
         if message.qos:
             if not self._in_flight:
                 self._last_ack = self._loop.time()
-            self._in_flight[info.mid] = message
+            self._in_flight[mid] = message
         else:
             self._unwritten.append(message)
 
@@ -316,43 +297,6 @@ class Connection:
             elif self._loop.time() - self._last_ack > ACK_TIMEOUT:
                 self._lost(f"no acknowledgement for {ACK_TIMEOUT:g} s")
             self._client.loop_misc()
-
-
-def _client(endpoint: Endpoint, client_id: str, will: Message | None) -> paho.Client:
-    version5 = endpoint.protocol == "5"
-    client = paho.Client(
-        CallbackAPIVersion.VERSION2,
-        client_id=client_id,
-        protocol=paho.MQTTv5 if version5 else paho.MQTTv311,
-        clean_session=None if version5 else True,
-        transport="unix" if endpoint.unix else "tcp",
-        reconnect_on_failure=False,
-    )
-    client.connect_timeout = CONNECT_TIMEOUT
-    client.max_inflight_messages_set(IN_FLIGHT)
-    client.username_pw_set(*endpoint.credentials)
-    if endpoint.tls:
-        client.tls_set_context(endpoint.ssl_context())
-    if will is not None:
-        client.will_set(will.topic, will.payload, qos=will.qos, retain=will.retain)
-    client.on_socket_open = no_delay
-    return client
-
-
-def _trace(arrow: str, topic: str, payload: bytes) -> None:
-    if log.isEnabledFor(TRACE):
-        log.log(TRACE, "%s %s %s", arrow, topic, readable(payload))
-
-
-def _properties(message: Message) -> Properties | None:
-    if message.correlation is None and message.content_type is None:
-        return None
-    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho has no annotation there
-    if message.correlation is not None:
-        properties.CorrelationData = message.correlation
-    if message.content_type is not None:
-        properties.ContentType = message.content_type
-    return properties
 
 
 @contextlib.asynccontextmanager
