@@ -256,21 +256,17 @@ async def test_each_command_runs_once_and_has_one_outcome(broker: Mosquitto, tmp
 
 async def test_a_second_bridge_of_the_same_name_makes_the_first_one_leave(broker: Mosquitto, tmp_path: Path) -> None:
     async with bench(broker.url, broker.port, tmp_path) as (simulator, first, watcher):
-        folder = tmp_path / "second"
+        folder, boot = tmp_path / "second", watcher.last(f"{BRIDGE}/status")["boot"]
         folder.mkdir()
         with BridgeProcess(BENCH.format(psu=simulator.psu.port), broker.url, folder) as second:
             await until(lambda: first.returncode is not None, "the first to leave")
             assert first.returncode == 69
             assert "duplicate bridge name" in first.log
-            mark = len(watcher.seen)
-            await until(lambda: online_again(watcher, mark), "the second to serve", 60)
+            await watcher.abreast()  # the first took the name from the second once more before it knew
+            served = lambda: watcher.last(f"{BRIDGE}/status")["boot"] != boot and online(watcher)  # noqa: E731
+            await until(served, "the second to serve", 60)
             assert second.returncode is None
             assert (await watcher.call(f"{PSU}/call/query", "*IDN?"))["ok"]
-
-
-def online_again(watcher: Watcher, mark: int) -> bool:
-    newest = [each.json for each in watcher.seen[mark:] if each.topic == f"{BRIDGE}/status" and each.payload]
-    return bool(newest) and newest[-1]["state"] == "online"
 
 
 async def test_a_changed_configuration_is_taken_on_sighup_and_a_wrong_one_is_reported(
