@@ -166,6 +166,16 @@ async def test_a_snapshot_that_does_not_fit_publishes_what_fits_and_says_so():
     assert "truncated" not in last(sent, "info")
 
 
+async def test_an_info_that_does_not_fit_describes_what_fits_and_says_so():
+    made = await bench(many(40), limit=1000)
+    info = last(made.device.announce() or await made.publish(), "info")
+    assert 10 < len(info["properties"]) < 40
+    assert list(info["properties"]) == [f"p{number}" for number in range(40 - info["truncated"])]
+    assert len(json.dumps(info, separators=(",", ":"))) > 850
+    made.device.describe(many(10))
+    assert "truncated" not in last(await made.run(2), "info")
+
+
 async def test_a_snapshot_of_which_too_much_is_bad_is_published_all_the_same():
     made = await bench(many(100), limit=6000)
     made.device.bad([f"p{number}" for number in range(100)], LinkLost("the other side closed the connection"))

@@ -91,7 +91,7 @@ class Info(msgspec.Struct, frozen=True):
     firmware: str | UnsetType = UNSET
     address: str | UnsetType = UNSET
     channel: str | UnsetType = UNSET
-    truncated: int | UnsetType = UNSET  # properties that the snapshot had no room for
+    truncated: int | UnsetType = UNSET  # properties that the snapshot, or this, had no room for
 
 
 class State(msgspec.Struct, frozen=True):

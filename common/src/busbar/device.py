@@ -24,7 +24,7 @@ from busbar.leaves import Leaves
 from busbar.names import LEVEL_LIMIT
 from busbar.outbox import OVERHEAD, Message, Outbox
 from busbar.pace import Pace
-from busbar.snapshot import fit
+from busbar.snapshot import fit, fit_info
 from busbar.state import State
 from busbar.topics import Topics
 
@@ -301,7 +301,7 @@ class Device:
         info = self._description.info(
             self._bus.topics.bridge, self.name, self._revision, self._bus.boot, self._truncated
         )
-        return contract.encode(info)
+        return fit_info(info, self._room("info"))
 
     def _info_changed(self) -> None:
         now = self._loop.time()

@@ -11,7 +11,7 @@ from msgspec import UNSET
 from busbar import contract
 from busbar.cli.conformance.checks import Verdict, passive
 from busbar.cli.conformance.passive_topics import EVENTS, devices
-from busbar.cli.conformance.record import Device, Record, Told, described, parameters
+from busbar.cli.conformance.record import Device, Record, Told, may_have, parameters
 from busbar.cli.json_schema import problem
 from busbar.contract import Info
 from busbar.errors import BY_CODE
@@ -101,7 +101,7 @@ def _senseless(info: Info, path: str) -> str | None:
     about = info.properties[path]
     if about.default is not UNSET and (wrong := problem(about.default, about.schema)):
         return f"default: {wrong}"
-    if isinstance(about.readback, str) and described(info, about.readback) is None:
+    if isinstance(about.readback, str) and not may_have(info, about.readback):
         return f"readback {about.readback!r} is no property"
     ranges = about.parameters if isinstance(about.parameters, dict) else {}
     unknown = [name for name in parameters(path) if not {"minimum", "maximum"} <= (ranges.get(name) or {}).keys()]

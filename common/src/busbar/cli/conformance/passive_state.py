@@ -8,7 +8,7 @@ from msgspec import UNSET
 
 from busbar.cli.conformance.checks import NotTriedError, Verdict, passive
 from busbar.cli.conformance.passive_topics import SETTLED, devices
-from busbar.cli.conformance.record import Device, Record, Told, described
+from busbar.cli.conformance.record import Device, Record, Told, described, may_have
 from busbar.cli.json_schema import problem, shown
 from busbar.contract import Change, Fault, Info, State
 from busbar.errors import BY_CODE
@@ -94,7 +94,7 @@ def named_before(record: Record) -> Iterator[Verdict]:
     for device in devices(record):
         for told, path, _ in _values(device):
             if (info := device.info_at(told.place)) is not None:
-                fine = described(info, path) is not None
+                fine = may_have(info, path)
                 yield None if fine else f"{told.seen.topic}: {path!r} is not in info revision {info.revision}"
 
 
@@ -127,7 +127,7 @@ def bad_codes(record: Record) -> Iterator[Verdict]:
                 fine = fault.code in BAD_CODES and fault.message
                 yield None if fine else f"{told.seen.topic}: {path}: bad with code {fault.code!r}"
         for path in device.last("state").bad if device.last("state") and info else {}:
-            fine = info is not None and described(info, path) is not None
+            fine = info is not None and may_have(info, path)
             yield None if fine else f"{device.name}: {path!r} is bad and not in info"
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from busbar.cli.conformance.checks import Verdict, passive
-from busbar.cli.conformance.record import Device, Record, described, split
+from busbar.cli.conformance.record import Device, Record, may_have, split
 from busbar.cli.observe import Seen
 from busbar.contract import CONTRACT
 from busbar.names import LEVEL
@@ -84,11 +84,11 @@ def named(record: Record) -> Iterator[Verdict]:
             continue
         gone = {change.path for _, event in device.changes() for change in event.changes if change.gone is True}
         for path in device.leaves.keys() - gone:
-            yield None if described(info, path) else f"{device.name}: info has no property {path!r} of a leaf"
+            yield None if may_have(info, path) else f"{device.name}: info has no property {path!r} of a leaf"
         for name in device.events:
             yield None if name in info.events or name in EVENTS else f"{device.name}: info has no event {name!r}"
         for name in device.blobs:
-            fine = name in info.blobs and name in info.properties
+            fine = name in info.blobs and may_have(info, name)
             yield None if fine else f"{device.name}: info has no blob {name!r} with its property"
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec import UNSET
 
 from busbar import contract
 from busbar.cli.observe import Seen
@@ -144,6 +145,11 @@ def described(info: Info, path: str) -> PropertyInfo | None:
     if path in info.properties:
         return info.properties[path]
     return next((each for template, each in info.properties.items() if _is_member(template, each, path)), None)
+
+
+def may_have(info: Info, path: str) -> bool:
+    """True if info describes a property, or had no room for all of them."""
+    return described(info, path) is not None or info.truncated is not UNSET
 
 
 def parameters(template: str) -> list[str]:
