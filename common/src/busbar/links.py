@@ -62,7 +62,7 @@ class Links:
         """Take a changed configuration: restart only links that changed. A wrong one is not taken: BadRequest."""
         async with self._reloading:
             try:
-                plan = replan()
+                plan = await asyncio.to_thread(replan)  # a database may take a second
                 self._check_same(plan)
             except ConfigError as error:
                 log.error("configuration not taken, running on with the old one: %s", error)
@@ -82,7 +82,7 @@ class Links:
         self._check_allowed(settings.address)
         try:
             check_level(settings.name, "device name")
-            link = self._plan.open(settings)
+            link = await asyncio.to_thread(self._plan.open, settings)
         except ConfigError as error:
             raise BadRequest(str(error)) from error
         taken = [name for name in (link.name, *link.devices) if name in self._running or self._home.find(name)]
