@@ -1,15 +1,27 @@
 """What somebody typed becomes what `info` asks for, or an error that names it."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import click
+import msgspec
 import pytest
+from msgspec import Meta
 
 from busbar.cli.arguments import arguments, expected, usage, value
 from busbar.cli.values import pairs
 from busbar.contract import CommandInfo
 from busbar.errors import BadRequest, BusbarError, OutOfRange
 from busbar.values import choice, integer, number, schema
+
+NAME = Annotated[str, Meta(pattern="^[a-z]+$", description="a name")]
+
+
+class Lamp(msgspec.Struct, tag="lamp", tag_field="kind"):
+    on: bool
+
+
+class Knob(msgspec.Struct, tag="knob", tag_field="kind"):
+    turn: int
 
 
 @pytest.mark.parametrize(
@@ -18,6 +30,9 @@ from busbar.values import choice, integer, number, schema
         ("5", float, 5),
         ("-5.5", float, -5.5),
         ("5.0", int, 5),
+        ("0x321", int, 801),
+        ("-0x1", int, -1),
+        ("0x321", str, "0x321"),
         ("on", bool, True),
         ("FALSE", bool, False),
         ("1", bool, True),
@@ -50,6 +65,15 @@ def test_text_means_what_the_type_says(text: str, type_: Any, meant: Any) -> Non
         ("-1", integer(0), OutOfRange, "it: -1 is out of range; allowed: at least 0"),
         ("fast", choice("auto", "off"), OutOfRange, "it: fast is out of range; allowed: auto, off"),
         ("[1, true]", list[int], OutOfRange, "it: [1]: True is no integer"),
+        (
+            "a b",
+            integer(0, 9) | NAME,
+            OutOfRange,
+            "it: 'a b' is out of range; allowed: at least 0 and at most 9, or a name",
+        ),
+        ('{"kind": "knob"}', Lamp | Knob, OutOfRange, "it: 'turn' is missing"),
+        ('{"kind": "bell"}', Lamp | Knob, OutOfRange, "it: kind: 'bell' is none of ['lamp', 'knob']"),
+        ('{"turn": 1}', Lamp | Knob, OutOfRange, "it: 'kind' is missing"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_words(text: str, type_: Any, error: type[BusbarError], said: str) -> None:
@@ -112,9 +136,8 @@ def test_arguments_that_do_not_fit_are_refused_before_anything_is_sent(
 
 
 def test_what_is_allowed_is_shown_in_short() -> None:
-    assert [expected(schema(each)) for each in (number(0, 30), number(maximum=30), choice("a", "b"), bool)] == [
-        "0..30", "<=30", "a|b", "boolean",
-    ]  # fmt: skip
+    types = (number(0, 30), number(maximum=30), choice("a", "b"), bool, integer(0, 9) | str)
+    assert [expected(schema(each)) for each in types] == ["0..30", "<=30", "a|b", "boolean", "0..9|string"]
     assert usage(QUERY) == "command=string [blob=null|string]"
 
 

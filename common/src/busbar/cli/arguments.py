@@ -1,6 +1,7 @@
 """What somebody typed, read and checked by what `info` says: before anything is sent, in words for people."""
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ _NAMES = {
     "object": "an object", "array": "a list", "null": "null",
 }  # fmt: skip
 _LIMITS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
+_HEX = re.compile(r"-?0x[0-9a-f]{1,16}")
 _ENDS = ("minimum", "maximum")
 _FITS = {
     "boolean": bool, "integer": int, "number": (int, float), "string": str, "object": dict, "array": list,
@@ -78,11 +80,10 @@ def expected(schema: Schema, root: Schema = None) -> str:
         return "|".join(map(_shown, choices))
     wanted = kinds(schema, root)
     low, high = (next((_number(each[key]) for each in parts(schema, root) if key in each), "") for key in _ENDS)
-    if low and high:
-        return f"{low}..{high}"
-    if low or high:
-        return f">={low}" if low else f"<={high}"
-    return "|".join(sorted(wanted)) or "any"
+    if not (low or high):
+        return "|".join(sorted(wanted)) or "any"
+    limits = f"{low}..{high}" if low and high else f">={low}" if low else f"<={high}"
+    return "|".join([limits, *sorted(wanted - {"integer", "number", "null"})])
 
 
 def suggestion(wrong: str, allowed: Iterable[str]) -> str:
@@ -119,12 +120,14 @@ def parts(schema: Schema, root: Schema) -> list[Mapping[str, Any]]:
 
 
 def _read(text: str, wanted: set[str], what: str) -> Any:
-    """Read a text as a payload is read (contract 2): text verbatim, words for booleans, everything else as JSON."""
+    """Read a text as a payload is read (contract 2): text verbatim, words for booleans, else JSON; and 0x10."""
     word = text.strip().lower()
     if "boolean" in wanted and word in _WORDS and not (word.isdigit() and wanted & {"integer", "number"}):
         return _WORDS[word]
     if wanted == {"string"} and not text.lstrip().startswith('"'):
         return text
+    if "integer" in wanted and _HEX.fullmatch(word):
+        return int(word, 16)
     try:
         read = msgspec.json.decode(text)
     except msgspec.DecodeError:
@@ -169,7 +172,9 @@ def _out_of_range(read: Any, schema: Schema, root: Schema) -> str:
     every = parts(schema, root)
     choices = [each for part in every for each in part.get("enum", [])]
     limits = [f"{word} {_number(part[key])}" for part in every for key, word in _LIMITS.items() if key in part]
-    allowed = ", ".join(map(_shown, choices)) if choices else " and ".join(limits)
+    told = [part["description"] for part in every if part.get("type") == "string" and "description" in part]
+    ranges = [" and ".join(limits)] if limits else []
+    allowed = ", ".join(map(_shown, choices)) if choices else ", or ".join([*ranges, *(told if limits else [])])
     return f"{_shown(read)} is out of range; allowed: {allowed}" if allowed else ""
 
 
