@@ -116,3 +116,17 @@ async def test_a_database_of_each_format_both_ways(suffix, text, tmp_path):
         assert (about["unit"], about["schema"]["minimum"], about["schema"]["maximum"]) == ("rpm", -100, 8000)
         done(await bus.set("can0", "Motor/Speed", 0))
         assert (await peer.hear())[0].data == struct.pack("<HB5x", 200, 1)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252"])
+@pytest.mark.parametrize("suffix", ["dbc", "sym"])
+async def test_letters_beyond_ascii_in_either_encoding(suffix, encoding, tmp_path):
+    text = {"dbc": DBC, "sym": SYM}[suffix].replace("rpm", "°/s").replace("first", "größte")
+    (tmp_path / f"motor.{suffix}").write_bytes(text.encode(encoding))
+    async with on_loopback(f"    database: {tmp_path / 'motor'}.{suffix}\n    signals: {{min_interval: 0}}\n") as (
+        bus,
+        peer,
+    ):
+        await peer.send(can.frame(0x321, struct.pack("<HB5x", 5200, 1)))
+        assert await bus.value("can0", "Motor/Gear") == "größte"
+        assert (await bus.info("can0", bool))["properties"]["Motor/Speed"]["unit"] == "°/s"

@@ -148,3 +148,18 @@ async def test_the_load_of_can_fd_is_that_of_both_bit_rates():
     nominal, fast = can.bits(can.frame(1, bytes(64), fd=True, brs=True))
     assert outlet.known["_load"] == pytest.approx(100 * 4000 * (nominal / 500_000 + fast / 4_000_000), rel=0.2)
     assert 40 < outlet.known["_load"] < 90
+
+
+async def test_what_comes_back_is_counted_once_and_every_look_begins_anew():
+    outlet, fast = Outlet(), can.frame(1, bytes(64), fd=True, brs=True)
+    watch = Watch("can0", outlet, Interface(), (500_000, 4_000_000), None)
+    watch.count_sent([fast] * 100, echoed=True)
+    await watch.look()
+    assert (outlet.known["_sent"], outlet.known["_load"]) == (100, 0)
+    watch.count_sent([fast] * 100, echoed=False)
+    watch.take([fast] * 100)
+    await watch.look()
+    assert outlet.known["_load"] > 0
+    assert outlet.known["_rate"] > 0
+    await watch.look()
+    assert (outlet.known["_load"], outlet.known["_rate"], outlet.known["_received"]) == (0, 0, 100)

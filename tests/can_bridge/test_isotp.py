@@ -77,6 +77,18 @@ async def test_can_fd_and_short_frames():
         assert (await peer.hear())[0].data == b"\1\1"
 
 
+async def test_flow_control_is_padded_as_the_message_is():
+    async with on_loopback() as (bus, peer):
+        for padding, control in ((0xAA, b"\x30\0\0" + b"\xaa" * 5), (None, b"\x30\0\0")):
+            asked = {**PAIR, "data": "AQ==", "padding": padding}
+            call = asyncio.create_task(bus.call("can0", "isotp", asked))
+            await peer.hear()
+            await peer.send(can.frame(DIAGNOSED, b"\x10\x08abcdef"))
+            assert (await peer.hear())[0].data == control
+            await peer.send(can.frame(DIAGNOSED, b"\x21gh"))
+            assert done(await call) == {"data": b64(b"abcdefgh")}
+
+
 async def test_identifiers_of_29_bits_are_known_as_such():
     async with on_loopback() as (bus, peer):
         about = {"tx": 0x18DA10F1, "rx": 0x18DAF110, "data": "AQ==", "timeout": 20}

@@ -1,8 +1,13 @@
 """Frames that are sent again and again."""
 
+import asyncio
+
+from busbar.codecs import can
 from busbar.codecs.can import SENT
-from busbar.testing import settle, until
+from busbar.errors import Overloaded
+from busbar.testing import Clock, settle, until
 from can_bridge import line
+from can_bridge.bus import Timed
 from tests.can_bridge.peer import done, failure, on_loopback, some_rows
 
 
@@ -53,3 +58,32 @@ async def test_periodic_frames_end_with_the_link():
         await bus.clock.advance(5)
         done(await bus.call("can0", "cansend", "002#"))
         assert (await peer.hear())[0].id == 2
+
+
+async def test_what_was_missed_is_not_caught_up_with():
+    clock, sent, gate = Clock(), [], asyncio.Event()
+
+    async def send(frame):
+        sent.append(frame)
+        await gate.wait()
+
+    timed = Timed("lamp", send, can.frame(1), 1.0, 0)
+    await clock.advance(5.5)  # the first one has to wait for so long
+    gate.set()
+    await settle()
+    assert len(sent) == 2
+    timed.stop()
+
+
+async def test_one_that_cannot_be_sent_does_not_end_the_others(caplog):
+    clock, outcomes = Clock(), [Overloaded("full"), None, Overloaded("full"), None]
+
+    async def send(frame):
+        if (error := outcomes.pop(0)) is not None:
+            raise error
+
+    timed = Timed("lamp", send, can.frame(1), 1.0, 4)
+    await clock.advance(3.5)
+    assert outcomes == []
+    assert timed.done
+    assert [record.getMessage() for record in caplog.records] == ["lamp: full"]

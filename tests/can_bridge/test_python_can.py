@@ -5,6 +5,7 @@ import threading
 
 import can
 import pytest
+from can.interfaces.kvaser import canlib
 
 from busbar.codecs import can as frames
 from busbar.codecs.can import EXTENDED, FD, REMOTE, Mask
@@ -138,6 +139,46 @@ async def test_the_state_of_the_controller():
     await asyncio.to_thread(bus.close)
 
 
+async def test_a_state_that_a_driver_was_set_to_is_not_that_of_the_controller():
+    bus = driven(type("PcanBus", (Driver,), {})())
+    assert (await bus.health()).state is None
+    await asyncio.to_thread(bus.close)
+
+
+OPENED = {}  # channel -> how its driver was opened
+
+
+class Asked(Driver):
+    """A driver that tells how it was opened."""
+
+    def __init__(self, channel, **options):
+        super().__init__()
+        OPENED[channel] = options
+
+
+LISTENING = {
+    "pcan": {"state": can.BusState.PASSIVE},
+    "kvaser": {"driver_mode": canlib.DRIVER_MODE_SILENT},
+    "vector": {"listen_only": True},
+    "seeedstudio": {"operation_mode": "silent"},
+    "gs_usb": {},
+}
+
+
+@pytest.mark.parametrize("listen_only", [True, False])
+async def test_adapters_that_are_to_listen_only_are_told_so(listen_only, monkeypatch):
+    text = "bridge: {name: truck}\ndevices:\n"
+    for interface in LISTENING:
+        monkeypatch.setitem(can.interfaces.BACKENDS, interface, (__name__, "Asked"))
+        more = f"listen_only: {str(listen_only).lower()}, options: {{more: 1}}"
+        text += f"  - {{name: {interface}, address: 'can::{interface}::to {interface}::500000', {more}}}\n"
+    async with running(SERVICE, text) as bus:
+        for interface, told in LISTENING.items():
+            await bus.status(interface, "online")
+            found = OPENED[f"to {interface}"]
+            assert found == {"bitrate": 500000, "more": 1, **(told if listen_only else {})}
+
+
 KINDS = [
     frames.frame(0x123, b"abc"), frames.frame(5, extended=True), frames.frame(5, remote=True, length=4),
     frames.frame(1, bytes(64), fd=True, brs=True),
@@ -147,7 +188,7 @@ KINDS = [
 @pytest.mark.parametrize("frame", KINDS)
 def test_a_frame_there_and_back(frame):
     message = message_of(frame)
-    message.timestamp = 1795276751.5
+    message.timestamp = 1795276751.5000003
     assert frame_of(message) == frame._replace(time=1795276751.5)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from busbar import config
 from busbar.codecs import can
+from busbar.service import run
 from busbar.testing import settle, until
 from can_bridge.bridge import SERVICE
 from can_bridge.settings import Config
@@ -49,7 +50,7 @@ RESULTS = {
 
 def test_the_tables_are_whole():
     assert len(COMSRV) == 19
-    assert len(CAN2MQTT) == 20
+    assert len(CAN2MQTT) == 27
     assert SENT.keys() | RESULTS.keys() <= COMSRV.keys()
 
 
@@ -84,7 +85,7 @@ async def test_what_comsrv_listens_to_and_the_rest():
         await bus.status("can0", "offline")
 
 
-def test_the_options_of_can2mqtt():
+def test_the_options_of_can2mqtt(tmp_path, monkeypatch):
     device = f"  - {{name: can0, {CAN2MQTT['-c can0'][0]}"
     for option in ("-d 0", "-d 1", "-d 2", "none"):
         text = f"bridge: {{name: truck}}\ndevices:\n{device}, {CAN2MQTT[option][0]}}}\n"
@@ -97,6 +98,9 @@ def test_the_options_of_can2mqtt():
         expected = {"-d 0": (True, True), "-d 1": (False, True), "-d 2": (True, False), "none": (True, True)}[option]
         assert (device_.sends, device_.receives) == expected
     assert found.devices[0].frames.publish == "single"
+    monkeypatch.chdir(tmp_path)
+    Path("truck.yaml").write_text(text)
+    assert run(SERVICE, [*CAN2MQTT["-f can2mqtt.csv"][0].split(), "--check"]) == 0
 
 
 MODES = {
@@ -104,6 +108,9 @@ MODES = {
     "uint642ascii": {"value": 0xF8F7F6F5F4F3F2F1}, "int82ascii": {"value": -15}, "int162ascii": {"value": -3343},
     "int322ascii": {"value": -185339151}, "int642ascii": {"value": 0xF8F7F6F5F4F3F2F1 - 2**64},
     "4uint82ascii": {"a": 0xF1, "b": 0xF2, "c": 0xF3, "d": 0xF4},
+    "8uint82ascii": {"a": 0xF1, "h": 0xF8}, "4uint162ascii": {"a": 0xF2F1, "d": 0xF8F7},
+    "4int82ascii": {"a": -15, "d": -12}, "8int82ascii": {"a": -15, "h": -8}, "4int162ascii": {"a": -3343, "d": -1801},
+    "2int322ascii": {"a": -185339151, "b": -117967115},
     "2uint322ascii": {"a": 0xF4F3F2F1, "b": 0xF8F7F6F5}, "16bool2ascii": {"bit0": True, "bit15": True},
     "bytecolor2colorcode": {"red": 0xF1, "green": 0xF2, "blue": 0xF3},
     "pixelbin2ascii": {"pixel": 0xF1, "red": 0xF2, "green": 0xF3, "blue": 0xF4},

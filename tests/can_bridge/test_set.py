@@ -19,6 +19,14 @@ async def test_a_set_encodes_and_sends_the_whole_message():
         assert (await peer.hear())[0].data[3] == 0x0F
 
 
+async def test_a_set_returns_what_the_bus_has():
+    async with on_loopback(BASE) as (bus, peer):
+        assert done(await bus.set("can0", "Lamp/Brightness", 12.3)) == 12.5  # steps of 0.5
+        assert (await peer.hear())[0].data == b"\x19\0"
+        assert done(await bus.set("can0", "Lamp/On", "on")) is True
+        assert done(await bus.set("can0", "EngineData/Gear", "reverse")) == "reverse"
+
+
 async def test_a_set_goes_on_from_what_was_received():
     async with on_loopback(FAST) as (bus, peer):
         await peer.send(engine(100, 20, 2, True))
@@ -33,6 +41,26 @@ async def test_a_set_of_a_multiplexed_signal_selects_its_page():
         assert (await peer.hear())[0].data == cells(1, 3800).data
         done(await bus.set("can0", "Cells/Voltage0", 3.7))
         assert (await peer.hear())[0].data == cells(0, 3700).data
+
+
+PAGED = """VERSION ""
+BU_: A
+BO_ 1 Paged: 3 A
+ SG_ page M : 0|8@1+ (1,0) [0|0] "" A
+ SG_ five m2 : 8|8@1+ (1,0) [0|0] "" A
+ SG_ seven m3 : 8|8@1+ (1,0) [0|0] "" A
+ SG_ plain : 16|8@1+ (1,0) [0|0] "" A
+"""
+
+
+async def test_a_message_that_has_no_page_0_begins_with_its_first_one(tmp_path):
+    file = tmp_path / "paged.dbc"
+    file.write_text(PAGED)
+    async with on_loopback(f"    database: {file}\n    receive_own: false\n") as (bus, peer):
+        for path, data in (("plain", b"\2\0\x09"), ("seven", b"\3\x09\x09"), ("five", b"\2\x09\x09")):
+            done(await bus.set("can0", f"Paged/{path}", 9))
+            assert (await peer.hear())[0].data == data
+        assert await bus.value("can0", "Paged/page", lambda page: page == 2) == 2
 
 
 REFUSED = [
@@ -76,6 +104,24 @@ async def test_several_signals_at_once():
         found = failure(await bus.call("can0", "send_message", {"message": "Lamp", "signals": {"Colour": 1}}))
         assert found == ("bad_request", "Lamp has no signal 'Colour'; allowed: Brightness, On")
         assert failure(await bus.call("can0", "send_message", {"message": "Lamps"}))[0] == "unknown"
+        wrong = await bus.call("can0", "send_message", {"message": "Lamp", "signals": {"Brightness": 101}})
+        assert failure(wrong)[1].startswith("Lamp/Brightness: 101 is out of range")
+
+
+PAGES = {
+    "another page": ({"Page": 1, "Voltage0": 3}, "Cells/Voltage0 is not in the frame when Page is 1"),
+    "two pages": ({"Voltage0": 3, "Voltage1": 3}, "Cells/Voltage0 is not in the frame when Page is 1"),
+}
+
+
+@pytest.mark.parametrize("what", PAGES)
+async def test_signals_that_cannot_be_in_one_frame_are_refused_and_not_left_out(what):
+    signals, why = PAGES[what]
+    async with on_loopback(BASE) as (bus, peer):
+        asked = await bus.call("can0", "send_message", {"message": "Cells", "signals": signals})
+        assert failure(asked) == ("bad_request", why)
+        done(await bus.call("can0", "send_message", {"message": "Cells", "signals": {"Page": 1, "Voltage1": 3}}))
+        assert (await peer.hear())[0].data == cells(1, 3000).data
 
 
 async def test_a_set_after_the_last_of_several_frames_is_sent():
@@ -123,6 +169,24 @@ async def test_a_cyclic_message_follows_its_identifier_into_another_database(how
         assert done(await bus.call("can0", "stop_periodic")) == ["message Lamp"]
 
 
+async def test_the_other_signals_stay_as_they_were_when_databases_are_read_again(tmp_path):
+    file = tmp_path / "vehicle.dbc"
+    shutil.copy(EXAMPLE, file)
+    async with on_loopback(f"    database: {file}\n    receive_own: false\n    signals: {{min_interval: 0}}\n") as (
+        bus,
+        peer,
+    ):
+        done(await bus.set("can0", "Lamp/Brightness", 50))
+        await peer.send(engine(100, 20, 1))
+        await bus.value("can0", "EngineData/Gear")
+        changed = EXAMPLE.read_text().replace("(0.5,0) [0|100]", "(1,0) [0|100]").replace('"first"', '"one"')
+        file.write_text(changed)
+        done(await bus.call("can0", "reload_databases"))
+        done(await bus.set("can0", "Lamp/On", True))
+        done(await bus.set("can0", "EngineData/Temperature", 30))  # the gear has a name that there is no more
+        assert [frame.data for frame in await peer.hear(3)][1:] == [b"\x32\1", engine(0, 30).data]
+
+
 async def test_a_signal_that_came_outside_its_range_does_not_stop_a_set_of_another():
     async with on_loopback(FAST) as (bus, peer):
         await peer.send(engine(9000, 20))
@@ -148,6 +212,10 @@ BO_ 1 Flat: 8 A
  SG_ nothing : 0|8@1+ (0,0) [0|0] "" A
 BO_ 2 Narrow: 8 A
  SG_ wide : 0|8@1+ (1,0) [0|300] "" A
+BO_ 3 Warm: 3 A
+ SG_ low : 0|8@1+ (1,0) [10|20] "" A
+ SG_ high : 8|8@1- (1,0) [-20|-10] "" A
+ SG_ on : 16|1@1+ (1,0) [0|0] "" A
 """
 
 
@@ -160,3 +228,11 @@ async def test_what_a_database_says_and_a_frame_cannot_is_refused(tmp_path):
         assert failure(await bus.set("can0", "Narrow/wide", 300))[0] == "out_of_range"
         done(await bus.set("can0", "Narrow/wide", 255))
         assert (await peer.hear())[0].data == b"\xff" + bytes(7)
+
+
+async def test_a_signal_of_which_nothing_is_known_is_sent_as_near_to_0_as_its_range_allows(tmp_path):
+    file = tmp_path / "dialect.dbc"
+    file.write_text(DIALECT)
+    async with on_loopback(f"    database: {file}\n    receive_own: false\n") as (bus, peer):
+        done(await bus.set("can0", "Warm/on", True))
+        assert (await peer.hear())[0].data == b"\x0a\xf6\1"

@@ -203,7 +203,10 @@ async def test_a_bus_can_be_opened_at_run_time_without_files():
 async def test_an_interface_of_the_kernel_that_is_not_there():
     async with running(SERVICE, configuration("can::socket::nocan7")) as bus:
         await until(
-            lambda: "there is no interface nocan7" in (bus.retained("can0", "status")["reason"] or {})["message"]
+            lambda: (
+                "there is no interface nocan7; of CAN there are: "
+                in (bus.retained("can0", "status")["reason"] or {})["message"]
+            )
         )
 
 

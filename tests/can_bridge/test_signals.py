@@ -118,6 +118,15 @@ async def test_rules_hold_for_what_they_match():
         assert failure(await bus.set("can0", "EngineData/Temperature", 5))[0] == "read_only"
 
 
+async def test_a_message_that_is_only_sent_is_not_received():
+    more = "    frames: {publish: none}\n    signals: {rules: [{match: Cells/*, direction: send}]}\n"
+    async with on_loopback(BASE + more) as (bus, peer):
+        await peer.send(cells(0, 3700), engine(7))
+        await bus.value("can0", "EngineData/Speed")
+        await bus.clock.advance(1.2)
+        assert await bus.value("can0", "_received", int) == 1
+
+
 async def test_decode_and_encode_without_the_bus():
     async with on_loopback(BASE) as (bus, _):
         data = base64.b64encode(engine(2500, 90, 1, True).data).decode()
@@ -134,14 +143,19 @@ async def test_decode_and_encode_without_the_bus():
 
 
 async def test_j1939_messages_are_found_by_their_parameter_group_from_any_source():
-    async with on_loopback(FAST) as (bus, peer):
-        await peer.send(can.frame(0x18FEF117, struct.pack("<xH5x", 80 * 256), extended=True))
+    async with on_loopback(FAST + "    frames: {publish: none}\n") as (bus, peer):
+        await peer.send(
+            *(can.frame(id_, bytes(8), extended=True) for id_ in (0x18FEF217, 0x18FFF117))
+        )  # no filter wants
+        await peer.send(can.frame(0x0CFEF117, struct.pack("<xH5x", 80 * 256), extended=True))
         assert await bus.value("can0", "CruiseControl/WheelSpeed") == 80
         about = (await bus.info("can0", bool))["properties"]["CruiseControl/WheelSpeed"]
         assert about["group"] == "CruiseControl (PGN 65265, any source)"
         data = base64.b64encode(bytes(8)).decode()
         found = done(await bus.call("can0", "decode", {"id": 0x18FEF117, "data": data}))
         assert (found["pgn"], found["source"]) == (65265, 0x17)
+        await bus.clock.advance(1.2)
+        assert await bus.value("can0", "_received", int) == 1
 
 
 async def test_databases_are_read_again_while_frames_go_on(tmp_path):
@@ -165,6 +179,20 @@ async def test_databases_are_read_again_while_frames_go_on(tmp_path):
         assert [status for status in bus.broker.payloads(f"{bus.base}/can0/status") if b"offline" in status][1:] == []
 
 
+async def test_what_the_databases_want_after_a_reload_is_received(tmp_path):
+    file = tmp_path / "vehicle.dbc"
+    shutil.copy(EXAMPLE, file)
+    more = f"    database: {file}\n    frames: {{publish: none}}\n    signals: {{min_interval: 0}}\n"
+    async with on_loopback(more) as (bus, peer):
+        file.write_text(EXAMPLE.read_text().replace(" 256 ", " 257 ").replace("EngineData", "Motor"))
+        done(await bus.call("can0", "reload_databases"))
+        await peer.send(engine(100), engine(100)._replace(id=257))
+        assert await bus.value("can0", "Motor/Speed") == 100
+        await bus.clock.advance(1.2)
+        assert await bus.value("can0", "_received", int) == 1
+        assert "Motor/Speed" in (await bus.info("can0", bool))["properties"]
+
+
 async def test_messages_of_the_configuration_need_no_database():
     more = """\
     messages:
@@ -180,6 +208,16 @@ async def test_messages_of_the_configuration_need_no_database():
         await peer.send(can.frame(0x321, bytes.fromhex("e803fffe02000000")))
         assert await bus.value("can0", "Fan/Speed") == 100
         assert (bus.good("can0")["Fan/Angle"], bus.good("can0")["Fan/Mode"]) == (-2, "fast")
+
+
+async def test_a_whole_number_of_64_bits_stays_whole_whatever_its_scale():
+    signal = "{name: count, start: 0, length: 64, scale: 1, offset: 0}"
+    more = f"    messages: [{{name: Total, id: 1, signals: [{signal}]}}]\n    receive_own: false\n"
+    async with on_loopback(more) as (bus, peer):
+        await peer.send(can.frame(1, b"\xfe" + b"\xff" * 7))
+        assert await bus.value("can0", "Total/count") == 2**64 - 2
+        done(await bus.set("can0", "Total/count", str(2**64 - 3)))
+        assert (await peer.hear())[0].data == b"\xfd" + b"\xff" * 7
 
 
 async def test_names_that_meet_are_served_neither_until_they_are_separated(tmp_path, caplog):

@@ -76,7 +76,12 @@ async def test_two_thousand_frames_in_a_burst_arrive_in_order():
 async def test_an_adapter_that_is_pulled_and_plugged_in_again():
     async with Simulator() as simulator, running(SERVICE, example(simulator.path)) as bus:
         await bus.status("can0", "online")
-        assert simulator.commands[:3] == ["C", "S6", "O"]
+        await until(lambda: simulator.open, "the open channel")
+        assert simulator.commands == ["C", "S6", "O"]
+        await bus.call("can0", "disconnect")
+        await until(lambda: not simulator.open, "the closed channel")
+        await bus.call("can0", "connect")
+        await bus.status("can0", "online")
         assert await bus.value("can0", "EngineData/Running") is True
         simulator.unplug()
         await bus.status("can0", "offline")

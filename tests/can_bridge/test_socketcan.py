@@ -53,6 +53,25 @@ async def test_what_python_can_sends_is_received(kind, pair):
     assert came[1:] == KINDS[kind][1:]
 
 
+class Ending:
+    """A CAN socket with one frame, and then an error."""
+
+    def __init__(self, number):
+        self._left, self._number = [pack(KINDS["standard"])], number
+
+    def recvmsg(self, size, ancillary):
+        if not self._left:
+            raise OSError(self._number, os.strerror(self._number))
+        return self._left.pop(), [], 0, None
+
+
+async def test_an_interface_that_goes_down_ends_the_link_after_what_came_before():
+    bus = SocketCan(Ending(errno.ENETDOWN), "can0", 1, 1.0, False)
+    assert [frame.id for frame in await bus.receive()] == [0x123]
+    with pytest.raises(LinkLost, match="can0 is down; as root: ip link set can0 up"):
+        await bus.receive()
+
+
 async def test_error_frames_and_the_error_state():
     bus = SocketCan(None, "can0", 1, 1.0, False)
     error = bus._frame(struct.pack("=IBBxx8s", 0x20000004, 8, 0, b"\0\x10"), [], 0)
@@ -199,7 +218,8 @@ async def test_a_periodic_frame_with_another_identifier_is_another_one_for_the_k
     ends = [socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(2)]
     opened = iter(ends)
     monkeypatch.setattr(bcm, "connected", lambda name: next(opened)[0])
-    line = Line("can0", SocketCan(Options(), "can0", 1, 1.0, False), None, sends=True, fd=False, own=False)
+    bus = SocketCan(Options(), "can0", 1, 1.0, True)
+    line = Line("can0", bus, None, sends=True, fd=False, own=True)
     line.start("lamp", KINDS["standard"], 0.25)
     line.update("lamp", KINDS["standard"]._replace(data=b"xyz"))
     line.update("lamp", KINDS["extended"])
@@ -207,9 +227,23 @@ async def test_a_periodic_frame_with_another_identifier_is_another_one_for_the_k
     assert [dict(fields(kept.recv(1000)))["can_id"] for _ in range(2)] == [0x123, 0x123]
     made = dict(fields(new.recv(1000)))
     assert (made["can_id"], made["ival2_tv_usec"]) == (0x9ABCDEF0, 250_000)
+    seen = lambda kind: bus._frame(pack(KINDS[kind]), [], socket.MSG_DONTROUTE).flags & SENT  # noqa: E731
+    assert (seen("standard"), seen("extended")) == (0, SENT)
     line.close()
+    assert not seen("extended")  # from here on it is another program's
     for _, far in ends:
         far.close()
+
+
+async def test_a_periodic_frame_that_the_kernel_does_not_take(monkeypatch):
+    def connected(name):
+        raise OSError(errno.ENODEV, "No such device")
+
+    monkeypatch.setattr(bcm, "connected", connected)
+    bus = SocketCan(None, "can0", 1, 1.0, True)
+    with pytest.raises(LinkLost, match="can0 is gone"):
+        bus.cyclic(KINDS["standard"], 1.0, 0)
+    assert not bus._frame(pack(KINDS["standard"]), [], socket.MSG_DONTROUTE).flags & SENT
 
 
 async def test_an_interface_that_is_down_or_another_one_ends_the_link(monkeypatch):
@@ -223,6 +257,8 @@ async def test_an_interface_that_is_down_or_another_one_ends_the_link(monkeypatc
             await bus.health()
     monkeypatch.setattr(socketcan, "interface", lambda name: canlink.Interface(3, True, "can", "passive", 500_000))
     assert (await bus.health()).state == "passive"
+    monkeypatch.setattr(socketcan, "interface", lambda name: canlink.Interface(3, True, "can", "stopped"))
+    assert (await bus.health()).state is None
 
 
 WRONG = [

@@ -48,6 +48,14 @@ async def test_frames_both_ways_as_the_gateway_has_them():
         assert failure(await bus.call("can0", "send", {"id": 1, "fd": True}))[0] == "bad_request"
 
 
+async def test_a_record_that_cannot_be_is_counted_and_the_next_one_is_read():
+    async with gateway() as (bus, made):
+        made.send(b"\x30" + bytes(12) + usrcanet.encode(can.frame(7)))
+        assert (await some_rows(bus, 1))[0][1] == 7
+        await bus.clock.advance(1.2)
+        assert await bus.value("can0", "_skipped", int) == 1
+
+
 async def test_another_protocol_at_the_other_end_costs_the_link():
     async with gateway() as (bus, made):
         made.send(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")

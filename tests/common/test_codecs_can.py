@@ -126,3 +126,11 @@ def test_j1939_identifiers():
     assert (j1939.pgn(0x0CF00400), j1939.source(0x0CF00400)) == (61444, 0)
     assert j1939.destination(0x0CF00400) == j1939.BROADCAST
     assert (j1939.pgn(0x18EA17F9), j1939.source(0x18EA17F9), j1939.destination(0x18EA17F9)) == (59904, 0xF9, 0x17)
+
+
+@given(st.integers(0, 0x1FFFFFFF), st.integers(0, 0x1FFFFFFF), st.booleans())
+def test_a_filter_of_a_parameter_group_lets_that_group_pass_and_no_other(id_, other, related):
+    if related:  # another priority, source, and second byte
+        other = id_ ^ other & 0x1C00FFFF
+    passes = Mask(id_, j1939.mask(id_), True).matches(can.frame(other, extended=True))
+    assert passes is (j1939.pgn(other) == j1939.pgn(id_))

@@ -47,9 +47,31 @@ def test_the_request_names_the_interface():
     assert b"can0\0" in raw
 
 
+def test_a_restart_is_that_of_linux_can_netlink_h():
+    about = attribute(18, attribute(1, b"can\0") + attribute(2, attribute(7, struct.pack("=I", 1))))
+    body = struct.pack("=BxHiII", 0, 0, 3, 0, 0) + about
+    assert canlink.restart(3) == struct.pack("=IHHII", 16 + len(body), 16, 1 | 4, 1, 0) + body  # NLM_F_ACK
+
+
+def answered(code):
+    return struct.pack("=IHHIIi", 36, 2, 0, 1, 0, code)
+
+
+def test_the_kernel_says_whether_it_has_done_it():
+    assert canlink.acknowledged(answered(0)) is None
+    with pytest.raises(OSError, match="refuses") as caught:
+        canlink.acknowledged(answered(-errno.EPERM))
+    assert caught.value.errno == errno.EPERM
+    for other in (b"", answered(0)[:17], link(b"can")):
+        with pytest.raises(ProtocolError):
+            canlink.acknowledged(other)
+    with pytest.raises(ProtocolError, match="message 2"):
+        canlink.parse(answered(0))
+
+
 def test_a_refusal_of_the_kernel():
     with pytest.raises(OSError, match="refuses") as caught:
-        canlink.parse(struct.pack("=IHHIIi", 36, 2, 0, 1, 0, -errno.ENODEV))
+        canlink.parse(answered(-errno.ENODEV))
     assert caught.value.errno == errno.ENODEV
 
 

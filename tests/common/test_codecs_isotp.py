@@ -81,6 +81,8 @@ def test_a_receiver_that_gives_up():
     sender = Sender(bytes(100))
     with pytest.raises(ProtocolError, match="no room"):
         sender.feed(bytes.fromhex("320000"))
+    for _ in range(2):  # in a row, and not in all
+        assert all(sender.feed(bytes.fromhex(each)) for each in ["310000"] * 20 + ["300000"])
     with pytest.raises(ProtocolError, match="20 times"):
         [sender.feed(bytes.fromhex("310000")) for _ in range(21)]
 

@@ -54,3 +54,10 @@ def test_a_record_that_cannot_be_costs_itself_several_in_a_row_the_link():
 def test_it_has_no_can_fd():
     with pytest.raises(BadRequest, match="fd: a USR-CANET200 has no CAN FD"):
         usrcanet.encode(can.frame(1, fd=True))
+
+
+def test_records_that_cannot_be_cost_the_stream_only_in_a_row():
+    reader, wrong, right = usrcanet.Reader(), b"\x30" + bytes(12), usrcanet.encode(can.frame(7))
+    for _ in range(3):
+        assert [frame.id for frame in reader.feed(wrong * 2 + right, 0.0)] == [7]
+    assert reader.skipped == 6

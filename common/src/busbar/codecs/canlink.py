@@ -13,13 +13,13 @@ State = Literal["active", "warning", "passive", "off", "stopped"]
 _STATES: tuple[State, ...] = ("active", "warning", "passive", "off", "stopped", "stopped")
 
 _NEWLINK, _GETLINK, _ERROR = 16, 18, 2
-_REQUEST = 1
+_REQUEST, _ACKNOWLEDGE = 1, 4
 _HEAD = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 _INFO = struct.Struct("=BxHiII")  # family, type, index, flags, change
 _ATTRIBUTE = struct.Struct("=HH")
 _UP = 1
 _IFNAME, _LINKINFO, _INFO_KIND, _INFO_DATA = 3, 18, 1, 2
-_BITTIMING, _STATE, _CTRLMODE, _RESTART_MS, _BERR_COUNTER, _DATA_BITTIMING = 1, 4, 5, 6, 8, 9
+_BITTIMING, _STATE, _CTRLMODE, _RESTART_MS, _RESTART, _BERR_COUNTER, _DATA_BITTIMING = 1, 4, 5, 6, 7, 8, 9
 _LISTEN_ONLY = 0x02
 
 
@@ -40,25 +40,44 @@ class Interface(NamedTuple):
 
 def request(name: str) -> bytes:
     """Return the message that asks for an interface by its name."""
-    text = name.encode() + b"\0"
-    attribute = _ATTRIBUTE.pack(_ATTRIBUTE.size + len(text), _IFNAME) + text
-    body = _INFO.pack(0, 0, 0, 0, 0) + attribute.ljust(_aligned(len(attribute)), b"\0")
-    return _HEAD.pack(_HEAD.size + len(body), _GETLINK, _REQUEST, 1, 0) + body
+    return _message(_GETLINK, _REQUEST, 0, _attribute(_IFNAME, name.encode() + b"\0"))
+
+
+def restart(number: int) -> bytes:
+    """Return the message that starts the controller of an interface again when it is off; it needs CAP_NET_ADMIN."""
+    data = _attribute(_INFO_DATA, _attribute(_RESTART, struct.pack("=I", 1)))
+    about = _attribute(_LINKINFO, _attribute(_INFO_KIND, b"can\0") + data)
+    return _message(_NEWLINK, _REQUEST | _ACKNOWLEDGE, number, about)
 
 
 def parse(answer: bytes) -> Interface:
     """Return the interface that an answer describes; raise OSError as the kernel says, ProtocolError."""
     try:
-        _, kind, _, _, _ = _HEAD.unpack_from(answer)
-        if kind == _ERROR:
-            code = -struct.unpack_from("=i", answer, _HEAD.size)[0]
-            raise OSError(code, "the kernel refuses")
+        kind = _kind(answer)
         if kind != _NEWLINK:
             raise ProtocolError(f"rtnetlink answers with message {kind}")
         _, _, index, flags, _ = _INFO.unpack_from(answer, _HEAD.size)
         return _interface(index, flags, dict(_attributes(answer[_HEAD.size + _INFO.size :])))
     except struct.error as error:
         raise ProtocolError(f"rtnetlink: a short answer: {error}") from error
+
+
+def acknowledged(answer: bytes) -> None:
+    """Return if the kernel has done what it was told; raise OSError as it says, ProtocolError."""
+    try:
+        kind = _kind(answer)
+    except struct.error as error:
+        raise ProtocolError(f"rtnetlink: a short answer: {error}") from error
+    if kind != _ERROR:
+        raise ProtocolError(f"rtnetlink answers with message {kind}")
+
+
+def _kind(answer: bytes) -> int:
+    """Return the type of an answer; raise OSError for an error, which has the code 0 where there is none."""
+    kind: int = _HEAD.unpack_from(answer)[1]
+    if kind == _ERROR and (code := -struct.unpack_from("=i", answer, _HEAD.size)[0]):
+        raise OSError(code, "the kernel refuses")
+    return kind
 
 
 def _interface(index: int, flags: int, found: dict[int, bytes]) -> Interface:
@@ -88,6 +107,16 @@ def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
             raise ProtocolError(f"rtnetlink: an attribute of {length} bytes")
         yield kind & 0x3FFF, data[_ATTRIBUTE.size : length]
         data = data[_aligned(length) :]
+
+
+def _attribute(kind: int, data: bytes) -> bytes:
+    length = _ATTRIBUTE.size + len(data)
+    return (_ATTRIBUTE.pack(length, kind) + data).ljust(_aligned(length), b"\0")
+
+
+def _message(kind: int, flags: int, number: int, attributes: bytes) -> bytes:
+    body = _INFO.pack(0, 0, number, 0, 0) + attributes
+    return _HEAD.pack(_HEAD.size + len(body), kind, flags, 1, 0) + body
 
 
 def _number(data: bytes | None) -> int | None:

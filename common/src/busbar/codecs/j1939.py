@@ -11,6 +11,11 @@ def pgn(id: int) -> int:
     return number if number >> 8 & 0xFF >= _PDU2 else number & 0x3FF00
 
 
+def mask(id: int) -> int:
+    """Return the bits of a 29-bit identifier that say which parameter group it is, whatever priority and source."""
+    return 0x3FFFF00 if id >> 16 & 0xFF >= _PDU2 else 0x3FF0000
+
+
 def source(id: int) -> int:
     """Return the source address."""
     return id & 0xFF

@@ -113,6 +113,7 @@ def _open(where: Place, settings: Opened) -> AbstractAsyncContextManager[Bus]:
                 bitrate=settings.rate,
                 data_bitrate=settings.data_bitrate,
                 listen_only=settings.listen_only,
+                restarts=settings.restart is not None,
             )
         case "slcan":
             return open_slcan(
@@ -135,6 +136,7 @@ def _open(where: Place, settings: Opened) -> AbstractAsyncContextManager[Bus]:
                 bitrate=settings.rate,
                 data_bitrate=settings.data_bitrate,
                 fd=settings.fd,
+                listen_only=settings.listen_only,
                 send_timeout=settings.send_timeout,
                 options=options,
             )

@@ -79,10 +79,21 @@ class Entry:
     def j1939(self) -> bool:
         return is_j1939(self.message)
 
+    @property
+    def any_source(self) -> bool:
+        """True for a parameter group of J1939 whoever sends it."""
+        return self.j1939 and j1939.source(self.message.frame_id) == j1939.ANY_SOURCE
+
     @cached_property
     def key(self) -> int:
         """The routing key of its frames."""
         return key(self.message)
+
+    @property
+    def mask(self) -> Mask:
+        """The filter that its frames pass."""
+        whole = exactly(self.message.frame_id, self.message.is_extended_frame)
+        return whole._replace(mask=j1939.mask(whole.id)) if self.any_source else whole
 
     @cached_property
     def remembered(self) -> bool:
@@ -105,7 +116,7 @@ class Entry:
 
         The database's ranges are not looked at: a signal that came outside its own is no reason to refuse another one.
         """
-        active = {name: signals[name] for name in self._active(signals)}
+        active = {name: signals[name] for name in self.active(signals)}
         try:
             self.message.assert_signals_encodable(active, scaling=True, assert_values_valid=False)
             return self.message.encode(active, strict=False)
@@ -114,8 +125,8 @@ class Entry:
         except KeyError as error:
             raise OutOfRange(f"{self.name}: {error.args[0]!r} is not among the names of the signal") from error
 
-    def _active(self, signals: Mapping[str, Any]) -> list[str]:
-        """The signals that a frame with these values holds."""
+    def active(self, signals: Mapping[str, Any]) -> list[str]:
+        """Return the signals that a frame with these values holds; raise OutOfRange."""
         found = []
         for name, coded in self.signals.items():
             selector = coded.signal.multiplexer_signal
@@ -130,8 +141,18 @@ class Entry:
         ]
 
     def initial(self) -> dict[str, Any]:
-        """Return values to begin with: those of the database, else 0, else what is nearest to it."""
-        return {name: _initial(coded.signal) for name, coded in self.signals.items()}
+        """Return values to begin with: those of the database, else 0, else what is nearest to it, or the first page."""
+        found = {name: _initial(coded.signal) for name, coded in self.signals.items()}
+        for name, coded in self.signals.items():
+            pages = self._pages(name) if coded.signal.is_multiplexer else []
+            if pages and _raw(coded.signal, found[name]) not in pages:
+                found[name] = physical(coded.signal, pages[0])
+        return found
+
+    def _pages(self, selector: str) -> list[int]:
+        """Return the raw values of a multiplexer that have signals."""
+        below = [each.signal for each in self.signals.values() if each.signal.multiplexer_signal == selector]
+        return sorted({page for signal in below for page in signal.multiplexer_ids or ()})
 
 
 @dataclass(frozen=True)
@@ -152,11 +173,7 @@ class Catalogue:
     @cached_property
     def _by_pgn(self) -> dict[int, Entry]:
         """J1939 messages of a database that leaves the source open."""
-        return {
-            j1939.pgn(entry.message.frame_id): entry
-            for entry in self.entries.values()
-            if is_j1939(entry.message) and j1939.source(entry.message.frame_id) == j1939.ANY_SOURCE
-        }
+        return {j1939.pgn(entry.message.frame_id): entry for entry in self.entries.values() if entry.any_source}
 
     def find(self, frame: Frame) -> Entry | None:
         """Return the message of a frame."""
@@ -177,15 +194,10 @@ class Catalogue:
             for coded in entry.signals.values():
                 yield coded.about
 
-    def masks(self) -> list[Mask] | None:
-        """Return what has to be received for it; None = all."""
-        if self._by_pgn:
-            return None
-        return [
-            exactly(entry.message.frame_id, entry.message.is_extended_frame)
-            for entry in self.entries.values()
-            if any(coded.receives for coded in entry.signals.values())
-        ]
+    def masks(self) -> list[Mask]:
+        """Return what has to be received for it."""
+        received = [entry for entry in self.entries.values() if any(each.receives for each in entry.signals.values())]
+        return [entry.mask for entry in received]
 
 
 def key(message: Message) -> int:
@@ -209,11 +221,16 @@ def range_of(signal: Signal) -> tuple[float | None, float | None]:
         return signal.minimum, signal.maximum
     bits = signal.length
     raw = (-(1 << bits - 1), (1 << bits - 1) - 1) if signal.is_signed else (0, (1 << bits) - 1)
-    low, high = sorted(each * signal.scale + signal.offset for each in raw)
+    low, high = sorted(physical(signal, each) for each in raw)
     return (
         low if signal.minimum is None else max(low, signal.minimum),
         high if signal.maximum is None else min(high, signal.maximum),
     )
+
+
+def physical(signal: Signal, raw: int) -> float:
+    """Return what a raw value means."""
+    return raw * signal.scale + signal.offset
 
 
 def _initial(signal: Signal) -> Any:
@@ -227,6 +244,9 @@ def _initial(signal: Signal) -> Any:
 def _raw(signal: Signal, value: Any) -> int:
     """Return the raw value of a multiplexer; raise OutOfRange for a name that it does not have."""
     if isinstance(value, str | NamedSignalValue):
-        return int(signal.choice_to_number(str(value)))
+        try:
+            return int(signal.choice_to_number(str(value)))
+        except KeyError as error:
+            raise OutOfRange(f"{signal.name}: {str(value)!r} is not among its names") from error
     number: int = round((value - signal.offset) / signal.scale)
     return number

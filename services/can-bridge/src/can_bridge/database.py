@@ -69,7 +69,8 @@ def _read(file: str) -> list[Message]:
     try:
         if path.stat().st_size > FILE_LIMIT:
             raise ConfigError(f"{file}: the file is too large; allowed: {FILE_LIMIT} bytes")
-        found = cantools.database.load_file(path, database_format=path.suffix.lower()[1:], cache_dir=None)
+        form = path.suffix.lower()[1:]
+        found = cantools.database.load_file(path, form, _encoding(path), cache_dir=None)
     except (OSError, UnicodeError) as error:
         raise ConfigError(f"{file}: cannot read the database: {getattr(error, 'strerror', None) or error}") from error
     except Exception as error:  # its parsers raise what they like, from KeyError to XML errors
@@ -77,6 +78,15 @@ def _read(file: str) -> list[Message]:
     if not isinstance(found, cantools.database.Database):
         raise ConfigError(f"{file}: this is not a database of CAN messages")
     return [message for message in found.messages if not message.is_container]
+
+
+def _encoding(path: Path) -> str | None:
+    """Return UTF-8 where a file is that, else None: what editors of its format write, cp1252 for DBC and SYM."""
+    try:
+        path.read_bytes().decode()
+    except UnicodeDecodeError:
+        return None
+    return "utf-8-sig"
 
 
 def _explained(file: str, text: str) -> str:

@@ -124,6 +124,11 @@ class Nodes:
             node.outlet.bad([about.name], error)
 
 
+def speaks(frame: Frame) -> bool:
+    """True for a frame whose identifier is one of GCT."""
+    return frame.flags & (EXTENDED | REMOTE) == EXTENDED and gct.speaks(frame.id)
+
+
 def decode(form: str, data: bytes) -> tuple[Any, ...]:
     """Return the values of a reading by a format of Python's struct; raise ProtocolError if it does not fit."""
     try:

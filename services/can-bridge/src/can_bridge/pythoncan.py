@@ -23,6 +23,15 @@ RING = 50_000  # frames, about 10 MB: six seconds at 8000 a second
 LOOK = 0.1  # s in which the reader notices that it is to end
 FULL_PAUSE = 0.005  # s until another attempt when the driver's queue is full
 _STATES = {can.BusState.ACTIVE: "active", can.BusState.PASSIVE: "passive", can.BusState.ERROR: "off"}
+_ECHOING = ("PcanBus", "UcanBus")  # whose state is what they were set to, not what the controller is in
+_LISTENING: Mapping[str, Mapping[str, Any]] = {  # how each driver is told to stay passive
+    "pcan": {"state": can.BusState.PASSIVE},
+    "systec": {"state": can.BusState.PASSIVE},
+    "kvaser": {"driver_mode": False},
+    "vector": {"listen_only": True},
+    "nixnet": {"listen_only": True},
+    "seeedstudio": {"operation_mode": "silent"},
+}
 _EPOCH = 1e9  # s; a smaller time stamp counts from the start of the driver, which we do not know
 _ZERO = 0.5  # s; the driver needs a moment more than it was given
 
@@ -109,7 +118,8 @@ class PythonCan:
 
     async def health(self) -> Health:
         state = None
-        if type(self._bus).state is not can.BusABC.state:  # which says "active" whatever is the case
+        driver = type(self._bus)
+        if driver.state is not can.BusABC.state and driver.__name__ not in _ECHOING:  # BusABC says "active" in any case
             with contextlib.suppress(NotImplementedError, can.CanError, OSError):
                 state = _STATES.get(self._bus.state)
         return Health(state, self._bitrate)
@@ -130,6 +140,7 @@ async def open_pythoncan(
     bitrate: int | None,
     data_bitrate: int | None,
     fd: bool,
+    listen_only: bool,
     send_timeout: float,
     options: Mapping[str, Any],
     ring: int = RING,
@@ -139,6 +150,8 @@ async def open_pythoncan(
     if interface == "virtual":
         known = {"protocol": can.CanProtocol.CAN_FD if fd else can.CanProtocol.CAN_20}
     given = {key: value for key, value in known.items() if value is not None}
+    if listen_only:
+        given |= _LISTENING.get(interface, {})
     bus = PythonCan(await _open(interface, channel, {**given, **options}), send_timeout, bitrate, ring)
     try:
         yield bus

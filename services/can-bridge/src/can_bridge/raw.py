@@ -23,10 +23,9 @@ EXCHANGES_LIMIT = 1000  # pairs of identifiers whose exchanges are kept apart
 Short = Annotated[float, Meta(gt=0, le=60)]  # s
 
 
-class FrameFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One frame; `length` only for a remote one."""
+class Content(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A frame but for its identifier; `length` only for a remote one."""
 
-    id: Id
     extended: bool = False
     remote: bool = False
     fd: bool = False
@@ -34,10 +33,10 @@ class FrameFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     data: bytes = b""
     length: Annotated[int, Meta(ge=0, le=8)] | None = None
 
-    def frame(self) -> Frame:
+    def as_frame(self, id: int) -> Frame:
         """Return it as a frame; raise OutOfRange, BadRequest."""
         return can.frame(
-            self.id,
+            id,
             self.data,
             extended=self.extended,
             remote=self.remote,
@@ -47,26 +46,27 @@ class FrameFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         )
 
 
-class Send(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class FrameFields(Content, frozen=True, forbid_unknown_fields=True):
+    """One frame."""
+
+    id: Id
+
+    def frame(self) -> Frame:
+        """Return it as a frame; raise OutOfRange, BadRequest."""
+        return self.as_frame(self.id)
+
+
+class Send(Content, frozen=True, forbid_unknown_fields=True):
     """Arguments of `send`: the fields of one frame, or `frames`."""
 
     id: Id | None = None
-    extended: bool = False
-    remote: bool = False
-    fd: bool = False
-    brs: bool = False
-    data: bytes = b""
-    length: Annotated[int, Meta(ge=0, le=8)] | None = None
     frames: Annotated[list[FrameFields], Meta(max_length=FRAMES_LIMIT)] = []
 
     def read(self) -> list[Frame]:
         """Return the frames to send; raise OutOfRange, BadRequest."""
         if (self.id is None) == (not self.frames):
             raise BadRequest("send takes the fields of one frame (`id`, `data`, ...) or `frames`")
-        if self.id is None:
-            return [each.frame() for each in self.frames]
-        fields = {name: getattr(self, name) for name in FrameFields.__struct_fields__}
-        return [FrameFields(**fields).frame()]
+        return [each.frame() for each in self.frames] if self.id is None else [self.as_frame(self.id)]
 
 
 class Cansend(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import struct
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
@@ -68,6 +69,12 @@ class Single(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     dst: Destination | None = None
     timeout: Short = READINGS_TIMEOUT
 
+    def __post_init__(self) -> None:
+        try:
+            struct.calcsize(self.format or "")
+        except struct.error as error:
+            raise ValueError(f"format: {self.format!r}: {error}") from error
+
 
 class SingleData(msgspec.Struct, frozen=True):
     """Result of `gct_read_single`; `values` where a format was given."""
@@ -129,14 +136,14 @@ class GctCommands:
         def wanted(came: gct.Message) -> bool:
             if not isinstance(came, gct.SysCtrl) or not came.value or came.command != message.command:
                 return False
-            return dst in (gct.BROADCAST, came.src)
+            return dst in (gct.BROADCAST, came.src) and came.dst in (gct.BROADCAST, message.src)
 
         with self.nodes.messages.listen(wanted) as listener:
             await self.nodes.send(message)
             if not message.query:
                 return None
             turn.release()
-            async with _limit(turn.asked or arguments.timeout, f"node {dst} did not answer"):
+            async with _limit(turn.asked or arguments.timeout, f"no answer from {_whom(dst)}"):
                 came = await listener.get()
         assert isinstance(came, gct.SysCtrl)
         return SysCtrlValue(came.src, came.data)
@@ -201,7 +208,7 @@ class GctCommands:
         with self.nodes.messages.listen(wanted) as listener:
             await self.nodes.send(gct.MonitoringRequest(self.nodes.address, dst, group, tuple(sorted(missing))))
             turn.release()
-            async with _limit(turn.asked or timeout, f"node {dst} did not send all readings", missing=missing):
+            async with _limit(turn.asked or timeout, f"not all readings came from {_whom(dst)}", missing=missing):
                 while missing:
                     came = await listener.get()
                     assert isinstance(came, gct.MonitoringData)
@@ -226,7 +233,7 @@ class GctCommands:
             with self.nodes.messages.listen(wanted) as listener:
                 self._quiet[dst] = loop.time() + 2 * seconds
                 await self.nodes.send(message)
-                async with _limit(seconds, f"node {dst} did not respond"):
+                async with _limit(seconds, f"no response from {_whom(dst)}"):
                     came = await listener.get()
                 del self._quiet[dst]
         assert isinstance(came, gct.Ddp)
@@ -240,5 +247,12 @@ async def _limit(seconds: float, what: str, missing: set[int] | None = None) -> 
         async with asyncio.timeout(seconds):
             yield
     except TimeoutError as error:
-        detail = {} if missing is None else {"missing": sorted(missing)}
-        raise DeviceTimeout(f"{what} within {seconds:g} s", **detail) from error
+        text = f"{what} within {seconds:g} s"
+        if missing is None:
+            raise DeviceTimeout(text) from error
+        listed = sorted(missing)
+        raise DeviceTimeout(f"{text}; missing: {', '.join(map(str, listed))}", missing=listed) from error
+
+
+def _whom(dst: int) -> str:
+    return "any node" if dst == gct.BROADCAST else f"node {dst}"

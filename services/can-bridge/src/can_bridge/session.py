@@ -67,7 +67,8 @@ class CanSession(RawCommands, DatabaseCommands, GctCommands):
         self._watch = Watch(settings.name, self.outlet, bus, bitrates, settings.restart)
         self.line.sent = lambda count: self._watch.count_sent(count, own)
         self._publisher = Publisher(self.outlet, settings.frames, settings.fd)
-        self.book = SignalBook(self.outlet, self.line, catalogue)
+        spoken = nodes.speaks if "gct" in settings.protocols else lambda frame: False
+        self.book = SignalBook(self.outlet, self.line, catalogue, spoken)
         self.nodes = Nodes(settings.name, port, self.outlet, self.line, settings.gct)
         self.nodes.commands = commands(GctCommands)
         self._takers = self._takers_of(catalogue)

@@ -1,7 +1,7 @@
 """Signals on the bus: frames that come become values, values that are set become frames."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -13,11 +13,11 @@ from busbar.codecs.can import ERROR, EXTENDED, FD_LENGTHS, REMOTE, STANDARD_IDS,
 from busbar.describe import Property, command
 from busbar.errors import BadRequest, OutOfRange, ProtocolError, ReadOnly, UnknownTarget
 from busbar.session import Outlet
-from can_bridge.catalogue import Catalogue, Coded, Entry, is_boolean
+from can_bridge.catalogue import Catalogue, Coded, Entry, is_boolean, physical
 from can_bridge.line import Line
 from can_bridge.settings import Id, Seconds
 
-UNKNOWN = Property("_unknown", int, title="Frames whose identifiers are in no database")
+UNKNOWN = Property("_unknown", int, title="Frames whose identifiers are in no database and of no protocol")
 UNREADABLE = Property("_unreadable", int, title="Frames that their database cannot decode")
 _SKIP = ERROR | REMOTE
 CYCLE_PREFIX = "message "  # before a message's name among the periodic frames
@@ -65,21 +65,24 @@ class SendMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SignalBook:
-    """The messages of one bus and the newest values of their signals."""
+    """The messages of one bus and the newest values of their signals; `spoken` = another protocol knows a frame."""
 
-    def __init__(self, outlet: Outlet, line: Line, catalogue: Catalogue) -> None:
+    def __init__(self, outlet: Outlet, line: Line, catalogue: Catalogue, spoken: Callable[[Frame], bool]) -> None:
         self.catalogue = catalogue
         self.unknown = 0
         self.unreadable = 0
-        self._outlet, self._line = outlet, line
+        self._outlet, self._line, self._spoken = outlet, line, spoken
         self._last: dict[int, bytes] = {}  # key -> data, of messages that need not be decoded again
         self._known: dict[str, dict[str, Any]] = {}  # message -> signal -> value, both ways
 
     def use(self, catalogue: Catalogue) -> None:
-        """Go on with other databases."""
+        """Go on with other databases, and with the values of messages that can still be made of them."""
         self.catalogue = catalogue
         self._last.clear()
-        self._known.clear()
+        entries = catalogue.entries
+        self._known = {
+            name: known for name, known in self._known.items() if name in entries and _fits(entries[name], known)
+        }
 
     def take(self, frames: Sequence[Frame]) -> None:
         """Publish what frames say."""
@@ -89,7 +92,7 @@ class SignalBook:
                 continue
             entry = find(frame)
             if entry is None:
-                self.unknown += 1
+                self.unknown += not self._spoken(frame)
             else:
                 self._publish(entry, frame)
 
@@ -119,7 +122,7 @@ class SignalBook:
             self._last[frame.key] = frame.data
 
     async def set(self, path: str, value: Any) -> Any:
-        """Send a message with a signal changed; return the value."""
+        """Send a message with a signal changed; return the value as the bus has it."""
         if path not in self.catalogue.by_path:
             raise UnknownTarget(f"no signal {path!r:.100} in the databases")
         entry, name = self.catalogue.by_path[path]
@@ -128,7 +131,7 @@ class SignalBook:
             raise ReadOnly(f"signal {path!r} is only received")
         signals = self.with_changes(entry, {name: value})
         await self.send(entry, signals, coded.cycle)
-        return value
+        return coded.plain(self._known[entry.name][name])
 
     def with_changes(self, entry: Entry, changes: Mapping[str, Any]) -> dict[str, Any]:
         """Return all signals of a message with some changed; the multiplexers follow; raise BadRequest, OutOfRange."""
@@ -139,7 +142,8 @@ class SignalBook:
         signals = {**entry.initial(), **self._known.get(entry.name, {})}
         for name, value in changes.items():
             signals |= _selection(entry, entry.signals[name], changes)
-            signals[name] = _checked(entry.signals[name], value)
+            signals[name] = _checked(f"{entry.name}/{name}", entry.signals[name], value)
+        _check_together(entry, changes, signals)
         return signals
 
     def frame(self, entry: Entry, signals: Mapping[str, Any]) -> Frame:
@@ -165,21 +169,40 @@ class SignalBook:
         self._publish(entry, frame._replace(time=time.time()), ours=True)
 
 
+def _fits(entry: Entry, known: Mapping[str, Any]) -> bool:
+    """True if a frame of a message can be made with these values."""
+    try:
+        entry.encode({**entry.initial(), **known})
+    except (BadRequest, OutOfRange):
+        return False
+    return True
+
+
 def _selection(entry: Entry, coded: Coded, changes: Mapping[str, Any]) -> dict[str, Any]:
     """Return the multiplexer values with which a signal is in the frame, unless the caller says them himself."""
     found: dict[str, Any] = {}
     while (selector := coded.signal.multiplexer_signal) is not None and selector in entry.signals:
         if selector not in changes and coded.signal.multiplexer_ids:
-            number = coded.signal.multiplexer_ids[0]
-            above = entry.signals[selector].signal
-            found[selector] = number * above.scale + above.offset
+            found[selector] = physical(entry.signals[selector].signal, coded.signal.multiplexer_ids[0])
         coded = entry.signals[selector]
     return found
 
 
-def _checked(coded: Coded, value: Any) -> Any:
+def _check_together(entry: Entry, changes: Mapping[str, Any], signals: Mapping[str, Any]) -> None:
+    """Raise BadRequest for a signal that a frame with these values does not hold."""
+    active = entry.active(signals)
+    for name in changes:
+        if name not in active:
+            page = str(entry.signals[name].signal.multiplexer_signal)
+            raise BadRequest(f"{entry.name}/{name} is not in the frame when {page} is {signals.get(page)}")
+
+
+def _checked(name: str, coded: Coded, value: Any) -> Any:
     """Return a value as cantools takes it; raise BadRequest, OutOfRange."""
-    found = coded.about.reader.value(value)
+    try:
+        found = coded.about.reader.value(value)
+    except (BadRequest, OutOfRange) as error:
+        raise type(error)(f"{name}: {error.message}", **error.detail) from error
     return int(found) if is_boolean(coded.signal) else found
 
 

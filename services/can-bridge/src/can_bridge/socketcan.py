@@ -147,9 +147,8 @@ class SocketCan:
             raise LinkLost(_down(self._name))
         if about.number != self._number:
             raise LinkLost(f"{self._name} is another interface than before")
-        return Health(
-            about.state, about.bitrate, about.data_bitrate, about.tx_errors, about.rx_errors, about.restart
-        )  # fmt: skip
+        state = None if about.state == "stopped" else about.state  # on its way up
+        return Health(state, about.bitrate, about.data_bitrate, about.tx_errors, about.rx_errors, about.restart)
 
     def _lost(self, error: OSError) -> BusbarError:
         if error.errno in _GONE:
@@ -173,14 +172,35 @@ def _down(name: str) -> str:
 def interface(name: str) -> canlink.Interface:
     """Ask the kernel for an interface; raise LinkLost if there is none."""
     try:
-        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0) as link:
-            link.settimeout(1.0)  # the kernel answers at once
-            link.send(canlink.request(name))
-            return canlink.parse(link.recv(65536))
+        return canlink.parse(_asked(canlink.request(name)))
     except OSError as error:
         if error.errno in (errno.ENODEV, errno.EINVAL):
-            raise LinkLost(f"there is no interface {name}") from error
+            here = ", ".join(each for each, _ in names()) or "none"
+            raise LinkLost(f"there is no interface {name}; of CAN there are: {here}") from error
         raise LinkLost(f"cannot ask the kernel for {name}: {error.strerror or error}") from error
+
+
+def restart(name: str, number: int) -> None:
+    """Start a controller again that is off; raise LinkLost if the kernel does not do that for us."""
+    try:
+        canlink.acknowledged(_asked(canlink.restart(number)))
+    except OSError as error:
+        why = os.strerror(error.errno or 0)
+        hint = f"as root: ip link set {name} down && ip link set {name} up"
+        raise LinkLost(f"{name} is bus-off and cannot be restarted: {why}; {hint}") from error
+
+
+def _asked(message: bytes) -> bytes:
+    with netlink() as link:
+        link.send(message)
+        return link.recv(65536)
+
+
+def netlink() -> socket.socket:
+    """Return a socket on which the kernel answers at once."""
+    link = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+    link.settimeout(1.0)
+    return link
 
 
 def check(name: str, about: canlink.Interface, bitrate: int | None, data_bitrate: int | None, listen: bool) -> None:
@@ -212,12 +232,15 @@ async def open_socketcan(
     bitrate: int | None = None,
     data_bitrate: int | None = None,
     listen_only: bool = False,
+    restarts: bool = False,
 ) -> AsyncIterator[SocketCan]:
-    """Open an interface; raise LinkLost."""
+    """Open an interface, with `restarts` one that is bus-off, too; raise LinkLost."""
     about = interface(name)
     if not about.up:
         raise LinkLost(_down(name))
     check(name, about, bitrate, data_bitrate, listen_only)
+    if restarts and about.state == "off" and not about.restart:
+        restart(name, about.number)
     try:
         sock = socket.socket(socket.AF_CAN, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.CAN_RAW)
     except OSError as error:

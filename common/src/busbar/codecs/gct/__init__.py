@@ -5,7 +5,7 @@ message = Decoder().feed(id, data, time)               frames -> messages
 """
 
 from busbar.codecs.gct.ddp import V1_BYTES, V2_BYTES, Ddp
-from busbar.codecs.gct.decoder import Decoder
+from busbar.codecs.gct.decoder import Decoder, speaks
 from busbar.codecs.gct.messages import (
     BROADCAST,
     Heartbeat,
@@ -28,4 +28,5 @@ __all__ = [
     "MonitoringRequest",
     "SysCtrl",
     "encode",
+    "speaks",
 ]

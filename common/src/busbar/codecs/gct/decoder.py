@@ -1,7 +1,7 @@
 """Frames to GCT messages. Source: reference 1.8."""
 
 from busbar.codecs.gct.ddp import Reassembly
-from busbar.codecs.gct.messages import BROADCAST, DDP, Message, decode, fields
+from busbar.codecs.gct.messages import BROADCAST, DDP, KINDS, Message, decode, fields
 
 
 class Decoder:
@@ -23,3 +23,9 @@ class Decoder:
         if kind == DDP:
             return self._ddp.feed(src, dst, type_data, data, time)
         return decode(kind, src, dst, type_data, data)
+
+
+def speaks(id: int) -> bool:
+    """True for a 29-bit identifier that GCT uses."""
+    kind, src, _, _ = fields(id)
+    return kind in KINDS and src != BROADCAST

@@ -10,7 +10,7 @@ from busbar.codecs.gct.ddp import Ddp, parts
 from busbar.errors import OutOfRange
 
 BROADCAST = 0x7F
-SYSCTRL, MONITORING_DATA, MONITORING_REQUEST, DDP, HEARTBEAT = 1, 7, 8, 12, 14
+SYSCTRL, MONITORING_DATA, MONITORING_REQUEST, DDP, HEARTBEAT = KINDS = 1, 7, 8, 12, 14
 COMMANDS, GROUPS, READINGS = 512, 32, 64  # the wire has 9, 5 and 6 bits for them
 PAYLOAD = 8  # bytes
 
