@@ -27,10 +27,10 @@ def serial(number, value):
 
 
 class Peer:
-    """Says messages or bytes, hears messages; `heard` is all so far."""
+    """Says messages or bytes, hears messages; `heard` is all so far, `raw` the same as bytes."""
 
     def __init__(self, stream: ByteStream) -> None:
-        self.stream, self.heard = stream, []
+        self.stream, self.heard, self.raw = stream, [], b""
         self._reader, self._next = cip.Reader(), 0
 
     async def says(self, *messages):
@@ -45,7 +45,9 @@ class Peer:
                     self._next += 1
                     if found == wanted or (isinstance(wanted, type) and isinstance(found, wanted)):
                         return found
-                self._reader.feed(await self.stream.read())
+                data = await self.stream.read()
+                self.raw += data
+                self._reader.feed(data)
                 self.heard.extend(self._reader.messages())
 
     async def accepts(self, *dump, result=ACCEPTED):

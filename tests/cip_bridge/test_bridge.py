@@ -3,13 +3,16 @@
 import asyncio
 import json
 
+import pytest
+
 from busbar.codecs import cip
 from busbar.codecs.cip import Form, Join, Update
 from busbar.testing import settle, until
 from cip_bridge.bridge import SERVICE
 from cip_bridge.simulated import NAMES, SOURCE, VOLUME
 from cip_bridge.simulator import Simulator
-from tests.cip_bridge.peer import analog, digital, serial
+from tests.cip_bridge.peer import ACCEPTED, START, analog, digital, serial
+from tests.cip_bridge.processor import served
 from tests.cip_bridge.theatre import failure, hurried, of, reasons, seen, statuses, theatre
 from tests.running import running
 
@@ -206,9 +209,25 @@ async def test_a_room_is_signed_on_to():
         assert await bus.value("panel", "serial/2") == NAMES[0]
 
 
-async def test_the_short_form_of_sign_on_is_taken():
-    async with theatre("sign_on: short") as (bus, _):
-        assert await bus.value("panel", "serial/2") == NAMES[0]
+@pytest.mark.parametrize(
+    ("more", "sign_on"),
+    [
+        ("", cip.Connect(0x0A)),
+        ("sign_on: short", cip.Connect.short(0x0A)),
+        ("room: hall", cip.RoomConnect(0x0A, "HALL")),
+        ("username: admin, password: hunter2", cip.Connect(0x0A)),
+    ],
+)
+async def test_it_signs_on_in_the_form_that_is_configured(more, sign_on):
+    async def serve(peer):
+        await peer.says(cip.Hello())
+        await peer.hears(type(sign_on))
+        await peer.says(ACCEPTED)
+        await peer.hears(START)
+
+    async with served(serve, f", {more}" if more else "") as (_, peers):
+        await until(lambda: peers and START in peers[0].heard)
+        assert peers[0].heard == [sign_on, START]  # a password only when it is asked for
 
 
 async def test_several_processors_in_one_bridge_do_not_hold_each_other_up():

@@ -7,8 +7,10 @@ import pytest
 from busbar.codecs import cip
 from busbar.codecs.cip import Form, Join, Style, Update
 from busbar.testing import Clock, settle, until
+from busbar.trace import TRACE
 from cip_bridge import connection
 from cip_bridge.connection import BEAT, DRAIN_LIMIT, SIGN_ON_LIMIT, SILENCE, STRAY_LIMIT
+from cip_bridge.seats import Seat
 from tests.cip_bridge.panels import NOW, listening, panel, signed_on
 from tests.cip_bridge.peer import END, QUERY, START, analog, digital, serial
 
@@ -73,6 +75,19 @@ async def test_credentials_are_asked_for_and_checked(password, ok):
         if ok:
             await until(lambda: said)
         assert said == ([digital(2, True)] if ok else [])
+
+
+async def test_who_logs_in_twice_counts_once():
+    result = cip.ConnectResult(0, 0x20, b"\x0f")
+    async with (
+        listening(credentials=("admin", "secret"), result=result) as (listener, seat, _),
+        panel(listener) as peer,
+    ):
+        login = cip.Authenticate(0x0A, "admin", "secret")
+        await peer.says(cip.Connect(0x0A), login, login, cip.Ping())
+        assert (await peer.hears(cip.ConnectResult)).payload().hex() == "0000600f"
+        await peer.hears(cip.Pong)
+        assert len(seat.panels) == 1
 
 
 async def test_heartbeats_are_answered_and_silent_panels_are_asked_and_dropped():
@@ -149,7 +164,24 @@ async def test_legacy_text_is_put_together():
             Update(Join("serial", 1), "ab", Form.LEGACY), Update(Join("serial", 1), "cd", Form.LEGACY, append=True)
         )
         await until(lambda: len(said) == 2)
-        assert [each.value for each in said] == ["ab", "abcd"]
+        assert said == [serial(1, text)._replace(form=Form.LEGACY) for text in ("ab", "abcd")]
+
+
+async def test_what_panels_and_we_say_can_be_traced(caplog):
+    caplog.set_level(TRACE, "busbar.wire")
+    async with listening(name="stage") as (listener, seat, _), panel(listener) as peer:
+        await peer.says(cip.Connect(0x0A))
+        await peer.hears(cip.ConnectResult)
+        await peer.says(cip.Ping())
+        await peer.hears(cip.Pong)
+        (there,) = seat.panels
+    assert [each[::2] for each in caplog.record_tuples if there.address in each[2]][:5] == [
+        ("busbar.wire", f"{there.address} -> 0f 00 01 02"),
+        ("busbar.wire", f"{there.address} <- 01 00 0b 00 00 00 00 00 0a 40 ff ff f1 01"),
+        ("busbar.wire.stage", f"{there.address} -> 02 00 04 00 00 00 1f"),
+        ("busbar.wire.stage", f"{there.address} <- 0d 00 02 00 00"),
+        ("busbar.wire.stage", f"{there.address} -> 0e 00 02 00 00"),
+    ]
 
 
 # What stands behind a sign-on.
@@ -206,9 +238,16 @@ async def test_who_never_signs_on_is_dropped_however_much_it_says():
         await until(lambda: not listener._open)
 
 
-async def test_who_has_signed_on_has_no_deadline():
+async def test_a_panel_says_goodbye():
+    async with listening() as (listener, seat, said), signed_on(listener) as peer:
+        await peer.says(digital(3, True), cip.Disconnect(), digital(4, True))
+        await until(lambda: not seat.panels)  # its connection is still open
+        assert said == [digital(3, True), digital(3, False)]
+
+
+async def test_who_has_signed_on_and_speaks_may_stay():
     async with listening() as (listener, seat, _), signed_on(listener) as peer:
-        for _ in range(4):
+        for _ in range(int(SILENCE / SIGN_ON_LIMIT) * 2 + 2):
             await Clock().advance(SIGN_ON_LIMIT / 2)
             await peer.says(cip.Pong())
             await settle()
@@ -272,6 +311,22 @@ async def test_a_panel_that_does_not_read_its_update_is_dropped():
             await settle()
             await Clock().advance(DRAIN_LIMIT + 1)
             await until(lambda: not seat.panels)
+
+
+async def test_an_update_ends_when_the_panel_takes_another_seat():
+    other = Seat(0x0B, lambda updates: None)
+    async with listening() as (listener, seat, _), panel(listener) as peer:
+        listener.seats[0x0B] = other
+        for number in range(1, 251):
+            seat.drive(Join("serial", number), "x" * 60_000)
+        await peer.says(cip.Connect(0x0A), START)
+        await peer.hears(Update)
+        await peer.says(cip.Connect(0x0B), START)
+        await peer.hears(cip.ConnectResult)
+        await peer.hears(START)
+        await peer.hears(QUERY)
+        assert sum(isinstance(each, Update) for each in peer.heard) < 250
+        assert (seat.panels, len(other.panels)) == ([], 1)
 
 
 async def test_each_request_for_an_update_is_answered():

@@ -9,9 +9,9 @@ from busbar.codecs.cip import Form
 from busbar.errors import LinkLost
 from busbar.testing import Clock, settle, until
 from cip_bridge import device
-from cip_bridge.device import BEAT, SILENCE
+from cip_bridge.device import BEAT, LEAVE_LIMIT, SILENCE
 from cip_bridge.refusals import Booting
-from tests.cip_bridge.peer import QUERY, START, analog, digital, open_up, serving, talk
+from tests.cip_bridge.peer import END, QUERY, START, analog, digital, open_up, serial, serving, talk
 
 
 def ended(task):
@@ -66,8 +66,9 @@ async def test_the_processors_heartbeat_is_answered_also_during_the_sign_on():
         await peer.says(cip.ConnectResult(0), START, QUERY)
         await opening
     async with serving() as (_, peer, *_):
-        await peer.says(cip.Ping())
-        await peer.hears(cip.Pong)
+        for _ in range(2):
+            await peer.says(cip.Ping())
+            await peer.hears(cip.Pong)
 
 
 async def test_fifteen_seconds_of_silence_end_a_half_open_link():
@@ -104,7 +105,7 @@ async def test_a_program_that_stops_ends_the_conversation_after_what_it_said_bef
         await peer.says(digital(3, True), message, digital(4, True))
         await until(task.done)
         assert why in str(ended(task))
-        assert isinstance(ended(task), kind)
+        assert type(ended(task)) is kind
         assert told[-1] == digital(3, True)
 
 
@@ -112,6 +113,17 @@ async def test_leaving_says_goodbye():
     async with talk() as (conversation, peer, _):
         await conversation.close()
         await peer.hears(cip.Disconnect)
+
+
+async def test_leaving_does_not_wait_for_a_processor_that_does_not_read():
+    async with talk() as (conversation, *_):
+        sending = asyncio.create_task(conversation.send(cip.encode(serial(1, "x" * 60_000)) * 100))
+        leaving = asyncio.create_task(conversation.close())
+        await settle()
+        assert not leaving.done()
+        await Clock().advance(LEAVE_LIMIT + 0.5)
+        await until(leaving.done, limit=5.0)  # a write that is not read fails by itself much later
+        await asyncio.gather(sending, return_exceptions=True)
 
 
 # What comes.
@@ -131,6 +143,17 @@ async def test_what_means_nothing_is_counted_and_costs_nothing_else():
         await peer.says(bytes.fromhex("0500002a0001010500040000 01feffff"), digital(8, True))
         await until(lambda: told[-1] == digital(8, True))
         assert conversation.skipped == 4
+
+
+async def test_what_stands_behind_the_update_in_one_piece_is_told():
+    async with talk() as (conversation, peer, told):
+        opening = asyncio.create_task(open_up(conversation))
+        await peer.says(cip.Hello(), cip.ConnectResult(0), START, END, QUERY, digital(8, True))
+        await opening
+        serving = asyncio.create_task(conversation.serve())
+        await until(lambda: told[-1] == digital(8, True))
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
 
 
 async def test_a_button_of_the_processor_and_a_digital_are_the_same():

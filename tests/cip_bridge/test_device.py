@@ -130,6 +130,13 @@ async def test_an_unknown_ip_id_is_named_and_tried_again_in_a_quarter_of_an_hour
         assert error.value.detail == {"payload": "ffff02"}
 
 
+async def test_a_room_that_refuses_is_named():
+    async with talk(sign_on=cip.RoomConnect(3, "HALL2")) as (conversation, peer, _):
+        await peer.says(cip.Hello(), cip.UNKNOWN_IPID)
+        with pytest.raises(UnknownIpId, match="IP-ID 0x03 is not defined in room 'HALL2', or there is no such room"):
+            await open_up(conversation)
+
+
 async def test_credentials_are_given_when_they_are_asked_for():
     async with talk(credentials=("crestron", "crestron"), sign_on=cip.Connect(0x27)) as (conversation, peer, _):
         opening = asyncio.create_task(open_up(conversation))

@@ -12,9 +12,9 @@ from busbar.testing import settle, until
 from cip_bridge.bridge import STARTING, panel_link
 from cip_bridge.settings import Device
 from tests.cip_bridge.outlet import Port
-from tests.cip_bridge.peer import ACCEPTED, START, Peer, digital, serial
+from tests.cip_bridge.peer import ACCEPTED, END, QUERY, START, Peer, digital, serial
 from tests.cip_bridge.processor import processor, served
-from tests.cip_bridge.theatre import failure, hurried
+from tests.cip_bridge.theatre import failure, hurried, statuses
 
 LOGIN = ", username: admin, password: hunter2"
 
@@ -144,9 +144,9 @@ async def test_an_ip_id_that_was_known_a_moment_ago_is_asked_for_again_soon():
         await bus.status("panel", "online")
         known = False
         await peers[0].says(cip.Disconnect())
-        await hurried(bus, until(lambda: len(peers) == 3))
-        status = await bus.status("panel", "connecting")
-        assert "IP-ID 0x0A is not defined, as while the program is loaded" in status["reason"]["message"]
+        wanted = "IP-ID 0x0A is not defined, as while the program is loaded"
+        waits = {"state": "connecting", "reason": {"code": "link", "message": wanted}}
+        await hurried(bus, until(lambda: any(waits.items() <= each.items() for each in statuses(bus)), wanted))
         setting = asyncio.create_task(bus.set("panel", "digital/77", {"_value": True, "_ttl": 60}))
         await settle()
         known = True
@@ -158,6 +158,24 @@ async def test_an_ip_id_that_was_known_a_moment_ago_is_asked_for_again_soon():
         before = len(peers)
         await bus.clock.advance(600)
         assert len(peers) == before
+
+
+async def test_what_an_update_without_its_beginning_leaves_out_is_at_its_default_after_a_new_connection():
+    async def serve(peer):
+        if peer.stream._name == "processor0":
+            await peer.accepts(digital(4, True))
+            return
+        await peer.says(cip.Hello())
+        await peer.hears(cip.Connect)
+        await peer.says(ACCEPTED)
+        await peer.hears(START)
+        await peer.says(digital(5, True), END, QUERY)
+
+    async with served(serve) as (bus, peers):
+        assert await bus.value("panel", "digital/4") is True
+        await peers[0].says(cip.Disconnect())
+        await hurried(bus, bus.value("panel", "digital/5"))
+        assert await bus.value("panel", "digital/4") is False
 
 
 async def test_the_connection_is_closed_even_if_leaving_is_cancelled():

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from busbar.codecs import cip
-from busbar.codecs.cip import Join, Update
+from busbar.codecs.cip import Command, Form, Join, Update
 from busbar.testing import Clock, settle, until
 from cip_bridge import board
 from cip_bridge.device import LEAVE_LIMIT
@@ -113,6 +113,13 @@ async def test_get_reads_both_ways_and_unknown_joins_are_at_their_default():
         assert found == [NAMES[0], 9, False, -20.0, False]
 
 
+async def test_text_that_is_appended_is_told_as_a_whole():
+    async with processor() as (bus, peer, _):
+        for text in ("ab", "cd"):
+            await peer.says(Update(Join("serial", 1), text, Form.LEGACY, append=True))
+        assert await bus.value("panel", "serial/1", lambda text: len(text) == 4) == "abcd"
+
+
 async def test_raw_frames_can_be_sent():
     async with theatre() as (bus, simulator):
         assert (await bus.call("panel", "send", {"frames": "0500080000051400000005 0500060000 03000600"}))["ok"]
@@ -120,8 +127,10 @@ async def test_raw_frames_can_be_sent():
         await seen(simulator, Join("digital", 7), True)
 
 
-@pytest.mark.parametrize("command", ["refresh", "update_request"])
-async def test_refresh_and_update_request_ask_for_everything_and_wait_for_it(command):
+@pytest.mark.parametrize(
+    ("command", "end"), [("refresh", [END, QUERY]), ("update_request", [QUERY]), ("update_request", [END])]
+)
+async def test_refresh_and_update_request_ask_for_everything_and_wait_for_it(command, end):
     async with processor() as (bus, peer, _):
         await peer.says(digital(4, True), analog(9, 5))
         await bus.value("panel", "analog/9")
@@ -130,7 +139,7 @@ async def test_refresh_and_update_request_ask_for_everything_and_wait_for_it(com
         asking = asyncio.create_task(bus.call("panel", command))
         await peer.hears(START)
         assert not asking.done()
-        await peer.says(digital(5, True), END, QUERY)  # not all say the beginning
+        await peer.says(digital(5, True), *end)  # not all say the beginning, nor both ends
         assert (await asking)["ok"]
         await bus.value("panel", "digital/5")
         assert (bus.good("panel")["digital/4"], bus.good("panel")["analog/9"]) == (False, 0)
@@ -155,6 +164,28 @@ async def test_too_many_joins_to_drive_are_refused_before_anything_is_sent(monke
         await peer.hears(digital(1, True))
         assert {each.join.number for each in peer.heard if isinstance(each, Update)} == {1}
         assert len(peers) == 1
+
+
+async def test_what_there_is_no_room_for_is_counted(monkeypatch):
+    monkeypatch.setattr(board, "JOINS_LIMIT", 1)
+    async with processor() as (bus, peer, _):
+        await peer.says(digital(4, True), digital(5, True), bytes.fromhex("2a000101"))
+        await bus.value("panel", "_skipped", lambda count: count == 2)
+        assert bus.good("panel")["digital/4"] is True
+
+
+async def test_everything_that_is_sent_has_the_handle_of_the_sign_on():
+    async with processor(cip.ConnectResult(0x0102)) as (bus, peer, _):
+        assert (await bus.set("panel", "digital/1", True))["ok"]
+        assert (await bus.call("panel", "press", 2))["ok"]
+        asking = asyncio.create_task(bus.call("panel", "update_request"))
+        await peer.hears(START)
+        await peer.says(END, QUERY)
+        assert (await asking)["ok"]
+        await peer.hears(Command(cip.ACKNOWLEDGE))
+        handles = [frame.payload[:2] for frame in cip.split(peer.raw) if frame.type == 0x05]
+        assert len(handles) >= 6  # two requests for updates, their acknowledgements, a digital, a button
+        assert set(handles) == {b"\1\2"}
 
 
 async def test_named_joins_that_were_never_driven_are_at_their_default():

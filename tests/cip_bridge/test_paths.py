@@ -60,14 +60,18 @@ def test_every_join_is_described_once_and_in_range():
 
 
 def test_a_name_replaces_the_number_and_the_number_can_still_be_set():
-    paths = Paths((named(title="Level", unit="%", scale=(0, 65535, 0, 100)).about,))
+    more = {"title": "Level", "unit": "%", "group": "Hall", "class": "power_factor"}
+    paths = Paths((named(scale=(0, 65535, 0, 100), **more).about,))
     join = Join("analog", 12)
     assert paths.path(join) == "level"
     assert paths.path(Join("analog", 13)) == "analog/13"
     assert paths.find("level")[0] == paths.find("analog/12")[0] == join
     about = paths.properties()["level"].info()
     assert (about.title, about.unit, about.readback, about.original) == ("Level", "%", "_out/level", "analog/12")
+    assert (about.group, about.class_) == ("Hall", "power_factor")
     assert about.schema == {"type": "number", "minimum": 0.0, "maximum": 100.0}
+    sent = paths.properties()["_out/level"].info()
+    assert (sent.title, sent.unit, sent.access, sent.schema) == ("Level: what we sent", "%", "r", about.schema)
 
 
 @pytest.mark.parametrize(

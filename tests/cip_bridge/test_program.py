@@ -82,6 +82,12 @@ async def test_a_panel_that_comes_later_gets_what_was_set_before():
             assert updates == [serial(1, "Laptop"), digital(5, True)]
 
 
+async def test_named_joins_have_their_defaults_both_ways_before_any_panel_has_come():
+    async with stage() as (bus, _):
+        good = bus.good("xpanel")
+        assert [good[path] for path in ("lights/on", "_out/lights/on", "_out/lights/level")] == [False, False, 0.0]
+
+
 async def test_who_is_there_is_told():
     async with stage() as (bus, port):
         assert await bus.value("xpanel", "_panels") == []
@@ -126,7 +132,22 @@ async def test_credentials_and_encodings_are_those_of_the_device():
         await bus.value("xpanel", "_panels", len)
         assert (await bus.set("xpanel", "serial/1", "5 €"))["ok"]
         await peer.hears(serial(1, "5 €"))
+        await peer.says(START)
+        await peer.hears(serial(1, "5 €"))
         await stream.close()
+
+
+async def test_room_result_and_offset_are_those_of_the_device():
+    async with stage("room: hall\n    result: '0003'\n    smart_offset: 0") as (bus, port):
+        for room, result in (("foyer", "ffff02"), ("hall", "00000003")):
+            stream = await open_tcp("127.0.0.1", port, "panel")
+            peer = Peer(stream)
+            await peer.says(cip.RoomConnect(3, room))
+            assert (await peer.hears(cip.ConnectResult)).payload().hex() == result
+            if room == "hall":
+                await peer.says(bytes.fromhex("05000e00000b3800000003051400040001"))
+                assert await bus.value("xpanel", "smart/3/analog/4") == 1
+            await stream.close()
 
 
 async def test_smart_objects_of_panels_have_paths_of_their_own():
@@ -157,6 +178,15 @@ async def test_a_pulse_of_the_program_does_not_hold_the_port():
         assert not pulsing.done()
         await bus.clock.advance(5.5)
         assert (await pulsing)["ok"]
+
+
+async def test_a_pulse_of_the_program_that_is_cancelled_ends():
+    async with stage() as (bus, port), panel(port) as peer:
+        pulsing = asyncio.create_task(bus.call("xpanel", "pulse", {"join": 7, "width": 10, "_id": "pulse-7"}))
+        await peer.hears(digital(7, True))
+        await bus.call("xpanel", "cancel", {"id": "pulse-7"})
+        assert (await pulsing)["error"]["code"] == "cancelled"
+        await peer.hears(digital(7, False))
 
 
 async def test_what_panels_say_while_a_device_is_disconnected_is_there_after_a_refresh():

@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from busbar import config
+from busbar import config, contract
 from busbar.config import Bridge
 from busbar.errors import ConfigError
-from cip_bridge.bridge import links
+from cip_bridge.bridge import describe, links
 from cip_bridge.settings import Config, Device, place
 
 GOOD = "{name: panel, address: 'cip::processor.local', ipid: 0x0A}"
@@ -72,7 +73,7 @@ WRONG = [
     ("username: a, password: x, password_file: y", "password_file"),
     ("username: 'a:b', password: x", "username"),
     ("room: ''", "room"),
-    ("room: 'two words'", "room"),
+    ("room: 'two words'", "room: .*1 to 32 characters of ASCII, no spaces"),
     ("ca_file: ca.pem", "ca_file: only with an address of cips::"),
     ("fingerprint: 00", "fingerprint"),
     ("insecure: true", "insecure: only with an address of cips::"),
@@ -90,6 +91,7 @@ WRONG = [
     ("joins: [{join: digital/0x1, name: a}]", "join"),
     ("joins: [{join: digital/1, name: digital/2}]", "name"),
     ("joins: [{join: digital/1, name: clock}]", "name"),
+    ("joins: [{join: digital/1, name: '54'}]", "name: .*no number, which would be that of a join"),
     ("joins: [{join: digital/1, name: _a}]", "name"),
     ("joins: [{join: digital/1, name: a}, {join: digital/1, name: b}]", "joins: 'digital/1' is there twice"),
     ("joins: [{join: digital/1, name: a}, {join: digital/2, name: a}]", "joins: 'a' is there twice"),
@@ -105,6 +107,15 @@ WRONG = [
 def test_what_cannot_be_is_refused_with_its_name(more, why):
     with pytest.raises(ConfigError, match=why):
         device(more)
+
+
+def test_a_device_has_no_more_names_than_its_description_can_tell():
+    joins = [{"join": f"digital/{number}", "name": f"a/room/{number}/on"} for number in range(1, 2002)]
+    made = {"name": "p", "address": "cip::h", "ipid": 3, "joins": joins[:2000]}
+    told = describe(msgspec.convert(made, Device)).info("theatre", "p", 1, "0")
+    assert len(contract.encode(told)) < 1 << 20
+    with pytest.raises(msgspec.ValidationError, match="length <= 2000"):
+        msgspec.convert({**made, "joins": joins}, Device)
 
 
 def test_ports_of_ours_need_a_certificate_for_tls():

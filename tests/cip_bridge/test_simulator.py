@@ -65,6 +65,17 @@ async def test_while_it_boots_panels_wait_as_long_as_it_takes_and_are_greeted_af
             assert (await peer.hears(cip.ConnectResult)).accepted
 
 
+async def test_who_is_signed_on_is_not_greeted_again():
+    async with Simulator() as simulator, panel(simulator.listener.port) as peer:
+        await peer.says(cip.Connect(0x0A))
+        await peer.hears(cip.ConnectResult)
+        simulator.listener.boot()
+        simulator.listener.booted()
+        await peer.says(cip.Ping())
+        await peer.hears(cip.Pong)
+        assert [each for each in peer.heard if isinstance(each, cip.Hello)] == [cip.Hello()]
+
+
 async def test_who_signs_on_while_it_boots_is_refused():
     async with Simulator() as simulator:
         simulator.listener.boot()

@@ -123,10 +123,12 @@ GARBAGE = [
     ("02000100", "at least 3 wanted"),
     ("0500060000 0314000b", "no multiple of 4"),
     ("0500050000 0208 0e", "cannot be"),
+    ("0500050000 020377", "unknown command 0x77"),
     ("05000b0000 08080e999999999999", "cannot be"),
     ("0500060000 03340003", "within its head"),
     ("0500080000 0534000000 41", "without its beginning"),
     ("0500070000 0438000000", "smart object without"),
+    ("0500120000 0f3800000003 093800000004 03000000", "in another one"),
     ("0500050000 022001", "slot without"),
     ("0500070000 04024141 41"[:-2] + "41", "without a join"),
     ("05000a0000 07022330 2c0d4141", "join 0, which cannot be"),
@@ -314,6 +316,14 @@ def test_the_oldest_of_too_much_is_forgotten():
     assert 4 * 240_000 <= FRAGMENTS_LIMIT < 5 * 240_000
 
 
+def test_a_text_that_begins_anew_is_not_the_oldest():
+    reader = cip.Reader()
+    for number in [*range(1, OPEN_LIMIT + 1), 1, OPEN_LIMIT + 1]:
+        reader.feed(fragment(number, 2, b"a"))
+    reader.feed(fragment(1, 1, b"b") + fragment(2, 1, b"b"))
+    assert [each for each in reader.messages() if not isinstance(each, Skipped)] == [serial(1, "ab")]
+
+
 def test_a_new_beginning_forgets_the_old_one_and_a_whole_text_ends_it():
     assert messages([fragment(1, 2, b"old"), fragment(1, 2, b"ne"), fragment(1, 1, b"w")]) == [serial(1, "new")]
     assert messages([fragment(1, 2, b"old"), fragment(1, 3, b"whole"), fragment(1, 1, b"!")]) == [serial(1, "whole")]
@@ -348,7 +358,8 @@ def test_legacy_text_is_read_line_by_line(text, expected):
 
 
 def test_legacy_text_is_written_as_it_is_read():
-    for update in (serial(1, "aaa", Form.LEGACY), serial(7, "more", Form.LEGACY, append=True)):
+    within = serial(2, "x", Form.LEGACY, smart=3, slots=(1,))
+    for update in (serial(1, "aaa", Form.LEGACY), serial(7, "more", Form.LEGACY, append=True), within):
         assert read([cip.encode(update)]) == [update]
 
 
@@ -363,6 +374,9 @@ def test_a_room_sign_on_has_213_bytes_and_its_token():
     assert b"Crestron" + bytes(42) + b"XPanel" + bytes(44) + b"BOARDROOM1" + bytes(22) + b"hall" in frame
     assert read([frame]) == [cip.RoomConnect(0x03, "BOARDROOM1", host="hall", token="secret")]
     assert len(cip.encode(cip.RoomConnect(3, "x"))) == 3 + 0xD5
+    assert read([cip.encode(cip.RoomConnect(3, "R" * 33, "M" * 51, "h" * 65))]) == [
+        cip.RoomConnect(3, "R" * 32, "M" * 50, "h" * 64)
+    ]
 
 
 def test_secrets_do_not_show():
@@ -393,6 +407,10 @@ def test_slots_may_be_within_slots_but_not_for_ever():
     assert read([cip.encode(update)]) == [update]
     (skipped,) = read([cip.encode(digital(5, True, slots=(1, 2, 3)))])
     assert "too deep" in skipped.why
+
+
+def test_a_text_in_a_slot_has_the_short_form():
+    assert cip.encode(serial(3, "x", slots=(1,))).hex() == "05000b0000082001051500020378"  # layout [2+] Z, P
 
 
 def test_the_join_offset_of_smart_objects_can_be_chosen():
@@ -445,7 +463,8 @@ def test_a_record_shorter_than_it_says_gives_what_is_there():
 
 
 def test_frames_nobody_has_a_use_for_are_passed_over_in_silence():
-    assert read([bytes.fromhex("0000010128000200001f0000")]) == []
+    types = (0x00, 0x1F, 0x20, 0x21, 0x22, 0x23, 0x24, 0x25, 0x28)  # reference 1.3
+    assert read([cip.encode_frame(type_, b"\0\1") for type_ in types]) == []
 
 
 def test_whole_frames_are_told_from_anything_else():

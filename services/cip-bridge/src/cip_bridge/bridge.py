@@ -144,6 +144,7 @@ def _seat(settings: Device, surface: Surface, credentials: tuple[str, str] | Non
     return Seat(
         settings.ipid,
         surface.came,
+        name=settings.name,
         board=surface.board,
         room=settings.room,
         credentials=credentials,

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 
 from busbar.codecs import cip
 from busbar.codecs.cip import Command, Join, Message, Update
+from busbar.trace import TRACE, readable
 from cip_bridge.presses import Presses
 from cip_bridge.seats import Program, Seat
 
 log = logging.getLogger("busbar.cip")
+wire = logging.getLogger("busbar.wire")  # of panels that are not signed on; then it is that of their seat
 
 BEAT = 5.0  # s without a word of the panel before we ask whether it is there
 SILENCE = 40.0  # s without a word before a panel is gone; python-cipclient speaks every 15 s and answers no heartbeat
@@ -46,6 +48,7 @@ class Panel:
         """Write without waiting; a panel that does not read is dropped."""
         if self._writer.is_closing():
             return
+        self._show("->", frames)
         self._writer.write(frames)
         if self._writer.transport.get_write_buffer_size() > UNSENT_LIMIT:
             self._drop("does not read what we send")
@@ -98,12 +101,14 @@ class Panel:
         limit = asyncio.timeout(BEAT)
         try:
             async with limit:
-                return await self._stream.read(CHUNK)
+                data = await self._stream.read(CHUNK)
         except OSError as error:
             if limit.expired():
                 return None
             log.info("panel %s: %s", self.address, error)
             return b""
+        self._show("<-", data)
+        return data
 
     async def _take_all(self, data: bytes) -> bool:
         """Take what came; False when the connection is over."""
@@ -242,6 +247,11 @@ class Panel:
                 await asyncio.sleep(0)
         except OSError as error:
             self._drop(f"does not read its update: {error or 'timeout'}")
+
+    def _show(self, arrow: str, data: bytes) -> None:
+        shown = self._seat.wire if self._seat else wire
+        if shown.isEnabledFor(TRACE):
+            shown.log(TRACE, "%s %s %s", self.address, arrow, readable(data))
 
     def _drop(self, why: str) -> None:
         log.warning("panel %s %s: dropped", self.address, why)

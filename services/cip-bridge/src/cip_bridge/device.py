@@ -18,8 +18,8 @@ from cip_bridge.refusals import Booting, Denied, UnknownIpId, Unreachable
 
 log = logging.getLogger("busbar.cip")
 
-BEAT = 5.0  # s without a word of ours, or of the other side, before a heartbeat
-SILENCE = 15.0  # s without a word of the other side before the link is dead
+BEAT = 5.0  # s without a word of ours, or of the other side, before a heartbeat [2+: F, X, B, M]
+SILENCE = 15.0  # s without a word of the other side before the link is dead [inf]: three heartbeats
 UPDATE_LIMIT = 20.0  # s for all joins to come
 OPEN_LIMIT = 29.0  # s for all steps up to the end of the update; the library gives a link 30 to open
 LEAVE_LIMIT = 1.0  # s for the last word
@@ -100,8 +100,10 @@ class Conversation:
             await self.send(cip.encode(self._sign_on))
             result = await self._answer(cip.ConnectResult, "the sign-on")
         if not result.accepted:
+            room = getattr(self._sign_on, "room", None)
+            where = "the running program" if room is None else f"room {room!r}, or there is no such room"
             raise UnknownIpId(
-                f"IP-ID 0x{self._sign_on.ipid:02X} is not defined in the running program (or the program is starting); "
+                f"IP-ID 0x{self._sign_on.ipid:02X} is not defined in {where} (or the program is starting); "
                 "tried again every 15 minutes, or at once by `reconnect`",
                 payload=result.payload().hex(),
             )
@@ -133,7 +135,7 @@ class Conversation:
             await self._stream.write(frames() if callable(frames) else frames)
 
     async def close(self) -> None:
-        """Say goodbye (one processor refused connections for long after an unclean end) and close."""
+        """Say goodbye (one processor refused connections for long after an unclean end [1: H]) and close."""
         with contextlib.suppress(LinkLost, TimeoutError):
             async with asyncio.timeout(LEAVE_LIMIT):
                 await self.send(cip.encode(cip.Disconnect()))
@@ -266,6 +268,6 @@ class Conversation:
                 await self.send(self._acknowledgement)
 
     def _acknowledgement(self) -> bytes:
-        """The end of the query is acknowledged, then the processor gets our side. Source: reference 1.4, K and D."""
+        """The end of the query is acknowledged, then the processor gets our side. Source: reference 1.4 [2+: K, D]."""
         messages: list[Command | cip.Ping | Update] = [Command(cip.ACKNOWLEDGE), cip.Ping(), *self._outputs()]
         return b"".join(cip.encode(each, self.style) for each in messages)

@@ -1,4 +1,7 @@
-"""Buttons that are held down: pressed again every half second, for a processor releases what is not. Source: 1.5."""
+"""Buttons that are held down: pressed again every half second, for a processor releases what is not.
+
+Source: reference 1.5 [2+: F, X, K].
+"""
 
 import asyncio
 import math

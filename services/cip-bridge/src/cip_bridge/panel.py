@@ -112,7 +112,7 @@ class PanelSession:
 
     @command(holds="exchange", timeout=20.0)
     async def pulse(self, device: str, arguments: Pulse, turn: Turn) -> None:
-        """Press a button and release it; one that is held already would be released under the hand of its holder."""
+        """Press a button and release it; not while somebody holds it."""
         join = self._surface.paths.button(arguments.join)
         if join in self._holds.joins:
             raise Locked(f"{arguments.join!r} is held down already; `release` it first")

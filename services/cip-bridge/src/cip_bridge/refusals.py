@@ -1,4 +1,4 @@
-"""Why there is no conversation with a processor, and when it is tried again. Source: reference 1.4."""
+"""Why there is no conversation with a processor, and when it is tried again. Source: reference 1.4 [1: H, E]."""
 
 from busbar.errors import DeviceRefused, LinkLost, Retry
 

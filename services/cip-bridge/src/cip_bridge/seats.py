@@ -1,5 +1,6 @@
 """What panels find with us: the seats (IP-IDs) of a program, what is driven and what they said. Source: 1.4."""
 
+import logging
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Protocol
@@ -28,6 +29,7 @@ class Seat:
         ipid: int,
         told: Callable[[list[Update]], None],
         *,
+        name: str = "panels",
         board: Board | None = None,
         room: str | None = None,
         credentials: tuple[str, str] | None = None,
@@ -35,6 +37,7 @@ class Seat:
         style: Style = Style(),  # noqa: B008  # frozen
     ) -> None:
         self.ipid, self.room, self.credentials, self.result, self.style = ipid, room, credentials, result, style
+        self.wire = logging.getLogger(f"busbar.wire.{name}")
         self.board = board or Board()
         self.panels: list[Shown] = []
         self.skipped = 0  # things of its panels that meant nothing to us

@@ -1,6 +1,7 @@
 """The configuration of the CIP bridge."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -24,11 +25,15 @@ _WORD = "[A-Za-z0-9-][A-Za-z0-9_-]{0,63}"
 Levels = Annotated[
     str,
     Meta(
-        pattern=rf"^(?!(digital|analog|serial|smart|slot)(/|$)|clock$){_WORD}(/{_WORD})*(?!\n)$",
-        description="levels of letters, digits, _ and -, not beginning with digital, analog, serial, smart or slot",
+        pattern=rf"^(?!(digital|analog|serial|smart|slot)(/|$)|clock$|\d+$){_WORD}(/{_WORD})*(?!\n)$",
+        description="levels of letters, digits, _ and -, not beginning with digital, analog, serial, smart or slot, "
+        "and no number, which would be that of a join",
     ),
 ]
 Scale = tuple[float, float, float, float]
+Address = Annotated[str, Meta(description="cip::HOST[:PORT], or cips::HOST[:PORT] for TLS")]
+Room = Annotated[str, Meta(pattern=r"^[\x21-\x7e]{1,32}(?!\n)$", description="1 to 32 characters of ASCII, no spaces")]
+Username = Annotated[str, Meta(pattern=r"^[^:]+$", description="text without a colon, which ends it on the wire")]
 
 _ADDRESS = re.compile(r"(cips?)::(?:\[([0-9A-Fa-f:.]+(?:%\w+)?)\]|([^\s:/@\[\]]+))(?::(\d{1,5}))?", re.ASCII)
 PORTS = {"cip": 41794, "cips": 41796}
@@ -86,16 +91,20 @@ class NamedJoin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
                 raise ValueError("scale: the last two are the same")
 
 
+# The description of a device is one message, of at most 1 MiB: one that is larger would never be seen.
+Joins = Annotated[tuple[NamedJoin, ...], Meta(max_length=2000, description="at most 2000 of one device")]
+
+
 class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One processor that we are a panel of, or (mode: processor) one IP-ID that panels connect to."""
 
     name: config.Name
-    address: str  # cip::HOST[:PORT], cips::HOST[:PORT] for TLS
+    address: Address
     ipid: IpId
     mode: Literal["panel", "processor"] = "panel"
     title: str | None = None
-    room: Annotated[str, Meta(pattern=r"^[\x21-\x7e]{1,32}(?!\n)$")] | None = None  # VC-4
-    username: Annotated[str, Meta(pattern=r"^[^:]+$")] | None = None
+    room: Room | None = None  # VC-4
+    username: Username | None = None
     password: str | None = None
     password_file: str | None = None
     sign_on: Literal["long", "short"] = "long"
@@ -108,7 +117,7 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     cert_file: str | None = None  # PEM; of mode processor
     key_file: str | None = None
     result: Literal["001f", "0003", "200f"] = "001f"  # what mode processor answers a sign-on with
-    joins: tuple[NamedJoin, ...] = ()
+    joins: Joins = ()
 
     @property
     def tls(self) -> tuple[bool, str | None, str | None]:
@@ -124,10 +133,9 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         if self.password is not None and self.password_file is not None:
             raise ValueError("password_file: there is a password, too; allowed: one of them")
         for key in ("join", "name"):
-            found = [getattr(each, key) for each in self.joins]
-            for each in found:
-                if found.count(each) > 1:
-                    raise ValueError(f"joins: {each!r} is there twice")
+            doubled = Counter(getattr(each, key) for each in self.joins).most_common(1)
+            if doubled and doubled[0][1] > 1:
+                raise ValueError(f"joins: {doubled[0][0]!r} is there twice")
 
     def _check_keys(self, tls: bool) -> None:
         """Refuse what would say nothing."""

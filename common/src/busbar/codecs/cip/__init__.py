@@ -1,9 +1,16 @@
-"""Crestron over IP (CIP), without I/O. Source: reference 1, read from public implementations and captures.
+"""Crestron over IP (CIP), without I/O. Source: reference 1.
 
     reader.feed(data); for message in reader.messages(): ...        bytes -> messages
     encode(message, style)                                           message -> bytes
 
-There is no official specification: what only one source says is marked [1] there.
+There is no official specification: this was learned from public implementations and captures. The source notes say how
+sure it is: [2+] independent sources agree, [cap] bytes of real equipment, [1] one source only, [inf] inferred. Sources:
+
+    K klenae/python-cipclient       F CommandFusion/CIP             X aleksrozman/CrestronXPanelApp
+    R rdriscoll/Crestron-CIP        B balabolin/Crestron            M moty66/node-red-contrib-cip
+    S cbw/SwiftCrestronCIP          L jacobshihtw/lua-cip-dissector H rellis-erigon/Crestron-CIP-HA
+    V a fork of K for rooms         W a browser client, bytes only  E, P, D clients of single installations
+    Z a server for audio devices    G clients of projectors
 """
 
 from busbar.codecs.cip.frames import STRAY, Frame, Skipped, encode_frame, split

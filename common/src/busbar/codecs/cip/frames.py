@@ -1,8 +1,8 @@
 """CIP frames: `type:1 | length:2, big-endian | payload`, out of a byte stream that splits and joins them at will.
 
-Source: reference 1.2 and 1.3. Frames carry no mark to find them by. What cannot be a frame (a type or a length that
-nobody sends) is skipped up to the next that can: the npm client crestron-cip, for one, sends three stray bytes behind
-its sign-on.
+Source: reference 1.2 and 1.3 [2+][cap]. Frames carry no mark to find them by. What cannot be a frame (a type or a
+length that nobody sends) is skipped up to the next that can: the npm client crestron-cip, for one, sends three stray
+bytes behind its sign-on.
 """
 
 import re
@@ -15,7 +15,7 @@ from busbar.errors import TooLarge
 LENGTH_LIMIT = 0xFFFF  # bytes of a payload
 HEADER = 3
 
-# The longest payload that somebody could mean, by type; more is a sign of lost step.
+# The longest payload that somebody could mean, by type [inf]; more is a sign of lost step.
 _LONGEST = {
     0x00: 64, 0x01: 64, 0x02: 64, 0x03: 256, 0x04: 256, 0x05: 1024, 0x0A: 64, 0x0B: 512, 0x0C: 64, 0x0D: 16, 0x0E: 16,
     0x0F: 16, 0x12: LENGTH_LIMIT, 0x26: 8192,

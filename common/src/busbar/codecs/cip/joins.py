@@ -14,7 +14,7 @@ from busbar.codecs.cip.text import Encoding, encode_text
 from busbar.errors import OutOfRange, TooLarge
 
 DATA, EXTENDED = 0x05, 0x12  # frame types: inner length of one byte, of two bytes
-SMART, SMART_LONG, SLOT = 0x38, 0x39, 0x20  # subtypes that wrap another record
+SMART, SMART_LONG, SLOT = 0x38, 0x39, 0x20  # subtypes that wrap another record: [2+][cap: E], [1: R], [2+: Z, P]
 
 Kind = Literal["digital", "analog", "serial"]
 HIGHEST: dict[Kind, int] = {"digital": 32768, "analog": 65536, "serial": 65536}  # join numbers begin at 1
@@ -26,14 +26,14 @@ RELEASED = 0x80  # of the high byte of a digital join: the state is inverted
 class Form(IntEnum):
     """How a value travels: the subtype of its record."""
 
-    DIGITAL = 0x00
-    ANALOG_SHORT = 0x01
-    LEGACY = 0x02  # ASCII lines
-    CLIENT = 0x12  # text to the processor, joins up to 256
-    ANALOG = 0x14
-    SERIAL_SHORT = 0x15
-    BUTTON = 0x27  # a digital that releases itself unless repeated every 0.5 s
-    SERIAL = 0x34
+    DIGITAL = 0x00  # [2+][cap]
+    ANALOG_SHORT = 0x01  # [2+]
+    LEGACY = 0x02  # ASCII lines [2+]
+    CLIENT = 0x12  # text to the processor, joins up to 256 [2+: F, X, B]
+    ANALOG = 0x14  # [2+]
+    SERIAL_SHORT = 0x15  # [2+][cap: G]
+    BUTTON = 0x27  # a digital that releases itself unless repeated every 0.5 s [2+: F, X, K]
+    SERIAL = 0x34  # [2+][cap: E]
 
 
 class Join(NamedTuple):
@@ -60,7 +60,7 @@ class Style:
 
     handle: int = 0
     encoding: Encoding = "latin1"
-    smart_offset: Literal[0, 1] = 1  # wire number + offset = join, for analogs and serials of smart objects
+    smart_offset: Literal[0, 1] = 1  # wire number + offset = join, for analogs and serials of smart objects: M 1, R 0
 
 
 PLAIN = Style()

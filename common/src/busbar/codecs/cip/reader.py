@@ -10,7 +10,8 @@ from busbar.codecs.cip.sign_on import READERS, Around, Short, encode_around
 
 Message = Around | Record
 
-_IGNORED = frozenset({0x00, 0x1F, 0x20, 0x21, 0x22, 0x23, 0x24, 0x25, 0x28})  # acknowledgements, cloud, services
+# Acknowledgements [2+], cloud and services [1: L].
+_IGNORED = frozenset({0x00, 0x1F, 0x20, 0x21, 0x22, 0x23, 0x24, 0x25, 0x28})
 _INNER_LENGTH = {DATA: 1, EXTENDED: 2}  # bytes
 
 

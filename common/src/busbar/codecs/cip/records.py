@@ -11,7 +11,11 @@ from busbar.codecs.cip.text import Fragments, decode_text
 
 DEPTH_LIMIT = 2  # slots within slots: a card in a frame has cards; a frame of bytes could hold 80 wrappers
 START, END_OF_UPDATE, END_OF_QUERY, ACKNOWLEDGE, REFRESH, ALL_CLEAR = 0x00, 0x16, 0x1C, 0x1D, 0x1E, 0x1F
-_TEXTS = (0x30, 0x31)  # commands that are followed by text
+_TEXTS = (0x30, 0x31)  # commands that are followed by text [1: R]
+# START, the ends and ACKNOWLEDGE are [2+][cap] or [2+]; what 19 to 1b mean nobody says.
+_COMMANDS = frozenset(
+    {START, 0x02, 0x03, END_OF_UPDATE, 0x19, 0x1A, 0x1B, END_OF_QUERY, ACKNOWLEDGE, REFRESH, ALL_CLEAR}
+)
 _LEGACY = re.compile(rb"([#@])(\d{1,5}),(.*)", re.DOTALL)
 _CENTURY = 2000
 
@@ -26,14 +30,14 @@ class Command:
 
 @dataclass(frozen=True)
 class Clock:
-    """Date and time of the processor, without a zone."""
+    """Date and time of the processor, without a zone [2+][cap]."""
 
     time: datetime
 
 
 @dataclass(frozen=True)
 class About:
-    """A text about the device itself, such as its firmware."""
+    """A text about the device itself, such as its firmware [1: R, and L for the subtype 1c]."""
 
     text: str
 
@@ -191,8 +195,10 @@ class Records:
             self._skip("a command without its code", data)
         elif data[0] in _TEXTS:
             self._found.append(About(_printable(data[1:])))
-        else:
+        elif data[0] in _COMMANDS:
             self._found.append(Command(data[0], data[1:]))
+        else:
+            self._skip(f"the unknown command 0x{data[0]:02x}", data)
 
     def _clock(self, data: bytes, scope: _Scope) -> None:
         text = data.hex()

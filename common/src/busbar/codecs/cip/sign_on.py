@@ -7,7 +7,7 @@ from typing import ClassVar
 from busbar.codecs.cip.frames import encode_frame
 
 ALL_HANDLES = 0xFFFF  # in place of a handle: refused
-CREDENTIALS = 0x40  # bit of the mode: log in first
+CREDENTIALS = 0x40  # bit of the mode: log in first [1: W]
 BOOTING, READY = 1, 2
 _FLAGS = 0x40
 _ROOM_SIZE = 213  # bytes of a router connect without its token
@@ -25,7 +25,7 @@ def _need(payload: bytes, size: int) -> bytes:
 
 @dataclass(frozen=True)
 class Hello:
-    """The processor asks who we are: `state` is BOOTING or READY."""
+    """The processor asks who we are: `state` is BOOTING [1: E] or READY [2+][cap]."""
 
     type: ClassVar[int] = 0x0F
     state: int = READY
@@ -40,7 +40,7 @@ class Hello:
 
 @dataclass(frozen=True)
 class Connect:
-    """A panel signs on. The long form has no address and the tail ffff f101, the short one no tail."""
+    """A panel signs on. The long form [2+][cap] has no address and the tail ffff f101, the short one [2+] no tail."""
 
     type: ClassVar[int] = 0x01
     ipid: int
@@ -62,7 +62,7 @@ class Connect:
 
 @dataclass(frozen=True)
 class DeviceConnect:
-    """A device signs on (DHCP form)."""
+    """A device signs on (DHCP form) [2+][cap: Z]."""
 
     type: ClassVar[int] = 0x0A
     ipid: int
@@ -79,7 +79,7 @@ class DeviceConnect:
 
 @dataclass(frozen=True)
 class RoomConnect:
-    """A panel signs on to one of many rooms (VC-4)."""
+    """A panel signs on to one of many rooms (VC-4) [2+: V, W]."""
 
     type: ClassVar[int] = 0x26
     ipid: int
@@ -111,12 +111,12 @@ def _padded(payload: bytes, start: int, end: int) -> str:
 
 @dataclass(frozen=True)
 class ConnectResult:
-    """What became of a sign-on: refused with the handle ffff, else the handle of all further frames."""
+    """What became of a sign-on [2+][cap]: refused with the handle ffff, else the handle of all further frames [inf]."""
 
     handle: int
     mode: int = 0
     rest: bytes = b"\x1f"  # capability flags, with a room's router more; a refusal has none
-    router: bool = False
+    router: bool = False  # the answer to a RoomConnect [1: V][cap]
 
     @property
     def type(self) -> int:
@@ -145,7 +145,7 @@ UNKNOWN_IPID = ConnectResult(ALL_HANDLES, 2, b"")
 
 @dataclass(frozen=True)
 class Disconnect:
-    """The other side leaves; of a processor: its program stops."""
+    """The other side leaves; of a processor: its program stops [2+]. That a panel says it, too, is [inf]."""
 
     type: ClassVar[int] = 0x03
     data: bytes = b""
@@ -160,7 +160,7 @@ class Disconnect:
 
 @dataclass(frozen=True)
 class Refused:
-    """The processor ends the connection; seen while it boots."""
+    """The processor ends the connection; seen while it boots [2+: E, W]."""
 
     type: ClassVar[int] = 0x04
     data: bytes = b"\xff\xff\x00\x02"
@@ -175,7 +175,7 @@ class Refused:
 
 @dataclass(frozen=True)
 class Authenticate:
-    """Credentials; a name has no colon."""
+    """Credentials [1: W]; a name has no colon."""
 
     type: ClassVar[int] = 0x0B
     ipid: int
@@ -194,7 +194,7 @@ class Authenticate:
 
 @dataclass(frozen=True)
 class AuthResult:
-    """Whether the credentials are good."""
+    """Whether the credentials are good [1: W]."""
 
     type: ClassVar[int] = 0x0C
     ipid: int
@@ -211,7 +211,7 @@ class AuthResult:
 
 @dataclass(frozen=True)
 class Ping:
-    """Are you there?"""
+    """Are you there [2+][cap]?"""
 
     type: ClassVar[int] = 0x0D
     data: bytes = b"\0\0"
@@ -226,7 +226,7 @@ class Ping:
 
 @dataclass(frozen=True)
 class Pong:
-    """Yes."""
+    """Yes [2+]."""
 
     type: ClassVar[int] = 0x0E
     data: bytes = b"\0\0"

@@ -1,4 +1,7 @@
-"""Text of serial joins: its encodings, its fragments. Source: reference 1.5, the flags byte."""
+"""Text of serial joins: its encodings, its fragments.
+
+Source: reference 1.5, the flags byte: a whole text, UTF-16 [2+]; its first and last part [1: L], those between [inf].
+"""
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
@@ -30,7 +33,7 @@ def encode_text(text: str, encoding: Encoding) -> tuple[int, bytes]:
 
 
 def decode_text(data: bytes, flags: int = WHOLE) -> str:
-    """Return text; 8 bits are UTF-8 if they can be, else Latin-1, so that every byte has a meaning."""
+    """Return text; 8 bits are UTF-8 (H) if they can be, else Latin-1 (R, M), so that every byte has a meaning."""
     if flags & ENCODING_MASK == UTF16:
         return data.decode("utf-16-le", errors="replace")
     try:
