@@ -76,14 +76,21 @@ def test_a_frequency_needs_two_edges_and_sees_one_below_its_window():
     assert frequency.value(second.time) == 0.25
 
 
-def test_a_turn_in_quadrature_is_a_step_each_way_and_a_jump_is_missed():
+def test_a_frequency_knows_of_edges_that_were_lost():
+    frequency = Frequency(1.0)
+    for number, edge in enumerate(edges(*[100] * 10)):
+        if number in (0, 9):
+            frequency.edge(edge, 1 if number == 0 else 9)
+    assert frequency.value(1000 * MS) == 10.0
+
+
+def test_a_turn_in_quadrature_is_a_step_each_way_and_a_jump_is_none():
     encoder = Encoder(False, False, detent=4)
     forth = [(True, False), (True, True), (False, True), (False, False)]
     assert [encoder.turn(*each) for each in forth] == [0, 0, 0, 1]
     assert [encoder.turn(*each) for each in [*forth[-2::-1], (False, False)]] == [0, 0, 0, -1]
     assert encoder.position == 0
     assert encoder.turn(True, True) == 0
-    assert encoder.missed == 1
     fine = Encoder(False, False, detent=1)
     assert [fine.turn(*each) for each in forth] == [1, 1, 1, 1]
     assert fine.turn(*forth[-1]) == 0
@@ -96,14 +103,21 @@ def test_a_bouncing_encoder_ends_where_it_was_turned_to(quarters):
     for step in quarters:
         at += step
         encoder.turn(*ring[at % 4])
-    assert (encoder.position, encoder.missed) == (at, 0)
+    assert encoder.position == at
 
 
 @given(st.lists(st.booleans(), max_size=50))
 def test_every_lost_edge_is_counted(kept):
     losses = Losses()
-    gaps = [losses.gap(Edge(17, True, 0, seq)) for seq, keep in enumerate([*kept, True], 1) if keep]
+    gaps = [losses.gap(Edge(17, seq % 2 == 1, 0, seq)) for seq, keep in enumerate([*kept, True], 1) if keep]
     assert sum(gaps) == kept.count(False)
+
+
+def test_an_edge_that_is_told_twice_says_that_one_between_was_lost():
+    losses = Losses()
+    told = [(True, 1), (True, 2), (False, 3), (False, 5), (False, 7), (True, 9)]
+    assert [losses.gap(Edge(17, value, 0, seq)) for value, seq in told] == [0, 1, 0, 1, 1, 2]
+    assert losses.gap(Edge(18, True, 0, 1)) == 0  # lines are counted apart
 
 
 def test_a_pattern_knows_how_long_it_takes():

@@ -70,6 +70,7 @@ def test_a_line_is_found_by_every_number():
     assert (pins().pin(17), pins().pin(28)) == (11, None)
     assert pins("BOARD", 0x0002).offset(3) == 0
     assert pins("offset", None).header() == list(range(54))
+    assert pins(count=6).header() == [2, 3, 4, 5]
 
 
 def test_what_is_no_line_is_refused_with_what_is():

@@ -2,16 +2,17 @@
 
 import asyncio
 import dataclasses
+import errno
 from contextlib import asynccontextmanager
 
 import pytest
 
 from busbar import config
 from busbar.errors import ConfigError
-from busbar.testing import settle, until
-from gpio_bridge import bridge, kernel, rpigpio
+from busbar.testing import STEP, settle, until
+from gpio_bridge import bridge, core, kernel, rpigpio
 from gpio_bridge.bridge import SERVICE, World
-from gpio_bridge.chip import LineSettings
+from gpio_bridge.chip import Edge, LineSettings
 from gpio_bridge.sim import SimChip
 from tests.gpio_bridge import fakes
 from tests.running import running
@@ -110,7 +111,8 @@ async def test_lost_edges_are_counted_and_the_state_is_true():
         assert await bench.bus.value("header", "bell") is False
 
 
-async def test_after_a_loss_the_level_is_read():
+async def test_after_a_loss_the_level_is_read(monkeypatch):
+    monkeypatch.setattr(core, "AGAIN", 3600.0)  # nobody looks but for the loss
     async with stage() as bench:
         pin = bench.chip.pins[23]
         pin.lose = 1
@@ -185,6 +187,49 @@ async def test_a_counter_counts_lost_edges_too():
         assert await bench.bus.value("header", "flow", bool) == 2.0
 
 
+async def test_a_counter_counts_a_lost_edge_that_it_found_by_looking():
+    async with stage() as bench:
+        pin = bench.chip.pins[22]
+        pin.lose = 1
+        bench.chip.drive(22, True)
+        await bench.ok("refresh")
+        bench.chip.drive(22, False)
+        await bench.ok("refresh")
+        assert await bench.bus.value("header", "flow", bool) == 0.5
+        assert bench.bus.good("header")["_lost"] == {"flow": 1}
+
+
+async def test_pulses_too_short_for_the_kernel_to_read_are_counted_and_told_as_lost():
+    async with stage() as bench:
+        for line in (22, 23):
+            request = bench.chip.pins[line].request
+            for number, value in enumerate((True, False, False), 1):
+                request.tell(Edge(line, value, number, number))
+        await bench.ok("refresh")
+        assert await bench.bus.value("header", "flow", lambda value: value == 1.0) == 1.0
+        assert [each["lost"] for each in await bench.seen("edge", 3)] == [0, 0, 1]
+        assert bench.bus.good("header")["_lost"] == {"flow": 1, "bell": 1}
+
+
+async def test_a_long_total_keeps_its_last_pulse():
+    async with stage() as bench:
+        assert (await bench.bus.set("header", "flow", 123456789012))["ok"]
+        bench.chip.drive(22, True)
+        await bench.ok("refresh")
+        assert await bench.bus.value("header", "flow", lambda value: value % 1) == 123456789012.5
+
+
+async def test_a_frequency_counts_lost_edges_too():
+    async with stage(HEADER.replace("interval: 0.5", "interval: 10")) as bench:
+        for number in range(11):
+            bench.chip.pins[25].lose = 2 if 0 < number < 10 else 0
+            for level in (True, False):
+                bench.chip.drive(25, level)
+            await bench.bus.clock.advance(0.1)
+        await bench.ok("refresh")
+        assert 9 < await bench.bus.value("header", "wind", bool) < 11
+
+
 async def test_a_frequency_is_measured_and_ends_at_zero():
     async with stage() as bench:
 
@@ -249,6 +294,16 @@ async def test_a_pulse_is_done_when_it_is_over_and_blinking_goes_on_by_itself():
         assert bench.chip.level(27) is True
 
 
+async def test_steps_that_come_late_do_not_add_up():
+    async with stage() as bench:
+        step = 1.5 * STEP  # every second one falls between two moments of the clock
+        await bench.ok("blink", line="lamp", on=step, off=step)
+        writes, write = [], bench.chip.pins[27].write
+        bench.chip.pins[27].write = lambda value: (writes.append(value), write(value))
+        await bench.bus.clock.advance(300 * STEP)
+        assert len(writes) >= 190  # of 200; if they added up, 150
+
+
 async def test_a_timed_value_goes_back_and_a_stop_leaves_it():
     async with stage() as bench:
         await bench.ok("timed", line="lamp", value=True, seconds=5)
@@ -302,6 +357,7 @@ async def test_pulses_are_those_of_rpio_pwm():
         await bench.ok("pulses", line="fan", subcycle=20000, pulses=pulses)
         assert bench.chip.waves[18].pulses == ((0.0, 0.001), (0.005, 0.001))
         assert await bench.bus.value("header", "fan", bool) == 10
+        assert bench.bus.good("header")["fan/frequency"] == 50
         overlapping = [{"start": 0, "width": 1000}, {"start": 500, "width": 10}]
         said = await bench.refused("pulses", "bad_request", line="fan", pulses=overlapping)
         assert "from 500 us for 10 us overlaps" in said
@@ -332,7 +388,11 @@ async def test_a_setup_that_fails_leaves_things_as_they_were():
         bench.chip.occupy(26, "spi0 CS1")
         assert "busy: 'spi0 CS1' holds it" in await bench.refused("setup", "device", bcm=26, direction="in")
         said = await bench.refused("setup", "bad_request", bcm=4, direction="in", initial="high")
-        assert "a line of direction in cannot be that" in said
+        assert said == "a line of direction in has no initial; it has: pull, active_low, edges, debounce, press"
+        said = await bench.refused("setup", "bad_request", bcm=4, direction="out", initial=5)
+        assert said.startswith("a line of direction out cannot be that: ")
+        said = await bench.refused("setup", "bad_request", bcm=6, direction="in")
+        assert said == "line 6 is one of two of knob; `release` that first"
         assert "there is a property 'lamp' already" in await bench.refused(
             "setup", "bad_request", bcm=4, direction="in", name="lamp"
         )
@@ -368,7 +428,9 @@ async def test_which_line_is_said_in_one_way():
         assert "one of line, bcm and board" in await bench.refused("toggle", "bad_request", bcm=27, board=13)
         assert "wrong direction: it is in" in await bench.refused("toggle", "bad_request", line="door")
         assert "line 4 is not set up" in await bench.refused("toggle", "bad_request", bcm=4)
-        assert "GPIO0" in await bench.refused("toggle", "unknown", line="nothing")
+        said = await bench.refused("toggle", "unknown", line="lmap")
+        assert "no line 'lmap' on header; there are: GPIO0, " in said.replace("sim", "header")
+        assert said.endswith("set up are: door, bell, quick, lamp, fan, pan, flow, wind, knob")
         assert await bench.ok("resolve", channel=22, numbering="BOARD") == {
             "bcm": 25, "board": 22, "name": "GPIO25", "used_as": "wind",
         }  # fmt: skip
@@ -395,6 +457,25 @@ async def test_the_board_is_known_and_every_pin_is_seen():
         assert next(row for row in live if row["line"] == 10)["consumer"] == "spi0"
 
 
+async def test_the_view_shows_levels_at_the_pin_and_follows_every_line():
+    async with stage() as bench:
+
+        async def row(line, **wanted):
+            await bench.bus.clock.advance(1.1)
+            found = next(each for each in bench.bus.good("header")["_inspect"] if each["line"] == line)
+            return wanted.items() <= found.items()
+
+        assert await bench.bus.value("header", "door") is False
+        assert await row(17, level=True, used_as="door")  # active low
+        await bench.ok("setup", bcm=26, direction="out", active_low=True, initial="on")
+        assert await row(26, level=False, function="out")
+        for line, name in ((22, "flow"), (25, "wind"), (5, "knob"), (6, "knob")):
+            assert await row(line, level=False, used_as=name)
+            bench.chip.drive(line, True)
+            await until(lambda line=line: row(line, level=True), f"the level of {name}")
+        assert await row(18, level=None, function="out", used_as="fan")
+
+
 BUSY = """
 bridge: {name: pi1}
 devices:
@@ -407,7 +488,8 @@ devices:
 """
 
 
-async def test_a_line_that_is_busy_is_bad_and_taken_when_it_is_free_while_others_work():
+async def test_a_line_that_is_busy_is_bad_and_taken_when_it_is_free_while_others_work(monkeypatch):
+    monkeypatch.setattr(core, "AGAIN", 3600.0)  # nobody looks but for the line that is free
     async with stage(BUSY, lambda chips: chips["header"].occupy(1, "spi0 CS1")) as bench:
         assert "a: line 1 is busy: 'spi0 CS1' holds it" in await bench.bus.bad("header", "a", "device")
         assert "no line 99; allowed: 0 to 53" in await bench.bus.bad("header", "c", "out_of_range")
@@ -514,6 +596,13 @@ devices:
 """
 
 
+async def test_a_stimulus_loses_edges_on_request():
+    text = WALL.replace("count: 2}", "count: 2, lose: 2}").replace("line: 17, d", "line: 22, d")
+    async with stage(text) as bench:
+        (edge, *_) = await bench.seen("edge", 1)
+        assert (edge["line_seq"], edge["lost"]) == (3, 2)
+
+
 async def test_a_second_device_drives_the_first_over_mqtt():
     async with stage(WALL) as bench:
         assert await bench.bus.value("header", "door") is False
@@ -568,7 +657,8 @@ async def test_what_needs_an_extra_says_so_and_other_lines_work(monkeypatch, tmp
         assert await bus.value("header", "door") is False
 
 
-async def test_a_line_that_is_busy_is_not_pulsed_either():
+async def test_a_line_that_is_busy_is_not_pulsed_either(monkeypatch):
+    monkeypatch.setattr(core, "AGAIN", 3600.0)
     async with stage(HEADER, lambda chips: chips["header"].occupy(18, "pwm-fan")) as bench:
         assert "fan: line 18 is busy: 'pwm-fan' holds it" in await bench.bus.bad("header", "fan", "device")
         bench.chip.occupy(18, "")
@@ -598,6 +688,26 @@ async def test_a_chip_can_be_opened_by_its_address():
         assert (await bus.call("bridge", "open", {**wanted, "name": "x", "address": "gpiod::auto"}))["error"][
             "code"
         ] == "forbidden"
+
+
+def test_a_scan_lists_the_chips_of_the_kernel_by_label_and_where_that_is_not_enough_by_path(monkeypatch, tmp_path):
+    labels = {"gpiochip0": "pinctrl-rp1", "gpiochip1": "mcp23017", "gpiochip2": "mcp23017"}
+    for name in [*labels, "gpiochip3"]:
+        (tmp_path / name).touch()
+
+    def opened(path):
+        if not path.endswith("3"):
+            return fakes.Chip(SimChip(label=labels[path.rpartition("/")[2]]))
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(kernel.gpiod, "Chip", opened)
+    found = asyncio.run(SERVICE.scan(tmp_path))
+    assert [(each.address, each.title) for each in found] == [
+        ("gpiod::pinctrl-rp1", "gpiochip0 (pinctrl-rp1, 54 lines)"),
+        (f"gpiod::{tmp_path}/gpiochip1", "gpiochip1 (mcp23017, 54 lines)"),
+        (f"gpiod::{tmp_path}/gpiochip2", "gpiochip2 (mcp23017, 54 lines)"),
+        (f"gpiod::{tmp_path}/gpiochip3", "gpiochip3 (no permission, 0 lines)"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,14 @@
 """One suite for all back ends: on gpiod and RPi.GPIO as `fakes` has them, and on the simulated chip itself."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from busbar.errors import DeviceRefused, UnknownTarget
-from busbar.testing import Clock, until
-from gpio_bridge import kernel
-from gpio_bridge.chip import LineSettings, NoEdges
+from busbar.testing import Clock, settle, until
+from gpio_bridge import kernel, rpigpio
+from gpio_bridge.chip import LineSettings, NoEdges, Pulse
 from gpio_bridge.rpigpio import RpiGpioChip
 from gpio_bridge.sim import SimChip
 from tests.gpio_bridge import fakes
@@ -208,6 +209,48 @@ async def test_rpigpio_counts_what_it_missed(monkeypatch):
     await bench.chip.close()
 
 
+async def test_rpigpio_tells_nothing_of_a_line_that_was_given_back(monkeypatch):
+    bench = Bench("rpigpio", monkeypatch)
+    request = await bench.chip.request({17: LineSettings("in", "off", edges=True)}, bench.heard)
+    late = bench.sim.pins[17].request
+    await request.release()
+    late.tell(None)  # a callback that was under way
+    await settle()
+    assert bench.edges == []
+    await bench.chip.close()
+
+
+async def test_rpigpio_drops_what_waits_too_long_and_leaves_a_gap(monkeypatch):
+    monkeypatch.setattr(rpigpio, "WAITING", 2)
+    bench = Bench("rpigpio", monkeypatch)
+    await bench.chip.request({17: LineSettings("in", "off", edges=True)}, bench.heard)
+    for level in (True, False, True, False):
+        bench.sim.drive(17, level)
+    await bench.come(2)
+    bench.sim.drive(17, True)
+    await bench.come(3)
+    assert [each.seq for each in bench.edges] == [1, 2, 5]
+    await bench.chip.close()
+
+
+async def test_rpigpio_turns_the_values_of_its_callbacks_over(monkeypatch):
+    bench = Bench("rpigpio", monkeypatch)
+    low = LineSettings("in", "off", active_low=True, edges=True, debounce=0.5)
+    await bench.chip.request({17: low}, bench.heard)
+    clock = Clock()
+    for count, level in enumerate((True, False, True), 1):
+        bench.sim.drive(17, level)
+        await settle()
+
+        async def come(count=count):
+            await clock.advance(0.6)
+            return len(bench.edges) == count
+
+        await until(come, f"{count} edges")
+    assert [(each.value, each.seq) for each in bench.edges] == [(False, 1), (True, 2), (False, 3)]
+    await bench.chip.close()
+
+
 async def test_lost_edges_leave_a_gap_in_the_numbers(monkeypatch):
     for kind in ("gpiod", "sim"):
         bench = Bench(kind, monkeypatch)
@@ -218,3 +261,23 @@ async def test_lost_edges_leave_a_gap_in_the_numbers(monkeypatch):
         await bench.come(1)
         assert [each.seq for each in bench.edges] == [3]
         await bench.chip.close()
+
+
+async def test_rpigpio_pulses_one_a_period_and_ends_with_the_period_that_runs(monkeypatch):
+    bench, clock = Bench("rpigpio", monkeypatch), Clock()
+    pulses = rpigpio.RpiGpioPulses(bench.chip, 18)
+    with pytest.raises(DeviceRefused, match="one pulse a period; more needs lgpio"):
+        await pulses.repeat(0.02, [Pulse(0.0, 0.001), Pulse(0.005, 0.001)])
+    await pulses.repeat(10.0, [Pulse(0.0, 5.0)])
+    await pulses.repeat(20.0, [Pulse(0.0, 5.0)])
+    (pwm,) = bench.chip.module.pwms
+    stopping = asyncio.create_task(pulses.close())
+    await until(lambda: pwm.told[-1] == ("duty", 0), "the last period")
+    await settle()
+    assert not stopping.done()
+    await clock.advance(20)
+    await stopping
+    assert pwm.told == [
+        ("made", 18, 0.1), ("start", 50.0), ("frequency", 0.05), ("duty", 25.0), ("duty", 0), ("stop",),
+    ]  # fmt: skip
+    await bench.chip.close()

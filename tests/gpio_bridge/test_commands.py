@@ -7,9 +7,10 @@ import pytest
 
 from busbar.errors import DeviceRefused
 from busbar.testing import settle, until
+from gpio_bridge import core
 from gpio_bridge.bridge import SERVICE, World, link
 from gpio_bridge.chip import LineSettings
-from gpio_bridge.sim import SimRequest
+from gpio_bridge.sim import SimPulses, SimRequest
 from gpio_bridge.simulator import pwm_tree
 from tests.gpio_bridge.test_bridge import BUSY, stage
 from tests.running import Running
@@ -48,6 +49,17 @@ async def test_what_was_set_up_and_released_stays_so_when_the_chip_is_opened_ane
         assert "gpio26" not in info["properties"]
 
 
+async def test_a_line_that_was_released_is_set_up_by_its_name_and_has_it_again():
+    async with stage() as bench:
+        await bench.ok("release", line="lamp")
+        assert await bench.ok("setup", line="lamp", direction="out", initial="high") == "lamp"
+        assert bench.chip.level(27) is True
+        await bench.ok("release", line="knob")
+        assert await bench.ok("setup", line="knob", direction="in") == "knob"
+        assert bench.chip.info(5).used
+        assert not bench.chip.info(6).used
+
+
 async def test_cleanup_leaves_lines_of_the_configuration_as_they_are():
     async with stage() as bench:
         assert (await bench.bus.set("header", "lamp", True))["ok"]
@@ -83,6 +95,24 @@ async def test_a_setup_that_is_cut_off_costs_the_line_a_moment_only():
         await bench.bus.clock.advance(11)
         await until(lambda: bench.chip.info(27).used, "that it is taken again")
         assert (await bench.bus.set("header", "lamp", True))["ok"]
+
+
+async def test_a_release_that_is_cut_off_costs_the_line_a_moment_only(monkeypatch):
+    async with stage(header("name: a, line: 1, direction: out, at_exit: high")) as bench:
+        write = SimRequest.write
+
+        async def slow(self, offset, value):
+            monkeypatch.setattr(SimRequest, "write", write)  # the first time only
+            await asyncio.sleep(60)
+
+        monkeypatch.setattr(SimRequest, "write", slow)
+        calling = asyncio.create_task(bench.bus.call("header", "release", {"line": "a"}))
+        await until(lambda: SimRequest.write is write, "the last level")
+        await bench.bus.clock.advance(11)
+        assert (await calling)["error"]["code"] == "timeout"
+        await bench.bus.clock.advance(11)
+        await until(lambda: bench.chip.info(1).used, "that it is taken again")
+        assert (await bench.bus.set("header", "a", True))["ok"]
 
 
 async def test_a_line_is_given_back_even_if_its_last_level_cannot_be_written():
@@ -161,6 +191,74 @@ async def test_a_line_without_an_interrupt_is_debounced_too(mode, told):
         assert [each["edge"] for each in bench.events("edge")] == [*told, "rising"]
 
 
+async def test_a_line_without_an_interrupt_is_looked_at_again_after_a_failure(monkeypatch):
+    monkeypatch.setattr(core, "AGAIN", 3600.0)  # nobody looks but the line itself
+
+    def blind(chips):
+        chips["header"].pins[1].can_tell = False
+
+    async with stage(header("name: a, line: 1, direction: in, poll: 0.05"), blind) as bench:
+        read, failed = SimRequest.read, []
+
+        async def broken(self, offset):
+            failed.append(offset)
+            raise DeviceRefused("no acknowledgement on the bus")
+
+        async def looked():
+            await bench.bus.clock.advance(0.06)
+            return failed or bench.bus.good("header").get("a")
+
+        monkeypatch.setattr(SimRequest, "read", broken)
+        await until(looked, "a failure")
+        monkeypatch.setattr(SimRequest, "read", read)
+        failed.clear()
+        bench.chip.drive(1, True)
+        await until(looked, "the level")
+
+
+async def test_reading_anew_does_not_forestall_a_filter():
+    text = header(
+        "name: a, line: 1, direction: in, debounce: {mode: glitch, time: 1}",
+        "name: b, line: 2, direction: in, debounce: {mode: lockout, time: 1}",
+    )
+    async with stage(text) as bench:
+        bench.chip.drive(1, True)
+        for level in (True, False):
+            bench.chip.drive(2, level)
+        await bench.ok("refresh")
+        assert await bench.bus.value("header", "b") is True
+        assert bench.bus.good("header")["a"] is False
+        bench.chip.drive(1, False)
+        await bench.bus.clock.advance(1.1)
+        assert await bench.bus.value("header", "b", lambda value: not value) is False
+        assert [each["line"] for each in bench.events("edge")] == ["b"]
+
+
+async def test_an_output_that_cannot_be_driven_is_let_go(monkeypatch):
+    configure = SimRequest.configure
+
+    async def refusing(self, lines):
+        raise DeviceRefused("no output here")
+
+    monkeypatch.setattr(SimRequest, "configure", refusing)
+    async with stage(header("name: a, line: 1, direction: out")) as bench:
+        assert "no output here" in await bench.bus.bad("header", "a", "device")
+        assert not bench.chip.info(1).used
+        monkeypatch.setattr(SimRequest, "configure", configure)
+        await bench.ok("refresh")
+        assert await bench.bus.value("header", "a") is False
+
+
+async def test_a_line_that_cannot_be_pulsed_is_let_go(monkeypatch):
+    async def refusing(self, period, pulses):
+        raise DeviceRefused("no pulses here")
+
+    monkeypatch.setattr(SimPulses, "repeat", refusing)
+    async with stage(header("name: a, line: 1, direction: pwm, initial: 10")) as bench:
+        assert "no pulses here" in await bench.bus.bad("header", "a", "device")
+        assert not bench.chip.info(1).used
+
+
 async def test_lockout_is_for_the_edges_that_are_told_and_a_bounce_ends_nowhere_else():
     lockout = "debounce: {mode: lockout, time: 0.1}"
     text = header(
@@ -216,7 +314,60 @@ async def test_two_lines_with_one_channel_of_hardware_pwm_are_told_apart(tmp_pat
     lines = ("name: a, line: 12, direction: pwm", "name: b, line: 18, direction: pwm")
     async with pwm_tree(tmp_path), stage(header(*lines, more=f"    pwm_root: {tmp_path}\n")) as bench:
         assert (await bench.bus.set("header", "a", 50))["ok"]
+        rows = {each["line"]: each for each in await bench.ok("inspect")}
+        assert (rows[12]["consumer"], rows[18]["consumer"]) == ("hardware PWM", "")
         assert "drives another line already" in await bench.bus.bad("header", "b", "device")
+
+
+async def test_a_line_that_cannot_go_to_its_on_broker_loss_keeps_no_other_from_it():
+    lines = [
+        f"name: {name}, line: {line}, direction: out, initial: high, on_broker_loss: low"
+        for line, name in enumerate("abc")
+    ]
+    async with stage(header(*lines, more="    broker_grace: 1\n")) as bench:
+
+        def broken(value):
+            raise DeviceRefused("the pin is broken")
+
+        await bench.bus.value("header", "c", bool)
+        bench.chip.pins[0].write = broken
+        bench.bus.broker.reachable = False
+        bench.bus.broker.cut()
+
+        async def gone():
+            await bench.bus.clock.advance(0.6)
+            return not bench.chip.level(2)
+
+        await until(gone, "on_broker_loss")
+        assert [bench.chip.level(line) for line in range(3)] == [True, False, False]
+        bench.bus.broker.reachable = True
+        await until(bench.bus.bridge.connected.is_set, "the broker")
+        assert bench.bus.retained("header", "status")["state"] == "online"
+
+
+async def test_a_line_that_was_given_back_tells_nothing_more():
+    text = header("name: a, line: 1, direction: in, press: {double: 0.3}, debounce: {mode: glitch, time: 0.1}")
+    async with stage(text) as bench:
+        bench.chip.drive(1, True)
+        await bench.bus.clock.advance(0.5)
+        bench.chip.drive(1, False)
+        await bench.ok("release", line="a")
+        await bench.bus.clock.advance(1)
+        await bench.ok("refresh")
+        assert [each["edge"] for each in bench.events("edge")] == ["rising"]
+        assert bench.events("press") == []
+
+
+async def test_an_encoder_tells_of_an_edge_that_it_missed_and_goes_on_from_the_true_levels():
+    async with stage(header("name: k, line: [2, 3], direction: encoder, steps: 1")) as bench:
+        assert await bench.bus.value("header", "k") == 0
+        bench.chip.pins[2].lose = 2
+        for line, level in ((2, True), (2, False), (2, True)):
+            bench.chip.drive(line, level)
+        assert await bench.bus.value("header", "k", bool) == 1
+        assert bench.bus.good("header")["_lost"] == {"k": 2}
+        bench.chip.drive(3, True)
+        assert await bench.bus.value("header", "k", lambda value: value == 2) == 2
 
 
 async def test_without_a_broker_from_the_start_outputs_go_where_the_configuration_says():

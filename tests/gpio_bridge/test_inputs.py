@@ -54,7 +54,7 @@ async def test_order_is_kept_and_the_final_level_is_true_whatever_bounces_and_is
     chip.drive(17, not chip.level(17))  # one more that is told: a loss behind the last edge shows with the next
     await clock.advance(0.1)
     await settle()
-    assert told.values_[-1][1] == line.level() == chip.level(17)
+    assert told.values_[-1][1] == line.level(17) == chip.level(17)
     stamps = [time for time, _ in told.edges]
     assert stamps == sorted(stamps)
     numbers = [fields["line_seq"] for _, fields in told.edges]
@@ -66,6 +66,19 @@ async def test_order_is_kept_and_the_final_level_is_true_whatever_bounces_and_is
     assert all(one != other for one, other in itertools.pairwise(changes))
     await line.close()
     assert not chip.info(17).used
+
+
+async def test_an_edge_after_the_wall_clock_was_set_has_the_new_time():
+    clock, chip, told = Clock(), SimChip(), Told()
+    place = Place(chip, told, WallClock(asyncio.get_running_loop().time, clock.now), None)
+    line = Input(In(name="door", line=17), (17,), place)
+    await line.open()
+    chip.drive(17, True)
+    clock.step_wall = 3600.0
+    chip.drive(17, False)
+    (first, _), (second, _) = told.edges
+    assert 3600 <= second - first < 3660
+    await line.close()
 
 
 def test_the_wall_clock_of_stamps_moves_only_when_somebody_sets_it():

@@ -56,9 +56,10 @@ def chips(monkeypatch, folder, **labels):
     made = {str(folder / name): SimChip(label=label) for name, label in labels.items() if label}
 
     def opened(path):
-        if path not in made:
+        behind = str(Path(path).resolve())
+        if behind not in made:
             raise PermissionError(errno.EACCES, "Permission denied")
-        return fakes.Chip(made[path])
+        return fakes.Chip(made[behind])
 
     monkeypatch.setattr(kernel.gpiod, "Chip", opened)
 

@@ -45,6 +45,27 @@ async def test_pulses_are_a_period_and_a_width(tmp_path):
             await channel.repeat(0.01, [Pulse(0.0, 0.001), Pulse(0.005, 0.001)])
 
 
+async def test_a_width_is_never_longer_than_its_period(monkeypatch, tmp_path):
+    write = pwm.Path.write_text
+
+    def refusing(path, text):
+        """Write as the kernel does, which takes no width beyond the period."""
+        now = tree.channel(0)
+        if now and path.name in now:
+            now[path.name] = int(text)
+            if now["duty_cycle"] > now["period"]:
+                raise OSError(errno.EINVAL, "Invalid argument")
+        return write(path, text)
+
+    async with pwm_tree(tmp_path) as tree:
+        channel = HardwarePulses(tree.chip, 0, set())
+        monkeypatch.setattr(pwm.Path, "write_text", refusing)
+        for period, width in ((0.01, 0.01), (0.001, 0.0005), (0.02, 0.02), (0.002, 0.0001), (0.002, 0.002)):
+            await channel.repeat(period, [Pulse(0.0, width)])
+            wanted = {"period": round(period * 1e9), "duty_cycle": round(width * 1e9), "enable": 1}
+            assert tree.channel(0) == wanted
+
+
 async def test_stopping_ends_with_the_period_that_runs(tmp_path):
     clock = Clock()
     async with pwm_tree(tmp_path) as tree:
@@ -57,6 +78,9 @@ async def test_stopping_ends_with_the_period_that_runs(tmp_path):
         await clock.advance(10)
         await stopping
         assert tree.channel(0)["enable"] == 0
+        again = asyncio.create_task(channel.stop())
+        await settle()
+        assert again.done()  # there is no period to wait for
 
 
 async def test_closing_gives_the_channel_back_or_lets_it_go_on(tmp_path):

@@ -297,7 +297,9 @@ def test_the_example_is_taken():
 
 def test_every_key_command_and_event_is_in_the_readme():
     kinds = [settings.In, settings.Out, settings.Pwm, settings.Servo, settings.Counter, settings.Frequency]
-    keys = {key for kind in [settings.Device, *kinds, settings.Encoder] for key in kind.__struct_fields__}
+    keys = {
+        key for kind in [settings.Device, *kinds, settings.Encoder, settings.Stimulus] for key in kind.__struct_fields__
+    }
     named = TEXT.replace("`class` (of", "`class_` (of")
     for name in [*keys, *commands(PinCommands), *(f"event/{each}" for each in EVENTS)]:
         assert re.search(rf"`{re.escape(name)}[`:]", named), name

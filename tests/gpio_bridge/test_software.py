@@ -123,3 +123,43 @@ def test_without_lgpio_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "lgpio", None)
     with pytest.raises(DeviceRefused, match=r"pip install 'gpio-bridge\[lgpio\]'"):
         software.load()
+
+
+async def test_what_is_fed_ends_before_a_single_pulse_begins():
+    module, clock = Lgpio(), Clock()
+    line = opened(module)
+    await line.repeat(0.02, [Pulse(0.001, 0.001), Pulse(0.004, 0.001)])
+    await settle()
+    changing = asyncio.create_task(line.repeat(0.02, [Pulse(0.0, 0.001)]))
+    await clock.advance(1)
+    await changing
+    assert (module.queue, module.told[-1]) == (0, ("pulse", 1000, 19000, 0))
+    await clock.advance(1)
+    assert module.told[-1] == ("pulse", 1000, 19000, 0)
+    await line.close()
+
+
+async def test_a_train_that_does_not_end_is_cut():
+    module, clock = Lgpio(), Clock()
+    line = opened(module)
+    await line.repeat(0.02, [Pulse(0.0, 0.0015)])
+    module.tx_busy = lambda handle, gpio, kind: kind == module.TX_PWM
+    stopping = asyncio.create_task(line.stop())
+    await clock.advance(software.ENDING * software.LOOK + software.AHEAD * software.WAVE + 1)
+    await stopping
+    assert module.told[-1] == ("pulse", 0, 0, 0)
+
+
+async def test_what_lgpio_refuses_while_it_is_fed_is_said_by_the_next_command():
+    module = Lgpio()
+
+    def refusing(handle, gpio, wave):
+        raise Error("bad pulse")
+
+    module.tx_wave = refusing
+    line = opened(module)
+    await line.repeat(0.02, [Pulse(0.001, 0.001), Pulse(0.004, 0.001)])
+    await settle()
+    with pytest.raises(DeviceRefused, match="line 17: lgpio: bad pulse"):
+        await line.stop()
+    await line.close()

@@ -13,7 +13,7 @@ from gpio_bridge.chip import Edge
 
 NS = 1_000_000_000
 QUIET = 2.0  # periods without an edge after which a frequency falls
-PERIODS_KEPT = 1000  # times of edges that one window holds at most: beyond 1 kHz the window is shorter
+PERIODS_KEPT = 1000  # edges that one window holds at most: beyond 1 kHz the window is shorter
 
 
 @dataclass(frozen=True)
@@ -120,26 +120,30 @@ class Frequency:
 
     def __init__(self, window: float) -> None:
         self._window = round(window * NS)
-        self._times: deque[int] = deque(maxlen=PERIODS_KEPT)
+        self._number = 0
+        self._edges: deque[tuple[int, int]] = deque(maxlen=PERIODS_KEPT)  # time and number of each that was seen
 
-    def edge(self, edge: Edge) -> None:
-        self._times.append(edge.time)
+    def edge(self, edge: Edge, count: int = 1) -> None:
+        """Take an edge; `count` is more where others before it were lost."""
+        self._number += count
+        self._edges.append((edge.time, self._number))
 
     def value(self, now: int) -> float:
         """Return the frequency (Hz); two edges are needed, within ten windows of each other."""
-        times = self._times
-        while len(times) > 2 and now - times[1] > self._window:
-            times.popleft()
-        if len(times) < 2:
+        edges = self._edges
+        while len(edges) > 2 and now - edges[1][0] > self._window:
+            edges.popleft()
+        if len(edges) < 2:
             return 0.0
-        period = (times[-1] - times[0]) / (len(times) - 1)
-        silent = now - times[-1]
+        (first, low), (last, high) = edges[0], edges[-1]
+        period = (last - first) / (high - low)
+        silent = now - last
         if period <= 0 or silent > 10 * self._window:
             return 0.0
         return NS / (max(period, silent) if silent > QUIET * period else period)
 
 
-_QUADRATURE = {  # (A, B before, A, B now) -> step; a change of both at once says nothing
+_QUADRATURE = {  # (A, B before, A, B now) -> step; no change says nothing, nor does one of both at once
     (False, False, True, False): 1, (True, False, True, True): 1, (True, True, False, True): 1,
     (False, True, False, False): 1, (True, False, False, False): -1, (True, True, True, False): -1,
     (False, True, True, True): -1, (False, False, False, True): -1,
@@ -151,18 +155,12 @@ class Encoder:
 
     def __init__(self, a: bool, b: bool, detent: int = 4) -> None:
         self.position = 0  # steps
-        self.missed = 0  # changes of both lines at once: an edge was lost between them
         self._state, self._detent, self._quarters = (a, b), detent, 0
 
     def turn(self, a: bool, b: bool) -> int:
         """Take both values after an edge; return the steps made: 1, 0 or -1."""
         before, self._state = self._state, (a, b)
-        if before == self._state:
-            return 0
-        quarter = _QUADRATURE.get((*before, a, b))
-        if quarter is None:
-            self.missed += 1
-            return 0
+        quarter = _QUADRATURE.get((*before, a, b), 0)
         self._quarters += quarter
         if abs(self._quarters) < self._detent:
             return 0
@@ -172,16 +170,24 @@ class Encoder:
 
 
 class Losses:
-    """Edges that the chip counted and we never saw, by gaps of their numbers. Source: reference kernel-lab.md 3."""
+    """Edges that we never saw: gaps of their numbers, and edges that do not alternate.
+
+    The kernel reads the level after the interrupt: where a pulse is too short for that, it tells the same edge twice.
+    Source: reference kernel-lab.md 3; edge_irq_thread in drivers/gpio/gpiolib-cdev.c of the kernel.
+    """
 
     def __init__(self) -> None:
-        self._last: dict[int, int] = {}
+        self._last: dict[int, Edge] = {}
 
     def gap(self, edge: Edge) -> int:
-        """Return how many edges of its line were lost just before this one."""
-        missing = max(0, edge.seq - self._last.get(edge.offset, 0) - 1)
-        self._last[edge.offset] = edge.seq
-        return missing
+        """Return how many edges of its line were lost just before this one, at least."""
+        before = self._last.get(edge.offset)
+        self._last[edge.offset] = edge
+        if before is None:
+            return max(0, edge.seq - 1)
+        missing = max(0, edge.seq - before.seq - 1)
+        alternate = (edge.value == before.value) == (missing % 2 == 1)
+        return missing if alternate else missing + 1
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import functools
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,6 +13,7 @@ import msgspec
 
 from busbar.describe import Description, Event, commands
 from busbar.errors import BusbarError, ConfigError, DeviceRefused
+from busbar.own import Found
 from busbar.service import Service
 from busbar.session import Link, Port
 from gpio_bridge import boards, kernel, pwm, rpigpio, settings, software
@@ -101,6 +102,7 @@ async def _stimulated(chip: SimChip, stimuli: Iterable[settings.Stimulus]) -> As
     """Drive lines from outside until left."""
 
     async def drive(each: settings.Stimulus) -> None:
+        chip.pins[each.line].lose = each.lose
         for _ in range(each.count) if each.count else itertools.count():
             for level, seconds in ((True, each.high), (False, each.low)):
                 chip.drive(each.line, level)
@@ -219,4 +221,14 @@ def opened(arguments: Opened) -> Link:
     return link(arguments.device())
 
 
-SERVICE = Service("gpio", Config, links, Opened, opened)
+async def scan(folder: Path = kernel.DEV) -> Sequence[Found]:
+    """Look for chips of the kernel; two with one label are told apart by their paths."""
+    there = list(kernel.candidates(folder))
+    labels = [each.label for each in there]
+    return [
+        Found(f"gpiod::{each.label if each.label and labels.count(each.label) == 1 else each.path}", "gpio", str(each))
+        for each in there
+    ]
+
+
+SERVICE = Service("gpio", Config, links, Opened, opened, scan)

@@ -17,6 +17,7 @@ from gpio_bridge import pinctrl, settings
 from gpio_bridge.chip import LineInfo
 from gpio_bridge.kinds import KINDS
 from gpio_bridge.line import Line, Place
+from gpio_bridge.outputs import Pulsed
 from gpio_bridge.pins import Pins
 from gpio_bridge.settings import Device
 
@@ -26,7 +27,7 @@ AGAIN = 10.0  # s between looks: lines that could not be taken are tried again, 
 
 
 class PinState(msgspec.Struct, frozen=True):
-    """One row of `inspect`: `pin` is the BOARD number; the level is known of lines that are ours or were read."""
+    """One row of `inspect`: `pin` is the BOARD number; `level`, at the pin, is known of our lines and those read."""
 
     pin: int | None
     line: int
@@ -183,9 +184,11 @@ class Core:
     def _row(self, about: LineInfo, functions: Mapping[int, str], reason: str | None, level: bool | None) -> PinState:
         ours = self.at(about.offset)
         function, _ = self.function(about, functions, reason)
-        known = ours.level() if ours and len(ours.offsets) == 1 else level
+        value = ours.level(about.offset) if ours else None
+        known = level if value is None else value != about.active_low
+        consumer = about.consumer or (f"{ours.by} PWM" if isinstance(ours, Pulsed) else "")
         pin, name = self.pins.pin(about.offset), ours.name if ours else None
-        return PinState(pin, about.offset, about.name, function, known, about.pull, about.consumer, name)
+        return PinState(pin, about.offset, about.name, function, known, about.pull, consumer, name)
 
     async def _open(self, wanted: Wanted) -> Line[Any]:
         line: Line[Any] = KINDS[type(wanted.about)](wanted.about, wanted.offsets, self.place)

@@ -2,15 +2,19 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from busbar.describe import Property
 from gpio_bridge import settings
 from gpio_bridge.behaviours import Button, Clicks, Encoder, Frequency, Hold, LongPress, Press
 from gpio_bridge.chip import Edge
-from gpio_bridge.line import WANTED, Listener, ended, shown
+from gpio_bridge.line import ended, shown
+from gpio_bridge.listener import WANTED, Listener
 
 NAMES = {True: "rising", False: "falling"}
+TOTAL, MEASURED = 15, 9  # significant digits: all that a float holds for certain; what stamps in ns are good for
+
+M = TypeVar("M", settings.Counter, settings.Frequency)
 
 
 class Input(Listener[settings.In]):
@@ -44,7 +48,6 @@ class Input(Listener[settings.In]):
             return
         first, self._value = self._value is None, value
         self.say(value, at=at)
-        self.place.touched()
         if not first:
             for button in self._buttons:
                 self._tell(button.edge(Edge(offset, value, at, 0)))
@@ -63,20 +66,13 @@ class Input(Listener[settings.In]):
             self.place.outlet.event("press", fields, self.place.clock.at(each.time))
 
 
-class CounterLine(Listener[settings.Counter]):
-    """Pulses: their number in units of the configuration, and their rate."""
+class Measured(Listener[M]):
+    """Pulses that are counted; told every `interval`."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self._count, self._frequency = 0, Frequency(self.about.interval)
-        self._offset = 0.0  # what a set has asked for
-        self._before = False
+        self._frequency = Frequency(self.about.interval)
         self._reporting: asyncio.Task[None] | None = None
-
-    @classmethod
-    def properties(cls, about: settings.Counter) -> Iterator[Property]:
-        yield shown(about, float, "rw", unit=about.unit)
-        yield shown(about, float, suffix="rate", unit=f"{about.unit}/s" if about.unit else "Hz")
 
     async def open(self) -> None:
         await super().open()
@@ -85,68 +81,63 @@ class CounterLine(Listener[settings.Counter]):
     async def close(self, stopping: bool = False) -> None:
         await ended(self._reporting)
         if self._request is not None:
-            self._say()
+            self.confirmed()
         await super().close(stopping)
 
-    def confirmed(self) -> None:
-        self._say()
-
-    async def set(self, suffix: str, value: Any) -> Any:
-        self._count, self._offset = 0, value
-        self._say()
-        return value
-
     def counts(self, edge: Edge, lost: int) -> None:
-        wanted = self.wanted()
-        if lost and self.about.debounce is None:  # edges alternate, so their number says how many were wanted
-            self._count += lost if len(wanted) == 2 else (lost + (self._before not in wanted)) // 2
-        self._before = edge.value
-        if edge.value in wanted:
-            self._count += 1
-            self._frequency.edge(edge)
+        wanted, missed = self.wanted(), 0
+        if self.about.debounce is None:  # edges alternate, so the number of lost ones says how many were wanted
+            missed = lost if len(wanted) == 2 else (lost + (edge.value not in wanted)) // 2
+        if pulses := missed + (edge.value in wanted):
+            self.counted(edge, pulses)
 
-    def follows(self, offset: int, value: bool, at: int) -> None:
-        self._before = value
+    def counted(self, edge: Edge, pulses: int) -> None:
+        """Take an edge that stands for so many pulses."""
+        self._frequency.edge(edge, pulses)
 
     async def _report(self) -> None:
         while True:
-            self._say()
+            self.confirmed()
             await asyncio.sleep(self.about.interval)
 
-    def _say(self) -> None:
-        scale = self.about.scale
-        self.say(_rounded(self._offset + self._count * scale))
-        self.say(_rounded(self._frequency.value(self.now()) * abs(scale)), "rate")
 
-
-class FrequencyLine(Listener[settings.Frequency]):
-    """Pulses a second, scaled."""
+class CounterLine(Measured[settings.Counter]):
+    """Pulses: their number in units of the configuration, and their rate."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self._frequency = Frequency(self.about.interval)
-        self._reporting: asyncio.Task[None] | None = None
+        self._count = 0
+        self._offset = 0.0  # what a set has asked for
+
+    @classmethod
+    def properties(cls, about: settings.Counter) -> Iterator[Property]:
+        yield shown(about, float, "rw", unit=about.unit)
+        yield shown(about, float, suffix="rate", unit=f"{about.unit}/s" if about.unit else "Hz")
+
+    def confirmed(self) -> None:
+        scale = self.about.scale
+        self.say(_rounded(self._offset + self._count * scale, TOTAL))
+        self.say(_rounded(self._frequency.value(self.now()) * abs(scale), MEASURED), "rate")
+
+    async def set(self, suffix: str, value: Any) -> Any:
+        self._count, self._offset = 0, value
+        self.confirmed()
+        return value
+
+    def counted(self, edge: Edge, pulses: int) -> None:
+        super().counted(edge, pulses)
+        self._count += pulses
+
+
+class FrequencyLine(Measured[settings.Frequency]):
+    """Pulses a second, scaled."""
 
     @classmethod
     def properties(cls, about: settings.Frequency) -> Iterator[Property]:
         yield shown(about, float, unit=about.unit)
 
-    async def open(self) -> None:
-        await super().open()
-        self._reporting = asyncio.create_task(self._report(), name=f"report-{self.name}")
-
-    async def close(self, stopping: bool = False) -> None:
-        await ended(self._reporting)
-        await super().close(stopping)
-
-    def counts(self, edge: Edge, lost: int) -> None:
-        if edge.value in self.wanted():
-            self._frequency.edge(edge)
-
-    async def _report(self) -> None:
-        while True:
-            self.say(_rounded(self._frequency.value(self.now()) * self.about.scale))
-            await asyncio.sleep(self.about.interval)
+    def confirmed(self) -> None:
+        self.say(_rounded(self._frequency.value(self.now()) * self.about.scale, MEASURED))
 
 
 class EncoderLine(Listener[settings.Encoder]):
@@ -180,10 +171,7 @@ class EncoderLine(Listener[settings.Encoder]):
             self._encoder = Encoder(a, b, self.about.steps)
             self.say(0)
             return
-        missed, step = self._encoder.missed, self._encoder.turn(a, b)
-        if self._encoder.missed > missed:
-            self.place.lost(self.name, 1)
-        if step:
+        if step := self._encoder.turn(a, b):
             fields = {"line": self.name, "steps": step, "position": self._encoder.position}
             self.place.outlet.event("turn", fields, self.place.clock.at(at))
             self.say(self._encoder.position, at=at)
@@ -197,6 +185,6 @@ def _buttons(about: settings.Press) -> Iterator[Button]:
         yield Hold(about.hold_after, about.hold)
 
 
-def _rounded(value: float) -> float:
-    """Return nine significant digits: 3 * 0.1 is 0.3."""
-    return float(f"{value:.9g}")
+def _rounded(value: float, digits: int) -> float:
+    """Return so many significant digits: 3 * 0.1 is 0.3."""
+    return float(f"{value:.{digits}g}")

@@ -7,7 +7,7 @@ from msgspec import Meta
 
 from busbar.arbiter import Turn
 from busbar.describe import command
-from busbar.errors import BadRequest
+from busbar.errors import BadRequest, UnknownTarget
 from gpio_bridge import settings
 from gpio_bridge.behaviours import Pattern
 from gpio_bridge.chip import Pulse as OnePulse
@@ -82,8 +82,11 @@ class LineCommands(Core):
         if target.board is not None:
             return self.pins.offset(target.board, "BOARD")
         assert target.line is not None
-        ours = self.lines.get(target.line) if isinstance(target.line, str) else None
-        return ours.offsets[0] if ours and ours.offsets else self.pins.offset(target.line)
+        return self._named(target.line) if isinstance(target.line, str) else self.pins.offset(target.line)
+
+    def configured(self, name: str | int | None) -> settings.Line | None:
+        """Return the line that has this name in the configuration, released or not; None if there is none."""
+        return next((each for each in self.about.lines if each.name == name), None)
 
     def ours(self, target: Target) -> Line[Any]:
         """Return our line that is meant, whether it works or not; raise UnknownTarget, BadRequest."""
@@ -147,6 +150,18 @@ class LineCommands(Core):
         found = self.line(arguments, PwmLine)
         wanted = [OnePulse(each.start / 1e6, each.width / 1e6) for each in arguments.pulses]
         await found.play(arguments.subcycle / 1e6, _checked(wanted, arguments.subcycle / 1e6))
+
+    def _named(self, name: str) -> int:
+        """Return the line with a name of ours, of the configuration, or of the kernel; raise UnknownTarget."""
+        ours, configured = self.lines.get(name), self.configured(name)
+        if ours is not None and ours.offsets:
+            return ours.offsets[0]
+        if configured is not None:
+            return self.pins.offset(settings.places(configured)[0])
+        try:
+            return self.pins.offset(name)
+        except UnknownTarget as error:
+            raise UnknownTarget(f"{error.message}; set up are: {', '.join(self.lines) or 'none'}") from error
 
 
 def _checked(pulses: list[OnePulse], period: float) -> list[OnePulse]:

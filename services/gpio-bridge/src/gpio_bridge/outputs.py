@@ -34,12 +34,8 @@ class Output(Line[settings.Out]):
         else:
             as_is = LineSettings(active_low=self.about.active_low)
             self._request = await self.place.chip.request({offset: as_is})
-            try:
-                kept = await self._request.read(offset)
-                await self._request.configure({offset: self._settings(kept)})
-            except BusbarError:
-                await self._request.release()
-                raise
+            kept = await self._request.read(offset)
+            await self._request.configure({offset: self._settings(kept)})
         await self.refresh()
 
     async def close(self, stopping: bool = False) -> None:
@@ -67,7 +63,7 @@ class Output(Line[settings.Out]):
         if wanted is not None:
             await self.set("", wanted)
 
-    def level(self) -> bool | None:
+    def level(self, offset: int) -> bool | None:
         return self._value if self._request is not None else None
 
     async def write(self, value: bool) -> bool:
@@ -158,11 +154,7 @@ class Pulsed(Line[P]):
 
     async def open(self) -> None:
         self._pulses = await self.place.pulses(self.about, self.offsets[0])
-        try:
-            await self.begin()
-        except BusbarError:
-            await self.close()
-            raise
+        await self.begin()
 
     async def begin(self) -> None:
         """Do what the configuration says for the start."""

@@ -11,10 +11,13 @@ from busbar.errors import BadRequest, BusbarError, DeviceRefused, Forbidden, Unk
 from gpio_bridge import settings
 from gpio_bridge.chip import LineSettings, Pull
 from gpio_bridge.core import PinState, Wanted
-from gpio_bridge.line import Line, Listener
+from gpio_bridge.kinds import KINDS
+from gpio_bridge.line import Line
 from gpio_bridge.line_commands import LineCommands, Target
+from gpio_bridge.listener import Listener
 from gpio_bridge.outputs import Output, Pulsed
 
+_SET_UP = ("pull", "active_low", "initial", "edges", "debounce", "press", "frequency")  # keys that `setup` takes
 PACKAGES = ("gpio-bridge", "gpiod", "lgpio", "RPi.GPIO", "rpi-lgpio")
 
 
@@ -42,6 +45,20 @@ class SetUp(Target, frozen=True, forbid_unknown_fields=True, kw_only=True):
     debounce: settings.Debounce | None = None
     press: settings.Press | None = None
     frequency: float | None = None
+
+    def about(self, name: str, offset: int) -> settings.Line:
+        """Return the settings of that line; raise BadRequest for what its direction does not have."""
+        keys = {each.__struct_config__.tag: each.__struct_fields__ for each in KINDS}[self.direction]
+        given = {key: value for key in _SET_UP if (value := getattr(self, key)) is not None}
+        if unknown := [key for key in given if key not in keys]:
+            listed = ", ".join(key for key in _SET_UP if key in keys)
+            raise BadRequest(f"a line of direction {self.direction} has no {unknown[0]}; it has: {listed}")
+        wanted = {**msgspec.to_builtins(given), "direction": self.direction, "name": name, "line": offset}
+        try:
+            made: settings.Line = msgspec.convert(wanted, settings.Line)
+        except msgspec.ValidationError as error:
+            raise BadRequest(f"a line of direction {self.direction} cannot be that: {error}") from error
+        return made
 
 
 class Resolve(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -114,7 +131,7 @@ class PinCommands(LineCommands):
             raise BadRequest(f"{ours.name} has the wrong direction; `release` it first")
         initial: settings.Level = "on" if arguments.value else "off"
         line = await self._put(settings.Out(name=self._free_name(offset), line=offset, initial=initial), offset)
-        return bool(line.level())
+        return bool(line.level(offset))
 
     @command(holds="exchange")
     async def set_pullupdn(self, device: str, arguments: SetPull, turn: Turn) -> None:
@@ -132,14 +149,10 @@ class PinCommands(LineCommands):
         """Set a line up, or anew, until the bridge restarts; the result is the name of its property."""
         offset = self.offset(arguments)
         ours = self.owner(offset)
-        name = arguments.name or (ours.name if ours else None) or self._free_name(offset)
-        kept = ("direction", "pull", "active_low", "initial", "edges", "debounce", "press", "frequency")
-        given = {key: value for key in kept if (value := getattr(arguments, key)) is not None}
-        try:
-            plain = msgspec.to_builtins(given)
-            about: settings.Line = msgspec.convert({**plain, "name": name, "line": offset}, settings.Line)
-        except msgspec.ValidationError as error:
-            raise BadRequest(f"a line of direction {arguments.direction} cannot be that: {error}") from error
+        if ours is not None and len(ours.offsets) > 1:
+            raise BadRequest(f"line {offset} is one of two of {ours.name}; `release` that first")
+        known = ours.about if ours else self.configured(arguments.line)
+        about = arguments.about(arguments.name or (known.name if known else self._free_name(offset)), offset)
         others = [each.about for each in self.lines.values() if each is not ours]
         if doubled := {path for each in others for path in settings.paths(each)} & {*settings.paths(about)}:
             raise BadRequest(f"name: there is a property {doubled.pop()!r} already")

@@ -61,9 +61,7 @@ class HardwarePulses:
             raise DeviceRefused("a channel of hardware PWM repeats one pulse a period; more needs `by: software`")
         await self._export()
         long, width = round(period * 1e9), min(round(pulses[0].width * 1e9), round(period * 1e9))
-        if width > self._read("period"):
-            self._write("period", long)
-        elif self._read("duty_cycle") > long:  # else the shorter period would be refused
+        if self._read("duty_cycle") > long:  # else the shorter period would be refused
             self._write("duty_cycle", 0)
         self._write("period", long)
         self._write("duty_cycle", width)

@@ -152,6 +152,7 @@ class Stimulus(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     high: Seconds
     low: Seconds
     count: Annotated[int, Meta(ge=1)] | None = None  # None: for ever
+    lose: Annotated[int, Meta(ge=0)] = 0  # of its first edges, which the chip counts and does not tell
 
 
 class Device(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

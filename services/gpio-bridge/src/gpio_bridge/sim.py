@@ -280,7 +280,8 @@ class SimPulses:
 
     @classmethod
     async def take(cls, chip: SimChip, offset: int) -> "SimPulses":
-        """Take a free line for pulses."""
+        """Take a free line for pulses; it is an output then, and low."""
+        chip.pins[offset].configure(LineSettings("out"))
         chip.pins[offset].holder = "busbar"
         chip.changed(offset)
         chip.waves[offset] = made = cls(chip, offset)
