@@ -97,6 +97,8 @@ LOCK = command({"ttl": schema(float), "owner": schema(str)})
     [
         (PULSE, ["join=5", "seconds=0.5"], {"join": 5, "seconds": 0.5}),
         (PULSE, ["5"], {"join": 5}),
+        (PULSE, ["5", "seconds=0.5"], {"join": 5, "seconds": 0.5}),
+        (PULSE, ["seconds=0.5", "5"], {"join": 5, "seconds": 0.5}),
         (QUERY, ["*IDN?"], {"command": "*IDN?"}),
         (QUERY, ["VOLT=5"], {"command": "VOLT=5"}),
         (QUERY, ["command=comand=x"], {"command": "comand=x"}),
@@ -116,6 +118,9 @@ def test_arguments_come_by_name_alone_or_as_an_object(about: CommandInfo, given:
         (PULSE, [], "it needs 'join'; its arguments: join=1..100 [seconds=0..5]"),
         (PULSE, ["join=0"], "join: 0 is out of range; allowed: at least 1 and at most 100"),
         (PULSE, ["join=1", "join=2"], "argument 'join' of it is there twice"),
+        (PULSE, ["1", "join=2"], "argument 'join' of it is there twice"),
+        (PULSE, ["1", "2"], "unknown argument '2' of it; there are: join, seconds"),
+        (QUERY, ["VOLT=5", "blob=x"], "unknown argument 'VOLT' of it; there are: command, blob"),
         (LOCK, ['{"ttl": "x"}'], "ttl: expected a number, got x"),
         (LOCK, ['{"x": 1}'], "unknown argument 'x' of it; there are: ttl, owner"),
         (
@@ -138,7 +143,8 @@ def test_arguments_that_do_not_fit_are_refused_before_anything_is_sent(
 def test_what_is_allowed_is_shown_in_short() -> None:
     types = (number(0, 30), number(maximum=30), choice("a", "b"), bool, integer(0, 9) | str)
     assert [expected(schema(each)) for each in types] == ["0..30", "<=30", "a|b", "boolean", "0..9|string"]
-    assert usage(QUERY) == "command=string [blob=null|string]"
+    assert expected(schema(number(0, 60) | choice("forever"))) == "0..60|forever"
+    assert usage(QUERY) == "command=string [blob=string|null]"
 
 
 def test_pairs_are_a_path_and_a_value_or_several_with_an_equals_sign() -> None:

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from busbar.cli import exits
+from busbar.cli.devices import rows_of
 from busbar.cli.output import Output, is_table
 from busbar.cli.watching import _meets
+from busbar.describe import Description, Property, by_path
 from tests.broker import free_port
 from tests.cli.command import LIMIT, Bench, busbar, ended, start, until
 
@@ -42,7 +44,7 @@ def test_show_has_values_with_units_and_commands_with_arguments(bench: Bench) ->
     shown = bench("show", "bench/psu")
     assert "serial        SIM0001" in shown.out
     assert any(line.split()[0] == "voltage" and line.split()[2] == "V" for line in shown.out.splitlines() if line)
-    assert "query_binary  command=string [blob=null|string]" in shown.out
+    assert "query_binary  command=string [blob=string|null]" in shown.out
     document = bench("show", "bench/psu", "--json").json
     assert document["state"] == "online"
     assert document["info"]["properties"]["voltage"]["unit"] == "V"
@@ -62,6 +64,14 @@ def test_a_property_that_is_rows_is_shown_as_a_table(capsys: pytest.CaptureFixtu
     output.again()  # clears a terminal only
     output.answer([{"pin": 3, "level": True}, {"pin": 5, "level": None}], None)
     assert capsys.readouterr().out.splitlines() == ["pin  level", "3    true", "5"]
+
+
+def test_members_of_a_family_that_are_known_come_before_the_family_and_what_only_reads_back_is_left_out() -> None:
+    joins = {"join": range(1, 9)}
+    family = Property("digital/{join}", bool, "rw", readback="_out/digital/{join}", parameters=joins)
+    back = Property("_out/digital/{join}", bool, parameters=joins)
+    info = Description("cip", by_path([family, back, Property("clock", str)])).info("theatre", "panel", 1, "9f2c61aa")
+    assert list(rows_of(info, {"digital/2": True})) == ["clock", "digital/2", "digital/{join}"]
 
 
 def test_set_and_get_and_what_they_print(bench: Bench) -> None:

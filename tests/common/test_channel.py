@@ -1,4 +1,4 @@
-"""Devices that a link finds: they appear, vanish, and come back. Source: docs/contract.md, 5.4."""
+"""Devices that come and go while their link stays: found, or connected by command. Source: docs/contract.md, 2, 5.4."""
 
 import json
 from dataclasses import replace
@@ -175,3 +175,15 @@ async def test_when_the_link_is_disconnected_by_command_what_it_has_found_goes_w
         port = await opened(bus, toy, 2)
         port.appear("gadget", ABOUT)
         await bus.status("gadget", "online")
+
+
+async def test_a_device_that_is_connected_again_while_others_kept_the_link_open_is_read_anew() -> None:
+    toy = Toy()
+    async with running(service(toy), "bridge: {name: lab}\ntwins: 1\n") as bus:
+        await bus.value("toy", "level")
+        await bus.call("toy", "disconnect")
+        await bus.bad("toy", "level", "offline")
+        toy.values["level"] = 9.0
+        assert (await bus.call("toy", "connect"))["ok"]
+        await bus.value("toy", "level", lambda value: value == 9.0)
+        assert toy.opened == 1

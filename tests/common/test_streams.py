@@ -309,6 +309,11 @@ async def test_a_host_or_port_that_cannot_exist_is_a_lost_link(host, port):
         await open_tcp(host, port, "psu")
 
 
+async def test_a_host_that_nobody_knows_is_told_in_words():
+    with pytest.raises(LinkLost, match=r"cannot connect to a b:1: \w.* not known"):
+        await open_tcp("a b", 1, "psu")
+
+
 @contextlib.contextmanager
 def terminal() -> object:
     """Open a serial line: the device's end, and the path of ours."""

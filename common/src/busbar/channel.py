@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal, Protocol
@@ -12,11 +13,13 @@ from busbar.arbiter import Arbiter
 from busbar.contract import Fault
 from busbar.describe import Command, Description, Property
 from busbar.device import Bus, Device
-from busbar.errors import BadRequest, LinkLost, Offline, TooLarge, UnknownTarget
+from busbar.errors import BadRequest, BusbarError, LinkLost, Offline, TooLarge, UnknownTarget
 from busbar.flag import Flag
 from busbar.leases import Leases
 from busbar.names import LEVEL
 from busbar.session import Link, Outlet, Session, supervise
+
+log = logging.getLogger(__name__)
 
 DISCONNECTED = Fault(Offline.code, "disconnected by command; `connect` brings it back")
 IDLE = Fault("idle", "the link is closed while nobody uses it; a command opens it")
@@ -70,6 +73,7 @@ class Channel:
         self._used = 0.0
         self._firm = False  # waiting, and not for a command
         self._seen: set[str] = set()  # devices that have appeared since the link came up
+        self._returned: set[str] = set()  # devices to be read anew
         self._news = 0.0  # loop time when one last did, or the link came up
         for name, description in link.devices.items():
             self._add(name, description)
@@ -138,6 +142,8 @@ class Channel:
 
     def connect(self, device: Device) -> None:
         """Bring a disconnected device back, or try a lost link at once."""
+        if device.refused is not None and self.session is not None:
+            self._returned.add(device.name)  # others have kept the link open: its values are old by now
         device.refused = None
         self._apply(device)
         self._asked.set()
@@ -193,12 +199,14 @@ class Channel:
         tasks = [asyncio.create_task(work, name=f"{self.link.name}-{name}") for name, work in self._work(session)]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for each in done:
+                await each
             if tasks[0] in done:
-                await tasks[0]
                 raise LinkLost("the session ended")
         finally:
             self.session = None
             self._seen.clear()
+            self._returned.clear()
             self._home.ended(self)
             for task in tasks:
                 task.cancel()
@@ -210,7 +218,25 @@ class Channel:
 
     def _work(self, session: Session) -> list[tuple[str, Any]]:
         work: list[tuple[str, Any]] = [("serve", session.serve()), ("leave", self._leave.wait())]
+        work.append(("refresh", self._refresh(session)))
         return [*work, ("idle", self._idle())] if self.link.on_demand else work
+
+    async def _refresh(self, session: Session) -> None:
+        """Read devices anew that come back while the link is up; raise LinkLost."""
+        while True:
+            while not self._returned:
+                self._changed.clear()
+                await self._changed.wait()
+            async with self.arbiter.poll():
+                await self._read_anew(session, self._returned.pop())
+
+    async def _read_anew(self, session: Session, device: str) -> None:
+        try:
+            await session.refresh(device)
+        except LinkLost:
+            raise
+        except BusbarError as error:
+            log.info("%s is back and does not answer: %s", device, error)
 
     async def _idle(self) -> None:
         """Return when nobody has used the link for `idle_close` seconds."""

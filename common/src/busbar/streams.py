@@ -146,7 +146,11 @@ def _why_not(error: Exception, where: str) -> str:
         return f"the certificate of {where} is not trusted: {error.verify_message}; {allowed}"
     if isinstance(error, ssl.SSLError):
         return f"no TLS with {where}: {error.reason or error}"
-    why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
+    why: object = error
+    if isinstance(error, socket.gaierror):  # its numbers are not those of the system
+        why = error.strerror
+    elif isinstance(error, OSError) and error.errno:
+        why = os.strerror(error.errno)
     return f"cannot connect to {where}: {why}"
 
 

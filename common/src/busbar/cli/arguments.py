@@ -48,7 +48,7 @@ def check(read: Any, schema: Schema, what: str, root: Schema = None) -> None:
 
 
 def arguments(name: str, about: CommandInfo, given: Sequence[str]) -> dict[str, Any]:
-    """Return the arguments of a command from `key=value`, one bare value, or one JSON object; raise BusbarError."""
+    """Return the arguments of a command from one bare value and `key=value`, or one JSON object; raise BusbarError."""
     root = about.arguments
     fields, required = root.get("properties", {}), root.get("required", [])
     bare = required[0] if len(required) == 1 else None
@@ -73,17 +73,22 @@ def usage(about: CommandInfo) -> str:
 
 
 def expected(schema: Schema, root: Schema = None) -> str:
-    """Return in short what a schema allows: `0..30`, `a|b`, `number`."""
+    """Return in short what a schema allows: `0..30`, `a|b`, `number|auto`."""
     root = schema if root is None else root
-    choices = [each for part in parts(schema, root) for each in part.get("enum", [])]
-    if choices:
-        return "|".join(map(_shown, choices))
-    wanted = kinds(schema, root)
-    low, high = (next((_number(each[key]) for each in parts(schema, root) if key in each), "") for key in _ENDS)
-    if not (low or high):
-        return "|".join(sorted(wanted)) or "any"
-    limits = f"{low}..{high}" if low and high else f">={low}" if low else f"<={high}"
-    return "|".join([limits, *sorted(wanted - {"integer", "number", "null"})])
+    return "|".join(dict.fromkeys(word for part in parts(schema, root) for word in _words(part))) or "any"
+
+
+def _words(part: Mapping[str, Any]) -> list[str]:
+    """Return in short what one alternative allows."""
+    if "enum" in part or "const" in part:
+        return [_shown(each) for each in part.get("enum", [part.get("const")])]
+    low, high = (_number(part[key]) if key in part else "" for key in _ENDS)
+    if low and high:
+        return [f"{low}..{high}"]
+    if low or high:
+        return [f">={low}" if low else f"<={high}"]
+    wanted = part.get("type", [])
+    return [wanted] if isinstance(wanted, str) else list(wanted)
 
 
 def suggestion(wrong: str, allowed: Iterable[str]) -> str:
@@ -146,7 +151,7 @@ def _named(name: str, given: Sequence[str], fields: Mapping[str, Any], bare: str
     for text in given:
         key, sign, rest = text.partition("=")
         if not (sign and key in fields):
-            if bare is None or bare in found or len(given) > 1:
+            if bare is None or bare in found or (sign and len(given) > 1):
                 raise BadRequest(f"unknown argument {key!r} of {name}{suggestion(key, fields)}")
             if sign and difflib.get_close_matches(key[:100], fields, n=1):
                 literally = f"to send it as it is: {bare}={text}"

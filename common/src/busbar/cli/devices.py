@@ -1,7 +1,7 @@
 """`busbar ls` and `busbar show`: which devices there are, and all that is known of one."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from typing import Any
 
 import click
@@ -181,10 +181,18 @@ def _print_values(device: Device, info: Info, output: Output) -> None:
         output.answer(table, None)
 
 
+def rows_of(info: Info, values: Mapping[str, Any]) -> Iterable[str]:
+    """Return properties in the order of info, values of families, then families, without those that only read back."""
+    readbacks = {about.readback for about in info.properties.values()}
+    families = [path for path in info.properties if "{" in path]
+    single = [path for path in info.properties if "{" not in path]
+    return dict.fromkeys([*single, *values, *(path for path in families if path not in readbacks)])
+
+
 def _values(device: Device, info: Info, tables: Collection[str]) -> list[list[str]]:
     known = device.snapshot()
     rows = []
-    for path in dict.fromkeys([*info.properties, *known.values]):
+    for path in rows_of(info, known.values):
         if path in tables:
             continue
         about = info.properties.get(path)
