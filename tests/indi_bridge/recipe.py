@@ -124,11 +124,15 @@ async def test_every_vector_that_indi_getprop_lists_is_on_the_bus_and_equal(serv
         await until(equal, "the same values", LIMIT)
 
 
-async def test_a_goto_ends_when_indi_eval_says_so(server: Server) -> None:
+async def test_a_goto_that_takes_the_place_of_another_ends_when_indi_eval_says_so(server: Server) -> None:
     async with bridge() as bus:
         await complete(bus)
+        assert (await bus.call(MOUNT, "connect"))["ok"]  # it is connected
         ra = (bus.good(MOUNT)[COORDINATES]["RA"] + 0.2) % 24
+        elsewhere = asyncio.ensure_future(bus.call(MOUNT, "goto", {"ra": ra, "dec": 40}))
+        await bus.value(MOUNT, COORDINATES, lambda value: value["_state"] == "Busy")
         reply = await bus.call(MOUNT, "goto", {"ra": ra, "dec": 80})
+        assert failure(await elsewhere).startswith("cancelled: EQUATORIAL_EOD_COORD: superseded")
         assert reply["ok"], reply
         state = '"Telescope Simulator.EQUATORIAL_EOD_COORD._STATE"==1'
         command = ["indi_eval", "-p", str(PORT), "-t", "5", "-w", state]
@@ -151,16 +155,15 @@ async def blob_of(device: str, vector: str) -> asyncio.Future[bytes]:
     """Ask as a client of its own; return the bytes of the next BLOB as the server sends them."""
     stream, writer = await asyncio.open_connection("127.0.0.1", PORT, limit=1 << 26)
     writer.write(f"<getProperties version='1.7' device='{device}' name='{vector}'/>".encode())
-    writer.write(f"<enableBLOB device='{device}' name='{vector}'>Only</enableBLOB>".encode())
+    writer.write(f"<enableBLOB device='{device}' name='{vector}'>Only</enableBLOB><pingRequest uid='on'/>".encode())
+    await stream.readuntil(b"<pingReply")  # it has read what was before it
 
     async def receive() -> bytes:
         sent = await stream.readuntil(b"</oneBLOB>")
         writer.close()
         return base64.b64decode(re.search(rb"<oneBLOB[^>]*>([^<]*)<", sent)[1])  # type: ignore[index]
 
-    task = asyncio.create_task(receive())
-    await asyncio.sleep(0.3)  # the server answers nothing to enableBLOB
-    return task
+    return asyncio.create_task(receive())
 
 
 async def test_an_exposure_is_byte_by_byte_what_the_server_sent(server: Server) -> None:
@@ -176,6 +179,10 @@ async def test_an_exposure_is_byte_by_byte_what_the_server_sent(server: Server) 
         assert about["sha256"] == hashlib.sha256(expected).hexdigest()
         assert (about["size"], about["fits"]["NAXIS1"]) == (len(expected), 1280)
         await until(lambda: bus.broker.payloads(f"busbar/dome/{CAMERA}/blob/CCD1_CCD1_preview"), "the preview", LIMIT)
+        prepared = {"seconds": 0.1, "type": "dark", "frame": [0, 0, 640, 480], "binning": 2, "gain": 80}
+        cards = (await bus.call(CAMERA, "expose", prepared))["result"]["about"]["fits"]
+        assert (cards["NAXIS1"], cards["NAXIS2"], cards["XBINNING"], cards["GAIN"]) == (320, 240, 2, 80)
+        assert cards["FRAME"] == "Dark"
 
 
 async def test_an_abort_and_what_is_out_of_range(server: Server) -> None:
@@ -186,6 +193,8 @@ async def test_an_abort_and_what_is_out_of_range(server: Server) -> None:
         assert (await bus.call(CAMERA, "abort"))["ok"]
         assert failure(await running_).startswith("cancelled: CCD_EXPOSURE: aborted")
         assert failure(await bus.call(CAMERA, "expose", {"seconds": 80000})).startswith("out_of_range")
+        reply = await bus.set(FOCUSER, "ABS_FOCUS_POSITION", {"FOCUS_ABSOLUTE_POSITION": 50123.5})
+        assert failure(reply).startswith("out_of_range: FOCUS_ABSOLUTE_POSITION: 50123.5 is no whole number of steps")
         assert failure(await bus.set(CAMERA, "NOPE", {"x": 1})).startswith("unknown")
         assert failure(await bus.set(CAMERA, "CCD_EXPOSURE", {"NOPE": 1})).startswith("bad_request")
 
@@ -220,6 +229,10 @@ async def test_a_chained_server(server: Server, tmp_path: Path) -> None:
         async with bridge(f"indi::127.0.0.1:{PORT + 1}") as bus:
             wanted = {"CCD1", "CCD_EXPOSURE"}  # each comes when the server has read it from the other one
             await until(lambda: wanted <= bus.good(CAMERA).keys(), "the camera of the other server", LIMIT)
+            short, images = {"CCD_EXPOSURE_VALUE": 0.1}, f"busbar/dome/{CAMERA}/blob/CCD1_CCD1"
+            async with asyncio.timeout(LIMIT):  # nobody tells when the other server has been asked for images
+                while not bus.broker.payloads(images):
+                    assert (await bus.set(CAMERA, "CCD_EXPOSURE", short))["ok"]
             reply = await bus.call(CAMERA, "expose", {"seconds": 0.1})
             assert reply["ok"], reply
             assert reply["result"]["about"]["format"] == ".fits"

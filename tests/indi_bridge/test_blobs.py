@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from busbar.codecs.indi import BlobData, BlobEnd, BlobStart, DefMember, DefVector
+from busbar.codecs.indi import BlobData, BlobEnd, BlobStart, DefMember, DefVector, NewBlob, SetVector
 from busbar.testing import until
-from indi_bridge import blobs
+from indi_bridge import bloblink, blobs
 from indi_bridge.blobs import Receiver
 from indi_bridge.fits import read_header
 from indi_bridge.preview import WIDEST, jpeg
@@ -114,11 +114,18 @@ def test_a_folder_that_cannot_be_written_costs_the_file_only(tmp_path: Path, cap
 # FITS and previews.
 
 
-def test_a_card_too_large_for_json_is_a_float() -> None:
-    cards = ["SIMPLE  = T", "A       = 1E300", "B       = 99999999999999999999", "C       = 7E2", "END"]
-    header = read_header("".join(each.ljust(80) for each in cards).encode())
+def test_a_card_too_large_for_json_is_a_float_and_one_that_is_none_is_null() -> None:
+    cards = [
+        "SIMPLE  = T",
+        "A       = 1E300",
+        "B       = 99999999999999999999",
+        "C       = 7E2",
+        "D       = NaN",
+        "END",
+    ]
+    header = read_header("".join(each.ljust(80) for each in [*cards, "END"]).encode())
     assert header is not None
-    assert [repr(header.cards[key]) for key in "ABC"] == ["1e+300", "1e+20", "700"]
+    assert [repr(header.cards[key]) for key in "ABCD"] == ["1e+300", "1e+20", "700", "None"]
 
 
 def test_the_cards_of_a_header() -> None:
@@ -191,6 +198,7 @@ async def test_an_exposure_gives_the_image_its_description_and_a_preview() -> No
         assert {"CCD1_CCD1", "CCD1_CCD1_preview"} <= info["blobs"].keys()
         fractions = [e["fraction"] for e in stage.bus.events(CAMERA, "progress") if e["target"] == "call/expose"]
         assert fractions[0] == 0.0
+        assert (await stage.call(CAMERA, "get_properties"))["ok"]  # a definition anew says nothing of the last image
         assert stage.vector(CAMERA, "CCD1")["CCD1"] == {"format": ".fits"}
 
 
@@ -224,6 +232,23 @@ async def test_without_images_an_exposure_has_none_and_nobody_asks_for_them() ->
         reply = await stage.call(CAMERA, "expose", SHOT)
         assert reply["result"] == {"blob": None, "about": None}
         assert not any(client.blobs for client in stage.simulator._clients)
+        assert (await stage.call(CAMERA, "enable_blob", "also"))["ok"]
+        await until(lambda: any(each.blobs for each in stage.simulator._clients), "the connection for BLOBs")
+        assert (await stage.call(CAMERA, "expose", SHOT))["result"]["blob"] == "CCD1_CCD1"
+
+
+async def test_the_image_of_another_sensor_is_not_that_of_the_exposure() -> None:
+    async with observatory() as stage:
+        guider = DefVector("BLOB", "CCD Simulator", "CCD2", (DefMember("CCD2"),), perm="ro")
+        stage.simulator.tell(guider)
+        wanted = ("CCD Simulator", "CCD2")
+        await until(lambda: any(wanted in each.blobs for each in stage.simulator._clients), "it is wanted")
+        exposing = asyncio.ensure_future(stage.bus.call(CAMERA, "expose", {"seconds": 1}))
+        await stage.bus.value(CAMERA, "CCD_EXPOSURE", lambda value: value["_state"] == "Busy")
+        told = SetVector("BLOB", *wanted, {}, "Ok")
+        stage.simulator.tell_blob(told, {"CCD2": NewBlob(b"guide", ".fits", 5)})
+        await until(lambda: stage.blobs(CAMERA, "CCD2_CCD2"), "the image of the guider")
+        assert (await stage.hurried(exposing))["result"]["blob"] == "CCD1_CCD1"
 
 
 async def test_only_images() -> None:
@@ -249,14 +274,17 @@ async def test_enable_blob_stops_and_starts_images() -> None:
         await until(lambda: policies() == [["Only"]], "images again")
 
 
-async def test_a_connection_for_images_that_breaks_is_made_anew() -> None:
+async def test_a_connection_for_images_that_breaks_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bloblink, "RETRY", 1000.0)
     async with empty() as stage:
         driver = await bench(stage)
         (blob_client,) = [each for each in stage.simulator._clients if each.blobs]
         blob_client.abort()
         await until(lambda: blob_client not in stage.simulator._clients, "its end")
-        for _ in range(10):
-            await stage.bus.clock.advance(0.25)
+        await stage.bus.clock.advance(400)
+        assert (await stage.bus.call("pi", "snapshot"))["ok"]
+        assert not any(each.blobs for each in stage.simulator._clients)  # not at once: it may break again
+        await stage.bus.clock.advance(700)
         await until(lambda: any(each.blobs for each in stage.simulator._clients), "another one")
         driver.picture(b"again")
         await until(lambda: stage.blobs("Bench", "PICTURE_IMAGE") == [b"again"], "the image")

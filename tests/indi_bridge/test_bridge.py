@@ -7,8 +7,10 @@ import pytest
 from busbar.codecs import indi
 from busbar.codecs.indi import DefMember, DefVector, NewVector, SetVector
 from busbar.testing import until
+from indi_bridge.connection import ARRIVAL, SILENCE
 from indi_bridge.instruments import Focuser
 from indi_bridge.observatory import GONE
+from indi_bridge.pending import PROGRESS
 from tests.indi_bridge.stage import (
     CAMERA,
     COORDINATES,
@@ -54,6 +56,14 @@ async def test_info_has_all_that_a_definition_says() -> None:
         assert stage.properties(CAMERA)["CONNECTION"]["schema"]["indi"]["rule"] == "OneOfMany"
         info = stage.bus.retained(MOUNT, "info")
         assert (info["name"], info["model"], info["firmware"]) == ("Telescope Simulator", "Telescope Simulator", "1.0")
+
+
+async def test_a_set_may_bring_another_timeout_or_none() -> None:
+    async with observatory() as stage:
+        for state, timeout, expected in (("Ok", 5.0, 5.0), ("Idle", None, 5.0), ("Ok", 0.0, None)):
+            stage.simulator.tell(SetVector("Number", "Dome Simulator", "ABS_DOME_POSITION", {}, state, timeout))
+            said = (state, expected)
+            await stage.bus.value(DOME, "ABS_DOME_POSITION", lambda v, s=said: (v["_state"], v["_timeout"]) == s)
 
 
 async def test_foreign_names_are_mapped_and_info_has_the_originals() -> None:
@@ -102,6 +112,10 @@ async def test_a_prefix_and_a_selection() -> None:
     async with empty('prefix: true\n    devices: {include: ["Weather*", "Dome*"], exclude: ["Dome*"]}') as stage:
         stage.simulator.observatory()
         await stage.online("pi_Weather_Simulator", "WEATHER_PARAMETERS")
+        for device in ("Dome Simulator", "Weather Simulator"):
+            stage.simulator.drivers[device].say(f"of {device}")
+        await until(lambda: stage.bus.events("pi_Weather_Simulator", "message"), "the message")
+        assert not stage.bus.events("pi", "message")  # that of a device that is not served
         await stage.bus.clock.advance(1.25)
         await stage.bus.value("pi", "devices", lambda count: count == 1)
         rows = (await stage.bus.call("bridge", "list"))["result"]
@@ -121,6 +135,17 @@ async def test_messages_have_a_severity_and_the_last_are_kept() -> None:
         stage.simulator.raw(b'<message timestamp="2026-11-20T10:00:00" message="to all"/>')
         await stage.bus.value("pi", "messages", lambda notes: notes and notes[0]["text"] == "to all")
         assert stage.bus.events("pi", "message")[-1]["severity"] == "info"
+
+
+async def test_the_first_words_of_a_driver_are_an_event_too() -> None:
+    async with empty() as stage:
+        stage.simulator.raw(
+            indi.encode(DefVector("Text", "D", "V", (DefMember("A", "", "x"),), message="[WARNING] cold"))
+            + indi.encode(indi.Message("hello", "D"))
+        )
+        await until(lambda: len(stage.bus.events("D", "message")) == 2, "the messages")
+        told = [(each["severity"], each["text"]) for each in stage.bus.events("D", "message")]
+        assert told == [("warning", "cold"), ("info", "hello")]
 
 
 async def test_bounds_that_change_are_in_info_and_are_checked() -> None:
@@ -193,6 +218,7 @@ async def test_a_set_waits_for_its_end_and_says_so_meanwhile() -> None:
         progress = stage.bus.events(FOCUSER, "progress")
         assert progress[0]["target"] == "set/ABS_FOCUS_POSITION"
         assert "ABS_FOCUS_POSITION is Busy" in progress[0]["message"]
+        assert len(progress) <= 1 + reply["took"] / PROGRESS
 
 
 async def test_a_value_can_be_written_back_as_it_is() -> None:
@@ -255,6 +281,15 @@ async def test_a_timeout_says_how_far_it_was_and_the_late_end_follows() -> None:
         assert late["took"] > 0.5
 
 
+@pytest.mark.parametrize(("name", "state"), [("ABS_DOME_POSITION", "deleted"), ("", "gone")])
+async def test_a_late_end_may_be_that_of_the_property_or_the_driver(name: str, state: str) -> None:
+    async with observatory() as stage:
+        await stage.write(DOME, "ABS_DOME_POSITION", {"DOME_ABSOLUTE_POSITION": 180, "_timeout": 0.5})
+        stage.simulator.tell(indi.DelProperty("Dome Simulator", name))
+        await until(lambda: stage.bus.events(DOME, "late"), "the late end")
+        assert stage.bus.events(DOME, "late")[0]["state"] == state
+
+
 async def test_silence_is_an_event_and_a_timeout() -> None:
     async with observatory('connect: ["*"]\n    timeouts: {min: 1, max: 3}') as stage:
         stage.simulator.silent.add("FILTER_SLOT")
@@ -273,8 +308,9 @@ async def test_a_property_that_is_deleted_while_it_is_waited_for() -> None:
         stage.simulator.silent.add("FILTER_SLOT")
         wait = asyncio.ensure_future(stage.bus.set(WHEEL, "FILTER_SLOT", {"FILTER_SLOT_VALUE": 2}))
         await until(lambda: stage.simulator.seen[-1].name == "FILTER_SLOT", "the set")
-        stage.simulator.raw(b'<delProperty device="Filter Simulator" name="FILTER_SLOT"/>')
-        assert failure(await wait) == "device: FILTER_SLOT: deleted by the driver"
+        stage.simulator.drivers["Dome Simulator"].say("of another device")
+        stage.simulator.raw(b'<message message="to all"/><delProperty device="Filter Simulator" name="FILTER_SLOT"/>')
+        assert failure(await wait) == "device: FILTER_SLOT: deleted by the driver: to all"
 
 
 REFUSED = [
@@ -292,6 +328,15 @@ REFUSED = [
     (MOUNT, "call/send", {"element": "<x/>"}, "bad_request: '<x/>' is not one whole new...Vector"),
     (MOUNT, "call/send", {"element": '<getProperties device="D"/>'}, "bad_request: the element is for 'D'"),
     ("pi", "call/snapshot", {"device": "D"}, "unknown: the server has no device 'D'"),
+    ("pi", "call/snapshot", {"vector": "CONNECTION"}, "bad_request: `vector` needs `device`"),
+    (CAMERA, "call/get_properties", {"vector": "NOPE"}, "unknown: CCD Simulator has no NOPE"),
+    (FOCUSER, "set/ABS_FOCUS_POSITION", {"FOCUS_ABSOLUTE_POSITION": 50500}, "out_of_range: FOCUS_ABSOLUTE_POSITION"),
+    # What is wrong with a part of a command is found before its first part is sent.
+    (MOUNT, "call/goto", {"ra": "25:00", "dec": 1, "then": "slew"}, "out_of_range: RA: 25 is out of range"),
+    (CAMERA, "call/expose", {"seconds": 0.001, "type": "dark"}, "out_of_range: CCD_EXPOSURE_VALUE: 0.001"),
+    (CAMERA, "call/expose", {"seconds": 1, "type": "dark", "gain": 1}, "unknown: CCD_Simulator has no CCD_GAIN"),
+    (FOCUSER, "call/focus", {"steps": 60000}, "out_of_range: FOCUS_RELATIVE_POSITION: 60000"),
+    (DOME, "call/dome", {"azimuth": 400, "shutter": "open"}, "out_of_range: DOME_ABSOLUTE_POSITION: 400"),
     (MOUNT, "call/enable_blob", "also", "unknown: there is no BLOB of that name"),
 ]
 
@@ -329,11 +374,23 @@ async def test_goto_tracks_slews_or_syncs_and_tells_how_far_it_is() -> None:
         reply = await stage.call(MOUNT, "goto", {"ra": "5:35:17", "dec": "-5:23"})
         assert reply["ok"], reply
         assert stage.vector(MOUNT, COORDINATES)["_text"] == {"RA": "5:35:17", "DEC": "-5:23:00"}
+        assert "ON_COORD_SET" not in [new.name for new in stage.simulator.seen]  # it tracks already
         fractions = [each["fraction"] for each in stage.bus.events(MOUNT, "progress")]
         assert fractions == sorted(fractions) and len(fractions) > 3
         assert (await stage.call(MOUNT, "goto", {"ra": 5, "dec": 10, "then": "sync"}))["ok"]
         assert stage.vector(MOUNT, "ON_COORD_SET")["SYNC"]
         assert stage.vector(MOUNT, COORDINATES)["DEC"] == 10.0
+
+
+async def test_goto_takes_the_coordinates_that_can_be_set() -> None:
+    async with empty() as stage:
+        coordinates = (DefMember("RA", "", "1"), DefMember("DEC", "", "2"))
+        for name, perm in (("EQUATORIAL_EOD_COORD", "ro"), ("EQUATORIAL_COORD", "rw")):
+            stage.simulator.tell(DefVector("Number", "D", name, coordinates, perm=perm))
+        stage.simulator.tell(DefVector("Switch", "D", "ON_COORD_SET", (DefMember("TRACK", "", "On"),)))
+        await stage.online("D", "ON_COORD_SET")
+        reply = await stage.call("D", "goto", {"ra": 3, "dec": 4, "_timeout": 0.1})
+        assert failure(reply).startswith("timeout: EQUATORIAL_COORD")  # nobody answers
 
 
 async def test_abort_is_safe_and_ends_what_runs() -> None:
@@ -344,16 +401,27 @@ async def test_abort_is_safe_and_ends_what_runs() -> None:
         assert failure(await going).startswith("cancelled: EQUATORIAL_EOD_COORD: aborted")
 
 
+async def test_of_several_motions_all_are_aborted_even_if_the_first_is_not() -> None:
+    async with empty() as stage:
+        names = ["TELESCOPE_ABORT_MOTION", "DOME_ABORT_MOTION"]
+        for name in names:
+            stage.simulator.tell(DefVector("Switch", "D", name, (DefMember("ABORT", "", "Off"),), rule="AtMostOne"))
+        await stage.online("D", names[1])
+        said = failure(await stage.call("D", "abort"))
+        assert said == "timeout: TELESCOPE_ABORT_MOTION: no answer of the driver after 10 s"
+        assert [new.name for new in stage.simulator.seen] == names
+
+
 async def test_park_focus_filter_and_dome() -> None:
     async with observatory() as stage:
         for device, command, payload in [
             (MOUNT, "park", {}), (MOUNT, "unpark", {}), (FOCUSER, "focus", {"position": 45000}),
-            (FOCUSER, "focus", {"steps": -500}), (WHEEL, "filter", 4), (WHEEL, "filter", "Green"),
+            (FOCUSER, "focus", {"steps": -1000}), (WHEEL, "filter", 4), (WHEEL, "filter", "Green"),
             (DOME, "dome", {"azimuth": 30, "shutter": "open"}), (DOME, "park", {}),
         ]:  # fmt: skip
             reply = await stage.call(device, command, payload)
             assert reply["ok"], (device, command, reply)
-        assert stage.vector(FOCUSER, "ABS_FOCUS_POSITION")["FOCUS_ABSOLUTE_POSITION"] == 44500.0
+        assert stage.vector(FOCUSER, "ABS_FOCUS_POSITION")["FOCUS_ABSOLUTE_POSITION"] == 44000.0
         assert stage.vector(WHEEL, "FILTER_SLOT")["FILTER_SLOT_VALUE"] == 2.0
         assert stage.vector(DOME, "DOME_SHUTTER")["SHUTTER_OPEN"]
         assert stage.vector(DOME, "DOME_PARK")["PARK"]
@@ -369,6 +437,9 @@ async def test_disconnect_and_connect_are_the_switch_and_what_disappears_is_clea
         topic = f"{stage.bus.base}/{MOUNT}/state/{COORDINATES}"
         await until(lambda: topic not in stage.bus.broker.retained, "its leaf, too")
         assert stage.bus.retained(MOUNT, "status")["state"] == "online"
+        assert (await stage.call(MOUNT, "get_properties"))["ok"]
+        assert (await stage.call(WHEEL, "filter", 2))["ok"]  # `connect` would have been sent before it
+        assert stage.vector(MOUNT, "CONNECTION")["DISCONNECT"]
         assert (await stage.call(MOUNT, "connect"))["ok"]
         await stage.online(MOUNT, COORDINATES)
 
@@ -378,12 +449,14 @@ async def test_get_properties_and_refresh_define_anew() -> None:
         before = stage.simulator.asked
         for device, arguments in (
             ("pi", {}), ("pi", {"device": "CCD Simulator"}), (CAMERA, {}), (CAMERA, {"vector": "CONNECTION"}),
+            ("pi", {"device": CAMERA, "vector": "CONNECTION"}),
         ):  # fmt: skip
             assert (await stage.call(device, "get_properties", arguments))["ok"]
         assert (await stage.call(CAMERA, "refresh"))["ok"]
-        assert stage.simulator.asked == before + 5
-        reply = await stage.call(CAMERA, "get_properties", {"vector": "NOPE"})
-        assert failure(reply).startswith("timeout: nothing was defined within")
+        assert stage.simulator.asked == before + 6
+        stage.simulator.mute = True
+        reply = await stage.call(CAMERA, "get_properties")
+        assert failure(reply) == "timeout: nothing was defined within 10 s"
 
 
 # The link.
@@ -397,7 +470,7 @@ async def test_a_server_that_goes_is_noticed_at_once_and_what_comes_back_is_as_i
         assert failure(await stage.bus.set(MOUNT, COORDINATES, {"RA": 1})).startswith("offline")
         stage.simulator.drivers.pop("Filter Simulator").close()
         del stage.simulator.drivers["Telescope Simulator"].properties["TELESCOPE_PARK"]
-        revision = stage.bus.retained(CAMERA, "info")["revision"]
+        revision, sent = stage.bus.retained(CAMERA, "info")["revision"], len(stage.simulator.seen)
         await stage.simulator.plug()
         for _ in range(40):
             await stage.bus.clock.advance(0.25)
@@ -405,6 +478,7 @@ async def test_a_server_that_goes_is_noticed_at_once_and_what_comes_back_is_as_i
         await stage.bus.status(CAMERA, "online")
         await until(lambda: not stage.bus.faults(CAMERA), "all good")
         assert stage.bus.retained(CAMERA, "info")["revision"] == revision  # nothing flapped
+        assert len(stage.simulator.seen) == sent  # all are connected
         await stage.bus.clock.advance(3)
         await until(lambda: "TELESCOPE_PARK" not in stage.properties(MOUNT), "what has not come back")
         assert stage.bus.retained(WHEEL, "status")["state"] == "offline"
@@ -446,45 +520,25 @@ async def test_a_server_that_answers_pings_no_more_is_gone() -> None:
         assert "does not answer pings any more" in stage.reasons("pi")
 
 
-HOSTILE = {
-    "Latin-1": b'<message message="temp 10\xb0C"/>',
-    "an ampersand": b'<message message="a & b"/>',
-    "an XML declaration": b'<?xml version="1.0"?>',
-    "a set of nothing known": b'<setTextVector device="x" name="y"><oneText name="z">1</oneText></setTextVector>',
-    "a set of another type": b'<setTextVector device="Dome Simulator" name="ABS_DOME_POSITION"/>',
-    "a BLOB of nothing known": b'<setBLOBVector device="x" name="y">'
-    b'<oneBLOB name="z" size="3" format=".x">QUJD</oneBLOB></setBLOBVector>',
-    "a BLOB that is no base64": b'<setBLOBVector device="x" name="y">'
-    b'<oneBLOB name="z" size="3" format=".x">!</oneBLOB></setBLOBVector>',
-    "an element cut off": b'<setTextVector device="x" name="y"><oneText name="z">',
-    "garbage": b"\0\xff<<<>>>&&&",
-    "delProperty, then a set": b'<delProperty device="Filter Simulator" name="FILTER_NAME"/>'
-    b'<setTextVector device="Filter Simulator" name="FILTER_NAME"><oneText name="FILTER_SLOT_NAME_1">x</oneText>'
-    b"</setTextVector>",
-    "no timeout": b'<setNumberVector device="Dome Simulator" name="ABS_DOME_POSITION" state="Ok"/>',
-    "a format nobody knows": b'<defNumberVector device="x" name="y" state="Ok" perm="rw">'
-    b'<defNumber name="z" format="%10.4m" min="0" max="1" step="0">0.5</defNumber></defNumberVector>',
-}
+async def test_a_server_that_knows_no_pings_is_trusted() -> None:
+    async with empty() as stage:
+        stage.simulator.pings = False
+        asked = stage.simulator.asked
+        assert (await stage.call("pi", "reconnect"))["ok"]
+        await until(lambda: stage.simulator.asked > asked, "the new link")
+        offline = stage.statuses("pi").count("offline")
+        await stage.bus.clock.advance(3 * SILENCE)
+        await stage.bus.value("pi", "rtt", lambda rtt: rtt is None)
+        assert stage.statuses("pi").count("offline") == offline
 
 
-async def test_hostile_elements_cost_themselves_only() -> None:
+async def test_send_is_done_when_the_server_has_read_it() -> None:
     async with observatory() as stage:
-        for position, (what, element) in enumerate(HOSTILE.items(), start=1):
-            stage.simulator.raw(element)
-            wind = str(100 + position)
-            stage.simulator.drivers["Weather Simulator"].show("WEATHER_PARAMETERS", "Ok", WEATHER_TEMPERATURE=wind)
-            await stage.bus.value(
-                WEATHER, "WEATHER_PARAMETERS", lambda value, w=wind: value["WEATHER_TEMPERATURE"] == float(w)
-            )
-            assert stage.bus.retained("pi", "status")["state"] == "online", what
-        reply = await stage.call("pi", "snapshot")
-        assert reply["ok"]
-        member = reply["result"]["devices"]["x"]["vectors"]["y"]["members"]["z"]
-        assert member["formattedvalue"] == "      0:30"
-        assert (await stage.call(DOME, "dome", {"azimuth": 10}))["ok"]
-        await stage.bus.clock.advance(1.5)
-        await stage.bus.value("pi", "latin1", lambda count: count >= 1)
-        await stage.bus.value("pi", "errors", lambda count: count >= 4)
+        await stage.bus.value("pi", "rtt", lambda rtt: rtt is not None)
+        element = {"element": '<enableBLOB device="Focuser Simulator">Never</enableBLOB>'}
+        assert (await stage.call(FOCUSER, "send", element))["took"] < ARRIVAL
+        stage.simulator.mute = True
+        assert (await stage.call(FOCUSER, "send", element))["took"] >= ARRIVAL
 
 
 async def test_a_number_that_is_none_is_null_and_bad() -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from busbar.codecs.indi import DefMember, DefVector, NewBlob, NewVector
+from busbar.codecs.indi import DefMember, DefVector, NewBlob, NewVector, SetVector
 from busbar.errors import BadRequest, BusbarError, OutOfRange, ReadOnly
 from indi_bridge.checks import Upload, wanted
 from indi_bridge.vectors import Vector, make_vector
@@ -60,7 +60,13 @@ REFUSED: list[tuple[Vector, dict[str, Any], type[BusbarError], str]] = [
     (vector("Number", COORDINATES), {"RA": 24.5}, OutOfRange, "RA: 24.5 is out of range; allowed: 0 to 24"),
     (vector("Number", COORDINATES), {"RA": float("nan")}, BadRequest, "RA: nan is no number"),
     (vector("Number", COORDINATES), {}, BadRequest, "V: no member; there are: RA, DEC"),
-    (vector("Number", STEPS), {"AT": 15}, OutOfRange, "AT: 15 is no whole number of steps of 10"),
+    (vector("Number", COORDINATES), {"ALT": 1}, BadRequest, "V has no member ALT; there are: RA, DEC"),
+    (
+        vector("Number", STEPS),
+        {"AT": 15},
+        OutOfRange,
+        "AT: 15 is no whole number of steps of 10 from 0; `steps: false` lets it through",
+    ),
     (vector("Text", (DefMember("A"),)), {"A": "\0"}, BadRequest, "control characters"),
     (vector("Text", (DefMember("A"),)), {"A": "x" * 70_000}, BadRequest, "70000 characters; allowed: 65536"),
     (vector("Text", (DefMember("A"),), perm="ro"), {"A": "x"}, ReadOnly, "V is read-only"),
@@ -78,7 +84,24 @@ def test_what_is_refused(of: Vector, given: dict[str, Any], error: type[BusbarEr
     assert said in raised.value.message
 
 
-def test_steps_are_hints_unless_they_are_asked_for() -> None:
-    """The exposure of every camera has a step of 1 s, and half a second is fine (measured, indiserver 1.9.9)."""
+def test_steps_are_kept_from_the_minimum_on_unless_the_configuration_says_that_they_are_hints() -> None:
     assert sent(vector("Number", STEPS), {"AT": 15})["AT"] == "15.0"
     assert sent(vector("Number", STEPS), {"AT": 30}, steps=True)["AT"] == "30.0"
+    odd = vector("Number", (DefMember("AT", "", "-0.7", "%g", "-1", "1", "0.1"),))
+    assert sent(odd, {"AT": 0.3}, steps=True)["AT"] == "0.3"
+
+
+def test_steps_between_which_the_driver_itself_rests_are_none() -> None:
+    """The exposure of every camera begins at 0.01 s, has a step of 1 s, and is 1 s (measured, indiserver 1.9.9)."""
+    exposure = vector("Number", (DefMember("AT", "", "1", "%5.2f", "0.01", "3600", "1"),))
+    assert sent(exposure, {"AT": 0.5}, steps=True)["AT"] == "0.5"
+    focuser = vector("Number", STEPS)
+    focuser.apply(SetVector("Number", "D", "V", {"AT": "34.5"}, "Busy"), 0.0)
+    with pytest.raises(OutOfRange):  # it was on its way
+        sent(focuser, {"AT": 15}, steps=True)
+    focuser.apply(SetVector("Number", "D", "V", {"AT": "35"}, "Ok"), 0.0)
+    focuser.apply(SetVector("Number", "D", "V", {"AT": "40"}, "Ok"), 0.0)
+    again = vector("Number", STEPS)
+    again.inherit(focuser)  # the driver has defined it anew
+    for known in (focuser, again):
+        assert sent(known, {"AT": 15}, steps=True)["AT"] == "15.0"

@@ -40,6 +40,18 @@ CASES: dict[str, tuple[str, list[Heard], tuple[float, End]]] = {
     "nothing": ("Ok", [], (60.0, "timeout")),
     "Busy for ever": ("Ok", [(0.1, "Busy", False), (5, "Busy", False)], (60.0, "timeout")),
     "Busy before and after, then Ok": ("Busy", [(0.1, "Busy", False), (5, "Ok", True)], (5, "Ok")),
+    "Busy before, Ok of the old set, then ours": (
+        "Busy", [(0.05, "Ok", False), (0.2, "Busy", False), (5, "Ok", True)], (5, "Ok"),
+    ),
+    "Busy before, Busy and Ok of the old set, then ours": (
+        "Busy", [(0.05, "Busy", False), (0.1, "Ok", False), (0.2, "Busy", False), (5, "Ok", True)], (5, "Ok"),
+    ),
+    "Busy before, Ok elsewhere, then nothing": ("Busy", [(0.05, "Ok", False)], (GRACE, "Ok")),
+    "Busy before, Ok where it was wanted": ("Busy", [(0.05, "Ok", True)], (0.05, "Ok")),
+    "Busy before, Alert": ("Busy", [(0.05, "Alert", False)], (0.05, "Alert")),
+    "Busy before, Busy, then aborted at once": (
+        "Busy", [(0.1, "Busy", False), (0.5, "Idle", False)], (GRACE, "aborted"),
+    ),
 }  # fmt: skip
 
 

@@ -1,15 +1,19 @@
 """What a server or a driver should never do, and what it costs: itself."""
 
 import asyncio
+import zlib
 from pathlib import Path
 
 import pytest
 
+from busbar.codecs import indi
 from busbar.codecs.indi import BlobData, BlobEnd, BlobStart, DefMember, DefVector, DelProperty, SetVector
 from busbar.testing import until
 from indi_bridge.blobs import Receiver
+from indi_bridge.images import WAIT
 from indi_bridge.observatory import GONE
 from indi_bridge.vectors import DEVICES, MEMBERS
+from tests.indi_bridge.bench import Bench
 from tests.indi_bridge.stage import CAMERA, WHEEL, empty, failure, observatory
 
 
@@ -35,6 +39,102 @@ async def test_a_number_that_is_odd_is_a_number(about: dict[str, str]) -> None:
         assert stage.bus.retained("pi", "status")["state"] == "online"
 
 
+ELEMENTS: dict[str, tuple[bytes, int, int]] = {  # and what they add to `errors` and `ignored`
+    "Latin-1 in a message": (b'<message device="Bench" message="temp 10\xb0C"/>', 0, 0),
+    "Latin-1 in a value": (
+        b'<setTextVector device="Bench" name="NOTES"><oneText name="NOTE_0">T\xe9l\xe9scope</oneText></setTextVector>',
+        0, 0,
+    ),
+    "an ampersand in a message": (b'<message message="a & b"/>', 1, 0),
+    "an XML declaration in the stream": (b'<?xml version="1.0"?>', 1, 0),
+    "a set of nothing known": (
+        b'<setTextVector device="x" name="y"><oneText name="z">1</oneText></setTextVector>',
+        0, 1,
+    ),
+    "a set of another type": (b'<setTextVector device="Bench" name="LEVEL"/>', 0, 1),
+    "a set without a timeout": (b'<setNumberVector device="Bench" name="LEVEL" state="Ok"/>', 0, 0),
+    "a delProperty, then a set": (
+        b'<delProperty device="Bench" name="NOTES"/>'
+        b'<setTextVector device="Bench" name="NOTES"><oneText name="NOTE_0">x</oneText></setTextVector>',
+        0, 1,
+    ),
+    "a BLOB of nothing known": (
+        b'<setBLOBVector device="x" name="y"><oneBLOB name="z" size="3" format=".x">QUJD</oneBLOB></setBLOBVector>',
+        0, 1,
+    ),
+    "a BLOB that is no base64": (
+        b'<setBLOBVector device="x" name="y"><oneBLOB name="z" size="3" format=".x">!</oneBLOB></setBLOBVector>',
+        1, 1,
+    ),
+    "an element that is cut off": (b'<setTextVector device="x" name="y"><oneText name="z">', 1, 0),
+    "garbage": (b"\0\xff<<<>>>&&&", 1, 0),
+    "a format that nobody knows": (
+        b'<defNumberVector device="x" name="y" state="Ok" perm="rw">'
+        b'<defNumber name="z" format="%10.4m" min="0" max="1" step="0">0.5</defNumber></defNumberVector>',
+        0, 0,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("element", "errors", "ignored"), ELEMENTS.values(), ids=ELEMENTS)
+async def test_an_element_costs_itself_only(element: bytes, errors: int, ignored: int) -> None:
+    async with empty("blobs: {mode: never}") as stage:
+        stage.simulator.add(Bench(stage.simulator.tell, stage.simulator.tell_blob))
+        await stage.online("Bench", "READING")
+        sets = [SetVector("Number", "Bench", "READING", {"VALUE": str(each)}, "Ok") for each in range(100, 150)]
+        stage.simulator.raw(element + b"".join(map(indi.encode, sets)))  # in one segment
+        await stage.bus.value("Bench", "READING", lambda value: value["VALUE"] == 149.0)
+        told = [each["value"]["VALUE"] for each in stage.bus.changes("Bench") if each["path"] == "READING"]
+        assert told[-50:] == [float(each) for each in range(100, 150)]
+        assert (await stage.write("Bench", "LEVEL", {"VALUE": 7}))["ok"]
+        assert (await stage.call("pi", "snapshot"))["ok"]
+        await stage.bus.clock.advance(1.25)
+        await stage.bus.value("pi", "errors", lambda count: count == errors)
+        await stage.bus.value("pi", "ignored", lambda count: count == ignored)
+        await stage.bus.value("pi", "latin1", lambda count: count == (b"\xb0" in element or b"\xe9" in element))
+        assert stage.statuses("pi").count("offline") == 1  # before it was ever up
+
+
+async def test_a_blob_that_is_only_a_state_and_one_that_is_packed() -> None:
+    async with empty() as stage:
+        driver = Bench(stage.simulator.tell, stage.simulator.tell_blob)
+        stage.simulator.add(driver)
+        await stage.online("Bench", "PICTURE")
+        await until(lambda: any(each.blobs for each in stage.simulator._clients), "the connection for BLOBs")
+        stage.simulator.raw(
+            b'<setBLOBVector device="Bench" name="PICTURE" state="Alert">'
+            b'<oneBLOB name="IMAGE" size="0" enclen="0" format=".fits">\n </oneBLOB></setBLOBVector>'
+        )
+        await stage.bus.value("Bench", "PICTURE", lambda value: value["_state"] == "Alert")
+        driver.picture(zlib.compress(b"a text"), ".txt.z")
+        about = await stage.bus.value("Bench", "PICTURE_IMAGE")
+        assert (about["format"], about["content_type"], about["size"]) == (".txt", "text/plain", 6)
+        await until(lambda: stage.blobs("Bench", "PICTURE_IMAGE") == [b"a text"], "the text")
+
+
+async def test_what_is_wrong_on_the_connection_for_blobs_is_counted_too() -> None:
+    async with empty() as stage:
+        stage.simulator.add(Bench(stage.simulator.tell, stage.simulator.tell_blob))
+        clients = lambda: [each for each in stage.simulator._clients if each.blobs]  # noqa: E731
+        for count in (1, 2):
+            await until(clients, "the connection for BLOBs")
+            (client,) = clients()
+            client.send(b"<oops/>")
+            await stage.bus.clock.advance(1.25)
+            await stage.bus.value("pi", "errors", lambda errors, c=count: errors == c)
+            client.abort()
+            await until(lambda gone=client: gone not in stage.simulator._clients, "its end")
+            await stage.bus.clock.advance(2)
+
+
+async def test_an_exposure_without_a_member_is_refused() -> None:
+    async with empty() as stage:
+        stage.simulator.tell(DefVector("Number", "odd", "CCD_EXPOSURE", ()))
+        await stage.online("odd", "CCD_EXPOSURE")
+        said = failure(await stage.call("odd", "expose", {"seconds": 1}))
+        assert said == "bad_request: CCD_EXPOSURE has no member CCD_EXPOSURE_VALUE; there are: none"
+
+
 @pytest.mark.parametrize("name", ["bridge", "pi"])
 async def test_a_device_of_a_taken_name_costs_itself_even_if_it_goes_on_talking(
     name: str, caplog: pytest.LogCaptureFixture
@@ -42,13 +142,14 @@ async def test_a_device_of_a_taken_name_costs_itself_even_if_it_goes_on_talking(
     async with empty() as stage:
         stage.simulator.tell(number(name))
         stage.simulator.tell(SetVector("Number", name, "V", {"A": "2"}, "Ok"))
+        stage.simulator.tell(number(name, "W"))
         stage.simulator.tell(number("other"))
         await stage.online("other", "V")
         await stage.bus.clock.advance(2.5)
         assert (await stage.call("pi", "snapshot"))["ok"]
         assert set(stage.statuses("pi")) == {"offline", "online"}
         assert stage.statuses("pi")[-1] == "online"
-        assert "have one name on the bus" in caplog.text or "is not served" in caplog.text
+        assert caplog.text.count("have one name on the bus") + caplog.text.count("is not served") == 1
 
 
 async def test_a_device_that_takes_the_name_of_one_that_is_gone() -> None:
@@ -157,7 +258,9 @@ async def test_images_that_nobody_wants_stay_away_when_they_are_defined_again() 
     async with observatory() as stage:
         assert (await stage.call(CAMERA, "enable_blob", {"value": "never"}))["ok"]
         assert (await stage.call(CAMERA, "get_properties"))["ok"]
-        assert (await stage.call(CAMERA, "expose", {"seconds": 0.2}))["result"] == {"blob": None, "about": None}
+        reply = await stage.call(CAMERA, "expose", {"seconds": 0.2})
+        assert reply["result"] == {"blob": None, "about": None}
+        assert reply["took"] < WAIT  # for nothing
         assert (await stage.call(CAMERA, "enable_blob", {"value": "also"}))["ok"]
         assert (await stage.call(CAMERA, "expose", {"seconds": 0.2}))["result"]["blob"] == "CCD1_CCD1"
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 RECIPE = Path(__file__).with_name("recipe.py")
 ALONE = ["unshare", "--map-root-user", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
-LIMIT = 110.0  # s
+NEED = RECIPE.parents[2] / ".ci" / "need"  # installs what is missing
+LIMIT = 140.0  # s
 
 
 def refused() -> str:
@@ -20,6 +21,7 @@ def refused() -> str:
 
 
 def test_the_recipe_on_indiserver() -> None:
+    subprocess.run([NEED, "indiserver", "indi-bin"], check=True)
     why = refused()
     assert not why, f"no network namespace for indiserver, which would listen on all interfaces: {why}"
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", str(RECIPE)]

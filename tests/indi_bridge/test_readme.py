@@ -77,7 +77,7 @@ def effect(stage: Stage, members: list[str], result: Any) -> None:
     match members[0]:
         case "send_newVector":
             assert stage.simulator.seen[-1].timestamp == format_time(1763640000)
-            assert result["FOCUS_ABSOLUTE_POSITION"] == 50500.0
+            assert result["FOCUS_ABSOLUTE_POSITION"] == 51000.0
         case "snapshot":
             assert list(result) == ["indihost", "indiport", "connected", "messages", "devices"]
         case "get_vector_state":

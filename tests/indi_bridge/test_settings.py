@@ -60,6 +60,7 @@ def test_what_is_refused(more: str, said: str) -> None:
 def test_the_defaults() -> None:
     (server,) = taken("").servers
     assert (server.blobs.mode, server.blobs.limit, server.blobs.save, server.connect) == ("also", 64 << 20, None, ())
+    assert server.steps
     assert (server.timeouts.enable, server.timeouts.min, server.timeouts.max) == (True, 2.0, 10.0)
 
 

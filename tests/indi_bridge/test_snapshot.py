@@ -5,6 +5,7 @@ from typing import Any
 
 import indipyclient
 
+from busbar.codecs.indi import SetVector
 from busbar.testing import until
 from tests.indi_bridge.stage import FOCUSER, observatory
 
@@ -80,3 +81,16 @@ async def test_parts_of_it() -> None:
         vector = (await stage.call(FOCUSER, "snapshot", {"vector": "FOCUS_MOTION"}))["result"]
         assert vector["vectortype"] == "SwitchVector"
         assert (await stage.call(FOCUSER, "snapshot", {"vector": "NOPE"}))["error"]["code"] == "unknown"
+
+
+async def test_a_message_keeps_its_own_time() -> None:
+    async with observatory() as stage:
+        for hour, message in (("10", "said once"), ("11", "")):
+            time = f"2026-11-20T{hour}:00:00"
+            stage.simulator.tell(
+                SetVector("Switch", "Focuser Simulator", "FOCUS_MOTION", {}, "Ok", None, time, message)
+            )
+        await stage.bus.value(FOCUSER, "FOCUS_MOTION", lambda value: value["_time"] == 1795172400.0)
+        vector = (await stage.call(FOCUSER, "snapshot", {"vector": "FOCUS_MOTION"}))["result"]
+        assert (vector["message"], vector["message_timestamp"]) == ("said once", "2026-11-20T10:00:00+00:00")
+        assert vector["timestamp"] == "2026-11-20T11:00:00+00:00"

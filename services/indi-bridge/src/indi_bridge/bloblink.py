@@ -26,11 +26,21 @@ class BlobLink:
         self._refused: set[Key] = set()  # somebody has said so
         self._told: set[Key] = set()  # what the server knows
         self._changed = asyncio.Event()
+        self._connection: Connection | None = None
+        self._errors = 0  # of connections that have ended
+
+    @property
+    def errors(self) -> int:
+        """Elements that could not be read."""
+        return self._errors + (self._connection.reader.errors if self._connection else 0)
 
     def offer(self, device: str, vector: str) -> None:
         """A BLOB is defined, perhaps again: it is wanted unless somebody has said that it is not."""
         if (device, vector) not in self._refused:
             self.want(device, vector)
+
+    def wants(self, device: str, vector: str) -> bool:
+        return (device, vector) in self._wanted
 
     def want(self, device: str, vector: str) -> None:
         self._refused.discard((device, vector))
@@ -66,12 +76,13 @@ class BlobLink:
         await self._serve(Connection(await self._open(), self._take))
 
     async def _serve(self, connection: Connection) -> None:
-        self._told = set()
+        self._told, self._connection = set(), connection
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(connection.serve(), name="blobs")
                 tasks.create_task(self._tell(connection), name="blobs wanted")
         finally:
+            self._errors, self._connection = self.errors, None
             await connection.close()
 
     async def _tell(self, connection: Connection) -> None:

@@ -9,10 +9,9 @@ import msgspec
 
 from busbar.codecs.indi import NewBlob, NewVector, format_time
 from busbar.errors import BadRequest, OutOfRange, ReadOnly
-from indi_bridge.vectors import Member, Vector, number
+from indi_bridge.vectors import Member, Vector
 
 TEXT_LIMIT = 64 * 1024  # characters of one text
-STEP_TOLERANCE = 1e-6  # of a step
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 
@@ -30,6 +29,9 @@ def wanted(vector: Vector, given: Mapping[str, Any], time: float | None, *, step
         raise ReadOnly(f"{vector.name} is read-only")
     if not given:
         raise BadRequest(f"{vector.name}: no member; there are: {', '.join(vector.members)}")
+    for name in given:
+        if name not in vector.members:
+            raise BadRequest(f"{vector.name} has no member {name}; there are: {', '.join(vector.members) or 'none'}")
     timestamp = _timestamp(time)
     if vector.kind == "BLOB":
         return NewVector("BLOB", vector.device, vector.name, {}, timestamp, _uploads(given))
@@ -61,11 +63,10 @@ def _number_text(member: Member, value: float, steps: bool) -> str:
     bounds = member.bounds
     if bounds is not None and not bounds[0] <= value <= bounds[1]:
         raise OutOfRange(f"{member.name}: {value:g} is out of range; allowed: {bounds[0]:g} to {bounds[1]:g}")
-    step = number(member.step)
-    if steps and step > 0:
-        count = (value - (bounds[0] if bounds else 0)) / step
-        if abs(count - round(count)) > STEP_TOLERANCE:
-            raise OutOfRange(f"{member.name}: {value:g} is no whole number of steps of {step:g}")
+    if steps and member.steps and not member.between and not member.on_step(value):
+        start, step = member.steps
+        why = f"{value:.10g} is no whole number of steps of {step:g} from {start:g}; `steps: false` lets it through"
+        raise OutOfRange(f"{member.name}: {why}")
     return repr(float(value))
 
 

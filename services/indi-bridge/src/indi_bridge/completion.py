@@ -18,32 +18,35 @@ class Completion:
         self.busy = False  # the device has begun
         self._before = state
         self._sent, self._deadline = now, deadline
-        self._candidate: str | None = None  # heard, and perhaps old
+        self._candidate: End | None = None  # heard, and perhaps old
 
     def heard(self, state: str, reached: bool, now: float) -> End | None:
         """Take the state of the vector, and whether it has what was wanted; return the end if it is one."""
         if state == "Busy":
-            self.busy = True
+            self.busy, self._candidate = True, None
             return None
-        if self.busy:
-            return "aborted" if state == "Idle" and not reached else _end(state)
-        proof = state != self._before or (reached and state == "Ok") or now - self._sent >= GRACE
-        if proof:
-            return _end(state)
-        self._candidate = state
-        return None
+        end: End = "aborted" if state == "Idle" and self.busy and not reached else _end(state)
+        if now - self._sent < GRACE and self._perhaps_old(state, reached):
+            self._candidate = end
+            return None
+        return end
 
     def tick(self, now: float) -> End | None:
         """Return the end that time brings."""
-        if self._candidate is not None and not self.busy and now >= self._sent + GRACE:
-            return _end(self._candidate)
+        if self._candidate is not None and now >= self._sent + GRACE:
+            return self._candidate
         return "timeout" if now >= self._deadline else None
 
     @property
     def due(self) -> float:
         """When `tick` should be asked next (s)."""
-        grace = self._sent + GRACE
-        return min(grace, self._deadline) if self._candidate is not None and not self.busy else self._deadline
+        return self._deadline if self._candidate is None else min(self._sent + GRACE, self._deadline)
+
+    def _perhaps_old(self, state: str, reached: bool) -> bool:
+        """Return whether it may be from before the set: the same state, or the end of what was Busy then."""
+        if self._before == "Busy":
+            return state != "Alert" and not reached
+        return not self.busy and state == self._before and not (reached and state == "Ok")
 
 
 def _end(state: str) -> End:

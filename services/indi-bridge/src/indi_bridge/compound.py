@@ -3,14 +3,15 @@
 Source: the standard properties of INDI, <https://docs.indilib.org/drivers/standard-properties/>, and reference 6.
 """
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
 from busbar.arbiter import Turn
-from busbar.codecs.indi import parse_number
+from busbar.codecs.indi import NewVector, parse_number
 from busbar.describe import Command, NoArguments, command
 from busbar.errors import BadRequest, UnknownTarget
 from indi_bridge.pending import Fraction
@@ -23,8 +24,9 @@ SLEW = 900.0  # s for a mount, a dome or a filter wheel to get there
 LONGEST = 86400.0  # s of one exposure
 READOUT = 120.0  # s beyond its time until an exposure is read out and its image here
 CONNECTING = 120.0  # s for a driver to find its hardware
+ABORTING = 10.0  # s
+PREPARING = 30.0  # s for what is set before a motion or an exposure
 
-_SETS = {"track": ("TRACK",), "slew": ("SLEW",), "sync": ("SYNC",)}
 _ABORTS = {
     "TELESCOPE_ABORT_MOTION": "ABORT",
     "CCD_ABORT_EXPOSURE": "ABORT",
@@ -33,7 +35,6 @@ _ABORTS = {
     "DOME_ABORT_MOTION": "ABORT",
     "ROTATOR_ABORT_MOTION": "ABORT",
 }
-_BEFORE = ("CCD_FRAME_TYPE", "CCD_BINNING", "CCD_FRAME", "CCD_GAIN")  # of an exposure
 _PARKS = ("TELESCOPE_PARK", "DOME_PARK", "CAP_PARK")
 _FRAMES = {"light": "FRAME_LIGHT", "bias": "FRAME_BIAS", "dark": "FRAME_DARK", "flat": "FRAME_FLAT"}
 
@@ -84,10 +85,14 @@ class Dome(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Compound:
-    """What a session adds to sets; `vector`, `write` and `image` are its own."""
+    """What a session adds to sets; `vector`, `check`, `write` and `image` are its own."""
 
     def vector(self, device: str, name: str) -> Vector:
         """Return a vector of a device of the bus; raise UnknownTarget."""
+        raise NotImplementedError
+
+    def check(self, vector: Vector, given: Mapping[str, Any]) -> NewVector:
+        """Return what is sent to set members (original names); raise what refuses it."""
         raise NotImplementedError
 
     async def write(
@@ -97,8 +102,8 @@ class Compound:
         """Set members (original names) and wait for the end."""
         raise NotImplementedError
 
-    async def image(self, device: str, vectors: tuple[str, ...], work: Callable[[], Any]) -> Exposed:
-        """Do work and return the image that has come since it began."""
+    async def image(self, device: str, vector: str, work: Callable[[], Awaitable[None]]) -> Exposed:
+        """Do work and return the image of a vector that has come since it began."""
         raise NotImplementedError
 
     @command(timeout=CONNECTING, holds="exchange")
@@ -115,9 +120,11 @@ class Compound:
     async def goto(self, device: str, arguments: Goto, turn: Turn) -> dict[str, Any]:
         """Go to right ascension (h) and declination (degrees), then track, only slew, or take it as where we are."""
         ra, dec = _number("ra", arguments.ra), _number("dec", arguments.dec)
-        await self._switch_on(device, "ON_COORD_SET", _SETS[arguments.then], turn)
-        target = self._first(device, ("EQUATORIAL_EOD_COORD", "EQUATORIAL_COORD"))
-        await self.write(target, {"RA": ra, "DEC": dec}, turn, SLEW, _way(target, "DEC", dec))
+        there, coordinates = {"RA": ra, "DEC": dec}, ("EQUATORIAL_EOD_COORD", "EQUATORIAL_COORD")
+        self.check(self._first(device, coordinates), there)
+        await self._ensure(device, "ON_COORD_SET", {arguments.then.upper(): True}, turn)
+        target = self._first(device, coordinates)
+        await self.write(target, there, turn, SLEW, _way(target, "DEC", dec))
         return target.value()
 
     @command(timeout=SLEW, holds="exchange")
@@ -133,41 +140,34 @@ class Compound:
     @command(safe=True, timeout=30.0, holds="exchange")
     async def abort(self, device: str, arguments: NoArguments, turn: Turn) -> list[str]:
         """Stop every motion and exposure of the device."""
-        done = []
-        for name, member in _ABORTS.items():
-            if (vector := self._find(device, name)) is not None:
-                await self.write(vector, {member: True}, turn, 10.0)
-                done.append(name)
-        return done
+        found = {name: vector for name in _ABORTS if (vector := self._find(device, name)) is not None}
+        aborts = (self.write(vector, {_ABORTS[name]: True}, turn, ABORTING) for name, vector in found.items())
+        for end in await asyncio.gather(
+            *aborts, return_exceptions=True
+        ):  # one that fails keeps no other from being sent
+            if isinstance(end, BaseException):
+                raise end
+        return list(found)
 
     @command(timeout=LONGEST + READOUT, holds="exchange")
     async def expose(self, device: str, arguments: Expose, turn: Turn) -> Exposed:
         """Take an image; done when it is here."""
-        for given, name in zip(
-            (arguments.type, arguments.binning, arguments.frame, arguments.gain), _BEFORE, strict=True
-        ):
-            if given is not None:
-                self.vector(device, name)  # before anything is changed
-        if arguments.type is not None:
-            await self._switch_on(device, "CCD_FRAME_TYPE", (_FRAMES[arguments.type],), turn)
-        if arguments.binning is not None:
-            await self._set(device, "CCD_BINNING", dict.fromkeys(("HOR_BIN", "VER_BIN"), arguments.binning), turn)
-        if arguments.frame is not None:
-            frame = dict(zip(("X", "Y", "WIDTH", "HEIGHT"), arguments.frame, strict=True))
-            await self._set(device, "CCD_FRAME", frame, turn)
-        if arguments.gain is not None:
-            await self._set(device, "CCD_GAIN", {"GAIN": arguments.gain}, turn)
-        exposure = self.vector(device, "CCD_EXPOSURE")
-        (member,) = list(exposure.members)[:1]
-        seconds = arguments.seconds
+        exposure, seconds = self.vector(device, "CCD_EXPOSURE"), arguments.seconds
+        member = next(iter(exposure.members), "CCD_EXPOSURE_VALUE")
+        self.check(exposure, {member: seconds})
+        before = _before(arguments)
+        for name, given in before.items():
+            self.check(self.vector(device, name), given)
+        for name, given in before.items():
+            await self._ensure(device, name, given, turn)
 
         def left(vector: Vector) -> float | None:
             return min(1.0, max(0.0, 1 - vector.members[member].shown / seconds)) if seconds else None
 
         async def work() -> None:
-            await self.write(exposure, {member: seconds}, turn, seconds + READOUT, left)
+            await self.write(self.vector(device, exposure.name), {member: seconds}, turn, seconds + READOUT, left)
 
-        return await self.image(device, ("CCD1", "CCD2"), work)
+        return await self.image(device, "CCD1", work)
 
     @command(timeout=SLEW, holds="exchange")
     async def focus(self, device: str, arguments: Focus, turn: Turn) -> dict[str, Any]:
@@ -176,9 +176,10 @@ class Compound:
             raise BadRequest("either `position` or `steps` is needed")
         if arguments.position is not None:
             return await self._move(device, "ABS_FOCUS_POSITION", "FOCUS_ABSOLUTE_POSITION", arguments.position, turn)
-        steps = arguments.steps or 0.0
-        await self._switch_on(device, "FOCUS_MOTION", ("FOCUS_INWARD" if steps < 0 else "FOCUS_OUTWARD",), turn)
-        return await self._move(device, "REL_FOCUS_POSITION", "FOCUS_RELATIVE_POSITION", abs(steps), turn)
+        steps, moved = arguments.steps or 0.0, ("REL_FOCUS_POSITION", "FOCUS_RELATIVE_POSITION")
+        self.check(self.vector(device, moved[0]), {moved[1]: abs(steps)})
+        await self._ensure(device, "FOCUS_MOTION", {"FOCUS_INWARD" if steps < 0 else "FOCUS_OUTWARD": True}, turn)
+        return await self._move(device, *moved, abs(steps), turn)
 
     @command(timeout=SLEW, holds="exchange")
     async def filter(self, device: str, arguments: Filter, turn: Turn) -> dict[str, Any]:
@@ -197,32 +198,25 @@ class Compound:
         """Turn the dome, open or close its shutter."""
         if arguments.azimuth is None and arguments.shutter is None:
             raise BadRequest("`azimuth` (degrees) or `shutter` (open, close) is needed")
-        if arguments.shutter is not None:
-            await self._switch_on(device, "DOME_SHUTTER", (f"SHUTTER_{arguments.shutter.upper()}",), turn, SLEW)
+        turned = ("ABS_DOME_POSITION", "DOME_ABSOLUTE_POSITION")
         if arguments.azimuth is not None:
-            await self._move(device, "ABS_DOME_POSITION", "DOME_ABSOLUTE_POSITION", arguments.azimuth, turn)
+            self.check(self.vector(device, turned[0]), {turned[1]: arguments.azimuth})
+        if arguments.shutter is not None:
+            shutter = self.vector(device, "DOME_SHUTTER")
+            await self.write(shutter, {f"SHUTTER_{arguments.shutter.upper()}": True}, turn, SLEW)
+        if arguments.azimuth is not None:
+            await self._move(device, *turned, arguments.azimuth, turn)
 
     async def _move(self, device: str, name: str, member: str, target: float, turn: Turn) -> dict[str, Any]:
         vector = self.vector(device, name)
-        if member not in vector.members:
-            raise UnknownTarget(f"{name} has no member {member}")
         await self.write(vector, {member: target}, turn, SLEW, _way(vector, member, target))
         return self.vector(device, name).value()
 
-    async def _switch_on(
-        self, device: str, name: str, members: tuple[str, ...], turn: Turn, timeout: float = 30.0
-    ) -> None:
+    async def _ensure(self, device: str, name: str, given: Mapping[str, Any], turn: Turn) -> None:
+        """Set members unless they are as they are wanted."""
         vector = self.vector(device, name)
-        member = next((each for each in members if each in vector.members), None)
-        if member is None:
-            raise BadRequest(f"{name} has no {members[0]}; there are: {', '.join(vector.members)}")
-        if vector.members[member].value != "On" or timeout > 30.0:
-            await self.write(vector, {member: True}, turn, timeout)
-
-    async def _set(self, device: str, name: str, given: Mapping[str, float], turn: Turn) -> None:
-        vector = self.vector(device, name)
-        own = {member: value for member, value in given.items() if member in vector.members}
-        await self.write(vector, own, turn, 30.0)
+        if not vector.has(self.check(vector, given).members):
+            await self.write(vector, given, turn, PREPARING)
 
     def _first(self, device: str, names: tuple[str, ...]) -> Vector:
         found = (self._find(device, name) for name in names)
@@ -257,6 +251,20 @@ def offered(all_commands: Mapping[str, Command], vectors: Vectors) -> dict[str, 
         for name, each in all_commands.items()
         if name not in OFFERED or any(want in vectors and vectors[want].perm != "ro" for want in OFFERED[name])
     }
+
+
+def _before(arguments: Expose) -> dict[str, dict[str, Any]]:
+    """Return what is set before an exposure: vector -> members."""
+    before: dict[str, dict[str, Any]] = {}
+    if arguments.type is not None:
+        before["CCD_FRAME_TYPE"] = {_FRAMES[arguments.type]: True}
+    if arguments.binning is not None:
+        before["CCD_BINNING"] = dict.fromkeys(("HOR_BIN", "VER_BIN"), arguments.binning)
+    if arguments.frame is not None:
+        before["CCD_FRAME"] = dict(zip(("X", "Y", "WIDTH", "HEIGHT"), arguments.frame, strict=True))
+    if arguments.gain is not None:
+        before["CCD_GAIN"] = {"GAIN": arguments.gain}
+    return before
 
 
 def _number(name: str, value: float | str) -> float:

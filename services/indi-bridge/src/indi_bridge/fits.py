@@ -1,5 +1,6 @@
 """The header of a FITS file, and where its pixels are. Source: FITS standard 4.0, sections 3 and 4."""
 
+import math
 from dataclasses import dataclass
 
 CARD, BLOCK = 80, 2880  # bytes
@@ -54,4 +55,6 @@ def _value(text: str) -> Value:
         number = float(plain.replace("D", "E"))
     except ValueError:
         return plain or None
+    if not math.isfinite(number):
+        return None
     return int(number) if number.is_integer() and "." not in plain and abs(number) < 2**63 else number

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -31,7 +31,7 @@ class Images:
         self._loop = asyncio.get_running_loop()
         self._next: dict[str, float] = {}  # loop time of the next frame of a stream
         self._held: dict[str, tuple[Surface, Vector, Received]] = {}
-        self._waiting: list[tuple[str, tuple[str, ...], asyncio.Future[Exposed]]] = []
+        self._waiting: list[tuple[str, str, asyncio.Future[Exposed]]] = []
         self._previews: dict[str, asyncio.Task[None]] = {}
         self._timers: set[asyncio.TimerHandle] = set()
 
@@ -50,10 +50,10 @@ class Images:
         self._next[key] = now + 1 / self._settings.stream
         self._publish(surface, vector, received)
 
-    async def wait(self, device: str, vectors: tuple[str, ...], work: Callable[[], Any]) -> Exposed:
-        """Do work; return the first image of these vectors that has come since, null if none comes."""
+    async def wait(self, device: str, vector: str, work: Callable[[], Awaitable[None]]) -> Exposed:
+        """Do work; return the first image of a vector that has come since, null if none comes."""
         arrived: asyncio.Future[Exposed] = self._loop.create_future()
-        entry = (device, vectors, arrived)
+        entry = (device, vector, arrived)
         self._waiting.append(entry)
         try:
             await work()
@@ -84,8 +84,8 @@ class Images:
         if not surface.image(name, about, received.data, self._settings.retain):
             return
         self._preview(surface, name, received)
-        for device, vectors, arrived in self._waiting:
-            if device == surface.name and vector.name in vectors and not arrived.done():
+        for device, wanted, arrived in self._waiting:
+            if (device, wanted) == (surface.name, vector.name) and not arrived.done():
                 arrived.set_result(Exposed(name, about))
 
     def _about(self, name: str, received: Received) -> dict[str, Any]:

@@ -6,8 +6,6 @@ import time as clock
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import msgspec
-
 from busbar.codecs import indi
 from busbar.codecs.indi import DefVector, DelProperty, Element, GetProperties, Message, NewVector, SetVector
 from busbar.describe import Command
@@ -166,25 +164,25 @@ class Observatory:
     def _message(self, message: Message) -> None:
         if message.device and not self._settings.devices.has(message.device):
             return
-        time = indi.parse_time(message.timestamp)
-        self._said(message.device, message.text, clock.time() if time is None else time)
+        self._said(message.device, message.text, indi.parse_time(message.timestamp))
 
-    def _said(self, device: str, text: str, time: float) -> None:
+    def _said(self, device: str, text: str, time: float | None) -> None:
         if not text:
             return
-        told = Told(time, text)
+        told = Told(clock.time() if time is None else time, text)
         self.model.tell(device, told)
         self.pending.said(device, text)
+        if any(each.device.name == device and each.outlet is None for each in self._dirty):
+            self._flush()  # events are of what is on the bus
         if surface := self._surfaces.get(device):
             surface.told(told)
         else:
-            self._own.event("message", msgspec.to_builtins(note(told)))
-            self._own.values({"messages": [msgspec.to_builtins(note(each)) for each in self.model.messages]})
+            self._own.event("message", note(told))
+            self._own.values({"messages": [note(each) for each in self.model.messages]})
 
     def _delete(self, gone: DelProperty) -> None:
         surface = self._surfaces.get(gone.device)
-        time = indi.parse_time(gone.timestamp)
-        self._said(gone.device, gone.message, clock.time() if time is None else time)
+        self._said(gone.device, gone.message, indi.parse_time(gone.timestamp))
         vectors = self.model.delete(gone.device, gone.name)
         self.pending.deleted(gone.device, gone.name)
         if surface is not None:

@@ -106,8 +106,7 @@ class Pending:
             waiting.report(vector)
         if late is not None and late.ended is not None:
             del self._late[key]
-            took = round(self._loop.time() - late.sent, 3)
-            self._tell_late(vector, late.ended, took, list(late.said))
+            self._end_late(late, late.ended)
 
     def close(self) -> None:
         """The connection is over."""
@@ -122,9 +121,11 @@ class Pending:
         """A vector, or with "" a device, is gone."""
         for key in [*self._waiting, *self._late]:
             if key[0] == device and vector in ("", key[1]):
+                end: End = "deleted" if vector else "gone"
                 if (late := self._late.pop(key, None)) is not None:
                     self._unwatch(late)
-                self._end(key, "deleted" if vector else "gone")
+                    self._end_late(late, end)
+                self._end(key, end)
 
     def said(self, device: str, text: str) -> None:
         """A message has come."""
@@ -147,6 +148,9 @@ class Pending:
     def _not_heard(self, waiting: Waiting, seconds: float) -> None:
         self._watched.discard(waiting)
         self._unheard(waiting.vector, seconds)
+
+    def _end_late(self, late: Waiting, end: End) -> None:
+        self._tell_late(late.vector, end, round(self._loop.time() - late.sent, 3), list(late.said))
 
     def _end(self, key: Key, end: End) -> None:
         if key in self._waiting:

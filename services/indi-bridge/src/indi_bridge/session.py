@@ -1,7 +1,7 @@
 """One INDI server as a session: sets and commands of its devices and of itself."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -35,7 +35,7 @@ COUNTS = 1.0  # s between looks at what is counted
 
 
 class Snapshot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Arguments of `snapshot`; `device` by its INDI name or its name on the bus. BLOBs are there if they are saved."""
+    """Arguments of `snapshot`; names are those of INDI or of the bus. BLOBs are there if they are saved."""
 
     device: str | None = None
     vector: str | None = None
@@ -116,17 +116,20 @@ class Session(Compound):
             raise UnknownTarget(f"{device} has no {name} at present")
         return vectors[name]
 
+    def check(self, vector: Vector, given: Mapping[str, Any], time: float | None = None) -> NewVector:
+        return wanted(vector, given, time, steps=self._settings.steps)
+
     async def write(
         self, vector: Vector, given: Mapping[str, Any], turn: Turn, timeout: float | None = None,
         fraction: Fraction | None = None,
     ) -> None:  # fmt: skip
         await self._write(vector, given, None, turn, timeout, fraction)
 
-    async def image(self, device: str, vectors: tuple[str, ...], work: Callable[[], Any]) -> Exposed:
-        if self._settings.blobs.mode == "never":
+    async def image(self, device: str, vector: str, work: Callable[[], Awaitable[None]]) -> Exposed:
+        if not self._blobs.wants(self._seen.original(device), vector):
             await work()
             return Exposed()
-        return await self._seen.images.wait(device, vectors, work)
+        return await self._seen.images.wait(device, vector, work)
 
     # Commands beside the compound ones.
 
@@ -134,21 +137,17 @@ class Session(Compound):
     async def snapshot(self, device: str, arguments: Snapshot, turn: Turn) -> dict[str, Any]:
         """Return everything that is known, with indipyclient's keys."""
         dump = Dump(self._folder, blobs=arguments.inc_blob, user_strings=arguments.inc_user_string)
-        name = self._device(device, arguments.device)
+        name, vector = self._asked_for(device, arguments.device, arguments.vector)
         if not name:
             where = place(self._settings.address)
             return dump.server(self._seen.model, where.host or where.path, where.port, connected=True)
-        found = self._seen.model.devices[name]  # `_device` knows it
-        if arguments.vector is None:
-            return dump.device(found)
-        if arguments.vector not in found.vectors:
-            raise UnknownTarget(f"{name} has no {arguments.vector}")
-        return dump.vector(found.vectors[arguments.vector])
+        found = self._seen.model.devices[name]
+        return dump.vector(found.vectors[vector]) if vector else dump.device(found)
 
     @command(timeout=30.0)
     async def get_properties(self, device: str, arguments: GetArguments, turn: Turn) -> None:
         """Ask for definitions anew; done when they have come."""
-        await self._get(GetProperties(self._device(device, arguments.device), arguments.vector or ""))
+        await self._get(GetProperties(*self._asked_for(device, arguments.device, arguments.vector)))
 
     @command(holds="exchange")
     async def enable_blob(self, device: str, arguments: Enable, turn: Turn) -> list[str]:
@@ -156,7 +155,7 @@ class Session(Compound):
         name = self._device(device, arguments.device)
         found = [
             each for each in self._seen.model.vectors()
-            if each.kind == "BLOB" and name in ("", each.device) and arguments.vector in (None, each.name)
+            if each.kind == "BLOB" and name in ("", each.device) and arguments.vector in (None, each.name, each.path)
         ]  # fmt: skip
         if not found:
             raise UnknownTarget("there is no BLOB of that name")
@@ -191,6 +190,18 @@ class Session(Compound):
             return self._seen.original(asked)
         return "" if own == self._settings.name else self._seen.original(own)
 
+    def _asked_for(self, own: str, device: str | None, vector: str | None) -> tuple[str, str]:
+        """Return the INDI names of the device and the vector that a command is about; "" = all."""
+        name = self._device(own, device)
+        if vector is None:
+            return name, ""
+        if not name:
+            raise BadRequest("`vector` needs `device`")
+        for each in self._seen.model.devices[name].vectors.values():
+            if vector in (each.name, each.path):
+                return name, each.name
+        raise UnknownTarget(f"{name} has no {vector}")
+
     async def _open(self) -> ByteStream:
         where = place(self._settings.address)
         return await open_stream(where.host, where.port, where.path, self._settings.name, self._settings.timeout)
@@ -202,7 +213,7 @@ class Session(Compound):
         self, vector: Vector, given: Mapping[str, Any], time: float | None, turn: Turn, timeout: float | None,
         fraction: Fraction | None,
     ) -> None:  # fmt: skip
-        new = wanted(vector, given, time, steps=self._settings.steps)
+        new = self.check(vector, given, time)
         if new.members or new.blobs:
             await self._seen.pending.run(vector, new, partial(self._talk.send, new), turn, timeout, fraction)
 
@@ -228,5 +239,6 @@ class Session(Compound):
         while True:
             talk = self._talk
             rtt = None if talk.rtt is None else round(talk.rtt, 4)
-            self._seen.publish_counts(errors=talk.reader.errors, latin1=talk.reader.latin1, rtt=rtt)
+            errors = talk.reader.errors + self._blobs.errors
+            self._seen.publish_counts(errors=errors, latin1=talk.reader.latin1, rtt=rtt)
             await asyncio.sleep(COUNTS)

@@ -99,7 +99,7 @@ class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     timeouts: Timeouts = Timeouts()
     timeout: Seconds = 5.0  # s for the connection
     received: bool = False  # True: an event for every set
-    steps: bool = False  # True: numbers must be whole steps from the minimum
+    steps: bool = True  # numbers are whole steps from the minimum, unless the driver itself rests between them
 
     def __post_init__(self) -> None:
         if self.name == "bridge":

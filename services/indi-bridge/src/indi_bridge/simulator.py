@@ -59,7 +59,7 @@ class Client:
                 self._server.uploads.append(b"")
             case indi.BlobData(data=data):
                 self._server.uploads[-1] += data
-            case indi.PingRequest(uid=uid):
+            case indi.PingRequest(uid=uid) if self._server.pings:
                 self.send(indi.encode(indi.PingReply(uid)))
 
 
@@ -71,6 +71,7 @@ class Simulator:
         self.slow = 0.0  # s until definitions are sent
         self.silent: set[str] = set()  # vectors of which nothing is heard
         self.mute = False  # read and answer nothing
+        self.pings = True  # False: a server that knows none, as older ones do
         self.asked = 0  # getProperties received
         self.seen: list[NewVector] = []
         self.uploads: list[bytes] = []  # BLOBs from clients

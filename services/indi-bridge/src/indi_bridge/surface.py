@@ -69,11 +69,12 @@ EVENTS = {
 RECEIVED = Event("received", dict[str, Any], "A set has come, of values that may be as before")
 
 
-def note(told: Told) -> Note:
-    """Return a message with the severity that is only a prefix of its text. Source: reference 3.11."""
+def note(told: Told) -> dict[str, Any]:
+    """Return a message as a Note, with the severity that is only a prefix of its text. Source: reference 3.11."""
     found = _SEVERITY.match(told.text)
     severity = found[1].lower().replace("warning", "warn").replace("warn", "warning") if found else "info"
-    return Note(round(told.time, 6), severity, told.text[found.end() :] if found else told.text)
+    made = Note(round(told.time, 6), severity, told.text[found.end() :] if found else told.text)
+    return dict(msgspec.to_builtins(made))
 
 
 @dataclass
@@ -173,12 +174,12 @@ class Surface:
     def messages(self) -> None:
         """Publish the last messages."""
         if self.outlet is not None:
-            self.outlet.values({MESSAGES.path: [msgspec.to_builtins(note(each)) for each in self.device.messages]})
+            self.outlet.values({MESSAGES.path: [note(each) for each in self.device.messages]})
 
     def told(self, told: Told) -> None:
         """Publish one message."""
         if self.outlet is not None:
-            self.outlet.event("message", msgspec.to_builtins(note(told)))
+            self.outlet.event("message", note(told))
             self.messages()
 
     def event(self, name: str, fields: msgspec.Struct) -> None:

@@ -10,6 +10,7 @@ from busbar.codecs import indi
 from busbar.codecs.indi import DefMember, DefVector, Kind, SetVector
 from busbar.names import collisions, level
 
+STEP_TOLERANCE = 1e-6  # of a step
 SAME = 1e-6  # a number is as wanted: drivers convert to radians, to steps and back
 MESSAGES = 8  # kept of a device and of the server
 DEVICES, VECTORS, MEMBERS = 500, 2000, 5000  # of one server, device, vector: what more there is, is ignored
@@ -32,12 +33,26 @@ class Member:
 
     bounds: tuple[float, float] | None = None  # of a number; min = max means that it has none. Source: INDI 1.7
     strays: bool = False  # the driver itself has told a value outside its bounds: an exposure counts down to 0
+    steps: tuple[float, float] | None = None  # of a number: where they begin, and one
+    between: bool = False  # the driver itself rests between the steps: an exposure of 1 s is none of 0.01 + n * 1 s
 
     def bind(self) -> None:
-        """Take the bounds from their texts."""
-        low, high = number(self.min), number(self.max)
+        """Take the bounds and steps from their texts."""
+        low, high, step = number(self.min), number(self.max), number(self.step)
         self.bounds = (low, high) if low < high and math.isfinite(low) and math.isfinite(high) else None
+        self.steps = (self.bounds[0] if self.bounds else 0.0, step) if 0 < step < math.inf else None
         self.look()
+
+    def rest(self) -> None:
+        """Take note of a value that is not one on its way."""
+        self.between = self.between or not self.on_step(self.shown)
+
+    def on_step(self, value: float) -> bool:
+        """Return whether a value is a whole number of steps from the minimum."""
+        if self.steps is None or not math.isfinite(value):
+            return True
+        count = (value - self.steps[0]) / self.steps[1]
+        return not math.isfinite(count) or abs(count - round(count)) <= STEP_TOLERANCE
 
     def look(self) -> bool:
         """Return whether the value is the first outside the bounds."""
@@ -75,6 +90,7 @@ class Vector:
     def apply(self, news: SetVector, now: float) -> bool:
         """Take new values; return whether the definition has changed with them."""
         members, kind, strayed = self.members, self.kind, False
+        self.state = news.state or self.state
         for name, text in news.members.items():
             member = members.get(name)
             if member is not None and (member.value != text or kind == "BLOB"):
@@ -82,7 +98,8 @@ class Vector:
                 member.shown = _SHOWN[kind](text)
                 if member.bounds is not None and member.look():
                     strayed = True
-        self.state = news.state or self.state
+                if member.steps is not None and self.state != "Busy":
+                    member.rest()
         if news.timeout is not None:
             self.timeout = news.timeout
         self.stamp(news.timestamp, news.message, now)
@@ -114,7 +131,7 @@ class Vector:
             was = old.members.get(name)
             if was is None or old.kind != self.kind:
                 continue
-            member.strays = member.strays or was.strays
+            member.strays, member.between = member.strays or was.strays, member.between or was.between
             if self.kind == "BLOB":
                 member.value, member.shown, member.filename, member.size = was.value, was.shown, was.filename, was.size
         self.definition = _definition(self)
@@ -155,6 +172,9 @@ def make_vector(definition: DefVector, now: float) -> Vector:
         definition.kind, definition.device, definition.name, definition.label or definition.name, definition.group,
         definition.state, definition.perm, definition.rule, definition.timeout, now, "", members, keys, (),
     )  # fmt: skip
+    if vector.state != "Busy":
+        for member in members.values():
+            member.rest()
     vector.definition = _definition(vector)
     vector.stamp(definition.timestamp, definition.message, now)
     return vector
