@@ -87,6 +87,13 @@ def test_an_identification_in_parts_says_where_the_next_begins():
     assert modbus.check(Identify(), Identify().reply(part)) == part
 
 
+def test_what_another_kind_of_function_43_says_is_no_identification():
+    answer = bytearray(Identify().reply(Objects({0: b"a"})))
+    answer[1] = 13  # CANopen
+    with pytest.raises(ProtocolError, match="is no identification"):
+        modbus.check(Identify(), bytes(answer))
+
+
 def test_an_exception_has_its_number_and_name():
     """PDU 7: coil 1185 does not exist."""
     with pytest.raises(DeviceRefused, match="exception 2: illegal data address") as caught:
@@ -121,7 +128,7 @@ def test_a_server_answers_what_is_no_request_with_an_exception(pdu, code):
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: Read("holding", 0, 126), "126 holding to read; allowed: 1 to 125"),
+        (lambda: Read("holding", 0, 126), "126 holding registers to read; allowed: 1 to 125"),
         (lambda: Read("coil", 0, 2001), "allowed: 1 to 2000"),
         (lambda: Read("input", 65535, 2), "address 65535 with 2"),
         (lambda: Read("input", -1, 1), "address -1"),
@@ -229,6 +236,21 @@ def test_silence_ends_an_rtu_frame_whose_length_nobody_knows():
     assert "no frame" in reader.wrong
 
 
+@pytest.mark.parametrize(
+    ("framing", "noise", "says"),
+    [
+        ("rtu", b"\xaa" * 10_000, "512 bytes that are no frame"),
+        ("ascii", b":" + b"0" * 10_000, "10001 characters without CR LF"),
+        ("tcp", bytes.fromhex("0001000000ff01"), "an MBAP header of protocol 0 and length 255"),
+    ],
+)
+def test_what_never_ends_is_not_kept(framing, noise, says):
+    reader = modbus.reader(framing, LENGTH)
+    assert reader.feed(noise) == []
+    reader.silence()
+    assert says in reader.wrong
+
+
 @settings(deadline=None)
 @given(st.binary(min_size=1, max_size=253))
 def test_decode_gives_a_request_or_an_exception_and_nothing_else(pdu):
@@ -287,7 +309,8 @@ def test_every_number_comes_back_in_every_order(type_, order, data):
     if codec.bounds is None:
         value = data.draw(st.floats(width=16 * NUMBERS[type_]))
         back = codec.decode(codec.encode(value))
-        assert back == value or (math.isnan(back) and math.isnan(value))
+        assert codec.encode(back) == codec.encode(value)
+        assert len(repr(back)) <= len(repr(value))
         return
     value = data.draw(st.integers(*codec.bounds))
     assert codec.decode(codec.encode(value)) == value
@@ -308,6 +331,20 @@ def test_a_float_too_large_for_its_type_is_refused():
         Plain("float32").encode(1e39)
 
 
+@pytest.mark.parametrize(
+    ("type_", "value"),
+    [("float16", 22.1), ("float32", 22.1), ("float32", 0.1), ("float32", 1087.288), ("float64", 22.1)],
+)
+def test_a_float_is_read_as_it_was_meant(type_, value):
+    """22.1 as a float32 is 22.100000381469727, which nobody wrote."""
+    assert Plain(type_).decode(Plain(type_).encode(value)) == value
+
+
+@pytest.mark.parametrize(("type_", "value"), [("float32", 33554432.0), ("float16", 65504.0), ("float32", 2.0**127)])
+def test_a_float_that_is_whole_stays_what_it_is(type_, value):
+    assert Plain(type_).decode(Plain(type_).encode(value)) == value
+
+
 def test_bcd():
     assert Bcd("bcd32").encode(12345678).hex() == "12345678"
     assert Bcd("bcd32", "little_swap").decode(bytes.fromhex("56781234")) == 12345678
@@ -322,6 +359,8 @@ def test_text_is_padded_cut_at_nul_and_swapped():
     assert Text(2, swapped=True).encode("Abcd") == b"bAdc"
     assert Text(2, swapped=True).decode(b"bAdc") == "Abcd"
     assert Text(4, "utf-16-be").decode(Text(4, "utf-16-be").encode("Öl")) == "Öl"
+    for encoding in ("ascii", "utf-8", "utf-16-be"):  # what is behind a nul was never written
+        assert Text(4, encoding).decode("A\0".encode(encoding).ljust(8, b"\xff")) == "A"
     with pytest.raises(OutOfRange, match="has 3 bytes as utf-8; there is room for 2"):
         Text(1, "utf-8").encode("Öl")
     with pytest.raises(OutOfRange, match="cannot be encoded as ascii"):

@@ -1,11 +1,14 @@
 """The bridge on the simulated plant, through a broker in memory: what a client sees."""
 
 import asyncio
+import math
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 
-from busbar.codecs.modbus import MaskWrite, Read, WriteCoil, WriteCoils, WriteRegister, WriteRegisters
+from busbar.codecs import modbus
+from busbar.codecs.modbus import Identify, MaskWrite, Read, WriteCoil, WriteCoils, WriteRegister, WriteRegisters
 from busbar.testing import settle, until
 from modbus_bridge.bridge import SERVICE
 from modbus_bridge.simulator import Simulator
@@ -45,6 +48,15 @@ async def plant(framing="tcp", text=PLANT):
     async with Simulator(framing=framing) as simulator, running(SERVICE, text.format(address=simulator.address)) as bus:
         await bus.status("heating", "online")
         yield simulator, bus
+
+
+async def in_a_while(bus, condition):
+    """Let virtual time go on until something is so."""
+    for _ in range(200):
+        if condition():
+            return
+        await bus.clock.advance(1)
+    raise AssertionError("it did not come true within 200 s")
 
 
 def error(reply):
@@ -185,6 +197,25 @@ devices:
         assert not any(each.get("bad") for each in bus.changes("meter") if each["path"] == "energy")
 
 
+async def test_what_has_not_been_read_for_three_periods_is_stale_until_it_is_read_again():
+    async with plant() as (_, bus):
+        await bus.value("heating", "setpoint")
+        lease = (await bus.call("heating", "lock", {"polls": False, "ttl": 60}))["result"]["lease"]
+        await bus.clock.advance(2)
+        assert "no reading for more than 0.65 s" in await bus.bad("heating", "setpoint", "stale")
+        assert (await bus.call("heating", "unlock", {"_lease": lease}))["ok"]
+        assert await bus.value("heating", "setpoint") == 21.5
+
+
+async def test_what_is_no_number_is_null_and_bad():
+    async with plant() as (simulator, bus):
+        await bus.value("meter", "energy")
+        simulator.plant.meter.put("holding", 100, math.nan, "float32")
+        told = {"path": "energy", "value": None}
+        await until(lambda: any(told.items() <= each.items() for each in bus.changes("meter")), "null")
+        assert "energy" in bus.faults("meter")
+
+
 async def test_a_write_only_property_is_told_and_not_read():
     async with plant() as (simulator, bus):
         assert (await bus.set("heating", "trigger", True))["result"] is None
@@ -207,6 +238,53 @@ async def test_a_refresh_of_a_unit_that_does_not_answer_fails():
         simulator.silent = {17}
         failed = error(await bus.call("meter", "refresh", {"_lease": lease}))
         assert failed["code"] == "timeout"
+
+
+def refusing(execute, *codes):
+    """Return what refuses the first reads of holding registers with these codes."""
+    left = list(codes)
+    return lambda pdu: modbus.exception(pdu[0], left.pop(0)) if left and pdu[0] == 3 else execute(pdu)
+
+
+async def test_what_is_read_once_is_read_later_by_a_unit_that_is_busy_now():
+    async with Simulator() as simulator:
+        meter = simulator.plant.meter
+        meter.execute = refusing(meter.execute, modbus.BUSY)
+        async with running(SERVICE, ONCE.format(address=simulator.address)) as bus:
+            assert "exception 6" in await bus.bad("meter", "label", "device")
+            await bus.clock.advance(11)
+            assert await bus.value("meter", "label") == "BB-0017"
+
+
+ONCE = """
+bridge: {{name: plant}}
+devices:
+  - name: meter
+    address: "{address}::17"
+    every: 0
+    properties: [{{path: label, address: 110, type: string, length: 8, access: rw}}, {{path: b, address: 300}}]
+"""
+
+
+async def test_a_refresh_reads_the_rest_of_a_unit_that_is_busy_and_fails():
+    async with Simulator() as simulator, running(SERVICE, ONCE.format(address=simulator.address)) as bus:
+        await bus.value("meter", "b")
+        meter = simulator.plant.meter
+        meter.put("holding", 110, "changed")
+        meter.execute = refusing(meter.execute, modbus.BUSY)
+        assert error(await bus.call("meter", "refresh"))["detail"]["code"] == modbus.BUSY
+        assert bus.good("meter")["label"] == "changed"
+
+
+async def test_a_write_that_cannot_be_read_back_is_told_as_written():
+    async with Simulator() as simulator, running(SERVICE, ONCE.format(address=simulator.address)) as bus:
+        await bus.value("meter", "b")
+        meter = simulator.plant.meter
+        meter.execute = refusing(meter.execute, modbus.ILLEGAL_ADDRESS)
+        failed = error(await bus.set("meter", "label", "new"))
+        assert (failed["code"], failed["detail"]["code"]) == ("device", 2)
+        assert failed["message"].startswith("written, but not read back: exception 2")
+        assert meter.words["holding"][220:224] == b"new\0"
 
 
 async def test_a_block_that_a_refresh_takes_apart_is_read_in_the_same_parts_by_the_polls():
@@ -260,7 +338,8 @@ async def test_a_silent_unit_goes_offline_and_its_mates_go_on_and_it_comes_back(
         assert await bus.value("heating", "serial") == 9
         simulator.silent = {18}
         status = await bus.status("heating", "offline")
-        assert "did not answer 2 times in a row" in status["reason"]["message"]
+        assert "unit 18 did not answer within 0.5 s; 2 times in a row" in status["reason"]["message"]
+        assert (await bus.value("heating", "_bus", lambda value: value["silences"]))["silences"] == 2
         assert error(await bus.set("heating", "relay", True))["code"] == "offline"
         before = len(simulator.plant.meter.requests)
         await until(lambda: len(simulator.plant.meter.requests) > before + 5, "the mate")
@@ -325,7 +404,7 @@ async def test_a_unit_whose_answers_cannot_be_read_is_left_alone_like_a_silent_o
     async with plant("rtu") as (simulator, bus):
         await bus.value("heating", "setpoint")
         simulator.plant.heating.execute, execute = lambda pdu: b"\x65\x00", simulator.plant.heating.execute
-        assert "not readably" in (await bus.status("heating", "offline"))["reason"]["message"]
+        assert "2 times in a row" in (await bus.status("heating", "offline"))["reason"]["message"]
         before = len(simulator.plant.meter.requests)
         await until(lambda: len(simulator.plant.meter.requests) > before + 5, "the mate")
         simulator.plant.heating.execute = execute
@@ -333,12 +412,12 @@ async def test_a_unit_whose_answers_cannot_be_read_is_left_alone_like_a_silent_o
         await bus.status("heating", "online")
 
 
-async def test_a_gateway_that_says_the_unit_is_silent_is_believed():
+@pytest.mark.parametrize("code", [10, 11])
+async def test_a_gateway_that_says_the_unit_is_silent_is_believed(code):
     async with plant() as (simulator, bus):
-        execute = simulator.plant.heating.execute
-        simulator.plant.heating.execute = lambda pdu: bytes([pdu[0] | 0x80, 11])
+        simulator.plant.heating.execute = lambda pdu: modbus.exception(pdu[0], code)
         await bus.status("heating", "offline")
-        simulator.plant.heating.execute = execute
+        simulator.plant.heating.execute = lambda pdu: modbus.exception(pdu[0], modbus.ILLEGAL_ADDRESS)  # the unit's own
         await bus.clock.advance(10)
         await bus.status("heating", "online")
 
@@ -352,17 +431,23 @@ async def test_a_lost_connection_is_told_and_made_again():
         await bus.value("meter", "energy")
 
 
+async def test_a_connection_that_is_closed_while_nobody_is_polled_is_noticed():
+    text = "bridge: {{name: plant}}\ndevices: [{{name: heating, address: '{address}::18'}}]"
+    async with plant(text=text) as (simulator, bus):
+        simulator.unplug()
+        await bus.clock.advance(2)
+        assert (await bus.status("heating", "offline"))["reason"]["code"] == "link"
+
+
 async def test_a_connection_that_only_seems_open_is_made_again():
     """Half-open TCP: it has answered before, and now nobody does."""
     async with plant() as (simulator, bus):
         await bus.value("meter", "energy")
         simulator.silent = {17, 18}
-        for _ in range(200):
-            if "the connection is dead" in str(bus.retained("meter", "status")):
-                break
-            await bus.clock.advance(1)
+        said = partial(bus.broker.payloads, f"{bus.base}/meter/status")
+        await in_a_while(bus, lambda: any(b"the connection is dead" in each for each in said()))
         simulator.silent = set()
-        await bus.status("meter", "online")
+        await in_a_while(bus, lambda: bus.retained("meter", "status")["state"] == "online")
 
 
 async def test_units_of_a_line_share_its_locks_and_its_name():
@@ -406,9 +491,12 @@ async def test_a_broadcast_reaches_all_units_and_waits_for_none():
 
 async def test_identification_goes_into_info():
     text = PLANT.replace("    unit: 17\n", "    unit: 17\n    identify: true\n")
-    async with plant(text=text) as (_, bus):
+    async with plant(text=text) as (simulator, bus):
         info = await bus.info("meter", lambda info: info.get("manufacturer"))
         assert (info["manufacturer"], info["model"], info["firmware"]) == ("Busbar", "Meter", "1.0")
+        requests = simulator.plant.meter.requests
+        await until(lambda: sum(isinstance(each, Read) for each in requests) > 10, "more polls")
+        assert sum(each == Identify(3, 0) for each in requests) == 1
 
 
 async def test_a_unit_that_does_not_know_who_it_is_works_all_the_same():

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from busbar.codecs.modbus import Read, WriteCoils, WriteRegisters
+from busbar.codecs import modbus
+from busbar.codecs.modbus import Identify, Objects, Read, WriteCoils, WriteRegisters
 from busbar.testing import until
 from modbus_bridge.bridge import SERVICE
 from modbus_bridge.simulator import Simulator
@@ -53,6 +54,13 @@ async def test_read_reads_anything(arguments, result):
 LINE_PLANT = LINE.replace("timeout: 0.5}}]", "timeout: 0.5}}, {{name: heating, channel: line1, unit: 18}}]")
 
 
+async def test_a_caller_may_be_more_patient_than_the_configuration():
+    async with plant(text=LINE_PLANT.replace("timeout: 0.5", "timeout: 0.05")) as (simulator, bus):
+        simulator.slow = 0.1
+        assert error(await bus.call("meter", "read", {"address": 100}))["code"] == "timeout"
+        assert await call(bus, "read", address=300, _timeout=20) == 0
+
+
 async def test_bits_come_in_exactly_the_number_that_was_asked():
     """Reference 1.10, B8: comsrv returns as many as there are bytes."""
     async with plant(text=LINE_PLANT) as (_, bus):
@@ -78,7 +86,7 @@ async def test_write_writes_anything_by_one_request():
     ("command", "arguments", "code", "says"),
     [
         ("read", {"address": 0, "count": 126}, "out_of_range", "allowed: 1 to 125"),
-        ("read", {"address": 0, "type": "float64", "count": 32}, "out_of_range", "128 holding to read"),
+        ("read", {"address": 0, "type": "float64", "count": 32}, "out_of_range", "128 holding registers to read"),
         ("read", {"table": "coil", "address": 0, "count": 2001}, "out_of_range", "at most 2000"),
         ("read", {"address": 65536}, "out_of_range", "at most 65535"),
         ("read", {"address": 0, "type": "bool"}, "bad_request", "needs its `bit`"),
@@ -88,7 +96,10 @@ async def test_write_writes_anything_by_one_request():
         ("write", {"table": "coil", "address": 0, "value": [True] * 1969}, "out_of_range", "allowed: 1 to 1968"),
         ("write", {"table": "input", "address": 0, "value": 1}, "bad_request", "input can only be read"),
         ("write", {"address": 0, "bit": 1, "value": [True]}, "bad_request", "a bit field takes one value"),
-        ("request", {"pdu": "0"}, "out_of_range", ""),
+        ("request", {"pdu": "0"}, "bad_request", "pdu: '0' is not hexadecimal, two digits for each byte"),
+        ("request", {"pdu": " "}, "bad_request", "pdu: empty"),
+        ("ddp", {"sub_command": 1, "command": 1, "data": "xy"}, "bad_request", "data: 'xy' is not hexadecimal"),
+        ("diagnostics", {"data": "abc"}, "bad_request", "data: 'abc' is not hexadecimal"),
         ("request", {"pdu": "81"}, "out_of_range", "function 129 is not 1 to 127"),
         ("scan_units", {"first": 9, "last": 3}, "bad_request", "9 is above last, 3"),
         ("scan_registers", {"first": 9, "last": 3}, "bad_request", "9 is above last, 3"),
@@ -137,6 +148,40 @@ async def test_a_unit_that_has_no_extended_objects_tells_the_basic_ones():
         execute = simulator.plant.meter.execute
         simulator.plant.meter.execute = lambda pdu: b"\xab\x02" if pdu[2] > 1 else execute(pdu)
         assert (await call(bus, "identify"))["vendor"] == "Busbar"
+
+
+async def test_an_identification_without_end_is_nonsense():
+    async with plant(text=LINE_PLANT) as (simulator, bus):
+        endless = Identify().reply(Objects({0: b"x"}, 1))
+        simulator.plant.meter.execute = lambda pdu: endless
+        assert "more than 32 parts" in error(await bus.call("meter", "identify"))["message"]
+
+
+async def test_a_unit_that_a_gateway_does_not_find_is_not_found():
+    async with plant(text=LINE_PLANT) as (simulator, bus):
+        for number, unit in simulator.plant.units.items():
+            unit.execute = lambda pdu, code=number - 8: modbus.exception(pdu[0], code)  # 9, 10 and 11
+        found = await call(bus, "scan_units", first=17, last=19)
+        assert found == [{"unit": 17, "answer": "exception 9: unknown exception (function 3)"}]
+
+
+async def test_a_scan_takes_less_at_once_where_the_unit_does():
+    async with plant(text=LINE_PLANT) as (simulator, bus):
+        meter = simulator.plant.meter
+        execute = meter.execute
+        meter.execute = lambda pdu: modbus.exception(3, modbus.ILLEGAL_VALUE) if pdu[4] > 30 else execute(pdu)
+        assert await call(bus, "scan_registers", last=199) == [{"address": 0, "count": 200}]
+
+
+async def test_a_scan_does_not_ask_all_units_at_once():
+    async with plant("rtu", LINE_PLANT) as (simulator, bus):
+        asked = simulator.asked
+        assert await call(bus, "scan_units", first=0, last=0) == []
+        assert simulator.asked == asked
+    async with plant("tcp", LINE_PLANT) as (simulator, bus):
+        asked = simulator.asked
+        await call(bus, "scan_units", first=0, last=0, timeout=0.01)
+        assert simulator.asked == asked + 1  # there 0 is a unit like others
 
 
 async def test_a_scan_finds_the_units_of_a_line_and_tells_how_far_it_is():

@@ -205,6 +205,26 @@ async def test_who_owes_answers_to_everything_is_not_asked_before_they_are_forgo
         assert await answer == b"\x00\x05"
 
 
+async def test_a_slow_unit_owes_its_answer_for_ten_timeouts():
+    clock, slow = Clock(), Unit(1, timeout=3)
+    async with line() as (made, wire):
+        for pause, first in ((25, 4), (35, 3)):  # s, and the function of the next request: input to see, or holding
+            silent = asking(made, Read("holding", 1, 1), slow)
+            await clock.advance(4)
+            with pytest.raises(DeviceTimeout):
+                await silent
+            await clock.advance(pause - 1)
+            answer = asking(made, Read("holding", 2, 1), slow, 20)
+            while (heard := await wire.hear()).pdu == Read("holding", 1, 1).encode():
+                pass
+            assert heard.pdu[0] == first
+            if first == 4:
+                await wire.say(heard, "8402")
+                heard = await wire.hear()
+            await wire.say(heard, register(2))
+            assert await answer == b"\x00\x02"
+
+
 async def test_quiet_waits_for_the_owed_answer_instead():
     clock, quiet = Clock(), Unit(1, timeout=3, quiet=True)
     async with line() as (made, wire):
@@ -258,6 +278,7 @@ async def test_a_number_that_has_come_round_is_not_late():
         ("tcp", "03020001", {"unit": 9}, "unit 9 answers, unit 1 was asked"),
         ("tcp", "04020001", {}, "function 4 is answered, 3 was asked"),
         ("tcp", "0304000100", {}, "expected 2"),
+        ("tcp", "03040001", {}, "03 04 00 01 does not hold the expected 2"),
         ("rtu", "03020001", {"unit": 9}, "unit 9 answers, unit 1 was asked"),
         ("rtu", "04020001", {}, "function 4 is answered, 3 was asked"),
         ("rtu", "030400010001", {}, "expected 2"),
@@ -296,8 +317,10 @@ async def test_a_damaged_answer_is_told_and_costs_one_exchange(framing, data, sa
         answer = asking(made, Read("holding", 7, 1), timeout=20)
         await wire.hear()
         await wire.stream.write(data)
+        made.silences = 2
         with pytest.raises(ProtocolError, match=says):
             await answer
+        assert made.silences == 0  # somebody is there
         answer = asking(made, Read("coil", 7, 1), timeout=20)
         await wire.say(await wire.hear(), "010101")
         assert await answer == [True]
@@ -397,6 +420,21 @@ async def test_pauses_are_kept_between_requests(options, unit, pause):
             await clock.advance(pause / 4)
         assert asyncio.get_running_loop().time() - before >= pause - 0.25
         await wire.say(await wire.hear(), register(1))
+        await answer
+
+
+async def test_frames_are_apart_on_a_fast_line_as_on_one_of_19200_baud():
+    """LINE 2.5.1.1: above 19200 baud 1.75 ms instead of 3.5 characters."""
+    loop = asyncio.get_running_loop()
+    async with line(character=1e-6) as (made, wire):
+        answer = asking(made, Read("holding", 1, 1), timeout=20)
+        heard = await wire.hear()
+        before = loop.time()
+        await wire.say(heard, register(1))
+        await answer
+        answer = asking(made, Read("holding", 2, 1), timeout=20)
+        await wire.say(await wire.hear(), register(2))
+        assert loop.time() - before >= 0.00175
         await answer
 
 

@@ -44,6 +44,22 @@ async def test_a_unit_on_a_serial_port(framing, tmp_path):
         await works(f"modbus::{framing}::{ours}::115200::8N1")
 
 
+async def test_frames_on_a_serial_port_are_apart_by_its_speed(tmp_path):
+    text = METER.partition("    properties")[0]
+    loop = asyncio.get_running_loop()
+    async with (
+        cable(tmp_path) as (ours, theirs),
+        Simulator() as simulator,
+        simulator.on_serial(theirs),
+        running(SERVICE, text.format(address=f"modbus::rtu::{ours}::300::8N1", more="")) as bus,
+    ):
+        await bus.status("meter", "online")
+        before = loop.time()
+        for _ in range(2):
+            assert (await bus.call("meter", "read", {"address": 100}))["ok"]
+        assert loop.time() - before >= 3.5 * 10 / 300
+
+
 async def test_an_adapter_that_is_unplugged_is_a_lost_link_until_it_is_back(tmp_path):
     """As with a USB adapter: reads fail, then the port is not there."""
     text = METER.format(address=f"modbus::rtu::{tmp_path / 'one'}::115200::8N1", more="")

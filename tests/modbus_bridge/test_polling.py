@@ -135,6 +135,7 @@ def test_probes_come_ever_more_rarely_up_to_a_limit():
     gaps = [round(second - first - 0.5, 6) for first, second in itertools.pairwise(times)]
     assert gaps[:2] == [0.5, 0.5]  # not yet known to be dead
     assert gaps[2:6] == [5, 10, 15, 15]
+    assert bus.schedule.overruns("a") == 0  # the line was not busy
 
 
 def test_a_slow_unit_in_quarantine_takes_at_most_a_tenth():

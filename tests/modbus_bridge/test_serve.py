@@ -15,6 +15,7 @@ from modbus_bridge.device import Line, Unit
 from modbus_bridge.server import Server, converse
 from modbus_bridge.simulator import Simulator
 from tests.broker import free_port
+from tests.modbus_bridge.test_bridge import in_a_while
 from tests.running import running
 
 PLANT = """
@@ -84,6 +85,25 @@ async def test_a_master_that_asks_a_unit_in_quarantine_does_not_hold_up_the_line
         asked = simulator.asked
         assert await refused(made, 17, Read("holding", 100, 2)) == 11
         assert simulator.asked == asked  # nobody was asked
+        simulator.silent = set()
+        await bus.clock.advance(10)
+        await bus.status("meter", "online")
+        assert await made.ask(Unit(17, 20), Read("holding", 100, 2)) == bytes.fromhex("449a5000")
+
+
+async def test_masters_leave_a_silent_unit_alone_that_nobody_polls():
+    async with offered() as (simulator, bus, port), master(port) as made:
+        heating, asked = simulator.plant.heating, []
+        heating.execute, execute = asked.append, heating.execute  # silent
+        for _ in range(5):
+            assert await refused(made, 18, Read("coil", 3, 1)) == 11
+        assert len(asked) == 2
+        await bus.clock.advance(5)  # ten timeouts
+        assert await refused(made, 18, Read("coil", 3, 1)) == 11
+        assert len(asked) == 3
+        heating.execute = execute
+        await bus.clock.advance(5)
+        assert await made.ask(Unit(18, 20), Read("coil", 3, 1)) == [False]
 
 
 async def test_masters_only_read_unless_they_may_write():
@@ -145,6 +165,26 @@ async def test_a_lock_that_pauses_polls_pauses_masters():
             assert simulator.plant.heating.get("holding", 40) == 7
 
 
+async def test_a_locked_unit_is_read_by_masters_and_not_written():
+    async with offered() as (simulator, bus, port), master(port) as made:
+        lease = (await bus.call("heating", "lock", {"scope": "device", "ttl": 60}))["result"]["lease"]
+        assert await refused(made, 18, WriteRegister(40, b"\0\x07")) == modbus.BUSY
+        assert await made.ask(Unit(18, 20), Read("holding", 40, 1)) == b"\0\xd7"
+        await made.ask(Unit(17, 20), WriteRegister(40, b"\0\x07"))  # the lock is not on this one
+        await bus.call("heating", "unlock", {"_lease": lease})
+        await made.ask(Unit(18, 20), WriteRegister(40, b"\0\x07"))
+        assert simulator.plant.heating.get("holding", 40) == 7
+
+
+async def test_a_master_that_has_waited_too_long_is_told_to_come_again():
+    async with offered() as (_, bus, port), master(port) as made:
+        await bus.call("heating", "lock", {"polls": False, "ttl": 600})
+        asked = asyncio.create_task(made.ask(Unit(18, 200), Read("holding", 40, 1)))
+        await in_a_while(bus, asked.done)
+        with pytest.raises(DeviceRefused, match="exception 6"):
+            await asked
+
+
 async def test_too_many_masters_are_turned_away_and_all_are_let_go_with_the_line():
     async with offered() as (simulator, bus, port), master(port) as first, master(port) as second:
         for made in (first, second):
@@ -192,6 +232,16 @@ async def test_a_master_that_says_nothing_is_let_go():
     await asyncio.wait_for(converse(there, "tcp", echo, idle=0.01), 20)
     for each in (here, there):
         await each.close()
+
+
+async def test_a_master_that_says_nothing_gives_its_place_to_another():
+    server = Server(echo, 1)
+    async with server.listening("127.0.0.1", 0):
+        stream = await open_tcp("127.0.0.1", server.port, "client")
+        await until(lambda: server.connections == 1, "the connection")
+        asyncio.get_running_loop().shift += 601
+        await until(lambda: server.connections == 0, "its end")
+        await stream.close()
 
 
 async def test_a_server_closes_what_is_connected_when_it_ends():

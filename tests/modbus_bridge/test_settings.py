@@ -179,6 +179,7 @@ def schema(text):
         ("type: uint64", {"type": "integer", "minimum": 0}),
         ("type: float32", {"type": "number"}),
         ("type: uint16, scale: 10", {"type": "integer", "minimum": 0, "maximum": 655350}),
+        ("type: uint16, offset: 0.5", {"type": "number", "minimum": 0.5, "maximum": 65535.5}),
         ("bit: 4", {"type": "boolean"}),
         ("bit: 4, width: 2", {"type": "integer", "minimum": 0, "maximum": 3}),
         ("type: bcd16", {"type": "integer", "minimum": 0, "maximum": 9999}),

@@ -88,6 +88,9 @@ class Channel:
     def poll(self) -> AbstractAsyncContextManager[None]:
         return self.arbiter.poll()
 
+    def locked(self, device: str) -> bool:
+        return self.leases.on(device) is not None
+
     def connecting(self) -> None:
         self._set("connecting", None)
 

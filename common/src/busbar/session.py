@@ -83,6 +83,9 @@ class Port(Protocol):
     def poll(self) -> AbstractAsyncContextManager[None]:
         """The channel for one poll: after all commands."""
 
+    def locked(self, device: str) -> bool:
+        """True while a lock covers a device: who asks past the commands, and has no lease, does not change it."""
+
     def connecting(self) -> None:
         """The link is up, the conversation not ready: commands wait."""
 

@@ -92,7 +92,10 @@ def _serving(
     def is_silent(number: int) -> bool:
         return any(stations[name].unit.number == number for name in silent)
 
-    proxy = Proxy(port, line, units, is_silent, writable=serve.access == "rw")
+    def is_locked(number: int) -> bool:
+        return any(port.locked(name) for name, each in stations.items() if each.unit.number == number)
+
+    proxy = Proxy(port, line, units, is_silent, is_locked, writable=serve.access == "rw")
     return Server(proxy.handle, serve.clients).listening(*listen(serve.listen))
 
 

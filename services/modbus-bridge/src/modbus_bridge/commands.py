@@ -16,11 +16,8 @@ from modbus_bridge import scan
 from modbus_bridge.points import Address, Point
 from modbus_bridge.station import Station
 
-Hex = Annotated[str, Meta(pattern=r"^([0-9A-Fa-f]{2} ?)*(?!\n)$", max_length=1000, description="bytes in hexadecimal")]
-Pdu = Annotated[
-    str,
-    Meta(pattern=r"^([0-9A-Fa-f]{2} ?)+(?!\n)$", max_length=1000, description="function and data in hexadecimal"),
-]
+Hex = Annotated[str, Meta(max_length=1000, description="bytes in hexadecimal, such as 01 2c")]
+Pdu = Annotated[str, Meta(max_length=1000, description="function and data in hexadecimal, such as 03 00 64 00 02")]
 Word = Annotated[int, Meta(ge=0, le=65535)]
 UnitNumber = Annotated[int, Meta(ge=0, le=255)]
 
@@ -37,10 +34,22 @@ class WritePoint(Point, frozen=True, forbid_unknown_fields=True, kw_only=True, d
     value: Any
 
 
+def octets(key: str, text: str) -> bytes:
+    """Return the bytes that an argument gives in hexadecimal; raise ValueError."""
+    try:
+        return bytes.fromhex(text)
+    except ValueError as error:
+        raise ValueError(f"{key}: {text!r:.60} is not hexadecimal, two digits for each byte") from error
+
+
 class RawPdu(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Arguments of `request`."""
 
     pdu: Pdu
+
+    def __post_init__(self) -> None:
+        if not octets("pdu", self.pdu):
+            raise ValueError("pdu: empty; it begins with the function, such as 03")
 
 
 class DdpArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -51,12 +60,18 @@ class DdpArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     data: Hex = ""
     reply: bool = True  # ask for an answer with data
 
+    def __post_init__(self) -> None:
+        octets("data", self.data)
+
 
 class DiagnosticsArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Arguments of `diagnostics`; sub-function 0 sends the data back."""
 
     sub_function: Word = 0
     data: Hex = "0000"
+
+    def __post_init__(self) -> None:
+        octets("data", self.data)
 
 
 class Masks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -89,7 +104,22 @@ class Identity(msgspec.Struct, frozen=True):
     others: dict[int, str] = msgspec.field(default_factory=dict)
 
 
-class UnitSpan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Span(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a scan looks at."""
+
+    first: int
+    last: int
+
+    def __post_init__(self) -> None:
+        if self.first > self.last:
+            raise ValueError(f"first: {self.first} is above last, {self.last}")
+
+    @property
+    def numbers(self) -> range:
+        return range(self.first, self.last + 1)
+
+
+class UnitSpan(Span, frozen=True, forbid_unknown_fields=True):
     """Arguments of `scan_units`."""
 
     first: UnitNumber = 1
@@ -97,7 +127,7 @@ class UnitSpan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timeout: Annotated[float, Meta(gt=0, le=10)] = 0.3  # s for each
 
 
-class RegisterSpan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class RegisterSpan(Span, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Arguments of `scan_registers`."""
 
     table: Table = "holding"
@@ -195,19 +225,14 @@ class Commands:
     @command(timeout=3600.0, holds="exchange")
     async def scan_units(self, device: str, arguments: UnitSpan, turn: Turn) -> list[scan.FoundUnit]:
         """Look which units answer on this line; between two of them others have their turn."""
-        if arguments.first > arguments.last:
-            raise BadRequest(f"first: {arguments.first} is above last, {arguments.last}")
         turn.release()
-        span = range(arguments.first, arguments.last + 1)
-        return await scan.units(self._port, self._stations[device].line, span, arguments.timeout, turn.progress)
+        line = self._stations[device].line
+        return await scan.units(self._port, line, arguments.numbers, arguments.timeout, turn.progress)
 
     @command(timeout=3600.0, holds="exchange")
     async def scan_registers(self, device: str, arguments: RegisterSpan, turn: Turn) -> list[scan.FoundSpan]:
         """Look which addresses of a table can be read; between two requests others have their turn."""
-        if arguments.first > arguments.last:
-            raise BadRequest(f"first: {arguments.first} is above last, {arguments.last}")
         turn.release()
-        span = range(arguments.first, arguments.last + 1)
         return await scan.registers(
-            self._port, self._stations[device], arguments.table, span, arguments.size, turn.progress
+            self._port, self._stations[device], arguments.table, arguments.numbers, arguments.size, turn.progress
         )

@@ -25,7 +25,9 @@ Type = Literal[
     "bool", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float16", "float32", "float64",
     "bcd16", "bcd32", "bcd64", "string", "raw",
 ]  # fmt: skip
-Address = Annotated[int, Meta(ge=0, le=65535, description="as on the wire: from 0; 40001 of a data sheet is holding 0")]
+Address = Annotated[
+    int, Meta(ge=0, le=65535, description="0 to 65535, as on the wire: 40001 of a data sheet is holding 0")
+]
 PADDINGS = {"nul": b"\0", "space": b" "}
 _OF_TYPES = (("length", 1, ("string", "raw")), ("encoding", "ascii", ("string",)), ("padding", "nul", ("string",)))
 

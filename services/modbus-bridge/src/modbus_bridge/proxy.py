@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from busbar.codecs import modbus
 from busbar.codecs.modbus import Raw
-from busbar.errors import BusbarError, DeviceRefused
+from busbar.errors import BusbarError, DeviceRefused, DeviceTimeout
 from busbar.session import Port
 from modbus_bridge.device import Line, Unit
 
@@ -13,6 +13,8 @@ READING = tuple(  # how requests begin that change nothing; other diagnostics re
     bytes(each) for each in ([1], [2], [3], [4], [7], [8, 0, 0], [11], [12], [17], [20], [24], [43, 14])
 )
 DEFINED = frozenset({1, 2, 3, 4, 5, 6, 15, 16, 22, 23})  # functions whose requests can be checked
+SILENCES = 2  # in a row; then masters leave a unit alone. It may have no properties, and so no polls
+ALONE = 10.0  # timeouts that it is left alone: so it takes a tenth of the line at most
 PATIENCE = 10.0  # s that a master's request may wait for its turn
 
 
@@ -20,26 +22,38 @@ class Proxy:
     """Answers masters with what the units of a line say."""
 
     def __init__(
-        self, port: Port, line: Line, units: dict[int, Unit], is_silent: Callable[[int], bool], *, writable: bool
+        self,
+        port: Port,
+        line: Line,
+        units: dict[int, Unit],
+        is_silent: Callable[[int], bool],
+        is_locked: Callable[[int], bool],
+        *,
+        writable: bool,
     ) -> None:
         self._port, self._line, self._units = port, line, units
         self._is_silent = is_silent  # a unit in quarantine: masters must not slow the line down either
+        self._is_locked = is_locked  # masters have no lease
         self._writable = writable
+        self._silences: dict[int, int] = {}  # in a row, of units that masters have asked
+        self._alone: dict[int, float] = {}  # until when (loop time) such a unit is left alone
 
     async def handle(self, number: int, pdu: bytes) -> bytes:
-        """Return the answer of a unit, or an exception: 10 for a unit that is not ours, 11 for a silent one."""
-        function = pdu[0]
+        """Return the answer of a unit, or an exception: 10: not ours, 11: silent, 6: locked and to be written."""
+        function, reading = pdu[0], pdu.startswith(READING)
         if number not in self._units:
             return modbus.exception(function, modbus.NO_PATH)
-        if not 1 <= function <= 127 or not (self._writable or pdu.startswith(READING)):
+        if not 1 <= function <= 127 or not (self._writable or reading):
             return modbus.exception(function, modbus.ILLEGAL_FUNCTION)
-        if self._is_silent(number):
+        if self._is_silent(number) or asyncio.get_running_loop().time() < self._alone.get(number, 0.0):
             return modbus.exception(function, modbus.NO_TARGET)
         try:
             if function in DEFINED:
                 modbus.decode(pdu)  # half a request would cost a timeout, on a line that others wait for
             async with asyncio.timeout(PATIENCE + self._units[number].timeout), self._port.poll():
-                answer: bytes = await self._line.ask(self._units[number], Raw(function, pdu[1:]))
+                if self._is_locked(number) and not reading:
+                    return modbus.exception(function, modbus.BUSY)
+                answer = await self._ask(self._units[number], Raw(function, pdu[1:]))
         except DeviceRefused as error:
             return modbus.exception(function, error.detail["code"])
         except TimeoutError:
@@ -47,3 +61,15 @@ class Proxy:
         except BusbarError:
             return modbus.exception(function, modbus.NO_TARGET)
         return pdu[:1] + answer
+
+    async def _ask(self, unit: Unit, request: Raw) -> bytes:
+        """Return what a unit answers, and remember when it does not; raise as Line.ask."""
+        before = self._silences.pop(unit.number, 0)
+        try:
+            answer: bytes = await self._line.ask(unit, request)
+        except DeviceTimeout:
+            self._silences[unit.number] = before + 1
+            if before + 1 >= SILENCES:
+                self._alone[unit.number] = asyncio.get_running_loop().time() + ALONE * unit.timeout
+            raise
+        return answer

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from busbar.arbiter import Turn
-from busbar.codecs.modbus import ILLEGAL_ADDRESS, ILLEGAL_VALUE, NO_PATH, NO_TARGET
+from busbar.codecs.modbus import ILLEGAL_ADDRESS, ILLEGAL_FUNCTION, ILLEGAL_VALUE, NO_PATH, NO_TARGET
 from busbar.describe import Property as Declared
 from busbar.errors import BusbarError, DeviceRefused, DeviceTimeout, LinkLost, ProtocolError, UnknownTarget
 from busbar.session import Outlet, Port
@@ -22,6 +22,7 @@ from modbus_bridge.station import Station
 CHECK = 1.0  # s between looks whether an idle line has been closed
 CONFIRM = 0.2  # s between publications of an unchanged answer, which only confirm it; at most half a timeout
 TOLD = 10.0  # s between reports of what happened on the line
+LASTING = (ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE)  # refusals that will be the same next time
 HALF_OPEN = 3  # requests in a row without an answer, to units that have answered on this connection
 
 
@@ -62,7 +63,7 @@ class ModbusSession(Commands):
         self._schedule = Schedule(self._blocks, patience, now)
         for name, failures in silent.items():
             self._schedule.quarantine(name, failures, now)
-            self._outlets[name].offline(_silence(failures))
+            self._outlets[name].offline(_silence(failures, "no answer before the link was opened anew"))
 
     async def serve(self) -> None:
         """Poll; notice a closed connection, and one that only seems open."""
@@ -71,7 +72,7 @@ class ModbusSession(Commands):
         while True:
             now = loop.time()
             if now - told >= TOLD:
-                self._tell()
+                self._tell(*self._devices)
                 told = now
             self._check_open()
             job = self._schedule.next(now)
@@ -87,24 +88,28 @@ class ModbusSession(Commands):
     async def refresh(self, device: str) -> None:
         self._said.clear()
         todo = list(self._blocks[device])
-        while todo:
+        failed: BusbarError | None = None
+        while todo and not isinstance(failed, DeviceTimeout):
             block = todo.pop()
-            if (error := await self._read(device, block)) is not None:
-                raise error
+            failed = await self._read(device, block) or failed
             todo += self._pieces.pop(block, [])
         await asyncio.sleep(0)  # until all of it is taken
-        self._tell()
+        self._tell(device)
+        if failed is not None:
+            raise failed
 
     async def set(self, device: str, path: str, value: Any, turn: Turn) -> Any:
         each = self._devices[device].by_path.get(path)
         if each is None:
             raise UnknownTarget(f"{path!r} is not in the registers of the unit")
         station = self._stations[device]
-        self._said.clear()
         await station.write(each, each.give(value), turn.asked)
         if each.access == "w":
             return None
-        value = each.take(await station.ask(each.request(), turn.asked))
+        try:
+            value = each.take(await station.ask(each.request(), turn.asked))
+        except (DeviceRefused, DeviceTimeout, ProtocolError) as error:
+            raise type(error)(f"written, but not read back: {error.message}", **error.detail) from error
         self._outlets[device].values({path: value})
         return value
 
@@ -125,7 +130,7 @@ class ModbusSession(Commands):
                 self._schedule.done(device, block, planned, loop.time(), read)
 
     async def _read(self, device: str, block: Block) -> BusbarError | None:
-        """Read a block and publish it; return why if the unit gave no answer to it. Raise LinkLost."""
+        """Read a block and publish it; return why if it has to be tried again. Raise LinkLost."""
         try:
             answer = await self._stations[device].ask(block.request)
         except DeviceRefused as error:
@@ -168,9 +173,9 @@ class ModbusSession(Commands):
             if block in self._blocks[device]:  # else `refresh` has found out before the next poll
                 self._blocks[device].remove(block)
                 self._blocks[device] += block.pieces
-        else:
-            self._bad(device, block, error)
-        return None
+            return None
+        self._bad(device, block, error)
+        return None if code in LASTING else error
 
     def _answered(self, device: str) -> None:
         if self._schedule.answered(device, asyncio.get_running_loop().time()):
@@ -180,8 +185,8 @@ class ModbusSession(Commands):
     def _not_answered(self, device: str, block: Block, error: BusbarError) -> None:
         if self._schedule.silent(device, asyncio.get_running_loop().time()):
             self._silent[device] = failures = self._schedule.failures(device)
-            self._said.clear()
-            self._outlets[device].offline(_silence(failures))
+            self._outlets[device].offline(_silence(failures, error.message))
+            self._tell(device)
         else:
             self._bad(device, block, error)
 
@@ -194,12 +199,11 @@ class ModbusSession(Commands):
         if self._line.connected and self._line.silences >= HALF_OPEN:
             raise LinkLost(f"no answer from any unit to {self._line.silences} requests: the connection is dead")
 
-    def _tell(self) -> None:
-        """Publish the counters of the units that are there."""
-        for name, station in self._stations.items():
-            if name not in self._silent:
-                counters = self._line.counters[station.unit.number]
-                self._outlets[name].values({BUS.path: asdict(counters) | {"overruns": self._schedule.overruns(name)}})
+    def _tell(self, *names: str) -> None:
+        """Publish the counters of these units."""
+        for name in names:
+            counters = self._line.counters[self._stations[name].unit.number]
+            self._outlets[name].values({BUS.path: asdict(counters) | {"overruns": self._schedule.overruns(name)}})
 
 
 def blocks(device: Device) -> list[Block]:
@@ -212,7 +216,5 @@ def blocks(device: Device) -> list[Block]:
     return join(items, device.join, device.max_read, device.max_read_bits)
 
 
-def _silence(failures: int) -> DeviceTimeout:
-    return DeviceTimeout(
-        f"the unit did not answer {failures} times in a row, or not readably; it is asked again from time to time"
-    )
+def _silence(failures: int, last: str) -> DeviceTimeout:
+    return DeviceTimeout(f"{last}; {failures} times in a row the unit gave no answer, it is asked again now and then")

@@ -17,7 +17,13 @@ from modbus_bridge.points import Point, chosen, number_of
 Seconds = Annotated[float, Meta(gt=0, le=86400)]
 Pause = Annotated[float, Meta(ge=0, le=60)]
 _WORD = "[A-Za-z0-9-][A-Za-z0-9_-]{0,63}"
-Levels = Annotated[str, Meta(pattern=rf"^{_WORD}(/{_WORD})*(?!\n)$", description="levels of letters, digits, _ and -")]
+Levels = Annotated[
+    str,
+    Meta(
+        pattern=rf"^{_WORD}(/{_WORD})*(?!\n)$",
+        description="levels of letters, digits, _ and -, none of them beginning with _",
+    ),
+]
 
 
 class Property(Point, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=True, rename={"class_": "class"}):

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from busbar.codecs.modbus.pdu import (
     BITS_READ,
     BITS_WRITTEN,
+    NAMES,
     READ,
     REGISTERS_EXCHANGED,
     REGISTERS_READ,
@@ -19,10 +20,11 @@ from busbar.codecs.modbus.pdu import (
     check_echo,
     check_span,
     counted,
+    counted_data,
     pack_bits,
     unpack_bits,
 )
-from busbar.errors import OutOfRange, ProtocolError
+from busbar.errors import OutOfRange
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Read:
     count: int
 
     def __post_init__(self) -> None:
-        check_span(self.address, self.count, BITS_READ if self.bits else REGISTERS_READ, f"{self.table} to read")
+        check_span(self.address, self.count, BITS_READ if self.bits else REGISTERS_READ, f"{NAMES[self.table]} to read")
 
     @property
     def function(self) -> int:
@@ -53,9 +55,8 @@ class Read:
         return struct.pack(">BHH", self.function, self.address, self.count)
 
     def answer(self, pdu: bytes) -> Any:
-        if len(pdu) != 2 + self.size or pdu[1] != self.size:
-            raise ProtocolError(f"{len(pdu) - 2} bytes of data; expected {self.size}")
-        return unpack_bits(pdu[2:], self.count) if self.bits else pdu[2:]
+        data = counted_data(pdu, self.size)
+        return unpack_bits(data, self.count) if self.bits else data
 
     def reply(self, data: bytes | Sequence[bool]) -> bytes:
         """Return the PDU of the answer with these registers or bits."""
@@ -186,9 +187,7 @@ class ReadWrite:
         return struct.pack(">BHH", self.function, self.address, self.count) + written
 
     def answer(self, pdu: bytes) -> bytes:
-        if len(pdu) != 2 + 2 * self.count or pdu[1] != 2 * self.count:
-            raise ProtocolError(f"{len(pdu) - 2} bytes of data; expected {2 * self.count}")
-        return pdu[2:]
+        return counted_data(pdu, 2 * self.count)
 
     def reply(self, data: bytes) -> bytes:
         """Return the PDU of the answer with these registers."""

@@ -13,6 +13,12 @@ REGISTERS_READ, REGISTERS_WRITTEN, REGISTERS_EXCHANGED = 125, 123, 121  # of fun
 BITS_READ, BITS_WRITTEN = 2000, 1968  # of functions 1 and 2, 15
 
 Table = Literal["coil", "discrete", "input", "holding"]
+NAMES: Mapping[Table, str] = {  # of what is in them
+    "coil": "coils",
+    "discrete": "discrete inputs",
+    "input": "input registers",
+    "holding": "holding registers",
+}
 READ: Mapping[str, int] = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}
 TABLES: Mapping[int, Table] = {1: "coil", 2: "discrete", 3: "holding", 4: "input"}
 ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE, FAILURE, BUSY, NO_PATH, NO_TARGET = 1, 2, 3, 4, 6, 10, 11
@@ -94,3 +100,10 @@ def check_echo(pdu: bytes, expected: bytes) -> None:
 def counted(head: bytes) -> int | None:
     """Return the length of an answer whose second byte counts the data behind it."""
     return 2 + head[1] if len(head) > 1 else None
+
+
+def counted_data(pdu: bytes, size: int) -> bytes:
+    """Return the data behind their count; raise ProtocolError if they are not `size` bytes, or say so."""
+    if len(pdu) != 2 + size or pdu[1] != size:
+        raise ProtocolError(f"the answer {pdu.hex(' ')[:60]} does not hold the expected {size} bytes of data")
+    return pdu[2:]

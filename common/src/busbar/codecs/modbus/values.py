@@ -6,7 +6,7 @@ data sheets write as ABCD, DCBA, BADC and CDAB, with the names of Modbus Poll.
 
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -67,14 +67,21 @@ class Plain:
         return (0, 2**bits - 1) if self.type.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
 
     def decode(self, data: bytes) -> int | float:
-        number: int | float = _FORMATS[self.type].unpack(ordered(data, self.order))[0]
-        return number
+        """Return the number; of a short float the decimal with the fewest digits: 22.1, not 22.100000381469727."""
+        raw = ordered(data, self.order)
+        number: int | float = _FORMATS[self.type].unpack(raw)[0]
+        if isinstance(number, int) or number.is_integer():
+            return number
+        return next((short for short in self._shorter(number) if _FORMATS[self.type].pack(short) == raw), number)
 
     def encode(self, value: float) -> bytes:
         try:
             return ordered(_FORMATS[self.type].pack(value), self.order)
         except (struct.error, OverflowError) as error:
             raise OutOfRange(f"{value} does not fit {self.type}") from error
+
+    def _shorter(self, number: float) -> Iterator[float]:
+        return (float(f"{number:.{digits}g}") for digits in _DIGITS.get(self.type, ()))
 
 
 @dataclass(frozen=True)
@@ -115,10 +122,13 @@ class Text:
 
     def decode(self, data: bytes) -> str:
         raw = ordered(data, "big_swap") if self.swapped else data
+        size = len("\0".encode(self.encoding))
+        end = next((at for at in range(0, len(raw), size) if not any(raw[at : at + size])), len(raw))
+        text = raw[:end]  # behind a nul may be anything
         try:
-            return raw.decode(self.encoding).partition("\0")[0].rstrip(self.padding.decode())
+            return text.decode(self.encoding).rstrip(self.padding.decode())
         except UnicodeDecodeError as error:
-            raise ProtocolError(f"{raw[:40]!r} is not {self.encoding} text") from error
+            raise ProtocolError(f"{text[:40]!r} is not {self.encoding} text") from error
 
     def encode(self, value: str) -> bytes:
         try:
@@ -224,6 +234,7 @@ def _places(value: float) -> int:
     return max(0, places - int(exponent or 0))
 
 
+_DIGITS = {"float16": range(3, 6), "float32": range(6, 10)}  # so many are always kept, so many always tell all apart
 _FORMATS: Mapping[str, struct.Struct] = {
     "int16": struct.Struct(">h"), "uint16": struct.Struct(">H"), "int32": struct.Struct(">i"),
     "uint32": struct.Struct(">I"), "int64": struct.Struct(">q"), "uint64": struct.Struct(">Q"),
