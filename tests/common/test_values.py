@@ -193,6 +193,8 @@ def test_wrong_metadata_is_refused():
         (number(0, 30), "-0.5", "-0.5", "at least 0 and at most 30"),
         (integer(1, None), "0", "0", "at least 1"),
         (integer(0, 10), "1e300", "1000", "at most 10"),
+        (integer(-(2**31), 2**31 - 1), "2147483648", "2147483648", "at least -2147483648 and at most 2147483647"),
+        (number(0, 0.25), "1", "1", "at least 0 and at most 0.25"),
         (Annotated[float, Meta(gt=0, lt=1)], "1", "1", "above 0 and below 1"),
         (choice("fast", "slow"), "medium", "medium", "fast, slow"),
         (Literal[1, 2], "3", "3", "1, 2"),

@@ -211,8 +211,14 @@ def _allowed(info: inspect.Type) -> str:
         return ", ".join(str(member.value) for member in info.cls)
     if isinstance(info, inspect.IntType | inspect.FloatType):
         bounds = {"at least": info.ge, "above": info.gt, "at most": info.le, "below": info.lt}
-        return " and ".join(f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None)
+        return " and ".join(f"{word} {limit(bound)}" for word, bound in bounds.items() if bound is not None)
     return ""
+
+
+def limit(number: float) -> str:
+    """Return a limit for a message: whole numbers in full, 2147483647 and not 2.14748e+09."""
+    whole = float(number).is_integer() and abs(number) < 1e15
+    return str(int(number)) if whole or isinstance(number, int) else f"{number:g}"
 
 
 def reading(raw: Any, type_: Any) -> Any:

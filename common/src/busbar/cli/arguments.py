@@ -10,6 +10,7 @@ import msgspec
 from busbar.cli.json_schema import problem
 from busbar.contract import CommandInfo
 from busbar.errors import BadRequest, OutOfRange
+from busbar.values import limit
 
 Schema = Any  # a mapping, or true or false
 
@@ -203,4 +204,4 @@ def _shown(read: Any) -> str:
 
 
 def _number(bound: Any) -> str:
-    return f"{bound:g}" if isinstance(bound, int | float) else str(bound)
+    return limit(bound) if isinstance(bound, int | float) else str(bound)
