@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from busbar.bridge import DuplicateName
+from busbar.broker import BrokerLost
 from busbar.contract import Fault, Status
 from busbar.outbox import Message
 from busbar.testing import settle, until
@@ -356,3 +357,37 @@ async def test_blobs_can_have_a_connection_of_their_own_which_holds_up_nothing()
         await until(lambda: b"while it is away" in bus.broker.payloads("busbar/lab/toy/blob/picture"), "the next blob")
         outlet.blob("picture", b"the last", "image/png")
     assert bus.broker.payloads("busbar/lab/toy/blob/picture")[-1] == b"the last"
+
+
+async def test_a_clean_that_the_broker_interrupts_fails_with_link() -> None:
+    async with lab() as (bus, _):
+        await bus.value("toy", "level")
+        reply = asyncio.create_task(bus.call("bridge", "clean"))
+        await until(lambda: bus.bridge._leftovers._found is not None, "the collecting")
+        bus.broker._clients[0].unsubscribe = refused  # type: ignore[method-assign]
+        await bus.clock.advance(1.0)
+        assert (await reply)["error"]["code"] == "link"
+
+
+async def refused(filters: Any) -> None:
+    raise BrokerLost("not connected")
+
+
+async def test_a_connection_that_ends_soon_leaves_no_old_device_online() -> None:
+    toy = Toy()
+    left = {"busbar/lab/gone/status": msgspec.json.encode(Status("online", 1.0, "old", 1, 1))}
+    async with running(service(toy), LAB + "finds: true\n", left) as bus:
+        bus.broker.window = 0  # nothing gets through any more
+        await bus.clock.advance(2.0)
+        bus.broker.cut()
+        bus.broker.window = 100
+        await bus.status("gone", "offline")
+
+
+async def test_no_task_stays_behind_when_a_bridge_ends_by_itself() -> None:
+    async with lab() as (bus, _):
+        await bus.value("toy", "level")
+        own = next(task for task in asyncio.all_tasks() if task.get_name() == "bridge")
+        own.cancel()
+        await until(lambda: all(t.get_name() != "bridge under test" for t in asyncio.all_tasks()), "the end")
+        assert not [task for task in asyncio.all_tasks() if task.get_name() == "mqtt-serve"]

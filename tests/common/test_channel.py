@@ -1,13 +1,17 @@
 """Devices that come and go while their link stays: found, or connected by command. Source: docs/contract.md, 2, 5.4."""
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from busbar.channel import FOUND_LIMIT, SETTLED
 from busbar.errors import BadRequest, LinkLost, Retry, TooLarge, UnknownTarget
-from busbar.session import Port
+from busbar.session import Link, Port, Session
 from busbar.testing import until
 from tests.running import Running, running
 from tests.toy import ABOUT, Toy, service
@@ -42,6 +46,8 @@ async def test_a_device_that_vanishes_leaves_nothing_on_the_broker_and_its_comma
         port.vanish("gadget")
         await until(lambda: not [t for t in bus.broker.retained if "/gadget/" in t], "nothing left")
         assert (await bus.call("gadget", "echo", {"text": "x"}))["error"]["code"] == "unknown"
+        with pytest.raises(UnknownTarget):
+            port.vanish("gadget")
 
 
 async def test_a_device_that_comes_back_goes_on_counting() -> None:
@@ -160,6 +166,12 @@ async def test_a_device_that_was_found_is_not_closed_by_command() -> None:
         port.appear("gadget", ABOUT)
         reply = await bus.call("bridge", "close", {"name": "gadget"})
         assert reply["error"]["code"] == "forbidden"
+    async with running(service(toy), "bridge: {name: lab, allow_open: ['*']}\nfinds: true\n") as bus:
+        port = await opened(bus, toy, 2)
+        port.appear("gadget", ABOUT)
+        reply = await bus.call("bridge", "close", {"name": "gadget"})
+        assert reply["error"]["code"] == "bad_request"
+        assert toy.sessions
 
 
 async def test_when_the_link_is_disconnected_by_command_what_it_has_found_goes_with_it() -> None:
@@ -187,3 +199,180 @@ async def test_a_device_that_is_connected_again_while_others_kept_the_link_open_
         assert (await bus.call("toy", "connect"))["ok"]
         await bus.value("toy", "level", lambda value: value == 9.0)
         assert toy.opened == 1
+
+
+async def test_a_device_that_vanishes_while_it_is_to_be_read_anew_costs_nobody_the_link() -> None:
+    toy = Toy()
+    async with running(service(toy), FINDING) as bus:
+        port = await opened(bus, toy)
+        port.appear("gadget", ABOUT)
+        await bus.status("gadget", "online")
+        asked = len(toy.did)
+        assert (await bus.call("toy", "lock", {"scope": "device", "polls": False}))["ok"]
+        assert (await bus.call("gadget", "disconnect"))["ok"]
+        assert (await bus.call("gadget", "connect"))["ok"]
+        port.vanish("gadget")
+        await bus.clock.advance(11.0)
+        assert (await bus.call("toy", "echo", {"text": "here"}))["ok"]
+        assert "refresh" not in toy.did[asked:]
+        assert toy.opened == 1
+
+
+async def test_a_device_that_appears_under_a_lock_of_its_channel_shows_it() -> None:
+    toy = Toy()
+    async with running(service(toy), FINDING) as bus:
+        port = await opened(bus, toy)
+        assert (await bus.call("toy", "lock", {"scope": "channel", "owner": "me"}))["ok"]
+        port.appear("gadget", ABOUT)
+        assert (await bus.value("gadget", "_lock", bool))["owner"] == "me"
+        assert (await bus.call("gadget", "echo", {"text": "x"}))["error"]["code"] == "locked"
+
+
+async def test_a_silent_device_that_is_disconnected_says_so_and_is_silent_again_when_connected() -> None:
+    toy = Toy()
+    async with running(service(toy), FINDING) as bus:
+        port = await opened(bus, toy)
+        gadget = port.appear("gadget", ABOUT)
+        gadget.values({"level": 1.0})
+        await bus.call("gadget", "disconnect")
+        gadget.offline(LinkLost("no answer"))
+        gadget.bad(["level"], LinkLost("no answer"))
+        reply = await bus.call("gadget", "echo", {"text": "x"})
+        assert reply["error"]["message"].startswith("disconnected by command")
+        assert bus.retained("gadget", "status")["reason"]["message"].startswith("disconnected by command")
+        await bus.bad("gadget", "level", "offline")
+        await bus.call("gadget", "connect")
+        assert (await bus.status("gadget", "offline"))["reason"]["message"] == "no answer"
+        gadget.online()
+        await bus.status("gadget", "online")
+
+
+async def test_a_command_for_a_disconnected_device_does_not_open_a_link_on_demand() -> None:
+    toy = Toy()
+    async with running(service(toy), FINDING + "on_demand: true\ntwins: 1\n") as bus:
+        await bus.call("toy", "disconnect")
+        assert (await bus.call("toy", "echo", {"text": "x"}))["error"]["code"] == "offline"
+        await bus.clock.advance(1.0)
+        assert toy.opened == 0
+        assert bus.retained("twin1", "status")["reason"]["code"] == "idle"
+
+
+async def test_a_link_on_demand_stays_open_while_a_command_runs() -> None:
+    toy = Toy()
+    async with running(service(toy), "bridge: {name: lab}\non_demand: true\nidle_close: 30\n") as bus:
+        reply = asyncio.create_task(bus.call("toy", "work", {"seconds": 50}))
+        await until(lambda: ("work", 50.0) in toy.did, "the work")
+        await bus.clock.advance(60.0)
+        assert (await reply)["ok"]
+        assert toy.sessions
+        await bus.clock.advance(31.0)
+        assert (await bus.status("toy", "online"))["reason"]["code"] == "idle"
+        assert (toy.opened, toy.sessions) == (1, [])
+
+
+async def test_connect_on_an_open_link_does_not_open_it_again_when_it_has_been_idle() -> None:
+    toy = Toy()
+    async with running(service(toy), "bridge: {name: lab}\non_demand: true\nidle_close: 30\n") as bus:
+        assert (await bus.call("toy", "echo", {"text": "x"}))["ok"]
+        assert (await bus.call("toy", "connect"))["ok"]
+        await bus.clock.advance(40.0)
+        assert (toy.opened, toy.sessions) == (1, [])
+
+
+async def test_what_an_idle_link_has_found_stays() -> None:
+    toy = Toy()
+    async with running(service(toy), FINDING + "on_demand: true\nidle_close: 5\n") as bus:
+        assert (await bus.call("toy", "echo", {"text": "x"}))["ok"]
+        toy.sessions[0].port.appear("gadget", ABOUT)
+        await bus.status("gadget", "online")
+        await bus.clock.advance(SETTLED + 15.0)
+        assert not toy.sessions
+        assert bus.retained("gadget", "status")["reason"]["code"] == "idle"
+
+
+async def test_a_thousand_comings_and_goings_leave_nothing_and_their_counts_go_on() -> None:
+    toy = Toy()
+    async with running(service(toy), FINDING) as bus:
+        port = await opened(bus, toy)
+        for number in range(1000):
+            port.appear("gadget", ABOUT).values({"level": float(number)})
+            if number % 100 == 0:
+                await bus.value("gadget", "level", lambda value, wanted=number: value == wanted)
+            port.vanish("gadget")
+        await until(lambda: not [t for t in bus.broker.retained if "/gadget/" in t], "nothing left")
+        seqs = [event["seq"] for event in bus.events("gadget", "change")]
+        assert seqs == list(range(1, len(seqs) + 1))
+
+
+async def test_what_comes_from_a_device_that_has_vanished_is_not_published() -> None:
+    toy = Toy()
+    async with running(service(toy), FINDING) as bus:
+        port = await opened(bus, toy)
+        gadget = port.appear("gadget", ABOUT)
+        await bus.status("gadget", "online")
+        port.vanish("gadget")
+        gadget.blob("picture", b"late", "image/png", retain=True)
+        gadget.bad(["level"], LinkLost("late"))
+        gadget.event("beep", {})
+        await bus.call("toy", "echo", {"text": "x"})
+        assert not [t for t in bus.broker.retained if "/gadget/" in t]
+        assert bus.broker.payloads("busbar/lab/gadget/blob/picture") == []
+
+
+async def test_after_a_reconnect_by_command_a_device_must_appear_again() -> None:
+    toy = Toy()
+    async with running(service(toy), FINDING) as bus:
+        port = await opened(bus, toy)
+        port.appear("gadget", ABOUT)
+        await bus.status("gadget", "online")
+        assert (await bus.call("toy", "reconnect"))["ok"]
+        await until(lambda: toy.opened == 2, "the link anew")
+        assert "not appeared again" in (await bus.status("gadget", "offline"))["reason"]["message"]
+
+
+async def test_while_devices_still_appear_nobody_is_given_up() -> None:
+    toy = Toy()
+    async with running(service(toy), FINDING) as bus:
+        port = await opened(bus, toy)
+        port.appear("gadget", ABOUT)
+        await bus.status("gadget", "online")
+        assert (await bus.call("toy", "reconnect"))["ok"]
+        await until(lambda: toy.opened == 2 and toy.sessions, "the link anew")
+        await bus.status("toy", "online")
+        await bus.clock.advance(SETTLED - 5)
+        toy.sessions[0].port.appear("another", ABOUT)
+        await bus.clock.advance(10.0)
+        assert bus.retained("gadget", "status")["state"] == "offline"
+        await bus.clock.advance(SETTLED)
+        assert bus.retained("gadget", "status") is None
+
+
+async def test_after_a_firm_pause_a_command_opens_a_link_on_demand_as_ever() -> None:
+    toy = Toy()
+    async with running(service(toy), "bridge: {name: lab}\non_demand: true\n") as bus:
+        assert (await bus.call("toy", "echo", {"text": "x"}))["ok"]
+        toy.sessions.pop().broken.set_exception(Soon("booting"))
+        await bus.status("toy", "connecting")
+        await bus.clock.advance(1.0)
+        assert (await bus.status("toy", "online"))["reason"]["code"] == "idle"
+        assert (await bus.call("toy", "echo", {"text": "y", "_ttl": 2}))["ok"]
+
+
+async def test_what_appeared_on_a_link_that_failed_to_open_must_appear_again() -> None:
+    toy = Toy()
+
+    @asynccontextmanager
+    async def failing(port: Port) -> AsyncIterator[Session]:
+        port.appear("gadget", ABOUT)
+        raise LinkLost("not quite open")
+        yield
+
+    def links(settings: Any) -> list[Link]:
+        (link,) = service(toy).links(settings)
+        attempts = iter([failing])
+        return [replace(link, open=lambda port: next(attempts, link.open)(port))]
+
+    async with running(replace(service(toy), links=links), FINDING) as bus:
+        await bus.clock.advance(5.0)
+        await opened(bus, toy)
+        assert "not appeared again" in (await bus.status("gadget", "offline"))["reason"]["message"]

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from busbar.errors import BusbarError, DeviceRefused, LinkLost
 from busbar.testing import settle, until
 from tests.running import Running, running
 from tests.toy import Toy, service
@@ -399,3 +400,36 @@ async def test_a_lock_on_the_channel_covers_all_its_devices() -> None:
         assert (await bus.call("twin1", "lock", {"ttl": 60, "scope": "device"}))["ok"]
         assert (await bus.call("toy", "echo", "x"))["ok"]
         assert code(await bus.call("toy", "lock", {"scope": "channel"})) == "locked"
+
+
+@pytest.mark.parametrize(
+    "error", [DeviceRefused("no", cause=object()), DeviceRefused("\udcff no", text="\ud800"), LinkLost("\ud800")]
+)
+async def test_an_error_that_json_cannot_say_is_an_outcome_too(
+    error: BusbarError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*given: Any) -> None:
+        raise error
+
+    async with lab() as (bus, toy):
+        monkeypatch.setattr(toy.sessions[0], "set", refuse)
+        reply = await bus.set("toy", "level", {"_value": 3, "_id": "said once"})
+        assert (code(reply), reply["error"]["detail"]) == (error.code, {})
+        assert code(await bus.set("toy", "level", {"_value": 3, "_id": "said once"})) == error.code
+
+
+async def test_a_command_that_comes_while_the_bridge_stops_is_told() -> None:
+    async with lab() as (bus, _):
+        await bus.bridge._commands.close(0.0)
+        assert code(await bus.call("toy", "echo", "too late")) == "offline"
+
+
+async def test_a_command_that_ran_when_its_device_was_closed_may_have_been_executed() -> None:
+    async with lab() as (bus, toy):
+        working = start(bus, "toy", "call/work", {"seconds": 50})
+        await until(lambda: ("work", 50.0) in toy.did, "the start")
+        waiting = start(bus, "toy", "call/echo", "never")
+        await settle()
+        bus.bridge._commands.device_closed("toy")
+        assert code(await working) == "link"
+        assert code(await waiting) == "offline"

@@ -1,9 +1,10 @@
 """Events of a device (contract 3.3)."""
 
 import msgpack
+import pytest
 
 from busbar.describe import Event
-from tests.device import PSU, bench, of, topics
+from tests.device import PSU, bench, changes, last, many, of, topics
 
 
 async def test_events_are_counted_by_topic():
@@ -40,3 +41,18 @@ async def test_an_event_that_fills_the_room_of_a_device_fits():
     assert "event/trip" in topics(await made.run(2))
     assert made.outbox.dropped == 0
     assert 600 < made.device.room < 1000
+
+
+@pytest.mark.parametrize("value", ["\ud800", 1j, {"deep": ["\udcff"]}])
+async def test_a_value_that_json_cannot_say_is_null_and_bad_and_costs_no_other(value):
+    made = await bench(many(3))
+    made.device.values({"p0": 1.0, "p1": value, "p2": 2.0})
+    sent = await made.run(2)
+    told = {change["path"]: change for change in changes(sent)}
+    assert {path: change["value"] for path, change in told.items()} == {"p0": 1.0, "p1": None, "p2": 2.0}
+    assert told["p1"]["bad"]["code"] == "not_a_number"
+    state = last(sent, "state")
+    assert (state["seq"], state["values"]) == (1, {"p0": 1.0, "p1": None, "p2": 2.0})
+    assert list(state["bad"]) == ["p1"]
+    made.device.values({"p1": 3.0})
+    assert last(await made.run(2), "state")["bad"] == {}

@@ -61,3 +61,11 @@ async def test_leaves_are_repeated_every_minute_or_every_ten_where_there_are_man
     sent = await made.run(12)
     assert topics(sent).count("state/p0") == 1
     assert sum(topic.startswith("state/") for topic in topics(sent)) == count
+
+
+async def test_a_property_that_comes_and_goes_in_one_moment_leaves_nothing():
+    made = await bench()
+    made.device.values({"voltage": 1.0})
+    made.device.gone(["voltage"])
+    await made.publish()
+    assert made.device._leaves._payloads == {}

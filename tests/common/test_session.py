@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -9,6 +10,9 @@ from busbar.contract import Fault
 from busbar.describe import Description
 from busbar.errors import BusbarError, DeviceRefused, LinkLost, Retry
 from busbar.session import RETRY_LEAST, RETRY_MOST, Link, supervise
+from busbar.testing import until
+from tests.running import running
+from tests.toy import Toy, service
 
 ATTEMPTS = 12
 
@@ -87,3 +91,30 @@ async def test_an_error_within_groups_is_the_one_that_counts() -> None:
     with pytest.raises(BaseExceptionGroup):  # not ours to catch: it holds more than errors
         await pauses(group)
     assert await pauses(ExceptionGroup("work", [ExceptionGroup("more", [Booting("no")])])) == [2.0] * ATTEMPTS
+
+
+def inside_cancelled() -> "asyncio.Future[Any]":
+    """Return what a task of the session's own has cancelled."""
+    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    future.cancel()
+    return future
+
+
+async def test_a_session_that_is_cancelled_from_within_is_opened_again() -> None:
+    toy = Toy()
+    async with running(service(toy), "bridge: {name: lab}\n") as bus:
+        await bus.status("toy", "online")
+        toy.sessions[0].broken.cancel()
+        assert (await bus.status("toy", "offline"))["reason"]["message"].startswith("CancelledError")
+        await bus.clock.advance(5.0)
+        await until(lambda: toy.opened == 2, "the link anew")
+        await bus.status("toy", "online")
+
+
+async def test_a_command_that_is_cancelled_from_within_has_an_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
+    toy = Toy()
+    async with running(service(toy), "bridge: {name: lab}\n") as bus:
+        await bus.status("toy", "online")
+        monkeypatch.setattr(toy.sessions[0], "set", lambda *given: inside_cancelled())
+        assert (await bus.set("toy", "level", 3))["error"]["code"] == "internal"
+        assert (await bus.call("toy", "echo", {"text": "goes on"}))["ok"]

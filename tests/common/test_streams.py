@@ -433,3 +433,28 @@ async def test_a_unix_socket_is_a_stream_too(abstract, tmp_path):
         await stream.write(b"hello")
         assert await stream.read() == b"hello"
         await stream.close()
+
+
+async def test_an_empty_datagram_is_not_the_end():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as there:
+        there.bind(("127.0.0.1", 0))
+        stream = await open_udp("127.0.0.1", there.getsockname()[1], "udp")
+        here = stream._writer.transport.get_extra_info("sockname")
+        there.sendto(b"", here)
+        there.sendto(b"ping", here)
+        assert await stream.read() == b"ping"
+        await stream.close()
+
+
+async def test_a_closed_udp_link_says_so_at_each_read():
+    async with echoing() as port:
+        stream = await open_udp("127.0.0.1", port, "udp")
+        for _ in range(2 * streams.DATAGRAMS):
+            await stream.write(b"x")
+        await until(lambda: stream._reader._came.full(), "more than is kept")
+        await stream.close()
+        for _ in range(streams.DATAGRAMS):
+            await stream.read()
+        for _ in range(2):
+            with pytest.raises(LinkLost, match="closed"):
+                await stream.read()

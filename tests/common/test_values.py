@@ -218,6 +218,16 @@ def test_the_place_of_a_bad_member_is_named():
         read(Nested, '{"point": {"ra": 1, "steps": 9}}')
 
 
+@pytest.mark.parametrize(
+    ("type_", "payload", "said"),
+    [(Point, "{}", "'ra' is missing"), (list[bytes], '["!"]', "[0]: this is not base64")],
+)
+def test_what_msgspec_says_is_said_in_our_words(type_, payload, said):
+    with pytest.raises(BadRequest) as raised:
+        read(type_, payload)
+    assert said in str(raised.value)
+
+
 def test_a_huge_value_is_not_repeated_at_length():
     with pytest.raises(OutOfRange) as caught:
         read(choice("fast", "slow"), "x" * 100_000)

@@ -38,6 +38,7 @@ class Device:
             "mode": _property({"enum": ["a", "b"]}, "rw"),
             "reading": _property({"type": "number"}),
             "family/{member}": _property({"type": "number"}, parameters={"member": {"minimum": 1, "maximum": 4}}),
+            "seen/{name}": _property({"type": "number"}),
         }
         if name == "bridge":
             self.values = {"_lock": None, **dict.fromkeys(NUMBERS, 1), "version": "1", "clock": True}
@@ -68,7 +69,7 @@ class Device:
         if self.name == "lamp" and self.has("a default out of its schema"):
             self.properties["level"]["default"] = 11
         if self.name == "lamp" and self.has("a family without its range"):
-            del self.properties["family/{member}"]["parameters"]
+            self.properties["family/{member}"] = _property({"type": "number"}, "rw")
 
     # What it says.
 

@@ -8,12 +8,12 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 from busbar import host, own
-from busbar.broker import Connect, Received, stay_connected
+from busbar.broker import BrokerLost, Connect, Received, stay_connected
 from busbar.builtin import LinkCommands
 from busbar.channel import Channel
 from busbar.commands import Commands
 from busbar.device import Bus, Device
-from busbar.errors import UnknownTarget
+from busbar.errors import LinkLost, UnknownTarget
 from busbar.leftovers import Leftovers
 from busbar.links import Links
 from busbar.mqtt import Connection, connection
@@ -80,7 +80,7 @@ class Bridge:
         self._links.start()
         stop = asyncio.create_task(self._stop.wait(), name="stop")
         try:
-            await asyncio.wait([mqtt, own_task, stop], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([mqtt, blobs, own_task, stop], return_when=asyncio.FIRST_COMPLETED)
             if self._duplicate is None and stop.done():
                 await self._leave(mqtt, blobs)
         finally:
@@ -109,6 +109,9 @@ class Bridge:
 
     def ended(self, channel: Channel) -> None:
         self._commands.channel_ended(channel)
+
+    def busy(self, channel: Channel) -> bool:
+        return self._commands.run_on(channel)
 
     def arrived(self, device: Device) -> None:
         if self.connected.is_set():
@@ -169,12 +172,16 @@ class Bridge:
         return await self._links.reload(self._replan)
 
     async def clean(self) -> int:
-        if self._connection is None:
+        link = self._connection
+        if link is None:
             raise UnknownTarget("not connected to a broker")
-        found = await self._leftovers.collect(self._connection)
+        try:
+            found = await self._leftovers.collect(link)
+        except BrokerLost as error:
+            raise LinkLost(str(error)) from error
         for topic in found:
             self._outbox.clear(topic)
-        await self._connection.drained()
+        await link.drained()
         self.announce_all()
         return len(found)
 
@@ -247,7 +254,9 @@ class Bridge:
 
     async def _carry_blobs(self) -> None:
         """Keep a connection for the blobs, if they are to have one."""
-        if self._blobs is not self._outbox:
+        if self._blobs is self._outbox:
+            await self._leaving.wait()
+        else:
             await stay_connected(self._connect_for_blobs)
 
     async def _connect_for_blobs(self) -> None:
@@ -259,12 +268,14 @@ class Bridge:
 
     async def _stay(self, link: Connection, work: Coroutine[Any, Any, None]) -> None:
         leaving = asyncio.create_task(work, name="mqtt-serve")
-        await asyncio.wait([leaving, link.closed], return_when=asyncio.FIRST_COMPLETED)
-        if leaving.done():
-            await leaving
-            return
-        leaving.cancel()
-        await asyncio.gather(leaving, return_exceptions=True)
+        try:
+            await asyncio.wait([leaving, link.closed], return_when=asyncio.FIRST_COMPLETED)
+            if leaving.done():
+                await leaving
+                return
+        finally:
+            leaving.cancel()
+            await asyncio.gather(leaving, return_exceptions=True)
         await link.closed
 
     async def _serve(self, link: Connection) -> None:

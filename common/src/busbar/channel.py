@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal, Protocol
 
@@ -47,6 +47,9 @@ class Home(Protocol):
 
     def ended(self, channel: "Channel") -> None:
         """A session is over: commands that run on it fail."""
+
+    def busy(self, channel: "Channel") -> bool:
+        """True while a command runs on it."""
 
     def arrived(self, device: Device) -> None:
         """A device has appeared."""
@@ -110,16 +113,26 @@ class Channel:
         return found
 
     def vanish(self, device: str) -> None:
+        if device not in self.devices and device in self._seen:
+            self._seen.discard(device)  # its name has been given up
+            return
         if device not in self._found():
             raise UnknownTarget(f"no device {device!r} has appeared here")
         self._seen.discard(device)
+        self._returned.discard(device)
         self._home.left(self.devices.pop(device))
         self._notify()
+
+    def give_up(self, names: Set[str]) -> None:
+        """Devices that were found lose their names to those of the configuration."""
+        for name in self._found() & names:
+            self.vanish(name)
+            self._seen.add(name)  # its session does not know yet
 
     def settled(self) -> bool:
         """True once the link has been up for a while without a new device; what has not appeared again is gone."""
         now = asyncio.get_running_loop().time()
-        if self._state != "online" or now - self._news < SETTLED:
+        if self.session is None or self._state != "online" or now - self._news < SETTLED:
             return False
         for name in self._found() - self._seen:
             self.vanish(name)
@@ -127,7 +140,9 @@ class Channel:
 
     async def ready(self, device: Device) -> Session:
         """Return the session once it can serve; raise Offline. The caller limits the wait."""
-        self._used = asyncio.get_running_loop().time()
+        if device.refused:
+            raise Offline(device.refused.message)  # nobody opens the link for it
+        self.used()
         if self.session is None:
             if not self._firm:
                 self._asked.set()
@@ -143,19 +158,25 @@ class Channel:
             self._changed.clear()
             await self._changed.wait()
 
+    def used(self) -> None:
+        """Somebody uses the link: it is not idle."""
+        self._used = asyncio.get_running_loop().time()
+
     def connect(self, device: Device) -> None:
         """Bring a disconnected device back, or try a lost link at once."""
         if device.refused is not None and self.session is not None:
             self._returned.add(device.name)  # others have kept the link open: its values are old by now
         device.refused = None
         self._apply(device)
-        self._asked.set()
+        if self.session is None or self._leave.is_set():
+            self._asked.set()
         self._notify()
 
     def disconnect(self, device: Device) -> None:
         """Keep a device offline; the link closes when no device wants it."""
         device.refused = DISCONNECTED
-        device.set_status("offline", DISCONNECTED)
+        self._returned.discard(device.name)
+        self._apply(device)
         if self._unwanted():
             self._leave.set()
         self._notify()
@@ -194,7 +215,7 @@ class Channel:
     async def served(self, session: Session) -> None:
         self.session = session
         self._asked.clear()
-        self._used = asyncio.get_running_loop().time()
+        self.used()
         self._news = self._used
         self._set("online", None)
         for name in self._found() - self._seen:
@@ -231,7 +252,8 @@ class Channel:
                 self._changed.clear()
                 await self._changed.wait()
             async with self.arbiter.poll():
-                await self._read_anew(session, self._returned.pop())
+                if self._returned:  # it may have gone while we waited
+                    await self._read_anew(session, self._returned.pop())
 
     async def _read_anew(self, session: Session, device: str) -> None:
         try:
@@ -244,8 +266,10 @@ class Channel:
     async def _idle(self) -> None:
         """Return when nobody has used the link for `idle_close` seconds."""
         loop = asyncio.get_running_loop()
-        while (left := self._used + self.link.idle_close - loop.time()) > 0:  # noqa: ASYNC110  # each use moves the end
+        while (left := self._used + self.link.idle_close - loop.time()) > 0:
             await asyncio.sleep(left)
+            if self._home.busy(self):
+                self.used()
 
     def _set(self, state: Literal["connecting", "online", "offline"], reason: Fault | None) -> None:
         self._state, self._reason = state, reason
@@ -256,8 +280,8 @@ class Channel:
         self._notify()
 
     def _apply(self, device: Device) -> None:
-        if device.refused is None and device.silent is None:
-            device.set_status(self._state, self._reason)
+        fault = device.refused or device.silent
+        device.set_status("offline" if fault else self._state, fault or self._reason)
 
     def _notify(self) -> None:
         self._changed.set()
@@ -282,7 +306,7 @@ class Channel:
     def _add(self, name: str, description: Description) -> None:
         device = Device(self._bus, name, description, self._complete)
         device.reason = self._reason
-        device.values({"_lock": None})
+        device.values(self._lock(name))
         self.devices[name] = device
         self._apply(device)
 
@@ -296,9 +320,10 @@ class Channel:
 
     def _leases_changed(self) -> None:
         self.arbiter.pause_polls(self.leases.polls_paused)
-        for device in self.devices.values():
-            lease = self.leases.on(device.name)
-            until = lease and round(self._bus.now() + self.leases.left(lease), 3)
-            device.state.read(
-                {"_lock": lease and {"owner": lease.owner, "until": until, "scope": lease.scope}}, self._bus.now()
-            )
+        for name, device in self.devices.items():
+            device.state.read(self._lock(name), self._bus.now())
+
+    def _lock(self, device: str) -> dict[str, Any]:
+        lease = self.leases.on(device)
+        until = lease and round(self._bus.now() + self.leases.left(lease), 3)
+        return {"_lock": lease and {"owner": lease.owner, "until": until, "scope": lease.scope}}

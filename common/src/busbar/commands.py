@@ -36,6 +36,7 @@ from busbar.names import LEVEL
 from busbar.outbox import OVERHEAD, Message
 from busbar.outcomes import SHORTEST_ID, Outcomes
 from busbar.request import Claim, Job, Request, peek, read
+from busbar.session import is_cancelled
 from busbar.topics import Address
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ class Commands:
         self._loop = asyncio.get_running_loop()
         self._outcomes = Outcomes(self._loop.time)
         self._requests: set[Request] = set()
+        self._closed = False
 
     def accept(self, received: Received, address: Address) -> None:
         """Take one message from a command topic; its outcome follows on `reply`."""
@@ -74,6 +76,9 @@ class Commands:
         request = Request(received, address.device, target, self._loop.time())
         if not LEVEL.fullmatch(address.device):
             log.warning("command to %r ignored: not a device name", address.device[:100])
+            return
+        if self._closed:
+            self._reply(request, error=Offline("the bridge stops"))
             return
         if len(self._requests) >= PENDING_LIMIT + (SAFE_ROOM if self._passes(request) else 0):
             self._reply(request, error=Overloaded(f"{PENDING_LIMIT} commands are under way"))
@@ -100,14 +105,20 @@ class Commands:
             if request.channel is channel and request.started:
                 request.end(LinkLost("the connection to the device broke; the command may have been executed"))
 
+    def run_on(self, channel: Channel) -> bool:
+        """True while a command runs on a session of this link."""
+        return any(request.channel is channel for request in self._requests)
+
     def device_closed(self, device: str) -> None:
         """Fail the commands of a device that leaves the bus."""
         for request in self._requests:
             if request.device == device:
-                request.end(Offline("the device leaves the bus"))
+                why = "the device leaves the bus"
+                request.end(LinkLost(f"{why}; the command may have been executed") if request.started else Offline(why))
 
     async def close(self, patience: float) -> None:
         """Let running commands finish for a moment, then fail the rest."""
+        self._closed = True
         own = asyncio.current_task()
         tasks = [r.task for r in self._requests if r.task and r.task is not own]
         if tasks:
@@ -127,9 +138,9 @@ class Commands:
             if result is not _ANSWERED:
                 self._reply(request, result=result)
         except asyncio.CancelledError:
-            if request.ended_by is None:
+            if request.ended_by is None and is_cancelled():
                 raise
-            self._reply(request, error=request.ended_by)
+            self._reply(request, error=request.ended_by or InternalError("a task that it waited for was cancelled"))
         except BusbarError as error:
             self._reply(request, error=error)
         except Exception as error:  # `internal` is part of the contract: our bug costs this command only
@@ -247,6 +258,8 @@ class Commands:
                 if not limit.expired():
                     raise
                 raise DeviceTimeout(f"no outcome within {timeout:g} s") from error
+            finally:
+                channel.used()
 
     def _progress(self, request: Request, device: Device, fraction: float | None, message: str) -> None:
         fields = {"id": request.metadata.id, "target": request.target, "fraction": fraction, "message": message}

@@ -157,7 +157,12 @@ class ReplyError(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, error: BusbarError) -> "ReplyError":
-        return cls(error.code, error.message, error.retryable, error.detail)
+        made = cls(error.code, error.message, error.retryable, error.detail)
+        try:
+            encode(made)
+        except (TypeError, ValueError):  # a session's detail that JSON cannot say: the rest can be said
+            return cls(error.code, error.message, error.retryable, {})
+        return made
 
 
 class Reply(msgspec.Struct, frozen=True):

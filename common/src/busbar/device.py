@@ -41,6 +41,8 @@ REVISION = "the revision of info"  # counted like the events
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 LEFT_LIMIT = 10_000  # devices that left and whose counts are remembered
 
+Availability = Literal["connecting", "online", "offline", "stopped"]
+
 
 @dataclass
 class Bus:
@@ -66,7 +68,7 @@ class Device:
     ) -> None:
         self.name = name
         self.state = State(lambda path: self.description.find(path), self._changed)
-        self.status: Literal["connecting", "online", "offline", "stopped"] = "offline"
+        self.status: Availability = "offline"
         self.since = bus.now()
         self.reason: Fault | None = None
         self.refused: Fault | None = None  # set while the device is to stay offline
@@ -103,7 +105,8 @@ class Device:
             self.state.read(values, self._time(time))
 
     def bad(self, paths: Iterable[str], error: BusbarError) -> None:
-        self.state.mark_bad(paths, Fault(error.code, error.message), self._time(None))
+        if self.refused is None and not self._closed:
+            self.state.mark_bad(paths, Fault(error.code, error.message), self._time(None))
 
     def gone(self, paths: Iterable[str]) -> None:
         paths = list(paths)
@@ -133,6 +136,8 @@ class Device:
         file: str | None = None,
         about: Mapping[str, Any] = NOTHING,
     ) -> None:
+        if self._closed:
+            return  # nobody would clear it
         file = self._blobs.put(name, data, content_type, retain=retain, file=file)
         self.values({name: {"size": len(data), "content_type": content_type, "file": file, **about}})
 
@@ -152,11 +157,10 @@ class Device:
 
     def offline(self, error: BusbarError) -> None:
         self.silent = Fault(error.code, error.message)
-        self.set_status("offline", self.silent)
+        if self.refused is None:  # else it is offline already, and says why
+            self.set_status("offline", self.silent)
 
-    def set_status(
-        self, status: Literal["connecting", "online", "offline", "stopped"], reason: Fault | None = None
-    ) -> None:
+    def set_status(self, status: Availability, reason: Fault | None = None) -> None:
         """Change the availability; what is known becomes bad when the device goes away."""
         if (status, reason) == (self.status, self.reason) or self._closed:
             return
@@ -237,19 +241,22 @@ class Device:
         changes = self.state.take_changes()
         if changes:
             self._bus.pace.count(len(changes))
-            self._send_changes(changes, self._time(None))
+            try:
+                self._send_changes(changes, self._time(None))
+            except (TypeError, ValueError, RecursionError):  # nothing has been sent of them
+                self._send_changes(self.state.sayable(changes), self._time(None))
             self._leaves.changed(change.path for change in changes if change.value is not msgspec.UNSET)
             self._want_snapshot()
 
     def _send_changes(self, changes: list[Change], time: float) -> None:
-        seq = self._next_seq("change")
+        seq = self._seqs.get("change", 0) + 1
         payload = contract.encode(ChangeEvent(self._bus.boot, seq, time, changes))
         if len(payload) > min(BATCH_BYTES, self._room("event", "change")) and len(changes) > 1:
-            self._seqs["change"] = seq - 1
             half = len(changes) // 2
             self._send_changes(changes[:half], time)
             self._send_changes(changes[half:], time)
         else:
+            self._seqs["change"] = seq
             self._bus.outbox.put(Message(self.topic("event", "change"), payload))
 
     def _changed(self) -> None:

@@ -33,7 +33,7 @@ class BusbarError(Exception):
 
     def __init__(self, message: str, **detail: Any) -> None:
         super().__init__(message)
-        self.message = message
+        self.message = message.encode(errors="backslashreplace").decode()  # a device may send what is no text
         self.detail = detail
 
 

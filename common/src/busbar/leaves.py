@@ -44,7 +44,8 @@ class Leaves:
         self.close()
         late, self._late = self._late, set()
         for path in late:
-            self._put(path, wake=True)
+            if path in self._values:  # else it has gone at once
+                self._put(path, wake=True)
 
     def announce(self) -> None:
         """Send all."""
@@ -54,6 +55,7 @@ class Leaves:
 
     def remove(self, path: str) -> None:
         """Clear the leaf of a property that is gone."""
+        self._late.discard(path)
         if self._payloads.pop(path, None):
             self._outbox.clear(self._topic(path))
 

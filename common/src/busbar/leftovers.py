@@ -34,12 +34,11 @@ class Leftovers:
             self._found.add(received.topic)
 
     async def begin(self, link: Connection, *, may_appear: bool) -> None:
-        """On the first connection, clear what is left over; devices that may appear yet are offline until they do."""
-        if self._begun:
-            return
-        self._old = await self.collect(link)
-        self._begun = True
-        if may_appear:
+        """Clear what was left over before our first connection; devices that may appear are offline until they do."""
+        if not self._begun:
+            self._old = await self.collect(link)
+            self._begun = True
+        if may_appear:  # on each connection: the one before may have ended too soon for it
             self._mark_missing()
         self.clear(settled=not may_appear)
 
@@ -98,5 +97,5 @@ class Leftovers:
             log.warning("more than %d retained topics under our prefix; looked at these only", len(self._found))
         finally:
             found, self._found = self._found, None
-        await link.unsubscribe(self._topics.leftovers)
+            await link.unsubscribe(self._topics.leftovers)
         return found

@@ -3,7 +3,7 @@
 import asyncio
 import fnmatch
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +37,7 @@ class Links:
         self._running: dict[str, _Running] = {}
         self._opened: set[str] = set()  # by commands, not by the configuration
         self._reloading = asyncio.Lock()
+        self._stopped = False
 
     @property
     def channels(self) -> Iterable[Channel]:
@@ -53,7 +54,8 @@ class Links:
                 self._start(link)
 
     async def stop(self) -> None:
-        """End the sessions; the devices stay on the bus."""
+        """End the sessions, for good; the devices stay on the bus."""
+        self._stopped = True
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
@@ -72,24 +74,25 @@ class Links:
     async def scan(self) -> Sequence[Found]:
         """Look for what could be connected; raise UnknownTarget where that cannot be known."""
         if self._plan.scan is None:
-            raise UnknownTarget(f"a {self._plan.kind} bridge cannot scan")
+            raise UnknownTarget(f"this bridge ({self._plan.kind}) cannot scan")
         return await self._plan.scan()
 
     async def open(self, settings: Openable) -> None:
         """Open a device that is not in the configuration; raise BadRequest or Forbidden."""
         if self._plan.open is None:
-            raise UnknownTarget(f"a {self._plan.kind} bridge cannot open devices")
+            raise UnknownTarget(f"this bridge ({self._plan.kind}) cannot open devices")
         self._check_allowed(settings.address)
         try:
             check_level(settings.name, "device name")
             link = await asyncio.to_thread(self._plan.open, settings)
         except ConfigError as error:
             raise BadRequest(str(error)) from error
-        taken = [name for name in (link.name, *link.devices) if name in self._running or self._home.find(name)]
-        if taken:
-            raise BadRequest(f"there is a device {taken[0]!r} already")
-        self._opened.add(link.name)
-        self._start(link)
+        async with self._reloading:  # which may want its name
+            taken = [name for name in (link.name, *link.devices) if name in self._running or self._home.find(name)]
+            if taken:
+                raise BadRequest(f"there is a device {taken[0]!r} already")
+            self._opened.add(link.name)
+            self._start(link)
 
     async def close(self, name: str) -> None:
         """Close the link of a device; raise UnknownTarget, Forbidden, or BadRequest for one that came by itself."""
@@ -104,20 +107,29 @@ class Links:
 
     async def _take(self, plan: Plan) -> Mapping[str, Any]:
         wanted = {link.name: link for link in plan.links}
-        stale = [
-            name
-            for name, running in self._running.items()
-            if name not in self._opened and not _same(running.channel.link, wanted.get(name))
-        ]
-        for name in stale:
-            await self._end(name)
-        started = [link.name for link in plan.links if link.name not in self._running]
-        self._plan = plan
-        self.start()
+        devices = {device for link in plan.links for device in link.devices}
+        stale = [name for name in self._running if self._is_stale(name, wanted.get(name), devices)]
+        try:
+            await asyncio.gather(*(self._end(name) for name in stale))
+        finally:  # cancelled or not, the links of the plan run
+            for channel in self.channels:
+                channel.give_up(devices)
+            started = [name for name in wanted if name not in self._running]
+            self._plan = plan
+            self.start()
         log.info("configuration taken: stopped %s, started %s", stale, started)
         return {"stopped": stale, "started": started}
 
+    def _is_stale(self, name: str, wanted: Link | None, devices: Set[str]) -> bool:
+        """True if a link runs that is not wanted so; one that a command opened goes when its names are needed."""
+        link = self._running[name].channel.link
+        if name in self._opened:
+            return wanted is not None or not devices.isdisjoint(link.devices)
+        return not _same(link, wanted)
+
     def _start(self, link: Link) -> None:
+        if self._stopped:
+            return  # a reload that came too late
         channel = Channel(self._bus, link, self._builtins, self._home)
         task = asyncio.create_task(channel.run(), name=f"link-{link.name}")
         self._running[link.name] = _Running(channel, task)
@@ -126,14 +138,15 @@ class Links:
                 device.announce()
 
     async def _end(self, name: str) -> None:
-        running = self._running.pop(name)
+        running = self._running.pop(name, None)
+        if running is None:
+            return  # closed by a command in this moment
         self._opened.discard(name)
-        for device_name in running.channel.devices:
-            self._closed(device_name)
+        for device in running.channel.devices.values():
+            self._closed(device.name)
+            device.withdraw()  # before anybody can take the name
         running.task.cancel()
         await asyncio.gather(running.task, return_exceptions=True)
-        for device in running.channel.devices.values():
-            device.withdraw()
 
     def _check_same(self, plan: Plan) -> None:
         for key in FIXED:

@@ -18,7 +18,7 @@ from busbar.broker import BrokerLost, Received, Source
 from busbar.endpoint import Endpoint
 from busbar.errors import ConfigError
 from busbar.outbox import OVERHEAD, Message
-from busbar.sockets import in_thread, taken, unsent
+from busbar.sockets import in_thread, no_delay, taken, unsent
 
 IN_FLIGHT = 100
 BATCH = 50  # messages handed to paho before the loop may do something else
@@ -43,6 +43,7 @@ class Connection:
         self._client = paho_client.client(
             endpoint, client_id, will, in_flight=IN_FLIGHT, connect_timeout=CONNECT_TIMEOUT
         )
+        self._client.on_socket_open = self._on_socket_open
         self._ticker: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._in_flight: dict[int, Message] = {}
@@ -155,6 +156,13 @@ class Connection:
             raise OSError("the connection closed at once")
         self._loop.add_reader(sock, self._readable)
 
+    def _on_socket_open(self, client: Any, userdata: Any, sock: Any) -> None:
+        """Before CONNECT is sent, in the thread that connects."""
+        if self.closed.done():  # it took too long: two of us would fight for the client id
+            sock.close()
+            raise OSError("given up already")
+        no_delay(client, userdata, sock)
+
     def _take_limits(self, properties: Any) -> None:
         self._window = min(IN_FLIGHT, getattr(properties, "ReceiveMaximum", IN_FLIGHT))
         largest = getattr(properties, "MaximumPacketSize", None)
@@ -259,7 +267,11 @@ class Connection:
         return True
 
     def _publish(self, message: Message) -> None:
-        mid = paho_client.publish(self._client, message, version5=self._endpoint.protocol == "5")
+        try:
+            mid = paho_client.publish(self._client, message, version5=self._endpoint.protocol == "5")
+        except ValueError as error:  # a topic that MQTT does not allow
+            self._source.refused(message, str(error))
+            return
         if message.qos:
             if not self._in_flight:
                 self._last_ack = self._loop.time()

@@ -10,7 +10,6 @@ from paho.mqtt.properties import Properties
 from busbar.broker import Received
 from busbar.endpoint import Endpoint
 from busbar.outbox import Message
-from busbar.sockets import no_delay
 from busbar.trace import TRACE, readable
 
 log = logging.getLogger("busbar.mqtt")  # `log_level {logger: mqtt, level: trace}` shows every message
@@ -36,7 +35,6 @@ def client(
         made.tls_set_context(endpoint.ssl_context())
     if will is not None:
         made.will_set(will.topic, will.payload, qos=will.qos, retain=will.retain)
-    made.on_socket_open = no_delay
     return made
 
 

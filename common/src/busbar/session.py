@@ -21,6 +21,7 @@ from busbar.flag import Flag
 log = logging.getLogger(__name__)
 
 OPEN_TIMEOUT = 30.0  # s for a link to become able to serve
+CLOSE_TIMEOUT = 10.0  # s for a session to end; what hangs in a driver is given up
 RETRY_FIRST, RETRY_MOST = 0.5, 30.0  # s
 RETRY_LEAST = 0.1  # s
 HELD = 10.0  # s; a link that held this long starts its delays anew
@@ -189,14 +190,25 @@ async def _hold(keeper: Keeper) -> tuple[BaseException | None, bool]:
     """Open the link and serve; return why it ended, None if it was asked to, and whether it had served."""
     served = False
     try:
-        async with AsyncExitStack() as stack:
-            async with asyncio.timeout(OPEN_TIMEOUT):
-                session = await stack.enter_async_context(keeper.link.open(keeper))  # type: ignore[arg-type]  # a channel is both
+        async with asyncio.timeout(OPEN_TIMEOUT) as limit, AsyncExitStack() as stack:
+            session = await stack.enter_async_context(keeper.link.open(keeper))  # type: ignore[arg-type]  # a channel is both
+            limit.reschedule(None)
             served = True
-            await keeper.served(session)
-    except Exception as error:  # the boundary of one link: a bug in its bridge must not take the others down
+            try:
+                await keeper.served(session)
+            finally:
+                limit.reschedule(asyncio.get_running_loop().time() + CLOSE_TIMEOUT)
+    except (Exception, asyncio.CancelledError) as error:  # the boundary of one link: a bug in it costs no other
+        if is_cancelled():  # from outside, whatever the session says to that
+            raise asyncio.CancelledError from error
         return error, served
     return None, served
+
+
+def is_cancelled() -> bool:
+    """True if the current task is to end; a CancelledError without that comes from a task that it waited for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def leaf(error: BaseException) -> BaseException:

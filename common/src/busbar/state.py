@@ -18,6 +18,7 @@ TIMES_LIMIT = 1000  # properties; above, the snapshot leaves out `times`
 _PLAIN = (bool, int, str, type(None))
 _MISSING = object()
 NOT_A_NUMBER = Fault("not_a_number", "the device sent a value that JSON has no number for")
+UNSAYABLE = Fault("not_a_number", "the device sent a value that JSON cannot say")
 
 
 class State:
@@ -76,6 +77,10 @@ class State:
         """Return what happened since the last call, in order."""
         changes, self.changes = self.changes, []
         return changes
+
+    def sayable(self, changes: Iterable[Change]) -> list[Change]:
+        """Return changes in which values that JSON cannot say are null and bad; of the state, too."""
+        return [change if _can_be_said(change) else self._unsayable(change) for change in changes]
 
     def snapshot(self, boot: str, seq: int, time: float) -> contract.State:
         """Return the whole state; take the changes first, `seq` is that of the last message with changes."""
@@ -173,6 +178,11 @@ class State:
         if held is not None:
             held[2].cancel()
 
+    def _unsayable(self, change: Change) -> Change:
+        if self.values.get(change.path) is change.value:
+            self.values[change.path], self.bad[change.path] = None, UNSAYABLE
+        return Change(change.path, change.time, None, UNSAYABLE)
+
     def _report(self, declared: Property, path: str, value: Any, time: float, fault: Fault | None) -> None:
         if declared.min_interval or declared.max_silence:
             self._reported[path] = self._loop.time()
@@ -182,6 +192,14 @@ class State:
         if fault is not None:
             self.bad[path] = fault
         self.changes.append(Change(path, time, value, fault if fault or was else UNSET))
+
+
+def _can_be_said(change: Change) -> bool:
+    try:
+        contract.encode(change)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
 
 
 def _near(known: Any, value: Any, deadband: float) -> bool:

@@ -190,12 +190,15 @@ class _Datagrams(asyncio.DatagramProtocol):
         self._put(error or b"")  # as the end of a stream
 
     def datagram_received(self, data: bytes, address: object) -> None:
-        self._put(data)
+        if data:  # an empty one is not the end
+            self._put(data)
 
     def error_received(self, error: Exception) -> None:
         self._put(error)  # the host says that nobody listens there
 
     async def read(self, limit: int) -> bytes:
+        if self._closed.is_set() and self._came.empty():
+            return b""
         found = await self._came.get()
         if isinstance(found, Exception):
             raise found
@@ -238,5 +241,6 @@ async def open_serial(
     try:
         reader, writer = await serialx.open_serial_connection(path, baudrate, **settings)
     except (OSError, serialx.SerialException) as error:
-        raise LinkLost(f"cannot open {path}: {error}") from error
+        number = getattr(error, "errno", None)
+        raise LinkLost(f"cannot open {path}: {os.strerror(number) if number else error}") from error
     return ByteStream(reader, writer, name)

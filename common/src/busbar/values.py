@@ -185,6 +185,8 @@ def plain(message: str) -> str:
     text = message[: where.start()] if where else message
     text = re.sub(r"Expected `([^`]+)`", lambda match: f"expected {_wanted(match[1])}", text)
     text = re.sub(r"got `([^`]+)`", lambda match: f"got {_wanted(match[1])}", text)
+    text = re.sub(r"^Object missing required field `(.+)`$", r"'\1' is missing", text)
+    text = text.replace("Invalid base64 encoded string", "this is not base64")
     return f"{where[1]}: {text}" if where and where[1] else text
 
 

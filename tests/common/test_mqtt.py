@@ -1,0 +1,53 @@
+"""The MQTT connection when something about it is wrong; tests/system has what it does on a sound broker."""
+
+import asyncio
+import socket
+from pathlib import Path
+
+import pytest
+
+from busbar.broker import BrokerLost, Received
+from busbar.endpoint import Endpoint
+from busbar.mqtt import CONNECT_TIMEOUT, connection
+from busbar.outbox import Message, Outbox
+from busbar.testing import Clock, until
+from busbar.tls import server_context
+from tests.broker import Mosquitto
+from tests.certificates import self_signed
+
+
+async def test_a_topic_that_mqtt_does_not_allow_costs_only_its_message() -> None:
+    outbox, seen = Outbox(), list[Received]()
+    with Mosquitto() as broker:
+        async with connection(Endpoint(broker.url), outbox, seen.append, "busbar.test") as link:
+            await link.subscribe(["busbar/#"])
+            outbox.put(Message("busbar/a+b", b"x"))
+            outbox.put(Message("busbar/fine", b"y"))
+            link.begin()
+            await until(lambda: seen, "the next message")
+            assert [each.topic for each in seen] == ["busbar/fine"]
+            assert (outbox.dropped, outbox.busy("busbar/a+b")) == (1, False)
+
+
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <ssl.SSLSocket:pytest.PytestUnraisableExceptionWarning")
+async def test_a_connection_that_was_given_up_does_not_come_after_all(tmp_path: Path) -> None:
+    cert, key = self_signed(tmp_path)
+    loop, reader = asyncio.get_running_loop(), asyncio.StreamReader()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        endpoint = Endpoint(f"mqtts://127.0.0.1:{listener.getsockname()[1]}", insecure=True)
+        trying = asyncio.create_task(connect(endpoint))
+        accepted, _ = await loop.sock_accept(listener)
+        await Clock().advance(CONNECT_TIMEOUT + 1)
+        with pytest.raises(BrokerLost, match="no answer"):
+            await trying
+        made = await loop.connect_accepted_socket(
+            lambda: asyncio.StreamReaderProtocol(reader), accepted, ssl=server_context(cert, key)
+        )
+        assert await reader.read() == b""  # no CONNECT, which would take the client id from our next connection
+        made[0].abort()
+
+
+async def connect(endpoint: Endpoint) -> None:
+    async with connection(endpoint, Outbox(), lambda received: None, "busbar.test"):
+        raise AssertionError("nobody answers")
