@@ -102,7 +102,7 @@ async def test_several_signals_at_once():
         await bus.clock.advance(20)
         assert [frame.data for frame in await peer.hear(2)] == [b"\xc8\1"] * 2
         found = failure(await bus.call("can0", "send_message", {"message": "Lamp", "signals": {"Colour": 1}}))
-        assert found == ("bad_request", "Lamp has no signal 'Colour'; allowed: Brightness, On")
+        assert found == ("bad_request", "no signal 'Colour' in Lamp; there are: Brightness, On")
         assert failure(await bus.call("can0", "send_message", {"message": "Lamps"}))[0] == "unknown"
         wrong = await bus.call("can0", "send_message", {"message": "Lamp", "signals": {"Brightness": 101}})
         assert failure(wrong)[1].startswith("Lamp/Brightness: 101 is out of range")

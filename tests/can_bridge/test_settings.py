@@ -35,6 +35,7 @@ def test_an_address(address):
 
 
 SIGNAL, SCALE = "{name: a, start: 0, length: 8}", "{name: a, start: 0, length: 8, scale: 0}"
+NAMES = "{name: a, start: 0, length: 8, choices: {0: idle, 1: idle}}"
 FLOAT, READING = "{name: a, start: 0, length: 8, type: float}", "{group: 0, reading: 0, name: t,"
 WRONG = [
     ("address: 'can0'", "is not can::socket::can0"),
@@ -60,6 +61,7 @@ WRONG = [
     ("address: 'can::loopback', messages: [{name: '', id: 1}]", "name"),
     (f"address: 'can::loopback', messages: [{{name: M, id: 1, signals: [{SIGNAL}, {SIGNAL}]}}]", "two are named 'a'"),
     (f"address: 'can::loopback', messages: [{{name: M, id: 1, signals: [{SCALE}]}}]", "scale: 0"),
+    (f"address: 'can::loopback', messages: [{{name: M, id: 1, signals: [{NAMES}]}}]", "two numbers have the same name"),
     (f"address: 'can::loopback', messages: [{{name: M, id: 1, signals: [{FLOAT}]}}]", "16, 32, 64 bits, not 8"),
     *(
         (f"address: 'can::loopback', gct: {{readings: [{READING} format: {form}}}]}}", why)

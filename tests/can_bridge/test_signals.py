@@ -201,7 +201,7 @@ async def test_messages_of_the_configuration_need_no_database():
         signals:
           - {name: Speed, start: 0, length: 16, scale: 0.1, minimum: 0, maximum: 3000, unit: rpm}
           - {name: Angle, start: 23, length: 16, byte_order: big, type: signed}
-          - {name: Mode, start: 32, length: 8, choices: {idle: 0, fast: 2}}
+          - {name: Mode, start: 32, length: 8, choices: {0: idle, 2: fast}}
     signals: {min_interval: 0}
 """
     async with on_loopback(more) as (bus, peer):

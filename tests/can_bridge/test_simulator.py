@@ -19,7 +19,8 @@ from tests.running import running
 async def test_it_says_where_it_is_and_comes_back_there(tmp_path):
     for path in (tmp_path / "port", tmp_path / "port"):
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "can_bridge.simulator", "--can-port", str(path), stdout=asyncio.subprocess.PIPE
+            *(sys.executable, "-m", "can_bridge.simulator", "--silent", "--can-port", str(path)),
+            stdout=asyncio.subprocess.PIPE,
         )
         assert json.loads(await asyncio.wait_for(process.stdout.readline(), 30)) == {"CAN_PORT": str(path)}
         async with python_can("slcan", str(path), bitrate=500000, sleep_after_open=0) as bus:

@@ -34,7 +34,7 @@ LEVEL, DOOR, LARGE, MARK = Join("analog", 100), Join("digital", 100), Join("seri
 class Cip(InProcess):
     """A panel of one processor, and of another one as its neighbour."""
 
-    waiting = ("call/pulse", {"join": 101, "width": 10})  # until it is cancelled
+    waiting = ("call/pulse", {"join": 101, "seconds": 10})  # until it is cancelled
 
     def __init__(self, panel: Simulator, hall: Simulator, url: str, protocol: str, more: str) -> None:
         self._processor = panel
@@ -45,7 +45,7 @@ class Cip(InProcess):
             "theatre", "panel", "hall", "level", "door", "clock", "refusing", "send", "call/update_request",
             ("call/get", {"join": "serial/200"}),
             {"device": ("set/refusing", {"_value": 1}), "protocol": ("set/refusing", {"_value": NONSENSE}),
-             "timeout": ("call/pulse", {"join": 101, "width": 10, "_timeout": 0.01})},
+             "timeout": ("call/pulse", {"join": 101, "seconds": 10, "_timeout": 0.01})},
             True,
         )  # fmt: skip
 

@@ -95,7 +95,7 @@ async def test_a_processor_that_reloads_its_program_releases_our_button_for_good
 
 async def test_a_pulse_and_a_hold_do_not_hold_the_link():
     async with theatre() as (bus, simulator):
-        pulsing = asyncio.create_task(bus.call("panel", "pulse", {"join": 90, "width": 5}))
+        pulsing = asyncio.create_task(bus.call("panel", "pulse", {"join": 90, "seconds": 5}))
         await until(lambda: (Join("digital", 90), True) in simulator.theatre.seen)
         assert (await bus.set("panel", "digital/91", True))["ok"]
         assert not pulsing.done()
@@ -116,7 +116,7 @@ async def test_a_pulse_does_not_end_the_hold_of_another_caller():
 
 async def test_a_press_takes_a_button_over_from_a_pulse():
     async with theatre() as (bus, simulator):
-        pulsing = asyncio.create_task(bus.call("panel", "pulse", {"join": 90, "width": 1}))
+        pulsing = asyncio.create_task(bus.call("panel", "pulse", {"join": 90, "seconds": 1}))
         await until(lambda: (Join("digital", 90), True) in simulator.theatre.seen)
         assert (await bus.call("panel", "press", {"join": 90, "hold": "forever"}))["ok"]
         assert (await pulsing)["ok"]
@@ -126,7 +126,7 @@ async def test_a_press_takes_a_button_over_from_a_pulse():
 
 async def test_a_pulse_that_is_cancelled_releases():
     async with theatre() as (bus, simulator):
-        pulsing = asyncio.create_task(bus.call("panel", "pulse", {"join": 90, "width": 10, "_id": "pulse-90"}))
+        pulsing = asyncio.create_task(bus.call("panel", "pulse", {"join": 90, "seconds": 10, "_id": "pulse-90"}))
         await until(lambda: (Join("digital", 90), True) in simulator.theatre.seen)
         await bus.call("panel", "cancel", {"id": "pulse-90"})
         assert failure(await pulsing) == "cancelled"

@@ -69,7 +69,7 @@ REFUSED = [
     ("call/press", '{"join": "analog/1"}', "bad_request"),
     ("call/press", '{"join": 1, "hold": 0}', "out_of_range"),
     ("call/press", '{"join": 1, "hold": "never"}', "out_of_range"),
-    ("call/pulse", '{"join": 1, "width": 11}', "out_of_range"),
+    ("call/pulse", '{"join": 1, "seconds": 11}', "out_of_range"),
     ("call/get", '{"join": "digital/1", "direction": "up"}', "out_of_range"),
     ("call/send", "xyz", "bad_request"),
     ("call/send", "0d0002", "bad_request"),
@@ -87,6 +87,16 @@ async def test_what_is_refused_never_reaches_the_processor():
         assert codes == REFUSED
         await settle()
         assert list(simulator.theatre.seen) == []
+
+
+async def test_what_is_refused_says_what_is_allowed():
+    async with theatre() as (bus, _):
+        error = (await bus.call("panel", "press", "dore"))["error"]
+        assert error["message"].startswith(
+            "no join 'dore'; allowed: lights/level, door, temperature, message, digital/1, "
+        )
+        error = (await bus.call("panel", "send", "xyz"))["error"]
+        assert error["message"] == "frames: 'xyz' is not hexadecimal, two digits for each byte"
 
 
 async def test_text_that_cannot_be_sent_names_the_character_and_the_encoding_can_be_chosen():
@@ -143,6 +153,33 @@ async def test_refresh_and_update_request_ask_for_everything_and_wait_for_it(com
         assert (await asking)["ok"]
         await bus.value("panel", "digital/5")
         assert (bus.good("panel")["digital/4"], bus.good("panel")["analog/9"]) == (False, 0)
+
+
+async def test_the_late_second_end_of_an_update_does_not_end_the_next():
+    async with processor() as (bus, peer, _):
+        await peer.says(START, digital(4, True), END)
+        await bus.value("panel", "digital/4")
+        asking = asyncio.create_task(bus.call("panel", "update_request"))
+        await peer.hears(START)
+        await peer.says(QUERY, analog(9, 5))
+        await bus.value("panel", "analog/9")
+        assert not asking.done()
+        assert bus.good("panel")["digital/4"] is True
+        await peer.says(digital(4, True), END, QUERY)
+        assert (await asking)["ok"]
+        assert bus.good("panel")["digital/4"] is True
+
+
+async def test_what_came_of_an_update_before_the_next_was_asked_for_counts():
+    async with processor() as (bus, peer, _):
+        await peer.says(START, digital(4, True))
+        await bus.value("panel", "digital/4")
+        asking = asyncio.create_task(bus.call("panel", "update_request"))
+        await peer.hears(START)
+        await peer.says(END, QUERY, analog(9, 5))
+        await bus.value("panel", "analog/9")
+        assert bus.good("panel")["digital/4"] is True
+        assert (await asking)["ok"]
 
 
 async def test_an_update_that_does_not_come_times_out():

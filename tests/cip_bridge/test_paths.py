@@ -116,5 +116,5 @@ def test_buttons_are_digital_joins_by_number_path_or_name():
     assert paths.button("smart/1/digital/3") == Join("digital", 3, 1)
     with pytest.raises(BadRequest, match="only digital joins"):
         paths.button("analog/3")
-    with pytest.raises(UnknownTarget, match="allowed: a name, digital/1"):
+    with pytest.raises(UnknownTarget, match="allowed: level, digital/1"):
         paths.button("nothing")

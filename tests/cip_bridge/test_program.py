@@ -99,7 +99,7 @@ async def test_who_is_there_is_told():
 
 async def test_commands_of_the_program():
     async with stage() as (bus, port), panel(port) as peer:
-        pulsing = asyncio.create_task(bus.call("xpanel", "pulse", {"join": 7, "width": 0.5}))
+        pulsing = asyncio.create_task(bus.call("xpanel", "pulse", {"join": 7, "seconds": 0.5}))
         await peer.hears(digital(7, True))
         await settle()
         await bus.clock.advance(0.75)
@@ -171,7 +171,7 @@ async def test_our_own_panel_role_signs_on_to_our_processor_role():
 
 async def test_a_pulse_of_the_program_does_not_hold_the_port():
     async with stage() as (bus, port), panel(port) as peer:
-        pulsing = asyncio.create_task(bus.call("xpanel", "pulse", {"join": 7, "width": 5}))
+        pulsing = asyncio.create_task(bus.call("xpanel", "pulse", {"join": 7, "seconds": 5}))
         await peer.hears(digital(7, True))
         assert (await bus.set("xpanel", "digital/8", True))["ok"]
         assert (await bus.set("tablet", "digital/8", True))["ok"]
@@ -182,7 +182,7 @@ async def test_a_pulse_of_the_program_does_not_hold_the_port():
 
 async def test_a_pulse_of_the_program_that_is_cancelled_ends():
     async with stage() as (bus, port), panel(port) as peer:
-        pulsing = asyncio.create_task(bus.call("xpanel", "pulse", {"join": 7, "width": 10, "_id": "pulse-7"}))
+        pulsing = asyncio.create_task(bus.call("xpanel", "pulse", {"join": 7, "seconds": 10, "_id": "pulse-7"}))
         await peer.hears(digital(7, True))
         await bus.call("xpanel", "cancel", {"id": "pulse-7"})
         assert (await pulsing)["error"]["code"] == "cancelled"

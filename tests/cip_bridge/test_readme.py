@@ -172,7 +172,7 @@ async def check(stage, method, result):
             else:
                 assert stage.join in (result if isinstance(result, str) else json.dumps(result))
         case "update_request()":
-            assert stage.simulator.listener.asked == stage.asked + 1
+            await until(lambda: stage.simulator.listener.asked == stage.asked + 1)
         case _:
             raise AssertionError(f"{method} has no check")
 

@@ -63,7 +63,7 @@ def failure(reply):
 
 
 def statuses(bus, device="panel"):
-    return [json.loads(payload) for payload in bus.broker.payloads(f"{bus.base}/{device}/status")]
+    return [json.loads(payload) for payload in bus.broker.payloads(f"{bus.base}/{device}/status") if payload]
 
 
 def reasons(bus):

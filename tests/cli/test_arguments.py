@@ -20,6 +20,11 @@ class Lamp(msgspec.Struct, tag="lamp", tag_field="kind"):
     on: bool
 
 
+class Place(msgspec.Struct, forbid_unknown_fields=True):
+    RA: float = 0.0
+    DEC: float = 0.0
+
+
 class Knob(msgspec.Struct, tag="knob", tag_field="kind"):
     turn: int
 
@@ -71,6 +76,7 @@ def test_text_means_what_the_type_says(text: str, type_: Any, meant: Any) -> Non
             OutOfRange,
             "it: 'a b' is out of range; allowed: at least 0 and at most 9, or a name",
         ),
+        ('{"RAA": 5}', Place, OutOfRange, "it: unknown key 'RAA'; allowed: RA, DEC"),
         ('{"kind": "knob"}', Lamp | Knob, OutOfRange, "it: 'turn' is missing"),
         ('{"kind": "bell"}', Lamp | Knob, OutOfRange, "it: kind: 'bell' is none of ['lamp', 'knob']"),
         ('{"turn": 1}', Lamp | Knob, OutOfRange, "it: 'kind' is missing"),
@@ -141,10 +147,11 @@ def test_arguments_that_do_not_fit_are_refused_before_anything_is_sent(
 
 
 def test_what_is_allowed_is_shown_in_short() -> None:
-    types = (number(0, 30), number(maximum=30), choice("a", "b"), bool, integer(0, 9) | str)
-    assert [expected(schema(each)) for each in types] == ["0..30", "<=30", "a|b", "boolean", "0..9|string"]
+    types = (number(0, 30), number(maximum=30), integer(0), choice("a", "b"), bool, integer(0, 9) | str)
+    assert [expected(schema(each)) for each in types] == ["0..30", "..30", "0..", "a|b", "boolean", "0..9|string"]
     assert expected(schema(number(0, 60) | choice("forever"))) == "0..60|forever"
-    assert usage(QUERY) == "command=string [blob=string|null]"
+    assert usage(QUERY) == "command=string [blob=string]"
+    assert usage(command({"to": schema(int | None)}, "to")) == "to=integer|null"
 
 
 def test_pairs_are_a_path_and_a_value_or_several_with_an_equals_sign() -> None:

@@ -44,10 +44,22 @@ def test_show_has_values_with_units_and_commands_with_arguments(bench: Bench) ->
     shown = bench("show", "bench/psu")
     assert "serial        SIM0001" in shown.out
     assert any(line.split()[0] == "voltage" and line.split()[2] == "V" for line in shown.out.splitlines() if line)
-    assert "query_binary  command=string [blob=string|null]" in shown.out
+    _, _, commands = shown.out.partition("\ncommand ")
+    assert commands.split()[:2] == ["title", "arguments"]
+    (binary,) = (line for line in commands.splitlines() if line.startswith("query_binary"))
+    assert binary.endswith("  command=string [blob=string]")
+    names = [line.split()[0] for line in commands.splitlines()[1:]]
+    assert names[0] == "query"
+    assert sorted(names[-7:]) == ["cancel", "connect", "disconnect", "lock", "reconnect", "refresh", "unlock"]
     document = bench("show", "bench/psu", "--json").json
     assert document["state"] == "online"
     assert document["info"]["properties"]["voltage"]["unit"] == "V"
+
+
+def test_show_has_room_in_an_object_where_it_can_be_folded(bench: Bench) -> None:
+    lease = bench("--json", "call", "bench/psu", "lock", "owner=ada").json["result"]["lease"]
+    assert '{"owner": "ada", "until": ' in bench("show", "bench/psu").out
+    assert bench("call", "bench/psu", "unlock", "--lease", lease).code == 0
 
 
 def test_show_watch_shows_the_values_again_when_they_have_changed(bench: Bench) -> None:
@@ -110,7 +122,7 @@ def test_call_prints_text_as_it_is_and_rows_as_a_table(bench: Bench) -> None:
         (["call", "bench/psu", "quary"], 3, "bench/psu has no command 'quary'; did you mean 'query'?"),
         (["call", "bench/psu", "lock", "ttl=x"], 3, "ttl: expected a number, got x"),
         (["get", "bench/nobody"], 3, "there is no device bench/nobody on mqtt://127.0.0.1:"),
-        (["scan", "bench"], 3, "a scpi bridge cannot scan"),
+        (["scan", "bench"], 3, "this bridge (scpi) cannot scan"),
         (["set", "bench/psu", "output", "on", "setpoint/voltage", "3"], 2, "'output' is neither PATH VALUE nor"),
         (["watch", "bench/psu/output"], 2, "'bench/psu/output' is neither BRIDGE/DEVICE nor a pattern"),
         (["watch", "bench/psu", "a b"], 2, "'a b': a level is 1 to 64 of"),
@@ -119,7 +131,8 @@ def test_call_prints_text_as_it_is_and_rows_as_a_table(bench: Bench) -> None:
         (["scan", "a b"], 2, "bridge name 'a b'"),
         (["get", "psu"], 2, "'psu' is not the name of a device: BRIDGE/DEVICE"),
         (["get"], 2, "Missing argument 'DEVICE'."),
-        (["got"], 2, "No such command 'got'."),
+        (["got"], 2, "no command 'got'; did you mean 'get'? there are: ls, show, "),
+        (["shwo"], 2, "did you mean 'show'?"),
         (["ls", "-b", "http://host"], 2, "broker url 'http://host'"),
         (["ls", "--root", "a b"], 2, "root 'a b'"),
         (["ls", "--password-file", "/nowhere"], 2, "cannot read /nowhere"),
@@ -145,7 +158,7 @@ def test_an_error_is_json_where_json_was_asked_for(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["got", "--json"], "No such command 'got'."),
+        (["got", "--json"], "no command 'got'; did you mean 'get'?"),
         (["--json", "get"], "Missing argument 'DEVICE'. (see busbar get --help)"),
         (["get", "bench", "--json"], "'bench' is not the name of a device: BRIDGE/DEVICE (see busbar get --help)"),
         (["replay", "/nowhere", "--json"], "does not exist"),

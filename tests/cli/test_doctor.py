@@ -11,7 +11,8 @@ import pytest
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
-from busbar.cli.diagnosis import Asked, Bus, own_clock, round_trip, variables
+from busbar.cli.diagnosis import Asked, Bus, duplicates, own_clock, round_trip, variables
+from busbar.cli.observe import Seen
 from busbar.contract import Reply
 from tests.broker import Mosquitto, free_port
 from tests.cli.command import Bench, Done, busbar, until
@@ -121,6 +122,22 @@ def test_two_processes_of_one_name_and_one_device_in_two_places_are_found() -> N
         "left over from another process: b/one, b/two",
         "b/one and b/two are the same: ACME X serial 7",
     ]
+
+
+@pytest.mark.parametrize(
+    ("names", "address", "said"),
+    [
+        (["a/one", "b/two"], "tcp::192.168.0.20:5025", "a/one and b/two are the same: tcp::192.168.0.20:5025"),
+        (["a/one", "b/two"], "modbus::tcp::plc:502::17", "a/one and b/two are the same: modbus::tcp::plc:502::17"),
+        (["a/one", "a/two"], "indi::192.168.0.30:7624", "every bridge is one process, every device has one place"),
+        (["a/one", "b/two"], "can::socket::can0", "every bridge is one process, every device has one place"),
+        (["a/one", "b/two"], "tcp::127.0.0.1:5025", "every bridge is one process, every device has one place"),
+    ],
+)
+def test_one_address_in_two_bridges_is_one_device(names: list[str], address: str, said: str) -> None:
+    seen = [Seen(f"busbar/{name}/info", info(name, address=address).encode(), True, 1, 0.0) for name in names]
+    seen += [Seen(f"busbar/{name[0]}/bridge/status", status("a").encode(), True, 1, 0.0) for name in names]
+    assert [each.text for each in duplicates(Bus("busbar", seen), {})] == [said]
 
 
 def test_a_variable_that_nobody_reads_is_a_slip() -> None:

@@ -46,6 +46,20 @@ def test_text_from_the_bus_does_not_steer_the_terminal() -> None:
     assert printable("\x1b[2J \x9b µ") == "\\x1b[2J \\x9b µ"
 
 
+@pytest.mark.parametrize(("name", "whole"), [("EngineData/Temperature", True), ("n" * 60, False)])
+def test_a_narrow_terminal_folds_no_name_but_a_very_long_one(
+    name: str, whole: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "50")
+    monkeypatch.setenv("NO_COLOR", "1")
+    stream = Terminal()
+    Output(False, stream, stream).table(
+        ["property", "title"], [[name, "Coolant of the engine, measured by its sensor"]]
+    )
+    assert (name in stream.getvalue()) is whole
+    assert max(map(len, stream.getvalue().splitlines())) <= 50
+
+
 def test_long_lines_are_not_cut_where_a_program_reads_them() -> None:
     stream = io.StringIO()
     Output(False, stream, stream).table(["x", "y"], [["a" * 300, "b"]])

@@ -339,7 +339,7 @@ async def test_a_silent_unit_goes_offline_and_its_mates_go_on_and_it_comes_back(
         simulator.silent = {18}
         status = await bus.status("heating", "offline")
         assert "unit 18 did not answer within 0.5 s; 2 times in a row" in status["reason"]["message"]
-        assert (await bus.value("heating", "_bus", lambda value: value["silences"]))["silences"] == 2
+        assert (await bus.value("heating", "_counts", lambda value: value["silences"]))["silences"] == 2
         assert error(await bus.set("heating", "relay", True))["code"] == "offline"
         before = len(simulator.plant.meter.requests)
         await until(lambda: len(simulator.plant.meter.requests) > before + 5, "the mate")
@@ -460,7 +460,7 @@ async def test_units_of_a_line_share_its_locks_and_its_name():
 async def test_what_happened_with_a_unit_is_told():
     async with plant() as (_, bus):
         await bus.call("meter", "refresh")
-        told = await bus.value("meter", "_bus")
+        told = await bus.value("meter", "_counts")
         assert told["requests"] > 0
         assert told["silences"] == told["garbled"] == told["late"] == 0
 

@@ -23,7 +23,7 @@ from busbar.testing import until
 from modbus_bridge.address import place
 from modbus_bridge.bridge import SERVICE
 from modbus_bridge.commands import Commands
-from modbus_bridge.session import Bus
+from modbus_bridge.session import Counts
 from modbus_bridge.settings import Channel, Config, Device, Property, Serve
 from modbus_bridge.simulator import Simulator
 from tests.broker import Mosquitto
@@ -137,9 +137,20 @@ def test_every_configuration_in_the_readme_is_taken(block):
 def test_every_key_command_and_counter_is_in_the_readme():
     keys = {name.rstrip("_") for each in (Channel, Device, Property) for name in each.__struct_fields__}
     arguments = {name for each in commands(Commands).values() for name in each.arguments.__struct_fields__}
-    for name in [*keys, *commands(Commands), *arguments, *Bus.__struct_fields__]:
+    for name in [*keys, *commands(Commands), *arguments, *Counts.__struct_fields__]:
         assert f"`{name}`" in TEXT, name
     assert all(f"{name}:" in TEXT for name in Serve.__struct_fields__)
+
+
+async def test_the_simulator_says_in_one_line_that_its_port_is_taken():
+    async with Simulator() as simulator:
+        port = simulator.address.rpartition(":")[2]
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "modbus_bridge.simulator", "--modbus-port", port), stderr=asyncio.subprocess.PIPE
+        )
+        _, said = await process.communicate()
+    assert process.returncode == 1
+    assert re.fullmatch(rf"simulator: cannot listen on 127\.0\.0\.1:{port}: .*\n", said.decode())
 
 
 def test_the_example_is_the_simulated_plant():

@@ -138,6 +138,8 @@ def test_every_device_is_online_and_every_printed_command_does_what_it_says(tmp_
             "bench/psu",
         ]
         assert "\x1b" not in running.text
+        (show,) = re.findall(r"^    (\S+busbar -b \S+ ls)$", running.text, re.MULTILINE)
+        assert "bench/psu" in sh(show)
         everything, set_, query, lock, kill = running.commands
         assert all(f"-p {running.port} " in command for command in (everything, set_, query, lock))
         with Shell(tmp_path / "everything.txt", "sh", "-c", everything) as listener:

@@ -67,10 +67,10 @@ def arguments(name: str, about: CommandInfo, given: Sequence[str]) -> dict[str, 
 
 
 def usage(about: CommandInfo) -> str:
-    """Return the arguments of a command in one line, optional ones in brackets."""
+    """Return the arguments of a command in one line, optional ones in brackets and without null."""
     fields, required = about.arguments.get("properties", {}), about.arguments.get("required", [])
-    words = [(key, f"{key}={expected(field, about.arguments)}") for key, field in fields.items()]
-    return " ".join(text if key in required else f"[{text}]" for key, text in words) or "none"
+    words = [(key, expected(field, about.arguments)) for key, field in fields.items()]
+    return " ".join(f"{k}={w}" if k in required else f"[{k}={w.removesuffix('|null')}]" for k, w in words) or "none"
 
 
 def expected(schema: Schema, root: Schema = None) -> str:
@@ -84,10 +84,8 @@ def _words(part: Mapping[str, Any]) -> list[str]:
     if "enum" in part or "const" in part:
         return [_shown(each) for each in part.get("enum", [part.get("const")])]
     low, high = (_number(part[key]) if key in part else "" for key in _ENDS)
-    if low and high:
-        return [f"{low}..{high}"]
     if low or high:
-        return [f">={low}" if low else f"<={high}"]
+        return [f"{low}..{high}"]
     wanted = part.get("type", [])
     return [wanted] if isinstance(wanted, str) else list(wanted)
 

@@ -8,6 +8,7 @@ file `example.yaml`. The simulator prints one line of JSON when it is ready: the
 import asyncio
 import importlib.util
 import json
+import shlex
 import shutil
 import signal
 import sys
@@ -101,6 +102,12 @@ def _installed(screen: Screen) -> list[Simulated]:
     return found
 
 
+def _program() -> str:
+    """Return the command `busbar` as it can be pasted, relative where that is shorter."""
+    path = Path(sys.executable).with_name("busbar")
+    return shlex.quote(str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path))
+
+
 def _example(package: str) -> Path:
     return Path(str(resources.files(package))) / "example.yaml"
 
@@ -169,11 +176,13 @@ class Demo:
         for number, each in enumerate(tour.examples(self._port, self._watch.infos, pids, PAUSE), start=1):
             screen.line(f"\n{number}. {each.says}")
             screen.line(f"    {screen.paint(each.command, 'bold')}")
+        screen.line("\nThe command line needs no topics; its --help has the rest:")
+        screen.line(f"    {screen.paint(f'{_program()} -b {self._endpoint.url} ls', 'bold')}")
         screen.line()
         if shutil.which("mosquitto_rr") is None:
             screen.line(CLIENTS)
         ends = "Ctrl-C" if self._duration is None else f"This ends in {self._duration:g} s; Ctrl-C"
-        screen.line(f"{ends} ends everything. From here on: what changes.")
+        screen.line(f"{ends} ends everything. From here on: which devices come and go.")
         self._show_live()
 
     def _show_table(self) -> None:

@@ -17,6 +17,7 @@ from busbar.contract import Info
 from busbar.topics import matches
 
 LOOK = 0.2  # s between two pictures of a device that is watched
+COMMON = frozenset({"refresh", "connect", "disconnect", "reconnect", "cancel", "lock", "unlock"})  # contract 2
 IDENTITY = ("name", "manufacturer", "model", "serial", "firmware", "address", "channel")
 
 
@@ -160,8 +161,8 @@ def _print_device(device: Device, output: Output) -> None:
     _print_values(device, info, output)
     if info.commands:
         output.text()
-        rows = [[name, usage(about), about.title] for name, about in info.commands.items()]
-        output.table(["command", "arguments", "title"], rows)
+        rows = [[name, info.commands[name].title, usage(info.commands[name])] for name in commands_of(info)]
+        output.table(["command", "title", "arguments"], rows)
     for what, named in (("events", info.events), ("blobs", info.blobs)):
         if named:
             output.text(f"\n{what}: {', '.join(named)}")
@@ -189,6 +190,18 @@ def rows_of(info: Info, values: Mapping[str, Any]) -> Iterable[str]:
     return dict.fromkeys([*single, *values, *(path for path in families if path not in readbacks)])
 
 
+def commands_of(info: Info) -> list[str]:
+    """Return the commands of info, those that every device has last."""
+    return sorted(info.commands, key=COMMON.__contains__)
+
+
+def _spaced(value: Any) -> str:
+    """Return a value for a cell, which is folded where there is room between words."""
+    if not isinstance(value, dict | list):
+        return shown(value)
+    return msgspec.json.format(msgspec.json.encode(value), indent=0).decode()
+
+
 def _values(device: Device, info: Info, tables: Collection[str]) -> list[list[str]]:
     known = device.snapshot()
     rows = []
@@ -197,7 +210,7 @@ def _values(device: Device, info: Info, tables: Collection[str]) -> list[list[st
             continue
         about = info.properties.get(path)
         bad = known.bad.get(path)
-        value = shown(known.values.get(path)) + (f" ({bad.code})" if bad else "")
+        value = _spaced(known.values.get(path)) + (f" ({bad.code})" if bad else "")
         unit = (about.unit or "") if about else ""
         access = about.access if about else "r"
         allowed = expected(about.schema) if about else ""

@@ -1,6 +1,7 @@
 """What `busbar doctor` concludes from what it has seen: no I/O, so that every conclusion can be tested."""
 
 import difflib
+import re
 import time as clock
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ OFF = 5.0  # s that two clocks may differ: contract 2, `_sent`
 SILENT = 150.0  # s without a snapshot of a bridge: contract 4
 LAG = 0.5  # s; a healthy event loop is a hundred times quicker
 LOCAL = ("127.", "localhost", "[::1]", "/dev/")  # in an address: the same words on two machines are two devices
+HOST = re.compile(r"[^:]:\d{1,5}(::|$)")  # HOST:PORT in an address; one without it is a part of a machine
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -183,23 +185,29 @@ def _leftovers(bus: Bus) -> Iterator[Finding]:
 
 
 def _twins(bus: Bus) -> Iterator[Finding]:
-    places: dict[str, list[str]] = {}
+    serials: dict[str, list[str]] = {}
+    addresses: dict[str, dict[str, str]] = {}  # a device of each bridge: what one bridge has at an address it shares
     for name, info in bus.infos.items():
         if not name.endswith(f"/{BRIDGE}"):
-            for key in _identities(info):
-                places.setdefault(key, []).append(name)
-    for key, names in places.items():
-        if len(names) > 1:
+            serials.setdefault(_serial(info), []).append(name)
+            addresses.setdefault(_address(info), {}).setdefault(name.partition("/")[0], name)
+    for key, names in [*serials.items(), *((key, list(each.values())) for key, each in addresses.items())]:
+        if key and len(names) > 1:
             text = f"{' and '.join(sorted(names))} are the same: {key}"
             yield Finding("duplicates", "warning", text, "two bridges that ask one device disturb each other")
 
 
-def _identities(info: Info) -> Iterator[str]:
-    if isinstance(info.serial, str) and info.serial.strip("0 "):
-        maker = " ".join(each for each in (info.manufacturer, info.model) if isinstance(each, str))
-        yield f"{maker} serial {info.serial}".strip()
-    if isinstance(info.address, str) and info.address and not any(each in info.address for each in LOCAL):
-        yield info.address
+def _serial(info: Info) -> str:
+    if not isinstance(info.serial, str) or not info.serial.strip("0 "):
+        return ""
+    maker = " ".join(each for each in (info.manufacturer, info.model) if isinstance(each, str))
+    return f"{maker} serial {info.serial}".strip()
+
+
+def _address(info: Info) -> str:
+    """Return the address of a device that others can reach."""
+    address = info.address if isinstance(info.address, str) else ""
+    return address if HOST.search(address) and not any(each in address for each in LOCAL) else ""
 
 
 class Asked(msgspec.Struct):

@@ -11,6 +11,7 @@ import msgspec
 from click.exceptions import NoArgsIsHelpError
 
 from busbar.cli import exits
+from busbar.cli.arguments import suggestion
 from busbar.cli.bus import Interrupted, Terminated
 from busbar.cli.options import Unread, shared
 from busbar.cli.output import printable
@@ -34,7 +35,9 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         modules = {name: module for section in SECTIONS.values() for name, module in section.items()}
         if cmd_name not in modules:
-            return None
+            if ctx.resilient_parsing:  # a shell that completes
+                return None
+            ctx.fail(f"no command {cmd_name!r}{suggestion(cmd_name, modules)}")
         module = importlib.import_module(f"busbar.cli.{modules[cmd_name]}")
         found: click.Command = getattr(module, f"{cmd_name}_command")
         return found

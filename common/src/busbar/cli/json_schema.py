@@ -122,7 +122,10 @@ def _members(value: Any, schema: Root, root: Root) -> str | None:
     for key, member in value.items():
         rules = [known[key]] if key in known else []
         rules += [each for pattern, each in patterns.items() if re.search(pattern, key)]
-        for each in rules or [schema.get("additionalProperties", True)]:
+        others = schema.get("additionalProperties", True)
+        if not rules and others is False:
+            return f"unknown key {key!r}; allowed: {', '.join(known) or 'nothing'}"
+        for each in rules or [others]:
             wrong = problem(member, each, root)
             if wrong is not None:
                 return f"{key}: {wrong}"

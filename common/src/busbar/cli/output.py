@@ -17,6 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
+WHOLE = 32  # characters of a name, in the first column, that a narrow terminal does not fold
 WIDEST = 10_000  # columns of a table that is not for a terminal: nothing is wrapped or cut
 
 _STYLES = {
@@ -78,8 +79,10 @@ class Output:
         """Print rows in columns; a state is coloured by its name."""
         table = Table(box=None, pad_edge=False, show_header=bool(headings), header_style="dim", padding=(0, 2, 0, 0))
         columns = headings or [""] * max(map(len, rows), default=0)
-        for heading in columns:
-            table.add_column(heading, no_wrap=not self.console.is_terminal, overflow="fold")
+        names = all(len(row[0]) <= WHOLE for row in rows)
+        for number, heading in enumerate(columns):
+            whole = not self.console.is_terminal or (names and number == 0)
+            table.add_column(heading, no_wrap=whole, overflow="fold")
         for row in rows:
             table.add_row(*(Text(printable(cell), _STYLES.get(cell, "")) for cell in row))
         if self.console.is_terminal:

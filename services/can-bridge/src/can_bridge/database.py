@@ -109,7 +109,7 @@ def _made(about: configuration.Message) -> Message:
 
 
 def _made_signal(about: configuration.Signal) -> Signal:
-    choices = {raw: name for name, raw in about.choices.items()} or None
+    choices = dict(about.choices) or None
     is_float = about.type == "float"
     return Signal(
         about.name,

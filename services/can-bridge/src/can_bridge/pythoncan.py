@@ -169,7 +169,8 @@ async def _open(interface: str, channel: str, options: Mapping[str, Any]) -> can
         opening.add_done_callback(lambda done: None if done.cancelled() or done.exception() else _shut(done.result()))
         raise
     except Exception as error:  # what a driver raises when it is missing or the hardware is: anything
-        raise LinkLost(f"cannot open {interface} {channel}: {error or type(error).__name__}") from error
+        missing = "; is its driver installed?" if isinstance(error, (NameError, ImportError, AttributeError)) else ""
+        raise LinkLost(f"cannot open {interface} {channel}: {error or type(error).__name__}{missing}") from error
 
 
 def _shut(bus: can.BusABC) -> None:

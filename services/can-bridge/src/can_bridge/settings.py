@@ -115,12 +115,14 @@ class Signal(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     minimum: float | None = None
     maximum: float | None = None
     unit: str | None = None
-    choices: dict[str, int] = {}  # name -> raw value
+    choices: dict[int, str] = {}  # raw value -> name
     title: str | None = None
 
     def __post_init__(self) -> None:
         if not self.scale:
             raise ValueError("scale: 0 makes every value the same")
+        if len(set(self.choices.values())) < len(self.choices):
+            raise ValueError("choices: two numbers have the same name")
         if self.type == "float" and self.length not in FLOAT_BITS:
             raise ValueError(f"length: a float has {', '.join(map(str, FLOAT_BITS))} bits, not {self.length}")
 

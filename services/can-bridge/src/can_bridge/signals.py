@@ -137,8 +137,7 @@ class SignalBook:
         """Return all signals of a message with some changed; the multiplexers follow; raise BadRequest, OutOfRange."""
         unknown = [name for name in changes if name not in entry.signals]
         if unknown:
-            allowed = ", ".join(entry.signals)
-            raise BadRequest(f"{entry.name} has no signal {unknown[0]!r:.60}; allowed: {allowed}")
+            raise BadRequest(f"no signal {unknown[0]!r:.60} in {entry.name}; there are: {', '.join(entry.signals)}")
         signals = {**entry.initial(), **self._known.get(entry.name, {})}
         for name, value in changes.items():
             signals |= _selection(entry, entry.signals[name], changes)

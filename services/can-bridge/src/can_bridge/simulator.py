@@ -150,14 +150,14 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m can_bridge.simulator", description=__doc__)
     parser.add_argument("--can-port", type=Path, help="path of the serial port to make (default: a new one)")
     parser.add_argument("--quiet", action="store_true", help="the vehicle only answers")
-    parser.add_argument("--deaf", action="store_true", help="the vehicle answers nothing")
+    parser.add_argument("--silent", action="store_true", help="the vehicle answers nothing")
     return parser.parse_args()
 
 
 @contextlib.asynccontextmanager
 async def _simulated(arguments: argparse.Namespace) -> AsyncIterator[dict[str, str]]:
     async with Simulator(arguments.can_port, quiet=arguments.quiet) as simulator:
-        simulator.vehicle.deaf = arguments.deaf
+        simulator.vehicle.deaf = arguments.silent
         yield {"CAN_PORT": str(simulator.path)}
 
 

@@ -85,6 +85,11 @@ class Board:
         pressed, self.pressed = self.pressed, set()
         return pressed
 
+    @property
+    def updating(self) -> bool:
+        """True while an update is under way."""
+        return self._seen is not None
+
     def begin_update(self) -> None:
         """From here on all joins come that are not at their default. Source: reference 1.4."""
         self._seen = set()

@@ -39,6 +39,7 @@ class PanelSession:
         self._holds = Holds(self._press)
         self._conversation: Conversation | None = None
         self._updated = asyncio.Event()
+        self._half_ended = False  # an update has ended and the query not yet
         self._knows_firmware = False
 
     def attach(self, conversation: Conversation) -> None:
@@ -116,7 +117,7 @@ class PanelSession:
         join = self._surface.paths.button(arguments.join)
         if join in self._holds.joins:
             raise Locked(f"{arguments.join!r} is held down already; `release` it first")
-        hold = await self._holds.press(join, arguments.width)
+        hold = await self._holds.press(join, arguments.seconds)
         turn.release()
         try:
             await hold.over.wait()
@@ -146,7 +147,8 @@ class PanelSession:
     async def _update(self, asked: float | None = None) -> None:
         """Ask for all joins and wait: what is set meanwhile goes out behind the outputs that follow an update."""
         self._updated.clear()
-        self._board.begin_update()  # it may come without its first frame
+        if not self._board.updating:
+            self._board.begin_update()  # it may come without its first frame
         await self._talk.send(cip.encode(Command(cip.START), self._talk.style))
         try:
             async with asyncio.timeout(asked or UPDATE_TIMEOUT):
@@ -157,8 +159,14 @@ class PanelSession:
     def _take(self, message: Message) -> None:
         match message:
             case Command(code=cip.START):
+                self._half_ended = False
                 self._board.begin_update()
-            case Command(code=cip.END_OF_UPDATE) | Command(code=cip.END_OF_QUERY):  # some may send but one of them
+            case Command(code=cip.END_OF_UPDATE):
+                self._half_ended = True
+                self._end_update()
+            case Command(code=cip.END_OF_QUERY) if self._half_ended:
+                self._half_ended = False  # of the same update, though the next may have been asked for
+            case Command(code=cip.END_OF_QUERY):  # some may send but one of them
                 self._end_update()
             case Command(code=cip.ALL_CLEAR):
                 self._board.clear()

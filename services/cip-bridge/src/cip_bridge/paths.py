@@ -111,7 +111,8 @@ class Paths:
             return named.join, named
         join = parse(path)
         if join is None:
-            raise UnknownTarget(f"no join {path!r:.60}; allowed: a name, digital/1, smart/3/analog/2, slot/1/serial/1")
+            names = "".join(f"{name}, " for name in list(self._by_name)[:12])
+            raise UnknownTarget(f"no join {path!r:.60}; allowed: {names}digital/1, smart/3/analog/2, slot/1/serial/1")
         return join, None
 
     def button(self, join: int | str) -> Join:

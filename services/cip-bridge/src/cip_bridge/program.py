@@ -46,7 +46,7 @@ class ProgramSession:
         self._drive(device, join, True)
         turn.release()
         try:
-            await asyncio.sleep(arguments.width)
+            await asyncio.sleep(arguments.seconds)
         finally:
             self._drive(device, join, False)
 

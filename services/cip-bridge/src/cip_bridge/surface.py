@@ -19,7 +19,7 @@ SKIPPED = Property("_skipped", int, title="Things received that mean nothing to 
 CLOCK = Property("clock", str, title="The processor's clock, without a zone")
 HOLD = 10.0  # s
 HOLD_LONGEST = 3600.0  # s
-WIDTH = 0.1  # s of a pulse
+PULSE = 0.1  # s
 
 _VERSION = re.compile(r"\[v\d+\.\d")
 
@@ -44,10 +44,10 @@ class Button(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Pulse(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Arguments of `pulse`: `width` (s) between press and release."""
+    """Arguments of `pulse`: `seconds` between press and release."""
 
     join: JoinName
-    width: Annotated[float, Meta(gt=0, le=10)] = WIDTH
+    seconds: Annotated[float, Meta(gt=0, le=10)] = PULSE
 
 
 class Get(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -132,7 +132,7 @@ def frames_of(text: str) -> bytes:
     try:
         data = bytes.fromhex(text)
     except ValueError as error:
-        raise BadRequest(f"frames: {text!r:.60} is not hex: {error}") from error
+        raise BadRequest(f"frames: {text!r:.60} is not hexadecimal, two digits for each byte") from error
     if cip.split(data) is None:
         raise BadRequest(f"frames: {text!r:.60} are no whole frames: type, two bytes of length, that many bytes")
     return data

@@ -15,7 +15,7 @@ from modbus_bridge.commands import Commands
 from modbus_bridge.device import Line, Unit
 from modbus_bridge.proxy import Proxy
 from modbus_bridge.server import Server
-from modbus_bridge.session import BUS, ModbusSession
+from modbus_bridge.session import COUNTS, ModbusSession
 from modbus_bridge.settings import Channel, Config, Device, Opened, Serve, Wiring
 from modbus_bridge.station import Station
 
@@ -117,7 +117,7 @@ def describe(settings: Device, address: str) -> Description:
     return Description(
         kind="modbus",
         name=settings.title,
-        properties=by_path([*declared, BUS]),
+        properties=by_path([*declared, COUNTS]),
         commands=commands(Commands),
         address=address if where.unit is not None else f"{address}::{settings.number(where)}",
         timeout=6 * (settings.timeout + settings.delay),  # mask write, read, write, read back, and two that verify

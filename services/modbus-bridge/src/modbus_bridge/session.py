@@ -26,8 +26,8 @@ LASTING = (ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE)  # refusals that wi
 HALF_OPEN = 3  # requests in a row without an answer, to units that have answered on this connection
 
 
-class Bus(msgspec.Struct, frozen=True):
-    """Value of `state/_bus`: what happened with this unit since the start."""
+class Counts(msgspec.Struct, frozen=True):
+    """Value of `state/_counts`: what happened with this unit since the start."""
 
     requests: int
     silences: int  # no answer in time
@@ -37,7 +37,7 @@ class Bus(msgspec.Struct, frozen=True):
     overruns: int  # readings that were missed because the line was busy
 
 
-BUS = Declared("_bus", Bus, title="What happened with this unit since the start")
+COUNTS = Declared("_counts", Counts, title="What happened with this unit since the start")
 
 
 class ModbusSession(Commands):
@@ -203,7 +203,7 @@ class ModbusSession(Commands):
         """Publish the counters of these units."""
         for name in names:
             counters = self._line.counters[self._stations[name].unit.number]
-            self._outlets[name].values({BUS.path: asdict(counters) | {"overruns": self._schedule.overruns(name)}})
+            self._outlets[name].values({COUNTS.path: asdict(counters) | {"overruns": self._schedule.overruns(name)}})
 
 
 def blocks(device: Device) -> list[Block]:

@@ -3,11 +3,13 @@
 import argparse
 import asyncio
 import contextlib
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from busbar import simulation
 from busbar.codecs.modbus import Framing
+from busbar.errors import LinkLost
 from busbar.streams import open_serial
 from modbus_bridge.server import Server, converse
 from modbus_bridge.simulated import Plant
@@ -93,7 +95,10 @@ class Simulator:
 
 def main() -> None:
     """Run the simulator of the command line until SIGTERM or SIGINT."""
-    simulation.run(_simulated(_arguments()))
+    try:
+        simulation.run(_simulated(_arguments()))
+    except LinkLost as error:  # a port that is taken, or no serial port
+        sys.exit(f"simulator: {error}")
 
 
 def _arguments() -> argparse.Namespace:

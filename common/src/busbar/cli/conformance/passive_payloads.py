@@ -88,7 +88,11 @@ def _texts(device: Device) -> Iterator[tuple[str, str]]:
             yield "an error", f"{told.said.error.message} {told.said.error.detail}"
 
 
-@passive("3.2", "Properties make sense: default fits, readback exists, a family has the range of its members", "info")
+@passive(
+    "3.2",
+    "Properties make sense: default fits, readback exists, a family to write has the range of its members",
+    "info",
+)
 def properties(record: Record) -> Iterator[Verdict]:
     for device in devices(record):
         if (info := device.last("info")) is not None:
@@ -104,7 +108,8 @@ def _senseless(info: Info, path: str) -> str | None:
     if isinstance(about.readback, str) and not may_have(info, about.readback):
         return f"readback {about.readback!r} is no property"
     ranges = about.parameters if isinstance(about.parameters, dict) else {}
-    unknown = [name for name in parameters(path) if not {"minimum", "maximum"} <= (ranges.get(name) or {}).keys()]
+    named = parameters(path) if about.access != "r" else ranges  # members that are only read may have any names
+    unknown = [name for name in named if not {"minimum", "maximum"} <= (ranges.get(name) or {}).keys()]
     return f"the range of {{{unknown[0]}}} is missing" if unknown else None
 
 
