@@ -376,3 +376,19 @@ async def test_what_appeared_on_a_link_that_failed_to_open_must_appear_again() -
         await bus.clock.advance(5.0)
         await opened(bus, toy)
         assert "not appeared again" in (await bus.status("gadget", "offline"))["reason"]["message"]
+
+
+async def test_what_a_session_says_after_its_link_was_lost_is_not_heard() -> None:
+    toy = Toy()
+    async with running(service(toy), "bridge: {name: lab}\n") as bus:
+        await bus.value("toy", "level")
+        late = toy.sessions[0].outlet
+        toy.unplug()
+        await bus.status("toy", "offline")
+        late.values({"level": 5.0, "on": True})
+        late.bad(["mode"], LinkLost("late"))
+        await bus.clock.advance(2)
+        assert {fault["code"] for fault in bus.faults("toy").values()} == {"offline"}
+        toy.reachable = True
+        await bus.call("toy", "connect")
+        await bus.value("toy", "level", lambda value: value == 1.0)

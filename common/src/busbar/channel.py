@@ -187,6 +187,11 @@ class Channel:
         self._leave.set()
 
     async def wanted(self) -> None:
+        self._hear(False)
+        await self._until_wanted()
+        self._hear(True)
+
+    async def _until_wanted(self) -> None:
         if self._state == "online" and not self.link.on_demand:
             self._set("connecting", None)  # it was closed on purpose and will be opened again
         if self._unwanted():
@@ -237,6 +242,7 @@ class Channel:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def lost(self, fault: Fault, soon: bool = False) -> None:
+        self._hear(False)
         self._seen.clear()
         self._set("connecting" if soon else "offline", fault)
 
@@ -278,6 +284,11 @@ class Channel:
                 device.silent = None
             self._apply(device)
         self._notify()
+
+    def _hear(self, open_: bool) -> None:
+        """Take values only while the link is open, or being opened."""
+        for device in self.devices.values():
+            device.deaf = not open_
 
     def _apply(self, device: Device) -> None:
         fault = device.refused or device.silent

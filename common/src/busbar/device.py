@@ -73,11 +73,11 @@ class Device:
         self.reason: Fault | None = None
         self.refused: Fault | None = None  # set while the device is to stay offline
         self.silent: Fault | None = None  # set while the device, not the link, is dead
+        self.deaf = False  # set while the link is closed: what a session says late would pass for confirmed
         self._bus = bus
         self._complete = complete  # adds what every device has
         self._description = complete(description)
         self._loop = asyncio.get_running_loop()
-        self._truncated = 0
         self._seqs = bus.left.pop(name, {})  # of each event; of one boot they never count anew
         self._revision = self._next_seq(REVISION)
         self._leaves = Leaves(bus.outbox, bus.pace, bus.leaf, partial(self.topic, "state"), self.state.values)
@@ -85,7 +85,7 @@ class Device:
         self._timers: dict[str, asyncio.TimerHandle | asyncio.Handle] = {}
         self._info_deadline: float | None = None
         self._closed = False
-        self._snapshot_size = 0
+        self._truncated, self._snapshot_size = 0, 0
         self._snapshot_last = self._loop.time() - SNAPSHOT_INTERVAL
         self._leaves_last = self._loop.time()
 
@@ -101,11 +101,11 @@ class Device:
         return self._bus.topics.topic(self.name, channel, path)
 
     def values(self, values: Mapping[str, Any], time: float | None = None) -> None:
-        if self.refused is None and not self._closed:
+        if self.refused is None and not (self._closed or self.deaf):
             self.state.read(values, self._time(time))
 
     def bad(self, paths: Iterable[str], error: BusbarError) -> None:
-        if self.refused is None and not self._closed:
+        if self.refused is None and not (self._closed or self.deaf):
             self.state.mark_bad(paths, Fault(error.code, error.message), self._time(None))
 
     def gone(self, paths: Iterable[str]) -> None:
