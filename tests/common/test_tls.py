@@ -3,13 +3,16 @@
 import asyncio
 import socket
 import ssl
+import subprocess
 from contextlib import asynccontextmanager
 
 import pytest
 
+from busbar.endpoint import Endpoint
 from busbar.errors import ConfigError, LinkLost
 from busbar.streams import open_tcp
 from busbar.tls import server_context, trust
+from tests.broker import find
 from tests.certificates import fingerprint, self_signed
 
 
@@ -87,3 +90,13 @@ async def test_a_certificate_of_ours_shows_who_we_are(certificate):
 def test_a_certificate_of_ours_that_cannot_be_used_is_told(certificate):
     with pytest.raises(ConfigError, match="cert_file /nowhere"):
         trust(cert_file="/nowhere", key_file=certificate[1])
+
+
+def test_a_key_with_a_passphrase_is_refused_instead_of_asked_about(certificate, tmp_path):
+    locked = str(tmp_path / "locked.pem")
+    command = [find("openssl"), "ec", "-in", certificate[1], "-out", locked, "-aes256", "-passout", "pass:secret"]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    with pytest.raises(ConfigError, match=f"key_file {locked}: the key has a passphrase"):
+        server_context(certificate[0], locked)
+    with pytest.raises(ConfigError, match="passphrase"):
+        Endpoint("mqtts://host", cert_file=certificate[0], key_file=locked).ssl_context()

@@ -58,7 +58,7 @@ async def stay_connected(connect_and_serve: Callable[[], Awaitable[None]]) -> No
         except BrokerLost as error:
             held = loop.time() - started > 2 * RETRY_MOST
             attempt = 0 if held else attempt + 1
-            log.log(logging.WARNING if held or str(error) != told else logging.INFO, "%s", error)
+            log.log(logging.WARNING if held or str(error) != told else logging.DEBUG, "%s", error)
             told = str(error)
         ceiling = min(RETRY_MOST, RETRY_FIRST * 2**attempt)
         await asyncio.sleep(random.uniform(RETRY_FIRST / 2, ceiling))

@@ -3,10 +3,10 @@
 import re
 import ssl
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from busbar.errors import ConfigError
+from busbar.tls import present
 
 _CREDENTIALS = re.compile(r"^(?!unix:)(\w+://)?.*@", re.DOTALL)
 
@@ -67,11 +67,10 @@ class Endpoint:
         """Return the TLS context; raise ConfigError when a file cannot be used."""
         try:
             context = ssl.create_default_context(cafile=self.ca_file)
-            if self.cert_file:
-                context.load_cert_chain(self.cert_file, self.key_file)
         except (OSError, ssl.SSLError) as error:
-            files = ", ".join(str(Path(f)) for f in (self.ca_file, self.cert_file, self.key_file) if f)
-            raise ConfigError(f"TLS files ({files}): {error}") from error
+            raise ConfigError(f"ca_file {self.ca_file}: {error}") from error
+        if self.cert_file:
+            present(context, self.cert_file, self.key_file)
         if self.insecure:
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         return context

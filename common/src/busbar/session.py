@@ -167,7 +167,7 @@ async def supervise(keeper: Keeper) -> None:
         attempt = 0 if loop.time() - started > HELD else attempt + 1
         news = served or fault != told  # a link that stays down warns once, not at each attempt
         told = fault
-        level = logging.WARNING if news else logging.INFO
+        level = logging.WARNING if news else logging.DEBUG
         log.log(level, "%s: %s", keeper.link.name, fault.message, extra={"device": keeper.link.name})
         own = _own(error)
         keeper.lost(fault, own is not None and own.soon)

@@ -38,18 +38,24 @@ def trust(
     if insecure or fingerprint:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     if cert_file:
-        try:
-            context.load_cert_chain(cert_file, key_file)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(f"cert_file {cert_file}, key_file {key_file}: {error}") from error
+        present(context, cert_file, key_file)
     return Trust(context, fingerprint and fingerprint.replace(":", "").lower())
 
 
 def server_context(cert_file: str, key_file: str | None) -> ssl.SSLContext:
     """Return the TLS context of a listener; raise ConfigError when a file cannot be used."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    present(context, cert_file, key_file)
+    return context
+
+
+def present(context: ssl.SSLContext, cert_file: str, key_file: str | None) -> None:
+    """Show who we are with this certificate; raise ConfigError when a file cannot be used."""
+
+    def no_passphrase() -> str:  # else OpenSSL asks for it on the terminal, and everything waits
+        raise ConfigError(f"key_file {key_file or cert_file}: the key has a passphrase; allowed: one without")
+
     try:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(cert_file, key_file)
+        context.load_cert_chain(cert_file, key_file, no_passphrase)
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(f"cert_file {cert_file}, key_file {key_file}: {error}") from error
-    return context
