@@ -27,8 +27,12 @@ def fit_info(info: Info, room: int) -> bytes:
 
 
 def _fewest(most: int, encoded: Callable[[int], bytes], room: int) -> tuple[bytes, int]:
-    """Leave out as few as possible."""
-    count = bisect.bisect_left(range(most), x=True, key=lambda count: len(encoded(count)) <= room)
+    """Leave out as few as possible; as a rule that is nothing, and takes one look."""
+    payload = encoded(0)
+    if len(payload) <= room:
+        return payload, 0
+    fewest = 1 + bisect.bisect_left(range(1, most), x=True, key=lambda count: len(encoded(count)) <= room)
+    count = min(most, fewest)
     return encoded(count), count
 
 
