@@ -2,6 +2,9 @@
 .DELETE_ON_ERROR:
 
 SERVICES := $(patsubst %/pyproject.toml,%,$(wildcard services/*/pyproject.toml))
+SOURCES := common/src $(addsuffix /src,$(SERVICES))
+EMPTY :=
+SOURCES_PATH := $(subst $(EMPTY) $(EMPTY),:,$(SOURCES))
 PYTHON := .venv/bin/python
 PIP := $(PYTHON) -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 INSTALLED := .venv/.installed
@@ -38,8 +41,8 @@ test: $(TOOLS) ## all tests (ARGS="-k name")
 lint: $(TOOLS) ## ruff, mypy, import-linter
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
-	$(PYTHON) -m mypy common/src $(addsuffix /src,$(SERVICES))
-	.venv/bin/lint-imports
+	MYPYPATH=$(SOURCES_PATH) $(PYTHON) -m mypy $(SOURCES)
+	$(PYTHON) .ci/imports.py
 
 faults: $(TOOLS) ## break everything on purpose, on a real broker; writes docs/faults.md
 	@.ci/need mosquitto mosquitto

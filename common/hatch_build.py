@@ -5,7 +5,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-NAME = "busbar/cli/loopback.conf"
+NAME = "busbar/cli/demo/loopback.conf"
 
 
 class CustomBuildHook(BuildHookInterface):

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from busbar.testing import ShiftingLoop
+from busbar.testing.fakes import ShiftingLoop
 
 
 def pytest_asyncio_loop_factories(config: Any, item: Any) -> Mapping[str, Callable[[], ShiftingLoop]]:

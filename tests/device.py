@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from busbar.describe import Description, Property, by_path
-from busbar.device import Bus, Device
-from busbar.outbox import Message, Outbox
-from busbar.pace import Pace
-from busbar.testing import Clock, settle
-from busbar.topics import Topics
+from busbar.contract.describe import Description, Property, by_path
+from busbar.contract.topics import Topics
+from busbar.mqtt.outbox import Message, Outbox
+from busbar.publish.change_rate import Pace
+from busbar.publish.device import Bus, Device
+from busbar.testing.fakes import Clock, settle
 
 PSU = Description(
     "scpi",

@@ -8,12 +8,13 @@ from contextlib import asynccontextmanager
 from types import MappingProxyType
 from typing import Any
 
-from busbar import config, contract
-from busbar.bridge import Bridge
-from busbar.outbox import Message
-from busbar.plan import Plan
-from busbar.service import Service, plan
-from busbar.testing import Clock, MemoryBus, until
+from busbar.config import loader
+from busbar.contract import messages
+from busbar.mqtt.outbox import Message
+from busbar.runtime.bridge import Bridge
+from busbar.runtime.bridge_spec import Plan
+from busbar.runtime.service import Service, plan
+from busbar.testing.fakes import Clock, MemoryBus, until
 
 EMPTY: Mapping[str, bytes] = MappingProxyType({})
 STOPPING = 30.0  # s; generous, only a bridge that does not stop needs it
@@ -33,7 +34,7 @@ class Running:
 
     def plan(self) -> Plan:
         """Return what the configuration asks for; raise ConfigError."""
-        return plan(self._service, config.parse(self.configuration, self._service.config, {}), None, {})
+        return plan(self._service, loader.parse(self.configuration, self._service.config, {}), None, {})
 
     async def call(self, device: str, command: str, payload: Any = "{}", **properties: Any) -> dict[str, Any]:
         """Run a command and return its outcome; `properties` are those of MQTT 5, see mqtt.Received."""
@@ -97,7 +98,7 @@ class Running:
     async def _outcome(self, device: str, target: str, payload: Any, properties: dict[str, Any]) -> dict[str, Any]:
         mark = b"%d" % next(self._numbers)
         before = len(self.broker.published)
-        data = payload if isinstance(payload, str | bytes) else contract.encode(payload)
+        data = payload if isinstance(payload, str | bytes) else messages.encode(payload)
         self.broker.publish(f"{self.base}/{device}/{target}", data, **{"correlation": mark, **properties})
         topic = f"{self.base}/{device}/reply"
 

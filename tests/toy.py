@@ -8,13 +8,13 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from busbar import config
-from busbar.arbiter import Turn
-from busbar.describe import Blob, Description, Event, NoArguments, Property, by_path, command, commands
+from busbar.config import loader
+from busbar.contract.describe import Blob, Description, Event, NoArguments, Property, by_path, command, commands
+from busbar.contract.values import choice, number
 from busbar.errors import DeviceRefused, LinkLost
-from busbar.service import Service
-from busbar.session import Link, Port
-from busbar.values import choice, number
+from busbar.link.arbiter import Turn
+from busbar.link.session import Link, Port
+from busbar.runtime.service import Service
 
 
 class Seconds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -136,7 +136,7 @@ ABOUT = Description(
 ).with_blob(Blob("picture", "image/png"))
 
 
-class Settings(config.Config, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Settings(loader.Config, frozen=True, forbid_unknown_fields=True, kw_only=True):
     on_demand: bool = False
     idle_close: float = 60.0
     shared: bool = False

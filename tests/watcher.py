@@ -12,7 +12,7 @@ import msgpack
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-from busbar.testing import until
+from busbar.testing.fakes import until
 from tests.broker import find
 
 MARK = "busbar/mark"  # a topic of nobody

@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 
-from busbar.arbiter import Turn
-from busbar.bridge import Bridge, Plan
-from busbar.describe import Description, Property, by_path, command, commands
-from busbar.endpoint import Endpoint
-from busbar.session import Link, Port
+from busbar.contract.describe import Description, Property, by_path, command, commands
+from busbar.link.arbiter import Turn
+from busbar.link.session import Link, Port
+from busbar.net.endpoint import Endpoint
+from busbar.runtime.bridge import Bridge, Plan
 from tests.bench.load import Load
 
 NAME = "bench"

@@ -22,22 +22,22 @@ from urllib.parse import urlsplit
 import can
 import cantools
 
-from busbar import config
-from busbar.bridge import Bridge
 from busbar.codecs.can import Frame
-from busbar.service import plan
-from can_bridge import simulated
+from busbar.config import loader
+from busbar.runtime.bridge import Bridge
+from busbar.runtime.service import plan
 from can_bridge.bridge import SERVICE
-from can_bridge.loopback import BUS, Loopback, open_loopback
+from can_bridge.interfaces.loopback import BUS, Loopback, open_loopback
 from can_bridge.settings import Config
+from can_bridge.simulator import vehicle
 from tests.bench.client import connected
 
 TICK = 0.004  # s between the frames of a rate
 ROOM = 5000  # frames that may wait to be read; the bus keeps four times as many
-NUMBERED, STAMPED, ENGINE = 0x200, 0x300, simulated.ENGINE
+NUMBERED, STAMPED, ENGINE = 0x200, 0x300, vehicle.ENGINE
 PAUSES = (0.002, 0.01)  # s between stamped frames
 PATIENCE = 20.0  # s for a frame that was sent
-DATABASE = Path(simulated.__file__).with_name("example.dbc")
+DATABASE = Path(vehicle.__file__).with_name("example.dbc")
 TOPIC, ANSWERS = "script/{}", 65536
 
 Figures = dict[str, float]
@@ -97,7 +97,7 @@ class Feeder:
 @asynccontextmanager
 async def bridge(url: str, text: str) -> AsyncIterator[Feeder]:
     """The bridge with a configuration, online."""
-    first = plan(SERVICE, config.parse(text, Config, {}), url, {})
+    first = plan(SERVICE, loader.parse(text, Config, {}), url, {})
     running = Bridge(first, lambda: first)
     task = asyncio.create_task(running.run(), name="bridge")
     await running.connected.wait()

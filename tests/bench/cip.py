@@ -23,7 +23,7 @@ import msgspec
 
 from busbar.codecs import cip
 from busbar.codecs.cip import Command, Form, Join, Update
-from busbar.contract import ChangeEvent
+from busbar.contract.messages import ChangeEvent
 from tests.bench.cip_peer import IPID, JOINS, Inbox, Pair, pairs, pauses
 from tests.bench.client import connected, subscribe
 from tests.bench.commands import Caller

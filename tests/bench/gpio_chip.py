@@ -9,10 +9,10 @@ import os
 import sys
 from typing import Any
 
-from busbar.service import Service, run
+from busbar.runtime.service import Service, run
+from gpio_bridge.backends.sim import SimChip, SimRequest
 from gpio_bridge.bridge import World, link
 from gpio_bridge.settings import Config, Device
-from gpio_bridge.sim import SimChip, SimRequest
 
 LINE = 17
 SIZE = 4096  # bytes of one read

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from busbar.contract import ChangeEvent
+from busbar.contract.messages import ChangeEvent
 from tests.bench import indi_server
 
 SILENCE = 2.0  # s without any more: the rest is lost

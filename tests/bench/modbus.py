@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from busbar.contract import Change, ChangeEvent
+from busbar.contract.messages import Change, ChangeEvent
 from tests.bench.client import connected, subscribe
 from tests.bench.environment import Environment
 from tests.bench.figures import Budget, Row, alone, compare, in_turns

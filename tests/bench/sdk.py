@@ -4,8 +4,8 @@ import json
 from functools import partial
 from typing import Any
 
-from busbar import contract
-from busbar.contract import Change, ChangeEvent, Info, PropertyInfo, State, Status
+from busbar.contract import messages
+from busbar.contract.messages import Change, ChangeEvent, Info, PropertyInfo, State, Status
 from tests.bench.client import connected
 from tests.bench.commands import Caller, payload
 from tests.bench.figures import Budget, Row, compare, in_turns
@@ -63,7 +63,7 @@ def _read(role: str, broker: Mosquitto, count: int) -> dict[str, float]:
 
 
 def _change(seq: int) -> bytes:
-    return contract.encode(ChangeEvent(BOOT, seq, NOW, [Change(f"group/value{seq % 100}", NOW, float(seq))]))
+    return messages.encode(ChangeEvent(BOOT, seq, NOW, [Change(f"group/value{seq % 100}", NOW, float(seq))]))
 
 
 def _call(broker: Mosquitto, count: int) -> dict[str, float]:
@@ -105,4 +105,4 @@ def _device(client: Any, properties: int) -> None:
         f"{own}/status": status,
     }
     for topic, message in messages.items():
-        client.publish(topic, contract.encode(message), 1, True).wait_for_publish(10)
+        client.publish(topic, messages.encode(message), 1, True).wait_for_publish(10)

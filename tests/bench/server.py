@@ -7,10 +7,10 @@ import threading
 import time
 from typing import Any
 
-from busbar.broker import Received
-from busbar.endpoint import Endpoint
-from busbar.mqtt import connection
-from busbar.outbox import Outbox
+from busbar.mqtt.connection import connection
+from busbar.mqtt.outbox import Outbox
+from busbar.mqtt.reconnect import Received
+from busbar.net.endpoint import Endpoint
 from tests.bench.bridge import BASE, serving
 from tests.bench.client import connected, subscribe
 from tests.bench.load import Load

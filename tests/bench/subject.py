@@ -10,8 +10,8 @@ from typing import Any
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-from busbar import contract
-from busbar.contract import Change, ChangeEvent
+from busbar.contract import messages
+from busbar.contract.messages import Change, ChangeEvent
 from tests.bench.bridge import Produced, quiet, serving
 from tests.bench.load import Load, Publish, Stream
 
@@ -65,7 +65,7 @@ async def stock(url: str, load: Load) -> dict[str, float]:
     def publish(device: str, readings: dict[str, float]) -> None:
         now = round(time.time(), 6)
         for path, value in readings.items():
-            payload = contract.encode(ChangeEvent("9f2c61aa", 812, now, [Change(path, now, value)]))
+            payload = messages.encode(ChangeEvent("9f2c61aa", 812, now, [Change(path, now, value)]))
             last[:] = [client.publish(f"busbar/stock/{device}/event/change", payload)]
 
     async def written() -> None:

@@ -14,10 +14,10 @@ import can
 import msgpack
 
 from busbar.codecs import can as can_frames
-from busbar.testing import until
+from busbar.testing.fakes import until
 from can_bridge import bridge
 from can_bridge.bridge import SERVICE
-from can_bridge.loopback import open_loopback
+from can_bridge.interfaces.loopback import open_loopback
 from tests.running import running
 
 EXAMPLE = Path(bridge.__file__).parent / "example.dbc"

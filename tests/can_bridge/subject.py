@@ -11,11 +11,11 @@ from typing import Any
 import msgspec
 
 from busbar.codecs import can
-from busbar.describe import Description, Event
-from busbar.testing import until
+from busbar.contract.describe import Description, Event
+from busbar.testing.fakes import until
 from can_bridge.bridge import SERVICE
-from can_bridge.simulated import ASKED
-from can_bridge.simulator import Simulator
+from can_bridge.simulator.__main__ import Simulator
+from can_bridge.simulator.vehicle import ASKED
 from tests.contract.client import Client
 from tests.contract.in_process import NONSENSE, InProcess, ending
 from tests.contract.subject import Call, Subject

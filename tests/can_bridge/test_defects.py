@@ -8,8 +8,9 @@ from busbar.codecs import can, gct
 from busbar.codecs.can import parse
 from busbar.codecs.gct import Ddp, Decoder, MonitoringData, SysCtrl
 from busbar.errors import OutOfRange
-from busbar.testing import until
-from can_bridge import loopback, pythoncan, requests
+from busbar.testing.fakes import until
+from can_bridge import gct_commands
+from can_bridge.interfaces import loopback, pythoncan
 from tests.can_bridge.peer import done, on_loopback, rows
 
 
@@ -76,4 +77,4 @@ async def test_frames_have_a_time_and_error_frames_and_can_fd_exist():
 
 
 def test_the_time_outs_are_comsrvs():
-    assert (requests.SYSCTRL_TIMEOUT, requests.READINGS_TIMEOUT, requests.DDP_TIMEOUT) == (0.5, 0.1, 0.1)
+    assert (gct_commands.SYSCTRL_TIMEOUT, gct_commands.READINGS_TIMEOUT, gct_commands.DDP_TIMEOUT) == (0.5, 0.1, 0.1)

@@ -10,8 +10,9 @@ import pytest
 
 from busbar.codecs import can
 from busbar.codecs.can import ERROR, EXTENDED, FD, REMOTE, SENT
-from busbar.testing import settle, until
-from can_bridge import loopback, publish
+from busbar.testing.fakes import settle, until
+from can_bridge import frame_events
+from can_bridge.interfaces import loopback
 from tests.can_bridge.peer import batches, done, failure, on_loopback, rows, some_rows
 
 SINGLE = "    frames: {publish: single}\n"
@@ -131,8 +132,8 @@ async def test_the_last_frame_of_each_identifier():
 
 
 async def test_identifiers_without_end_are_bounded(monkeypatch):
-    monkeypatch.setattr(publish, "LAST_LIMIT", 5)
-    monkeypatch.setattr(publish, "KNOWN_LIMIT", 5)
+    monkeypatch.setattr(frame_events, "LAST_LIMIT", 5)
+    monkeypatch.setattr(frame_events, "KNOWN_LIMIT", 5)
     more = "    frames: {last: true, filters: [{id: 0, mask: 0, extended: true}]}\n"
     async with on_loopback(more) as (bus, peer):
         await peer.send(*(can.frame(number, extended=True) for number in range(50)))
@@ -226,8 +227,8 @@ async def test_the_layout_says_what_it_is_in_info():
 def test_rows_are_never_larger_than_what_is_reckoned_with():
     frame = can.frame(0x1FFFFFFF, bytes(64), extended=True, fd=True, brs=True, time=1795276751.891478)
     for fd, each in ((True, frame), (False, frame._replace(data=bytes(8), length=8))):
-        assert len(msgspec.msgpack.encode(each)) <= publish.ROW_BYTES["msgpack", fd]
-        assert len(msgspec.json.encode(each)) <= publish.ROW_BYTES["json", fd]
+        assert len(msgspec.msgpack.encode(each)) <= frame_events.ROW_BYTES["msgpack", fd]
+        assert len(msgspec.json.encode(each)) <= frame_events.ROW_BYTES["json", fd]
 
 
 async def test_what_has_gathered_is_published_when_the_link_is_left():

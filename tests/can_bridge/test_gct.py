@@ -6,7 +6,7 @@ import msgspec
 
 from busbar.codecs import can, gct
 from busbar.codecs.gct import Ddp, Heartbeat, MonitoringData, MonitoringRequest, SysCtrl
-from busbar.testing import until
+from busbar.testing.fakes import until
 from tests.can_bridge.nodes import GCT, NODE, OURS, Nodes, b64, events, nodes
 from tests.can_bridge.peer import EXAMPLE, done, on_loopback
 

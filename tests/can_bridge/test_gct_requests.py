@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from busbar.codecs.gct import BROADCAST, Ddp, Heartbeat, MonitoringData, MonitoringRequest, SysCtrl
-from busbar.testing import settle
+from busbar.testing.fakes import settle
 from tests.can_bridge.nodes import GCT, NODE, OURS, ask, b64, nodes
 from tests.can_bridge.peer import done, failure, on_loopback
 

@@ -8,10 +8,10 @@ import pytest
 from busbar.codecs import can
 from busbar.codecs.can import ERROR, Frame
 from busbar.errors import LinkLost
-from busbar.testing import until
+from busbar.testing.fakes import until
 from can_bridge.bridge import SERVICE
-from can_bridge.bus import Health
-from can_bridge.health import ERROR_EVENTS, Watch
+from can_bridge.bus_state import ERROR_EVENTS, Watch
+from can_bridge.interfaces.interface import Health
 from tests.can_bridge.peer import configuration, done, on_loopback, python_can
 from tests.running import running
 

@@ -9,8 +9,8 @@ import isotp
 
 from busbar.codecs import can
 from can_bridge.bridge import SERVICE
-from can_bridge.simulated import DIAGNOSE, DIAGNOSED, VIN
-from can_bridge.simulator import Simulator
+from can_bridge.simulator.__main__ import Simulator
+from can_bridge.simulator.vehicle import DIAGNOSE, DIAGNOSED, VIN
 from tests.can_bridge.peer import Wire, configuration, done, failure, on_loopback, python_can
 from tests.running import running
 

@@ -5,9 +5,9 @@ import asyncio
 from busbar.codecs import can
 from busbar.codecs.can import SENT
 from busbar.errors import Overloaded
-from busbar.testing import Clock, settle, until
-from can_bridge import line
-from can_bridge.bus import Timed
+from busbar.testing.fakes import Clock, settle, until
+from can_bridge import traffic
+from can_bridge.interfaces.interface import Timed
 from tests.can_bridge.peer import done, failure, on_loopback, some_rows
 
 
@@ -36,7 +36,7 @@ async def test_periodic_frames_are_counted_and_come_back_as_others_do():
 
 
 async def test_what_has_been_sent_often_enough_makes_room(monkeypatch):
-    monkeypatch.setattr(line, "CYCLIC_LIMIT", 2)
+    monkeypatch.setattr(traffic, "CYCLIC_LIMIT", 2)
     async with on_loopback() as (bus, _):
         for number in range(5):
             done(await bus.call("can0", "send_periodic", {"id": number, "period": 1, "count": 1}))

@@ -11,9 +11,9 @@ from can.interfaces.kvaser import canlib
 from busbar.codecs import can as frames
 from busbar.codecs.can import EXTENDED, FD, REMOTE, Mask
 from busbar.errors import BadRequest, LinkLost, Overloaded
-from busbar.testing import until
+from busbar.testing.fakes import until
 from can_bridge.bridge import SERVICE
-from can_bridge.pythoncan import PythonCan, frame_of, message_of
+from can_bridge.interfaces.pythoncan import PythonCan, frame_of, message_of
 from tests.can_bridge.peer import configuration, done, heard, python_can, some_rows
 from tests.running import running
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from busbar import config
 from busbar.codecs import can
-from busbar.service import run
-from busbar.testing import settle, until
+from busbar.config import loader
+from busbar.runtime.service import run
+from busbar.testing.fakes import settle, until
 from can_bridge.bridge import SERVICE
 from can_bridge.settings import Config
-from can_bridge.simulator import Simulator
+from can_bridge.simulator.__main__ import Simulator
 from tests.can_bridge.peer import configuration, done, on_loopback, rows
 from tests.running import running
 from tests.tables import codes
@@ -91,7 +91,7 @@ def test_the_options_of_can2mqtt(tmp_path, monkeypatch):
         text = f"bridge: {{name: truck}}\ndevices:\n{device}, {CAN2MQTT[option][0]}}}\n"
         for key in ("-m tcp://127.0.0.1:1883", "-v"):
             text += f"{CAN2MQTT[key][0]}\n"
-        found = config.parse(text, Config, {})
+        found = loader.parse(text, Config, {})
         assert found.broker.url == "mqtt://127.0.0.1:1883"
         assert found.log.level == "trace"
         device_ = found.devices[0]

@@ -4,7 +4,7 @@ import asyncio
 import base64
 
 from busbar.codecs import can
-from can_bridge import line
+from can_bridge import traffic
 from tests.can_bridge.peer import done, failure, on_loopback, rows, some_rows
 
 
@@ -46,8 +46,8 @@ async def test_a_request_finds_its_answer_in_a_flood_of_others():
 
 
 async def test_of_too_many_frames_for_a_command_the_first_ones_are_kept(monkeypatch):
-    monkeypatch.setattr(line, "LISTENER_LIMIT", 2)
-    with line.Listeners().listen(lambda number: True) as listener:
+    monkeypatch.setattr(traffic, "LISTENER_LIMIT", 2)
+    with traffic.Listeners().listen(lambda number: True) as listener:
         for number in range(5):
             listener.put(number)
         assert [await listener.get(), await listener.get()] == [0, 1]

@@ -8,9 +8,9 @@ import pytest
 
 from busbar.codecs import canlink
 from busbar.errors import LinkLost
-from busbar.testing import until
-from can_bridge import socketcan
+from busbar.testing.fakes import until
 from can_bridge.bridge import SERVICE
+from can_bridge.interfaces import socketcan
 from tests.can_bridge.peer import configuration
 from tests.running import running
 

@@ -4,10 +4,10 @@ import shutil
 
 import pytest
 
-from busbar import config
+from busbar.config import loader
 from busbar.errors import ConfigError
-from busbar.service import plan, run
-from busbar.testing import until
+from busbar.runtime.service import plan, run
+from busbar.testing.fakes import until
 from can_bridge import database
 from can_bridge.address import Place, place
 from can_bridge.bridge import SERVICE
@@ -83,7 +83,7 @@ WRONG = [
 def test_what_is_refused_and_why(keys, why):
     name = "" if "name: bridge" in keys else "name: can0, "
     with pytest.raises(ConfigError) as caught:
-        config.parse(f"bridge: {{name: truck}}\ndevices:\n  - {{{name}{keys}}}\n", Config, {}, "truck.yaml")
+        loader.parse(f"bridge: {{name: truck}}\ndevices:\n  - {{{name}{keys}}}\n", Config, {}, "truck.yaml")
     assert str(caught.value).startswith("truck.yaml:3:")
     assert any(each in str(caught.value) for each in why.split("|")), caught.value
 
@@ -91,12 +91,12 @@ def test_what_is_refused_and_why(keys, why):
 def test_two_devices_on_one_bus():
     text = configuration("can::socket::can0") + "  - {name: again, address: 'can::socket::can0'}\n"
     with pytest.raises(ConfigError, match="'can0' and 'again' have one address"):
-        config.parse(text, Config, {})
+        loader.parse(text, Config, {})
 
 
 def test_an_interface_that_nobody_drives():
     with pytest.raises(ConfigError, match=r"there is no interface 'carrier_pigeon'; allowed: .*kvaser.*slcan.*socket"):
-        plan(SERVICE, config.parse(configuration("can::carrier_pigeon::1"), Config, {}), None, {})
+        plan(SERVICE, loader.parse(configuration("can::carrier_pigeon::1"), Config, {}), None, {})
 
 
 def test_the_shape_that_is_documented():
@@ -110,7 +110,7 @@ devices:
     database: vehicle.dbc
     protocols: [gct]
 """
-    (device,) = config.parse(text, Config, {}).devices
+    (device,) = loader.parse(text, Config, {}).devices
     assert device.frames.filters[0].read == (0x100, 0x700, False)
     assert device.databases == ("vehicle.dbc",)
 
@@ -118,7 +118,7 @@ devices:
 def test_a_database_is_looked_for_beside_the_configuration(tmp_path):
     shutil.copy(EXAMPLE, tmp_path / "vehicle.dbc")
     (tmp_path / "truck.yaml").write_text(configuration(more="    database: [vehicle.dbc]\n"))
-    (device,) = config.load(tmp_path / "truck.yaml", Config, {}).devices
+    (device,) = loader.load(tmp_path / "truck.yaml", Config, {}).devices
     assert len(database.load(device, device.databases).entries) == 4
 
 
@@ -142,7 +142,7 @@ def test_a_database_that_cannot_be_read_names_file_and_line(tmp_path, name, text
     file = tmp_path / name
     if text is not None:
         file.write_text(text)
-    (device,) = config.parse(configuration(more=f"    database: {file}\n"), Config, {}).devices
+    (device,) = loader.parse(configuration(more=f"    database: {file}\n"), Config, {}).devices
     with pytest.raises(ConfigError) as caught:
         database.load(device, device.databases)
     assert str(caught.value).startswith(str(file))
@@ -152,7 +152,7 @@ def test_a_database_that_cannot_be_read_names_file_and_line(tmp_path, name, text
 def test_one_message_with_two_identifiers_in_two_databases(tmp_path):
     other = tmp_path / "other.dbc"
     other.write_text(EXAMPLE.read_text().replace("BO_ 528 Lamp", "BO_ 529 Lamp"))
-    (device,) = config.parse(configuration(more=f"    database: [{EXAMPLE}, {other}]\n"), Config, {}).devices
+    (device,) = loader.parse(configuration(more=f"    database: [{EXAMPLE}, {other}]\n"), Config, {}).devices
     with pytest.raises(ConfigError, match="'Lamp' has the id 0x211 here, 0x210 elsewhere"):
         database.load(device, device.databases)
     assert len(database.load(device, [str(EXAMPLE), str(EXAMPLE)]).entries) == 4
@@ -214,6 +214,6 @@ async def test_an_interface_of_the_kernel_that_is_not_there():
 
 def test_a_database_that_is_too_large(monkeypatch):
     monkeypatch.setattr(database, "FILE_LIMIT", 100)
-    (device,) = config.parse(configuration(more=f"    database: {EXAMPLE}\n"), Config, {}).devices
+    (device,) = loader.parse(configuration(more=f"    database: {EXAMPLE}\n"), Config, {}).devices
     with pytest.raises(ConfigError, match=r"example\.dbc: the file is too large; allowed: 100 bytes"):
         database.load(device, device.databases)

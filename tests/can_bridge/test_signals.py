@@ -6,7 +6,7 @@ import shutil
 import struct
 
 from busbar.codecs import can
-from busbar.testing import until
+from busbar.testing.fakes import until
 from tests.can_bridge.peer import BASE, EXAMPLE, FAST, cells, done, engine, failure, on_loopback, rows
 
 

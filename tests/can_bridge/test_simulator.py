@@ -7,11 +7,11 @@ import sys
 
 import can
 
-from busbar import config
-from busbar.testing import until
+from busbar.config import loader
+from busbar.testing.fakes import until
 from can_bridge.bridge import SERVICE
 from can_bridge.settings import Config
-from can_bridge.simulator import Simulator
+from can_bridge.simulator.__main__ import Simulator
 from tests.can_bridge.peer import EXAMPLE, done, heard, python_can
 from tests.running import running
 
@@ -19,7 +19,7 @@ from tests.running import running
 async def test_it_says_where_it_is_and_comes_back_there(tmp_path):
     for path in (tmp_path / "port", tmp_path / "port"):
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "can_bridge.simulator", "--silent", "--can-port", str(path)),
+            *(sys.executable, "-m", "can_bridge.simulator.__main__", "--silent", "--can-port", str(path)),
             stdout=asyncio.subprocess.PIPE,
         )
         assert json.loads(await asyncio.wait_for(process.stdout.readline(), 30)) == {"CAN_PORT": str(path)}
@@ -46,7 +46,7 @@ async def test_the_example_fits_the_simulator():
             assert await bus.value("can0_node18", "temperature") == 20
             done(await bus.set("can0", "Lamp/On", True))
             await until(lambda: any(frame.id == 0x210 for frame in simulator.vehicle.seen))
-    assert config.load(example, Config, {"CAN_PORT": "/dev/x"}).devices[0].databases == (str(EXAMPLE),)
+    assert loader.load(example, Config, {"CAN_PORT": "/dev/x"}).devices[0].databases == (str(EXAMPLE),)
 
 
 async def test_an_adapter_that_nobody_reads_loses_frames_and_not_its_temper():

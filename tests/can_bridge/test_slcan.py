@@ -5,9 +5,9 @@ import base64
 
 import can
 
-from busbar.testing import until
+from busbar.testing.fakes import until
 from can_bridge.bridge import SERVICE
-from can_bridge.simulator import Simulator
+from can_bridge.simulator.__main__ import Simulator
 from tests.can_bridge.peer import EXAMPLE, Wire, configuration, done, heard, python_can, rows, some_rows
 from tests.running import running
 

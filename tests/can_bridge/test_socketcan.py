@@ -13,10 +13,10 @@ from busbar.codecs import can as frames
 from busbar.codecs import canlink
 from busbar.codecs.can import ERROR, ESI, EXTENDED, SENT, Mask
 from busbar.errors import BadRequest, LinkLost, Overloaded
-from can_bridge import bcm, socketcan
-from can_bridge.line import Line
-from can_bridge.pythoncan import frame_of, message_of
-from can_bridge.socketcan import SocketCan, check, pack
+from can_bridge.interfaces import bcm, socketcan
+from can_bridge.interfaces.pythoncan import frame_of, message_of
+from can_bridge.interfaces.socketcan import SocketCan, check, pack
+from can_bridge.traffic import Line
 
 KINDS = {
     "standard": frames.frame(0x123, b"abc"),

@@ -4,7 +4,7 @@ import asyncio
 from contextlib import asynccontextmanager
 
 from busbar.codecs import can, usrcanet
-from busbar.testing import until
+from busbar.testing.fakes import until
 from can_bridge.bridge import SERVICE
 from tests.can_bridge.peer import configuration, done, failure, some_rows
 from tests.running import running

@@ -1,6 +1,6 @@
 """What a session would have told the bus."""
 
-from busbar.describe import Description
+from busbar.contract.describe import Description
 
 
 class Outlet:

@@ -5,9 +5,9 @@ from datetime import datetime
 
 from busbar.codecs import cip
 from busbar.codecs.cip import Command
-from busbar.streams import open_tcp
-from cip_bridge.listener import Listener
-from cip_bridge.seats import Seat
+from busbar.net.streams import open_tcp
+from cip_bridge.processor_role.listener import Listener
+from cip_bridge.processor_role.program import Seat
 from tests.cip_bridge.peer import QUERY, SIGN_ON, START, Peer
 
 NOW = datetime(2026, 3, 27, 20, 35, 31)

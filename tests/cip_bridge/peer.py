@@ -5,9 +5,9 @@ from contextlib import asynccontextmanager
 
 from busbar.codecs import cip
 from busbar.codecs.cip import Command, Form, Join, Update
-from busbar.streams import ByteStream
-from busbar.testing import null_modem
-from cip_bridge.device import Conversation
+from busbar.net.streams import ByteStream
+from busbar.testing.fakes import null_modem
+from cip_bridge.panel_role.conversation import Conversation
 
 LIMIT = 20.0  # s; generous, only a failure needs it
 ACCEPTED, SIGN_ON = cip.ConnectResult(0), cip.Connect(0x0A)

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from busbar.codecs import cip
 from busbar.codecs.cip import Command
-from busbar.streams import ByteStream
+from busbar.net.streams import ByteStream
 from cip_bridge.bridge import SERVICE
 from tests.cip_bridge.peer import ACCEPTED, Peer
 from tests.running import running

@@ -3,10 +3,10 @@
 import asyncio
 from contextlib import asynccontextmanager
 
-from busbar.arbiter import Turn
 from busbar.codecs import cip
-from cip_bridge.board import Board
-from cip_bridge.panel import PanelSession
+from busbar.link.arbiter import Turn
+from cip_bridge.join_state import Board
+from cip_bridge.panel_role.session import PanelSession
 from cip_bridge.paths import Paths
 from tests.cip_bridge.outlet import Outlet
 from tests.cip_bridge.peer import talk

@@ -8,10 +8,10 @@ from typing import Any
 
 from busbar.codecs import cip
 from busbar.codecs.cip import Form, Join, Update
-from busbar.describe import Description
-from busbar.testing import until
+from busbar.contract.describe import Description
+from busbar.testing.fakes import until
 from cip_bridge.bridge import SERVICE
-from cip_bridge.simulator import Simulator
+from cip_bridge.simulator.__main__ import Simulator
 from tests.contract.client import Client
 from tests.contract.in_process import NONSENSE, InProcess, ending
 from tests.contract.subject import Call, Subject

@@ -4,8 +4,8 @@ import pytest
 
 from busbar.codecs.cip import Form, Join, Update
 from busbar.errors import TooLarge
-from cip_bridge import board as module
-from cip_bridge.board import Board
+from cip_bridge import join_state as module
+from cip_bridge.join_state import Board
 
 ONE, LEVEL, TEXT = Join("digital", 1), Join("analog", 1), Join("serial", 1)
 

@@ -7,10 +7,10 @@ import pytest
 
 from busbar.codecs import cip
 from busbar.codecs.cip import Form, Join, Update
-from busbar.testing import settle, until
+from busbar.testing.fakes import settle, until
 from cip_bridge.bridge import SERVICE
-from cip_bridge.simulated import NAMES, SOURCE, VOLUME
-from cip_bridge.simulator import Simulator
+from cip_bridge.simulator.__main__ import Simulator
+from cip_bridge.simulator.theatre import NAMES, SOURCE, VOLUME
 from tests.cip_bridge.peer import ACCEPTED, START, analog, digital, serial
 from tests.cip_bridge.processor import served
 from tests.cip_bridge.theatre import failure, hurried, of, reasons, seen, statuses, theatre

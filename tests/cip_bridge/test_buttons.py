@@ -7,11 +7,11 @@ import pytest
 from busbar.codecs import cip
 from busbar.codecs.cip import Command, Form, Join
 from busbar.errors import LinkLost
-from busbar.testing import Clock, settle, until
+from busbar.testing.fakes import Clock, settle, until
 from cip_bridge.bridge import SERVICE
-from cip_bridge.simulated import LIGHTS
-from cip_bridge.simulator import Simulator
-from cip_bridge.surface import Button, Press, Pulse
+from cip_bridge.join_publisher import Button, Press, Pulse
+from cip_bridge.simulator.__main__ import Simulator
+from cip_bridge.simulator.theatre import LIGHTS
 from tests.cip_bridge.peer import START, digital
 from tests.cip_bridge.processor import processor
 from tests.cip_bridge.session import TURN, session

@@ -6,11 +6,11 @@ import pytest
 
 from busbar.codecs import cip
 from busbar.codecs.cip import Form, Join, Style, Update
-from busbar.testing import Clock, settle, until
-from busbar.trace import TRACE
-from cip_bridge import connection
-from cip_bridge.connection import BEAT, DRAIN_LIMIT, SIGN_ON_LIMIT, SILENCE, STRAY_LIMIT
-from cip_bridge.seats import Seat
+from busbar.net.trace import TRACE
+from busbar.testing.fakes import Clock, settle, until
+from cip_bridge.processor_role import panel_connection
+from cip_bridge.processor_role.panel_connection import BEAT, DRAIN_LIMIT, SIGN_ON_LIMIT, SILENCE, STRAY_LIMIT
+from cip_bridge.processor_role.program import Seat
 from tests.cip_bridge.panels import NOW, listening, panel, signed_on
 from tests.cip_bridge.peer import END, QUERY, START, analog, digital, serial
 
@@ -126,7 +126,7 @@ async def test_what_a_panel_holds_is_released_when_it_is_gone():
 
 
 async def test_a_panel_that_does_not_read_is_dropped_and_holds_nobody_up(monkeypatch):
-    monkeypatch.setattr(connection, "UNSENT_LIMIT", 100_000)
+    monkeypatch.setattr(panel_connection, "UNSENT_LIMIT", 100_000)
     async with listening() as (listener, seat, _), signed_on(listener), signed_on(listener) as other:
         text = "x" * 60_000
         reading = asyncio.create_task(other.hears(serial(2, "end")))
@@ -272,7 +272,7 @@ async def test_frames_of_unknown_types_are_counted_and_no_reason_to_drop_anybody
 
 
 async def test_a_panel_that_says_much_at_once_does_not_hold_others_up(monkeypatch):
-    monkeypatch.setattr(connection, "BATCH", 10)
+    monkeypatch.setattr(panel_connection, "BATCH", 10)
     async with listening() as (listener, _, said), signed_on(listener) as loud, signed_on(listener) as other:
         flood = [digital(1, number % 2 == 0) for number in range(5000)]
         await loud.says(*flood)
@@ -287,7 +287,7 @@ async def test_a_panel_that_says_much_at_once_does_not_hold_others_up(monkeypatc
 
 
 async def test_an_update_may_be_larger_than_what_a_panel_may_leave_unread(monkeypatch):
-    monkeypatch.setattr(connection, "UNSENT_LIMIT", 300_000)
+    monkeypatch.setattr(panel_connection, "UNSENT_LIMIT", 300_000)
     async with listening() as (listener, seat, _):
         for number in range(1, 101):
             seat.drive(Join("serial", number), f"{number}" + "x" * 60_000)

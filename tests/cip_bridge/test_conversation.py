@@ -7,9 +7,9 @@ import pytest
 from busbar.codecs import cip
 from busbar.codecs.cip import Form
 from busbar.errors import LinkLost
-from busbar.testing import Clock, settle, until
-from cip_bridge import device
-from cip_bridge.device import BEAT, LEAVE_LIMIT, SILENCE
+from busbar.testing.fakes import Clock, settle, until
+from cip_bridge.panel_role import conversation
+from cip_bridge.panel_role.conversation import BEAT, LEAVE_LIMIT, SILENCE
 from cip_bridge.refusals import Booting
 from tests.cip_bridge.peer import END, QUERY, START, analog, digital, open_up, serial, serving, talk
 
@@ -163,7 +163,7 @@ async def test_a_button_of_the_processor_and_a_digital_are_the_same():
 
 
 async def test_a_processor_that_says_much_at_once_does_not_hold_others_up(monkeypatch):
-    monkeypatch.setattr(device, "BATCH", 10)
+    monkeypatch.setattr(conversation, "BATCH", 10)
     async with serving() as (_, peer, told, _):
         before, seen = len(told), set()
         await peer.says(*(digital(1, number % 2 == 0) for number in range(2000)))

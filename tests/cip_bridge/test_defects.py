@@ -8,9 +8,9 @@ import time
 
 from busbar.codecs import cip
 from busbar.codecs.cip import Command, Join
-from busbar.testing import until
+from busbar.testing.fakes import until
 from cip_bridge.bridge import SERVICE
-from cip_bridge.simulator import Simulator
+from cip_bridge.simulator.__main__ import Simulator
 from tests.cip_bridge.peer import END, QUERY, START, digital, serial
 from tests.cip_bridge.processor import processor
 from tests.cip_bridge.theatre import hurried, of

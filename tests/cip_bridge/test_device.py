@@ -7,9 +7,9 @@ import pytest
 from busbar.codecs import cip
 from busbar.codecs.cip import Command
 from busbar.errors import LinkLost, Retry
-from busbar.session import OPEN_TIMEOUT
-from busbar.testing import Clock, settle
-from cip_bridge.device import OPEN_LIMIT
+from busbar.link.session import OPEN_TIMEOUT
+from busbar.testing.fakes import Clock, settle
+from cip_bridge.panel_role.conversation import OPEN_LIMIT
 from cip_bridge.refusals import Booting, Denied, UnknownIpId, Unreachable
 from tests.cip_bridge.peer import END, QUERY, START, analog, digital, open_up, serial, serving, talk
 

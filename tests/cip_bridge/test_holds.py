@@ -8,8 +8,8 @@ import pytest
 
 from busbar.codecs.cip import Join
 from busbar.errors import TooLarge
-from busbar.testing import Clock, settle
-from cip_bridge.holds import REPEAT, Holds
+from busbar.testing.fakes import Clock, settle
+from cip_bridge.panel_role.holds import REPEAT, Holds
 
 ONE, TWO = Join("digital", 1), Join("digital", 2)
 

@@ -7,8 +7,8 @@ import pytest
 
 from busbar.codecs import cip
 from busbar.errors import LinkLost
-from busbar.streams import ByteStream
-from busbar.testing import settle, until
+from busbar.net.streams import ByteStream
+from busbar.testing.fakes import settle, until
 from cip_bridge.bridge import STARTING, panel_link
 from cip_bridge.settings import Device
 from tests.cip_bridge.outlet import Port

@@ -3,9 +3,9 @@
 import pytest
 
 from busbar.codecs import cip
-from busbar.testing import Clock
-from cip_bridge import listener as module
-from cip_bridge.listener import TOLD, Listener
+from busbar.testing.fakes import Clock
+from cip_bridge.processor_role import listener as module
+from cip_bridge.processor_role.listener import TOLD, Listener
 from tests.cip_bridge.panels import listening, panel, signed_on
 
 

@@ -6,11 +6,11 @@ import pytest
 
 from busbar.codecs import cip
 from busbar.codecs.cip import Command, Form, Join, Update
-from busbar.testing import Clock, settle, until
-from cip_bridge import board
-from cip_bridge.device import LEAVE_LIMIT
-from cip_bridge.simulated import FULL, NAMES
-from cip_bridge.surface import Press
+from busbar.testing.fakes import Clock, settle, until
+from cip_bridge import join_state
+from cip_bridge.join_publisher import Press
+from cip_bridge.panel_role.conversation import LEAVE_LIMIT
+from cip_bridge.simulator.theatre import FULL, NAMES
 from tests.cip_bridge.peer import END, QUERY, START, analog, digital, serial
 from tests.cip_bridge.processor import processor
 from tests.cip_bridge.session import TURN, session
@@ -191,7 +191,7 @@ async def test_an_update_that_does_not_come_times_out():
 
 
 async def test_too_many_joins_to_drive_are_refused_before_anything_is_sent(monkeypatch):
-    monkeypatch.setattr(board, "JOINS_LIMIT", 1)
+    monkeypatch.setattr(join_state, "JOINS_LIMIT", 1)
     async with processor() as (bus, peer, peers):
         assert (await bus.set("panel", "digital/1", False))["ok"]
         assert failure(await bus.set("panel", "digital/2", True)) == "too_large"
@@ -204,7 +204,7 @@ async def test_too_many_joins_to_drive_are_refused_before_anything_is_sent(monke
 
 
 async def test_what_there_is_no_room_for_is_counted(monkeypatch):
-    monkeypatch.setattr(board, "JOINS_LIMIT", 1)
+    monkeypatch.setattr(join_state, "JOINS_LIMIT", 1)
     async with processor() as (bus, peer, _):
         await peer.says(digital(4, True), digital(5, True), bytes.fromhex("2a000101"))
         await bus.value("panel", "_skipped", lambda count: count == 2)

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 from cipclient import CIPSocketClient
 
-from busbar.testing import until
+from busbar.testing.fakes import until
 from cip_bridge.bridge import SERVICE
 from tests import npm
 from tests.broker import find, free_port

@@ -1,8 +1,8 @@
 """What one panel holds pressed."""
 
 from busbar.codecs.cip import Form, Join
-from busbar.testing import Clock
-from cip_bridge.presses import RELEASE, Presses
+from busbar.testing.fakes import Clock
+from cip_bridge.processor_role.presses import RELEASE, Presses
 from tests.cip_bridge.peer import digital
 
 ONE, TWO = Join("digital", 1), Join("digital", 2)

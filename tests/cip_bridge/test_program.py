@@ -5,9 +5,9 @@ from contextlib import asynccontextmanager
 
 from busbar.codecs import cip
 from busbar.codecs.cip import Form, Join, Update
-from busbar.streams import open_tcp
-from busbar.testing import settle, until
-from cip_bridge import board
+from busbar.net.streams import open_tcp
+from busbar.testing.fakes import settle, until
+from cip_bridge import join_state
 from cip_bridge.bridge import SERVICE
 from tests.broker import free_port
 from tests.cip_bridge.peer import QUERY, START, Peer, analog, digital, serial
@@ -212,7 +212,7 @@ async def test_what_means_nothing_is_counted_for_the_device_it_came_to():
 
 
 async def test_what_there_is_no_room_for_is_counted(monkeypatch):
-    monkeypatch.setattr(board, "JOINS_LIMIT", 1)
+    monkeypatch.setattr(join_state, "JOINS_LIMIT", 1)
     async with stage() as (bus, port), panel(port) as peer:
         await peer.says(digital(5, True), digital(6, True))
         await hurried(bus, bus.value("xpanel", "_skipped", lambda count: count == 1))

@@ -14,15 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from busbar import config
-from busbar.bridge import Bridge
 from busbar.client import Client, blocking
 from busbar.codecs.cip import Join
-from busbar.service import plan
-from busbar.testing import until
+from busbar.config import loader
+from busbar.runtime.bridge import Bridge
+from busbar.runtime.service import plan
+from busbar.testing.fakes import until
 from cip_bridge.bridge import SERVICE
 from cip_bridge.settings import Config, place
-from cip_bridge.simulator import Simulator
+from cip_bridge.simulator.__main__ import Simulator
 from tests.broker import Mosquitto, free_port
 from tests.tables import codes
 from tests.watcher import Watcher
@@ -121,7 +121,7 @@ async def stage():
     async with Simulator() as simulator:
         with Mosquitto() as broker:
             text = THEATRE.format(address=simulator.address)
-            first = plan(SERVICE, config.parse(text, Config, {}), broker.url, {})
+            first = plan(SERVICE, loader.parse(text, Config, {}), broker.url, {})
             bridge = Bridge(first, lambda: first)
             task = asyncio.create_task(bridge.run())
             try:
@@ -236,7 +236,7 @@ async def test_the_simulator_and_its_example_run_as_it_says(tmp_path):
     """With another port: this one may be taken."""
     simulator, bridge = re.findall(r"^    (python -m cip_bridge\.simulator.*|cip-bridge .*example\.yaml)$", TEXT, re.M)
     example = README.parents[2] / bridge.split()[-1]
-    (panel,) = config.load(example, Config, {}).devices
+    (panel,) = loader.load(example, Config, {}).devices
     assert f"{place(panel.address).port}" in simulator.split()
     port = str(free_port())
     with Mosquitto() as broker:
@@ -271,12 +271,12 @@ def blocks():
 
 @pytest.mark.parametrize("block", blocks(), ids=["panel", "processor"])
 def test_every_configuration_in_the_readme_is_taken(block):
-    plan(SERVICE, config.parse(block, Config, {}), None, {})
+    plan(SERVICE, loader.parse(block, Config, {}), None, {})
 
 
 def test_every_key_and_command_is_in_the_readme():
-    from busbar.describe import commands
-    from cip_bridge.panel import PanelSession
+    from busbar.contract.describe import commands
+    from cip_bridge.panel_role.session import PanelSession
     from cip_bridge.settings import Device
 
     for name in [*Device.__struct_fields__, *commands(PanelSession)]:

@@ -5,10 +5,10 @@ import pytest
 from busbar.codecs import cip
 from busbar.codecs.cip import Form, Join
 from busbar.errors import BadRequest, TooLarge
-from busbar.testing import Clock, until
-from cip_bridge import board
-from cip_bridge.presses import RELEASE
-from cip_bridge.seats import Program, Seat
+from busbar.testing.fakes import Clock, until
+from cip_bridge import join_state
+from cip_bridge.processor_role.presses import RELEASE
+from cip_bridge.processor_role.program import Program, Seat
 from tests.cip_bridge.panels import listening, panel, signed_on
 from tests.cip_bridge.peer import START, analog, digital, serial
 
@@ -24,7 +24,7 @@ async def test_all_panels_of_a_seat_are_driven():
 
 
 async def test_what_cannot_be_sent_changes_nothing(monkeypatch):
-    monkeypatch.setattr(board, "JOINS_LIMIT", 1)
+    monkeypatch.setattr(join_state, "JOINS_LIMIT", 1)
     async with listening() as (listener, seat, _), signed_on(listener) as peer:
         with pytest.raises(BadRequest, match="'€' at position 0"):
             seat.drive(Join("serial", 1), "€")
@@ -38,7 +38,7 @@ async def test_what_cannot_be_sent_changes_nothing(monkeypatch):
 
 
 async def test_what_there_is_no_room_for_is_counted_and_not_told(monkeypatch):
-    monkeypatch.setattr(board, "JOINS_LIMIT", 1)
+    monkeypatch.setattr(join_state, "JOINS_LIMIT", 1)
     async with listening() as (listener, seat, said), signed_on(listener) as peer:
         await peer.says(serial(1, "a"), digital(2, True), serial(1, "b"))
         await until(lambda: len(said) == 2)

@@ -5,8 +5,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from busbar import config, contract
-from busbar.config import Bridge
+from busbar.config import loader
+from busbar.config.loader import Bridge
+from busbar.contract import messages
 from busbar.errors import ConfigError
 from cip_bridge.bridge import describe, links
 from cip_bridge.settings import Config, Device, place
@@ -15,7 +16,7 @@ GOOD = "{name: panel, address: 'cip::processor.local', ipid: 0x0A}"
 
 
 def parse(devices):
-    return config.parse(f"bridge: {{name: theatre}}\ndevices:\n  - {devices}\n", Config, {}).devices
+    return loader.parse(f"bridge: {{name: theatre}}\ndevices:\n  - {devices}\n", Config, {}).devices
 
 
 def device(more):
@@ -37,7 +38,7 @@ devices:
       - {join: digital/1, name: lights/on, title: Lights}
       - {join: analog/12, name: lights/level, scale: [0, 65535, 0, 100], unit: "%"}
 """
-    (panel,) = config.parse(text, Config, {}).devices
+    (panel,) = loader.parse(text, Config, {}).devices
     assert (panel.ipid, panel.mode, panel.timeout, panel.sign_on) == (10, "panel", 2.0, "long")
     assert panel.joins[1].scale == (0, 65535, 0, 100)
 
@@ -113,7 +114,7 @@ def test_a_device_has_no_more_names_than_its_description_can_tell():
     joins = [{"join": f"digital/{number}", "name": f"a/room/{number}/on"} for number in range(1, 2002)]
     made = {"name": "p", "address": "cip::h", "ipid": 3, "joins": joins[:2000]}
     told = describe(msgspec.convert(made, Device)).info("theatre", "p", 1, "0")
-    assert len(contract.encode(told)) < 1 << 20
+    assert len(messages.encode(told)) < 1 << 20
     with pytest.raises(msgspec.ValidationError, match="length <= 2000"):
         msgspec.convert({**made, "joins": joins}, Device)
 
@@ -153,7 +154,7 @@ devices:
   - {name: p, address: 'cips::h', ipid: 3, username: u, password_file: secret, ca_file: ca.pem}
   - {name: q, address: 'cips::0.0.0.0', ipid: 3, mode: processor, cert_file: /etc/c.pem, key_file: k.pem}
 """
-    one, other = config.parse(text, Config, {}, folder=Path("/etc/busbar")).devices
+    one, other = loader.parse(text, Config, {}, folder=Path("/etc/busbar")).devices
     assert (one.password_file, one.ca_file) == ("/etc/busbar/secret", "/etc/busbar/ca.pem")
     assert (other.cert_file, other.key_file, other.ca_file) == ("/etc/c.pem", "/etc/busbar/k.pem", None)
 

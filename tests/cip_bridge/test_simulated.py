@@ -5,7 +5,7 @@ from datetime import datetime
 import pytest
 
 from busbar.codecs.cip import Form, Join, Update
-from cip_bridge.simulated import (
+from cip_bridge.simulator.theatre import (
     CLOCK,
     FULL,
     LIGHT_LEVEL,

@@ -7,10 +7,10 @@ import sys
 from contextlib import asynccontextmanager
 
 from busbar.codecs import cip
-from busbar.streams import open_tcp
-from busbar.testing import Clock
-from cip_bridge.connection import SIGN_ON_LIMIT
-from cip_bridge.simulator import Simulator
+from busbar.net.streams import open_tcp
+from busbar.testing.fakes import Clock
+from cip_bridge.processor_role.panel_connection import SIGN_ON_LIMIT
+from cip_bridge.simulator.__main__ import Simulator
 from tests.cip_bridge.peer import QUERY, START, Peer, serial
 
 LIMIT = 30.0  # s; generous, only a failure needs it
@@ -19,7 +19,7 @@ LIMIT = 30.0  # s; generous, only a failure needs it
 @asynccontextmanager
 async def program(*arguments):
     """python -m cip_bridge.simulator, ready. Gives its process and its port."""
-    command = (sys.executable, "-m", "cip_bridge.simulator", *arguments)
+    command = (sys.executable, "-m", "cip_bridge.simulator.__main__", *arguments)
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     try:
         async with asyncio.timeout(LIMIT):
@@ -108,7 +108,7 @@ async def test_it_refuses_and_asks_for_credentials_on_request():
 
 async def test_a_port_that_is_taken_is_named():
     async with program() as (_, port):
-        command = (sys.executable, "-m", "cip_bridge.simulator", "--cip-port", str(port))
+        command = (sys.executable, "-m", "cip_bridge.simulator.__main__", "--cip-port", str(port))
         process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
         _, error = await process.communicate()
         assert process.returncode == 1

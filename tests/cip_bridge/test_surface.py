@@ -4,10 +4,10 @@ import pytest
 
 from busbar.codecs.cip import Form, Join, Update
 from busbar.errors import BadRequest, OutOfRange, UnknownTarget
-from cip_bridge.board import Board
+from cip_bridge.join_publisher import Get, Press, Surface, firmware, frames_of
+from cip_bridge.join_state import Board
 from cip_bridge.paths import Paths
 from cip_bridge.settings import NamedJoin
-from cip_bridge.surface import Get, Press, Surface, firmware, frames_of
 from tests.cip_bridge.outlet import Outlet
 from tests.cip_bridge.peer import analog, digital, serial
 

@@ -5,12 +5,12 @@ import re
 import pytest
 
 from busbar.errors import Retry
-from busbar.testing import until
-from busbar.tls import server_context, trust
+from busbar.net.tls import server_context, trust
+from busbar.testing.fakes import until
 from cip_bridge.bridge import SERVICE
-from cip_bridge.device import open_stream
+from cip_bridge.panel_role.conversation import open_stream
 from cip_bridge.refusals import Unreachable
-from cip_bridge.simulator import Simulator
+from cip_bridge.simulator.__main__ import Simulator
 from tests.broker import free_port
 from tests.certificates import fingerprint, self_signed
 from tests.running import running

@@ -4,9 +4,9 @@ import asyncio
 import json
 from contextlib import asynccontextmanager
 
-from busbar.testing import until
+from busbar.testing.fakes import until
 from cip_bridge.bridge import SERVICE
-from cip_bridge.simulator import Simulator
+from cip_bridge.simulator.__main__ import Simulator
 from tests.running import running
 
 THEATRE = """

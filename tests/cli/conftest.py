@@ -17,7 +17,7 @@ from tests.process import BENCH, BridgeProcess
 @contextmanager
 def simulator() -> Iterator[int]:
     """The port of a power supply."""
-    process = subprocess.Popen([sys.executable, "-m", "scpi_bridge.simulator"], stdout=subprocess.PIPE)
+    process = subprocess.Popen([sys.executable, "-m", "scpi_bridge.simulator.__main__"], stdout=subprocess.PIPE)
     assert process.stdout is not None
     try:
         yield int(json.loads(process.stdout.readline())["PSU_PORT"])

@@ -9,9 +9,9 @@ from msgspec import Meta
 
 from busbar.cli.arguments import arguments, expected, usage, value
 from busbar.cli.values import pairs
-from busbar.contract import CommandInfo
+from busbar.contract.messages import CommandInfo
+from busbar.contract.values import choice, integer, number, schema
 from busbar.errors import BadRequest, BusbarError, OutOfRange
-from busbar.values import choice, integer, number, schema
 
 NAME = Annotated[str, Meta(pattern="^[a-z]+$", description="a name")]
 

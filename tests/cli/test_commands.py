@@ -14,7 +14,7 @@ from busbar.cli import exits
 from busbar.cli.devices import rows_of
 from busbar.cli.output import Output, is_table
 from busbar.cli.watching import _meets
-from busbar.describe import Description, Property, by_path
+from busbar.contract.describe import Description, Property, by_path
 from tests.broker import free_port
 from tests.cli.command import LIMIT, Bench, busbar, ended, start, until
 

@@ -11,9 +11,9 @@ import pytest
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
-from busbar.cli.diagnosis import Asked, Bus, duplicates, own_clock, round_trip, variables
+from busbar.cli.check.diagnosis import Asked, Bus, duplicates, own_clock, round_trip, variables
 from busbar.cli.observe import Seen
-from busbar.contract import Reply
+from busbar.contract.messages import Reply
 from tests.broker import Mosquitto, free_port
 from tests.cli.command import Bench, Done, busbar, until
 from tests.cli.conftest import simulator

@@ -2,11 +2,11 @@
 
 import pytest
 
-from busbar.broker import BrokerLost
 from busbar.cli import exits
 from busbar.client import LeaseLost, Stale
-from busbar.contract import Fault
+from busbar.contract.messages import Fault
 from busbar.errors import BY_CODE, ConfigError
+from busbar.mqtt.reconnect import BrokerLost
 from tests.cli.command import busbar
 
 

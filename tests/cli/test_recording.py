@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from mcap.reader import make_reader
 
-from busbar.testing import until as soon
+from busbar.testing.fakes import until as soon
 from tests.broker import Mosquitto, free_port
 from tests.cli.command import Bench, Done, busbar, ended, until
 from tests.watcher import Watcher

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from busbar.broker import Received
-from busbar.cli import tape
-from busbar.cli.tape import Recorder, Taped
+from busbar.cli.recording import tape
+from busbar.cli.recording.tape import Recorder, Taped
 from busbar.errors import ConfigError
+from busbar.mqtt.reconnect import Received
 from tests.cli.command import busbar
 
 COUNT = 60

@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from busbar import contract
 from busbar.client import Client, Device
-from busbar.contract import ChangeEvent, State, Status
-from busbar.outbox import Message
-from busbar.testing import Clock, MemoryBus, settle, until
+from busbar.contract import messages
+from busbar.contract.messages import ChangeEvent, State, Status
+from busbar.mqtt.outbox import Message
+from busbar.testing.fakes import Clock, MemoryBus, settle, until
 from tests.running import Running, running
 from tests.toy import Toy, service
 
@@ -51,24 +51,24 @@ class Hand:
         self.retain(name, "state", State(boot, seq, 1.0, values, {}))
 
     def change(self, seq: int, boot: str = "b1", **values: Any) -> None:
-        changes = [contract.Change(path, float(seq), value) for path, value in values.items()]
+        changes = [messages.Change(path, float(seq), value) for path, value in values.items()]
         self.publish("event/change", ChangeEvent(boot, seq, float(seq), changes))
 
     def event(self, name: str, seq: int, boot: str = "b1", **fields: Any) -> None:
         self.publish(f"event/{name}", {"boot": boot, "seq": seq, "time": 1.5, **fields})
 
     def publish(self, path: str, payload: Any, **properties: Any) -> None:
-        data = payload if isinstance(payload, bytes) else contract.encode(payload)
+        data = payload if isinstance(payload, bytes) else messages.encode(payload)
         self.bus.publish(f"busbar/lab/toy/{path}", data, **properties)
 
     def retain(self, name: str, channel: str, payload: Any) -> None:
-        data = payload if isinstance(payload, bytes) else contract.encode(payload)
+        data = payload if isinstance(payload, bytes) else messages.encode(payload)
         self.bus.take(Message(f"busbar/lab/{name}/{channel}", data, retain=True))
 
     def keep(self, channel: str, payload: Any) -> None:
         """The broker retains something that our subscription has not got."""
         topic = f"busbar/lab/toy/{channel}"
-        self.bus.retained[topic] = Message(topic, contract.encode(payload), retain=True)
+        self.bus.retained[topic] = Message(topic, messages.encode(payload), retain=True)
 
     def commands(self) -> list[Message]:
         return [each for each in self.bus.published if "/set" in each.topic or "/call/" in each.topic]

@@ -10,8 +10,8 @@ import pytest
 from busbar import errors
 from busbar.client.calls import Calls
 from busbar.errors import BY_CODE, BusbarError, DeviceTimeout, LinkLost, Overloaded, ProtocolError, UnknownTarget
-from busbar.outbox import Message
-from busbar.testing import Clock, settle
+from busbar.mqtt.outbox import Message
+from busbar.testing.fakes import Clock, settle
 
 
 class Wire:

@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from busbar import contract
 from busbar.client import (
     Blob,
     Change,
@@ -26,11 +25,12 @@ from busbar.client import (
     set_default,
 )
 from busbar.client import client as module
-from busbar.client.inbox import LOST
-from busbar.client.kinds import Event
+from busbar.client.dispatcher import LOST
 from busbar.client.queues import LIMIT
-from busbar.contract import Fault, State
-from busbar.testing import MemoryBus, settle, until
+from busbar.client.types import Event
+from busbar.contract import messages
+from busbar.contract.messages import Fault, State
+from busbar.testing.fakes import MemoryBus, settle, until
 from tests.client.memory import URL, hand, lab
 
 SCHEMA = {"frames": {"title": "frames", "encoding": "msgpack"}}
@@ -107,7 +107,7 @@ async def test_values_say_why_they_are_stale():
         made.status()
         assert device["a"] == 0
         made.publish(
-            "event/change", contract.ChangeEvent("b1", 1, 1.0, [contract.Change("a", 1.0, bad=Fault("timeout", "x"))])
+            "event/change", messages.ChangeEvent("b1", 1, 1.0, [messages.Change("a", 1.0, bad=Fault("timeout", "x"))])
         )
         assert device.reading("a").stale == Fault("timeout", "x")
         assert device.stale is None
@@ -494,7 +494,7 @@ async def test_the_last_eight_messages_are_kept_newest_first_for_client_and_devi
                 "message": f"line {number}",
             }
             made.bus.publish(
-                "busbar/lab/bridge/event/log", contract.encode({**line, "device": "toy" if number % 2 else None})
+                "busbar/lab/bridge/event/log", messages.encode({**line, "device": "toy" if number % 2 else None})
             )
         device.report("mine", "error")
         client.report("everybody's")
@@ -511,7 +511,7 @@ async def test_a_report_is_logged_too(caplog: pytest.LogCaptureFixture):
     async with hand() as (client, _, _):
         with caplog.at_level(logging.INFO):
             client.report("the lamp is on", "warning")
-        assert ("busbar.client.client", logging.WARNING, "the lamp is on") in caplog.record_tuples
+        assert ("busbar.client", logging.WARNING, "the lamp is on") in caplog.record_tuples
 
 
 async def test_a_snapshot_of_all_devices_is_a_copy_that_never_changes():

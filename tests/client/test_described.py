@@ -6,7 +6,7 @@ import pytest
 from msgspec import UNSET
 
 from busbar.client.described import items, named, property_of
-from busbar.contract import EventInfo, Info, PropertyInfo
+from busbar.contract.messages import EventInfo, Info, PropertyInfo
 
 
 def info(properties: dict[str, PropertyInfo] | None = None, events: dict[str, EventInfo] | None = None) -> Info:

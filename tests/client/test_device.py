@@ -18,9 +18,9 @@ from busbar.client import (
 )
 from busbar.client.calls import MARGIN, TTL
 from busbar.client.device import ANSWER
-from busbar.contract import Change as WireChange
-from busbar.contract import ChangeEvent, Fault, Info
-from busbar.testing import settle, until
+from busbar.contract.messages import Change as WireChange
+from busbar.contract.messages import ChangeEvent, Fault, Info
+from busbar.testing.fakes import settle, until
 from tests.client.memory import hand, lab
 from tests.client.test_client import taken
 

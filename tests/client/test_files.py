@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from busbar.client.files import save
-from busbar.client.kinds import Blob
+from busbar.client.types import Blob
 
 HOSTILE = [
     "../../etc/passwd",

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from busbar.client.filters import Filters, covers
-from busbar.topics import matches
+from busbar.contract.topics import matches
 
 LEVELS = ["a", "b", "+"]
 FILTERS = st.builds(

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from busbar.client.kinds import Snapshot, Stale, error_of
-from busbar.contract import Fault, Info, PropertyInfo, ReplyError
+from busbar.client.types import Snapshot, Stale, error_of
+from busbar.contract.messages import Fault, Info, PropertyInfo, ReplyError
 from busbar.errors import BY_CODE, BusbarError
 
 JSON = st.recursive(

@@ -6,7 +6,7 @@ import contextlib
 import pytest
 
 from busbar.client import LeaseLost, Locked
-from busbar.testing import settle, until
+from busbar.testing.fakes import settle, until
 from tests.client.memory import lab
 from tests.running import Running
 

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET
 
-from busbar import contract
-from busbar.client.kinds import Change
-from busbar.client.picture import GONE, PATIENCE, Picture
-from busbar.contract import ChangeEvent, Fault, Info, State, Status
+from busbar.client.device_view import GONE, PATIENCE, Picture
+from busbar.client.types import Change
+from busbar.contract import messages
+from busbar.contract.messages import ChangeEvent, Fault, Info, State, Status
 
 PATHS = ["a", "b", "c/d"]
 VALUES: list[Any] = [0, 1, True, 1.0, "x", None, {"RA": 1}]
@@ -52,21 +52,21 @@ class Publisher:
         self.remember()
         return ChangeEvent(str(self.boot), self.seq, float(self.seq), changes)
 
-    def step(self, kind: str, path: str, value: Any) -> contract.Change:
+    def step(self, kind: str, path: str, value: Any) -> messages.Change:
         now = float(self.seq)
         if kind == "gone":
             self.values.pop(path, None)
             self.bad.pop(path, None)
             self.told.append((path, None, GONE))
-            return contract.Change(path, now, gone=True)
+            return messages.Change(path, now, gone=True)
         if kind == "bad":
             self.bad[path] = BROKEN
             self.told.append((path, self.values.get(path), BROKEN))
-            return contract.Change(path, now, bad=BROKEN)
+            return messages.Change(path, now, bad=BROKEN)
         was = self.bad.pop(path, None)
         self.values[path] = value
         self.told.append((path, value, None))
-        return contract.Change(path, now, value, None if was else UNSET)
+        return messages.Change(path, now, value, None if was else UNSET)
 
     def state(self) -> State:
         return State(str(self.boot), self.seq, float(self.seq), dict(self.values), dict(self.bad))
@@ -206,7 +206,7 @@ class World:
 
 def same(one: Any, other: Any) -> bool:
     """True if two values are written alike in JSON."""
-    return contract.canonical(one) == contract.canonical(other)
+    return messages.canonical(one) == messages.canonical(other)
 
 
 FATES = st.sampled_from(["ok", "ok", "ok", "lost", "twice"])
@@ -302,7 +302,7 @@ def at(seq: int, boot: str = "1", bad: dict[str, Fault] | None = None, **values:
 
 def news(seq: int, boot: str = "1", **values: Any) -> ChangeEvent:
     return ChangeEvent(
-        boot, seq, float(seq), [contract.Change(path, float(seq), value) for path, value in values.items()]
+        boot, seq, float(seq), [messages.Change(path, float(seq), value) for path, value in values.items()]
     )
 
 
@@ -453,9 +453,9 @@ def test_a_device_that_is_away_says_why(picture: Picture):
 
 
 def test_a_bad_property_says_why_and_recovers(picture: Picture):
-    picture.take_change(ChangeEvent("1", 6, 6.0, [contract.Change("a", 6.0, bad=STALE)]))
+    picture.take_change(ChangeEvent("1", 6, 6.0, [messages.Change("a", 6.0, bad=STALE)]))
     assert (picture.values["a"], picture.why("a"), picture.why()) == (5, STALE, None)
-    picture.take_change(ChangeEvent("1", 7, 7.0, [contract.Change("a", 7.0, 8, None)]))
+    picture.take_change(ChangeEvent("1", 7, 7.0, [messages.Change("a", 7.0, 8, None)]))
     assert (picture.values["a"], picture.why("a")) == (8, None)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from busbar.client.queues import Queue, Stream, run_callback
-from busbar.testing import settle, until
+from busbar.testing.fakes import settle, until
 
 
 def filled(*items: Any, **options: Any) -> Queue[Any]:

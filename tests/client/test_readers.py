@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from busbar.client.queues import Queue
-from busbar.client.readers import CACHE_LIMIT, Reader, Readers, parse
+from busbar.client.subscriptions import CACHE_LIMIT, Reader, Readers, parse
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from busbar.arbiter import QUEUE_LIMIT, Arbiter, Priority, Turn, held
 from busbar.errors import Overloaded
-from busbar.testing import settle
+from busbar.link.arbiter import QUEUE_LIMIT, Arbiter, Priority, Turn, held
+from busbar.testing.fakes import settle
 
 SAFE, COMMAND, POLL = Priority
 

@@ -1,6 +1,6 @@
 """The binary messages of a device (contract 3.5)."""
 
-from busbar.describe import Blob, Description
+from busbar.contract.describe import Blob, Description
 from tests.device import bench, last, topics
 
 CAMERA = Description("indi").with_blob(Blob("ccd/image", "image/fits"))

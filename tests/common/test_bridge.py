@@ -11,11 +11,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from busbar.bridge import DuplicateName
-from busbar.broker import BrokerLost
-from busbar.contract import Fault, Status
-from busbar.outbox import Message
-from busbar.testing import settle, until
+from busbar.contract.messages import Fault, Status
+from busbar.mqtt.outbox import Message
+from busbar.mqtt.reconnect import BrokerLost
+from busbar.runtime.bridge import DuplicateName
+from busbar.testing.fakes import settle, until
 from tests.running import Running, running
 from tests.toy import Toy, service
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from busbar.channel import FOUND_LIMIT, SETTLED
 from busbar.errors import BadRequest, LinkLost, Retry, TooLarge, UnknownTarget
-from busbar.session import Link, Port, Session
-from busbar.testing import until
+from busbar.link.open_link import FOUND_LIMIT, SETTLED
+from busbar.link.session import Link, Port, Session
+from busbar.testing.fakes import until
 from tests.running import Running, running
 from tests.toy import ABOUT, Toy, service
 

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from busbar.errors import BusbarError, DeviceRefused, LinkLost
-from busbar.testing import settle, until
+from busbar.testing.fakes import settle, until
 from tests.running import Running, running
 from tests.toy import Toy, service
 
@@ -318,7 +318,7 @@ async def test_the_queue_is_bounded() -> None:
 
 
 async def test_a_safe_command_and_a_cancel_get_through_a_crowd(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("busbar.commands.PENDING_LIMIT", 20)
+    monkeypatch.setattr("busbar.command.dispatcher.PENDING_LIMIT", 20)
     async with lab() as (bus, _):
         waiting = [start(bus, "toy", "call/wait", {"seconds": 50, "_id": f"w{number}"}) for number in range(20)]
         await settle()

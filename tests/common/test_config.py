@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from busbar.config import Broker, Config, Size, load, parse, schema, secret, secrets_of
-from busbar.endpoint import Endpoint
+from busbar.config.loader import Broker, Config, Size, load, parse, schema, secret, secrets_of
+from busbar.config.yaml import NODE_LIMIT, SIZE_LIMIT
 from busbar.errors import ConfigError
-from busbar.yaml_source import NODE_LIMIT, SIZE_LIMIT
+from busbar.net.endpoint import Endpoint
 
 BRIDGE = "bridge: {name: lab}\n"
 DEVICE = BRIDGE + "devices:\n  - "

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from busbar import contract
-from busbar.contract import Change, Fault, Metadata, Reply, ReplyError, State, Status
+from busbar.contract import messages
+from busbar.contract.messages import Change, Fault, Metadata, Reply, ReplyError, State, Status
 from busbar.errors import BadRequest
 
 json_values = st.recursive(
@@ -25,29 +25,29 @@ def nested(depth: int) -> bytes:
 
 
 def metadata(**keys: object) -> Metadata:
-    return contract.take_metadata({f"_{key}": value for key, value in keys.items()})[1]
+    return messages.take_metadata({f"_{key}": value for key, value in keys.items()})[1]
 
 
 @given(json_values)
 def test_json_is_read_as_json(value):
-    assert contract.decode(json.dumps(value).encode()) == value
+    assert messages.decode(json.dumps(value).encode()) == value
 
 
 @given(st.dictionaries(st.text(), json_values, max_size=20))
 def test_a_messagepack_map_is_read_like_the_same_json_object(fields):
     """The first byte tells: 0x80-0x8f, 0xde, 0xdf. An independent program writes it."""
-    assert contract.decode(msgpack.packb(fields)) == fields
+    assert messages.decode(msgpack.packb(fields)) == fields
 
 
 def test_a_large_messagepack_map_is_recognised_too():
     fields = {str(number): number for number in range(16)}
     assert msgpack.packb(fields)[0] == 0xDE
-    assert contract.decode(msgpack.packb(fields)) == fields
+    assert messages.decode(msgpack.packb(fields)) == fields
 
 
 @pytest.mark.parametrize("head", range(256))
 def test_only_the_heads_of_maps_are_messagepack(head):
-    assert contract.is_msgpack_map(bytes([head])) is (0x80 <= head <= 0x8F or head in (0xDE, 0xDF))
+    assert messages.is_msgpack_map(bytes([head])) is (0x80 <= head <= 0x8F or head in (0xDE, 0xDF))
 
 
 @given(
@@ -64,55 +64,55 @@ def test_only_the_heads_of_maps_are_messagepack(head):
 @example(b"\x81\xa1a" * 100_000)
 def test_hostile_bytes_give_a_value_or_bad_request(payload):
     try:
-        value = contract.decode(payload)
+        value = messages.decode(payload)
     except BadRequest as error:
         assert len(error.message) < 400
     else:
-        contract.encode(value)
+        messages.encode(value)
 
 
 @pytest.mark.parametrize("payload", [b"1e999", b"-1e999", b"NaN", b"Infinity", b'{"a": [1e999]}'])
 def test_numbers_must_be_finite(payload):
     with pytest.raises(BadRequest):
-        contract.decode(payload)
+        messages.decode(payload)
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
 def test_numbers_of_a_messagepack_map_must_be_finite_too(number):
     with pytest.raises(BadRequest, match="finite"):
-        contract.decode(msgpack.packb({"a": [number]}))
+        messages.decode(msgpack.packb({"a": [number]}))
 
 
 def test_depth_16_is_read_and_17_is_refused():
-    contract.decode(nested(16))
+    messages.decode(nested(16))
     with pytest.raises(BadRequest, match="16 levels deep"):
-        contract.decode(nested(17))
+        messages.decode(nested(17))
 
 
 def test_depth_counts_in_a_messagepack_map_too():
     value: object = 1
     for _ in range(15):
         value = {"a": value}
-    contract.decode(msgpack.packb(value))
+    messages.decode(msgpack.packb(value))
     with pytest.raises(BadRequest, match="16 levels deep"):
-        contract.decode(msgpack.packb({"a": {"a": value}}))
+        messages.decode(msgpack.packb({"a": {"a": value}}))
 
 
 def test_the_number_of_values_in_one_command_is_bounded():
-    contract.decode(json.dumps([0] * (contract.STRUCTURE_LIMIT - 1)).encode())
+    messages.decode(json.dumps([0] * (messages.STRUCTURE_LIMIT - 1)).encode())
     with pytest.raises(BadRequest, match="20000 values"):
-        contract.decode(json.dumps([0] * contract.STRUCTURE_LIMIT).encode())
+        messages.decode(json.dumps([0] * messages.STRUCTURE_LIMIT).encode())
 
 
 @pytest.mark.parametrize("key", [1, None, b"a", True])
 def test_keys_of_a_messagepack_map_are_text(key):
     with pytest.raises(BadRequest, match="text"):
-        contract.decode(msgpack.packb({key: 1}))
+        messages.decode(msgpack.packb({key: 1}))
 
 
 def test_a_payload_is_shown_short_and_printable():
-    assert contract.shown(b"a\xff") == "'a\ufffd'"
-    assert contract.shown(b"x" * 1000) == f"'{'x' * 40}'... (1000 bytes)"
+    assert messages.shown(b"a\xff") == "'a\ufffd'"
+    assert messages.shown(b"x" * 1000) == f"'{'x' * 40}'... (1000 bytes)"
 
 
 def test_metadata_is_taken_out_of_an_object():
@@ -126,13 +126,13 @@ def test_metadata_is_taken_out_of_an_object():
         "_wait": 4,
         "_lease": "l",
     }
-    own, found = contract.take_metadata(fields)
+    own, found = messages.take_metadata(fields)
     assert own == {"volts": 5}
     assert found == Metadata(id="abc", reply="r", ttl=2.0, sent=1.5, timeout=3.0, wait=4.0, lease="l")
 
 
 def test_misspelt_metadata_stays_with_the_own_keys_so_that_it_is_refused():
-    assert contract.take_metadata({"_tll": 1, "_ID": 2})[0] == {"_tll": 1, "_ID": 2}
+    assert messages.take_metadata({"_tll": 1, "_ID": 2})[0] == {"_tll": 1, "_ID": 2}
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_metadata_at_its_limits_is_taken(key, value):
 
 
 def encoded(message: msgspec.Struct) -> dict[str, object]:
-    return json.loads(contract.encode(message))
+    return json.loads(messages.encode(message))
 
 
 def test_status_looks_as_the_contract_says():
@@ -206,7 +206,7 @@ def test_a_reply_has_a_result_or_an_error():
 
 
 def test_bytes_inside_json_are_base64():
-    assert contract.encode({"data": b"\x00\xff"}) == b'{"data":"AP8="}'
+    assert messages.encode({"data": b"\x00\xff"}) == b'{"data":"AP8="}'
 
 
 @given(json_values, st.randoms(use_true_random=False))
@@ -218,4 +218,4 @@ def test_equal_values_have_equal_canonical_bytes_whatever_their_order(value, ran
             return {key: shuffled(item[key]) for key in keys}
         return [shuffled(child) for child in item] if isinstance(item, list) else item
 
-    assert contract.canonical(shuffled(value)) == contract.canonical(value)
+    assert messages.canonical(shuffled(value)) == messages.canonical(value)

@@ -10,9 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec import Meta, Struct
 
-from busbar import contract
-from busbar.contract import Metadata
-from busbar.describe import (
+from busbar.contract import messages
+from busbar.contract.describe import (
     Blob,
     BlobValue,
     Command,
@@ -24,8 +23,9 @@ from busbar.describe import (
     command,
     commands,
 )
+from busbar.contract.messages import Metadata
+from busbar.contract.values import choice, integer, number
 from busbar.errors import BadRequest, OutOfRange, ReadOnly, UnknownTarget
-from busbar.values import choice, integer, number
 
 
 class Query(Struct):
@@ -212,10 +212,10 @@ def test_hostile_payloads_give_arguments_or_a_refusal(command, payload):
     try:
         arguments, _ = read_with(command, payload)
     except (BadRequest, OutOfRange) as error:
-        contract.encode(error.message)
+        messages.encode(error.message)
     else:
         assert type(arguments) is command.arguments
-        contract.canonical(arguments)
+        messages.canonical(arguments)
 
 
 # Properties, contract 3.2
@@ -298,7 +298,7 @@ def test_a_refusal_is_short_whatever_is_asked_and_however_many_there_are():
 
 
 def info(description: Description, truncated: int = 0) -> dict[str, Any]:
-    return json.loads(contract.encode(description.info("lab", "psu", 3, "9f2c61aa", truncated)))
+    return json.loads(messages.encode(description.info("lab", "psu", 3, "9f2c61aa", truncated)))
 
 
 def test_info_says_who_it_is():

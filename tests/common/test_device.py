@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from busbar.describe import Description, Property, by_path
-from busbar.device import BATCH_BYTES, FLUSH
+from busbar.contract.describe import Description, Property, by_path
 from busbar.errors import DeviceTimeout, LinkLost
-from busbar.pace import LIMIT, WINDOW
-from busbar.testing import settle
+from busbar.publish.change_rate import LIMIT, WINDOW
+from busbar.publish.device import BATCH_BYTES, FLUSH
+from busbar.testing.fakes import settle
 from tests.device import PSU, bench, changes, last, many, of, topics
 
 

@@ -3,7 +3,7 @@
 import msgpack
 import pytest
 
-from busbar.describe import Event
+from busbar.contract.describe import Event
 from tests.device import PSU, bench, changes, last, many, of, topics
 
 

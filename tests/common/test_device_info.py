@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from busbar.describe import Description, Property, by_path
+from busbar.contract.describe import Description, Property, by_path
 from busbar.errors import LinkLost
-from busbar.outbox import Message
-from busbar.testing import settle
+from busbar.mqtt.outbox import Message
+from busbar.testing.fakes import settle
 from tests.device import bench, changes, last, many, of, topics
 
 SMALL = Description("indi", by_path([Property("a", Any)]))

@@ -8,10 +8,10 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from busbar.describe import Description, Property, by_path
+from busbar.contract.describe import Description, Property, by_path
 from busbar.errors import LinkLost
-from busbar.outbox import Message
-from busbar.testing import settle
+from busbar.mqtt.outbox import Message
+from busbar.testing.fakes import settle
 from tests.device import Bench, bench
 
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from busbar.endpoint import Endpoint
 from busbar.errors import ConfigError
+from busbar.net.endpoint import Endpoint
 
 # Made for this test with `openssl req -x509 -newkey ec`; it protects nothing.
 KEY = """-----BEGIN PRIVATE KEY-----

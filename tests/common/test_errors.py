@@ -3,7 +3,7 @@
 import pytest
 
 from busbar import errors
-from busbar.contract import ReplyError
+from busbar.contract.messages import ReplyError
 
 # Contract 3.5; `*` = retryable.
 CODES = [

@@ -1,7 +1,7 @@
 import asyncio
 
-from busbar.flag import Flag
-from busbar.testing import Clock, settle
+from busbar.net.two_way_event import Flag
+from busbar.testing.fakes import Clock, settle
 
 
 async def test_it_can_be_waited_for_both_ways():

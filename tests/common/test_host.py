@@ -1,4 +1,4 @@
-from busbar.host import Lag, resident
+from busbar.runtime.host import Lag, resident
 
 
 def test_the_resident_memory_grows_with_what_is_held() -> None:

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from busbar.errors import Locked
-from busbar.leases import WAITERS_LIMIT, Lease, Leases, Scope
-from busbar.testing import Clock, settle
+from busbar.link.locks import WAITERS_LIMIT, Lease, Leases, Scope
+from busbar.testing.fakes import Clock, settle
 
 
 def new_leases(changes: list[int] | None = None) -> Leases:

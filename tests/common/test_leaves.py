@@ -2,9 +2,9 @@
 
 import pytest
 
-from busbar.leaves import PACE
-from busbar.pace import LIMIT, WINDOW
-from busbar.testing import settle
+from busbar.publish.change_rate import LIMIT, WINDOW
+from busbar.publish.value_topics import PACE
+from busbar.testing.fakes import settle
 from tests.device import bench, changes, last, many, of, topics
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 
-from busbar import config
+from busbar.config import loader
 from busbar.errors import LinkLost
-from busbar.service import Service
-from busbar.session import CLOSE_TIMEOUT, Link, Port
-from busbar.testing import settle, until
+from busbar.link.session import CLOSE_TIMEOUT, Link, Port
+from busbar.runtime.service import Service
+from busbar.testing.fakes import settle, until
 from tests.running import Running, running
 from tests.toy import ABOUT, Toy, service
 
@@ -19,7 +19,7 @@ LAB = "bridge: {name: lab}\n"
 OPEN = "bridge: {name: lab, allow_open: ['*']}\n"
 
 
-class Names(config.Config, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Names(loader.Config, frozen=True, forbid_unknown_fields=True, kw_only=True):
     names: tuple[str, ...] = ("one",)
 
 

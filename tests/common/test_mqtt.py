@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from busbar.broker import BrokerLost, Received
-from busbar.endpoint import Endpoint
-from busbar.mqtt import CONNECT_TIMEOUT, connection
-from busbar.outbox import Message, Outbox
-from busbar.testing import Clock, until
-from busbar.tls import server_context
+from busbar.mqtt.connection import CONNECT_TIMEOUT, connection
+from busbar.mqtt.outbox import Message, Outbox
+from busbar.mqtt.reconnect import BrokerLost, Received
+from busbar.net.endpoint import Endpoint
+from busbar.net.tls import server_context
+from busbar.testing.fakes import Clock, until
 from tests.broker import Mosquitto
 from tests.certificates import self_signed
 

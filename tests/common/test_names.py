@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from busbar.contract.names import LEVEL, check_level, collisions, level
 from busbar.errors import ConfigError
-from busbar.names import LEVEL, check_level, collisions, level
 
 LEVEL_CHARACTERS = string.ascii_letters + string.digits + "_-"
 levels = st.text(LEVEL_CHARACTERS, min_size=1, max_size=64)

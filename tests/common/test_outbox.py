@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from busbar.outbox import OVERHEAD, QUEUE_BYTES, QUEUE_LIMIT, REPLY_PATIENCE, Message, Outbox
+from busbar.mqtt.outbox import OVERHEAD, QUEUE_BYTES, QUEUE_LIMIT, REPLY_PATIENCE, Message, Outbox
 
 
 class Time:

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET, Struct
 
-from busbar import contract
-from busbar.contract import Reply, ReplyError
+from busbar.command.idempotency import BYTES_LIMIT, COUNT_LIMIT, MEMORY, Key, Outcomes
+from busbar.contract import messages
+from busbar.contract.messages import Reply, ReplyError
 from busbar.errors import Duplicate
-from busbar.outcomes import BYTES_LIMIT, COUNT_LIMIT, MEMORY, Key, Outcomes
-from busbar.testing import Clock
+from busbar.testing.fakes import Clock
 
 MIB = 1024 * 1024
 
@@ -188,6 +188,6 @@ async def test_the_size_is_that_of_what_is_kept(sequence):
             case ("time", seconds):
                 clock._loop.shift += seconds
         done = [entry for entry in outcomes._entries.values() if entry.outcome.done()]
-        assert outcomes._bytes == sum(len(contract.encode(entry.outcome.result())) for entry in done)
+        assert outcomes._bytes == sum(len(messages.encode(entry.outcome.result())) for entry in done)
         assert outcomes._bytes <= BYTES_LIMIT
         assert running.keys() <= outcomes._entries.keys()

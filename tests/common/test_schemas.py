@@ -13,18 +13,18 @@ import msgspec
 import pytest
 from ruamel.yaml import YAML
 
-from busbar.bridge import Bridge
-from busbar.cli import schemas
-from busbar.config import Config
-from busbar.describe import Blob, Description, Event, NoArguments, Property, by_path, command, commands
-from busbar.endpoint import Endpoint
+from busbar.cli.schemas import __main__
+from busbar.config.loader import Config
+from busbar.contract.describe import Blob, Description, Event, NoArguments, Property, by_path, command, commands
+from busbar.contract.values import Reader
 from busbar.errors import BusbarError, ProtocolError
-from busbar.own import OwnCommands
-from busbar.plan import Plan
-from busbar.service import Service
-from busbar.session import Link
-from busbar.testing import Clock, MemoryBus, settle
-from busbar.values import Reader
+from busbar.link.session import Link
+from busbar.net.endpoint import Endpoint
+from busbar.runtime.bridge import Bridge
+from busbar.runtime.bridge_device import OwnCommands
+from busbar.runtime.bridge_spec import Plan
+from busbar.runtime.service import Service
+from busbar.testing.fakes import Clock, MemoryBus, settle
 
 REPOSITORY = Path(__file__).parents[2]
 FOLDER = REPOSITORY / "schemas"
@@ -232,7 +232,7 @@ def test_a_class_of_a_property_has_its_name_on_the_wire() -> None:
     ],
 )  # fmt: skip
 def test_the_schema_of_a_command_accepts_what_the_command_accepts(name: str, payload: Any) -> None:
-    known = {**schemas.device_commands(), **schemas.bridge_commands()}[name]
+    known = {**__main__.device_commands(), **__main__.bridge_commands()}[name]
     try:
         known.read(json.dumps(payload).encode())
     except BusbarError:
@@ -275,7 +275,7 @@ def test_the_example_fits_the_schema_of_its_configuration() -> None:
 
 
 def test_the_committed_files_are_what_the_generator_makes(tmp_path: Path) -> None:
-    assert schemas.main([str(tmp_path)]) == 0
+    assert __main__.main([str(tmp_path)]) == 0
     made = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     committed = {path.name: path.read_bytes() for path in FOLDER.iterdir() if path.name != "README.md"}
     stale = sorted(name for name in made.keys() | committed.keys() if made.get(name) != committed.get(name))
@@ -362,12 +362,12 @@ def test_every_topic_of_the_contract_is_there_with_its_qos_and_retain_flag(docum
 def test_every_command_that_all_bridges_have_is_a_topic(document: Any) -> None:
     addresses = {channel["address"] for channel in document["channels"].values()}
     for name in commands(OwnCommands):
-        device = "{device}" if name in schemas.device_commands() else "bridge"
+        device = "{device}" if name in __main__.device_commands() else "bridge"
         assert f"{{root}}/{{bridge}}/{device}/call/{name}" in addresses
     assert "{root}/{bridge}/bridge/call/open" in addresses
 
 
 def test_a_bridge_that_opens_nothing_has_no_schema_of_open() -> None:
-    found = schemas.documents({"deaf": Service("deaf", Config, lambda config: [])})
+    found = __main__.documents({"deaf": Service("deaf", Config, lambda config: [])})
     assert "config-deaf" in found
     assert not any(name.startswith("call-open") for name in found)

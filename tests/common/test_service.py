@@ -9,19 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from busbar import config
+from busbar.config import loader
 from busbar.errors import ConfigError
-from busbar.service import EXIT_CONFIG, Service, plan, run
-from busbar.session import Link
-from busbar.testing import until
-from scpi_bridge.simulator import Simulator
+from busbar.link.session import Link
+from busbar.runtime.service import EXIT_CONFIG, Service, plan, run
+from busbar.testing.fakes import until
+from scpi_bridge.simulator.__main__ import Simulator
 from tests.broker import Mosquitto
 from tests.process import BENCH, BridgeProcess
 from tests.toy import Toy, service
 
 
 def planned(text: str, url: str | None = None, environment: dict[str, str] | None = None) -> str:
-    parsed = config.parse(text, service(Toy()).config, {})
+    parsed = loader.parse(text, service(Toy()).config, {})
     return plan(service(Toy()), parsed, url, environment or {}).endpoint.url
 
 
@@ -42,7 +42,7 @@ def test_names_of_devices_are_unique_and_not_that_of_the_bridge(names: Sequence[
     links = [Link(f"link{number}", "", None, {name: None}) for number, name in enumerate(names)]  # type: ignore[arg-type, dict-item]  # only the names count
     doubled = Service("toy", toy.config, lambda _settings: links)
     with pytest.raises(ConfigError, match=complaint):
-        plan(doubled, config.parse("bridge: {name: lab}\n", toy.config, {}), None, {})
+        plan(doubled, loader.parse("bridge: {name: lab}\n", toy.config, {}), None, {})
 
 
 def test_a_wrong_configuration_ends_with_its_own_exit_code_and_says_where(

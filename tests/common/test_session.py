@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from busbar.contract import Fault
-from busbar.describe import Description
+from busbar.contract.describe import Description
+from busbar.contract.messages import Fault
 from busbar.errors import BusbarError, DeviceRefused, LinkLost, Retry
-from busbar.session import RETRY_LEAST, RETRY_MOST, Link, supervise
-from busbar.testing import until
+from busbar.link.session import RETRY_LEAST, RETRY_MOST, Link, supervise
+from busbar.testing.fakes import until
 from tests.running import running
 from tests.toy import Toy, service
 

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET
 
-from busbar import contract
-from busbar.contract import Change, Fault
-from busbar.describe import Property, by_path
-from busbar.state import NOT_A_NUMBER, TIMES_LIMIT, State
-from busbar.testing import Clock, settle
+from busbar.contract import messages
+from busbar.contract.describe import Property, by_path
+from busbar.contract.messages import Change, Fault
+from busbar.publish.state import NOT_A_NUMBER, TIMES_LIMIT, State
+from busbar.testing.fakes import Clock, settle
 
 PROPERTIES = by_path(
     [
@@ -293,7 +293,7 @@ async def test_what_json_has_no_number_for_becomes_null_and_bad(value, said):
     state.read({"plain": value}, 1.0)
     assert state.take_changes() == [Change("plain", 1.0, said, NOT_A_NUMBER)]
     assert state.bad == {"plain": NOT_A_NUMBER}
-    contract.encode(state.snapshot("b", 1, 1.0))
+    messages.encode(state.snapshot("b", 1, 1.0))
 
 
 async def test_not_a_number_is_reported_once_and_recovers():
@@ -384,7 +384,7 @@ async def test_a_snapshot_does_not_change_afterwards():
     snapshot = state.snapshot("b", 7, 2.0)
     state.read({"plain": 2}, 3.0)
     state.mark_bad(["plain"], BROKEN, 3.0)
-    assert snapshot == contract.State("b", 7, 2.0, {"plain": 1}, {}, {"plain": 1.0})
+    assert snapshot == messages.State("b", 7, 2.0, {"plain": 1}, {}, {"plain": 1.0})
 
 
 async def test_times_are_left_out_above_1000_properties():

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from busbar import streams
 from busbar.errors import LinkLost, ProtocolError
-from busbar.streams import ByteStream, open_serial, open_tcp, open_udp, open_unix
-from busbar.testing import Clock, null_modem, settle, until
+from busbar.net import streams
+from busbar.net.streams import ByteStream, open_serial, open_tcp, open_udp, open_unix
+from busbar.testing.fakes import Clock, null_modem, settle, until
 
 
 @contextlib.asynccontextmanager

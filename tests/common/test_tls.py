@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from busbar.endpoint import Endpoint
 from busbar.errors import ConfigError, LinkLost
-from busbar.streams import open_tcp
-from busbar.tls import server_context, trust
+from busbar.net.endpoint import Endpoint
+from busbar.net.streams import open_tcp
+from busbar.net.tls import server_context, trust
 from tests.broker import find
 from tests.certificates import fingerprint, self_signed
 

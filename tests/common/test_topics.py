@@ -7,8 +7,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from paho.mqtt.client import topic_matches_sub
 
+from busbar.contract.topics import Address, Topics, matches
 from busbar.errors import ConfigError, Forbidden
-from busbar.topics import Address, Topics, matches
 
 LEVEL_CHARACTERS = string.ascii_letters + string.digits + "_-"
 levels = st.text(LEVEL_CHARACTERS, min_size=1, max_size=64)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from busbar.trace import SHOWN, TRACE, Redact, Wire, readable
+from busbar.net.trace import SHOWN, TRACE, Redact, Wire, readable
 
 FORMAT = logging.Formatter("%(message)s")
 

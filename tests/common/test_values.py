@@ -11,10 +11,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec import Meta, Struct, defstruct
 
-from busbar import contract
-from busbar.contract import Metadata
+from busbar.contract import messages
+from busbar.contract.messages import Metadata
+from busbar.contract.values import Reader, choice, convert, integer, number, reading, schema
 from busbar.errors import BadRequest, OutOfRange, ProtocolError
-from busbar.values import Reader, choice, convert, integer, number, reading, schema
 
 
 class Point(Struct):
@@ -258,9 +258,9 @@ def test_hostile_payloads_give_a_value_or_a_refusal(reader, payload):
     try:
         value, _ = reader.payload(payload)
     except (BadRequest, OutOfRange) as error:
-        contract.encode(error.message)
+        messages.encode(error.message)
     else:
-        contract.encode(value)
+        messages.encode(value)
 
 
 @pytest.mark.parametrize(
@@ -277,7 +277,7 @@ def test_hostile_payloads_give_a_value_or_a_refusal(reader, payload):
 def test_a_good_value_fits_its_schema(type_, payload):
     described = schema(type_)
     jsonschema.Draft202012Validator.check_schema(described)
-    published = json.loads(contract.encode(read(type_, payload)))
+    published = json.loads(messages.encode(read(type_, payload)))
     jsonschema.validate(published, described, jsonschema.Draft202012Validator)
 
 

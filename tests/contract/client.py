@@ -8,7 +8,7 @@ from paho.mqtt import client as paho
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from busbar.testing import until
+from busbar.testing.fakes import until
 from tests.watcher import MARK, Seen, Watcher
 
 VERSIONS = {"5": paho.MQTTv5, "3.1.1": paho.MQTTv311}

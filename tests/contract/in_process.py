@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from busbar import config
-from busbar.bridge import Bridge, DuplicateName
-from busbar.describe import Blob, Description, Property
+from busbar.config import loader
+from busbar.contract.describe import Blob, Description, Property
 from busbar.errors import DeviceRefused, ProtocolError
-from busbar.service import Service, plan
-from busbar.session import Link, Outlet
-from busbar.testing import Clock, until
+from busbar.link.session import Link, Outlet
+from busbar.runtime.bridge import Bridge, DuplicateName
+from busbar.runtime.service import Service, plan
+from busbar.testing.fakes import Clock, until
 from tests.contract.client import Client
 from tests.contract.subject import Fields, Subject
 
@@ -44,7 +44,7 @@ class InProcess(Subject):
         self._text, self._url = text, url
 
     async def start(self) -> None:
-        first = plan(self._service, config.parse(self._text, self._service.config, {}), self._url, {})
+        first = plan(self._service, loader.parse(self._text, self._service.config, {}), self._url, {})
         self._clock = Clock()
         self.running = Bridge(first, lambda: first, self._clock.now, lambda: True)
         self.task = asyncio.create_task(self.running.run(), name=f"{self._service.kind} bridge")

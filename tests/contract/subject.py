@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-from busbar.testing import until
+from busbar.testing.fakes import until
 from tests.contract.client import Client
 
 Fields = dict[str, Any]

@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from busbar.describe import Description, Property
+from busbar.contract.describe import Description, Property
+from busbar.contract.names import collisions, level
 from busbar.errors import ProtocolError
-from busbar.host import clock_synchronised
-from busbar.names import collisions, level
-from busbar.testing import until
-from scpi_bridge.simulator import Simulator
+from busbar.runtime.host import clock_synchronised
+from busbar.testing.fakes import until
+from scpi_bridge.simulator.__main__ import Simulator
 from tests import toy
 from tests.can_bridge.subject import can_bridge
 from tests.cip_bridge.subject import cip_bridge

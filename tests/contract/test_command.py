@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from busbar.cli.conformance.checks import CHECKS, TITLES
+from busbar.cli.check.conformance.checks import CHECKS, TITLES
 from busbar.cli.group import run
 from tests.broker import Mosquitto
 from tests.contract.wrong_bridge import WrongBridge, Yard

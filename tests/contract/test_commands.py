@@ -7,7 +7,7 @@ from typing import Any
 import msgpack
 import pytest
 
-from busbar.testing import until
+from busbar.testing.fakes import until
 from tests.contract.client import Client, code
 from tests.contract.subject import Subject
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from busbar.testing import until
+from busbar.testing.fakes import until
 from tests.contract.client import Client, code
 from tests.contract.conftest import Fresh
 from tests.contract.subject import Subject

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from busbar.cli.json_schema import problem
+from busbar.cli.schemas.json_schema import problem
 from tests.contract.payloads import FOLDER, _validator
 
 SCALARS = st.none() | st.booleans() | st.integers(-5, 5) | st.sampled_from([0.5, 1.0, 2.5, "", "a", "ab", "b1"])

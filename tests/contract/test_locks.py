@@ -2,7 +2,7 @@
 
 import pytest
 
-from busbar.testing import until
+from busbar.testing.fakes import until
 from tests.contract.client import Client, code
 from tests.contract.subject import Subject
 

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from busbar.testing import until
+from busbar.testing.fakes import until
 from tests.contract.client import Client
 from tests.contract.subject import Subject
 

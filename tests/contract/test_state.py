@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from busbar.testing import until
+from busbar.testing.fakes import until
 from tests.broker import Mosquitto
 from tests.contract import payloads
 from tests.contract.client import Client, code

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from busbar.cli.conformance import examine, report
-from busbar.endpoint import Endpoint
-from busbar.topics import Topics
+from busbar.cli.check.conformance import examine, report
+from busbar.contract.topics import Topics
+from busbar.net.endpoint import Endpoint
 from tests.broker import Mosquitto
 from tests.contract.wrong_bridge import WrongBridge, Yard
 

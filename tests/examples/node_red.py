@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from busbar.testing import until
+from busbar.testing.fakes import until
 from tests import npm
 from tests.broker import find, free_port
 from tests.examples.programs import LIMIT, Output, output

@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from busbar.testing import until
-from scpi_bridge.simulated import Channel
-from scpi_bridge.simulator import Simulator
+from busbar.testing.fakes import until
+from scpi_bridge.simulator.__main__ import Simulator
+from scpi_bridge.simulator.bench import Channel
 from tests.broker import Mosquitto
 from tests.process import BENCH, BridgeProcess
 from tests.watcher import Watcher

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from busbar.testing import until
+from busbar.testing.fakes import until
 from tests import npm
 from tests.broker import find
 from tests.examples.programs import LIMIT, ROOT, Bench, Output, bench, output

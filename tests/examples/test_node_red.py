@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from busbar.testing import until
+from busbar.testing.fakes import until
 from tests import npm
 from tests.examples.node_red import NodeRed, node_red
 from tests.examples.programs import LIMIT, ROOT, Bench, bench

@@ -4,7 +4,7 @@ import signal
 import sys
 from pathlib import Path
 
-from busbar.testing import until
+from busbar.testing.fakes import until
 from tests.examples.programs import LIMIT, ROOT, bench, output, run
 
 PYTHON = ROOT / "examples" / "python"

@@ -19,10 +19,11 @@ from typing import Any
 
 from paho.mqtt import client as paho
 
-from busbar import config, host
-from busbar.bridge import Bridge
-from busbar.service import plan
-from busbar.testing import until
+from busbar.config import loader
+from busbar.runtime import host
+from busbar.runtime.bridge import Bridge
+from busbar.runtime.service import plan
+from busbar.testing.fakes import until
 from tests.broker import Mosquitto
 from tests.proxy import Proxy
 from tests.toy import Toy, service
@@ -217,7 +218,7 @@ async def soak(seconds: float, period: float, say: Callable[[str], None]) -> lis
     what = service(toy := Toy())
     with Mosquitto() as broker:
         async with Proxy(broker.port) as proxy, Account(broker.port) as account:
-            first = plan(what, config.parse("bridge: {name: lab}\n", what.config, {}), proxy.url, {})
+            first = plan(what, loader.parse("bridge: {name: lab}\n", what.config, {}), proxy.url, {})
             it = Soak(broker, proxy, toy, bridge := Bridge(first), account)
             running = asyncio.create_task(bridge.run())
             await until(it._well, "the start", PATIENCE)

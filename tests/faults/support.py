@@ -13,12 +13,12 @@ from typing import Any
 
 from paho.mqtt import client as paho
 
-from busbar import config
-from busbar.bridge import Bridge
+from busbar.config import loader
 from busbar.errors import BY_CODE
-from busbar.outbox import Message
-from busbar.service import Service, plan
-from busbar.testing import Clock, until
+from busbar.mqtt.outbox import Message
+from busbar.runtime.bridge import Bridge
+from busbar.runtime.service import Service, plan
+from busbar.testing.fakes import Clock, until
 from tests.broker import Mosquitto
 from tests.proxy import Proxy
 from tests.toy import Toy, service
@@ -203,7 +203,7 @@ async def live(
     """
     clock = Clock()
     clock.step_wall = step
-    first = plan(what, config.parse(configuration, what.config, {}, folder=Path("/")), url, {})
+    first = plan(what, loader.parse(configuration, what.config, {}, folder=Path("/")), url, {})
     first = replace(first, endpoint=replace(first.endpoint, **endpoint))
     one = Live(Bridge(first, None, clock.now, lambda: synchronised), clock)
     try:

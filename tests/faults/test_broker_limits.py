@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from busbar.describe import Property
-from busbar.testing import until
+from busbar.contract.describe import Property
+from busbar.testing.fakes import until
 from tests.broker import Mosquitto
 from tests.faults.conftest import Record
 from tests.faults.support import BEEP, TOY, Reader, kept, lab

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from busbar import mqtt
-from busbar.testing import settle
+from busbar.mqtt import connection
+from busbar.testing.fakes import settle
 from tests.broker import Mosquitto
 from tests.faults.conftest import Record
 from tests.faults.support import BEEP, BRIDGE, TOY, Lab, kept, lab
@@ -126,7 +126,7 @@ async def test_everything_comes_through_a_link_with_a_delay(broker: Mosquitto, r
 async def test_a_slow_link_that_flows_is_not_taken_for_dead(
     broker: Mosquitto, settled: bool, wander: float, record: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mqtt, "ACK_TIMEOUT", PATIENCE)  # in real time, which is what real bytes need
+    monkeypatch.setattr(connection, "ACK_TIMEOUT", PATIENCE)  # in real time, which is what real bytes need
     async with lab(broker, proxy=Proxy(broker.port, buffer=4096)) as it:
         leftovers = it.live.bridge._leftovers
         await it.live.until(lambda: leftovers._begun or not settled, "the end of what a first connect does")

@@ -6,8 +6,8 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
 import pytest
 
-from busbar.bridge import DuplicateName
-from busbar.testing import until
+from busbar.runtime.bridge import DuplicateName
+from busbar.testing.fakes import until
 from tests.broker import Mosquitto
 from tests.faults.conftest import Record
 from tests.faults.support import BRIDGE, TOY, Live, Reader, kept, live

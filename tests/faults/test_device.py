@@ -9,10 +9,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from busbar import host
-from busbar.testing import until
+from busbar.runtime import host
+from busbar.testing.fakes import until
 from scpi_bridge.bridge import SERVICE
-from scpi_bridge.simulator import Endpoint, Simulator
+from scpi_bridge.simulator.__main__ import Endpoint, Simulator
 from tests.broker import Mosquitto
 from tests.faults.conftest import Record
 from tests.faults.support import BEEP, TOY, Live, Reader, lab, live

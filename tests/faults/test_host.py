@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from busbar.host import clock_synchronised
-from busbar.testing import until
-from scpi_bridge.simulator import Simulator
+from busbar.runtime.host import clock_synchronised
+from busbar.testing.fakes import until
+from scpi_bridge.simulator.__main__ import Simulator
 from tests.broker import Mosquitto
 from tests.faults.conftest import Record
 from tests.faults.support import BRIDGE, TOY, Reader, lab, live

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from busbar import host
-from busbar.testing import until
+from busbar.runtime import host
+from busbar.testing.fakes import until
 from tests.broker import Mosquitto
 from tests.faults.conftest import Record
 from tests.faults.hostile import KEYS, TARGETS, Hostile

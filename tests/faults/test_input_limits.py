@@ -8,8 +8,8 @@ import pytest
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from busbar import host
-from busbar.testing import until
+from busbar.runtime import host
+from busbar.testing.fakes import until
 from tests.broker import Mosquitto
 from tests.faults.conftest import Record
 from tests.faults.support import ALLOWED, TOY, Reader, Tally, lab

@@ -11,9 +11,9 @@ from types import SimpleNamespace
 import gpiod
 from gpiod.line import Bias, Direction, Drive, Edge, Value
 
+from gpio_bridge.backends.sim import SimChip
 from gpio_bridge.chip import Edge as Told
 from gpio_bridge.chip import LineSettings
-from gpio_bridge.sim import SimChip
 
 PULLS = {Bias.DISABLED: "off", Bias.PULL_UP: "up", Bias.PULL_DOWN: "down", Bias.AS_IS: "as_is"}
 DRIVES = {Drive.PUSH_PULL: "push_pull", Drive.OPEN_DRAIN: "open_drain", Drive.OPEN_SOURCE: "open_source"}

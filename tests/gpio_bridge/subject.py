@@ -7,15 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from busbar.describe import Description, Property
-from busbar.session import Link
-from busbar.testing import until
-from busbar.values import number
+from busbar.contract.describe import Description, Property
+from busbar.contract.values import number
+from busbar.link.session import Link
+from busbar.testing.fakes import until
+from gpio_bridge.backends.sim import SimChip, SimRequest
 from gpio_bridge.bridge import SERVICE, World, link
 from gpio_bridge.chip import Heard, LineSettings
 from gpio_bridge.pin_commands import PinCommands
 from gpio_bridge.settings import Config
-from gpio_bridge.sim import SimChip, SimRequest
 from tests.contract.client import Client
 from tests.contract.in_process import NONSENSE, InProcess, ending
 from tests.contract.subject import Call, Subject

@@ -3,8 +3,8 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpio_bridge.behaviours import Clicks, Encoder, Frequency, Hold, LongPress, Losses, Pattern
 from gpio_bridge.chip import Edge
+from gpio_bridge.edges.detectors import Clicks, Encoder, Frequency, Hold, LongPress, Losses, Pattern
 from tests.gpio_bridge.test_filters import MS, edges
 
 

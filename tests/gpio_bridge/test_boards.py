@@ -3,9 +3,9 @@
 import pytest
 
 from busbar.errors import DeviceRefused, OutOfRange, UnknownTarget
-from gpio_bridge import pinctrl
-from gpio_bridge.boards import HEADER_40, REVISION_1, REVISION_2, board
-from gpio_bridge.pins import Pins, this_board
+from gpio_bridge.backends import pinctrl
+from gpio_bridge.pins.boards import HEADER_40, REVISION_1, REVISION_2, board
+from gpio_bridge.pins.numbering import Pins, this_board
 
 
 @pytest.mark.parametrize(

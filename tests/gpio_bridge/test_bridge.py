@@ -7,13 +7,14 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from busbar import config
+from busbar.config import loader
 from busbar.errors import ConfigError
-from busbar.testing import STEP, settle, until
-from gpio_bridge import bridge, core, kernel, rpigpio
+from busbar.testing.fakes import STEP, settle, until
+from gpio_bridge import bridge, session
+from gpio_bridge.backends import libgpiod, rpigpio
+from gpio_bridge.backends.sim import SimChip
 from gpio_bridge.bridge import SERVICE, World
 from gpio_bridge.chip import Edge, LineSettings
-from gpio_bridge.sim import SimChip
 from tests.gpio_bridge import fakes
 from tests.running import running
 
@@ -112,7 +113,7 @@ async def test_lost_edges_are_counted_and_the_state_is_true():
 
 
 async def test_after_a_loss_the_level_is_read(monkeypatch):
-    monkeypatch.setattr(core, "AGAIN", 3600.0)  # nobody looks but for the loss
+    monkeypatch.setattr(session, "AGAIN", 3600.0)  # nobody looks but for the loss
     async with stage() as bench:
         pin = bench.chip.pins[23]
         pin.lose = 1
@@ -489,7 +490,7 @@ devices:
 
 
 async def test_a_line_that_is_busy_is_bad_and_taken_when_it_is_free_while_others_work(monkeypatch):
-    monkeypatch.setattr(core, "AGAIN", 3600.0)  # nobody looks but for the line that is free
+    monkeypatch.setattr(session, "AGAIN", 3600.0)  # nobody looks but for the line that is free
     async with stage(BUSY, lambda chips: chips["header"].occupy(1, "spi0 CS1")) as bench:
         assert "a: line 1 is busy: 'spi0 CS1' holds it" in await bench.bus.bad("header", "a", "device")
         assert "no line 99; allowed: 0 to 53" in await bench.bus.bad("header", "c", "out_of_range")
@@ -618,10 +619,10 @@ async def test_the_same_bridge_on_the_other_back_ends(backend, monkeypatch):
     sim = SimChip(label="pinctrl-bcm2711")
     backend, _, old = backend.partition(" ")
     if backend == "gpiod" and not old:
-        monkeypatch.setattr(kernel, "find", lambda wanted: kernel.Path("/dev/gpiochip0"))
-        monkeypatch.setattr(kernel.gpiod, "Chip", lambda path: fakes.Chip(sim))
+        monkeypatch.setattr(libgpiod, "find", lambda wanted: libgpiod.Path("/dev/gpiochip0"))
+        monkeypatch.setattr(libgpiod.gpiod, "Chip", lambda path: fakes.Chip(sim))
     else:
-        monkeypatch.setattr(kernel, "supported", lambda: False)
+        monkeypatch.setattr(libgpiod, "supported", lambda: False)
         monkeypatch.setattr(rpigpio, "load", lambda: fakes.RpiGpio(sim))
     text = HEADER.replace("backend: sim", f"backend: {backend}\n    revision: 0xC03111\n    pinctrl_root: /nowhere")
     lines = [line for line in text.splitlines() if "pwm" not in line and "servo" not in line]
@@ -644,8 +645,8 @@ async def test_the_same_bridge_on_the_other_back_ends(backend, monkeypatch):
 
 async def test_what_needs_an_extra_says_so_and_other_lines_work(monkeypatch, tmp_path):
     sim = SimChip(label="pinctrl-bcm2711")
-    monkeypatch.setattr(kernel, "find", lambda wanted: kernel.Path("/dev/gpiochip0"))
-    monkeypatch.setattr(kernel.gpiod, "Chip", lambda path: fakes.Chip(sim))
+    monkeypatch.setattr(libgpiod, "find", lambda wanted: libgpiod.Path("/dev/gpiochip0"))
+    monkeypatch.setattr(libgpiod.gpiod, "Chip", lambda path: fakes.Chip(sim))
     monkeypatch.setitem(__import__("sys").modules, "lgpio", None)
     text = HEADER.replace("backend: sim", f"backend: gpiod\n    pwm_root: {tmp_path}")
     text += "      - {name: hard, line: 12, direction: pwm, by: hardware}\n"
@@ -658,7 +659,7 @@ async def test_what_needs_an_extra_says_so_and_other_lines_work(monkeypatch, tmp
 
 
 async def test_a_line_that_is_busy_is_not_pulsed_either(monkeypatch):
-    monkeypatch.setattr(core, "AGAIN", 3600.0)
+    monkeypatch.setattr(session, "AGAIN", 3600.0)
     async with stage(HEADER, lambda chips: chips["header"].occupy(18, "pwm-fan")) as bench:
         assert "fan: line 18 is busy: 'pwm-fan' holds it" in await bench.bus.bad("header", "fan", "device")
         bench.chip.occupy(18, "")
@@ -700,7 +701,7 @@ def test_a_scan_lists_the_chips_of_the_kernel_by_label_and_where_that_is_not_eno
             return fakes.Chip(SimChip(label=labels[path.rpartition("/")[2]]))
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(kernel.gpiod, "Chip", opened)
+    monkeypatch.setattr(libgpiod.gpiod, "Chip", opened)
     found = asyncio.run(SERVICE.scan(tmp_path))
     assert [(each.address, each.title) for each in found] == [
         ("gpiod::pinctrl-rp1", "gpiochip0 (pinctrl-rp1, 54 lines)"),
@@ -721,7 +722,7 @@ def test_a_scan_lists_the_chips_of_the_kernel_by_label_and_where_that_is_not_eno
 def test_wires_and_stimuli_of_lines_that_are_not_there_are_found_at_the_start(more, said):
     text = f"bridge: {{name: pi1}}\ndevices:\n  - name: header\n    backend: sim\n    {more}\n"
     with pytest.raises(ConfigError, match=said):
-        list(SERVICE.links(config.parse(text, SERVICE.config, {})))
+        list(SERVICE.links(loader.parse(text, SERVICE.config, {})))
 
 
 async def test_two_names_of_one_line_are_told_apart():

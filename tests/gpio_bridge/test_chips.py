@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from busbar.errors import DeviceRefused, UnknownTarget
-from busbar.testing import Clock, settle, until
-from gpio_bridge import kernel, rpigpio
+from busbar.testing.fakes import Clock, settle, until
+from gpio_bridge.backends import libgpiod, rpigpio
+from gpio_bridge.backends.rpigpio import RpiGpioChip
+from gpio_bridge.backends.sim import SimChip
 from gpio_bridge.chip import LineSettings, NoEdges, Pulse
-from gpio_bridge.rpigpio import RpiGpioChip
-from gpio_bridge.sim import SimChip
 from tests.gpio_bridge import fakes
 
 IN, OUT = LineSettings("in", "off"), LineSettings("out")
@@ -23,8 +23,8 @@ class Bench:
         self.kind, self.sim = kind, SimChip(label="pinctrl-bcm2711")
         if kind == "gpiod":
             self.fake = fakes.Chip(self.sim)
-            monkeypatch.setattr(kernel.gpiod, "Chip", lambda path: self.fake)
-            self.chip = kernel.KernelChip(Path("/dev/gpiochip0"))
+            monkeypatch.setattr(libgpiod.gpiod, "Chip", lambda path: self.fake)
+            self.chip = libgpiod.KernelChip(Path("/dev/gpiochip0"))
         elif kind == "rpigpio":
             self.chip = RpiGpioChip(fakes.RpiGpio(self.sim))
         else:

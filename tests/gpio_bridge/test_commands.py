@@ -6,12 +6,12 @@ import dataclasses
 import pytest
 
 from busbar.errors import DeviceRefused
-from busbar.testing import settle, until
-from gpio_bridge import core
+from busbar.testing.fakes import settle, until
+from gpio_bridge import session
+from gpio_bridge.backends.sim import SimPulses, SimRequest
 from gpio_bridge.bridge import SERVICE, World, link
 from gpio_bridge.chip import LineSettings
-from gpio_bridge.sim import SimPulses, SimRequest
-from gpio_bridge.simulator import pwm_tree
+from gpio_bridge.simulator.__main__ import pwm_tree
 from tests.gpio_bridge.test_bridge import BUSY, stage
 from tests.running import Running
 
@@ -192,7 +192,7 @@ async def test_a_line_without_an_interrupt_is_debounced_too(mode, told):
 
 
 async def test_a_line_without_an_interrupt_is_looked_at_again_after_a_failure(monkeypatch):
-    monkeypatch.setattr(core, "AGAIN", 3600.0)  # nobody looks but the line itself
+    monkeypatch.setattr(session, "AGAIN", 3600.0)  # nobody looks but the line itself
 
     def blind(chips):
         chips["header"].pins[1].can_tell = False

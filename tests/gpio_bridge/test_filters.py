@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpio_bridge.chip import Edge
-from gpio_bridge.filters import Glitch, Lockout, Settle, Unfiltered
+from gpio_bridge.edges.debounce import Glitch, Lockout, Settle, Unfiltered
 
 MS = 1_000_000
 PERIOD = 0.01  # s

@@ -2,11 +2,12 @@
 
 import pytest
 
-from gpio_bridge import bridge, kernel
-from gpio_bridge.boards import board
+from gpio_bridge import bridge
+from gpio_bridge.backends import libgpiod
+from gpio_bridge.backends.sim import SimChip
 from gpio_bridge.bridge import SERVICE
-from gpio_bridge.sim import SimChip
-from gpio_bridge.simulator import pwm_tree
+from gpio_bridge.pins.boards import board
+from gpio_bridge.simulator.__main__ import pwm_tree
 from tests.gpio_bridge import fakes
 from tests.gpio_bridge.test_bridge import Bench, stage
 from tests.gpio_bridge.test_commands import header
@@ -39,8 +40,8 @@ async def test_functions_are_told_and_a_line_with_one_is_left_alone(tmp_path):
 async def test_only_the_chip_of_the_header_has_its_pins_and_its_pwm(label, rows, pin, monkeypatch, tmp_path):
     sim = SimChip(label=label)
     monkeypatch.setattr(bridge, "this_board", lambda: board(0xC03111))
-    monkeypatch.setattr(kernel, "find", lambda wanted: kernel.Path("/dev/gpiochip0"))
-    monkeypatch.setattr(kernel.gpiod, "Chip", lambda path: fakes.Chip(sim))
+    monkeypatch.setattr(libgpiod, "find", lambda wanted: libgpiod.Path("/dev/gpiochip0"))
+    monkeypatch.setattr(libgpiod.gpiod, "Chip", lambda path: fakes.Chip(sim))
     monkeypatch.setitem(__import__("sys").modules, "lgpio", None)
     text = header("name: a, line: 12, direction: pwm", more=f"    pwm_root: {tmp_path}\n")
     async with pwm_tree(tmp_path), running(SERVICE, text.replace("backend: sim", "backend: gpiod")) as bus:

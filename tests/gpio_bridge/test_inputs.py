@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from busbar.testing import Clock, settle
-from gpio_bridge.inputs import Input
-from gpio_bridge.line import Place, WallClock
+from busbar.testing.fakes import Clock, settle
+from gpio_bridge.backends.sim import SimChip
+from gpio_bridge.lines.inputs import Input
+from gpio_bridge.lines.line import Place, WallClock
 from gpio_bridge.settings import Debounce, In
-from gpio_bridge.sim import SimChip
 
 MODES = {
     "none": None,

@@ -10,10 +10,10 @@ import pytest
 from gpiod.line import Bias, Clock, Direction, Drive, Edge, Value
 
 from busbar.errors import DeviceRefused, LinkLost
-from gpio_bridge import kernel, rpigpio
+from gpio_bridge.backends import libgpiod, rpigpio
+from gpio_bridge.backends.libgpiod import KernelChip, find, settings
+from gpio_bridge.backends.sim import SimChip
 from gpio_bridge.chip import LineSettings, NoEdges
-from gpio_bridge.kernel import KernelChip, find, settings
-from gpio_bridge.sim import SimChip
 from tests.gpio_bridge import fakes
 
 
@@ -33,13 +33,13 @@ def test_settings_are_those_of_libgpiod():
     [("5.10.0-rpi", True), ("6.12.96+rpt-rpi-2712", True), ("5.9.16", False), ("4.19.118-v7l+", False), ("odd", True)],
 )
 def test_version_2_of_the_interface_came_with_linux_5_10(release, fits):
-    assert kernel.supported(release) is fits
+    assert libgpiod.supported(release) is fits
 
 
 @pytest.mark.parametrize("number", [errno.ENXIO, errno.ENODEV, errno.EOPNOTSUPP])
 async def test_kernels_say_differently_that_a_line_has_no_interrupt(monkeypatch, number):
     fake = fakes.Chip(SimChip(), OSError(number, os.strerror(number)))
-    monkeypatch.setattr(kernel.gpiod, "Chip", lambda path: fake)
+    monkeypatch.setattr(libgpiod.gpiod, "Chip", lambda path: fake)
     chip = KernelChip(Path("/dev/gpiochip0"))
     with pytest.raises(NoEdges):
         await chip.request({5: LineSettings("in", edges=True)})
@@ -61,7 +61,7 @@ def chips(monkeypatch, folder, **labels):
             raise PermissionError(errno.EACCES, "Permission denied")
         return fakes.Chip(made[behind])
 
-    monkeypatch.setattr(kernel.gpiod, "Chip", opened)
+    monkeypatch.setattr(libgpiod.gpiod, "Chip", opened)
 
 
 def test_the_header_is_found_by_label_whatever_the_number(monkeypatch, tmp_path):
@@ -87,10 +87,10 @@ def test_a_chip_that_we_may_not_open_says_which_group_may(monkeypatch, tmp_path)
     chips(monkeypatch, tmp_path, gpiochip0=None)
     with pytest.raises(LinkLost, match=r"no permission on .*gpiochip0: "):
         find("auto", tmp_path)
-    monkeypatch.setattr(kernel.grp, "getgrgid", lambda number: type("Group", (), {"gr_name": "gpio"}))
+    monkeypatch.setattr(libgpiod.grp, "getgrgid", lambda number: type("Group", (), {"gr_name": "gpio"}))
     with pytest.raises(LinkLost, match="has to be in the group gpio"):
         find("auto", tmp_path)
-    monkeypatch.setattr(kernel.grp, "getgrgid", lambda number: type("Group", (), {"gr_name": "root"}))
+    monkeypatch.setattr(libgpiod.grp, "getgrgid", lambda number: type("Group", (), {"gr_name": "root"}))
     with pytest.raises(LinkLost, match="belongs to root alone; a udev rule"):
         find("auto", tmp_path)
 
@@ -114,7 +114,7 @@ async def test_what_the_kernel_refuses_is_explained(monkeypatch, number, said):
     sim = SimChip(label="pinctrl-bcm2711")
     fake = fakes.Chip(sim, OSError(number, os.strerror(number)))
     sim.occupy(5, "w1")
-    monkeypatch.setattr(kernel.gpiod, "Chip", lambda path: fake)
+    monkeypatch.setattr(libgpiod.gpiod, "Chip", lambda path: fake)
     chip = KernelChip(Path("/dev/gpiochip0"))
     with pytest.raises(DeviceRefused, match=said):
         await chip.request({5: LineSettings("in")})
@@ -124,7 +124,7 @@ async def test_what_the_kernel_refuses_is_explained(monkeypatch, number, said):
 async def test_a_chip_that_goes_away_breaks_the_link(monkeypatch):
     sim = SimChip(label="expander")
     fake = fakes.Chip(sim)
-    monkeypatch.setattr(kernel.gpiod, "Chip", lambda path: fake)
+    monkeypatch.setattr(libgpiod.gpiod, "Chip", lambda path: fake)
     chip, broken = KernelChip(Path("/dev/gpiochip0")), []
     chip.broken = broken.append
     request = await chip.request({5: LineSettings("in", edges=True)}, lambda edges: None)

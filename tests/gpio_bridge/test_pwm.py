@@ -6,32 +6,32 @@ import errno
 import pytest
 
 from busbar.errors import DeviceRefused
-from busbar.testing import Clock, settle
-from gpio_bridge import pwm
+from busbar.testing.fakes import Clock, settle
+from gpio_bridge.backends import sysfs_pwm
+from gpio_bridge.backends.sysfs_pwm import HardwarePulses
 from gpio_bridge.chip import Pulse
-from gpio_bridge.pwm import HardwarePulses
-from gpio_bridge.simulator import PwmTree, pwm_tree
+from gpio_bridge.simulator.__main__ import PwmTree, pwm_tree
 
 
 def test_a_channel_is_found_by_the_device_behind_it_whatever_its_number(tmp_path):
-    assert pwm.find(18, tmp_path) is None
+    assert sysfs_pwm.find(18, tmp_path) is None
     four = PwmTree(tmp_path / "4", "fe20c000.pwm", 2, "pwmchip3")
-    assert pwm.find(18, four.root) == (four.chip, 0)
-    assert pwm.find(19, four.root) == (four.chip, 1)
-    assert pwm.find(17, four.root) is None
+    assert sysfs_pwm.find(18, four.root) == (four.chip, 0)
+    assert sysfs_pwm.find(19, four.root) == (four.chip, 1)
+    assert sysfs_pwm.find(17, four.root) is None
     five = PwmTree(tmp_path / "5", "1f00098000.pwm", 4)
-    assert [pwm.find(line, five.root)[1] for line in (12, 13, 18, 19)] == [0, 1, 2, 3]
-    assert pwm.find(18, PwmTree(tmp_path / "other", "1000.pwm", 4).root) is None
-    assert pwm.find(19, PwmTree(tmp_path / "one", "20c000.pwm", 1).root) is None  # dtoverlay=pwm has one channel
+    assert [sysfs_pwm.find(line, five.root)[1] for line in (12, 13, 18, 19)] == [0, 1, 2, 3]
+    assert sysfs_pwm.find(18, PwmTree(tmp_path / "other", "1000.pwm", 4).root) is None
+    assert sysfs_pwm.find(19, PwmTree(tmp_path / "one", "20c000.pwm", 1).root) is None  # dtoverlay=pwm has one channel
 
 
 def test_a_channel_can_be_named(tmp_path):
     tree = PwmTree(tmp_path, "1000.pwm", 4)
-    assert pwm.named("1000.pwm/3", tmp_path) == (tree.chip, 3)
+    assert sysfs_pwm.named("1000.pwm/3", tmp_path) == (tree.chip, 3)
     with pytest.raises(DeviceRefused, match=r"no PWM channel '1000.pwm/4'; there are: 1000.pwm/0 to 3"):
-        pwm.named("1000.pwm/4", tmp_path)
+        sysfs_pwm.named("1000.pwm/4", tmp_path)
     with pytest.raises(DeviceRefused, match="none; `dtoverlay=pwm-2chan`"):
-        pwm.named("1000.pwm/4", tmp_path / "nowhere")
+        sysfs_pwm.named("1000.pwm/4", tmp_path / "nowhere")
 
 
 async def test_pulses_are_a_period_and_a_width(tmp_path):
@@ -46,7 +46,7 @@ async def test_pulses_are_a_period_and_a_width(tmp_path):
 
 
 async def test_a_width_is_never_longer_than_its_period(monkeypatch, tmp_path):
-    write = pwm.Path.write_text
+    write = sysfs_pwm.Path.write_text
 
     def refusing(path, text):
         """Write as the kernel does, which takes no width beyond the period."""
@@ -59,7 +59,7 @@ async def test_a_width_is_never_longer_than_its_period(monkeypatch, tmp_path):
 
     async with pwm_tree(tmp_path) as tree:
         channel = HardwarePulses(tree.chip, 0, set())
-        monkeypatch.setattr(pwm.Path, "write_text", refusing)
+        monkeypatch.setattr(sysfs_pwm.Path, "write_text", refusing)
         for period, width in ((0.01, 0.01), (0.001, 0.0005), (0.02, 0.02), (0.002, 0.0001), (0.002, 0.002)):
             await channel.repeat(period, [Pulse(0.0, width)])
             wanted = {"period": round(period * 1e9), "duty_cycle": round(width * 1e9), "enable": 1}

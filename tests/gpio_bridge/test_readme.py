@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from busbar import config
-from busbar.describe import commands
-from busbar.service import plan
-from busbar.testing import settle, until
+from busbar.config import loader
+from busbar.contract.describe import commands
+from busbar.runtime.service import plan
+from busbar.testing.fakes import settle, until
 from gpio_bridge import settings
 from gpio_bridge.bridge import EVENTS, SERVICE
 from gpio_bridge.pin_commands import PinCommands
@@ -287,12 +287,12 @@ def test_every_feature_of_the_reference_is_in_the_tables_or_named_beside_them():
 
 @pytest.mark.parametrize("block", re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL))
 def test_every_configuration_in_the_readme_is_taken(block):
-    plan(SERVICE, config.parse(block, Config, {}), None, {})
+    plan(SERVICE, loader.parse(block, Config, {}), None, {})
 
 
 def test_the_example_is_taken():
     path = Path(__file__).parents[2] / "services/gpio-bridge/src/gpio_bridge/example.yaml"
-    plan(SERVICE, config.load(path, Config, {}), None, {})
+    plan(SERVICE, loader.load(path, Config, {}), None, {})
 
 
 def test_every_key_command_and_event_is_in_the_readme():

@@ -1,6 +1,6 @@
 import pytest
 
-from busbar import config
+from busbar.config import loader
 from busbar.errors import ConfigError
 from gpio_bridge.settings import Config, Encoder, In, Out
 
@@ -8,7 +8,7 @@ HEAD = "bridge: {name: pi1}\ndevices:\n"
 
 
 def parsed(*lines, more=""):
-    return config.parse(
+    return loader.parse(
         f"{HEAD}  - name: header\n{more}    lines:\n" + "".join(f"      - {{{each}}}\n" for each in lines), Config, {}
     )
 
@@ -75,4 +75,4 @@ def test_keys_of_the_simulated_chip_are_for_that_one():
     with pytest.raises(ConfigError, match="by the kernel's name"):
         parsed("name: a, line: 1, direction: in", more="    numbering: names\n")
     with pytest.raises(ConfigError, match="'bridge' is the bridge itself"):
-        config.parse("bridge: {name: pi1}\ndevices: [{name: bridge}]", Config, {})
+        loader.parse("bridge: {name: pi1}\ndevices: [{name: bridge}]", Config, {})

@@ -4,7 +4,7 @@ import signal
 import sys
 from pathlib import Path
 
-from busbar.testing import until
+from busbar.testing.fakes import until
 
 
 async def test_the_program_makes_a_folder_of_pwm_and_takes_it_away(tmp_path):

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from busbar.errors import DeviceRefused
-from busbar.testing import Clock, settle
-from gpio_bridge import software
+from busbar.testing.fakes import Clock, settle
+from gpio_bridge.backends import lgpio_pulses
+from gpio_bridge.backends.lgpio_pulses import SoftwarePulses, steps
 from gpio_bridge.chip import Pulse
-from gpio_bridge.software import SoftwarePulses, steps
 
 
 class Error(Exception):
@@ -65,7 +65,7 @@ def test_pulses_become_steps_of_level_and_microseconds():
     one = [(0, 1, 1000), (1, 1, 500), (0, 1, 1500), (1, 1, 1000), (0, 1, 16000)]
     assert steps(0.02, [Pulse(0.003, 0.001), Pulse(0.001, 0.0005)]) == one * 10
     assert steps(1.0, [Pulse(0.0, 1.0)]) == [(1, 1, 1_000_000)]
-    assert len(steps(0.0001, [Pulse(0.00001, 0.00001)])) <= software.PULSES_LIMIT
+    assert len(steps(0.0001, [Pulse(0.00001, 0.00001)])) <= lgpio_pulses.PULSES_LIMIT
 
 
 @pytest.mark.parametrize("pulses", [[(0.0, 0.003), (0.002, 0.001)], [(0.019, 0.002)], [(0.0, 0.0)]])
@@ -90,15 +90,15 @@ async def test_several_pulses_are_fed_ahead_until_they_are_stopped():
     line = opened(module)
     await line.repeat(0.02, [Pulse(0.001, 0.001), Pulse(0.004, 0.001)])
     await settle()
-    assert module.queue == software.AHEAD
+    assert module.queue == lgpio_pulses.AHEAD
     module.queue = 0
     await clock.advance(0.1)
-    assert module.queue == software.AHEAD
+    assert module.queue == lgpio_pulses.AHEAD
     stopping = asyncio.create_task(line.close())
     await clock.advance(1)
     await stopping
     waves = [each for each in module.told if each[0] == "wave"]
-    assert len(waves) >= 2 * software.AHEAD
+    assert len(waves) >= 2 * lgpio_pulses.AHEAD
     assert module.told[-1] == ("close", 7)
 
 
@@ -122,7 +122,7 @@ async def test_what_lgpio_refuses_is_said_and_the_chip_closed():
 def test_without_lgpio_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "lgpio", None)
     with pytest.raises(DeviceRefused, match=r"pip install 'gpio-bridge\[lgpio\]'"):
-        software.load()
+        lgpio_pulses.load()
 
 
 async def test_what_is_fed_ends_before_a_single_pulse_begins():
@@ -145,7 +145,7 @@ async def test_a_train_that_does_not_end_is_cut():
     await line.repeat(0.02, [Pulse(0.0, 0.0015)])
     module.tx_busy = lambda handle, gpio, kind: kind == module.TX_PWM
     stopping = asyncio.create_task(line.stop())
-    await clock.advance(software.ENDING * software.LOOK + software.AHEAD * software.WAVE + 1)
+    await clock.advance(lgpio_pulses.ENDING * lgpio_pulses.LOOK + lgpio_pulses.AHEAD * lgpio_pulses.WAVE + 1)
     await stopping
     assert module.told[-1] == ("pulse", 0, 0, 0)
 

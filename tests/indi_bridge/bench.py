@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from busbar.codecs.indi import DefMember, DefVector, NewBlob
-from indi_bridge.simulated import Driver, Property, Tell, TellBlob
+from indi_bridge.simulator.driver import Driver, Property, Tell, TellBlob
 
 
 class Bench(Driver):

@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from busbar.codecs import indi
-from busbar.names import level
-from busbar.testing import until
+from busbar.contract.names import level
+from busbar.testing.fakes import until
 from indi_bridge.bridge import SERVICE
 from tests.indi_bridge.stage import CAMERA, COORDINATES, FOCUSER, MOUNT, failure
 from tests.running import Running, running

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
-from busbar.testing import until
+from busbar.testing.fakes import until
 from indi_bridge.bridge import SERVICE
-from indi_bridge.simulator import Simulator
+from indi_bridge.simulator.__main__ import Simulator
 from tests.running import Running, running
 
 MOUNT, CAMERA, FOCUSER = "Telescope_Simulator", "CCD_Simulator", "Focuser_Simulator"

@@ -7,10 +7,10 @@ from typing import Any
 
 from busbar.codecs import indi
 from busbar.codecs.indi import NewVector
-from busbar.describe import Description
-from busbar.testing import until
+from busbar.contract.describe import Description
+from busbar.testing.fakes import until
 from indi_bridge.bridge import SERVICE
-from indi_bridge.simulator import Simulator
+from indi_bridge.simulator.__main__ import Simulator
 from tests.contract.client import Client
 from tests.contract.in_process import NONSENSE, InProcess, ending
 from tests.contract.subject import Call, Subject

@@ -14,12 +14,12 @@ import pytest
 from PIL import Image
 
 from busbar.codecs.indi import BlobData, BlobEnd, BlobStart, DefMember, DefVector, NewBlob, SetVector
-from busbar.testing import until
-from indi_bridge import bloblink, blobs
-from indi_bridge.blobs import Receiver
-from indi_bridge.fits import read_header
-from indi_bridge.preview import WIDEST, jpeg
-from indi_bridge.sky import star_field
+from busbar.testing.fakes import until
+from indi_bridge.blobs import connection, receive
+from indi_bridge.blobs.fits import read_header
+from indi_bridge.blobs.preview import WIDEST, jpeg
+from indi_bridge.blobs.receive import Receiver
+from indi_bridge.simulator.star_field import star_field
 from tests.indi_bridge.bench import Bench
 from tests.indi_bridge.stage import CAMERA, Stage, empty, failure, observatory
 
@@ -27,7 +27,7 @@ SHOT = {"seconds": 0.2}
 NOW = 1_700_000_000.0  # 2023-11-14 22:13:20 UTC
 
 
-def receive(receiver: Receiver, data: bytes, format: str = ".bin", error: str = "") -> blobs.Received | None:
+def receive(receiver: Receiver, data: bytes, format: str = ".bin", error: str = "") -> receive.Received | None:
     receiver.start(BlobStart("D", "V", "M", len(data), format))
     for start in range(0, len(data), 1000):
         receiver.data(BlobData(data[start : start + 1000]))
@@ -69,7 +69,7 @@ def test_only_a_state_is_no_blob_and_no_loss() -> None:
 
 
 def test_what_inflates_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(blobs, "FILE_LIMIT", 5_000_000)
+    monkeypatch.setattr(receive, "FILE_LIMIT", 5_000_000)
     receiver = Receiver(1000, tmp_path)
     assert receive(receiver, zlib.compress(bytes(50_000_000)), ".z") is None
     assert (receiver.lost, list(tmp_path.iterdir())) == (1, [])
@@ -275,7 +275,7 @@ async def test_enable_blob_stops_and_starts_images() -> None:
 
 
 async def test_a_connection_for_images_that_breaks_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bloblink, "RETRY", 1000.0)
+    monkeypatch.setattr(connection, "RETRY", 1000.0)
     async with empty() as stage:
         driver = await bench(stage)
         (blob_client,) = [each for each in stage.simulator._clients if each.blobs]

@@ -6,11 +6,11 @@ import pytest
 
 from busbar.codecs import indi
 from busbar.codecs.indi import DefMember, DefVector, NewVector, SetVector
-from busbar.testing import until
+from busbar.testing.fakes import until
 from indi_bridge.connection import ARRIVAL, SILENCE
-from indi_bridge.instruments import Focuser
-from indi_bridge.observatory import GONE
+from indi_bridge.dispatch import GONE
 from indi_bridge.pending import PROGRESS
+from indi_bridge.simulator.devices import Focuser
 from tests.indi_bridge.stage import (
     CAMERA,
     COORDINATES,

@@ -6,7 +6,7 @@ import pytest
 
 from busbar.codecs.indi import DefMember, DefVector, NewBlob, NewVector, SetVector
 from busbar.errors import BadRequest, BusbarError, OutOfRange, ReadOnly
-from indi_bridge.checks import Upload, wanted
+from indi_bridge.validate import Upload, wanted
 from indi_bridge.vectors import Vector, make_vector
 
 COORDINATES = (

@@ -8,10 +8,10 @@ import pytest
 
 from busbar.codecs import indi
 from busbar.codecs.indi import BlobData, BlobEnd, BlobStart, DefMember, DefVector, DelProperty, SetVector
-from busbar.testing import until
-from indi_bridge.blobs import Receiver
-from indi_bridge.images import WAIT
-from indi_bridge.observatory import GONE
+from busbar.testing.fakes import until
+from indi_bridge.blobs.publish import WAIT
+from indi_bridge.blobs.receive import Receiver
+from indi_bridge.dispatch import GONE
 from indi_bridge.vectors import DEVICES, MEMBERS
 from tests.indi_bridge.bench import Bench
 from tests.indi_bridge.stage import CAMERA, WHEEL, empty, failure, observatory

@@ -10,11 +10,11 @@ import indipyclient
 import pytest
 from indipyclient.queclient import QueClient
 
-from busbar import config
 from busbar.codecs.indi import format_time
-from busbar.describe import commands
-from busbar.service import plan
-from busbar.testing import until
+from busbar.config import loader
+from busbar.contract.describe import commands
+from busbar.runtime.service import plan
+from busbar.testing.fakes import until
 from indi_bridge.bridge import OWN, SERVICE
 from indi_bridge.session import Session
 from indi_bridge.settings import Blobs, Config, Server
@@ -39,12 +39,12 @@ def test_every_member_of_indipyclient_is_in_the_tables() -> None:
 
 @pytest.mark.parametrize("block", re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL))
 def test_every_configuration_in_the_readme_is_taken(block: str) -> None:
-    plan(SERVICE, config.parse(block, Config, {}), None, {})
+    plan(SERVICE, loader.parse(block, Config, {}), None, {})
 
 
 def test_the_example_is_taken() -> None:
     assert (
-        plan(SERVICE, config.load(EXAMPLE, Config, {"INDI_PORT": "7625"}), None, {}).links[0].address
+        plan(SERVICE, loader.load(EXAMPLE, Config, {"INDI_PORT": "7625"}), None, {}).links[0].address
         == "indi::127.0.0.1:7625"
     )
 
@@ -110,7 +110,7 @@ async def test_every_row_of_the_tables_does_what_it_says(tmp_path: Path) -> None
         for members, (cell, *payload) in ROWS:
             if cell.startswith(("blobs:", "timeouts:")):
                 text = CONFIG.format(address="indi::127.0.0.1", more=cell)
-                assert plan(SERVICE, config.parse(text, Config, {}, folder=tmp_path), None, {}).links
+                assert plan(SERVICE, loader.parse(text, Config, {}, folder=tmp_path), None, {}).links
                 continue
             device, channel, path = [*cell.split("/", 2), ""][:3]
             try:

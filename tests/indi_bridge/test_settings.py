@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from busbar import config
+from busbar.config import loader
 from busbar.errors import ConfigError
-from busbar.service import plan
+from busbar.runtime.service import plan
 from indi_bridge.bridge import SERVICE
 from indi_bridge.settings import Config, Place, Selection, place
 
@@ -14,7 +14,7 @@ SERVER = "bridge: {{name: dome}}\nservers:\n  - {{name: pi, address: 'indi::h'{m
 
 
 def taken(more: str, folder: Path = Path()) -> Config:
-    return config.parse(SERVER.format(more=more), Config, {}, folder=folder)
+    return loader.parse(SERVER.format(more=more), Config, {}, folder=folder)
 
 
 @pytest.mark.parametrize(

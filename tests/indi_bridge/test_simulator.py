@@ -7,13 +7,13 @@ import sys
 
 from indipyclient import IPyClient
 
-from busbar.testing import until
-from indi_bridge.simulator import Simulator
+from busbar.testing.fakes import until
+from indi_bridge.simulator.__main__ import Simulator
 
 
 async def test_it_says_where_it_is_serves_and_ends_when_told() -> None:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "indi_bridge.simulator"), stdout=asyncio.subprocess.PIPE
+        *(sys.executable, "-m", "indi_bridge.simulator.__main__"), stdout=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None
     try:
@@ -30,7 +30,7 @@ async def test_it_says_where_it_is_serves_and_ends_when_told() -> None:
 async def test_a_port_that_is_taken_is_said() -> None:
     async with Simulator() as simulator:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "indi_bridge.simulator", "--indi-port", str(simulator.port)),
+            *(sys.executable, "-m", "indi_bridge.simulator.__main__", "--indi-port", str(simulator.port)),
             stderr=asyncio.subprocess.PIPE,
         )
         _, said = await process.communicate()

@@ -6,7 +6,7 @@ from typing import Any
 import indipyclient
 
 from busbar.codecs.indi import SetVector
-from busbar.testing import until
+from busbar.testing.fakes import until
 from tests.indi_bridge.stage import FOCUSER, observatory
 
 NEVER_THE_SAME = {"timestamp", "message_timestamp", "indihost"}  # it stamps an undated element when it reads it

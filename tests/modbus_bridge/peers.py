@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from busbar.testing import until
+from busbar.testing.fakes import until
 from tests.broker import free_port
 
 SOURCE = Path(__file__).parents[1] / "peers/libmodbus_server.c"

@@ -7,10 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from busbar.describe import Blob, Description
-from busbar.testing import until
+from busbar.contract.describe import Blob, Description
+from busbar.testing.fakes import until
 from modbus_bridge.bridge import SERVICE
-from modbus_bridge.simulator import Simulator
+from modbus_bridge.simulator.__main__ import Simulator
 from tests.contract.client import Client
 from tests.contract.in_process import InProcess, ending
 from tests.contract.subject import Call, Subject

@@ -9,9 +9,9 @@ import pytest
 
 from busbar.codecs import modbus
 from busbar.codecs.modbus import Identify, MaskWrite, Read, WriteCoil, WriteCoils, WriteRegister, WriteRegisters
-from busbar.testing import settle, until
+from busbar.testing.fakes import settle, until
 from modbus_bridge.bridge import SERVICE
-from modbus_bridge.simulator import Simulator
+from modbus_bridge.simulator.__main__ import Simulator
 from tests.running import running
 
 PLANT = """

@@ -6,9 +6,9 @@ import pytest
 
 from busbar.codecs import modbus
 from busbar.codecs.modbus import Identify, Objects, Read, WriteCoils, WriteRegisters
-from busbar.testing import until
+from busbar.testing.fakes import until
 from modbus_bridge.bridge import SERVICE
-from modbus_bridge.simulator import Simulator
+from modbus_bridge.simulator.__main__ import Simulator
 from tests.modbus_bridge.test_bridge import error, plant
 from tests.running import running
 

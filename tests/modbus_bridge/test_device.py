@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from busbar.codecs import modbus
 from busbar.codecs.modbus import Diagnostics, Frame, Raw, Read, WriteRegister
 from busbar.errors import DeviceRefused, DeviceTimeout, LinkLost, ProtocolError
-from busbar.testing import Clock, null_modem, until
-from modbus_bridge.device import MEMORY, Line, Unit
+from busbar.testing.fakes import Clock, null_modem, until
+from modbus_bridge.master import MEMORY, Line, Unit
 from modbus_bridge.server import converse
 
 ONE = Unit(1, timeout=0.2)

@@ -8,13 +8,13 @@ import pytest
 
 from busbar.codecs import modbus
 from busbar.codecs.modbus import Frame
-from busbar.streams import ByteStream
-from busbar.testing import until
-from busbar.tls import server_context
+from busbar.net.streams import ByteStream
+from busbar.net.tls import server_context
+from busbar.testing.fakes import until
 from modbus_bridge.bridge import SERVICE
 from modbus_bridge.server import converse
-from modbus_bridge.simulated import Plant
-from modbus_bridge.simulator import Simulator
+from modbus_bridge.simulator.__main__ import Simulator
+from modbus_bridge.simulator.plant import Plant
 from tests.certificates import fingerprint, self_signed
 from tests.modbus_bridge.peers import cable
 from tests.running import running

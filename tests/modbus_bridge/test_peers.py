@@ -5,9 +5,9 @@ import contextlib
 import pytest
 
 from busbar.codecs.modbus import values
-from busbar.testing import until
+from busbar.testing.fakes import until
 from modbus_bridge.bridge import SERVICE
-from modbus_bridge.simulator import Simulator
+from modbus_bridge.simulator.__main__ import Simulator
 from tests.broker import free_port
 from tests.modbus_bridge.peers import built, cable, mbpoll, process, pymodbus_simulator
 from tests.running import running

@@ -13,19 +13,19 @@ from pathlib import Path
 
 import pytest
 
-from busbar import config
-from busbar.bridge import Bridge
 from busbar.client import Client
 from busbar.codecs.modbus import Ddp, Read, WriteCoils, WriteRegisters
-from busbar.describe import commands
-from busbar.service import plan
-from busbar.testing import until
+from busbar.config import loader
+from busbar.contract.describe import commands
+from busbar.runtime.bridge import Bridge
+from busbar.runtime.service import plan
+from busbar.testing.fakes import until
 from modbus_bridge.address import place
 from modbus_bridge.bridge import SERVICE
 from modbus_bridge.commands import Commands
 from modbus_bridge.session import Counts
 from modbus_bridge.settings import Channel, Config, Device, Property, Serve
-from modbus_bridge.simulator import Simulator
+from modbus_bridge.simulator.__main__ import Simulator
 from tests.broker import Mosquitto
 from tests.tables import codes
 from tests.watcher import Watcher
@@ -57,7 +57,7 @@ async def stage():
         meter.put("input", 2, 2300)
         meter.bits["coil"][3] = meter.bits["discrete"][1] = True
         with Mosquitto() as broker:
-            first = plan(SERVICE, config.parse(PLANT.format(address=simulator.address), Config, {}), broker.url, {})
+            first = plan(SERVICE, loader.parse(PLANT.format(address=simulator.address), Config, {}), broker.url, {})
             bridge = Bridge(first, lambda: first)
             task = asyncio.create_task(bridge.run())
             try:
@@ -131,7 +131,7 @@ def test_every_address_in_the_readme_is_taken(address):
 
 @pytest.mark.parametrize("block", re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL), ids=["line", "serve"])
 def test_every_configuration_in_the_readme_is_taken(block):
-    plan(SERVICE, config.parse(block, Config, {}), None, {})
+    plan(SERVICE, loader.parse(block, Config, {}), None, {})
 
 
 def test_every_key_command_and_counter_is_in_the_readme():
@@ -146,7 +146,8 @@ async def test_the_simulator_says_in_one_line_that_its_port_is_taken():
     async with Simulator() as simulator:
         port = simulator.address.rpartition(":")[2]
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "modbus_bridge.simulator", "--modbus-port", port), stderr=asyncio.subprocess.PIPE
+            *(sys.executable, "-m", "modbus_bridge.simulator.__main__", "--modbus-port", port),
+            stderr=asyncio.subprocess.PIPE,
         )
         _, said = await process.communicate()
     assert process.returncode == 1
@@ -155,5 +156,5 @@ async def test_the_simulator_says_in_one_line_that_its_port_is_taken():
 
 def test_the_example_is_the_simulated_plant():
     example = README.parent / "src/modbus_bridge/example.yaml"
-    found = config.load(example, Config, {})
+    found = loader.load(example, Config, {})
     assert {device.unit for device in found.devices} == {17, 18, 19}

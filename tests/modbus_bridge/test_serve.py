@@ -8,12 +8,12 @@ import pytest
 from busbar.codecs import modbus
 from busbar.codecs.modbus import Frame, Raw, Read, WriteCoil, WriteRegister
 from busbar.errors import DeviceRefused, LinkLost
-from busbar.streams import ByteStream, open_tcp
-from busbar.testing import Clock, null_modem, until
+from busbar.net.streams import ByteStream, open_tcp
+from busbar.testing.fakes import Clock, null_modem, until
 from modbus_bridge.bridge import SERVICE
-from modbus_bridge.device import Line, Unit
+from modbus_bridge.master import Line, Unit
 from modbus_bridge.server import Server, converse
-from modbus_bridge.simulator import Simulator
+from modbus_bridge.simulator.__main__ import Simulator
 from tests.broker import free_port
 from tests.modbus_bridge.test_bridge import in_a_while
 from tests.running import running

@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from busbar import config
+from busbar.config import loader
 from busbar.errors import ConfigError
-from busbar.service import plan
+from busbar.runtime.service import plan
 from modbus_bridge.address import listen, place
 from modbus_bridge.bridge import SERVICE
 from modbus_bridge.settings import Config
@@ -76,7 +76,7 @@ def test_where_others_may_connect():
 
 
 def parsed(text):
-    return config.parse("bridge: {name: plant}\n" + text, Config, {})
+    return loader.parse("bridge: {name: plant}\n" + text, Config, {})
 
 
 ONE = "devices: [{name: m, address: 'modbus::tcp::plc', %s}]"
@@ -199,6 +199,6 @@ def test_files_are_found_beside_the_configuration(tmp_path):
         "channels: [{name: c, address: 'modbus::tls::plc', ca_file: ca.pem}]\n"
         "devices: [{name: m, address: 'modbus::tls::plc', cert_file: us.pem, key_file: /etc/key.pem}]"
     )
-    found = config.load(file, Config, {})
+    found = loader.load(file, Config, {})
     assert found.channels[0].ca_file == str(tmp_path / "ca.pem")
     assert (found.devices[0].cert_file, found.devices[0].key_file) == (str(tmp_path / "us.pem"), "/etc/key.pem")

@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from busbar.testing import until
+from busbar.testing.fakes import until
 from scpi_bridge.bridge import SERVICE
-from scpi_bridge.simulator import Simulator
+from scpi_bridge.simulator.__main__ import Simulator
 from tests.running import Running, running
 
 LIMIT = 10.0  # s; generous, only a failure needs it

@@ -8,11 +8,11 @@ import pytest
 
 from busbar.codecs.ieee488 import encode_block
 from busbar.errors import BadRequest, DeviceRefused, DeviceTimeout, LinkLost, ProtocolError
-from busbar.streams import open_tcp
-from busbar.testing import Clock, null_modem, settle, until
-from scpi_bridge import device
-from scpi_bridge.device import Instrument
-from scpi_bridge.simulator import HOST, Simulator
+from busbar.net.streams import open_tcp
+from busbar.testing.fakes import Clock, null_modem, settle, until
+from scpi_bridge import instrument as conversation
+from scpi_bridge.instrument import Instrument
+from scpi_bridge.simulator.__main__ import HOST, Simulator
 
 LIMIT = 10.0  # s; generous, only a failure needs it
 NO_ERROR = b'0,"No error"\n'
@@ -194,7 +194,7 @@ async def test_an_answer_in_another_encoding_costs_itself_only(instrument, bench
 
 
 async def test_a_line_that_does_not_end_is_given_up_with_its_link(instrument, bench, monkeypatch):
-    monkeypatch.setattr(device, "LINE_LIMIT", 100)
+    monkeypatch.setattr(conversation, "LINE_LIMIT", 100)
     with pytest.raises(ProtocolError, match="more than 100 bytes"):
         await asked(instrument, bench, "A?", b"x" * 101)
     assert await asked_anew(instrument, bench) == "1"
@@ -419,7 +419,7 @@ async def test_a_block_may_come_in_any_pieces(instrument, bench, message, size):
         await bench.say(message[start : start + size])
         await settle()
         assert not asking.done() or start + size >= len(message)
-    await Clock().advance(device.QUIET + 0.1)
+    await Clock().advance(instrument.QUIET + 0.1)
     assert await asking == PAYLOAD
 
 
@@ -566,9 +566,9 @@ async def test_an_instrument_without_an_error_queue_is_not_asked(bench):
 
 async def test_an_error_queue_without_an_end_is_left(instrument, bench):
     reading = asyncio.create_task(instrument.errors())
-    for _ in range(device.ERRORS_LIMIT):
+    for _ in range(instrument.ERRORS_LIMIT):
         await bench.answer("SYST:ERR?", b'-100,"again"\n')
-    assert await reading == [(-100, "again")] * device.ERRORS_LIMIT
+    assert await reading == [(-100, "again")] * instrument.ERRORS_LIMIT
 
 
 async def test_nonsense_from_the_error_queue_is_nonsense(instrument, bench):

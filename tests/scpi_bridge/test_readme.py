@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from busbar.client import Client
-from busbar.describe import commands
+from busbar.contract.describe import commands
 from scpi_bridge.bridge import ScpiSession
 from scpi_bridge.settings import Device, Property
 from tests.examples.programs import bench

@@ -6,8 +6,9 @@ import math
 import msgspec
 import pytest
 
-from busbar import config, values
-from busbar.describe import Description
+from busbar.config import loader
+from busbar.contract import values
+from busbar.contract.describe import Description
 from busbar.errors import BadRequest, ConfigError, OutOfRange, ProtocolError
 from scpi_bridge.bridge import describe
 from scpi_bridge.settings import Config, Device, Property, endpoint
@@ -16,7 +17,7 @@ START = "bridge: {name: bench}\ndevices:\n  - {name: psu, address: tcp::127.0.0.
 
 
 def parsed(text):
-    return config.parse(text, Config, {}, "bench.yaml")
+    return loader.parse(text, Config, {}, "bench.yaml")
 
 
 def device(more=""):
@@ -406,5 +407,5 @@ def test_the_settings_survive_the_wire():
 def test_names_that_cannot_stand_are_refused_where_they_are(names, complaint):
     rows = "".join(f"  - name: {name}\n    address: tcp::h:1\n" for name in names)
     with pytest.raises(ConfigError) as caught:
-        config.parse(f"bridge: {{name: lab}}\ndevices:\n{rows}", Config, {})
+        loader.parse(f"bridge: {{name: lab}}\ndevices:\n{rows}", Config, {})
     assert str(caught.value).startswith(complaint), caught.value

@@ -6,7 +6,7 @@ import struct
 import pytest
 
 from busbar.codecs.ieee488 import decode_block, parse_error, parse_number
-from scpi_bridge.simulated import Multimeter, PowerSupply
+from scpi_bridge.simulator.bench import Multimeter, PowerSupply
 
 
 class Bench:

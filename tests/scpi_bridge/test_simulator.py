@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from busbar.codecs.ieee488 import BlockReader, parse_error, parse_number
-from scpi_bridge.simulator import HOST, LINE_LIMIT, Simulator
+from scpi_bridge.simulator.__main__ import HOST, LINE_LIMIT, Simulator
 
 
 class Peer:
@@ -251,7 +251,7 @@ async def test_a_client_that_closes_its_half_still_gets_its_answers(psu):
 async def program(*arguments):
     """Run the command line and end it whatever happens."""
     pipe = asyncio.subprocess.PIPE
-    command = (sys.executable, "-m", "scpi_bridge.simulator", *arguments)
+    command = (sys.executable, "-m", "scpi_bridge.simulator.__main__", *arguments)
     process = await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe)
     try:
         async with asyncio.timeout(60):

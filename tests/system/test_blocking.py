@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from busbar import config
-from busbar.bridge import Bridge
 from busbar.client import Change, LinkLost, Locked, NotConnected, Offline, OutOfRange, Stale
 from busbar.client.blocking import Client
-from busbar.service import plan
+from busbar.config import loader
+from busbar.runtime.bridge import Bridge
+from busbar.runtime.service import plan
 from tests.broker import Mosquitto, free_port
 from tests.toy import Toy, service
 
@@ -31,7 +31,7 @@ def bridge(url: str, toy: Toy) -> Iterator[None]:
 
     async def run() -> None:
         wanted = service(toy)
-        settings = config.parse(f"bridge: {{name: lab}}\nbroker: {{url: '{url}'}}\n", wanted.config, {})
+        settings = loader.parse(f"bridge: {{name: lab}}\nbroker: {{url: '{url}'}}\n", wanted.config, {})
         running = Bridge(plan(wanted, settings, None, {}))
         made.put((running, asyncio.get_running_loop()))
         task = asyncio.create_task(running.run())

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from paho.mqtt import client as paho
 
-from busbar.testing import until
-from scpi_bridge.simulator import Simulator
+from busbar.testing.fakes import until
+from scpi_bridge.simulator.__main__ import Simulator
 from tests.broker import Mosquitto, find
 from tests.process import BENCH, BridgeProcess
 from tests.proxy import Proxy

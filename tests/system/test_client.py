@@ -13,17 +13,18 @@ from typing import Any
 import msgspec
 import pytest
 
-from busbar import config, contract
-from busbar.bridge import Bridge
 from busbar.client import Change, Client, Device, Gap, LeaseLost, LinkLost, Offline, OutOfRange, Stale
-from busbar.contract import Info, State, Status
-from busbar.endpoint import Endpoint
+from busbar.config import loader
+from busbar.contract import messages
+from busbar.contract.messages import Info, State, Status
 from busbar.errors import BusbarError
-from busbar.outbox import Message
-from busbar.plan import Plan
-from busbar.service import plan
-from busbar.testing import until
-from scpi_bridge.simulator import Simulator
+from busbar.mqtt.outbox import Message
+from busbar.net.endpoint import Endpoint
+from busbar.runtime.bridge import Bridge
+from busbar.runtime.bridge_spec import Plan
+from busbar.runtime.service import plan
+from busbar.testing.fakes import until
+from scpi_bridge.simulator.__main__ import Simulator
 from tests.broker import Mosquitto
 from tests.process import BENCH, BridgeProcess
 from tests.proxy import Proxy
@@ -53,7 +54,7 @@ async def lab(broker: Mosquitto, protocol: str = "5") -> AsyncIterator[Toy]:
     toys, text = service(toy), LAB + f"broker: {{url: '{broker.url}', protocol: '{protocol}'}}\n"
 
     def planned() -> Plan:
-        return plan(toys, config.parse(text, toys.config, {}), None, {})
+        return plan(toys, loader.parse(text, toys.config, {}), None, {})
 
     bridge = Bridge(planned(), planned, time.time, lambda: True)
     task = asyncio.create_task(bridge.run(), name="bridge under test")
@@ -239,9 +240,9 @@ def picture(number: int) -> list[Message]:
     }  # fmt: skip
     state, status = State("b1", 0, 1.0, {"n": number}, {}), Status("online", 1.0, "b1", 1, 0)
     payloads = {
-        "status": contract.encode(status),
-        "info": contract.encode(description),
-        "state": contract.encode(state),
+        "status": messages.encode(status),
+        "info": messages.encode(description),
+        "state": messages.encode(state),
     }
     return [Message(f"busbar/crowd/{name}/{channel}", data, retain=True) for channel, data in payloads.items()]
 

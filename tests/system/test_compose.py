@@ -13,7 +13,7 @@ import pytest
 from paho.mqtt import publish
 from ruamel.yaml import YAML
 
-from busbar import config
+from busbar.config import loader
 from scpi_bridge.settings import Config
 from tests.broker import Mosquitto, find
 
@@ -128,7 +128,7 @@ def test_the_image_does_not_run_as_root_and_starts_the_bridge_without_a_shell() 
 
 
 def test_the_configuration_fits_the_broker_the_secret_and_the_rights() -> None:
-    loaded = config.load(COMPOSE / "scpi-bridge.yaml", Config, {})
+    loaded = loader.load(COMPOSE / "scpi-bridge.yaml", Config, {})
     service = services()["scpi-bridge"]
     assert loaded.broker.url == "mqtt://broker:1883"
     assert loaded.broker.password_file == f"/run/secrets/{service['secrets'][0]}"

@@ -2,15 +2,15 @@
 
 import re
 
-from busbar import config
+from busbar.config import loader
 from tests.examples.programs import ROOT
 
 TEXT = (ROOT / "docs" / "configuration.md").read_text()
-PARTS = {"bridge": config.Bridge, "broker": config.Broker, "log": config.Log}
+PARTS = {"bridge": loader.Bridge, "broker": loader.Broker, "log": loader.Log}
 
 
 def test_every_key_that_all_bridges_have_is_in_its_table() -> None:
-    assert set(config.Config.__struct_fields__) == set(PARTS)
+    assert set(loader.Config.__struct_fields__) == set(PARTS)
     for name, part in PARTS.items():
         table = TEXT.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
         cells = [line.split(" | ")[0] for line in table.splitlines() if line.startswith("| `")]
@@ -19,8 +19,8 @@ def test_every_key_that_all_bridges_have_is_in_its_table() -> None:
 
 def test_its_example_is_taken_and_sizes_are_what_it_says() -> None:
     (block,) = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
-    assert config.parse(block, config.Config, {}).bridge.name == "bench"
-    sizes = config.parse("bridge: {name: a, max_command: 256KiB}\nbroker: {max_message: 1MiB}", config.Config, {})
-    bare = config.parse("bridge: {name: a}", config.Config, {})
+    assert loader.parse(block, loader.Config, {}).bridge.name == "bench"
+    sizes = loader.parse("bridge: {name: a, max_command: 256KiB}\nbroker: {max_message: 1MiB}", loader.Config, {})
+    bare = loader.parse("bridge: {name: a}", loader.Config, {})
     assert (sizes.bridge, sizes.broker) == (bare.bridge, bare.broker)
     assert f"| `keepalive` | {bare.broker.keepalive} |" in TEXT

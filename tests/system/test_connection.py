@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from busbar.broker import BrokerLost, Received
-from busbar.endpoint import Endpoint
 from busbar.errors import ConfigError
-from busbar.mqtt import connection
-from busbar.outbox import Message, Outbox
-from busbar.testing import until
+from busbar.mqtt.connection import connection
+from busbar.mqtt.outbox import Message, Outbox
+from busbar.mqtt.reconnect import BrokerLost, Received
+from busbar.net.endpoint import Endpoint
+from busbar.testing.fakes import until
 from tests.broker import Mosquitto, find
 from tests.proxy import Proxy
 from tests.watcher import Watcher
@@ -161,7 +161,7 @@ async def test_what_was_not_acknowledged_goes_back_to_the_outbox_in_order(broker
 async def test_a_half_open_link_is_given_up_when_acknowledgements_stay_away(
     broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("busbar.mqtt.ACK_TIMEOUT", 0.5)
+    monkeypatch.setattr("busbar.mqtt.connection.ACK_TIMEOUT", 0.5)
     async with Proxy(broker.port) as proxy:
         outbox = Outbox()
         with pytest.raises(BrokerLost, match="no acknowledgement"):
@@ -176,7 +176,7 @@ async def test_a_half_open_link_is_given_up_when_acknowledgements_stay_away(
 
 
 async def test_a_connection_that_only_listens_outlives_its_keepalives(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("busbar.mqtt.ACK_TIMEOUT", 0.5)
+    monkeypatch.setattr("busbar.mqtt.connection.ACK_TIMEOUT", 0.5)
     with Mosquitto("log_type all") as broker:
         endpoint = Endpoint(broker.url, keepalive=1)
         async with connection(endpoint, Outbox(), lambda _: None, "busbar.test") as link:

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from busbar.cli import demo, processes, screen, tour
+from busbar.cli.demo import processes, run, screen, tour
 from tests.broker import LOOPBACK, free_port
 
 LIMIT = 60.0  # s; generous, only something broken needs it
@@ -236,7 +236,7 @@ def test_who_does_not_come_online_is_named_with_its_log_and_nobody_else(tmp_path
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: mute-bridge\nVersion: 1\n")
     (metadata / "entry_points.txt").write_text("[busbar.bridges]\nmute = mute_bridge\n")
-    script = f"import sys; from busbar.cli import demo; demo.LIMIT = 5; sys.exit(demo.run(None, {free_port()}))"
+    script = f"import sys; from busbar.cli.demo import run; run.LIMIT = 5; sys.exit(run.run(None, {free_port()}))"
     with Shell(tmp_path / "out.txt", sys.executable, "-c", script, PYTHONPATH=str(tmp_path / "site")) as running:
         assert running.process.wait(LIMIT) == 1
     expected = """\
@@ -265,15 +265,15 @@ def test_without_a_wish_another_port_is_found_when_1883_is_taken() -> None:
 def test_a_wanted_port_that_is_taken_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     port = free_port()
     with taken(port):
-        assert demo.run(0, port) == 1
+        assert run.run(0, port) == 1
     assert f"port {port} is in use" in capsys.readouterr().err
 
 
 def test_without_a_bridge_it_says_how_to_install_one(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(demo, "entry_points", lambda **_: [])
-    assert demo.run(0, free_port()) == 1
+    monkeypatch.setattr(run, "entry_points", lambda **_: [])
+    assert run.run(0, free_port()) == 1
     assert "pip install scpi-bridge" in capsys.readouterr().err
 
 
@@ -281,7 +281,7 @@ def test_without_mosquitto_it_says_how_to_install_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(processes.shutil, "which", lambda *_, **__: None)
-    assert demo.run(0, free_port()) == 1
+    assert run.run(0, free_port()) == 1
     assert "sudo apt-get install mosquitto mosquitto-clients" in capsys.readouterr().err
 
 
@@ -324,4 +324,4 @@ def test_a_wheel_brings_the_broker_configuration_of_the_repository(tmp_path: Pat
     subprocess.run(build, check=True, capture_output=True, timeout=LIMIT)
     (wheel,) = tmp_path.glob("*.whl")  # made from the sdist
     with zipfile.ZipFile(wheel) as archive:
-        assert archive.read("busbar/cli/loopback.conf").decode() == LOOPBACK.read_text()
+        assert archive.read("busbar/cli/demo/loopback.conf").decode() == LOOPBACK.read_text()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from busbar import config
-from busbar.testing import until
+from busbar.config import loader
+from busbar.testing.fakes import until
 from scpi_bridge.settings import Config
 from tests import npm
 from tests.broker import Mosquitto, find
@@ -73,7 +73,7 @@ async def test_the_bridge_in_one_screen_is_a_bridge(tmp_path: Path) -> None:
 
 
 def test_the_configuration_of_an_instrument_is_accepted() -> None:
-    assert config.parse(blocks("yaml")[0], Config, {}).devices[0].name == "psu"
+    assert loader.parse(blocks("yaml")[0], Config, {}).devices[0].name == "psu"
 
 
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#]+)\)", README))))

@@ -18,7 +18,7 @@ from typing import Any, Self
 
 import pytest
 
-from busbar.testing import until
+from busbar.testing.fakes import until
 from tests.broker import Mosquitto, find, free_port
 from tests.process import BridgeProcess
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from busbar.testing import until
-from scpi_bridge.simulator import Simulator
+from busbar.testing.fakes import until
+from scpi_bridge.simulator.__main__ import Simulator
 from tests.broker import Mosquitto
 from tests.process import BENCH
 from tests.watcher import Watcher
@@ -61,6 +61,11 @@ def test_an_installation_has_what_it_needs_and_no_more(environment: Path) -> Non
 
 def test_the_wheels_carry_the_example_the_types_and_the_demo(environment: Path) -> None:
     site = next((environment / "lib").glob("python*/site-packages"))
-    for file in ("busbar/py.typed", "busbar/cli/loopback.conf", "scpi_bridge/py.typed", "scpi_bridge/example.yaml"):
+    for file in (
+        "busbar/py.typed",
+        "busbar/cli/demo/loopback.conf",
+        "scpi_bridge/py.typed",
+        "scpi_bridge/example.yaml",
+    ):
         assert (site / file).is_file(), file
     assert "demo" in run(environment / "bin/busbar", "--help")

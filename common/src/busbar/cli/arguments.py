@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
-from busbar.cli.json_schema import problem
-from busbar.contract import CommandInfo
+from busbar.cli.schemas.json_schema import problem
+from busbar.contract.messages import CommandInfo
+from busbar.contract.values import limit
 from busbar.errors import BadRequest, OutOfRange
-from busbar.values import limit
 
 Schema = Any  # a mapping, or true or false
 

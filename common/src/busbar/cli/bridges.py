@@ -5,7 +5,6 @@ import secrets
 
 import click
 
-from busbar.broker import BrokerLost
 from busbar.cli import bus, completion
 from busbar.cli.observe import Observer, kept, observing
 from busbar.cli.options import command
@@ -13,9 +12,10 @@ from busbar.cli.output import Output
 from busbar.cli.settings import Settings
 from busbar.cli.values import call
 from busbar.client import Device
-from busbar.contract import encode
+from busbar.contract.messages import encode
+from busbar.contract.topics import BRIDGE, Topics
 from busbar.errors import BadRequest, ConfigError, Offline, UnknownTarget
-from busbar.topics import BRIDGE, Topics
+from busbar.mqtt.reconnect import BrokerLost
 
 CLEARED = 10.0  # s for the broker to tell that it has forgotten
 ANSWER = 3.0  # s for `list`, which a bridge answers at once, whatever its devices do

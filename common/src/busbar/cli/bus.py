@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 
 import click
 
-from busbar.broker import BrokerLost
 from busbar.cli.settings import Settings
 from busbar.client import Client, Device
 from busbar.client.filters import check
+from busbar.contract.names import LEVEL
 from busbar.errors import LinkLost, UnknownTarget
-from busbar.mqtt import connection
-from busbar.names import LEVEL
+from busbar.mqtt.connection import connection
+from busbar.mqtt.reconnect import BrokerLost
 
 T = TypeVar("T")
 

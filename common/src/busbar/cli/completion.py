@@ -14,7 +14,7 @@ from busbar.cli.options import command, settings_of
 from busbar.cli.output import Output
 from busbar.cli.settings import Settings
 from busbar.client import Client
-from busbar.topics import BRIDGE
+from busbar.contract.topics import BRIDGE
 
 PATIENCE = 1.0  # s; whoever presses Tab waits
 VARIABLE = "_BUSBAR_COMPLETE"

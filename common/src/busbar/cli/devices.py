@@ -13,8 +13,8 @@ from busbar.cli.options import command, ends
 from busbar.cli.output import Output, age, is_table, shown
 from busbar.cli.settings import Settings
 from busbar.client import Client, Device, Snapshot
-from busbar.contract import Info
-from busbar.topics import matches
+from busbar.contract.messages import Info
+from busbar.contract.topics import matches
 
 LOOK = 0.2  # s between two pictures of a device that is watched
 COMMON = frozenset({"refresh", "connect", "disconnect", "reconnect", "cancel", "lock", "unlock"})  # contract 2

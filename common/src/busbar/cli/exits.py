@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from busbar.broker import BrokerLost
 from busbar.client import LeaseLost, NotConnected, Stale
 from busbar.errors import BusbarError, ConfigError
+from busbar.mqtt.reconnect import BrokerLost
 
 DONE, BUG, USAGE, REFUSED, BUSY, OFFLINE, BROKER, FOUND = range(8)
 INTERRUPTED, PIPE, TERMINATED = 130, 141, 143  # 128 + SIGINT, SIGPIPE, SIGTERM, as shells have it

@@ -19,9 +19,14 @@ from busbar.cli.output import printable
 SECTIONS: Mapping[str, Mapping[str, str]] = {  # command -> the module that has it, as `<command>_command`
     "Devices": {"ls": "devices", "show": "devices", "watch": "watching", "events": "watching", "blobs": "blobs"},
     "Commands": {"get": "values", "set": "values", "call": "values", "lock": "locks"},
-    "Bridges": {"scan": "bridges", "log": "logs", "clean": "bridges", "config": "configuration"},
-    "The bus": {"doctor": "doctor", "record": "recording", "replay": "replaying", "conformance": "conformance.command"},
-    "This program": {"demo": "others", "completion": "completion"},
+    "Bridges": {"scan": "bridges", "log": "logs", "clean": "bridges", "config": "check.configuration"},
+    "The bus": {
+        "doctor": "check.doctor",
+        "record": "recording.record",
+        "replay": "recording.replay",
+        "conformance": "check.conformance.command",
+    },
+    "This program": {"demo": "demo.command", "completion": "completion"},
 }
 _EXTRAS = {"mcap": "record"}  # module -> extra that brings it
 

@@ -10,8 +10,8 @@ from busbar.cli.options import command, ends
 from busbar.cli.output import Output
 from busbar.cli.settings import Settings
 from busbar.client import Event
-from busbar.topics import BRIDGE
-from busbar.trace import LEVELS
+from busbar.contract.topics import BRIDGE
+from busbar.net.trace import LEVELS
 
 _SEVERITY = {**LEVELS, "critical": 50}
 

@@ -6,10 +6,10 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, NamedTuple
 
-from busbar.broker import BrokerLost, Received
-from busbar.endpoint import Endpoint
-from busbar.mqtt import Connection, connection
-from busbar.outbox import Message, Outbox
+from busbar.mqtt.connection import Connection, connection
+from busbar.mqtt.outbox import Message, Outbox
+from busbar.mqtt.reconnect import BrokerLost, Received
+from busbar.net.endpoint import Endpoint
 
 MESSAGES_LIMIT = 1_000_000  # kept; some 500 MB of ordinary messages
 BLOB_KEPT = 64  # bytes of a blob: nothing looks inside

@@ -10,7 +10,7 @@ import click
 
 from busbar.cli.output import Output
 from busbar.cli.settings import CONNECT_TIMEOUT, ROOT, WITHOUT_VARIABLE, Settings
-from busbar.trace import TRACE
+from busbar.net.trace import TRACE
 
 _FILE = click.Path(dir_okay=False)
 _SHARED: Mapping[str, tuple[tuple[str, ...], dict[str, Any]]] = {

@@ -4,11 +4,11 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
-from busbar import config
 from busbar.client import default_url
-from busbar.endpoint import Endpoint
+from busbar.config import loader
+from busbar.contract.names import LEVEL
 from busbar.errors import ConfigError
-from busbar.names import LEVEL
+from busbar.net.endpoint import Endpoint
 
 ROOT = "busbar"
 CONNECT_TIMEOUT = 5.0  # s
@@ -43,7 +43,7 @@ class Settings:
         endpoint = Endpoint(
             self.broker or default_url(),
             username=self.username,
-            password=config.secret(password, self.password_file, "password"),
+            password=loader.secret(password, self.password_file, "password"),
             protocol=self.protocol or "5",
             ca_file=self.ca_file,
             cert_file=self.cert_file,

@@ -15,7 +15,7 @@ from busbar.cli.output import Output, shown
 from busbar.cli.settings import Settings
 from busbar.client import Device, Stale
 from busbar.client.described import property_of
-from busbar.contract import Fault
+from busbar.contract.messages import Fault
 from busbar.errors import ReadOnly, UnknownTarget
 
 _SECONDS = click.FloatRange(min=0)

@@ -12,7 +12,7 @@ from busbar.cli.settings import Settings
 from busbar.client import Change, Client, Device, Event, Stream
 from busbar.client.described import property_of
 from busbar.client.queues import Queue
-from busbar.topics import matches
+from busbar.contract.topics import matches
 
 
 @command("watch")

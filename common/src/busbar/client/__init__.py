@@ -2,7 +2,8 @@
 
 from busbar.client.client import Client, default_url, set_default
 from busbar.client.device import Device
-from busbar.client.kinds import (
+from busbar.client.queues import Stream
+from busbar.client.types import (
     Blob,
     Change,
     Event,
@@ -15,7 +16,6 @@ from busbar.client.kinds import (
     Snapshot,
     Stale,
 )
-from busbar.client.queues import Stream
 from busbar.errors import (
     BadRequest,
     BusbarError,

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 
 from busbar import client
-from busbar.client import lease
-from busbar.client.kinds import Blob, Change, Event, Gap, Note, Presence, Reading, Snapshot
+from busbar.client import lock
 from busbar.client.portal import Portal, Worker
 from busbar.client.queues import Stream
-from busbar.contract import Fault, Info
-from busbar.endpoint import Endpoint
+from busbar.client.types import Blob, Change, Event, Gap, Note, Presence, Reading, Snapshot
+from busbar.contract.messages import Fault, Info
+from busbar.net.endpoint import Endpoint
 
 T = TypeVar("T")
 Reader = Callable[[Any], Any] | queue.Queue[Any]  # who takes news: a plain function, or a queue
@@ -269,7 +269,7 @@ class Device:
     def lock(self, **options: Any) -> Iterator[str]:
         """Keep everybody else from commanding the device during the block; options and errors as there."""
         portal = self._bus.portal
-        token, leave = portal.run(lease.taken(self._device.lock(**options)))
+        token, leave = portal.run(lock.taken(self._device.lock(**options)))
         try:
             yield token
         finally:

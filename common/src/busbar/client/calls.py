@@ -9,12 +9,12 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from busbar import contract
-from busbar.client.kinds import NotConnected, error_of
-from busbar.contract import Reply
+from busbar.client.types import NotConnected, error_of
+from busbar.contract import messages
+from busbar.contract.messages import Reply
+from busbar.contract.names import LEVEL
 from busbar.errors import BusbarError, DeviceTimeout, LinkLost, Overloaded, ProtocolError, UnknownTarget
-from busbar.names import LEVEL
-from busbar.outbox import Message
+from busbar.mqtt.outbox import Message
 
 LIMIT = 10_000  # commands under way
 MARGIN = 5.0  # s for the way there and back
@@ -49,12 +49,12 @@ class Calls:
         """
         if not all(map(LEVEL.fullmatch, target.split("/"))):
             raise UnknownTarget(f"{target!r:.200} is the name of no property or command")
-        absent = {key for key, value in fields.items() if value is None and key in contract.METADATA}
+        absent = {key for key, value in fields.items() if value is None and key in messages.METADATA}
         metadata = {key: value for key, value in fields.items() if key not in absent}
         id_ = metadata.setdefault("_id", secrets.token_hex(8))
         if len(self._running) >= LIMIT or id_ in self._running:
             raise Overloaded(f"a command with id {id_!r} is under way, or {LIMIT} others are")
-        payload = contract.encode({**metadata, "_sent": round(clock.time(), 3), "_reply": self._reply})
+        payload = messages.encode({**metadata, "_sent": round(clock.time(), 3), "_reply": self._reply})
         call = self._running[id_] = _Call(device, target)
         try:
             self._put(Message(f"{self._root}/{device}/{target}", payload))
@@ -84,7 +84,7 @@ class Calls:
     def refused(self, message: Message, why: str) -> None:
         """Take that the broker did not take a command."""
         for id_, call in self._running.items():
-            if f"{self._root}/{call.device}/{call.target}" == message.topic and contract.encode(id_) in message.payload:
+            if f"{self._root}/{call.device}/{call.target}" == message.topic and messages.encode(id_) in message.payload:
                 _fail(call, LinkLost(f"{call.device} {call.target}: {why}"))
 
     def fail(self, why: str, bridge: str | None = None) -> None:

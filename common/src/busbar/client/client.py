@@ -14,22 +14,22 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from busbar.broker import Connect
 from busbar.client import files
+from busbar.client.connection import Line
 from busbar.client.described import items as elements
 from busbar.client.device import NOTES_KEPT, Device
-from busbar.client.inbox import Inbox
-from busbar.client.kinds import Blob, Event, Gap, NotConnected, Note, Presence, Snapshot
-from busbar.client.line import Line
+from busbar.client.dispatcher import Inbox
 from busbar.client.queues import LIMIT, Callback, Queue, Stream, run_callback
-from busbar.client.readers import Reader, parse
-from busbar.endpoint import Endpoint
+from busbar.client.subscriptions import Reader, parse
+from busbar.client.types import Blob, Event, Gap, NotConnected, Note, Presence, Snapshot
+from busbar.contract.names import LEVEL
+from busbar.contract.topics import matches
 from busbar.errors import Offline, UnknownTarget
-from busbar.mqtt import connection
-from busbar.names import LEVEL
-from busbar.topics import matches
+from busbar.mqtt.connection import connection
+from busbar.mqtt.reconnect import Connect
+from busbar.net.endpoint import Endpoint
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("busbar.client")
 
 BLOBS = 100  # blobs that wait for one reader: they are large
 SETTLE = 2.0  # s for the newest snapshots, and for what a busy broker left out

@@ -7,8 +7,8 @@ from typing import Any
 
 from msgspec import UNSET
 
-from busbar.contract import Info, PropertyInfo
-from busbar.names import LEVEL
+from busbar.contract.messages import Info, PropertyInfo
+from busbar.contract.names import LEVEL
 
 _PARAMETER = re.compile(r"\{(\w+)\}")
 

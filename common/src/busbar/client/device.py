@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
 
-from busbar.client import lease
+from busbar.client import lock
 from busbar.client.calls import MARGIN, TTL
 from busbar.client.described import named, property_of
-from busbar.client.kinds import Blob, Change, Event, Note, Reading, Snapshot, Stale
-from busbar.client.picture import UNKNOWN, Picture
+from busbar.client.device_view import UNKNOWN, Picture
 from busbar.client.queues import Callback, Queue, Stream
-from busbar.contract import Fault, Info
+from busbar.client.types import Blob, Change, Event, Note, Reading, Snapshot, Stale
+from busbar.contract.messages import Fault, Info
 
 if TYPE_CHECKING:
     from busbar.client.client import Client
@@ -182,7 +182,7 @@ class Device:
         """
         options = {"owner": owner or self._client.name, "scope": scope, "polls": polls}
         given = {key: value for key, value in options.items() if value is not None}
-        async with lease.held(self, ttl or self.lock_time, wait, given) as it:
+        async with lock.held(self, ttl or self.lock_time, wait, given) as it:
             self._lease = it
             try:
                 yield it

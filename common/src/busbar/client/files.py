@@ -4,8 +4,8 @@ import mimetypes
 import time as clock
 from pathlib import Path
 
-from busbar.client.kinds import Blob
-from busbar.names import level
+from busbar.client.types import Blob
+from busbar.contract.names import level
 
 LIKELY = {"image/fits": ".fits", "application/fits": ".fits", "image/png": ".png", "application/octet-stream": ".bin"}
 

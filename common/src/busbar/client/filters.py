@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from busbar.names import LEVEL
+from busbar.contract.names import LEVEL
 
 
 class Filters:

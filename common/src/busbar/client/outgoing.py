@@ -3,10 +3,10 @@
 from collections import deque
 from collections.abc import Callable
 
-from busbar import contract
-from busbar.client.kinds import NotConnected
+from busbar.client.types import NotConnected
+from busbar.contract import messages
 from busbar.errors import Overloaded, TooLarge
-from busbar.outbox import Message
+from busbar.mqtt.outbox import Message
 
 QUEUE_LIMIT = 10_000  # messages that wait for the broker
 
@@ -16,7 +16,7 @@ class Outgoing:
 
     def __init__(self, refused: Callable[[Message, str], None]) -> None:
         self.wake: Callable[[], None] = lambda: None
-        self.limit = contract.MESSAGE_LIMIT
+        self.limit = messages.MESSAGE_LIMIT
         self.open = False  # connected: nothing is kept for later
         self._tell = refused
         self._queue: deque[Message] = deque()
@@ -33,7 +33,7 @@ class Outgoing:
         self.wake()
 
     def lower(self, limit: int | None) -> None:
-        self.limit = contract.MESSAGE_LIMIT if limit is None else min(contract.MESSAGE_LIMIT, limit)
+        self.limit = messages.MESSAGE_LIMIT if limit is None else min(messages.MESSAGE_LIMIT, limit)
 
     def pull(self) -> Message | None:
         return self._queue.popleft() if self._queue else None

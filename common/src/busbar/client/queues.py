@@ -11,7 +11,7 @@ from typing import Any, Generic, Self, TypeVar
 T = TypeVar("T")
 Callback = Callable[[Any], Awaitable[None] | None]
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("busbar.client")
 
 LIMIT = 10_000  # items that wait for one reader
 SLICE = 50  # callbacks in a row before the loop may do something else

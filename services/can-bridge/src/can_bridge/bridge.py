@@ -11,19 +11,17 @@ from typing import Any
 
 import can
 
-from busbar.errors import ConfigError, LinkLost, Retry
-from busbar.own import Found
-from busbar.service import Service
-from busbar.session import Link, Port
-from can_bridge import database, socketcan
+from busbar.bridge import ConfigError, Found, Link, LinkLost, Port, Retry, Service
+from can_bridge import database
 from can_bridge.address import OWN, Place, endpoint, place
-from can_bridge.bus import Bus, log
-from can_bridge.catalogue import Catalogue
-from can_bridge.loopback import open_loopback
-from can_bridge.pythoncan import open_pythoncan
+from can_bridge.interfaces import socketcan
+from can_bridge.interfaces.interface import Bus, log
+from can_bridge.interfaces.loopback import open_loopback
+from can_bridge.interfaces.pythoncan import open_pythoncan
+from can_bridge.interfaces.slcan_usrcanet import open_slcan, open_usrcanet
+from can_bridge.messages import Catalogue
 from can_bridge.session import CanSession, describe, receives_own
 from can_bridge.settings import Config, Device, Opened
-from can_bridge.streamed import open_slcan, open_usrcanet
 
 DETECTED = ("pcan", "kvaser", "gs_usb")  # the other drivers warn that they are missing
 BAUDRATE = 115200  # of a serial adapter; USB ones ignore it

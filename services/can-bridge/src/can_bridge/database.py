@@ -12,13 +12,10 @@ from cantools.database.can.signal import Signal
 from cantools.database.conversion import BaseConversion
 from cantools.database.errors import Error as CodingError
 
-from busbar import values
+from busbar.bridge import ConfigError, Property, collisions, level, values
 from busbar.codecs import j1939
-from busbar.describe import Property
-from busbar.errors import ConfigError
-from busbar.names import collisions, level
 from can_bridge import settings as configuration
-from can_bridge.catalogue import Catalogue, Coded, Entry, is_boolean, is_j1939, key, range_of
+from can_bridge.messages import Catalogue, Coded, Entry, is_boolean, is_j1939, key, range_of
 from can_bridge.settings import Opened, Rule, Signals
 
 FILE_LIMIT = 64 * 1024 * 1024  # bytes of a database

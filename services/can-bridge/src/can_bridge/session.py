@@ -4,23 +4,34 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from busbar.arbiter import Turn
+from busbar.bridge import (
+    BadRequest,
+    Command,
+    ConfigError,
+    Description,
+    Event,
+    NoArguments,
+    Outlet,
+    Port,
+    Turn,
+    UnknownTarget,
+    by_path,
+    command,
+    commands,
+)
 from busbar.codecs.can import Frame, Mask
-from busbar.describe import Command, Description, Event, NoArguments, by_path, command, commands
-from busbar.errors import BadRequest, ConfigError, UnknownTarget
-from busbar.session import Outlet, Port
-from can_bridge import health, nodes, publish, signals
+from can_bridge import bus_state, frame_events, gct_nodes, signals
 from can_bridge.address import place
-from can_bridge.bus import Bus, log
-from can_bridge.catalogue import Catalogue
-from can_bridge.health import Watch
-from can_bridge.line import Line
-from can_bridge.nodes import Nodes
-from can_bridge.publish import Publisher
-from can_bridge.raw import RawCommands
-from can_bridge.requests import GctCommands
+from can_bridge.bus_state import Watch
+from can_bridge.frame_commands import RawCommands
+from can_bridge.frame_events import Publisher
+from can_bridge.gct_commands import GctCommands
+from can_bridge.gct_nodes import Nodes
+from can_bridge.interfaces.interface import Bus, log
+from can_bridge.messages import Catalogue
 from can_bridge.settings import Opened
 from can_bridge.signals import SignalBook, SignalCommands
+from can_bridge.traffic import Line
 
 GATHER = 0.002  # s between two looks at a busy bus: one look costs as much as ten frames
 TELL = 1.0  # s between looks at the counters
@@ -67,7 +78,7 @@ class CanSession(RawCommands, DatabaseCommands, GctCommands):
         self._watch = Watch(settings.name, self.outlet, bus, bitrates, settings.restart)
         self.line.sent = lambda count: self._watch.count_sent(count, own)
         self._publisher = Publisher(self.outlet, settings.frames, settings.fd)
-        spoken = nodes.speaks if "gct" in settings.protocols else lambda frame: False
+        spoken = gct_nodes.speaks if "gct" in settings.protocols else lambda frame: False
         self.book = SignalBook(self.outlet, self.line, catalogue, spoken)
         self.nodes = Nodes(settings.name, port, self.outlet, self.line, settings.gct)
         self.nodes.commands = commands(GctCommands)
@@ -149,7 +160,7 @@ def wanted(settings: Opened, catalogue: Catalogue) -> list[Mask] | None:
     """Return what the interface has to let through; None = everything."""
     if not settings.receives:
         return []
-    parts = [publish.masks(settings.frames), catalogue.masks()]
+    parts = [frame_events.masks(settings.frames), catalogue.masks()]
     if "gct" in settings.protocols:
         parts.append([Mask(0, 0, True)])
     found: list[Mask] = []
@@ -162,15 +173,15 @@ def wanted(settings: Opened, catalogue: Catalogue) -> list[Mask] | None:
 
 def describe(settings: Opened, catalogue: Catalogue) -> Description:
     """Describe a bus."""
-    own = [*health.PROPERTIES, *publish.last(settings.frames), *catalogue.properties()]
+    own = [*bus_state.PROPERTIES, *frame_events.last(settings.frames), *catalogue.properties()]
     does: dict[str, Command] = commands(RawCommands)
-    events: list[Event] = [*publish.events(settings.frames), health.ERROR_EVENT]
+    events: list[Event] = [*frame_events.events(settings.frames), bus_state.ERROR_EVENT]
     if catalogue.entries or settings.databases:
         own += [signals.UNKNOWN, signals.UNREADABLE]
         does |= commands(DatabaseCommands)
     if "gct" in settings.protocols:
-        own.append(nodes.LOST)
-        events.append(nodes.GCT_EVENT)
+        own.append(gct_nodes.LOST)
+        events.append(gct_nodes.GCT_EVENT)
         does |= commands(GctCommands)
     return Description(
         kind="can",

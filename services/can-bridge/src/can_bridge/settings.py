@@ -9,10 +9,10 @@ import msgspec
 from msgspec import Meta
 from msgspec.structs import replace
 
-from busbar import config
+from busbar.bridge import config
+from busbar.bridge.errors import OutOfRange
 from busbar.codecs import slcan
 from busbar.codecs.can import CLASSIC_BYTES, EXTENDED_IDS, FD_LENGTHS, STANDARD_IDS, Mask
-from busbar.errors import OutOfRange
 from can_bridge.address import place
 
 Seconds = Annotated[float, Meta(gt=0, le=86400)]

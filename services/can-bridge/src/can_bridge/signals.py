@@ -7,15 +7,22 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from busbar.arbiter import Turn
+from busbar.bridge import (
+    BadRequest,
+    Outlet,
+    OutOfRange,
+    Property,
+    ProtocolError,
+    ReadOnly,
+    Turn,
+    UnknownTarget,
+    command,
+)
 from busbar.codecs import can, j1939
 from busbar.codecs.can import ERROR, EXTENDED, FD_LENGTHS, REMOTE, STANDARD_IDS, Frame
-from busbar.describe import Property, command
-from busbar.errors import BadRequest, OutOfRange, ProtocolError, ReadOnly, UnknownTarget
-from busbar.session import Outlet
-from can_bridge.catalogue import Catalogue, Coded, Entry, is_boolean, physical
-from can_bridge.line import Line
+from can_bridge.messages import Catalogue, Coded, Entry, is_boolean, physical
 from can_bridge.settings import Id, Seconds
+from can_bridge.traffic import Line
 
 UNKNOWN = Property("_unknown", int, title="Frames whose identifiers are in no database and of no protocol")
 UNREADABLE = Property("_unreadable", int, title="Frames that their database cannot decode")

@@ -2,7 +2,7 @@
 
 import sys
 
-from busbar.service import run
+from busbar.bridge import run
 from cip_bridge.bridge import SERVICE
 
 

@@ -6,24 +6,21 @@ import math
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from busbar import config as configuration
+from busbar.bridge import ConfigError, Description, Link, LinkLost, Port, Service, by_path, commands
+from busbar.bridge import config as configuration
+from busbar.bridge.streams import Trust, server_context, trust
 from busbar.codecs import cip
 from busbar.codecs.cip import Style
-from busbar.describe import Description, by_path, commands
-from busbar.errors import ConfigError, LinkLost
-from busbar.service import Service
-from busbar.session import Link, Port
-from busbar.tls import Trust, server_context, trust
-from cip_bridge.board import Board
-from cip_bridge.device import Conversation, open_stream
-from cip_bridge.listener import Listener
-from cip_bridge.panel import PanelSession
+from cip_bridge.join_publisher import CLOCK, SKIPPED, Surface
+from cip_bridge.join_state import Board
+from cip_bridge.panel_role.conversation import Conversation, open_stream
+from cip_bridge.panel_role.session import PanelSession
 from cip_bridge.paths import Paths
-from cip_bridge.program import PANELS, ProgramSession
+from cip_bridge.processor_role.listener import Listener
+from cip_bridge.processor_role.program import Seat
+from cip_bridge.processor_role.session import PANELS, ProgramSession
 from cip_bridge.refusals import Denied, Starting, UnknownIpId
-from cip_bridge.seats import Seat
 from cip_bridge.settings import Config, Device, ours, place
-from cip_bridge.surface import CLOCK, SKIPPED, Surface
 
 STARTING = 120.0  # s in which a program that was there a moment ago may be loaded again
 

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from busbar import values
+from busbar.bridge import BadRequest, OutOfRange, Property, UnknownTarget, by_path, values
 from busbar.codecs.cip import ANALOG_LIMIT, HIGHEST, Join, Kind
-from busbar.describe import Property, by_path
-from busbar.errors import BadRequest, OutOfRange, UnknownTarget
-from cip_bridge.board import DEFAULTS, Value
+from cip_bridge.join_state import DEFAULTS, Value
 from cip_bridge.joins import generic, parse
 from cip_bridge.settings import NamedJoin
 

@@ -1,6 +1,6 @@
 """Why there is no conversation with a processor, and when it is tried again. Source: reference 1.4 [1: H, E]."""
 
-from busbar.errors import DeviceRefused, LinkLost, Retry
+from busbar.bridge.errors import DeviceRefused, LinkLost, Retry
 
 
 class Unreachable(LinkLost):

@@ -10,9 +10,9 @@ import msgspec
 from msgspec import Meta
 from msgspec.structs import replace
 
-from busbar import config
+from busbar.bridge import config
+from busbar.bridge.errors import OutOfRange
 from busbar.codecs.cip import Encoding
-from busbar.errors import OutOfRange
 from cip_bridge.joins import JoinPath, parse
 
 Seconds = Annotated[

@@ -11,19 +11,28 @@ from typing import Literal
 
 import msgspec
 
-from busbar.describe import Description, Event, commands
-from busbar.errors import BusbarError, ConfigError, DeviceRefused
-from busbar.own import Found
-from busbar.service import Service
-from busbar.session import Link, Port
-from gpio_bridge import boards, kernel, pwm, rpigpio, settings, software
+from busbar.bridge import (
+    BusbarError,
+    ConfigError,
+    Description,
+    DeviceRefused,
+    Event,
+    Found,
+    Link,
+    Port,
+    Service,
+    commands,
+)
+from gpio_bridge import settings
+from gpio_bridge.backends import lgpio_pulses, libgpiod, rpigpio, sysfs_pwm
+from gpio_bridge.backends.sim import SimChip, SimPulses
 from gpio_bridge.chip import Chip, Pulses
-from gpio_bridge.core import Wanted, described
-from gpio_bridge.line import Place, WallClock
+from gpio_bridge.lines.line import Place, WallClock
 from gpio_bridge.pin_commands import PinCommands
-from gpio_bridge.pins import SIMULATED, Pins, this_board
+from gpio_bridge.pins import boards
+from gpio_bridge.pins.numbering import SIMULATED, Pins, this_board
+from gpio_bridge.session import Wanted, described
 from gpio_bridge.settings import Config, Device, Opened
-from gpio_bridge.sim import SimChip, SimPulses
 
 
 class EdgeFields(msgspec.Struct, frozen=True):
@@ -170,9 +179,9 @@ def _open(about: Device, simulated: Mapping[str, SimChip]) -> Chip:
         if chip.failing is not None:
             raise chip.failing
         return chip
-    if about.backend == "rpigpio" or not kernel.supported():
+    if about.backend == "rpigpio" or not libgpiod.supported():
         return rpigpio.RpiGpioChip(rpigpio.load())
-    return kernel.KernelChip(kernel.find(about.chip))
+    return libgpiod.KernelChip(libgpiod.find(about.chip))
 
 
 async def _pulses(
@@ -182,24 +191,26 @@ async def _pulses(
     root = Path(about.pwm_root)
     channel = None
     if line.channel is not None:
-        channel = pwm.named(line.channel, root)
+        channel = sysfs_pwm.named(line.channel, root)
     elif line.by != "software" and _on_header(chip):
-        channel = pwm.find(offset, root)
+        channel = sysfs_pwm.find(offset, root)
     if channel is not None:
-        return pwm.HardwarePulses(*channel, taken)
+        return sysfs_pwm.HardwarePulses(*channel, taken)
     if line.by == "hardware":
-        raise DeviceRefused(f"line {offset} has no channel of hardware PWM; lines 12, 13, 18 and 19 can: {pwm.OVERLAY}")
+        raise DeviceRefused(
+            f"line {offset} has no channel of hardware PWM; lines 12, 13, 18 and 19 can: {sysfs_pwm.OVERLAY}"
+        )
     if (used := chip.info(offset)).used:
         raise DeviceRefused(f"line {offset} is busy: {used.consumer or 'the kernel'!r} holds it")
     if isinstance(chip, SimChip):
         return await SimPulses.take(chip, offset)
     if isinstance(chip, rpigpio.RpiGpioChip):
         return rpigpio.RpiGpioPulses(chip, offset)
-    return software.SoftwarePulses(software.load(), Path("/dev") / chip.name, offset)
+    return lgpio_pulses.SoftwarePulses(lgpio_pulses.load(), Path("/dev") / chip.name, offset)
 
 
 def _on_header(chip: Chip) -> bool:
-    return isinstance(chip, rpigpio.RpiGpioChip | SimChip) or chip.label in kernel.HEADERS
+    return isinstance(chip, rpigpio.RpiGpioChip | SimChip) or chip.label in libgpiod.HEADERS
 
 
 def _board(about: Device, chip: Chip) -> boards.Board | None:
@@ -221,9 +232,9 @@ def opened(arguments: Opened) -> Link:
     return link(arguments.device())
 
 
-async def scan(folder: Path = kernel.DEV) -> Sequence[Found]:
+async def scan(folder: Path = libgpiod.DEV) -> Sequence[Found]:
     """Look for chips of the kernel; two with one label are told apart by their paths."""
-    there = list(kernel.candidates(folder))
+    there = list(libgpiod.candidates(folder))
     labels = [each.label for each in there]
     return [
         Found(f"gpiod::{each.label if each.label and labels.count(each.label) == 1 else each.path}", "gpio", str(each))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
-from busbar.errors import LinkLost
+from busbar.bridge.errors import LinkLost
 
 Direction = Literal["as_is", "in", "out"]
 Pull = Literal["as_is", "off", "up", "down"]

@@ -5,15 +5,13 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec import Meta
 
-from busbar.arbiter import Turn
-from busbar.describe import command
-from busbar.errors import BadRequest, UnknownTarget
+from busbar.bridge import BadRequest, Turn, UnknownTarget, command
 from gpio_bridge import settings
-from gpio_bridge.behaviours import Pattern
 from gpio_bridge.chip import Pulse as OnePulse
-from gpio_bridge.core import Core
-from gpio_bridge.line import Line
-from gpio_bridge.outputs import Output, Pulsed, PwmLine
+from gpio_bridge.edges.detectors import Pattern
+from gpio_bridge.lines.line import Line
+from gpio_bridge.lines.outputs import Output, Pulsed, PwmLine
+from gpio_bridge.session import Core
 
 Seconds = Annotated[float, Meta(ge=0.001, le=86400)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]

@@ -5,17 +5,15 @@ from typing import Any, Literal
 
 import msgspec
 
-from busbar.arbiter import Turn
-from busbar.describe import NoArguments, command
-from busbar.errors import BadRequest, BusbarError, DeviceRefused, Forbidden, UnknownTarget
+from busbar.bridge import BadRequest, BusbarError, DeviceRefused, Forbidden, NoArguments, Turn, UnknownTarget, command
 from gpio_bridge import settings
 from gpio_bridge.chip import LineSettings, Pull
-from gpio_bridge.core import PinState, Wanted
-from gpio_bridge.kinds import KINDS
-from gpio_bridge.line import Line
 from gpio_bridge.line_commands import LineCommands, Target
-from gpio_bridge.listener import Listener
-from gpio_bridge.outputs import Output, Pulsed
+from gpio_bridge.lines.edge_line import Listener
+from gpio_bridge.lines.kinds import KINDS
+from gpio_bridge.lines.line import Line
+from gpio_bridge.lines.outputs import Output, Pulsed
+from gpio_bridge.session import PinState, Wanted
 
 _SET_UP = ("pull", "active_low", "initial", "edges", "debounce", "press", "frequency")  # keys that `setup` takes
 PACKAGES = ("gpio-bridge", "gpiod", "lgpio", "RPi.GPIO", "rpi-lgpio")

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from busbar import config
+from busbar.bridge import config
 from gpio_bridge.chip import Drive, Pull
 
 Seconds = Annotated[float, Meta(gt=0, le=86400)]

@@ -4,13 +4,10 @@ import contextlib
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
-from busbar.describe import Description, Event, Property, by_path, commands
-from busbar.errors import ConfigError
-from busbar.service import Service
-from busbar.session import Link, Port
+from busbar.bridge import ConfigError, Description, Event, Link, Port, Property, Service, by_path, commands
+from indi_bridge.publisher import MESSAGES, Kept, Note
 from indi_bridge.session import Session
 from indi_bridge.settings import Config, Server
-from indi_bridge.surface import MESSAGES, Kept, Note
 
 OWN = by_path(
     [

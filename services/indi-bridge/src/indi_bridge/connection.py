@@ -5,10 +5,10 @@ import contextlib
 import itertools
 from collections.abc import Callable, Iterable
 
+from busbar.bridge.errors import LinkLost
+from busbar.bridge.streams import ByteStream, open_tcp, open_unix
 from busbar.codecs import indi
 from busbar.codecs.indi import Element, PingReply, PingRequest, Reader
-from busbar.errors import LinkLost
-from busbar.streams import ByteStream, open_tcp, open_unix
 
 BEAT = 10.0  # s of silence before we ask whether the server is there
 ARRIVAL = 5.0  # s for the answer to a ping behind what was sent

@@ -6,9 +6,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from busbar.arbiter import Turn
+from busbar.bridge import BusbarError, Cancelled, DeviceRefused, DeviceTimeout, LinkLost, Turn
 from busbar.codecs.indi import NewVector
-from busbar.errors import BusbarError, Cancelled, DeviceRefused, DeviceTimeout, LinkLost
 from indi_bridge.completion import Completion, End
 from indi_bridge.vectors import Vector
 

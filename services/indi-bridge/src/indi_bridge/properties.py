@@ -7,10 +7,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from busbar.bridge import BlobValue, Property, collisions
 from busbar.codecs.indi import is_sexagesimal
-from busbar.describe import BlobValue, Property
-from busbar.names import collisions
-from indi_bridge.checks import Upload
+from indi_bridge.validate import Upload
 from indi_bridge.vectors import Member, Vector, number
 
 State = Literal["Idle", "Ok", "Busy", "Alert"]

@@ -8,24 +8,21 @@ from typing import Any, Literal
 
 import msgspec
 
-from busbar.arbiter import Turn
+from busbar.bridge import BadRequest, DeviceTimeout, Port, Turn, UnknownTarget, command, commands
+from busbar.bridge.streams import ByteStream
 from busbar.codecs import indi
 from busbar.codecs.indi import Element, EnableBLOB, GetProperties, NewVector
-from busbar.describe import command, commands
-from busbar.errors import BadRequest, DeviceTimeout, UnknownTarget
-from busbar.session import Port
-from busbar.streams import ByteStream
-from indi_bridge.bloblink import BlobLink
-from indi_bridge.blobs import Receiver
-from indi_bridge.checks import wanted
-from indi_bridge.compound import Compound, Exposed
+from indi_bridge.actions import Compound, Exposed
+from indi_bridge.blobs.connection import BlobLink
+from indi_bridge.blobs.receive import Receiver
 from indi_bridge.connection import Connection, open_stream
-from indi_bridge.observatory import Observatory
+from indi_bridge.dispatch import Observatory
+from indi_bridge.dump import Dump
 from indi_bridge.pending import Fraction
 from indi_bridge.properties import given
+from indi_bridge.publisher import Kept
 from indi_bridge.settings import Server, place
-from indi_bridge.snapshot import Dump
-from indi_bridge.surface import Kept
+from indi_bridge.validate import wanted
 from indi_bridge.vectors import Vector
 
 DEFINED = 0.2  # s without a definition after one that was asked for: these were all

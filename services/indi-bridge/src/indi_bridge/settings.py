@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 from msgspec.structs import replace
 
-from busbar import config
+from busbar.bridge import config
 
 Seconds = Annotated[float, Meta(gt=0, le=86400)]
 BLOB_LIMIT = 120 * 1024 * 1024  # bytes; the queue of images holds 128 MiB

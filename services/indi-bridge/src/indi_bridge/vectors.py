@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from busbar.bridge import collisions, level
 from busbar.codecs import indi
 from busbar.codecs.indi import DefMember, DefVector, Kind, SetVector
-from busbar.names import collisions, level
 
 STEP_TOLERANCE = 1e-6  # of a step
 SAME = 1e-6  # a number is as wanted: drivers convert to radians, to steps and back

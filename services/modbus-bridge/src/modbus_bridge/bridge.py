@@ -5,19 +5,16 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
 import msgspec
 
-from busbar.describe import Description, by_path, commands
-from busbar.service import Service
-from busbar.session import Link, Port
-from busbar.streams import ByteStream, open_serial, open_tcp, open_udp
-from busbar.tls import Trust, trust
+from busbar.bridge import Description, Link, Port, Service, by_path, commands
+from busbar.bridge.streams import ByteStream, Trust, open_serial, open_tcp, open_udp, trust
 from modbus_bridge.address import Place, listen, place
 from modbus_bridge.commands import Commands
-from modbus_bridge.device import Line, Unit
+from modbus_bridge.master import Line, Unit
 from modbus_bridge.proxy import Proxy
 from modbus_bridge.server import Server
 from modbus_bridge.session import COUNTS, ModbusSession
 from modbus_bridge.settings import Channel, Config, Device, Opened, Serve, Wiring
-from modbus_bridge.station import Station
+from modbus_bridge.unit import Station
 
 
 class _Asked(msgspec.Struct, frozen=True):

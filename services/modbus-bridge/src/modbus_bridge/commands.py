@@ -6,15 +6,12 @@ from typing import Annotated, Any, ClassVar
 import msgspec
 from msgspec import Meta
 
-from busbar.arbiter import Turn
+from busbar.bridge import BadRequest, NoArguments, Outlet, Port, Turn, command
+from busbar.bridge.values import Reader
 from busbar.codecs.modbus import Ddp, Diagnostics, MaskWrite, Raw, ReadWrite, Table
-from busbar.describe import NoArguments, command
-from busbar.errors import BadRequest
-from busbar.session import Outlet, Port
-from busbar.values import Reader
 from modbus_bridge import scan
 from modbus_bridge.points import Address, Point
-from modbus_bridge.station import Station
+from modbus_bridge.unit import Station
 
 Hex = Annotated[str, Meta(max_length=1000, description="bytes in hexadecimal, such as 01 2c")]
 Pdu = Annotated[str, Meta(max_length=1000, description="function and data in hexadecimal, such as 03 00 64 00 02")]

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from busbar import values
+from busbar.bridge import values
+from busbar.bridge.errors import OutOfRange, ProtocolError
 from busbar.codecs.modbus import (
     MaskWrite,
     Read,
@@ -19,7 +20,6 @@ from busbar.codecs.modbus import (
     WriteRegisters,
 )
 from busbar.codecs.modbus.values import Bcd, Bytes, Codec, Encoding, Field, Order, Plain, Scaled, Text, number
-from busbar.errors import OutOfRange, ProtocolError
 
 Type = Literal[
     "bool", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float16", "float32", "float64",

@@ -3,11 +3,10 @@
 import asyncio
 from collections.abc import Callable
 
+from busbar.bridge import BusbarError, DeviceRefused, DeviceTimeout, Port
 from busbar.codecs import modbus
 from busbar.codecs.modbus import Raw
-from busbar.errors import BusbarError, DeviceRefused, DeviceTimeout
-from busbar.session import Port
-from modbus_bridge.device import Line, Unit
+from modbus_bridge.master import Line, Unit
 
 READING = tuple(  # how requests begin that change nothing; other diagnostics restart a unit, or make it deaf
     bytes(each) for each in ([1], [2], [3], [4], [7], [8, 0, 0], [11], [12], [17], [20], [24], [43, 14])

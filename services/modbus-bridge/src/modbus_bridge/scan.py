@@ -4,11 +4,10 @@ from collections.abc import Callable
 
 import msgspec
 
+from busbar.bridge import DeviceRefused, DeviceTimeout, Port, ProtocolError
 from busbar.codecs.modbus import ILLEGAL_ADDRESS, ILLEGAL_VALUE, NO_PATH, NO_TARGET, Read, Table
-from busbar.errors import DeviceRefused, DeviceTimeout, ProtocolError
-from busbar.session import Port
-from modbus_bridge.device import Line, Unit
-from modbus_bridge.station import Station
+from modbus_bridge.master import Line, Unit
+from modbus_bridge.unit import Station
 
 Progress = Callable[[float | None, str], None]
 

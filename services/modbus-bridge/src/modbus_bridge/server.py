@@ -5,10 +5,10 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+from busbar.bridge.errors import LinkLost
+from busbar.bridge.streams import ByteStream
 from busbar.codecs import modbus
 from busbar.codecs.modbus import Frame, Framing
-from busbar.errors import LinkLost
-from busbar.streams import ByteStream
 
 log = logging.getLogger("busbar.modbus")
 

@@ -8,16 +8,24 @@ from typing import Any
 
 import msgspec
 
-from busbar.arbiter import Turn
+from busbar.bridge import (
+    BusbarError,
+    DeviceRefused,
+    DeviceTimeout,
+    LinkLost,
+    Outlet,
+    Port,
+    ProtocolError,
+    Turn,
+    UnknownTarget,
+)
+from busbar.bridge import Property as Declared
 from busbar.codecs.modbus import ILLEGAL_ADDRESS, ILLEGAL_FUNCTION, ILLEGAL_VALUE, NO_PATH, NO_TARGET
-from busbar.describe import Property as Declared
-from busbar.errors import BusbarError, DeviceRefused, DeviceTimeout, LinkLost, ProtocolError, UnknownTarget
-from busbar.session import Outlet, Port
 from modbus_bridge.commands import Commands
-from modbus_bridge.device import Line
+from modbus_bridge.master import Line
 from modbus_bridge.polling import Block, Item, Patience, Schedule, join
 from modbus_bridge.settings import Device
-from modbus_bridge.station import Station
+from modbus_bridge.unit import Station
 
 CHECK = 1.0  # s between looks whether an idle line has been closed
 CONFIRM = 0.2  # s between publications of an unchanged answer, which only confirm it; at most half a timeout

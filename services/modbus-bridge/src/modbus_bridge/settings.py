@@ -9,8 +9,8 @@ import msgspec
 from msgspec import Meta
 from msgspec.structs import replace
 
-from busbar import config, values
-from busbar.describe import Property as Declared
+from busbar.bridge import Property as Declared
+from busbar.bridge import config, values
 from modbus_bridge.address import UNIT, Place, listen, place
 from modbus_bridge.points import Point, chosen, number_of
 

@@ -9,14 +9,29 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from busbar.arbiter import Turn
-from busbar.describe import Blob, Description, NoArguments, Property, by_path, command, commands
-from busbar.errors import BadRequest, BusbarError, DeviceTimeout, LinkLost, ProtocolError, UnknownTarget
-from busbar.service import Service
-from busbar.session import Link, Outlet, Port
-from busbar.streams import ByteStream, open_tcp
+from busbar.bridge import (
+    BadRequest,
+    Blob,
+    BusbarError,
+    Description,
+    DeviceTimeout,
+    Link,
+    LinkLost,
+    NoArguments,
+    Outlet,
+    Port,
+    Property,
+    ProtocolError,
+    Service,
+    Turn,
+    UnknownTarget,
+    by_path,
+    command,
+    commands,
+)
+from busbar.bridge.streams import ByteStream, open_tcp
 from scpi_bridge import settings as configuration
-from scpi_bridge.device import Instrument
+from scpi_bridge.instrument import Instrument
 from scpi_bridge.settings import Config, Device, endpoint
 
 SILENCES = 3  # queries in a row without an answer: see whether anybody is there

@@ -7,10 +7,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from busbar import config, values
+from busbar.bridge import BadRequest, config, values
+from busbar.bridge import Property as Declared
 from busbar.codecs import ieee488
-from busbar.describe import Property as Declared
-from busbar.errors import BadRequest
 
 Seconds = Annotated[float, Meta(gt=0, le=86400)]
 Path = Annotated[str, Meta(pattern=r"^[A-Za-z0-9-][A-Za-z0-9_-]{0,63}(/[A-Za-z0-9-][A-Za-z0-9_-]{0,63})*(?!\n)$")]

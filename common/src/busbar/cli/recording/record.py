@@ -1,0 +1,134 @@
+"""`busbar record`: every message of the bus with its time, as a file that other programs open, too."""
+
+import asyncio
+import secrets
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from busbar.cli import bus, completion
+from busbar.cli.demo.tour import Silent
+from busbar.cli.options import command
+from busbar.cli.output import Output
+from busbar.cli.settings import Settings
+from busbar.client.filters import Filters
+from busbar.errors import ConfigError
+from busbar.mqtt.connection import connection
+from busbar.mqtt.reconnect import BrokerLost, Received, stay_connected
+
+if TYPE_CHECKING:
+    from busbar.cli.recording.tape import Recorder
+
+FLUSH = 2.0  # s that a power cut may cost
+
+
+@command("record")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("patterns", nargs=-1, metavar="[DEVICE|PATTERN]...", shell_complete=completion.devices)
+@click.option("--for", "duration", type=click.FloatRange(min=0), metavar="SECONDS", help="end after this time")
+@click.option("--count", "-n", type=click.IntRange(min=1), metavar="N", help="end after so many messages")
+@click.option("--force", "-f", is_flag=True, help="write over a file that is there")
+def record_command(
+    settings: Settings,
+    output: Output,
+    file: Path,
+    patterns: Sequence[str],
+    duration: float | None,
+    count: int | None,
+    force: bool,
+) -> None:
+    """Record all messages with their times, until Ctrl-C.
+
+    The file is MCAP; `busbar replay` plays it. Without a pattern: everything under the root.
+    """
+    from busbar.cli.recording.tape import Recorder  # the extra `record`
+
+    if file.exists() and not force:
+        raise ConfigError(f"{file} is there already; --force writes over it")
+    file.unlink(missing_ok=True)
+    root = settings.prefix
+    wanted = [f"{root}/{bus.pattern(each)}/#" for each in patterns] or [f"{root}/#"]
+    filters = sorted(Filters().add(wanted)[0])  # none inside another, for which a message would come twice
+    with Recorder(file, root, settings.endpoint.shown) as recorder:
+        try:
+            bus.run(_record(settings, recorder, filters, duration, count, output))
+        except BrokerLost:
+            file.unlink()  # there was no connection, so there is nothing in it
+            raise
+        finally:
+            if file.exists():
+                _sum_up(file, recorder, output)
+
+
+async def _record(
+    settings: Settings,
+    recorder: "Recorder",
+    filters: Sequence[str],
+    duration: float | None,
+    count: int | None,
+    output: Output,
+) -> None:
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    take, name = _taker(recorder, count, done), f"busbar-record-{secrets.token_hex(4)}"
+
+    async def listen() -> None:
+        try:
+            async with connection(settings.endpoint, Silent(), take, name) as link:
+                await link.subscribe(filters)
+                if not first.done():
+                    first.set_result(None)
+                await link.closed
+        except BrokerLost as error:
+            if not first.done():
+                first.set_exception(error)
+            raise
+
+    listening = asyncio.create_task(stay_connected(listen), name="record")
+    try:
+        await first
+        bus.follow()
+        with output.progress("recording") as show:
+            await _until(done, duration, recorder, show)
+    finally:
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+
+
+def _sum_up(file: Path, recorder: "Recorder", output: Output) -> None:
+    told = {"file": str(file), "messages": recorder.messages, "bytes": recorder.bytes}
+    size = f"{recorder.messages} messages, {recorder.bytes / 1e6:.1f} MB"
+    output.document(told) if output.json else output.note(f"{file}: {size}")
+
+
+def _taker(recorder: "Recorder", count: int | None, done: "asyncio.Future[None]") -> Callable[[Received], None]:
+    """Return what records each message until there are `count` or the file takes no more."""
+
+    def take(received: Received) -> None:
+        if done.done():
+            return
+        try:
+            recorder.take(received)
+        except (OSError, ConfigError) as error:
+            done.set_exception(error)
+        if count is not None and recorder.messages >= count and not done.done():
+            done.set_result(None)
+
+    return take
+
+
+async def _until(
+    done: "asyncio.Future[None]", duration: float | None, recorder: "Recorder", show: Callable[[float, str], None]
+) -> None:
+    """Flush now and then until it is done or over."""
+    loop = asyncio.get_running_loop()
+    end = None if duration is None else loop.time() + duration
+    while not done.done() and (end is None or loop.time() < end):
+        pause = FLUSH if end is None else min(FLUSH, max(0.0, end - loop.time()))
+        await asyncio.wait([done], timeout=pause)
+        recorder.flush()
+        show(recorder.messages, f"{recorder.messages} messages, {recorder.bytes / 1e6:.1f} MB")
+    if done.done():
+        done.result()

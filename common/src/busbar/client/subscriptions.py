@@ -1,0 +1,77 @@
+"""Who reads what: patterns over device, channel and path, looked up once for each topic."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from busbar.client.queues import Queue
+from busbar.contract.topics import matches
+
+CACHE_LIMIT = 100_000  # topics whose readers are remembered
+
+CHANNELS = ("state", "event", "blob", "status")
+
+
+@dataclass(frozen=True, eq=False)
+class Reader:
+    """One queue and what goes into it."""
+
+    device: str  # pattern of bridge/device
+    channel: str
+    path: str  # pattern
+    queue: Queue[Any]
+
+
+class Readers:
+    """All readers of one client."""
+
+    def __init__(self, left: Callable[[], None] = lambda: None) -> None:
+        self._left = left  # called when a reader has gone
+        self._readers: list[Reader] = []
+        self._found: dict[tuple[str, str, str], tuple[Queue[Any], ...]] = {}
+
+    def add(self, reader: Reader) -> Callable[[], None]:
+        """Add a reader; return what removes it, harmless when called twice."""
+        self._readers.append(reader)
+        self._found.clear()
+
+        def leave() -> None:
+            if reader in self._readers:
+                self._readers.remove(reader)
+                self._found.clear()
+                self._left()
+
+        return leave
+
+    def of(self, device: str, channel: str, path: str) -> tuple[Queue[Any], ...]:
+        """Return the queues that want this."""
+        key = (device, channel, path)
+        found = self._found.get(key)
+        if found is None:
+            if len(self._found) >= CACHE_LIMIT:
+                self._found.clear()
+            wanting = (
+                reader.queue
+                for reader in self._readers
+                if reader.channel == channel and matches(reader.device, device) and matches(reader.path, path)
+            )
+            found = self._found[key] = tuple(dict.fromkeys(wanting))
+        return found
+
+    def close(self) -> None:
+        """Nothing comes any more."""
+        for reader in self._readers:
+            reader.queue.close()
+
+
+def parse(pattern: str) -> tuple[str, str, str]:
+    """Split `bridge/device/channel[/path]`, each with wildcards; raise ValueError with what is allowed."""
+    levels = pattern.split("/")
+    bridge, device, channel, *path = [*levels, "", "", ""][: max(3, len(levels))]
+    wrong = not (bridge and device) or channel not in CHANNELS or "#" in levels[:-1] or (channel == "status" and path)
+    if wrong:
+        allowed = " or ".join(f"<bridge>/<device>/{each}/<path>" for each in CHANNELS[:3])
+        raise ValueError(f"{pattern!r} is not {allowed} or <bridge>/<device>/status (with + and # as wildcards)")
+    if channel == "status":
+        return f"{bridge}/{device}", channel, "#"
+    return f"{bridge}/{device}", channel, "/".join(path) or "#"

@@ -1,0 +1,137 @@
+"""One command: what came, what it asks for, validated before the device is touched. Source: docs/contract.md, 2."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from busbar.command.idempotency import Key
+from busbar.contract import messages
+from busbar.contract.describe import Command, Description
+from busbar.contract.messages import Metadata
+from busbar.errors import BadRequest, BusbarError
+from busbar.link.arbiter import Turn
+from busbar.link.open_link import Channel
+from busbar.mqtt.reconnect import Received
+from busbar.publish.device import Device
+
+
+@dataclass(eq=False)
+class Request:
+    """One command from receipt to outcome."""
+
+    received: Received
+    device: str
+    target: str
+    began: float  # loop time
+    metadata: Metadata = field(default_factory=Metadata)
+    private: str | None = None
+    entered: bool = False  # the task runs; cancelled before that it could not give an outcome
+    started: bool = False  # the device may have been touched
+    channel: Channel | None = None
+    task: "asyncio.Task[None] | None" = None
+    ended_by: BusbarError | None = None
+    key: Key | None = None
+
+    def end(self, error: BusbarError) -> None:
+        """Stop it; the error becomes its outcome."""
+        if self.ended_by is None:
+            self.ended_by = error
+            if self.task is not None and self.entered:
+                self.task.cancel()
+
+
+@dataclass
+class Job:
+    """A validated command: what to run once the channel is ours."""
+
+    run: Callable[[Any, Any], Awaitable[Any]]  # (session, turn)
+    timeout: float  # s at most
+    arguments: object  # for the comparison of ids
+    command: Command | None = None  # None: a set
+
+    @property
+    def safe(self) -> bool:
+        return self.command is not None and self.command.safe
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a command that the bridge itself answers is given: the caller's lease and patience (s)."""
+
+    lease: str | None
+    wait: float
+
+    @classmethod
+    def of(cls, metadata: Metadata) -> "Claim":
+        return cls(metadata.lease, metadata.wait or 0.0)
+
+
+def read(device: Device, request: Request) -> tuple[Job, Metadata]:
+    """Validate everything that can be known before the device is touched."""
+    kind, _, path = request.target.partition("/")
+    if kind == "call":
+        return _read_call(device, path, request)
+    values, metadata = _read_set(device, path, request.received.payload)
+
+    async def run(session: Any, turn: Turn) -> Any:
+        if path:
+            return await session.set(device.name, path, values[path], turn)
+        return await _set_all(session, device.name, values, turn)
+
+    return Job(run, device.description.timeout, values), metadata
+
+
+def _read_call(device: Device, name: str, request: Request) -> tuple[Job, Metadata]:
+    command = device.description.command(name)
+    arguments, metadata = command.read(request.received.payload)
+
+    async def run(session: Any, turn: Any) -> Any:
+        return await command.run(session, device.name, arguments, turn)
+
+    async def answer(_session: None, turn: Any) -> Any:
+        return await command.run(device.name, arguments, turn)
+
+    return Job(run if command.queued else answer, command.timeout, arguments, command), metadata
+
+
+def _read_set(device: Device, path: str, payload: bytes) -> tuple[dict[str, Any], Metadata]:
+    description = device.description
+    if path:
+        value, metadata = description.writable(path).reader.payload(payload)
+        return {path: value}, metadata
+    fields = messages.decode(payload)
+    if not isinstance(fields, dict):
+        raise BadRequest(f"`set` takes an object of property paths and values, not {messages.shown(payload)}")
+    own, metadata = messages.take_metadata(fields)
+    if not own:
+        raise BadRequest("`set` names no property")
+    return {key: _value(description, key, value) for key, value in own.items()}, metadata
+
+
+def _value(description: Description, path: str, value: Any) -> Any:
+    try:
+        return description.writable(path).reader.value(value)
+    except BusbarError as error:
+        raise type(error)(f"{path}: {error.message}", failed=path) from error
+
+
+async def _set_all(session: Any, device: str, values: Mapping[str, Any], turn: Turn) -> dict[str, Any]:
+    """Write several properties in order; the first failure stops and tells what had been applied."""
+    results: dict[str, Any] = {}
+    for path, value in values.items():
+        try:
+            results[path] = await session.set(device, path, value, turn)
+        except BusbarError as error:
+            error.detail.update(applied=list(results), failed=path)
+            raise
+    return results
+
+
+def peek(payload: bytes) -> Metadata:
+    """Return what can be read of the metadata of a command that is refused, so that its outcome finds its sender."""
+    try:
+        fields = messages.decode(payload[: messages.COMMAND_LIMIT]) if payload[:1] in b"{" or payload[0] > 127 else {}
+        return messages.take_metadata({k: fields[k] for k in ("_id", "_reply") if k in fields})[1]
+    except (BadRequest, TypeError):
+        return Metadata()

@@ -1,0 +1,229 @@
+"""What a service implements and what it is given; the one reconnect loop.
+
+A service declares Links. Opening one gives a Session, the conversation over that link: entered = able to serve, left =
+closed. It speaks to the bus through a Port and one Outlet for each device.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from busbar.contract.describe import Description
+from busbar.contract.messages import Fault
+from busbar.errors import BusbarError, LinkLost, Retry
+from busbar.link.arbiter import Turn
+from busbar.net.two_way_event import Flag
+
+log = logging.getLogger("busbar.session")
+
+OPEN_TIMEOUT = 30.0  # s for a link to become able to serve
+CLOSE_TIMEOUT = 10.0  # s for a session to end; what hangs in a driver is given up
+RETRY_FIRST, RETRY_MOST = 0.5, 30.0  # s
+RETRY_LEAST = 0.1  # s
+HELD = 10.0  # s; a link that held this long starts its delays anew
+
+
+class Outlet(Protocol):
+    """One device's way to the bus."""
+
+    def values(self, values: Mapping[str, Any], time: float | None = None) -> None:
+        """Readings: path -> JSON value, acquired at Unix `time` (s), now if None."""
+
+    def bad(self, paths: Iterable[str], error: BusbarError) -> None:
+        """Why properties could not be read; their last values stay."""
+
+    def gone(self, paths: Iterable[str]) -> None:
+        """Properties that the device no longer has."""
+
+    def event(self, name: str, fields: Mapping[str, Any], time: float | None = None) -> None:
+        """Something that happened."""
+
+    def blob(
+        self,
+        name: str,
+        data: bytes,
+        content_type: str,
+        *,
+        retain: bool = False,
+        file: str | None = None,
+        about: Mapping[str, Any] = ...,
+    ) -> None:
+        """Binary data; the property `name` describes the latest: size, content type, file, and what `about` adds.
+
+        `file`: where the session has saved it; then data above the limit of a message are not published.
+        """
+
+    def describe(self, description: Description) -> None:
+        """A new description of the device."""
+
+    def online(self) -> None:
+        """The device answers (again)."""
+
+    def offline(self, error: BusbarError) -> None:
+        """The device does not answer; the link is fine."""
+
+    @property
+    def description(self) -> Description:
+        """What is described now."""
+
+    @property
+    def room(self) -> int:
+        """Bytes that the fields of one event may have, encoded; the broker takes no more."""
+
+
+class Port(Protocol):
+    """One link's way to the bus."""
+
+    def outlet(self, device: str) -> Outlet:
+        """Return the outlet of a device of this link."""
+
+    def poll(self) -> AbstractAsyncContextManager[None]:
+        """The channel for one poll: after all commands."""
+
+    def locked(self, device: str) -> bool:
+        """True while a lock covers a device: who asks past the commands, and has no lease, does not change it."""
+
+    def connecting(self) -> None:
+        """The link is up, the conversation not ready: commands wait."""
+
+    @property
+    def broker(self) -> Flag:
+        """Set while the bridge is connected to its broker."""
+
+    def appear(self, device: str, description: Description) -> Outlet:
+        """A device that the link has found is on the bus from here on, and online.
+
+        It keeps its place when the link is lost, and must appear again afterwards. Raise BadRequest if its name is no
+        topic level or another link's, TooLarge if there are too many.
+        """
+
+    def vanish(self, device: str) -> None:
+        """A device that appeared is no more: its topics are cleared."""
+
+
+class Session(Protocol):
+    """One open conversation."""
+
+    async def serve(self) -> None:
+        """Read, poll, keep alive; raise LinkLost when the link is unusable."""
+
+    async def refresh(self, device: str) -> None:
+        """Read everything of a device anew."""
+
+    async def set(self, device: str, path: str, value: Any, turn: Turn) -> Any:
+        """Write one property; return what is known of the result, or None."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """One physical channel as a service declares it."""
+
+    name: str
+    address: str  # never with credentials
+    open: Callable[[Port], AbstractAsyncContextManager[Session]]
+    devices: Mapping[str, Description]
+    config: object = None  # links of equal configuration survive a reload
+    shared: bool = False  # devices share a line or an adapter: locks are on the channel
+    finds: bool = False  # devices appear on it that no configuration names
+    problem: str | None = None  # why it cannot be opened as configured, for a check of the configuration
+    on_demand: bool = False  # opened by a command, closed when idle
+    idle_close: float = 60.0  # s
+
+
+class Keeper(Protocol):
+    """Who is told how a link fares: the channel."""
+
+    link: Link
+
+    async def wanted(self) -> None:
+        """Return when the link should be open."""
+
+    async def pause(self, seconds: float, firm: bool = False) -> None:
+        """Wait, less if somebody asks for the link; firm: only if it is asked to connect, not for a command."""
+
+    async def served(self, session: Session) -> None:
+        """Serve until the link should close; raise when it breaks."""
+
+    def lost(self, fault: Fault, soon: bool = False) -> None:
+        """The link is closed, or could not be opened; soon: commands wait for it."""
+
+
+async def supervise(keeper: Keeper) -> None:
+    """Keep a link open for ever: the only reconnect loop, full jitter up to 30 s unless the error says otherwise."""
+    attempt, told = 0, None
+    loop = asyncio.get_running_loop()
+    while True:
+        await keeper.wanted()
+        started = loop.time()
+        error, served = await _hold(keeper)
+        if error is None:
+            attempt = 0
+            continue
+        fault = fault_of(error, keeper.link.name)
+        attempt = 0 if loop.time() - started > HELD else attempt + 1
+        news = served or fault != told  # a link that stays down warns once, not at each attempt
+        told = fault
+        level = logging.WARNING if news else logging.DEBUG
+        log.log(level, "%s: %s", keeper.link.name, fault.message, extra={"device": keeper.link.name})
+        own = _own(error)
+        keeper.lost(fault, own is not None and own.soon)
+        await keeper.pause(_delay(own, attempt), own is not None and own.firm)
+
+
+def _own(error: BaseException) -> Retry | None:
+    inner = leaf(error)
+    return inner.retry if isinstance(inner, BusbarError) else None
+
+
+def _delay(own: Retry | None, attempt: int) -> float:
+    """Return the seconds before the next attempt: as the error says itself, else as links usually wait."""
+    if own is None:
+        return random.uniform(RETRY_LEAST, min(RETRY_MOST, RETRY_FIRST * 2 ** min(attempt, 10)))
+    return random.uniform(own.first, min(own.most, own.first * 2 ** min(attempt, 10)))
+
+
+async def _hold(keeper: Keeper) -> tuple[BaseException | None, bool]:
+    """Open the link and serve; return why it ended, None if it was asked to, and whether it had served."""
+    served = False
+    try:
+        async with asyncio.timeout(OPEN_TIMEOUT) as limit, AsyncExitStack() as stack:
+            session = await stack.enter_async_context(keeper.link.open(keeper))  # type: ignore[arg-type]  # a channel is both
+            limit.reschedule(None)
+            served = True
+            try:
+                await keeper.served(session)
+            finally:
+                limit.reschedule(asyncio.get_running_loop().time() + CLOSE_TIMEOUT)
+    except (Exception, asyncio.CancelledError) as error:  # the boundary of one link: a bug in it costs no other
+        if is_cancelled():  # from outside, whatever the session says to that
+            raise asyncio.CancelledError from error
+        return error, served
+    return None, served
+
+
+def is_cancelled() -> bool:
+    """True if the current task is to end; a CancelledError without that comes from a task that it waited for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def leaf(error: BaseException) -> BaseException:
+    """Return what is inside the groups that task groups make."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def fault_of(error: BaseException, name: str) -> Fault:
+    """Return what to tell of an error; an unexpected one is logged with its traceback."""
+    error = leaf(error)
+    if isinstance(error, BusbarError):
+        return Fault(error.code, error.message)
+    if isinstance(error, OSError):  # TimeoutError is one
+        return Fault(LinkLost.code, str(error) or "no answer in time")
+    log.error("%s: unexpected %r", name, error, exc_info=error, extra={"device": name})
+    return Fault("internal", f"{type(error).__name__}: {error}")

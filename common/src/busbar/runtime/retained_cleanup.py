@@ -1,0 +1,101 @@
+"""Reading back what the broker retains under our own prefix. Source: docs/contract.md, 5.4."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from busbar.contract import messages
+from busbar.contract.messages import Fault, Status
+from busbar.errors import Offline
+from busbar.mqtt.connection import Connection
+from busbar.mqtt.reconnect import Received
+from busbar.publish.device import Bus, Device
+
+log = logging.getLogger("busbar.leftovers")
+
+QUIET = 0.3  # s without another retained message: that was all
+LONGEST = 5.0  # s
+
+
+class Leftovers:
+    """Collects the retained topics of one bridge, and clears those that belong to nobody."""
+
+    def __init__(self, bus: Bus, find: Callable[[str], tuple[Device, Any] | None]) -> None:
+        self._bus, self._find, self._topics = bus, find, bus.topics
+        self._begun = False
+        self._old: set[str] = set()  # what a process before us has left
+        self._found: set[str] | None = None
+        self._busy = asyncio.Lock()
+
+    def saw(self, received: Received) -> None:
+        """Take note of a message that is not a command."""
+        if self._found is not None and received.retain and received.payload:
+            self._found.add(received.topic)
+
+    async def begin(self, link: Connection, *, may_appear: bool) -> None:
+        """Clear what was left over before our first connection; devices that may appear are offline until they do."""
+        if not self._begun:
+            self._old = await self.collect(link)
+            self._begun = True
+        if may_appear:  # on each connection: the one before may have ended too soon for it
+            self._mark_missing()
+        self.clear(settled=not may_appear)
+
+    def clear(self, *, settled: bool) -> None:
+        """Clear what nobody will publish again; settled: devices that are not there now will not appear."""
+        for topic in list(self._old):
+            nobodys = self._is_nobodys(topic, settled)
+            if nobodys is None:
+                continue
+            self._old.discard(topic)
+            if nobodys:
+                log.info("removing the left-over topic %s", topic)
+                self._bus.outbox.clear(topic)
+
+    def _mark_missing(self) -> None:
+        missing = Fault(Offline.code, "the device has not appeared since the bridge started")
+        payload = messages.encode(Status("offline", round(self._bus.now(), 6), self._bus.boot, 0, 0, missing))
+        for topic in self._old:
+            address = self._topics.parse(topic)
+            if address is not None and address.channel == "status" and self._find(address.device) is None:
+                self._bus.outbox.retain(topic, lambda: payload)
+
+    def _is_nobodys(self, topic: str, settled: bool) -> bool | None:
+        """Return whether a topic is nobody's, None if that cannot be said yet."""
+        address = self._topics.parse(topic)
+        if address is None:
+            return False
+        found = self._find(address.device)
+        if found is None:
+            return settled or None
+        return self._is_dead_leaf(found[0], address.path) if address.channel == "state" and address.path else False
+
+    def _is_dead_leaf(self, device: Device, path: str) -> bool | None:
+        about = device.description.find(path)
+        if about is None or not self._bus.leaf(path):
+            return True
+        if path in device.state.values or "{" not in about.path:
+            return False  # it has been published anew, or will be
+        return True if device.status == "online" else None  # a member of a family that is at its default now
+
+    async def collect(self, link: Connection) -> set[str]:
+        """Return the topics of status, info, state and blob that the broker retains now."""
+        async with self._busy:
+            return await self._collect(link)
+
+    async def _collect(self, link: Connection) -> set[str]:
+        self._found = set()
+        try:
+            await link.subscribe(self._topics.leftovers)
+            async with asyncio.timeout(LONGEST):
+                count = -1
+                while count != len(self._found):
+                    count = len(self._found)
+                    await asyncio.sleep(QUIET)
+        except TimeoutError:
+            log.warning("more than %d retained topics under our prefix; looked at these only", len(self._found))
+        finally:
+            found, self._found = self._found, None
+            await link.unsubscribe(self._topics.leftovers)
+        return found

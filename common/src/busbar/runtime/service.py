@@ -1,0 +1,207 @@
+"""run(): what every bridge's `__main__` calls: arguments, configuration, logging, signals, systemd."""
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from busbar.config import loader as configuration
+from busbar.errors import BusbarError, ConfigError
+from busbar.link.session import Link
+from busbar.net.endpoint import Endpoint
+from busbar.net.trace import LEVELS, Redact, set_level
+from busbar.runtime import systemd
+from busbar.runtime.bridge import Bridge, DuplicateName
+from busbar.runtime.bridge_device import Found
+from busbar.runtime.bridge_spec import Plan
+
+DEFAULT_URL = "mqtt://127.0.0.1:1883"
+EXIT_DUPLICATE, EXIT_CONFIG = 69, 78  # EX_UNAVAILABLE and EX_CONFIG of sysexits.h
+
+log = logging.getLogger("busbar.service")
+
+
+@dataclass(frozen=True)
+class Service:
+    """What a bridge brings: its configuration and how its links follow from it."""
+
+    kind: str
+    config: type[configuration.Config]
+    links: Callable[[Any], Iterable[Link]]
+    device: type[msgspec.Struct] | None = None  # settings of one device, for the command `open`
+    open: Callable[[Any], Link] | None = None
+    scan: Callable[[], Awaitable[Sequence[Found]]] | None = None
+    blobs_apart: Callable[[Any], int] | None = None  # bytes of the largest: they have an MQTT connection of their own
+
+
+def run(service: Service, argv: Sequence[str] | None = None) -> int:
+    """Run a bridge until SIGTERM or SIGINT; return the exit code."""
+    arguments = _arguments(service, argv)
+    try:
+        config, plan = _load(service, arguments)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return EXIT_CONFIG
+    if arguments.check:
+        if problems := [link.problem for link in plan.links if link.problem]:
+            print("\n".join(problems), file=sys.stderr)
+            return EXIT_CONFIG
+        devices = sum(len(link.devices) for link in plan.links)
+        print(f"{arguments.config}: fine; {service.kind} bridge {plan.name!r}, {devices} devices")
+        return 0
+    _start_log(arguments, config)
+    try:
+        asyncio.run(_main(service, arguments, plan))
+    except DuplicateName as error:
+        log.error("%s", error)
+        return EXIT_DUPLICATE
+    return 0
+
+
+def plan(service: Service, config: Any, url: str | None, environment: Mapping[str, str]) -> Plan:
+    """Return what a configuration asks for; raise ConfigError. The url of the argument wins, then BUSBAR_URL."""
+    links = list(service.links(config))
+    _check_names(link.name for link in links)
+    _check_names(name for link in links for name in link.devices)
+    broker, bridge = config.broker, config.bridge
+    if bridge.folder and not Path(bridge.folder).is_dir():
+        raise ConfigError(f"bridge.folder: there is no folder {bridge.folder}")
+    return Plan(
+        kind=service.kind,
+        name=bridge.name,
+        root=bridge.root,
+        endpoint=_endpoint(broker, url or environment.get("BUSBAR_URL") or broker.url or DEFAULT_URL),
+        links=links,
+        leaves=bridge.leaves,
+        allow_open=bridge.allow_open,
+        allow_shutdown=bridge.allow_shutdown,
+        max_command=bridge.max_command,
+        max_message=broker.max_message,
+        folder=Path(bridge.folder) if bridge.folder else None,
+        blobs_apart=service.blobs_apart(config) if service.blobs_apart else 0,
+        opens=service.device,
+        open=service.open,
+        scan=service.scan,
+    )
+
+
+def _endpoint(broker: configuration.Broker, url: str) -> Endpoint:
+    endpoint = Endpoint(
+        url=url,
+        username=broker.username,
+        password=configuration.secret(broker.password, broker.password_file, "broker.password"),
+        protocol=broker.version,
+        ca_file=broker.ca_file,
+        cert_file=broker.cert_file,
+        key_file=broker.key_file,
+        insecure=broker.insecure,
+        keepalive=broker.keepalive,
+    )
+    if endpoint.tls:
+        endpoint.ssl_context()  # files that cannot be used are found now, not at the first connect
+    return endpoint
+
+
+def _check_names(names: Iterable[str]) -> None:
+    seen = set()
+    for name in names:
+        if name in seen:
+            raise ConfigError(f"two devices are named {name!r}; each needs a name of its own")
+        if name == "bridge":
+            raise ConfigError("a device cannot be named 'bridge': that is the bridge itself")
+        seen.add(name)
+
+
+def _load(service: Service, arguments: argparse.Namespace) -> tuple[Any, Plan]:
+    config = configuration.load(Path(arguments.config), service.config, os.environ)
+    return config, plan(service, config, arguments.broker, os.environ)
+
+
+def _arguments(service: Service, argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog=f"{service.kind}-bridge",
+        description=f"{service.kind} devices on MQTT",
+        epilog=f"The broker: --broker, else $BUSBAR_URL, else `broker: url` of the file, else {DEFAULT_URL}. "
+        f"Exit codes: {EXIT_CONFIG} configuration, {EXIT_DUPLICATE} another process runs a bridge of this name.",
+    )
+    parser.add_argument("--config", required=True, metavar="FILE", help="configuration (YAML)")
+    parser.add_argument("--broker", metavar="URL", help="mqtt://host, mqtts://host or unix:///path")
+    parser.add_argument("--check", action="store_true", help="check the configuration offline, then exit")
+    parser.add_argument("--log-level", choices=list(LEVELS), help="trace shows every message both ways")
+    parser.add_argument("--log-format", choices=["text", "json"])
+    return parser.parse_args(argv)
+
+
+def _start_log(arguments: argparse.Namespace, config: Any) -> None:
+    handler = logging.StreamHandler()
+    as_json = (arguments.log_format or config.log.format) == "json"
+    text = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    handler.setFormatter(_JsonFormatter() if as_json else text)
+    handler.addFilter(Redact(configuration.secrets_of(config)))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    set_level(LEVELS[arguments.log_level or config.log.level])
+
+
+class _JsonFormatter(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields: dict[str, Any] = {
+            "time": round(record.created, 6),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if hasattr(record, "device"):
+            fields["device"] = record.device
+        if record.exc_info:
+            fields["traceback"] = record.exc_text or self.formatException(record.exc_info)
+        return json.dumps(fields)
+
+
+async def _main(service: Service, arguments: argparse.Namespace, first: Plan) -> None:
+    def replan() -> Plan:
+        config, changed = _load(service, arguments)
+        set_level(LEVELS[arguments.log_level or config.log.level])
+        return changed
+
+    bridge = Bridge(first, replan)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, bridge.stop)
+    reloads: set[asyncio.Task[None]] = set()
+
+    def reload() -> None:
+        task = asyncio.create_task(_reload(bridge))
+        reloads.add(task)  # the loop itself keeps no hold of its tasks
+        task.add_done_callback(reloads.discard)
+
+    loop.add_signal_handler(signal.SIGHUP, reload)
+    feeding = asyncio.create_task(systemd.watchdog())
+    systemd.notify("READY=1")
+    try:
+        await bridge.run()
+    finally:
+        systemd.notify("STOPPING=1")
+        feeding.cancel()
+
+
+async def _reload(bridge: Bridge) -> None:
+    systemd.notify("RELOADING=1")
+    try:
+        await bridge.reload()
+    except BusbarError:
+        return  # it has been logged, and the bridge runs on
+    except Exception:  # our bug costs this reload only
+        log.exception("the reload failed")
+    finally:
+        systemd.notify("READY=1")

@@ -1,0 +1,207 @@
+"""Every interface that python-can knows: a reader thread for each bus, a bounded ring between it and the event loop.
+
+Nothing else is done in the thread, and what the loop does not fetch in time is counted: python-can's own reader loses
+it silently (its issue 1291), and its notifier dies of an exception of a driver (907).
+"""
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import can
+
+from busbar.bridge.errors import BadRequest, LinkLost, Overloaded
+from busbar.codecs.can import BRS, ERROR, ESI, EXTENDED, FD, REMOTE, SENT, Frame, Mask, accepts
+from can_bridge.interfaces.interface import Health
+
+RING = 50_000  # frames, about 10 MB: six seconds at 8000 a second
+LOOK = 0.1  # s in which the reader notices that it is to end
+FULL_PAUSE = 0.005  # s until another attempt when the driver's queue is full
+_STATES = {can.BusState.ACTIVE: "active", can.BusState.PASSIVE: "passive", can.BusState.ERROR: "off"}
+_ECHOING = ("PcanBus", "UcanBus")  # whose state is what they were set to, not what the controller is in
+_LISTENING: Mapping[str, Mapping[str, Any]] = {  # how each driver is told to stay passive
+    "pcan": {"state": can.BusState.PASSIVE},
+    "systec": {"state": can.BusState.PASSIVE},
+    "kvaser": {"driver_mode": False},
+    "vector": {"listen_only": True},
+    "nixnet": {"listen_only": True},
+    "seeedstudio": {"operation_mode": "silent"},
+}
+_EPOCH = 1e9  # s; a smaller time stamp counts from the start of the driver, which we do not know
+_ZERO = 0.5  # s; the driver needs a moment more than it was given
+
+
+class PythonCan:
+    """One bus of python-can."""
+
+    echoes = False
+    skipped = refused = 0
+
+    def __init__(self, bus: can.BusABC, send_timeout: float, bitrate: int | None, ring: int = RING) -> None:
+        self.dropped = 0
+        self._bus, self._timeout, self._bitrate, self._limit = bus, send_timeout, bitrate, ring
+        self._ring: deque[Frame] = deque()
+        self._masks: Sequence[Mask] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._ready = asyncio.Event()
+        self._asleep = False
+        self._error: Exception | None = None
+        self._ending = threading.Event()
+        self._sender = ThreadPoolExecutor(1, "can-send")
+        self._reader = threading.Thread(target=self._read, name="can-read", daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        """Fetch frames, in the thread."""
+        try:
+            while not self._ending.is_set():
+                message = self._bus.recv(LOOK)
+                if message is not None and accepts(self._masks, frame := frame_of(message)):
+                    self._put(frame)
+        except Exception as error:  # the boundary of a foreign driver, which may raise anything; `receive` tells it
+            self._error = error
+            self._wake()
+
+    def _put(self, frame: Frame) -> None:
+        if len(self._ring) >= self._limit:
+            self._ring.popleft()
+            self.dropped += 1
+        self._ring.append(frame)
+        if self._asleep:
+            self._wake()
+
+    def _wake(self) -> None:
+        self._asleep = False
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._ready.set)
+
+    async def receive(self) -> Sequence[Frame]:
+        while not self._ring:
+            self._ready.clear()
+            self._asleep = True  # from here on the thread wakes us; it may have put something in just before
+            if self._ring:
+                break
+            if self._error is not None:
+                raise LinkLost(f"the driver failed: {self._error}") from self._error
+            await self._ready.wait()
+        self._asleep = False
+        return [self._ring.popleft() for _ in range(len(self._ring))]
+
+    async def send(self, frame: Frame) -> None:
+        message, deadline = message_of(frame), self._loop.time() + self._timeout
+        while True:
+            try:
+                async with asyncio.timeout(self._timeout + _ZERO):
+                    await self._loop.run_in_executor(self._sender, self._bus.send, message, self._timeout)
+                return
+            except TimeoutError as error:
+                raise LinkLost(f"the driver did not take the frame within {self._timeout:g} s") from error
+            except (can.CanError, OSError) as error:
+                if "full" not in str(error).lower() and not isinstance(error, can.CanTimeoutError):
+                    raise LinkLost(f"the driver failed: {error}") from error
+                if self._loop.time() >= deadline:
+                    raise Overloaded(f"the send queue has been full for {self._timeout:g} s: {error}") from error
+                await asyncio.sleep(FULL_PAUSE)
+            except Exception as error:  # the boundary of a foreign driver, which says as it likes what it cannot send
+                raise BadRequest(f"the driver refuses the frame: {error or type(error).__name__}") from error
+
+    def accept(self, masks: Sequence[Mask] | None) -> None:
+        self._masks = masks  # python-can's own filters stop error frames, too, and know no "nothing"
+
+    def cyclic(self, frame: Frame, period: float, count: int) -> None:
+        """It has no clock."""
+
+    async def health(self) -> Health:
+        state = None
+        driver = type(self._bus)
+        if driver.state is not can.BusABC.state and driver.__name__ not in _ECHOING:  # BusABC says "active" in any case
+            with contextlib.suppress(NotImplementedError, can.CanError, OSError):
+                state = _STATES.get(self._bus.state)
+        return Health(state, self._bitrate)
+
+    def close(self) -> None:
+        """End the threads and the bus; blocking, at most a few LOOKs."""
+        self._ending.set()
+        self._reader.join(10 * LOOK)
+        self._sender.shutdown(wait=False, cancel_futures=True)
+        _shut(self._bus)
+
+
+@contextlib.asynccontextmanager
+async def open_pythoncan(
+    interface: str,
+    channel: str,
+    *,
+    bitrate: int | None,
+    data_bitrate: int | None,
+    fd: bool,
+    listen_only: bool,
+    send_timeout: float,
+    options: Mapping[str, Any],
+    ring: int = RING,
+) -> AsyncIterator[PythonCan]:
+    """Open a bus; raise LinkLost with what the driver says."""
+    known: dict[str, Any] = {"bitrate": bitrate, "data_bitrate": data_bitrate, "fd": fd or None}
+    if interface == "virtual":
+        known = {"protocol": can.CanProtocol.CAN_FD if fd else can.CanProtocol.CAN_20}
+    given = {key: value for key, value in known.items() if value is not None}
+    if listen_only:
+        given |= _LISTENING.get(interface, {})
+    bus = PythonCan(await _open(interface, channel, {**given, **options}), send_timeout, bitrate, ring)
+    try:
+        yield bus
+    finally:
+        await asyncio.to_thread(bus.close)
+
+
+async def _open(interface: str, channel: str, options: Mapping[str, Any]) -> can.BusABC:
+    """Open the driver in a thread; if nobody waits any more when it is open, it is closed again."""
+    number = int(channel) if channel.isdecimal() else channel
+    opening = asyncio.ensure_future(asyncio.to_thread(can.Bus, channel=number, interface=interface, **options))
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        opening.add_done_callback(lambda done: None if done.cancelled() or done.exception() else _shut(done.result()))
+        raise
+    except Exception as error:  # what a driver raises when it is missing or the hardware is: anything
+        missing = "; is its driver installed?" if isinstance(error, (NameError, ImportError, AttributeError)) else ""
+        raise LinkLost(f"cannot open {interface} {channel}: {error or type(error).__name__}{missing}") from error
+
+
+def _shut(bus: can.BusABC) -> None:
+    with contextlib.suppress(Exception):  # the boundary of a foreign driver; what it opened is gone or goes with us
+        bus.shutdown()
+
+
+def frame_of(message: can.Message) -> Frame:
+    """Return a frame of python-can as ours."""
+    flags = (
+        (EXTENDED if message.is_extended_id else 0)
+        | (REMOTE if message.is_remote_frame else 0)
+        | (FD if message.is_fd else 0)
+        | (BRS if message.bitrate_switch else 0)
+        | (ESI if message.error_state_indicator else 0)
+        | (ERROR if message.is_error_frame else 0)
+        | (0 if message.is_rx else SENT)
+    )
+    stamp = message.timestamp if message.timestamp > _EPOCH else time.time()
+    data = b"" if flags & REMOTE else bytes(message.data)
+    return Frame(round(stamp, 6), message.arbitration_id, flags, message.dlc if flags & REMOTE else len(data), data)
+
+
+def message_of(frame: Frame) -> can.Message:
+    """Return a frame as python-can has it."""
+    return can.Message(
+        arbitration_id=frame.id,
+        is_extended_id=bool(frame.flags & EXTENDED),
+        is_remote_frame=bool(frame.flags & REMOTE),
+        is_fd=bool(frame.flags & FD),
+        bitrate_switch=bool(frame.flags & BRS),
+        dlc=frame.length,
+        data=None if frame.flags & REMOTE else frame.data,
+    )

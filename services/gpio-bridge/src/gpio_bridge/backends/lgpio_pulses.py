@@ -1,0 +1,133 @@
+"""Software PWM and pulses through lgpio, an extra: its thread sleeps between edges, so there is jitter.
+
+Source: the docstrings of lgpio 0.2.2.0: an endless pulse train is replaced at the end of a cycle, and so is stopped
+without cutting a pulse by one that ends.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from busbar.bridge.errors import DeviceRefused
+from gpio_bridge.chip import Pulse
+
+AHEAD = 3  # waves in lgpio's queue, which takes 10
+WAVE = 0.2  # s that one wave of pulses lasts at least
+LOOK = 0.05  # s between looks at the queue
+SHORTEST = 1e-4  # s of a period: lgpio promises no more than 10 kHz, and takes whole microseconds
+PULSES_LIMIT = 2000  # steps of one wave
+ENDING = 10  # periods after which a train that should have ended is cut
+
+
+def load() -> Any:
+    """Return the module lgpio; raise DeviceRefused with what to install."""
+    try:
+        import lgpio
+    except ImportError as error:
+        raise DeviceRefused("software PWM needs lgpio: pip install 'gpio-bridge[lgpio]'") from error
+    return lgpio
+
+
+class SoftwarePulses:
+    """One line that lgpio drives; `path` is the device of its chip, `module` is lgpio."""
+
+    by = "software"
+
+    def __init__(self, module: Any, path: Path, offset: int) -> None:
+        self._lgpio, self._offset = module, offset
+        module.exceptions = True
+        self._chip = self._call(module.gpiochip_open, int(path.resolve().name.removeprefix("gpiochip")))
+        try:
+            self._call(module.gpio_claim_output, self._chip, offset, 0)
+        except DeviceRefused:
+            module.gpiochip_close(self._chip)
+            raise
+        self._period = 0.0
+        self._feeding: asyncio.Task[None] | None = None
+
+    async def repeat(self, period: float, pulses: Sequence[Pulse]) -> None:
+        """Repeat pulses; a single one at the start of the period is left to lgpio, others are fed to it."""
+        if period < SHORTEST:
+            raise DeviceRefused(f"{1 / period:g} Hz; allowed for software PWM: up to {1 / SHORTEST:g}")
+        if len(pulses) == 1 and not pulses[0].start:
+            await self._end_feeding()
+            width = round(pulses[0].width * 1e6)
+            rest = round(period * 1e6) - width
+            self._call(self._lgpio.tx_pulse, self._chip, self._offset, width, rest)
+        else:
+            await self.stop()
+            wave = [self._lgpio.pulse(*each) for each in steps(period, pulses)]
+            self._feeding = asyncio.create_task(self._feed(wave), name=f"pulses-{self._offset}")
+        self._period = period
+
+    async def stop(self) -> None:
+        await self._end_feeding()
+        if self._busy(self._lgpio.TX_PWM):
+            period = round(self._period * 1e6)
+            self._call(self._lgpio.tx_pulse, self._chip, self._offset, 0, period, 0, 1)  # one more, of width 0
+            await self._ended(self._lgpio.TX_PWM)
+
+    async def close(self, keep: bool = False) -> None:
+        try:
+            await self.stop()
+        finally:
+            self._lgpio.gpiochip_close(self._chip)
+
+    async def _feed(self, wave: list[Any]) -> None:
+        queue = self._call(self._lgpio.tx_room, self._chip, self._offset, self._lgpio.TX_WAVE)
+        while True:
+            room = self._call(self._lgpio.tx_room, self._chip, self._offset, self._lgpio.TX_WAVE)
+            for _ in range(AHEAD - (queue - room)):
+                self._call(self._lgpio.tx_wave, self._chip, self._offset, wave)
+            await asyncio.sleep(LOOK)
+
+    async def _end_feeding(self) -> None:
+        """Feed no more; what has been queued ends by itself, at the end of a period."""
+        if self._feeding is None:
+            return
+        feeding, self._feeding = self._feeding, None
+        feeding.cancel()
+        (outcome,) = await asyncio.gather(feeding, return_exceptions=True)
+        await self._ended(self._lgpio.TX_WAVE)
+        if isinstance(outcome, DeviceRefused):
+            raise outcome
+
+    async def _ended(self, kind: int) -> None:
+        patience = ENDING * max(self._period, LOOK) + AHEAD * WAVE
+        try:
+            async with asyncio.timeout(patience):
+                while self._busy(kind):  # noqa: ASYNC110  # lgpio tells nobody
+                    await asyncio.sleep(min(self._period, LOOK) or LOOK)
+        except TimeoutError:
+            self._call(self._lgpio.tx_pulse, self._chip, self._offset, 0, 0)
+
+    def _busy(self, kind: int) -> bool:
+        return bool(self._call(self._lgpio.tx_busy, self._chip, self._offset, kind))
+
+    def _call(self, function: Any, *arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        except Exception as error:
+            if type(error).__module__ != "lgpio":
+                raise
+            raise DeviceRefused(f"line {self._offset}: lgpio: {error}") from error
+
+
+def steps(period: float, pulses: Iterable[Pulse]) -> list[tuple[int, int, int]]:
+    """Return the steps of a wave: level, mask and microseconds, for as many periods as last WAVE.
+
+    Raise DeviceRefused when pulses overlap or leave the period.
+    """
+    one: list[tuple[int, int, int]] = []
+    at, end = 0, round(period * 1e6)
+    for pulse in sorted(pulses):
+        start, width = round(pulse.start * 1e6), round(pulse.width * 1e6)
+        if start < at or start + width > end or width <= 0:
+            raise DeviceRefused(f"the pulse from {start} us for {width} us overlaps another, or leaves the subcycle")
+        one += [(0, 1, start - at)] if start > at else []
+        one.append((1, 1, width))
+        at = start + width
+    one += [(0, 1, end - at)] if end > at else []
+    times = min(max(1, round(WAVE / period)), max(1, PULSES_LIMIT // len(one)))
+    return one * times

@@ -1,0 +1,288 @@
+"""A chip of the kernel, through libgpiod 2: character devices with the version 2 interface (Linux 5.10).
+
+Source: the Python package gpiod 2.5 as installed; reference gpio.md 4.
+"""
+
+import asyncio
+import errno
+import grp
+import platform
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import gpiod
+from gpiod.line import Bias, Clock, Direction, Drive, Edge, Value
+
+from busbar.bridge.errors import DeviceRefused, LinkLost, UnknownTarget
+from gpio_bridge.chip import Edge as Told
+from gpio_bridge.chip import Heard, LineInfo, LineSettings, NoEdges
+
+CONSUMER = "busbar"
+EVENTS = 1024  # kept by the kernel for one line; it caps what is asked for at that. Reference kernel-lab.md 3
+HEADERS = ("pinctrl-rp1", "pinctrl-bcm2711", "pinctrl-bcm2835")  # labels of the chips that have the 40-pin header
+DEV = Path("/dev")
+
+_DIRECTIONS = {"as_is": Direction.AS_IS, "in": Direction.INPUT, "out": Direction.OUTPUT}
+_PULLS = {"as_is": Bias.AS_IS, "off": Bias.DISABLED, "up": Bias.PULL_UP, "down": Bias.PULL_DOWN}
+_DRIVES = {"push_pull": Drive.PUSH_PULL, "open_drain": Drive.OPEN_DRAIN, "open_source": Drive.OPEN_SOURCE}
+_PULL_NAMES: Mapping[Any, Literal["off", "up", "down"]] = {
+    Bias.DISABLED: "off", Bias.PULL_UP: "up", Bias.PULL_DOWN: "down",
+}  # fmt: skip
+_DRIVE_NAMES: Mapping[Any, Literal["open_drain", "open_source"]] = {
+    Drive.OPEN_DRAIN: "open_drain", Drive.OPEN_SOURCE: "open_source",
+}  # fmt: skip
+_NO_INTERRUPT = (errno.ENXIO, errno.ENODEV, errno.EOPNOTSUPP, errno.ENOSYS)
+_Failures = (OSError, ValueError, NotImplementedError)  # gpiod: EINVAL, EOPNOTSUPP have classes of their own
+
+
+def supported(release: str | None = None) -> bool:
+    """Return whether this kernel is new enough: 5.10."""
+    numbers = re.match(r"(\d+)\.(\d+)", release or platform.release())
+    return numbers is None or (int(numbers[1]), int(numbers[2])) >= (5, 10)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A character device, and what it says of itself if we may open it."""
+
+    path: Path
+    label: str | None
+    count: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.path.name} ({self.label or 'no permission'}, {self.count} lines)"
+
+
+def candidates(folder: Path = DEV) -> Iterator[Candidate]:
+    """Return the chips of this machine, each once: some kernels have a second name for one."""
+    for path in sorted({each.resolve() for each in folder.glob("gpiochip*")}):
+        try:
+            with gpiod.Chip(str(path)) as chip:
+                about = chip.get_info()
+                yield Candidate(path, about.label, about.num_lines)
+        except _Failures:
+            yield Candidate(path, None)
+
+
+def find(wanted: str | int, folder: Path = DEV) -> Path:
+    """Return the device of a chip given by label, path, name or number; `auto`: the one with the Pi's header.
+
+    Numbers change between kernels; labels do not. Raise LinkLost. Source: reference gpio.md 4.
+    """
+    if isinstance(wanted, int) or wanted.isdigit():
+        return folder / f"gpiochip{wanted}"
+    if wanted.startswith(("/", "gpiochip")):
+        return folder / wanted
+    there = list(candidates(folder))
+    labels = HEADERS if wanted == "auto" else (wanted,)
+    found = [each.path for label in labels for each in there if each.label == label]
+    if len(found) == 1:
+        return found[0]
+    listed = ", ".join(map(str, there)) or "none: this kernel has no GPIO character devices, or no driver for them"
+    if found:
+        raise LinkLost(f"several chips have the label {wanted!r}; give the path of one; there are: {listed}")
+    if closed := next((each.path for each in there if each.label is None), None):
+        raise LinkLost(f"{_permission(closed)}; there are: {listed}")
+    what = "this is no Raspberry Pi that is known" if wanted == "auto" else f"no chip {wanted!r}"
+    raise LinkLost(f"{what}; give the label or the path of a chip; there are: {listed}")
+
+
+class KernelChip:
+    """One open chip."""
+
+    def __init__(self, path: Path) -> None:
+        self.broken: Callable[[LinkLost], None] = lambda error: None
+        try:
+            self._chip = gpiod.Chip(str(path))
+            about = self._chip.get_info()
+        except _Failures as error:
+            raise LinkLost(_unopened(path, error)) from error
+        self.name, self.label, self.count = about.name, about.label, about.num_lines
+        self._path = path
+        self._loop = asyncio.get_running_loop()
+        self._requests: set[KernelRequest] = set()
+
+    def info(self, offset: int) -> LineInfo:
+        try:
+            return _info(self._chip.get_line_info(offset))
+        except _Failures as error:
+            raise self.explained(error, [offset]) from error
+
+    def offset(self, name: str) -> int:
+        try:
+            return self._chip.line_offset_from_id(name)
+        except _Failures as error:
+            names = (self._chip.get_line_info(each).name for each in range(self.count))
+            known = [each for each in names if each]
+            listed = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
+            raise UnknownTarget(f"no line {name!r} on {self.label}; there are: {listed or 'no names'}") from error
+
+    async def request(self, lines: Mapping[int, LineSettings], heard: Heard | None = None) -> "KernelRequest":
+        try:
+            taken = self._chip.request_lines(_config(lines), consumer=CONSUMER, event_buffer_size=EVENTS)
+        except _Failures as error:
+            if any(each.edges for each in lines.values()) and _number(error) in _NO_INTERRUPT:
+                raise NoEdges(str(error)) from error
+            raise self.explained(error, lines) from error
+        request = KernelRequest(self, taken, heard)
+        self._requests.add(request)
+        return request
+
+    def watch(self, changed: Callable[[LineInfo], None]) -> None:
+        for offset in range(self.count):
+            self._chip.watch_line_info(offset)
+
+        def read() -> None:
+            try:
+                changed(_info(self._chip.read_info_event().line_info))
+            except OSError as error:
+                self.lost(error)
+
+        self._loop.add_reader(self._chip.fd, read)
+
+    async def close(self) -> None:
+        for request in list(self._requests):
+            await request.release()
+        if self._chip:
+            self._loop.remove_reader(self._chip.fd)
+            self._chip.close()
+
+    def lost(self, error: OSError) -> None:
+        """The device has gone: an expander that was unplugged."""
+        self._loop.remove_reader(self._chip.fd)
+        self.broken(LinkLost(f"{self._path}: {error.strerror or error}"))
+
+    def forget(self, request: "KernelRequest") -> None:
+        self._requests.discard(request)
+
+    def explained(self, error: Exception, offsets: "Mapping[int, Any] | list[int]") -> DeviceRefused:
+        """Return what an error of the kernel means for people."""
+        number = _number(error)
+        for offset in offsets:
+            if offset >= self.count:
+                return DeviceRefused(f"{self.label} has no line {offset}; allowed: 0 to {self.count - 1}")
+            if number == errno.EBUSY and (about := _info(self._chip.get_line_info(offset))).used:
+                return DeviceRefused(
+                    f"line {offset} is busy: {about.consumer or 'the kernel'!r} holds it", errno=number
+                )
+        which = ", ".join(map(str, offsets))
+        if number in (errno.EACCES, errno.EPERM):
+            return DeviceRefused(_permission(self._path), errno=number)
+        return DeviceRefused(f"line {which} of {self.label}: the kernel says: {error}", errno=number)
+
+
+class KernelRequest:
+    """Lines that are ours."""
+
+    def __init__(self, chip: KernelChip, taken: gpiod.LineRequest, heard: Heard | None) -> None:
+        self._chip, self._taken, self._heard = chip, taken, heard
+        self._loop = asyncio.get_running_loop()
+        if heard is not None:
+            self._loop.add_reader(taken.fd, self._read)
+
+    async def read(self, offset: int) -> bool:
+        try:
+            return bool(self._taken.get_value(offset))
+        except _Failures as error:
+            raise self._chip.explained(error, [offset]) from error
+
+    async def write(self, offset: int, value: bool) -> None:
+        try:
+            self._taken.set_value(offset, _value(value))
+        except _Failures as error:
+            raise self._chip.explained(error, [offset]) from error
+
+    async def configure(self, lines: Mapping[int, LineSettings]) -> None:
+        try:
+            self._taken.reconfigure_lines(_config(lines))
+        except _Failures as error:
+            raise self._chip.explained(error, lines) from error
+
+    async def release(self) -> None:
+        if self._taken:
+            self._loop.remove_reader(self._taken.fd)
+            self._taken.release()
+        self._chip.forget(self)
+
+    def _read(self) -> None:
+        assert self._heard is not None
+        try:
+            events = self._taken.read_edge_events()
+        except OSError as error:
+            self._loop.remove_reader(self._taken.fd)
+            self._chip.lost(error)
+            return
+        rising = gpiod.EdgeEvent.Type.RISING_EDGE
+        self._heard([Told(e.line_offset, e.event_type is rising, e.timestamp_ns, e.line_seqno) for e in events])
+
+
+def settings(about: LineSettings) -> gpiod.LineSettings:
+    """Return the settings as libgpiod has them."""
+    as_is = about.direction == "as_is"
+    return gpiod.LineSettings(
+        direction=_DIRECTIONS[about.direction],
+        edge_detection=Edge.BOTH if about.edges else Edge.NONE,
+        bias=Bias.AS_IS if as_is else _PULLS[about.pull],  # the kernel takes neither pull nor drive without a direction
+        drive=_DRIVES[about.drive] if about.direction == "out" else Drive.PUSH_PULL,
+        active_low=about.active_low,
+        debounce_period=timedelta(seconds=about.debounce),
+        event_clock=Clock.MONOTONIC,
+        output_value=_value(about.value),
+    )
+
+
+def _config(lines: Mapping[int, LineSettings]) -> dict[Any, gpiod.LineSettings | None]:
+    return {offset: settings(about) for offset, about in lines.items()}
+
+
+def _value(value: bool) -> Value:
+    return Value.ACTIVE if value else Value.INACTIVE
+
+
+def _info(about: gpiod.LineInfo) -> LineInfo:
+    return LineInfo(
+        about.offset,
+        about.name or "",
+        about.used,
+        about.consumer or "",
+        "out" if about.direction is Direction.OUTPUT else "in",
+        _PULL_NAMES.get(about.bias, "unknown"),
+        _DRIVE_NAMES.get(about.drive, "push_pull"),
+        about.active_low,
+    )
+
+
+def _number(error: Exception) -> int:
+    if isinstance(error, OSError):
+        return error.errno or 0
+    return errno.EOPNOTSUPP if isinstance(error, NotImplementedError) else errno.EINVAL
+
+
+def _unopened(path: Path, error: Exception) -> str:
+    match _number(error):
+        case errno.ENOENT:
+            listed = ", ".join(map(str, candidates(path.parent))) or "none"
+            return f"there is no chip {path}; there are: {listed}"
+        case errno.EACCES | errno.EPERM:
+            return _permission(path)
+        case errno.ENOTTY | errno.ENODEV | errno.EINVAL:
+            return (
+                f"{path} is no GPIO chip, or this kernel is older than 5.10 and lacks version 2 of the interface: "
+                "backend: rpigpio is for those"
+            )
+    return f"cannot open {path}: {error}"
+
+
+def _permission(path: Path) -> str:
+    """Say which group may."""
+    try:
+        group = grp.getgrgid(path.stat().st_gid).gr_name
+    except (OSError, KeyError):
+        group = "gpio"
+    if group == "root":
+        return f"no permission on {path}: it belongs to root alone; a udev rule has to give it to a group such as gpio"
+    return f"no permission on {path}: the user of this process has to be in the group {group}"

@@ -1,0 +1,38 @@
+"""What pinctrl tells of a pin: its function. The file is for root alone, as a rule.
+
+Source: pinmux-pins of debugfs, as drivers/pinctrl/pinmux.c of the kernel writes it.
+"""
+
+import re
+from pathlib import Path
+
+from busbar.bridge.errors import DeviceRefused
+
+ROOT = Path("/sys/kernel/debug/pinctrl")
+_PIN = re.compile(r"pin (\d+) \([^)]*\): (.*)")
+_FUNCTION = re.compile(r"function (\S+)")
+SIZE_LIMIT = 1 << 20  # bytes; such a file has some 60 lines
+
+
+def functions(device: str, root: Path = ROOT) -> dict[int, str]:
+    """Return the function of each pin that pinctrl has given one, by offset; raise DeviceRefused with the reason."""
+    try:
+        file = next(iter(sorted(root.glob(f"*{device}*/pinmux-pins"))), None)
+        if file is None:
+            why = "debugfs is not mounted, or there is no pinctrl" if not root.exists() else f"none for {device!r}"
+            raise DeviceRefused(f"pinctrl cannot be read: {why}")
+        with file.open() as lines:
+            return parse(lines.read(SIZE_LIMIT))
+    except OSError as error:
+        raise DeviceRefused(f"pinctrl cannot be read: {error.strerror or error}, it is for root") from error
+
+
+def parse(text: str) -> dict[int, str]:
+    """Return the functions in the text of a pinmux-pins."""
+    found = {}
+    for line in text.splitlines():
+        pin = _PIN.match(line)
+        function = _FUNCTION.search(pin[2]) if pin else None
+        if pin and function:
+            found[int(pin[1])] = function[1]
+    return found

@@ -1,0 +1,261 @@
+"""Lines that do: outputs with their patterns, PWM, servos."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from busbar.bridge import BusbarError, Cancelled, OutOfRange, Property, values
+from gpio_bridge import settings
+from gpio_bridge.chip import LineSettings, Pulse, Pulses, Request
+from gpio_bridge.edges.detectors import Pattern
+from gpio_bridge.lines.line import Line, ended, released, shown
+
+
+class Output(Line[settings.Out]):
+    """A level of ours, read back after each write."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._request: Request | None = None
+        self._value: bool | None = None
+        self._playing: asyncio.Task[BusbarError | None] | None = None
+
+    @classmethod
+    def properties(cls, about: settings.Out) -> Iterator[Property]:
+        yield shown(about, bool, "rw")
+
+    async def open(self) -> None:
+        """Take the line; with `initial: keep` as it is, so that nobody outside sees an edge."""
+        (offset,), wanted = self.offsets, self._wanted(self.about.initial)
+        if wanted is not None:
+            self._request = await self.place.chip.request({offset: self._settings(wanted)})
+        else:
+            as_is = LineSettings(active_low=self.about.active_low)
+            self._request = await self.place.chip.request({offset: as_is})
+            kept = await self._request.read(offset)
+            await self._request.configure({offset: self._settings(kept)})
+        await self.refresh()
+
+    async def close(self, stopping: bool = False) -> None:
+        await self.stop()
+        request, wanted = self._request, self._wanted(self.about.at_exit) if stopping else None
+        try:
+            if wanted is not None and request is not None:
+                await self.write(wanted)
+        finally:
+            self._request = None
+            await released(request)
+
+    async def refresh(self) -> None:
+        if self._request is not None:
+            self._value = await self._request.read(self.offsets[0])
+            self.say(self._value)
+            self.place.touched()
+
+    async def set(self, suffix: str, value: Any) -> Any:
+        await self.stop()
+        return await self.write(value)
+
+    async def broker_lost(self) -> None:
+        wanted = self._wanted(self.about.on_broker_loss)
+        if wanted is not None:
+            await self.set("", wanted)
+
+    def level(self, offset: int) -> bool | None:
+        return self._value if self._request is not None else None
+
+    async def write(self, value: bool) -> bool:
+        """Write, read back, publish and return what was read."""
+        assert self._request is not None
+        await self._request.write(self.offsets[0], value)
+        await self.refresh()
+        return bool(self._value)
+
+    async def read(self, offset: int) -> bool:
+        """Return its value now."""
+        assert self._request is not None
+        return await self._request.read(offset)
+
+    async def toggle(self) -> bool:
+        await self.stop()
+        await self.refresh()
+        return await self.write(not self._value)
+
+    async def stop(self) -> None:
+        """End a pattern, wherever it is."""
+        playing, self._playing = self._playing, None
+        await ended(playing)
+
+    async def start(self, pattern: Pattern) -> "asyncio.Task[BusbarError | None]":
+        """Let a pattern run by itself, instead of another; raise what keeps it from beginning."""
+        await self.stop()
+        await self.write(pattern.value)
+        self._playing = asyncio.create_task(self._play(pattern), name=f"pattern-{self.name}")
+        return self._playing
+
+    async def run(self, pattern: Pattern, begun: Callable[[], None]) -> None:
+        """Let a pattern run to its end; raise Cancelled when another command takes the line over once it has begun."""
+        try:
+            task = await self.start(pattern)
+            begun()
+            failure = await task
+        except asyncio.CancelledError:
+            ours = asyncio.current_task()
+            if ours is None or not ours.cancelling():
+                raise Cancelled(f"another command has taken over {self.name}") from None
+            if self._request is not None:  # else it was released meanwhile
+                await self.write(not pattern.value)
+            raise
+        if failure is not None:
+            raise failure
+
+    async def _play(self, pattern: Pattern) -> BusbarError | None:
+        """Play what follows the first step, a late one does not delay the rest; return what has ended it early."""
+        loop = asyncio.get_running_loop()
+        at, value, done = loop.time(), pattern.value, 0
+        try:
+            while done != pattern.count:
+                at = max(at + (pattern.first if value is pattern.value else pattern.then), loop.time())
+                await asyncio.sleep(at - loop.time())
+                value = not value
+                await self.write(value)
+                done += value is not pattern.value
+        except BusbarError as error:
+            self.place.outlet.bad([self.name], error)
+            return error
+        return None
+
+    def _wanted(self, level: settings.Level) -> bool | None:
+        """Return the value of a level: high and low are at the pin, on and off are values."""
+        if level in ("on", "off"):
+            return level == "on"
+        return None if level == "keep" else (level == "high") != self.about.active_low
+
+    def _settings(self, value: bool) -> LineSettings:
+        about = self.about
+        return LineSettings("out", about.pull, about.drive, about.active_low, value=value)
+
+
+P = TypeVar("P", settings.Pwm, settings.Servo)
+
+
+class Pulsed(Line[P]):
+    """Pulses that repeat, by hardware or software."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._pulses: Pulses | None = None
+
+    @property
+    def by(self) -> str | None:
+        return self._pulses.by if self._pulses else None
+
+    async def open(self) -> None:
+        self._pulses = await self.place.pulses(self.about, self.offsets[0])
+        await self.begin()
+
+    async def begin(self) -> None:
+        """Do what the configuration says for the start."""
+        raise NotImplementedError
+
+    async def close(self, stopping: bool = False) -> None:
+        pulses, self._pulses = self._pulses, None
+        if pulses is not None:
+            await pulses.close(keep=stopping and self.about.at_exit == "keep")
+
+    async def broker_lost(self) -> None:
+        if self.about.on_broker_loss == "off":
+            await self.off()
+
+    async def off(self) -> None:
+        """Stop after the pulse that runs."""
+        raise NotImplementedError
+
+    async def repeat(self, period: float, pulses: Sequence[Pulse]) -> None:
+        """Repeat pulses, or stop where there are none."""
+        assert self._pulses is not None
+        if pulses:
+            await self._pulses.repeat(period, pulses)
+        else:
+            await self._pulses.stop()
+
+
+class PwmLine(Pulsed[settings.Pwm]):
+    """A duty cycle (%) and a frequency (Hz)."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._duty, self._frequency = self.about.initial, self.about.frequency
+
+    @classmethod
+    def properties(cls, about: settings.Pwm) -> Iterator[Property]:
+        yield shown(about, values.number(0, 100), "rw", unit="%")
+        yield shown(about, values.number(0.1, 10_000_000), "rw", "frequency", unit="Hz")
+
+    async def begin(self) -> None:
+        await self._apply(self._duty, self._frequency)
+
+    async def refresh(self) -> None:
+        self.say(self._duty)
+        self.say(self._frequency, "frequency")
+
+    async def set(self, suffix: str, value: Any) -> Any:
+        duty, frequency = (self._duty, value) if suffix else (value, self._frequency)
+        await self._apply(duty, frequency)
+        return value
+
+    async def off(self) -> None:
+        await self._apply(0.0, self._frequency)
+
+    async def play(self, period: float, pulses: Sequence[Pulse]) -> None:
+        """Repeat pulses as they are given, until a duty cycle is set."""
+        await self.repeat(period, pulses)
+        self._duty, self._frequency = 100 * sum(each.width for each in pulses) / period, 1 / period
+        await self.refresh()
+
+    async def _apply(self, duty: float, frequency: float) -> None:
+        await self.repeat(1 / frequency, [Pulse(0.0, duty / 100 / frequency)] if duty else [])
+        self._duty, self._frequency = duty, frequency
+        await self.refresh()
+
+
+class ServoLine(Pulsed[settings.Servo]):
+    """The width of a servo's pulses (us), or its angle (degrees); 0 or null stops them after the pulse that runs."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._width = 0.0  # us
+
+    @classmethod
+    def properties(cls, about: settings.Servo) -> Iterator[Property]:
+        low, high = sorted(about.angle_range)
+        yield shown(about, values.number(0, about.pulse_range[1]), "rw", unit="us")
+        yield shown(about, values.number(low, high) | None, "rw", "angle", unit="deg")
+
+    async def begin(self) -> None:
+        await self.off()  # hardware may still pulse: `at_exit: keep` of a run before
+
+    async def refresh(self) -> None:
+        self.say(self._width)
+        self.say(self._angle(), "angle")
+
+    async def set(self, suffix: str, value: Any) -> Any:
+        width = value if not suffix else 0.0 if value is None else self._pulse(value)
+        low, high = self.about.pulse_range
+        if width and not low <= width <= high:
+            raise OutOfRange(f"{width:g} us; allowed: 0 (off), or {low:g} to {high:g}")
+        await self.repeat(1 / self.about.frequency, [Pulse(0.0, width / 1e6)] if width else [])
+        self._width = width
+        await self.refresh()
+        return value
+
+    async def off(self) -> None:
+        await self.set("", 0.0)
+
+    def _pulse(self, angle: float) -> float:
+        (low, high), (first, last) = self.about.pulse_range, self.about.angle_range
+        return low + (angle - first) * (high - low) / (last - first)
+
+    def _angle(self) -> float | None:
+        (low, high), (first, last) = self.about.pulse_range, self.about.angle_range
+        return round(first + (self._width - low) * (last - first) / (high - low), 3) if self._width else None
