@@ -1,6 +1,9 @@
-"""Check who imports whom: `imports.toml` with `*_bridge` spelled out for every service, given to import-linter.
+"""Check who imports whom.
 
-import-linter's wildcards replace whole module names only, and its root packages take none.
+`imports.toml` with `*_bridge` spelled out for every service, given to import-linter.
+
+import-linter's wildcards replace whole module names only, and its root packages take
+none.
 """
 
 import json
@@ -17,7 +20,9 @@ SERVICE = "*_bridge"
 
 def services() -> list[str]:
     """Return the packages of all services."""
-    return sorted(folder.name for folder in HERE.parent.glob(f"services/*/src/{SERVICE}"))
+    return sorted(
+        folder.name for folder in HERE.parent.glob(f"services/*/src/{SERVICE}")
+    )
 
 
 def spelled_out(value: Any) -> Any:
@@ -35,7 +40,9 @@ def spelled_out(value: Any) -> Any:
 
 def table(settings: dict[str, Any]) -> str:
     """Return the lines of one TOML table; JSON texts, lists and booleans are TOML ones."""
-    rows = (f"{key} = {json.dumps(spelled_out(each))}\n" for key, each in settings.items())
+    rows = (
+        f"{key} = {json.dumps(spelled_out(each))}\n" for key, each in settings.items()
+    )
     return "".join(rows)
 
 

@@ -1,4 +1,7 @@
-"""Put the broker's configuration of the demo into the distributions: it has one home, mosquitto/ of the repository."""
+"""Put the broker's configuration of the demo into the distributions.
+
+It has one home, mosquitto/ of the repository.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -14,4 +17,6 @@ class CustomBuildHook(BuildHookInterface):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         source = Path(self.root).parent / "mosquitto" / "loopback.conf"
         if version != "editable" and source.exists():
-            build_data["force_include"][str(source)] = f"src/{NAME}" if self.target_name == "sdist" else NAME
+            build_data["force_include"][str(source)] = (
+                f"src/{NAME}" if self.target_name == "sdist" else NAME
+            )

@@ -1,4 +1,7 @@
-"""Tell Docker whether a bridge is online, as everybody else on the bus sees it: health.py HOST BRIDGE PASSWORD_FILE."""
+"""Tell Docker whether a bridge is online, as everybody else on the bus sees it.
+
+health.py HOST BRIDGE PASSWORD_FILE.
+"""
 
 import json
 import sys
@@ -18,7 +21,9 @@ def status(host: str, port: int, bridge: str, password: str) -> str:
     client = Client(CallbackAPIVersion.VERSION2)
     client.username_pw_set(bridge, password)
     client.on_connect = lambda *_: subscribe(client, bridge)
-    client.on_message = lambda _client, _data, message: seen.append(json.loads(message.payload))
+    client.on_message = lambda _client, _data, message: seen.append(
+        json.loads(message.payload)
+    )
     client.connect(host, port)
     deadline = time.monotonic() + LIMIT
     while not seen and time.monotonic() < deadline:
@@ -33,7 +38,9 @@ def subscribe(client: Client, bridge: str) -> None:
 
 def main(address: str, bridge: str, password_file: str) -> int:
     host, _, port = address.partition(":")
-    state = status(host, int(port or 1883), bridge, Path(password_file).read_text().strip())
+    state = status(
+        host, int(port or 1883), bridge, Path(password_file).read_text().strip()
+    )
     print(state)
     return 0 if state == "online" else 1
 

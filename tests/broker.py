@@ -22,13 +22,15 @@ _LIMIT = 60.0  # s; generous, only a broken broker needs it
 class Mosquitto:
     """One broker on 127.0.0.1: running when entered, gone when left.
 
-    `configuration` is the text of a configuration file; its first listener moves to our port, and it gets one if it has
-    none. `extra` lines follow, so they can change an option or complete the listener.
+    `configuration` is the text of a configuration file; its first listener moves to our
+    port, and it gets one if it has none. `extra` lines follow, so they can change an
+    option or complete the listener.
     """
 
     def __init__(self, *extra: str, configuration: str | None = None) -> None:
         self.port = free_port()
-        self.directory: Path  # while entered: the configuration, the log, what it persists
+        # while entered: the configuration, the log, what it persists
+        self.directory: Path
         self._text = LOOPBACK.read_text() if configuration is None else configuration
         self._extra = extra
         self._process: subprocess.Popen[bytes] | None = None
@@ -36,14 +38,19 @@ class Mosquitto:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            self.directory = Path(stack.enter_context(TemporaryDirectory(prefix="busbar-mosquitto-")))
+            self.directory = Path(
+                stack.enter_context(TemporaryDirectory(prefix="busbar-mosquitto-"))
+            )
             stack.callback(self.stop)
             self.start()
             self._resources = stack.pop_all()
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._resources.close()
 
@@ -65,14 +72,19 @@ class Mosquitto:
         return self._process.pid
 
     def start(self) -> None:
-        """Return once it accepts connections; raise RuntimeError with its log if it does not."""
+        """Return once it accepts connections.
+
+        Raise RuntimeError with its log if it does not.
+        """
         if self._process is not None:
             raise RuntimeError("the broker runs already")
         configuration = self.directory / "mosquitto.conf"
         configuration.write_text(self._configuration())
         with (self.directory / "mosquitto.log").open("ab") as log:
             command = [find("mosquitto"), "-c", str(configuration)]
-            self._process = subprocess.Popen(command, cwd=self.directory, stdout=log, stderr=log)
+            self._process = subprocess.Popen(
+                command, cwd=self.directory, stdout=log, stderr=log
+            )
         try:
             self._wait_until_it_accepts(self._process)
         except BaseException:
@@ -80,7 +92,10 @@ class Mosquitto:
             raise
 
     def stop(self) -> None:
-        """End it as a service manager would (SIGTERM); nothing to do if it does not run."""
+        """End it as a service manager would (SIGTERM).
+
+        Nothing to do if it does not run.
+        """
         if self._process is not None:
             self._process.terminate()
             try:
@@ -105,7 +120,8 @@ class Mosquitto:
         text, replaced = _LISTENER.subn(listener, self._text, count=1)
         lines = [text, *([] if replaced else [listener]), *self._extra]
         if os.geteuid() == 0:
-            # Started by root it becomes the user mosquitto, who may not read what a test has written.
+            # Started by root it becomes the user mosquitto, who may not read what a
+            # test has written.
             lines.append("user root")
         return "\n".join(lines) + "\n"
 
@@ -122,7 +138,10 @@ class Mosquitto:
 
 
 def find(program: str) -> str:
-    """Return the path of a program that Debian may have put where only root looks; raise FileNotFoundError."""
+    """Return the path of a program that Debian may have put where only root looks.
+
+    Raise FileNotFoundError.
+    """
     places = [os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"]
     found = shutil.which(program, path=os.pathsep.join(places))
     if found is None:
@@ -133,8 +152,9 @@ def find(program: str) -> str:
 def free_port() -> int:
     """Return a free TCP port on 127.0.0.1 that the kernel gives to nobody.
 
-    It lies below the range of outgoing connections: a client that tries again and again while the broker is away would
-    else be connected to itself one day, and keep the broker from coming back.
+    It lies below the range of outgoing connections: a client that tries again and again
+    while the broker is away would else be connected to itself one day, and keep the
+    broker from coming back.
     """
     while True:
         port = random.randrange(10_000, 32_768)

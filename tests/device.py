@@ -16,7 +16,14 @@ from busbar.testing.fakes import Clock, settle
 
 PSU = Description(
     "scpi",
-    by_path([Property("voltage"), Property("current"), Property("mode", str), Property("wave", list[float])]),
+    by_path(
+        [
+            Property("voltage"),
+            Property("current"),
+            Property("mode", str),
+            Property("wave", list[float]),
+        ]
+    ),
     name="Bench supply",
 )
 
@@ -61,8 +68,19 @@ async def bench(
 ) -> Bench:
     clock = Clock()
     outbox, pace = Outbox(limit), Pace(asyncio.get_running_loop().time)
-    bus = Bus(Topics("busbar", "lab"), outbox, outbox, pace, "9f2c61aa", leaf, clock.now, folder)
-    made = Bench(clock, outbox, bus, Device(bus, "psu", description, lambda described: described))
+    bus = Bus(
+        Topics("busbar", "lab"),
+        outbox,
+        outbox,
+        pace,
+        "9f2c61aa",
+        leaf,
+        clock.now,
+        folder,
+    )
+    made = Bench(
+        clock, outbox, bus, Device(bus, "psu", description, lambda described: described)
+    )
     if announced:
         made.device.announce()
         await made.publish()
@@ -71,11 +89,17 @@ async def bench(
 
 
 def many(count: int) -> Description:
-    return Description("scpi", by_path(Property(f"p{number}", Any) for number in range(count)))
+    return Description(
+        "scpi", by_path(Property(f"p{number}", Any) for number in range(count))
+    )
 
 
 def of(sent: list[Message], channel: str) -> list[Any]:
-    return [json.loads(message.payload) for message in sent if message.topic == f"busbar/lab/psu/{channel}"]
+    return [
+        json.loads(message.payload)
+        for message in sent
+        if message.topic == f"busbar/lab/psu/{channel}"
+    ]
 
 
 def topics(sent: list[Message]) -> list[str]:

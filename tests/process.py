@@ -28,7 +28,16 @@ class BridgeProcess:
         self.file = folder / "bridge.yaml"
         self.file.write_text(configuration)
         self._log_file = folder / "bridge.log"
-        self._command = [sys.executable, "-m", "scpi_bridge", "--config", str(self.file), "--broker", url, *extra]
+        self._command = [
+            sys.executable,
+            "-m",
+            "scpi_bridge",
+            "--config",
+            str(self.file),
+            "--broker",
+            url,
+            *extra,
+        ]
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -36,7 +45,10 @@ class BridgeProcess:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
@@ -46,7 +58,9 @@ class BridgeProcess:
         if self._process is not None:
             self._process.wait()
         with self._log_file.open("ab") as log:
-            self._process = subprocess.Popen(self._command, stdout=log, stderr=log, env={**os.environ})
+            self._process = subprocess.Popen(
+                self._command, stdout=log, stderr=log, env={**os.environ}
+            )
 
     @property
     def log(self) -> str:

@@ -1,4 +1,7 @@
-"""A TCP proxy on loopback for tests of broken links: it can stall, slow down, delay, duplicate, freeze and cut."""
+"""A TCP proxy on loopback for tests of broken links.
+
+It can stall, slow down, delay, duplicate, freeze and cut.
+"""
 
 import asyncio
 import contextlib
@@ -20,7 +23,8 @@ class Direction(asyncio.Event):
         self.delay = 0.0  # s, of each chunk
         self.rate: float | None = None  # bytes/s
         self.wander = 0.0  # share of the rate by which it changes from chunk to chunk
-        self.duplicate = False  # every MQTT PUBLISH of QoS 1 comes twice, the second time marked DUP
+        # every MQTT PUBLISH of QoS 1 comes twice, the second time marked DUP
+        self.duplicate = False
         self.duplicated = 0
         self._chance = random.Random(1)
 
@@ -33,7 +37,9 @@ class Direction(asyncio.Event):
         """Wait as long as these bytes need."""
         await self.wait()
         slower = 1 + self._chance.uniform(-self.wander, self.wander)
-        await asyncio.sleep(self.delay + (len(data) / self.rate * slower if self.rate else 0.0))
+        await asyncio.sleep(
+            self.delay + (len(data) / self.rate * slower if self.rate else 0.0)
+        )
 
     def twice(self, packet: bytes) -> bytes:
         """Return a packet as it is to be forwarded."""
@@ -46,10 +52,13 @@ class Direction(asyncio.Event):
 class Proxy:
     """Forwards to a port; `upstream` and `downstream` are its directions.
 
-    `buffer` (bytes) bounds what the system holds in between. With `packets` it knows MQTT and can duplicate.
+    `buffer` (bytes) bounds what the system holds in between. With `packets` it knows
+    MQTT and can duplicate.
     """
 
-    def __init__(self, target: int, *, buffer: int | None = None, packets: bool = False) -> None:
+    def __init__(
+        self, target: int, *, buffer: int | None = None, packets: bool = False
+    ) -> None:
         self.target = target
         self.port = 0
         self.upstream, self.downstream = Direction(), Direction()
@@ -72,7 +81,10 @@ class Proxy:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._server.close()
         self.cut()
@@ -90,7 +102,10 @@ class Proxy:
             writer.transport.abort()
 
     def freeze(self) -> None:
-        """Forward nothing on the present connections any more, and tell nobody; new ones flow."""
+        """Forward nothing on the present connections any more, and tell nobody.
+
+        New ones flow.
+        """
         self._flowing.clear()
         self._flowing = asyncio.Event()
         self._flowing.set()
@@ -102,26 +117,34 @@ class Proxy:
             task.cancel()
         self._frozen.clear()
 
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         task = asyncio.create_task(self._serve(reader, writer), name="proxy")
         self._serving.add(task)
         task.add_done_callback(self._serving.discard)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         if not self.accepting:
             writer.transport.abort()
             return
         self.connections += 1
         flowing = self._flowing
         try:
-            there_reader, there = await asyncio.open_connection("127.0.0.1", self.target)
+            there_reader, there = await asyncio.open_connection(
+                "127.0.0.1", self.target
+            )
         except OSError:
             writer.transport.abort()
             return
         self._writers |= {writer, there}
         pumps = [
             asyncio.create_task(self._pump(reader, there, self.upstream, flowing)),
-            asyncio.create_task(self._pump(there_reader, writer, self.downstream, flowing)),
+            asyncio.create_task(
+                self._pump(there_reader, writer, self.downstream, flowing)
+            ),
         ]
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
@@ -166,7 +189,10 @@ class Packets:
         return b"".join(whole)
 
     def _size(self) -> int:
-        """Return the bytes of the first packet, 0 while it is not complete. Source: MQTT 5, 2.1.4."""
+        """Return the bytes of the first packet, 0 while it is not complete.
+
+        Source: MQTT 5, 2.1.4.
+        """
         length = 0
         for position, byte in enumerate(self._buffer[1:5]):
             length |= (byte & 0x7F) << 7 * position

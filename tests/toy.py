@@ -1,4 +1,7 @@
-"""A bridge to a toy: every kind of property, command and trouble that the contract knows, without a protocol."""
+"""A bridge to a toy.
+
+Every kind of property, command and trouble that the contract knows, without a protocol.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,7 +12,16 @@ import msgspec
 from msgspec import Meta
 
 from busbar.config import loader
-from busbar.contract.describe import Blob, Description, Event, NoArguments, Property, by_path, command, commands
+from busbar.contract.describe import (
+    Blob,
+    Description,
+    Event,
+    NoArguments,
+    Property,
+    by_path,
+    command,
+    commands,
+)
 from busbar.contract.values import choice, number
 from busbar.errors import DeviceRefused, LinkLost
 from busbar.link.arbiter import Turn
@@ -113,7 +125,9 @@ class ToySession:
         return object()
 
     @command(timeout=1.5)
-    async def asked(self, device: str, arguments: NoArguments, turn: Turn) -> float | None:
+    async def asked(
+        self, device: str, arguments: NoArguments, turn: Turn
+    ) -> float | None:
         """Return the caller's patience."""
         return turn.asked
 
@@ -126,13 +140,23 @@ PROPERTIES = by_path(
         Property("name", str, "rw"),
         Property("axes", Axes, "rw"),
         Property("reading", float),
-        Property("digital/{join}", bool, "rw", parameters={"join": range(1, 101)}, default=False),
+        Property(
+            "digital/{join}",
+            bool,
+            "rw",
+            parameters={"join": range(1, 101)},
+            default=False,
+        ),
     ]
 )
 
 
 ABOUT = Description(
-    "toy", PROPERTIES, commands(ToySession), {"beep": Event("beep")}, {"picture": Blob("picture", "image/png")}
+    "toy",
+    PROPERTIES,
+    commands(ToySession),
+    {"beep": Event("beep")},
+    {"picture": Blob("picture", "image/png")},
 ).with_blob(Blob("picture", "image/png"))
 
 
@@ -162,12 +186,21 @@ def service(toy: Toy) -> Service:
                 toy.sessions.remove(session)
 
     def links(settings: Settings) -> list[Link]:
-        devices = {"toy": ABOUT} | {f"twin{number}": ABOUT for number in range(1, settings.twins + 1)}
+        devices = {"toy": ABOUT} | {
+            f"twin{number}": ABOUT for number in range(1, settings.twins + 1)
+        }
         return [
             Link(
-                "toy", "toy::1", open_, devices, config=settings, on_demand=settings.on_demand,
-                idle_close=settings.idle_close, shared=settings.shared, finds=settings.finds,
+                "toy",
+                "toy::1",
+                open_,
+                devices,
+                config=settings,
+                on_demand=settings.on_demand,
+                idle_close=settings.idle_close,
+                shared=settings.shared,
+                finds=settings.finds,
             )
-        ]  # fmt: skip
+        ]
 
     return Service("toy", Settings, links)

@@ -1,4 +1,5 @@
-"""An ordinary MQTT client (paho with its own thread) that keeps all it receives, for tests with a real broker."""
+"""An ordinary MQTT client (paho with its own thread) that keeps all it receives, for
+tests with a real broker."""
 
 import asyncio
 import itertools
@@ -27,8 +28,13 @@ class Seen:
 
     @property
     def json(self) -> Any:
-        """The payload, also that of an event in MessagePack: a map begins as no JSON does."""
-        packed = bool(self.payload) and (self.payload[0] >> 4 == 8 or self.payload[0] in (0xDE, 0xDF))
+        """The payload, also that of an event in MessagePack.
+
+        A map begins as no JSON does.
+        """
+        packed = bool(self.payload) and (
+            self.payload[0] >> 4 == 8 or self.payload[0] in (0xDE, 0xDF)
+        )
         return msgpack.unpackb(self.payload) if packed else json.loads(self.payload)
 
 
@@ -42,7 +48,9 @@ class Watcher:
         self._marks = itertools.count(1)
         self._client = paho.Client(CallbackAPIVersion.VERSION2, protocol=protocol)
         self._client.reconnect_delay_set(1, 1)
-        self._client.on_connect = lambda client, *_: client.subscribe([(each, 1) for each in self._filters])
+        self._client.on_connect = lambda client, *_: client.subscribe(
+            [(each, 1) for each in self._filters]
+        )
         self._client.on_subscribe = self._on_subscribe
         self._client.on_message = self._on_message
         self._port = port
@@ -54,20 +62,31 @@ class Watcher:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._client.disconnect()
         self._client.loop_stop()
-        self._client._reset_sockets()  # else its socket pair waits for the garbage collector
+        # else its socket pair waits for the garbage collector
+        self._client._reset_sockets()
 
-    def publish(self, topic: str, payload: str | bytes, *, retain: bool = False, qos: int = 1) -> None:
+    def publish(
+        self, topic: str, payload: str | bytes, *, retain: bool = False, qos: int = 1
+    ) -> None:
         self._client.publish(topic, payload, qos, retain)
 
     async def abreast(self) -> None:
         """Wait for everything that the broker has."""
         mark, begin = b"%d" % next(self._marks), len(self.seen)
         self.publish(MARK, mark)
-        await until(lambda: any((e.topic, e.payload) == (MARK, mark) for e in self.seen[begin:]), "the mark")
+        await until(
+            lambda: any(
+                (e.topic, e.payload) == (MARK, mark) for e in self.seen[begin:]
+            ),
+            "the mark",
+        )
 
     def on(self, topic: str) -> list[Seen]:
         """What came on a topic, in order."""
@@ -78,7 +97,9 @@ class Watcher:
         found = self.on(topic)
         return found[-1].json if found and found[-1].payload else None
 
-    async def call(self, topic: str, payload: str, *, limit: float = 20.0) -> dict[str, Any]:
+    async def call(
+        self, topic: str, payload: str, *, limit: float = 20.0
+    ) -> dict[str, Any]:
         """Publish a command and return the next outcome with its target."""
         levels = topic.split("/")
         reply, target = "/".join([*levels[:3], "reply"]), "/".join(levels[3:])
@@ -86,7 +107,10 @@ class Watcher:
         self.publish(topic, payload)
 
         def outcome() -> Any:
-            return next((s.json for s in self.on(reply)[before:] if s.json["target"] == target), None)
+            return next(
+                (s.json for s in self.on(reply)[before:] if s.json["target"] == target),
+                None,
+            )
 
         await until(outcome, f"the outcome of {topic}", limit)
         return dict(outcome())
@@ -94,14 +118,34 @@ class Watcher:
     def _on_subscribe(self, *_: Any) -> None:
         self.subscribed += 1
 
-    def _on_message(self, _client: Any, _userdata: Any, message: paho.MQTTMessage) -> None:
-        self.seen.append(Seen(message.topic, bytes(message.payload), message.retain, message.qos))
+    def _on_message(
+        self, _client: Any, _userdata: Any, message: paho.MQTTMessage
+    ) -> None:
+        self.seen.append(
+            Seen(message.topic, bytes(message.payload), message.retain, message.qos)
+        )
 
 
 async def retained(port: int, pattern: str = "busbar/#") -> dict[str, bytes]:
     """Return what the broker retains now."""
-    command = [find("mosquitto_sub"), "-p", str(port), "-t", pattern, "--retained-only", "-W", "1", "-F", "%t %p"]
-    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, check=False)
+    command = [
+        find("mosquitto_sub"),
+        "-p",
+        str(port),
+        "-t",
+        pattern,
+        "--retained-only",
+        "-W",
+        "1",
+        "-F",
+        "%t %p",
+    ]
+    done = await asyncio.to_thread(
+        subprocess.run, command, capture_output=True, check=False
+    )
     return {
-        topic.decode(): payload for topic, _, payload in (line.partition(b" ") for line in done.stdout.splitlines())
+        topic.decode(): payload
+        for topic, _, payload in (
+            line.partition(b" ") for line in done.stdout.splitlines()
+        )
     }

@@ -1,6 +1,7 @@
 """Set a value every 10 seconds, for ever, whatever happens in between.
 
-A command that cannot be sent now fails at once and is never sent later; the next round sends what is right then.
+A command that cannot be sent now fails at once and is never sent later; the next round
+sends what is right then.
 """
 
 import asyncio
@@ -20,7 +21,9 @@ async def main() -> None:
             try:
                 await psu.set("setpoint/voltage", volts, ttl=PERIOD)
                 print("set", volts, flush=True)
-            except BusbarError as error:  # offline, locked, out of range, ...: `error.retryable` says if it can help
+            except BusbarError as error:
+                # offline, locked, out of range, ...: `error.retryable` says if it can
+                # help
                 print("not set:", error.code, error, flush=True)
             await asyncio.sleep(PERIOD)
 

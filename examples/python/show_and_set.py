@@ -15,15 +15,27 @@ async def main(volts: float) -> None:
     async with Client() as bus:
         psu = bus.device(DEVICE)
         await psu.wait_online(timeout=10)
-        print("it is a", psu.info.name or psu.info.kind, "with", ", ".join(psu.info.properties))
+        print(
+            "it is a",
+            psu.info.name or psu.info.kind,
+            "with",
+            ", ".join(psu.info.properties),
+        )
         try:
-            await psu.set("setpoint/voltage", volts)  # returns when the supply has taken it
+            # returns when the supply has taken it
+            await psu.set("setpoint/voltage", volts)
         except LinkLost as error:
             print("nobody knows whether it was done:", error)
         except BusbarError as error:
             print("refused:", error.code, error)
         async for change in psu.watch("voltage", "output"):
-            print(change.path, change.value if change.stale is None else f"unknown, {change.stale.message}", flush=True)
+            print(
+                change.path,
+                change.value
+                if change.stale is None
+                else f"unknown, {change.stale.message}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""A bridge without a protocol, in this process: its link makes values, its command answers at once."""
+"""A bridge without a protocol, in this process.
+
+Its link makes values, its command answers at once.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,7 +19,8 @@ from tests.bench.load import Load
 
 NAME = "bench"
 BASE = f"busbar/{NAME}"
-POLL = 0.1  # s between looks whether everything has been sent: rare enough to cost nothing
+# s between looks whether everything has been sent: rare enough to cost nothing
+POLL = 0.1
 
 
 class Text(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,7 +56,10 @@ class Produced:
 
 @asynccontextmanager
 async def serving(url: str, load: Load) -> AsyncIterator[tuple[Bridge, Produced]]:
-    """Run a bridge with the devices and properties of a load; entered = online, left = stopped."""
+    """Run a bridge with the devices and properties of a load.
+
+    Entered = online, left = stopped.
+    """
     opened: asyncio.Future[Produced] = asyncio.get_running_loop().create_future()
 
     @asynccontextmanager
@@ -61,12 +68,19 @@ async def serving(url: str, load: Load) -> AsyncIterator[tuple[Bridge, Produced]
         yield session
 
     kind = int if load.stamped else float
-    about = Description("bench", by_path([Property(path, kind, "rw") for path in load.paths]), commands(Produced))
+    about = Description(
+        "bench",
+        by_path([Property(path, kind, "rw") for path in load.paths]),
+        commands(Produced),
+    )
     link = Link("bench", "bench::1", open_, dict.fromkeys(load.names, about))
     running = Bridge(Plan("bench", NAME, Endpoint(url), [link]))
     task = asyncio.create_task(running.run())
     try:
-        await asyncio.wait([task, asyncio.ensure_future(running.connected.wait())], return_when="FIRST_COMPLETED")
+        await asyncio.wait(
+            [task, asyncio.ensure_future(running.connected.wait())],
+            return_when="FIRST_COMPLETED",
+        )
         yield running, await opened
     finally:
         running.stop()
@@ -82,4 +96,9 @@ async def quiet(running: Bridge) -> None:
 def _waits(running: Bridge) -> bool:
     timers = any(device._timers for device in running._devices())
     connection: Any = running._connection
-    return timers or not running._outbox.empty or bool(connection._in_flight) or connection._client.want_write()
+    return (
+        timers
+        or not running._outbox.empty
+        or bool(connection._in_flight)
+        or connection._client.want_write()
+    )

@@ -1,4 +1,5 @@
-"""The CAN bridge, from the bus to a subscriber, against python-can receiving and against a script made with it."""
+"""The CAN bridge, from the bus to a subscriber, against python-can receiving and
+against a script made with it."""
 
 import base64
 import json
@@ -60,21 +61,78 @@ def run(setup: Setup) -> list[Row]:
             "signals",
             "script_signals",
         )
-        found = in_turns(setup.repetitions, {name: partial(getattr(bench, name)) for name in names})
+        found = in_turns(
+            setup.repetitions, {name: partial(getattr(bench, name)) for name in names}
+        )
 
-    def row(what: str, unit: str, ours: str, theirs: str, against: str, key: str = "time", **more: Any) -> Row:
+    def row(
+        what: str,
+        unit: str,
+        ours: str,
+        theirs: str,
+        against: str,
+        key: str = "time",
+        **more: Any,
+    ) -> Row:
         mine, beside = ([each[key] for each in found[name]] for name in (ours, theirs))
         return compare(f"CAN: {what}", unit, mine, beside, against, **more)
 
     busy = f"{RATE} frames/s for {bench.seconds} s"
     return [
-        alone(f"CAN: {busy}, lost", "frames", [max(each["lost"] for each in found["busy"])], budget=NONE, short=True),
-        alone(f"CAN: {busy}, CPU", "% of a core", [each["cpu"] for each in found["busy"]], budget=QUARTER, short=True),
-        row("time per frame, published", "us", "burst", "bare", BARE.format("(virtual)"), short=True),
-        row("the same from a serial adapter", "us", "serial", "bare_serial", BARE.format("(slcan)")),
-        row("bus to subscriber, a message each, p50", "us", "single", "script_single", SCRIPT, "p50", short=True),
-        row("bus to subscriber, a message each, p99", "us", "single", "script_single", SCRIPT, "p99"),
-        row("time per signal, decoded and published", "us", "signals", "script_signals", SCRIPT, short=True),
+        alone(
+            f"CAN: {busy}, lost",
+            "frames",
+            [max(each["lost"] for each in found["busy"])],
+            budget=NONE,
+            short=True,
+        ),
+        alone(
+            f"CAN: {busy}, CPU",
+            "% of a core",
+            [each["cpu"] for each in found["busy"]],
+            budget=QUARTER,
+            short=True,
+        ),
+        row(
+            "time per frame, published",
+            "us",
+            "burst",
+            "bare",
+            BARE.format("(virtual)"),
+            short=True,
+        ),
+        row(
+            "the same from a serial adapter",
+            "us",
+            "serial",
+            "bare_serial",
+            BARE.format("(slcan)"),
+        ),
+        row(
+            "bus to subscriber, a message each, p50",
+            "us",
+            "single",
+            "script_single",
+            SCRIPT,
+            "p50",
+            short=True,
+        ),
+        row(
+            "bus to subscriber, a message each, p99",
+            "us",
+            "single",
+            "script_single",
+            SCRIPT,
+            "p99",
+        ),
+        row(
+            "time per signal, decoded and published",
+            "us",
+            "signals",
+            "script_signals",
+            SCRIPT,
+            short=True,
+        ),
     ]
 
 
@@ -87,7 +145,10 @@ class Bench:
         self.seconds = round(setup.seconds(60.0))
 
     def busy(self) -> Figures:
-        """A rate for a while: nothing is lost; what the sender costs is not the bridge's."""
+        """A rate for a while: nothing is lost.
+
+        What the sender costs is not the bridge's.
+        """
         with self._peer("feeder") as ask:
             own = ask("rate", RATE, max(5, self.seconds // 4))["cpu"]
         with self._ours("frames: {}", "event/frames") as (ask, inbox):
@@ -107,10 +168,25 @@ class Bench:
 
     def serial(self) -> Figures:
         """The same through a serial port."""
-        with adapter() as (port, write), TemporaryDirectory(prefix="busbar-bench-") as folder:
+        with (
+            adapter() as (port, write),
+            TemporaryDirectory(prefix="busbar-bench-") as folder,
+        ):
             file = Path(folder) / "can.yaml"
-            file.write_text(CONFIGURATION.format(address=f"can::slcan::{port}::500000", more="frames: {}"))
-            command = [sys.executable, "-m", "can_bridge", "--config", str(file), "--broker", self._broker.url]
+            file.write_text(
+                CONFIGURATION.format(
+                    address=f"can::slcan::{port}::500000", more="frames: {}"
+                )
+            )
+            command = [
+                sys.executable,
+                "-m",
+                "can_bridge",
+                "--config",
+                str(file),
+                "--broker",
+                self._broker.url,
+            ]
             inbox = Inbox()
             with self._subscribed(inbox, "event/frames", "status"), started(command):
                 inbox.wait(inbox.online.is_set)
@@ -137,7 +213,10 @@ class Bench:
 
     def signals(self) -> Figures:
         """Frames of which every signal changes each time."""
-        more = f"frames: {{publish: none}}, database: {DATABASE}, signals: {{min_interval: 0}}"
+        more = (
+            f"frames: {{publish: none}}, database: {DATABASE}, signals: "
+            f"{{min_interval: 0}}"
+        )
         with self._ours(more, "event/change") as (ask, inbox):
             began = ask("signals", self._count // 5)
             return self._values(inbox, began)
@@ -166,9 +245,17 @@ class Bench:
         return {"p50": cuts[49] / 1000, "p99": cuts[98] / 1000}
 
     @contextmanager
-    def _ours(self, more: str, channel: str) -> "Iterator[tuple[Callable[..., Any], Inbox]]":
-        inbox, text = Inbox(), CONFIGURATION.format(address=LOOPBACK, more=f"receive_own: false, {more}")
-        with self._subscribed(inbox, channel), self._peer("bridge", self._broker.url, text) as ask:
+    def _ours(
+        self, more: str, channel: str
+    ) -> "Iterator[tuple[Callable[..., Any], Inbox]]":
+        inbox, text = (
+            Inbox(),
+            CONFIGURATION.format(address=LOOPBACK, more=f"receive_own: false, {more}"),
+        )
+        with (
+            self._subscribed(inbox, channel),
+            self._peer("bridge", self._broker.url, text) as ask,
+        ):
             time.sleep(SETTLE)
             inbox.forget()
             yield ask, inbox
@@ -190,11 +277,14 @@ class Bench:
 
     @contextmanager
     def _peer(self, role: str, *arguments: str) -> Iterator[Callable[..., Any]]:
-        with started(python("can_peer", role, *(arguments or (self._broker.url,)))) as process:
+        with started(
+            python("can_peer", role, *(arguments or (self._broker.url,)))
+        ) as process:
             ready(process)
             yield partial(ask, process)
             assert process.stdin is not None
-            process.stdin.close()  # it ends by itself, and the bridge says that it has stopped
+            # it ends by itself, and the bridge says that it has stopped
+            process.stdin.close()
             process.wait(LIMIT)
 
 
@@ -211,9 +301,12 @@ class Inbox:
 
     def took(self, _client: Any, _userdata: Any, message: Any) -> None:
         self.last = time.monotonic_ns()
-        {"frames": self._batch, "frame": self._frame, "change": self._change, "status": self._status}.get(
-            message.topic.rpartition("/")[2], self._value
-        )(message.payload)
+        {
+            "frames": self._batch,
+            "frame": self._frame,
+            "change": self._change,
+            "status": self._status,
+        }.get(message.topic.rpartition("/")[2], self._value)(message.payload)
 
     def whole(self) -> int:
         """Return how many different frames have come."""
@@ -222,7 +315,9 @@ class Inbox:
     def wait(self, condition: Callable[[], Any]) -> None:
         """Wait as long as something comes."""
         deadline = time.monotonic() + LIMIT
-        while not condition() and time.monotonic() < max(deadline, self.last / 1e9 + LIMIT):
+        while not condition() and time.monotonic() < max(
+            deadline, self.last / 1e9 + LIMIT
+        ):
             time.sleep(0.005)
 
     def _batch(self, payload: bytes) -> None:
@@ -235,7 +330,10 @@ class Inbox:
         self.delays.append(self.last - int.from_bytes(data, "little"))
 
     def _change(self, payload: bytes) -> None:
-        self.values += sum(each["path"].startswith("EngineData/") for each in json.loads(payload)["changes"])
+        self.values += sum(
+            each["path"].startswith("EngineData/")
+            for each in json.loads(payload)["changes"]
+        )
 
     def _value(self, _payload: bytes) -> None:
         self.values += 1
@@ -247,13 +345,19 @@ class Inbox:
 
 @contextmanager
 def adapter() -> Iterator[tuple[str, Callable[[int], int]]]:
-    """A serial adapter: its port, and what sends so many frames and returns when that began (ns)."""
+    """A serial adapter.
+
+    Its port, and what sends so many frames and returns when that began (ns).
+    """
     master, slave = pty.openpty()
     tty.setraw(slave)
     ending = threading.Event()
 
     def write(count: int) -> int:
-        text = b"".join(slcan.encode(can.frame(NUMBERED, numbered(number))) for number in range(count))
+        text = b"".join(
+            slcan.encode(can.frame(NUMBERED, numbered(number)))
+            for number in range(count)
+        )
         began = time.monotonic_ns()
         while text and not ending.is_set():
             text = text[os.write(master, text[:4096]) :]

@@ -1,4 +1,6 @@
-"""A process with a CAN bus of its own, `python -m tests.bench.can_peer ROLE URL`: it does what each line of stdin says.
+"""A process with a CAN bus of its own, `python -m tests.bench.can_peer ROLE URL`.
+
+It does what each line of stdin says.
 
 bridge   the CAN bridge on the loopback of this process, and who sends there
 feeder   the same without the bridge: what the sending costs
@@ -49,7 +51,9 @@ def numbered(number: int) -> bytes:
 
 def engine(number: int) -> bytes:
     """Four signals, each another value than in the frame before."""
-    return struct.pack("<HBB4x", number % 32_000, number % 190, (number % 2) | (number % 2) << 4)
+    return struct.pack(
+        "<HBB4x", number % 32_000, number % 190, (number % 2) | (number % 2) << 4
+    )
 
 
 class Feeder:
@@ -144,7 +148,10 @@ class Script:
             time.sleep(random.uniform(*PAUSES))  # noqa: ASYNC251  # nothing else runs here
             await self._put(STAMPED, [numbered(time.monotonic_ns())])
             message = self._next()
-            fields = {"id": message.arbitration_id, "data": base64.b64encode(message.data).decode()}
+            fields = {
+                "id": message.arbitration_id,
+                "data": base64.b64encode(message.data).decode(),
+            }
             self._publish(TOPIC.format("frame"), json.dumps(fields), 1)
 
     async def signals(self, count: int) -> int:
@@ -152,13 +159,17 @@ class Script:
         began = time.monotonic_ns()
         for _ in range(count):
             message = self._next()
-            for name, value in self._database.decode_message(message.arbitration_id, message.data).items():
+            for name, value in self._database.decode_message(
+                message.arbitration_id, message.data
+            ).items():
                 self._publish(TOPIC.format(name), str(value))
         return began
 
     async def _put(self, id_: int, payloads: Iterable[bytes]) -> None:
         for data in payloads:
-            self._far.send(can.Message(arbitration_id=id_, data=data, is_extended_id=False))
+            self._far.send(
+                can.Message(arbitration_id=id_, data=data, is_extended_id=False)
+            )
 
     def _next(self) -> can.Message:
         message = self._near.recv(PATIENCE)
@@ -201,7 +212,9 @@ async def serial(port: str, _text: str) -> AsyncIterator[Serial]:
 
 
 async def main(role: str, url: str, text: str = "") -> None:
-    async with {"bridge": bridge, "feeder": feeder, "script": script, "serial": serial}[role](url, text) as made:
+    async with {"bridge": bridge, "feeder": feeder, "script": script, "serial": serial}[
+        role
+    ](url, text) as made:
         print("ready", flush=True)
         while line := await asyncio.to_thread(sys.stdin.readline):
             task, *numbers = line.split()

@@ -38,7 +38,8 @@ WINDOW = 50  # sets under way
 TOGETHER, SETS = 100, 10  # joins in one set, such sets under way
 SETTLE = 2.0  # s until a client is really idle
 LIMIT = 30.0  # s until online
-PACE = {"ours": (500, 2), "theirs": (50, 5)}  # joins at once, ms between: more than each takes, and it loses none
+# joins at once, ms between: more than each takes, and it loses none
+PACE = {"ours": (500, 2), "theirs": (50, 5)}
 UPDATE = (50, 5)  # the same of an update: python-cipclient loses what comes faster
 BASE = "busbar/bench/panel"
 AGAINST = "python-cipclient 0.0.2"
@@ -70,19 +71,46 @@ def run(setup: Setup) -> list[Row]:
     many, few = (4000, 500) if setup.quick else (20_000, 2000)
     figures = in_turns(
         setup.repetitions,
-        {"ours": partial(_measured, "ours", many, setup), "theirs": partial(_measured, "theirs", few, setup)},
+        {
+            "ours": partial(_measured, "ours", many, setup),
+            "theirs": partial(_measured, "theirs", few, setup),
+        },
     )
 
     def row(what: str, unit: str, key: str, other: str = "", **more: Any) -> Row:
-        ours, theirs = [each[key] for each in figures["ours"]], [each[other or key] for each in figures["theirs"]]
+        ours, theirs = (
+            [each[key] for each in figures["ours"]],
+            [each[other or key] for each in figures["theirs"]],
+        )
         return compare(f"CIP: {what}", unit, ours, theirs, AGAINST, **more)
 
     return [
-        row(f"time per join out, a set each, {WINDOW} under way", "us", "out", budget=TENTH, short=True),
-        row(f"time per join out, {TOGETHER} in a set", "us", "together", "out", budget=TENTH),
+        row(
+            (f"time per join out, a set each, {WINDOW} under way"),
+            "us",
+            "out",
+            budget=TENTH,
+            short=True,
+        ),
+        row(
+            (f"time per join out, {TOGETHER} in a set"),
+            "us",
+            "together",
+            "out",
+            budget=TENTH,
+        ),
         row("time per join in", "us", "in", budget=TENTH, short=True),
-        row("from the set to the processor, p50", "us", "delay", budget=FIFTH, short=True),
-        _lost([each["lost"] for each in figures["ours"]], [each["lost"] for each in figures["theirs"]]),
+        row(
+            "from the set to the processor, p50",
+            "us",
+            "delay",
+            budget=FIFTH,
+            short=True,
+        ),
+        _lost(
+            [each["lost"] for each in figures["ours"]],
+            [each["lost"] for each in figures["theirs"]],
+        ),
         row("idle, CPU", "% of a core", "cpu"),
         row(f"resident memory with {RESIDENT} joins", "MB", "rss"),
     ]
@@ -90,9 +118,14 @@ def run(setup: Setup) -> list[Row]:
 
 def _lost(ours: list[float], theirs: list[float]) -> Row:
     """The worst of ours counts; there is no ratio where nothing is lost."""
-    title, more = f"CIP: of {BURST} joins in one write, lost or wrong", {"budget": NONE, "short": True}
+    title, more = (
+        (f"CIP: of {BURST} joins in one write, lost or wrong"),
+        {"budget": NONE, "short": True},
+    )
     if all(theirs):
-        return replace(compare(title, "joins", ours, theirs, AGAINST, **more), ours=max(ours))
+        return replace(
+            compare(title, "joins", ours, theirs, AGAINST, **more), ours=max(ours)
+        )
     return alone(title, "joins", [max(ours)], **more)
 
 
@@ -105,7 +138,9 @@ def _measured(role: str, count: int, setup: Setup) -> Figures:
         }
         figures["out"] = _out(side.sets, processor, next(numbers), count)
         if isinstance(side, Bridge):
-            figures["together"] = _out(side.sets_together, processor, next(numbers), count)
+            figures["together"] = _out(
+                side.sets_together, processor, next(numbers), count
+            )
         figures["in"] = _in(side, processor, next(numbers), count, PACE[role])
         figures["lost"] = _burst(side, processor, next(numbers))
     with _processor(RESIDENT) as (_, port), SIDES[role](port, 0) as side:
@@ -131,12 +166,16 @@ def _delay(side: Side, processor: Process, count: int) -> float:
     return statistics.median(delays) / 1000
 
 
-def _out(sets: Callable[[int, int], int], processor: Process, first: int, count: int) -> float:
+def _out(
+    sets: Callable[[int, int], int], processor: Process, first: int, count: int
+) -> float:
     began = sets(first, count)
     return _each(ask(processor, "heard", first, count), began, count)
 
 
-def _in(side: Side, processor: Process, first: int, count: int, pace: tuple[int, int]) -> float:
+def _in(
+    side: Side, processor: Process, first: int, count: int, pace: tuple[int, int]
+) -> float:
     began = ask(processor, "send", first, count, *pace)
     return _each(side.came(first, count), began, count)
 
@@ -163,11 +202,16 @@ class Bridge:
 
     def sets(self, first: int, count: int) -> int:
         numbered = list(pairs(first, count))
-        return self._call([(f"set/analog/{join}", str(value)) for join, value in numbered], WINDOW)
+        return self._call(
+            [(f"set/analog/{join}", str(value)) for join, value in numbered], WINDOW
+        )
 
     def sets_together(self, first: int, count: int) -> int:
         numbered = [(f"analog/{join}", value) for join, value in pairs(first, count)]
-        parts = [dict(numbered[start : start + TOGETHER]) for start in range(0, count, TOGETHER)]
+        parts = [
+            dict(numbered[start : start + TOGETHER])
+            for start in range(0, count, TOGETHER)
+        ]
         return self._call([("set", json.dumps(each)) for each in parts], SETS)
 
     def texts(self, count: int) -> None:
@@ -210,7 +254,11 @@ class Client:
 @contextmanager
 def _ours(port: int, _subscriptions: int) -> Iterator[Bridge]:
     """A bridge that is online, and what subscribes to its changes."""
-    inbox, online, changes = Inbox(), threading.Event(), msgspec.json.Decoder(ChangeEvent)
+    inbox, online, changes = (
+        Inbox(),
+        threading.Event(),
+        msgspec.json.Decoder(ChangeEvent),
+    )
 
     def on_message(_client: Any, _userdata: Any, message: Any) -> None:
         if message.topic.endswith("status"):
@@ -230,7 +278,15 @@ def _ours(port: int, _subscriptions: int) -> Iterator[Bridge]:
         client = stack.enter_context(connected(broker.port, on_message))
         for channel in ("status", "event/change"):
             subscribe(client, f"{BASE}/{channel}")
-        command = [sys.executable, "-m", "cip_bridge", "--config", str(file), "--broker", broker.url]
+        command = [
+            sys.executable,
+            "-m",
+            "cip_bridge",
+            "--config",
+            str(file),
+            "--broker",
+            broker.url,
+        ]
         process = stack.enter_context(started(command))
         if not online.wait(LIMIT):
             raise RuntimeError(f"{command} does not get online")
@@ -255,7 +311,10 @@ def _processor(joins: int) -> Iterator[tuple[Process, int]]:
 
 
 class Processor(asyncio.Protocol):
-    """The least that a panel needs: greeting, sign-on, an update of so many joins, heartbeat."""
+    """The least that a panel needs.
+
+    Greeting, sign-on, an update of so many joins, heartbeat.
+    """
 
     def __init__(self, joins: int) -> None:
         self._joins = joins
@@ -286,7 +345,10 @@ class Processor(asyncio.Protocol):
                     task.add_done_callback(self._tasks.discard)
 
     async def send(self, first: int, count: int, together: int, pause: int) -> int:
-        """Drive joins, so many in one write, then a pause (ms); return when that began (ns)."""
+        """Drive joins, so many in one write, then a pause (ms).
+
+        Return when that began (ns).
+        """
         return await self._drive(pairs(first, count), together, pause)
 
     async def heard(self, first: int, count: int) -> dict[str, int]:
@@ -306,10 +368,15 @@ class Processor(asyncio.Protocol):
         self._tell(Command(cip.END_OF_QUERY))
 
     async def _drive(self, values: Iterable[Pair], together: int, pause: int) -> int:
-        frames = [cip.encode(Update(Join("analog", join), value, Form.ANALOG)) for join, value in values]
+        frames = [
+            cip.encode(Update(Join("analog", join), value, Form.ANALOG))
+            for join, value in values
+        ]
         began = time.monotonic_ns()
         for number, start in enumerate(range(0, len(frames), together)):
-            await asyncio.sleep(max(0.0, (began - time.monotonic_ns()) / 1e9 + number * pause / 1000))
+            await asyncio.sleep(
+                max(0.0, (began - time.monotonic_ns()) / 1e9 + number * pause / 1000)
+            )
             self._transport.write(b"".join(frames[start : start + together]))
         return began
 
@@ -320,9 +387,15 @@ class Processor(asyncio.Protocol):
 async def main(joins: int) -> None:
     """Say the port, then do what each line says."""
     processor = Processor(joins)
-    async with await asyncio.get_running_loop().create_server(lambda: processor, "127.0.0.1", 0) as server:
+    async with await asyncio.get_running_loop().create_server(
+        lambda: processor, "127.0.0.1", 0
+    ) as server:
         print(server.sockets[0].getsockname()[1], flush=True)
-        tasks = {"send": processor.send, "heard": processor.heard, "delays": processor.delays}
+        tasks = {
+            "send": processor.send,
+            "heard": processor.heard,
+            "delays": processor.delays,
+        }
         while line := await asyncio.to_thread(sys.stdin.readline):
             task, *numbers = line.split()
             print(json.dumps(await tasks[task](*map(int, numbers))), flush=True)

@@ -1,4 +1,6 @@
-"""python-cipclient through its public API: `python -m tests.bench.cip_peer PORT SUBSCRIPTIONS`, a task per line.
+"""python-cipclient through its public API.
+
+`python -m tests.bench.cip_peer PORT SUBSCRIPTIONS`, a task per line.
 
 Nothing of ours is imported here: the memory of this process is measured.
 """
@@ -17,20 +19,28 @@ IPID = 0x0A
 JOINS = 3000  # analog joins that change; each in its turn
 SILENCE = 1.5  # s without any more: the rest is lost
 LIMIT = 60.0  # s
-PAUSES = (0.005, 0.03)  # s between single values: no step with the 10 ms of python-cipclient's loop
+# s between single values: no step with the 10 ms of python-cipclient's loop
+PAUSES = (0.005, 0.03)
 
 Pair = tuple[int, int]  # join, value
 
 
 def pairs(first: int, count: int, joins: int = JOINS) -> Iterator[Pair]:
-    """Joins and values, numbered on and on: each value differs from the one before of its join, none is the default."""
+    """Joins and values, numbered on and on.
+
+    Each value differs from the one before of its join, none is the default.
+    """
     for number in range(first, first + count):
         yield number % joins + 1, number * 7919 % 65535 + 1
 
 
 def compared(found: Iterable[Pair], wanted: Iterable[Pair]) -> dict[str, int]:
-    """Return how many are there in their order, and how many are that should not be: strange, late, or there twice."""
-    places = {pair: place for place, pair in enumerate(wanted)}  # no pair is there twice
+    """Return how many are there in their order, and how many are that should not be.
+
+    Strange, late, or there twice.
+    """
+    # no pair is there twice
+    places = {pair: place for place, pair in enumerate(wanted)}
     delivered = wrong = 0
     last = -1
     for pair in found:
@@ -61,9 +71,15 @@ class Inbox:
         self._last = time.monotonic_ns()
 
     def came(self, first: int, count: int, joins: int = JOINS) -> dict[str, int]:
-        """Wait for so many, or until no more come; return what is right, what is wrong, and when the last came (ns)."""
+        """Wait for so many, or until no more come.
+
+        Return what is right, what is wrong, and when the last came (ns).
+        """
         began = time.monotonic_ns()
-        while len(self._found) < count and time.monotonic_ns() - max(began, self._last) < SILENCE * 1e9:
+        while (
+            len(self._found) < count
+            and time.monotonic_ns() - max(began, self._last) < SILENCE * 1e9
+        ):
             time.sleep(0.005)
         found, self._found = self._found, []
         return {**compared(found, pairs(first, count, joins)), "last": self._last}
@@ -97,7 +113,12 @@ def holds(client: Any, _inbox: Inbox, count: int) -> dict[str, int]:
     return compared(found, pairs(0, count, count))
 
 
-TASKS: dict[str, Callable[..., Any]] = {"sets": sets, "texts": texts, "came": came, "holds": holds}
+TASKS: dict[str, Callable[..., Any]] = {
+    "sets": sets,
+    "texts": texts,
+    "came": came,
+    "holds": holds,
+}
 
 
 def main(port: int, subscriptions: int) -> None:

@@ -13,7 +13,9 @@ LIMIT = 10.0  # s for CONNACK and SUBACK
 
 
 @contextmanager
-def connected(port: int, on_message: Callable[..., None] | None = None) -> Iterator[paho.Client]:
+def connected(
+    port: int, on_message: Callable[..., None] | None = None
+) -> Iterator[paho.Client]:
     """A client with TCP_NODELAY: without it Nagle's 40 ms would be all there is to see."""
     client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
     client.on_socket_open = _no_delay

@@ -1,4 +1,7 @@
-"""Commands: round trip, throughput, and what a burst of them costs, against an echo on stock paho."""
+"""Commands.
+
+Round trip, throughput, and what a burst of them costs, against an echo on stock paho.
+"""
 
 import itertools
 import json
@@ -31,21 +34,65 @@ def run(setup: Setup) -> list[Row]:
         figures = in_turns(
             setup.repetitions,
             {
-                **{role: partial(_served, role, broker, *counts) for role in ("bridge", "stock")},
-                **{role: partial(_taken, role, broker, counts[1]) for role in ("take", "take_stock")},
+                **{
+                    role: partial(_served, role, broker, *counts)
+                    for role in ("bridge", "stock")
+                },
+                **{
+                    role: partial(_taken, role, broker, counts[1])
+                    for role in ("take", "take_stock")
+                },
             },
         )
     ours, stock = figures["bridge"], figures["stock"]
     return [
-        _row("command round trip, p50", "us", "round", ours, stock, AGAINST, short=True),
-        _row(f"commands per second, {WINDOW} under way", "1/s", "rate", ours, stock, AGAINST),
-        _row(f"CPU per command with outcome, {BURST} at once", "us", "cpu", ours, stock, AGAINST),
-        _row("CPU per command received, burst", "us", "cpu", figures["take"], figures["take_stock"], "stock paho"),
+        _row(
+            "command round trip, p50", "us", "round", ours, stock, AGAINST, short=True
+        ),
+        _row(
+            (f"commands per second, {WINDOW} under way"),
+            "1/s",
+            "rate",
+            ours,
+            stock,
+            AGAINST,
+        ),
+        _row(
+            (f"CPU per command with outcome, {BURST} at once"),
+            "us",
+            "cpu",
+            ours,
+            stock,
+            AGAINST,
+        ),
+        _row(
+            "CPU per command received, burst",
+            "us",
+            "cpu",
+            figures["take"],
+            figures["take_stock"],
+            "stock paho",
+        ),
     ]
 
 
-def _row(what: str, unit: str, key: str, ours: list[Figures], stock: list[Figures], against: str, **more: Any) -> Row:
-    return compare(what, unit, [each[key] for each in ours], [each[key] for each in stock], against, **more)
+def _row(
+    what: str,
+    unit: str,
+    key: str,
+    ours: list[Figures],
+    stock: list[Figures],
+    against: str,
+    **more: Any,
+) -> Row:
+    return compare(
+        what,
+        unit,
+        [each[key] for each in ours],
+        [each[key] for each in stock],
+        against,
+        **more,
+    )
 
 
 def _served(role: str, broker: Mosquitto, few: int, many: int) -> Figures:

@@ -38,5 +38,12 @@ class Environment:
 
     def _install(self) -> None:
         venv.create(self.folder, clear=True, with_pip=True)
-        pip = [self.python, "-m", "pip", "--disable-pip-version-check", "install", "-qq"]
+        pip = [
+            self.python,
+            "-m",
+            "pip",
+            "--disable-pip-version-check",
+            "install",
+            "-qq",
+        ]
         subprocess.run([*pip, f"{self.package}=={self.version}"], check=True)

@@ -18,7 +18,10 @@ class Budget:
 
 @dataclass(frozen=True)
 class Row:
-    """Medians of all repetitions; `ratios` has one for each repetition, so their spread can be seen."""
+    """Medians of all repetitions.
+
+    `ratios` has one for each repetition, so their spread can be seen.
+    """
 
     what: str
     unit: str
@@ -35,7 +38,10 @@ class Row:
 
     @property
     def met(self) -> bool | None:
-        """Whether the budget is kept; None if there is none, or nothing to compare with."""
+        """Whether the budget is kept.
+
+        None if there is none, or nothing to compare with.
+        """
         if self.budget is None or (self.budget.ratio and not self.ratios):
             return None
         value = self.ratio if self.budget.ratio else self.ours
@@ -47,12 +53,29 @@ class Row:
     @classmethod
     def of(cls, saved: Mapping[str, Any]) -> "Row":
         """Read what `json` has written."""
-        fields = {key: value for key, value in saved.items() if key not in ("ratio", "met")}
-        return cls(**{**fields, "budget": Budget(**fields["budget"]) if fields["budget"] else None})
+        fields = {
+            key: value for key, value in saved.items() if key not in ("ratio", "met")
+        }
+        return cls(
+            **{
+                **fields,
+                "budget": Budget(**fields["budget"]) if fields["budget"] else None,
+            }
+        )
 
 
-def compare(what: str, unit: str, ours: Sequence[float], theirs: Sequence[float], against: str, **more: Any) -> Row:
-    """Make a row of repetitions that ran in turns: the n-th of ours beside the n-th of theirs."""
+def compare(
+    what: str,
+    unit: str,
+    ours: Sequence[float],
+    theirs: Sequence[float],
+    against: str,
+    **more: Any,
+) -> Row:
+    """Make a row of repetitions that ran in turns.
+
+    The n-th of ours beside the n-th of theirs.
+    """
     ratios = [round(our / their, 3) for our, their in zip(ours, theirs, strict=True)]
     return Row(what, unit, _median(ours), _median(theirs), against, ratios, **more)
 
@@ -66,8 +89,11 @@ def _median(values: Sequence[float]) -> float:
     return float(f"{statistics.median(values):.4g}")
 
 
-def in_turns(repetitions: int, candidates: Mapping[str, Callable[[], Result]]) -> dict[str, list[Result]]:
-    """Run every candidate once in each repetition, so that the machine's moods meet all of them."""
+def in_turns(
+    repetitions: int, candidates: Mapping[str, Callable[[], Result]]
+) -> dict[str, list[Result]]:
+    """Run every candidate once in each repetition, so that the machine's moods meet all
+    of them."""
     results: dict[str, list[Result]] = {name: [] for name in candidates}
     for _ in range(repetitions):
         for name, run in candidates.items():

@@ -40,35 +40,83 @@ Figures = dict[str, float]
 
 
 def run(setup: Setup) -> list[Row]:
-    """Return rows of the idle bridge, and the CPU of one that polls as often as mqtt-io does."""
-    with TemporaryDirectory(prefix="busbar-bench-") as name, Mosquitto() as broker, _simulator() as supply:
+    """Return rows of the idle bridge, and the CPU of one that polls as often as mqtt-io
+    does."""
+    with (
+        TemporaryDirectory(prefix="busbar-bench-") as name,
+        Mosquitto() as broker,
+        _simulator() as supply,
+    ):
         folder, seconds = Path(name), setup.seconds(6.0)
         candidates = {
-            kind: partial(_measured, _bridge(folder, broker, supply, kind), "busbar/idle/psu/status", broker, seconds)
+            kind: partial(
+                _measured,
+                _bridge(folder, broker, supply, kind),
+                "busbar/idle/psu/status",
+                broker,
+                seconds,
+            )
             for kind in OURS
         }
         if with_peer := peer.there():
             command = peer.command(folder, broker.port)
-            candidates["peer"] = partial(_measured, command, peer.STATUS, broker, seconds)
+            candidates["peer"] = partial(
+                _measured, command, peer.STATUS, broker, seconds
+            )
         figures = in_turns(setup.repetitions, candidates)
-    against = f"mqtt-io {peer.VERSION}, mock input read every 100 ms" if with_peer else ""
-    rows = [_row(f"idle bridge, {TITLES[key][0]}", key, figures, "idle", against, True) for key in TITLES]
-    return [*rows, _row("bridge that polls one value every 100 ms, CPU", "cpu", figures, "polling", against, False)]
+    against = (
+        (f"mqtt-io {peer.VERSION}, mock input read every 100 ms") if with_peer else ""
+    )
+    rows = [
+        _row(f"idle bridge, {TITLES[key][0]}", key, figures, "idle", against, True)
+        for key in TITLES
+    ]
+    return [
+        *rows,
+        _row(
+            ("bridge that polls one value every 100 ms, CPU"),
+            "cpu",
+            figures,
+            "polling",
+            against,
+            False,
+        ),
+    ]
 
 
-def _row(what: str, key: str, figures: dict[str, list[Figures]], kind: str, against: str, short: bool) -> Row:
+def _row(
+    what: str,
+    key: str,
+    figures: dict[str, list[Figures]],
+    kind: str,
+    against: str,
+    short: bool,
+) -> Row:
     _, unit, budget = TITLES[key]
     ours = [each[key] for each in figures[kind]]
-    more: dict[str, Any] = {"budget": budget if kind == "idle" else None, "short": short}
+    more: dict[str, Any] = {
+        "budget": budget if kind == "idle" else None,
+        "short": short,
+    }
     if "peer" not in figures:
         return alone(what, unit, ours, **more)
-    return compare(what, unit, ours, [each[key] for each in figures["peer"]], against, **more)
+    return compare(
+        what, unit, ours, [each[key] for each in figures["peer"]], against, **more
+    )
 
 
 def _bridge(folder: Path, broker: Mosquitto, port: int, kind: str) -> list[str]:
     file = folder / f"{kind}.yaml"
     file.write_text(CONFIGURATION.format(port=port, every=OURS[kind]))
-    return [sys.executable, "-m", "scpi_bridge", "--config", str(file), "--broker", broker.url]
+    return [
+        sys.executable,
+        "-m",
+        "scpi_bridge",
+        "--config",
+        str(file),
+        "--broker",
+        broker.url,
+    ]
 
 
 @contextmanager
@@ -79,11 +127,15 @@ def _simulator() -> Iterator[int]:
         yield int(json.loads(process.stdout.readline())["PSU_PORT"])
 
 
-def _measured(command: list[str], status: str, broker: Mosquitto, seconds: float) -> Figures:
+def _measured(
+    command: list[str], status: str, broker: Mosquitto, seconds: float
+) -> Figures:
     online = threading.Event()
 
     def on_message(_client: Any, _userdata: Any, message: Any) -> None:
-        if not message.retain and (message.payload == b"running" or b'"online"' in message.payload):
+        if not message.retain and (
+            message.payload == b"running" or b'"online"' in message.payload
+        ):
             online.set()
 
     with connected(broker.port, on_message) as client:

@@ -1,4 +1,5 @@
-"""The GPIO bridge against mqtt-io in interrupt mode, each with a chip that is driven by its stdin, a byte an edge."""
+"""The GPIO bridge against mqtt-io in interrupt mode, each with a chip that is driven by
+its stdin, a byte an edge."""
 
 import os
 import random
@@ -58,32 +59,67 @@ class Edge(msgspec.Struct):
 
 
 def run(setup: Setup) -> list[Row]:
-    """Return rows for single edges, short pulses, many edges, and what it costs to be there."""
+    """Return rows for single edges, short pulses, many edges, and what it costs to be
+    there."""
     with TemporaryDirectory(prefix="busbar-bench-") as folder, Mosquitto() as broker:
         candidates = {"ours": partial(_measured, "ours", Path(folder), broker, setup)}
         if peer.there():
-            candidates["theirs"] = partial(_measured, "theirs", Path(folder), broker, setup)
+            candidates["theirs"] = partial(
+                _measured, "theirs", Path(folder), broker, setup
+            )
         candidates["bare"] = partial(_bare, Path(folder), broker, setup)
         figures = in_turns(setup.repetitions, candidates)
 
-    def row(what: str, unit: str, key: str, beside: str = "theirs", against: str = AGAINST, **more: Any) -> Row:
-        ours, others = ([each[key] for each in figures.get(side, ())] for side in ("ours", beside))
+    def row(
+        what: str,
+        unit: str,
+        key: str,
+        beside: str = "theirs",
+        against: str = AGAINST,
+        **more: Any,
+    ) -> Row:
+        ours, others = (
+            [each[key] for each in figures.get(side, ())] for side in ("ours", beside)
+        )
         if not others:
             return alone(f"GPIO: {what}", unit, ours, **more)
         return compare(f"GPIO: {what}", unit, ours, others, against, **more)
 
     def count(what: str, unit: str, key: str, **more: Any) -> Row:
-        """The worst of ours counts, and the worst of theirs; both may be 0, so there is no ratio."""
-        ours, theirs = ([each[key] for each in figures.get(side, ())] for side in ("ours", "theirs"))
+        """The worst of ours counts, and the worst of theirs.
+
+        Both may be 0, so there is no ratio.
+        """
+        ours, theirs = (
+            [each[key] for each in figures.get(side, ())] for side in ("ours", "theirs")
+        )
         worst, against = (max(theirs), AGAINST) if theirs else (None, "")
-        return Row(f"GPIO: {what}", unit, max(ours), worst, against, budget=NONE, **more)
+        return Row(
+            f"GPIO: {what}", unit, max(ours), worst, against, budget=NONE, **more
+        )
 
     return [
         row("edge to subscriber, p50", "us", "p50", budget=HALF, short=True),
         row("edge to subscriber, p99", "us", "p99"),
-        row("edge to subscriber, p50, beside the least that can be", "us", "p50", "bare", "bare publish"),
-        count(f"of {_pulses(setup)} pulses of {WIDTH * 1000:g} ms, not seen", "pulses", "missed", short=True),
-        count(f"of {BURST} edges at once, lost or in disorder", "edges", "wrong", short=True),
+        row(
+            ("edge to subscriber, p50, beside the least that can be"),
+            "us",
+            "p50",
+            "bare",
+            "bare publish",
+        ),
+        count(
+            (f"of {_pulses(setup)} pulses of {WIDTH * 1000:g} ms, not seen"),
+            "pulses",
+            "missed",
+            short=True,
+        ),
+        count(
+            (f"of {BURST} edges at once, lost or in disorder"),
+            "edges",
+            "wrong",
+            short=True,
+        ),
         row(f"edges per second, {WINDOW} under way", "1/s", "rate", short=True),
         row(f"CPU per edge, {WINDOW} under way", "us", "busy"),
         row("CPU per edge, one after the other", "us", "single"),
@@ -101,8 +137,13 @@ def _measured(side: str, folder: Path, broker: Mosquitto, setup: Setup) -> Figur
     with _running(SIDES[side], folder, broker) as (pid, line):
         time.sleep(SETTLE)
         figures = {"idle": _idle(pid, setup.seconds(4.0)), "rss": resident(pid) / 1e6}
-        delays, figures["single"] = _costing(pid, edges, partial(line.one_by_one, edges))
-        figures |= {"p50": delays[edges // 2] / 1000, "p99": delays[edges * 99 // 100] / 1000}
+        delays, figures["single"] = _costing(
+            pid, edges, partial(line.one_by_one, edges)
+        )
+        figures |= {
+            "p50": delays[edges // 2] / 1000,
+            "p99": delays[edges * 99 // 100] / 1000,
+        }
         figures["missed"] = line.pulses(_pulses(setup))
         figures["wrong"] = line.burst(BURST)
         passed, figures["busy"] = _costing(pid, many, partial(line.under_way, many))
@@ -155,8 +196,13 @@ class Line:
             self._complete.set()
 
     def one_by_one(self, count: int) -> list[int]:
-        """Return how long each edge took (ns), in order of size; the next comes a random pause after the last."""
-        return sorted(self._delay(b"0" if number % 2 else b"1") for number in range(count))
+        """Return how long each edge took (ns), in order of size.
+
+        The next comes a random pause after the last.
+        """
+        return sorted(
+            self._delay(b"0" if number % 2 else b"1") for number in range(count)
+        )
 
     def pulses(self, count: int) -> int:
         """Return how many pulses did not come as an edge up and an edge down."""
@@ -170,15 +216,21 @@ class Line:
         return count - sum(pair == (True, False) for pair in pairwise(self._levels))
 
     def burst(self, count: int) -> int:
-        """Return how many of so many edges, written at once, are missing or not where they should be."""
+        """Return how many of so many edges, written at once, are missing or not where
+        they should be."""
         self._expect(count)
         self._drive(b"10" * (count // 2))
         self._until_silent()
-        right = sum(level == (number % 2 == 0) for number, level in enumerate(self._levels))
+        right = sum(
+            level == (number % 2 == 0) for number, level in enumerate(self._levels)
+        )
         return max(count, len(self._levels)) - right
 
     def under_way(self, count: int) -> float:
-        """Return how long so many edges take (s); the next goes out with each that has come."""
+        """Return how long so many edges take (s).
+
+        The next goes out with each that has come.
+        """
         self._expect(count, count - WINDOW)
         began = time.perf_counter()
         self._drive(b"10" * (WINDOW // 2))
@@ -228,7 +280,11 @@ def _ours(folder: Path, broker: Mosquitto) -> list[str]:
 def _theirs(folder: Path, broker: Mosquitto) -> list[str]:
     file = folder / "peer.yml"
     file.write_text(THEIRS.format(port=broker.port))
-    return [peer.ENVIRONMENT.python, str(Path(__file__).with_name("gpio_peer.py")), str(file)]
+    return [
+        peer.ENVIRONMENT.python,
+        str(Path(__file__).with_name("gpio_peer.py")),
+        str(file),
+    ]
 
 
 def _nothing_else(_folder: Path, broker: Mosquitto) -> list[str]:
@@ -258,7 +314,9 @@ def _running(side: Side, folder: Path, broker: Mosquitto) -> Iterator[tuple[int,
     def on_message(_client: Any, _userdata: Any, message: Any) -> None:
         if message.topic == side.edges:
             line.took(side.level(message.payload))
-        elif not message.retain and (message.payload == b"running" or b'"online"' in message.payload):
+        elif not message.retain and (
+            message.payload == b"running" or b'"online"' in message.payload
+        ):
             online.set()
 
     with connected(broker.port, on_message) as client:

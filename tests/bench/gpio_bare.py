@@ -1,4 +1,6 @@
-"""The least that publishes edges of stdin: `python -m tests.bench.gpio_bare PORT`, a packet of QoS 0 for each byte.
+"""The least that publishes edges of stdin.
+
+`python -m tests.bench.gpio_bare PORT`, a packet of QoS 0 for each byte.
 
 What it takes is what pipe, broker and subscriber take; nobody can be faster.
 """
@@ -7,7 +9,8 @@ import os
 import socket
 import sys
 
-CONNECT = b"\x10\x10\x00\x04MQTT\x04\x02\x00\x00\x00\x04bare"  # 3.1.1, clean session, no keep-alive
+# 3.1.1, clean session, no keep-alive
+CONNECT = b"\x10\x10\x00\x04MQTT\x04\x02\x00\x00\x00\x04bare"
 STATUS, EDGES = "bare/status", "bare/edges"
 SIZE = 4096  # bytes of one read
 

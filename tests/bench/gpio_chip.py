@@ -1,7 +1,9 @@
-"""The GPIO bridge with a chip that is driven by stdin: `python -m tests.bench.gpio_chip --config FILE --broker URL`.
+"""The GPIO bridge with a chip that is driven by stdin.
 
-A byte is an edge, "1" or "0": the file tells of edges as the kernel's file of a line does. Nothing but the bridge is
-imported here: the memory of this process is measured.
+`python -m tests.bench.gpio_chip --config FILE --broker URL`.
+
+A byte is an edge, "1" or "0": the file tells of edges as the kernel's file of a line
+does. Nothing but the bridge is imported here: the memory of this process is measured.
 """
 
 import asyncio

@@ -1,7 +1,10 @@
-"""mqtt-io with a chip that is driven by stdin: `PYTHON gpio_peer.py CONFIGURATION`, in mqtt-io's environment.
+"""mqtt-io with a chip that is driven by stdin.
 
-A byte is an edge, "1" or "0". A thread waits for them and passes the level of each on, as mqtt-io's module for gpiod
-does; the one for RPi.GPIO reads the level anew, which may have changed by then.
+`PYTHON gpio_peer.py CONFIGURATION`, in mqtt-io's environment.
+
+A byte is an edge, "1" or "0". A thread waits for them and passes the level of each on,
+as mqtt-io's module for gpiod does; the one for RPi.GPIO reads the level anew, which may
+have changed by then.
 """
 
 import os
@@ -34,7 +37,9 @@ class GPIO(GenericGPIO):
     def get_pin(self, pin: Any) -> bool:
         return self._level
 
-    def setup_interrupt_callback(self, pin: Any, edge: Any, in_conf: Any, callback: Any) -> None:
+    def setup_interrupt_callback(
+        self, pin: Any, edge: Any, in_conf: Any, callback: Any
+    ) -> None:
         threading.Thread(target=self._listen, args=(callback,), daemon=True).start()
 
     def get_interrupt_value(self, pin: Any, *arguments: Any, **more: Any) -> bool:

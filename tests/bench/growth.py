@@ -9,12 +9,15 @@ from tests.bench.processes import subject
 from tests.broker import Mosquitto
 
 FEW = "10 properties"
-PAUSE = 0.002  # s: long enough for each value to be a message of its own, on one device as on a hundred
+# s: long enough for each value to be a message of its own, on one device as on a
+# hundred
+PAUSE = 0.002
 SIZES = {
     FEW: Load(pause=PAUSE, properties=10),
     "100 properties": Load(pause=PAUSE, properties=100),
     "1000 properties": Load(pause=PAUSE, properties=1000),
-    "10 000 properties": Load(pause=PAUSE, properties=10_000, seconds=10.0),  # its snapshots are 4 s apart: see several
+    # its snapshots are 4 s apart: see several
+    "10 000 properties": Load(pause=PAUSE, properties=10_000, seconds=10.0),
     "10 devices of 10 properties": Load(pause=PAUSE, properties=10, devices=10),
     "100 devices of 10 properties": Load(pause=PAUSE, properties=10, devices=100),
 }
@@ -26,10 +29,20 @@ def run(setup: Setup) -> list[Row]:
     with Mosquitto() as broker:
         costs = in_turns(
             min(REPETITIONS, setup.repetitions),
-            {size: partial(_cost, broker.url, setup, load) for size, load in SIZES.items()},
+            {
+                size: partial(_cost, broker.url, setup, load)
+                for size, load in SIZES.items()
+            },
         )
     return [
-        compare(f"CPU per value at 500/s: {size}", "us", costs[size], costs[FEW], FEW, short="10 000" in size)
+        compare(
+            f"CPU per value at 500/s: {size}",
+            "us",
+            costs[size],
+            costs[FEW],
+            FEW,
+            short="10 000" in size,
+        )
         for size in SIZES
         if size != FEW
     ]
@@ -37,4 +50,6 @@ def run(setup: Setup) -> list[Row]:
 
 def _cost(url: str, setup: Setup, load: Load) -> float:
     seconds = setup.seconds(load.seconds)
-    return subject("bridge", url, Load(**{**vars(load), "seconds": seconds}))["cpu"] * 1e6
+    return (
+        subject("bridge", url, Load(**{**vars(load), "seconds": seconds}))["cpu"] * 1e6
+    )

@@ -1,4 +1,7 @@
-"""The bare hop over a broker with paho, where hop.c cannot be built: same arguments, same output."""
+"""The bare hop over a broker with paho, where hop.c cannot be built.
+
+Same arguments, same output.
+"""
 
 import json
 import re
@@ -33,7 +36,10 @@ def listen(port: int, filter_: str, count: int, _pause: float) -> None:
     def on_message(_client: Any, _userdata: Any, message: Any) -> None:
         received = time.monotonic_ns()
         if not message.retain:
-            stamps = [int(stamp) for stamp in _VALUES.findall(message.payload) or [message.payload]]
+            stamps = [
+                int(stamp)
+                for stamp in _VALUES.findall(message.payload) or [message.payload]
+            ]
             ages.extend(received - stamp for stamp in stamps if stamp > 0)
             news.set()
 
@@ -43,11 +49,21 @@ def listen(port: int, filter_: str, count: int, _pause: float) -> None:
         while len(ages) < count and (news.wait(SILENCE) or not ages):
             news.clear()
     ages.sort()
-    print(json.dumps({"seen": len(ages), "p50": ages[len(ages) // 2], "p99": ages[len(ages) * 99 // 100]}))
+    print(
+        json.dumps(
+            {
+                "seen": len(ages),
+                "p50": ages[len(ages) // 2],
+                "p99": ages[len(ages) * 99 // 100],
+            }
+        )
+    )
 
 
 def main(role: str, port: str, topic: str, count: str, pause: str) -> None:
-    {"publish": publish, "listen": listen}[role](int(port), topic, int(count), int(pause) / 1e9)
+    {"publish": publish, "listen": listen}[role](
+        int(port), topic, int(count), int(pause) / 1e9
+    )
 
 
 if __name__ == "__main__":

@@ -27,7 +27,8 @@ from tests.broker import Mosquitto
 MANY = 20_000  # sets in one write
 PAUSE = 1000  # us between single sets
 IMAGE, IMAGES = 16 * 1024 * 1024, 4  # bytes; how many in a row
-FRAME, EVERY = 2_629_440, 250  # bytes of a stored frame of the simulated camera; ms between frames
+# bytes of a stored frame of the simulated camera; ms between frames
+FRAME, EVERY = 2_629_440, 250
 SETTLE = 1.0  # s until everything has been done that follows, snapshots too
 BASE = "busbar/bench"
 AGAINST = "indipyclient 0.9.4"
@@ -63,15 +64,28 @@ class Side(Protocol):
 
 def run(setup: Setup) -> list[Row]:
     """Return rows for sets, BLOBs, definitions, and latency beside images."""
-    figures = in_turns(setup.repetitions, {side: partial(_measured, side, setup) for side in SIDES})
+    figures = in_turns(
+        setup.repetitions, {side: partial(_measured, side, setup) for side in SIDES}
+    )
 
     def row(what: str, unit: str, key: str, **more: Any) -> Row:
-        ours, theirs = ([each[key] for each in figures[side]] for side in ("ours", "theirs"))
+        ours, theirs = (
+            [each[key] for each in figures[side]] for side in ("ours", "theirs")
+        )
         return compare(f"INDI: {what}", unit, ours, theirs, AGAINST, **more)
 
     def beside(percentile: str) -> Row:
-        with_, without = ([each[f"{kind} {percentile}"] for each in figures["ours"]] for kind in ("images", "quiet"))
-        return compare(f"INDI: state latency, images beside none, {percentile}", "us", with_, without, "without images")
+        with_, without = (
+            [each[f"{kind} {percentile}"] for each in figures["ours"]]
+            for kind in ("images", "quiet")
+        )
+        return compare(
+            (f"INDI: state latency, images beside none, {percentile}"),
+            "us",
+            with_,
+            without,
+            "without images",
+        )
 
     return [
         row(f"CPU per set, {MANY} in a row", "us", "row", budget=TWICE, short=True),
@@ -79,10 +93,23 @@ def run(setup: Setup) -> list[Row]:
         row("BLOB of 16 MiB, CPU", "ms", "blob", short=True),
         row("BLOB of 16 MiB, extra memory", "MB", "memory", budget=MEMORY, short=True),
         row(f"{IMAGES} BLOBs of 16 MiB in a row, extra memory", "MB", "memories"),
-        row(f"{VECTORS} definitions, from the connection to the last", "s", "defined", budget=SECOND, short=True),
-        *(row(f"state latency, {percentile}", "us", f"quiet {percentile}") for percentile in PERCENTILES),
+        row(
+            (f"{VECTORS} definitions, from the connection to the last"),
+            "s",
+            "defined",
+            budget=SECOND,
+            short=True,
+        ),
         *(
-            row(f"state latency while images stream, {percentile}", "us", f"images {percentile}")
+            row(f"state latency, {percentile}", "us", f"quiet {percentile}")
+            for percentile in PERCENTILES
+        ),
+        *(
+            row(
+                (f"state latency while images stream, {percentile}"),
+                "us",
+                f"images {percentile}",
+            )
             for percentile in PERCENTILES
         ),
         *map(beside, PERCENTILES),
@@ -101,7 +128,11 @@ def _measured(role: str, setup: Setup) -> Figures:
         figures["row"] = _sets(side, server, next(numbers), MANY, 0)
         figures["paced"] = _sets(side, server, next(numbers), single, PAUSE)
         ages = round(setup.seconds(4.0) * 200)
-        return {**figures, **_ages(side, server, ages, "quiet", 0), **_ages(side, server, ages, "images", FRAME)}
+        return {
+            **figures,
+            **_ages(side, server, ages, "quiet", 0),
+            **_ages(side, server, ages, "images", FRAME),
+        }
 
 
 def _sets(side: Side, server: Process, first: int, count: int, pause: int) -> float:
@@ -111,12 +142,17 @@ def _sets(side: Side, server: Process, first: int, count: int, pause: int) -> fl
         found = [(vector, int(value)) for vector, value in side.came(count)]
         time.sleep(SETTLE)
     if found != list(indi_server.sets(first, count)):
-        raise RuntimeError(f"{len(found)} of {count} sets have come, or not as they were sent")
+        raise RuntimeError(
+            f"{len(found)} of {count} sets have come, or not as they were sent"
+        )
     return cost[0] * 1e6
 
 
 def _blobs(side: Side, server: Process) -> Figures:
-    """Measure the first, then some more; nothing before them has left memory that they could take."""
+    """Measure the first, then some more.
+
+    Nothing before them has left memory that they could take.
+    """
     before, figures = resident(side.pid), Figures()
     _forget_peak(side.pid)
     with side.watching(), _costing(side.pid, IMAGES) as cost:
@@ -136,9 +172,13 @@ def _blobs(side: Side, server: Process) -> Figures:
 def _ages(side: Side, server: Process, count: int, kind: str, frame: int) -> Figures:
     frames = ask(server, "stamped", count, frame, EVERY)
     ages = sorted(side.aged(count))
-    if len(ages) != count or (frames and side.images(frames) < frames - 1):  # the last is on its way
+    # the last is on its way
+    if len(ages) != count or (frames and side.images(frames) < frames - 1):
         raise RuntimeError(f"{len(ages)} of {count} sets beside {frames} images")
-    return {f"{kind} {name}": ages[int(count * share)] for name, share in PERCENTILES.items()}
+    return {
+        f"{kind} {name}": ages[int(count * share)]
+        for name, share in PERCENTILES.items()
+    }
 
 
 def _check_definitions(found: Values) -> None:
@@ -146,7 +186,10 @@ def _check_definitions(found: Values) -> None:
         values = found[vector.device][vector.name]
         for member in vector.members:
             if vector.kind != "BLOB" and not _same(values[member.name], member.value):
-                raise RuntimeError(f"{vector.device}.{vector.name}.{member.name} is {values[member.name]!r}")
+                raise RuntimeError(
+                    f"{vector.device}.{vector.name}.{member.name} is "
+                    f"{values[member.name]!r}"
+                )
 
 
 def _same(found: Any, text: str) -> bool:
@@ -171,13 +214,17 @@ def _forget_peak(pid: int) -> None:
 def _peak(pid: int) -> int:
     """Return the most memory (bytes) that was resident since it was forgotten."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+    return next(
+        int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")
+    )
 
 
 class Bridge:
     """Our side: the bridge, and what subscribes to it."""
 
-    def __init__(self, pid: int, broker: Mosquitto, definitions: Definitions, changes: Changes) -> None:
+    def __init__(
+        self, pid: int, broker: Mosquitto, definitions: Definitions, changes: Changes
+    ) -> None:
         self.pid = pid
         self._broker, self._images = broker, Images()
         self.defined = definitions.wait
@@ -198,14 +245,26 @@ class Client:
 
     def __init__(self, process: Process) -> None:
         self.pid = process.pid
-        self.defined, self.sum = partial(ask, process, "defined"), partial(ask, process, "sum")
-        self.came, self.aged = partial(ask, process, "came"), partial(ask, process, "aged")
-        self.images, self.image = partial(ask, process, "images"), partial(ask, process, "images", 1)
+        self.defined, self.sum = (
+            partial(ask, process, "defined"),
+            partial(ask, process, "sum"),
+        )
+        self.came, self.aged = (
+            partial(ask, process, "came"),
+            partial(ask, process, "aged"),
+        )
+        self.images, self.image = (
+            partial(ask, process, "images"),
+            partial(ask, process, "images", 1),
+        )
 
 
 @contextmanager
 def _ours(port: int) -> Iterator[Bridge]:
-    """A bridge whose observatory is on the bus; nobody listens to more than is asked for later."""
+    """A bridge whose observatory is on the bus.
+
+    Nobody listens to more than is asked for later.
+    """
     definitions, changes = Definitions(), Changes()
     with ExitStack() as stack:
         folder = stack.enter_context(TemporaryDirectory(prefix="busbar-bench-"))
@@ -215,10 +274,21 @@ def _ours(port: int) -> Iterator[Bridge]:
         with connected(broker.port, definitions.on_message) as client:
             for channel in ("info", "state/+"):
                 subscribe(client, f"{BASE}/+/{channel}")
-            command = [sys.executable, "-m", "indi_bridge", "--config", str(file), "--broker", broker.url]
+            command = [
+                sys.executable,
+                "-m",
+                "indi_bridge",
+                "--config",
+                str(file),
+                "--broker",
+                broker.url,
+            ]
             process = stack.enter_context(started(command))
             definitions.wait()
-        subscribe(stack.enter_context(connected(broker.port, changes.on_message)), f"{BASE}/{CAMERA}/event/change")
+        subscribe(
+            stack.enter_context(connected(broker.port, changes.on_message)),
+            f"{BASE}/{CAMERA}/event/change",
+        )
         yield Bridge(process.pid, broker, definitions, changes)
 
 

@@ -20,7 +20,10 @@ class Changes:
     """Sets and images of the camera, as `event/change` tells of them."""
 
     def __init__(self) -> None:
-        self._names, self._image = set(indi_server.changing()), f"{indi_server.camera()}_M0"
+        self._names, self._image = (
+            set(indi_server.changing()),
+            f"{indi_server.camera()}_M0",
+        )
         self._decode = msgspec.json.Decoder(ChangeEvent).decode
         self._last = 0  # ns
         self._sets: list[tuple[str, float]] = []
@@ -58,7 +61,10 @@ class Changes:
 
     def _until(self, complete: Callable[[], bool]) -> None:
         began = time.monotonic_ns()
-        while not complete() and time.monotonic_ns() - max(began, self._last) < SILENCE * 1e9:
+        while (
+            not complete()
+            and time.monotonic_ns() - max(began, self._last) < SILENCE * 1e9
+        ):
             time.sleep(POLL)
 
 
@@ -68,17 +74,24 @@ class Definitions:
     def __init__(self) -> None:
         wanted = {(each.device, each.name) for each in indi_server.observatory()}
         self._undescribed, self._unknown = set(wanted), set(wanted)
-        self._values: dict[str, dict[str, Any]] = {name: {} for name in indi_server.SIZES}
+        self._values: dict[str, dict[str, Any]] = {
+            name: {} for name in indi_server.SIZES
+        }
         self._at = 0  # ns
         self._complete = threading.Event()
 
     def on_message(self, _client: Any, _userdata: Any, message: Any) -> None:
-        now, (device, channel, *path) = time.monotonic_ns(), message.topic.split("/")[2:]
+        now, (device, channel, *path) = (
+            time.monotonic_ns(),
+            message.topic.split("/")[2:],
+        )
         if device not in self._values or self._complete.is_set():
             return
         fields = msgspec.json.decode(message.payload)
         if channel == "info":
-            self._undescribed.difference_update((device, name) for name in fields["properties"])
+            self._undescribed.difference_update(
+                (device, name) for name in fields["properties"]
+            )
         else:
             self._values[device][path[0]] = fields
             self._unknown.discard((device, path[0]))
@@ -89,7 +102,10 @@ class Definitions:
     def wait(self) -> dict[str, Any]:
         """Return when the last was there (ns), and what they hold; raise RuntimeError."""
         if not self._complete.wait(LIMIT):
-            raise RuntimeError(f"{len(self._undescribed)} are not described, {len(self._unknown)} have no value")
+            raise RuntimeError(
+                f"{len(self._undescribed)} are not described, {len(self._unknown)} "
+                f"have no value"
+            )
         return {"at": self._at, "values": self._values}
 
 

@@ -1,4 +1,6 @@
-"""indipyclient through its public API: `python -m tests.bench.indi_peer PORT VECTORS`, a task per line.
+"""indipyclient through its public API.
+
+`python -m tests.bench.indi_peer PORT VECTORS`, a task per line.
 
 Nothing of ours is imported here: CPU and memory of this process are measured.
 """
@@ -50,7 +52,10 @@ class Client(IPyClient):  # type: ignore[misc]  # it has no types
         """Return when all vectors were there (ns), and what they hold."""
         while not self._defined:  # noqa: ASYNC110  # rare enough
             await asyncio.sleep(POLL)
-        values = {device: {name: dict(vector) for name, vector in vectors.items()} for device, vectors in self.items()}
+        values = {
+            device: {name: dict(vector) for name, vector in vectors.items()}
+            for device, vectors in self.items()
+        }
         return {"at": self._defined, "values": values}
 
     async def came(self, count: int) -> list[tuple[str, float]]:
@@ -79,7 +84,10 @@ class Client(IPyClient):  # type: ignore[misc]  # it has no types
 
     async def _until(self, complete: Callable[[], bool]) -> None:
         began = time.monotonic_ns()
-        while not complete() and time.monotonic_ns() - max(began, self._last) < SILENCE * 1e9:  # noqa: ASYNC110
+        while (  # noqa: ASYNC110
+            not complete()
+            and time.monotonic_ns() - max(began, self._last) < SILENCE * 1e9
+        ):
             await asyncio.sleep(POLL)
 
 

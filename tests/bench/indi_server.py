@@ -1,7 +1,10 @@
-"""An INDI server with a whole observatory, for whoever is measured: `python -m tests.bench.indi_server`.
+"""An INDI server with a whole observatory, for whoever is measured.
 
-As many devices, vectors and members as the eleven simulators of indi-bin 1.9.9 have once they are connected. It says
-its port, then does what each line says. Elements have the layout of indiserver, BLOBs are one line of base64.
+`python -m tests.bench.indi_server`.
+
+As many devices, vectors and members as the eleven simulators of indi-bin 1.9.9 have
+once they are connected. It says its port, then does what each line says. Elements have
+the layout of indiserver, BLOBs are one line of base64.
 """
 
 import asyncio
@@ -27,12 +30,30 @@ from busbar.codecs.indi import (
 )
 
 SIZES = {
-    "CCD": 65, "Guide": 42, "Telescope": 42, "Dome": 30, "Focuser": 26, "Weather": 17, "Rotator": 15, "Panel": 9,
-    "GPS": 7, "Filter": 7, "SQM": 6,
-}  # fmt: skip
-KINDS: list[Kind] = [*["BLOB"] * 3, *["Switch"] * 130, *["Number"] * 95, *["Text"] * 37, "Light"]  # type: ignore[list-item]  # they are
+    "CCD": 65,
+    "Guide": 42,
+    "Telescope": 42,
+    "Dome": 30,
+    "Focuser": 26,
+    "Weather": 17,
+    "Rotator": 15,
+    "Panel": 9,
+    "GPS": 7,
+    "Filter": 7,
+    "SQM": 6,
+}
+# they are
+KINDS: list[Kind] = [
+    *["BLOB"] * 3,
+    *["Switch"] * 130,
+    *["Number"] * 95,
+    *["Text"] * 37,
+    "Light",
+]  # type: ignore[list-item]
 VECTORS, MEMBERS = len(KINDS), 655
-STRIDE = 89  # has no divisor with 266 in common: large devices have vectors of all kinds that are many
+# has no divisor with 266 in common: large devices have vectors of all kinds that are
+# many
+STRIDE = 89
 CHANGING = 20  # number vectors of one device that change, each in its turn
 CAMERA = "CCD"
 PIECE = 256 * 1024  # bytes of one write
@@ -59,14 +80,37 @@ def observatory() -> list[DefVector]:
     for place, (device, kind) in enumerate(zip(devices, kinds, strict=True)):
         more = kind != "BLOB" and spare > 0
         spare -= more
-        found.append(_definition(device, kind, f"{kind.upper()}_{place}", (1 if kind == "BLOB" else 2) + more))
+        found.append(
+            _definition(
+                device,
+                kind,
+                f"{kind.upper()}_{place}",
+                (1 if kind == "BLOB" else 2) + more,
+            )
+        )
     return found
 
 
 def _definition(device: str, kind: Kind, name: str, members: int) -> DefVector:
     made = tuple(_member(kind, place) for place in range(members))
-    rule, perm = ("AnyOfMany", "rw") if kind == "Switch" else ("", "ro" if kind in ("Light", "BLOB") else "rw")
-    return DefVector(kind, device, name, made, f"Label of {name}", "Main Control", "Ok", perm, rule, 60.0, STAMP)
+    rule, perm = (
+        ("AnyOfMany", "rw")
+        if kind == "Switch"
+        else ("", "ro" if kind in ("Light", "BLOB") else "rw")
+    )
+    return DefVector(
+        kind,
+        device,
+        name,
+        made,
+        f"Label of {name}",
+        "Main Control",
+        "Ok",
+        perm,
+        rule,
+        60.0,
+        STAMP,
+    )
 
 
 def _member(kind: Kind, place: int) -> DefMember:
@@ -78,12 +122,20 @@ def _member(kind: Kind, place: int) -> DefMember:
 
 def changing() -> list[str]:
     """Return the names of the vectors of the camera that change."""
-    return [each.name for each in observatory() if (each.device, each.kind) == (CAMERA, "Number")][:CHANGING]
+    return [
+        each.name
+        for each in observatory()
+        if (each.device, each.kind) == (CAMERA, "Number")
+    ][:CHANGING]
 
 
 def camera() -> str:
     """Return the name of the vector that has the images."""
-    return next(each.name for each in observatory() if (each.device, each.kind) == (CAMERA, "BLOB"))
+    return next(
+        each.name
+        for each in observatory()
+        if (each.device, each.kind) == (CAMERA, "BLOB")
+    )
 
 
 def sets(first: int, count: int) -> Iterator[tuple[str, int]]:
@@ -126,7 +178,9 @@ class Server:
         self._images: dict[int, bytes] = {}
         self._camera, self._names = camera(), changing()
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         self._first = self._first or time.monotonic_ns()
         client = Client(writer)
         self._clients.add(client)
@@ -147,7 +201,11 @@ class Server:
     def _answer(self, client: Client, element: object) -> None:
         match element:
             case GetProperties(device, name):
-                found = (v for v in observatory() if device in ("", v.device) and name in ("", v.name))
+                found = (
+                    v
+                    for v in observatory()
+                    if device in ("", v.device) and name in ("", v.name)
+                )
                 client.tell(b"".join(map(encode, found)))
             case EnableBLOB(_, value, name) if name in ("", self._camera):
                 client.images = value
@@ -159,21 +217,32 @@ class Server:
         return self._first
 
     async def sets(self, first: int, count: int, pause: int) -> int:
-        """Tell of so many sets, with a pause (us) between them; 0: all at once. Return when that began (ns)."""
+        """Tell of so many sets, with a pause (us) between them; 0: all at once.
+
+        Return when that began (ns).
+        """
         elements = [self._set(name, value) for name, value in sets(first, count)]
         began = time.monotonic_ns()
         for number, each in enumerate(elements if pause else [b"".join(elements)]):
-            await asyncio.sleep(max(0.0, (began - time.monotonic_ns()) / 1e9 + number * pause / 1e6))
+            await asyncio.sleep(
+                max(0.0, (began - time.monotonic_ns()) / 1e9 + number * pause / 1e6)
+            )
             self._values(each)
         return began
 
     async def stamped(self, count: int, frame: int, pause: int) -> int:
-        """Tell of so many sets whose value is the time (us), at random 200 a second; meanwhile a frame (bytes) every
-        pause (ms). Return how many frames."""
-        filming = asyncio.create_task(self._film(frame, pause / 1000)) if frame else None
+        """Tell of so many sets whose value is the time (us), at random 200 a second.
+
+        Meanwhile a frame (bytes) every pause (ms). Return how many frames.
+        """
+        filming = (
+            asyncio.create_task(self._film(frame, pause / 1000)) if frame else None
+        )
         for number in range(count):
             await asyncio.sleep(random.uniform(0.0, 0.01))
-            self._values(self._set(self._names[number % CHANGING], time.monotonic_ns() // 1000))
+            self._values(
+                self._set(self._names[number % CHANGING], time.monotonic_ns() // 1000)
+            )
         if filming is None:
             return 0
         filming.cancel()
@@ -181,7 +250,10 @@ class Server:
         return self._frames
 
     async def image(self, size: int) -> int:
-        """Tell of one image (bytes) once somebody wants it; return when that began (ns)."""
+        """Tell of one image (bytes) once somebody wants it.
+
+        Return when that began (ns).
+        """
         data = self._image(size)
         while not any(each.images != "Never" for each in self._clients):  # noqa: ASYNC110  # rare enough
             await asyncio.sleep(0.01)
@@ -209,7 +281,9 @@ class Server:
     def _image(self, size: int) -> bytes:
         if size not in self._images:
             vector = SetVector("BLOB", CAMERA, self._camera, {}, "Ok", 60.0, STAMP)
-            self._images[size] = set_blob(vector, {"M0": NewBlob(pixels(size), ".fits", size)})
+            self._images[size] = set_blob(
+                vector, {"M0": NewBlob(pixels(size), ".fits", size)}
+            )
         return self._images[size]
 
 
@@ -218,7 +292,12 @@ async def main() -> None:
     server = Server()
     async with await asyncio.start_server(server.serve, "127.0.0.1", 0) as listening:
         print(listening.sockets[0].getsockname()[1], flush=True)
-        tasks = {"came": server.came, "sets": server.sets, "stamped": server.stamped, "image": server.image}
+        tasks = {
+            "came": server.came,
+            "sets": server.sets,
+            "stamped": server.stamped,
+            "image": server.image,
+        }
         while line := await asyncio.to_thread(sys.stdin.readline):
             task, *numbers = line.split()
             print(json.dumps(await tasks[task](*map(int, numbers))), flush=True)

@@ -34,32 +34,53 @@ def run(setup: Setup) -> list[Row]:
         ages = in_turns(
             setup.repetitions,
             {
-                "bare": partial(_bare, command, broker.port, round(load.seconds / PAUSE)),
-                **{name: partial(_ours, command, broker, load, name) for name in FILTERS},
+                "bare": partial(
+                    _bare, command, broker.port, round(load.seconds / PAUSE)
+                ),
+                **{
+                    name: partial(_ours, command, broker, load, name)
+                    for name in FILTERS
+                },
             },
         )
-    return [_row(ages, name, percentile, against) for name in FILTERS for percentile in BUDGETS]
+    return [
+        _row(ages, name, percentile, against)
+        for name in FILTERS
+        for percentile in BUDGETS
+    ]
 
 
 def _row(ages: dict[str, list[Ages]], name: str, percentile: str, against: str) -> Row:
-    ours, bare = ([each[percentile] / 1000 for each in ages[which]] for which in (name, "bare"))
+    ours, bare = (
+        [each[percentile] / 1000 for each in ages[which]] for which in (name, "bare")
+    )
     title = f"device to subscriber at 1000/s, {name}, {percentile}"
     return compare(
-        title, "us", ours, bare, against, budget=BUDGETS[percentile], short=(name, percentile) == ("leaf", "p50")
+        title,
+        "us",
+        ours,
+        bare,
+        against,
+        budget=BUDGETS[percentile],
+        short=(name, percentile) == ("leaf", "p50"),
     )
 
 
 def _bare(hop: Sequence[str], port: int, count: int) -> Ages:
     with started([*hop, "listen", str(port), "bare", str(count), "0"]) as listener:
         ready(listener)
-        with started([*hop, "publish", str(port), "bare", str(count), str(round(PAUSE * 1e9))]) as publisher:
+        with started(
+            [*hop, "publish", str(port), "bare", str(count), str(round(PAUSE * 1e9))]
+        ) as publisher:
             finished(publisher)
         return _complete(finished(listener), count)
 
 
 def _ours(hop: Sequence[str], broker: Mosquitto, load: Load, name: str) -> Ages:
     count = round(load.seconds / PAUSE)
-    with started([*hop, "listen", str(broker.port), FILTERS[name], str(count), "0"]) as listener:
+    with started(
+        [*hop, "listen", str(broker.port), FILTERS[name], str(count), "0"]
+    ) as listener:
         ready(listener)
         subject("flow", broker.url, load)
         return _complete(finished(listener), count if name == "change" else 1)
@@ -77,9 +98,18 @@ def _built(folder: Path) -> list[str] | None:
     command = ["gcc", "-O2", "-Wall", "-o", str(program), str(SOURCE), "-lmosquitto"]
     for prepare in (lambda: None, _install):
         prepare()
-        if shutil.which("gcc") and subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode == 0:
+        if (
+            shutil.which("gcc")
+            and subprocess.run(
+                command, stderr=subprocess.DEVNULL, check=False
+            ).returncode
+            == 0
+        ):
             return [str(program)]
-    print("gcc or libmosquitto-dev is missing: the bare publish is paho's, not C's", file=sys.stderr)
+    print(
+        ("gcc or libmosquitto-dev is missing: the bare publish is paho's, not C's"),
+        file=sys.stderr,
+    )
     return None
 
 

@@ -1,4 +1,7 @@
-"""What a device does while it is measured: the same for the bridge and for whatever stands beside it."""
+"""What a device does while it is measured.
+
+The same for the bridge and for whatever stands beside it.
+"""
 
 import asyncio
 import time
@@ -30,7 +33,10 @@ class Load:
 
 
 class Stream:
-    """Endless readings, every one of them news; each property of each device has its turn."""
+    """Endless readings, every one of them news.
+
+    Each property of each device has its turn.
+    """
 
     def __init__(self, load: Load) -> None:
         self._load = load
@@ -38,12 +44,17 @@ class Stream:
         self._count = 0
 
     async def run(self, publish: Publish, seconds: float) -> int:
-        """Produce for so long; return how many values. What is late is caught up with at once."""
+        """Produce for so long; return how many values.
+
+        What is late is caught up with at once.
+        """
         loop = asyncio.get_running_loop()
         shots = round(seconds / self._load.pause)
         started = loop.time()
         for shot in range(shots):
-            await asyncio.sleep(max(0.0, started + shot * self._load.pause - loop.time()))
+            await asyncio.sleep(
+                max(0.0, started + shot * self._load.pause - loop.time())
+            )
             for device, readings in self._shot():
                 publish(device, readings)
         return shots * self._load.burst
@@ -65,4 +76,8 @@ class Stream:
         self._count += 1
         device = self._names[number % len(self._names)]
         path = self._paths[number // len(self._names) % len(self._paths)]
-        return device, path, time.monotonic_ns() if self._load.stamped else number / 1000
+        return (
+            device,
+            path,
+            time.monotonic_ns() if self._load.stamped else number / 1000,
+        )

@@ -12,7 +12,9 @@ from pathlib import Path
 from tests.broker import find
 
 CALIBRATION = 300_000  # rounds of a loop that does nothing
-_CPU_CLOCK = 2  # the bits of a clock id that mean "all threads of a process" (CPUCLOCK_SCHED of the Linux kernel)
+# the bits of a clock id that mean "all threads of a process" (CPUCLOCK_SCHED of the
+# Linux kernel)
+_CPU_CLOCK = 2
 
 
 @dataclass(frozen=True)
@@ -31,15 +33,22 @@ class Setup:
 
 def describe() -> str:
     """The machine in one line, without its name."""
-    versions = " ".join(f"{name} {importlib.metadata.version(name)}" for name in ("paho-mqtt", "msgspec"))
+    versions = " ".join(
+        f"{name} {importlib.metadata.version(name)}"
+        for name in ("paho-mqtt", "msgspec")
+    )
     return (
-        f"{os.cpu_count()} cores {_processor()}, Linux {platform.release().partition('-')[0]}, "
+        f"{os.cpu_count()} cores {_processor()}, Linux "
+        f"{platform.release().partition('-')[0]}, "
         f"Python {platform.python_version()}, {_mosquitto()}, {versions}"
     )
 
 
 def mood() -> dict[str, float]:
-    """Return the time (ms) of a fixed loop, and the load average: what differs between two runs is the machine."""
+    """Return the time (ms) of a fixed loop, and the load average.
+
+    What differs between two runs is the machine.
+    """
     began = time.perf_counter()
     for _ in range(CALIBRATION):
         pass
@@ -48,13 +57,16 @@ def mood() -> dict[str, float]:
 
 
 def cpu(pid: int) -> float:
-    """Return the CPU time (s) of a process, all its threads, in ns steps where /proc has 10 ms."""
+    """Return the CPU time (s) of a process, all its threads, in ns steps where /proc
+    has 10 ms."""
     return time.clock_gettime((~pid << 3) | _CPU_CLOCK)
 
 
 def resident(pid: int) -> int:
     """Return the resident memory (bytes) of a process."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
+    return (
+        int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
+    )
 
 
 def _processor() -> str:
@@ -65,5 +77,7 @@ def _processor() -> str:
 
 
 def _mosquitto() -> str:
-    said = subprocess.run([find("mosquitto"), "-h"], capture_output=True, text=True, check=False).stdout
+    said = subprocess.run(
+        [find("mosquitto"), "-h"], capture_output=True, text=True, check=False
+    ).stdout
     return said.partition("\n")[0].replace(" version", "").capitalize()

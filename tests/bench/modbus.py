@@ -1,4 +1,5 @@
-"""The Modbus bridge, from the unit to a subscriber, against a bare loop of pymodbus and against modpoll."""
+"""The Modbus bridge, from the unit to a subscriber, against a bare loop of pymodbus and
+against modpoll."""
 
 import json
 import random
@@ -25,9 +26,11 @@ from tests.bench.processes import ask, finished, python, started
 from tests.broker import Mosquitto
 
 PYMODBUS, MODPOLL = Environment("pymodbus", "3.16.1"), Environment("modpoll", "1.6.0")
-FEW, MANY = 10, 120  # values of a read; modpoll reads no more than 123 registers at once
+# values of a read; modpoll reads no more than 123 registers at once
+FEW, MANY = 10, 120
 UNITS, TAGS = 10, 20  # each
-STATED = 87.3  # polls/s of modpoll, where it cannot be installed. Source: reference, performance 4b
+# polls/s of modpoll, where it cannot be installed. Source: reference, performance 4b
+STATED = 87.3
 AT_ONCE = 0.0001  # s; a period that is always over
 DEAD = 3  # of three units
 TIMEOUT = 0.1  # s that is waited for each of them
@@ -36,13 +39,15 @@ SETTLE = 1.0  # s until a bridge does what it does all day
 PAUSES = (0.005, 0.03)  # s between writes
 LIMIT = 30.0  # s
 BASE = "busbar/bench"
-AS_FAST, TWENTIETH = Budget(1.11, ratio=True), Budget(0.05, ratio=True)  # of the time: 0.9 and 20 times the rate
+# of the time: 0.9 and 20 times the rate
+AS_FAST, TWENTIETH = Budget(1.11, ratio=True), Budget(0.05, ratio=True)
 
 Figures = dict[str, float]
 
 
 def run(setup: Setup) -> list[Row]:
-    """Return rows for reads at full rate, an ordinary plant, writes between reads, and a unit that dies."""
+    """Return rows for reads at full rate, an ordinary plant, writes between reads, and
+    a unit that dies."""
     with Bench(setup) as bench:
         candidates: dict[str, Callable[[], Figures]] = {}
         for count in (FEW, MANY):
@@ -51,37 +56,99 @@ def run(setup: Setup) -> list[Row]:
                 candidates[f"pymodbus {count}"] = partial(bench.pymodbus, count)
         candidates["plant"] = bench.plant
         if MODPOLL.there():
-            candidates |= {"modpoll": bench.modpoll, "modpoll plant": bench.modpoll_plant}
-        candidates |= {"writes": partial(bench.writes, AT_ONCE), "idle writes": partial(bench.writes, 3600.0)}
+            candidates |= {
+                "modpoll": bench.modpoll,
+                "modpoll plant": bench.modpoll_plant,
+            }
+        candidates |= {
+            "writes": partial(bench.writes, AT_ONCE),
+            "idle writes": partial(bench.writes, 3600.0),
+        }
         candidates["mates"] = bench.mates
         figures = in_turns(setup.repetitions, candidates)
     return list(_rows(figures))
 
 
 def _rows(figures: dict[str, list[Figures]]) -> Iterator[Row]:
-    def row(what: str, unit: str, ours: str, theirs: str, against: str, key: str, other: str = "", **more: Any) -> Row:
+    def row(
+        what: str,
+        unit: str,
+        ours: str,
+        theirs: str,
+        against: str,
+        key: str,
+        other: str = "",
+        **more: Any,
+    ) -> Row:
         mine = [each[key] for each in figures[ours]]
         if theirs not in figures:
             return alone(f"Modbus: {what}", unit, mine, **more)
         beside = [each[other or key] for each in figures[theirs]]
         return compare(f"Modbus: {what}", unit, mine, beside, against, **more)
 
-    loop, poll = f"bare loop of pymodbus {PYMODBUS.version}", f"modpoll {MODPOLL.version}"
+    loop, poll = (
+        (f"bare loop of pymodbus {PYMODBUS.version}"),
+        f"modpoll {MODPOLL.version}",
+    )
     for count in (FEW, MANY):
         what = f"time per read of {count} values, published"
-        yield row(what, "us", f"ours {count}", f"pymodbus {count}", loop, "read", budget=AS_FAST, short=count == FEW)
+        yield row(
+            what,
+            "us",
+            f"ours {count}",
+            f"pymodbus {count}",
+            loop,
+            "read",
+            budget=AS_FAST,
+            short=count == FEW,
+        )
     stated = TWENTIETH if "modpoll" in figures else Budget(round(1e6 / STATED / 20))
     what = f"time per read of {MANY} values, beside modpoll"
-    yield row(what, "us", f"ours {MANY}", "modpoll", poll, "read", budget=stated, short=True)
-    yield row(f"CPU per read of {MANY} values, published", "us", f"ours {MANY}", "modpoll", poll, "cpu")
+    yield row(
+        what, "us", f"ours {MANY}", "modpoll", poll, "read", budget=stated, short=True
+    )
+    yield row(
+        (f"CPU per read of {MANY} values, published"),
+        "us",
+        f"ours {MANY}",
+        "modpoll",
+        poll,
+        "cpu",
+    )
     plant = f"{UNITS * TAGS} tags of {UNITS} units, every second"
-    yield row(f"{plant}, CPU", "% of a core", "plant", "modpoll plant", poll, "cpu", short=True)
+    yield row(
+        f"{plant}, CPU",
+        "% of a core",
+        "plant",
+        "modpoll plant",
+        poll,
+        "cpu",
+        short=True,
+    )
     yield row(f"{plant}, resident memory", "MB", "plant", "modpoll plant", poll, "rss")
     for key in ("p50", "p99"):
         what = f"from the set to the unit, polling at full rate, {key}"
-        yield row(what, "us", "writes", "idle writes", "the same, not polling", key, short=key == "p50")
+        yield row(
+            what,
+            "us",
+            "writes",
+            "idle writes",
+            "the same, not polling",
+            key,
+            short=key == "p50",
+        )
     what = f"time per read of two units, the first {AFTER:g} s after a third one died"
-    yield row(what, "ms", "mates", "mates", "before", "after", "before", budget=AS_FAST, short=True)
+    yield row(
+        what,
+        "ms",
+        "mates",
+        "mates",
+        "before",
+        "after",
+        "before",
+        budget=AS_FAST,
+        short=True,
+    )
 
 
 class Bench:
@@ -93,7 +160,9 @@ class Bench:
 
     def __enter__(self) -> "Bench":
         with ExitStack() as stack:
-            self._folder = Path(stack.enter_context(TemporaryDirectory(prefix="busbar-bench-")))
+            self._folder = Path(
+                stack.enter_context(TemporaryDirectory(prefix="busbar-bench-"))
+            )
             self._broker = stack.enter_context(Mosquitto())
             self._server = stack.enter_context(started(python("modbus_server")))
             assert self._server.stdout is not None
@@ -119,7 +188,9 @@ class Bench:
         """The same without a bridge."""
         reads = 2000 if self._setup.quick else 8000
         script = str(Path(__file__).with_name("modbus_peer.py"))
-        with started([PYMODBUS.python, script, str(self._port), str(count), str(reads)]) as process:
+        with started(
+            [PYMODBUS.python, script, str(self._port), str(count), str(reads)]
+        ) as process:
             return {"read": finished(process) / reads * 1e6}
 
     def modpoll(self) -> Figures:
@@ -133,28 +204,41 @@ class Bench:
 
     def plant(self) -> Figures:
         """Read many tags of many units, seldom."""
-        with self._bridge([_device(unit, TAGS, 1.0) for unit in range(1, UNITS + 1)]) as (pid, inbox):
+        with self._bridge(
+            [_device(unit, TAGS, 1.0) for unit in range(1, UNITS + 1)]
+        ) as (pid, inbox):
             return self._seldom(pid, lambda: len(inbox.changes()))
 
     def modpoll_plant(self) -> Figures:
-        with self._modpoll(dict.fromkeys(range(1, UNITS + 1), TAGS), 1.0) as (pid, inbox):
+        with self._modpoll(dict.fromkeys(range(1, UNITS + 1), TAGS), 1.0) as (
+            pid,
+            inbox,
+        ):
             return self._seldom(pid, lambda: TAGS * len(inbox.payloads))
 
     def writes(self, every: float) -> Figures:
         """Write while one unit is read as fast as it goes, or hardly ever."""
         count = 50 if self._setup.quick else 200
         asked = {"path": "asked", "address": 1000, "type": "int64", "access": "w"}
-        with self._bridge([_device(1, FEW, every, asked)]), connected(self._broker.port) as client:
+        with (
+            self._bridge([_device(1, FEW, every, asked)]),
+            connected(self._broker.port) as client,
+        ):
             time.sleep(SETTLE)
             for _ in range(count):
                 time.sleep(random.uniform(*PAUSES))
                 client.publish(f"{BASE}/unit1/set/asked", str(time.monotonic_ns()), 1)
             delays = self._delays(count)
-        return {"p50": delays[count // 2] / 1000, "p99": delays[count * 99 // 100] / 1000}
+        return {
+            "p50": delays[count // 2] / 1000,
+            "p99": delays[count * 99 // 100] / 1000,
+        }
 
     def mates(self) -> Figures:
         """Read three units at a rate that the line has room for; one dies."""
-        with self._bridge([_device(unit, FEW, 0.01) | {"timeout": TIMEOUT} for unit in (1, 2, DEAD)]):
+        with self._bridge(
+            [_device(unit, FEW, 0.01) | {"timeout": TIMEOUT} for unit in (1, 2, DEAD)]
+        ):
             time.sleep(SETTLE)
             figures = {"before": self._time_per_read(BEFORE)}
             ask(self._server, "silence", DEAD)
@@ -169,14 +253,22 @@ class Bench:
         time.sleep(self._setup.seconds(2.0))
         spent, (ended, last) = cpu(pid) - before, self._reads()
         reads = last["1"] - first["1"]
-        return {"reads": reads, "read": (ended - began) / 1000 / reads, "cpu": spent * 1e6 / reads}
+        return {
+            "reads": reads,
+            "read": (ended - began) / 1000 / reads,
+            "cpu": spent * 1e6 / reads,
+        }
 
     def _seldom(self, pid: int, values: Callable[[], int]) -> Figures:
         time.sleep(SETTLE)
         seconds = max(2.0, self._setup.seconds(4.0))
         before, began, spent = values(), time.perf_counter(), cpu(pid)
         time.sleep(seconds)
-        spent, passed, came = cpu(pid) - spent, time.perf_counter() - began, values() - before
+        spent, passed, came = (
+            cpu(pid) - spent,
+            time.perf_counter() - began,
+            values() - before,
+        )
         if not 0.7 < came / (UNITS * TAGS * seconds) < 1.6:  # whole rounds
             raise RuntimeError(f"{came} values in {seconds:g} s")
         return {"cpu": spent / passed * 100, "rss": resident(pid) / 1e6}
@@ -186,7 +278,11 @@ class Bench:
         began, first = self._reads()
         time.sleep(seconds)
         ended, last = self._reads()
-        return (ended - began) / 1e6 / sum((last[unit] - first[unit]) / 2 for unit in ("1", "2"))
+        return (
+            (ended - began)
+            / 1e6
+            / sum((last[unit] - first[unit]) / 2 for unit in ("1", "2"))
+        )
 
     def _reads(self) -> tuple[int, dict[str, int]]:
         began, reads = ask(self._server, "reads")
@@ -194,7 +290,10 @@ class Bench:
 
     def _delays(self, count: int) -> list[int]:
         deadline = time.monotonic() + LIMIT
-        while len(delays := ask(self._server, "delays")) < count and time.monotonic() < deadline:
+        while (
+            len(delays := ask(self._server, "delays")) < count
+            and time.monotonic() < deadline
+        ):
             time.sleep(0.05)
         ask(self._server, "forget")
         if len(delays) != count:
@@ -205,31 +304,75 @@ class Bench:
     def _bridge(self, devices: list[dict[str, Any]]) -> Iterator[tuple[int, "Inbox"]]:
         """Our bridge when all its devices are online; what comes is `event/change`."""
         line = {"name": "line", "address": f"modbus::tcp::127.0.0.1:{self._port}"}
-        plan = {"bridge": {"name": "bench"}, "log": {"level": "error"}, "channels": [line], "devices": devices}
+        plan = {
+            "bridge": {"name": "bench"},
+            "log": {"level": "error"},
+            "channels": [line],
+            "devices": devices,
+        }
         file = self._folder / "modbus.yaml"
         file.write_text(json.dumps(plan))
-        command = [sys.executable, "-m", "modbus_bridge", "--config", str(file), "--broker", self._broker.url]
+        command = [
+            sys.executable,
+            "-m",
+            "modbus_bridge",
+            "--config",
+            str(file),
+            "--broker",
+            self._broker.url,
+        ]
         with self._running(command, f"{BASE}/+/event/change", len(devices)) as running:
             yield running
 
     @contextmanager
-    def _modpoll(self, units: dict[int, int], every: float) -> Iterator[tuple[int, "Inbox"]]:
+    def _modpoll(
+        self, units: dict[int, int], every: float
+    ) -> Iterator[tuple[int, "Inbox"]]:
         """Modpoll with so many registers of each unit; what comes is a round of a unit."""
         lines = [
             f"device,unit{unit},{unit}\npoll,holding_register,0,{count},BE_BE\n"
-            + "".join(f"ref,v{address},{address},uint16,r\n" for address in range(count))
+            + "".join(
+                f"ref,v{address},{address},uint16,r\n" for address in range(count)
+            )
             for unit, count in units.items()
         ]
         file = self._folder / "modpoll.csv"
         file.write_text("".join(lines))
-        command = [MODPOLL.python, "-m", "modpoll", "-d", "-f", str(file), "-r", str(every), "--interval", "0"]
-        command += ["--tcp", "127.0.0.1", "--tcp-port", str(self._port), "--loglevel", "ERROR"]
-        command += ["--mqtt-host", "127.0.0.1", "--mqtt-port", str(self._broker.port), "--mqtt-version", "5.0"]
+        command = [
+            MODPOLL.python,
+            "-m",
+            "modpoll",
+            "-d",
+            "-f",
+            str(file),
+            "-r",
+            str(every),
+            "--interval",
+            "0",
+        ]
+        command += [
+            "--tcp",
+            "127.0.0.1",
+            "--tcp-port",
+            str(self._port),
+            "--loglevel",
+            "ERROR",
+        ]
+        command += [
+            "--mqtt-host",
+            "127.0.0.1",
+            "--mqtt-port",
+            str(self._broker.port),
+            "--mqtt-version",
+            "5.0",
+        ]
         with self._running(command, "modpoll/+/data", len(units)) as running:
             yield running
 
     @contextmanager
-    def _running(self, command: list[str], topic: str, devices: int) -> Iterator[tuple[int, "Inbox"]]:
+    def _running(
+        self, command: list[str], topic: str, devices: int
+    ) -> Iterator[tuple[int, "Inbox"]]:
         """A process when something has come of each device."""
         inbox = Inbox()
         with connected(self._broker.port, inbox.took) as client:
@@ -238,7 +381,11 @@ class Bench:
                 deadline = time.monotonic() + LIMIT
                 while len(inbox.topics) < devices:
                     if process.poll() is not None or time.monotonic() > deadline:
-                        raise RuntimeError(f"{command}: something has come of {len(inbox.topics)} of {devices}")
+                        raise RuntimeError(
+                            f"{command}: something has come of "
+                            f"{len(inbox.topics)} of "
+                            f"{devices}"
+                        )
                     time.sleep(0.01)
                 yield process.pid, inbox
 
@@ -255,14 +402,29 @@ class Inbox:
         self.topics.add(message.topic)
 
     def changes(self) -> list[Change]:
-        """Return the values in `event/change`: neither what the bridge counts itself, nor that a value became bad."""
+        """Return the values in `event/change`.
+
+        Neither what the bridge counts itself, nor that a value became bad.
+        """
         decoder = msgspec.json.Decoder(ChangeEvent)
-        found = [change for payload in self.payloads for change in decoder.decode(payload).changes]
-        return [change for change in found if change.path.startswith("v") and change.value is not msgspec.UNSET]
+        found = [
+            change
+            for payload in self.payloads
+            for change in decoder.decode(payload).changes
+        ]
+        return [
+            change
+            for change in found
+            if change.path.startswith("v") and change.value is not msgspec.UNSET
+        ]
 
 
-def _device(unit: int, count: int, every: float, *more: dict[str, Any]) -> dict[str, Any]:
-    properties = [{"path": f"v{address}", "address": address} for address in range(count)]
+def _device(
+    unit: int, count: int, every: float, *more: dict[str, Any]
+) -> dict[str, Any]:
+    properties = [
+        {"path": f"v{address}", "address": address} for address in range(count)
+    ]
     about = {"name": f"unit{unit}", "channel": "line", "unit": unit, "every": every}
     return {**about, "properties": [*properties, *more]}
 
@@ -271,4 +433,6 @@ def _check(values: list[int], address: int, reads: float) -> None:
     """Raise RuntimeError unless every read of a register has come, once and in order."""
     steps = {(after - before) % SIZE for before, after in pairwise(values)}
     if len(values) < reads or steps != {1}:
-        raise RuntimeError(f"register {address}: {len(values)} of {reads:g} reads, steps of {steps}")
+        raise RuntimeError(
+            f"register {address}: {len(values)} of {reads:g} reads, steps of {steps}"
+        )

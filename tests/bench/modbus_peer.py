@@ -1,4 +1,6 @@
-"""A bare loop of reads by pymodbus: `PYTHON modbus_peer.py PORT REGISTERS COUNT`, in pymodbus's environment.
+"""A bare loop of reads by pymodbus.
+
+`PYTHON modbus_peer.py PORT REGISTERS COUNT`, in pymodbus's environment.
 
 Prints the seconds of all reads as JSON. Source of the values: modbus_server.
 """
@@ -19,7 +21,11 @@ async def main(port: int, registers: int, count: int) -> None:
     answers = []
     began = time.perf_counter()
     for _ in range(count):
-        answers.append((await client.read_holding_registers(0, count=registers, device_id=1)).registers)
+        answers.append(
+            (
+                await client.read_holding_registers(0, count=registers, device_id=1)
+            ).registers
+        )
     passed = time.perf_counter() - began
     client.close()
     for number, answer in enumerate(answers, answers[0][0]):

@@ -29,9 +29,14 @@ def python(module: str, *arguments: str) -> list[str]:
 
 @contextmanager
 def started(command: Sequence[str]) -> Iterator["subprocess.Popen[str]"]:
-    """Run a command; it is stopped when the block is left, as a service manager would stop it."""
+    """Run a command.
+
+    It is stopped when the block is left, as a service manager would stop it.
+    """
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=HERE) as process:
+    with subprocess.Popen(
+        command, stdin=pipe, stdout=pipe, text=True, cwd=HERE
+    ) as process:
         try:
             yield process
         finally:
@@ -54,7 +59,10 @@ def ready(process: "subprocess.Popen[str]") -> None:
 
 
 def ask(process: "subprocess.Popen[str]", *words: Any) -> Any:
-    """Say a line to a process and return the JSON that it answers; raise RuntimeError if it has ended."""
+    """Say a line to a process and return the JSON that it answers.
+
+    Raise RuntimeError if it has ended.
+    """
     assert process.stdin is not None and process.stdout is not None
     process.stdin.write(" ".join(map(str, words)) + "\n")
     process.stdin.flush()
@@ -65,7 +73,10 @@ def ask(process: "subprocess.Popen[str]", *words: Any) -> Any:
 
 
 def finished(process: "subprocess.Popen[str]") -> Any:
-    """Wait for the end of a process; return the JSON it printed, raise RuntimeError if it failed."""
+    """Wait for the end of a process.
+
+    Return the JSON it printed, raise RuntimeError if it failed.
+    """
     output, _ = process.communicate(timeout=LIMIT)
     if process.returncode:
         raise RuntimeError(f"{process.args} failed with {process.returncode}")

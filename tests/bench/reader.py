@@ -1,4 +1,7 @@
-"""What reads, or calls: `python -m tests.bench.reader ROLE URL COUNT` prints what it has measured as JSON."""
+"""What reads, or calls.
+
+`python -m tests.bench.reader ROLE URL COUNT` prints what it has measured as JSON.
+"""
 
 import asyncio
 import gc
@@ -46,7 +49,11 @@ async def sdk(url: str, count: int) -> None:
     """Changes into a callback of the client."""
     async with Client(url, devices=[DEVICE]) as bus:
         counter = Counter(count)
-        bus.subscribe(f"{DEVICE}/state/#", lambda change: counter.took(change.path, change.value), current=False)
+        bus.subscribe(
+            f"{DEVICE}/state/#",
+            lambda change: counter.took(change.path, change.value),
+            current=False,
+        )
         counter.begin()
         while not counter.complete.is_set():  # noqa: ASYNC110  # rare enough to cost nothing
             await asyncio.sleep(0.05)
@@ -88,7 +95,14 @@ async def sdk_memory(url: str, _count: int) -> None:
         before = _resident()
         device = bus.device(DEVICE)
         await device.wait_online(60)
-        print(json.dumps({"grown": _resident() - before, "properties": len(device.snapshot().values)}))
+        print(
+            json.dumps(
+                {
+                    "grown": _resident() - before,
+                    "properties": len(device.snapshot().values),
+                }
+            )
+        )
 
 
 async def stock_memory(url: str, _count: int) -> None:
@@ -112,7 +126,13 @@ def _resident() -> int:
     return resident(os.getpid())
 
 
-ROLES = {"sdk": sdk, "stock": stock, "calls": calls, "sdk_memory": sdk_memory, "stock_memory": stock_memory}
+ROLES = {
+    "sdk": sdk,
+    "stock": stock,
+    "calls": calls,
+    "sdk_memory": sdk_memory,
+    "stock_memory": stock_memory,
+}
 
 if __name__ == "__main__":
     asyncio.run(ROLES[sys.argv[1]](sys.argv[2], int(sys.argv[3])))

@@ -5,7 +5,14 @@ from functools import partial
 from typing import Any
 
 from busbar.contract import messages
-from busbar.contract.messages import Change, ChangeEvent, Info, PropertyInfo, State, Status
+from busbar.contract.messages import (
+    Change,
+    ChangeEvent,
+    Info,
+    PropertyInfo,
+    State,
+    Status,
+)
 from tests.bench.client import connected
 from tests.bench.commands import Caller, payload
 from tests.bench.figures import Budget, Row, compare, in_turns
@@ -24,28 +31,66 @@ def run(setup: Setup) -> list[Row]:
     """Return rows for reading, calling and memory."""
     count = BURST * (2 if setup.quick else 10)
     with Mosquitto("max_queued_messages 2000") as broker:
-        changes = in_turns(setup.repetitions, {role: partial(_read, role, broker, count) for role in ("sdk", "stock")})
+        changes = in_turns(
+            setup.repetitions,
+            {role: partial(_read, role, broker, count) for role in ("sdk", "stock")},
+        )
         calls = in_turns(
-            setup.repetitions, {"sdk": partial(_call, broker, count), "stock": partial(_call_stock, broker, count)}
+            setup.repetitions,
+            {
+                "sdk": partial(_call, broker, count),
+                "stock": partial(_call_stock, broker, count),
+            },
         )
         memory = in_turns(
-            setup.repetitions, {role: partial(_memory, role, broker) for role in ("sdk_memory", "stock_memory")}
+            setup.repetitions,
+            {
+                role: partial(_memory, role, broker)
+                for role in ("sdk_memory", "stock_memory")
+            },
         )
     budget = Budget(2.0, ratio=True)
     return [
-        _row("CPU per change into a callback", "us", "cpu", 1e6, changes, budget=budget, short=True),
-        _row(f"changes per second into a callback, bursts of {BURST}", "1/s", "rate", 1, changes),
-        _row(f"calls per second, {WINDOW} under way", "1/s", "rate", 1, calls, short=True),
-        compare(
-            f"memory of a device of {MANY} properties", "MB",
-            [each["grown"] / 1e6 for each in memory["sdk_memory"]],
-            [each["grown"] / 1e6 for each in memory["stock_memory"]], "info and state as dicts",
+        _row(
+            "CPU per change into a callback",
+            "us",
+            "cpu",
+            1e6,
+            changes,
+            budget=budget,
+            short=True,
         ),
-    ]  # fmt: skip
+        _row(
+            (f"changes per second into a callback, bursts of {BURST}"),
+            "1/s",
+            "rate",
+            1,
+            changes,
+        ),
+        _row(
+            f"calls per second, {WINDOW} under way", "1/s", "rate", 1, calls, short=True
+        ),
+        compare(
+            f"memory of a device of {MANY} properties",
+            "MB",
+            [each["grown"] / 1e6 for each in memory["sdk_memory"]],
+            [each["grown"] / 1e6 for each in memory["stock_memory"]],
+            "info and state as dicts",
+        ),
+    ]
 
 
-def _row(what: str, unit: str, key: str, scale: float, found: dict[str, list[Any]], **more: Any) -> Row:
-    ours, theirs = ([each[key] * scale for each in found[role]] for role in ("sdk", "stock"))
+def _row(
+    what: str,
+    unit: str,
+    key: str,
+    scale: float,
+    found: dict[str, list[Any]],
+    **more: Any,
+) -> Row:
+    ours, theirs = (
+        [each[key] * scale for each in found[role]] for role in ("sdk", "stock")
+    )
     return compare(what, unit, ours, theirs, AGAINST, **more)
 
 
@@ -57,13 +102,19 @@ def _read(role: str, broker: Mosquitto, count: int) -> dict[str, float]:
             assert reader.stdout is not None
             for burst in range(count // BURST):
                 for number in range(BURST):
-                    client.publish(f"{BASE}/event/change", _change(burst * BURST + number + 1), 1)
+                    client.publish(
+                        f"{BASE}/event/change", _change(burst * BURST + number + 1), 1
+                    )
                 assert reader.stdout.readline().strip() == "burst"
             return dict(json.loads(reader.stdout.readline()))
 
 
 def _change(seq: int) -> bytes:
-    return messages.encode(ChangeEvent(BOOT, seq, NOW, [Change(f"group/value{seq % 100}", NOW, float(seq))]))
+    return messages.encode(
+        ChangeEvent(
+            BOOT, seq, NOW, [Change(f"group/value{seq % 100}", NOW, float(seq))]
+        )
+    )
 
 
 def _call(broker: Mosquitto, count: int) -> dict[str, float]:
@@ -94,7 +145,18 @@ def _device(client: Any, properties: int) -> None:
     """Say what a bridge would say of a device that has just begun."""
     values = {f"group/value{number}": 0.0 for number in range(properties)}
     about = PropertyInfo({"type": "number"}, "r", unit="V")
-    info = Info(1, "bench", "device0", "bench", 1, dict.fromkeys(values, about), {}, {}, {}, BOOT)
+    info = Info(
+        1,
+        "bench",
+        "device0",
+        "bench",
+        1,
+        dict.fromkeys(values, about),
+        {},
+        {},
+        {},
+        BOOT,
+    )
     status, own = Status("online", NOW, BOOT, 1, 0), BASE.replace("device0", "bridge")
     messages = {
         f"{BASE}/info": info,

@@ -1,4 +1,7 @@
-"""What answers, or just takes, commands: `python -m tests.bench.server ROLE URL COUNT`, until its input ends."""
+"""What answers, or just takes, commands.
+
+`python -m tests.bench.server ROLE URL COUNT`, until its input ends.
+"""
 
 import asyncio
 import json
@@ -31,7 +34,13 @@ async def stock(url: str, _count: int) -> None:
 
     def on_message(client: Any, _userdata: Any, message: Any) -> None:
         fields = json.loads(message.payload)
-        reply = {"id": fields["_id"], "target": "call/echo", "ok": True, "result": fields["text"], "time": time.time()}
+        reply = {
+            "id": fields["_id"],
+            "target": "call/echo",
+            "ok": True,
+            "result": fields["text"],
+            "time": time.time(),
+        }
         client.publish(REPLIES, json.dumps(reply), 1)
 
     with connected(_port(url), on_message) as client:

@@ -1,4 +1,7 @@
-"""A process under measurement: `python -m tests.bench.subject ROLE URL LOAD` prints what it has measured as JSON."""
+"""A process under measurement.
+
+`python -m tests.bench.subject ROLE URL LOAD` prints what it has measured as JSON.
+"""
 
 import asyncio
 import json
@@ -18,10 +21,17 @@ from tests.bench.load import Load, Publish, Stream
 SETTLE = 0.3  # s after the start, for whatever is still under way
 
 
-async def phases(load: Load, publish: Publish, done: Callable[[], Awaitable[None]]) -> dict[str, float]:
-    """Return the CPU time (s) of one value, less that of the same loop without publishing (the quieter of two)."""
+async def phases(
+    load: Load, publish: Publish, done: Callable[[], Awaitable[None]]
+) -> dict[str, float]:
+    """Return the CPU time (s) of one value, less that of the same loop without
+    publishing (the quieter of two)."""
     stream, spent = Stream(load), []
-    for sink, seconds in ((_nowhere, load.seconds / 2), (publish, load.seconds), (_nowhere, load.seconds / 2)):
+    for sink, seconds in (
+        (_nowhere, load.seconds / 2),
+        (publish, load.seconds),
+        (_nowhere, load.seconds / 2),
+    ):
         began = time.process_time()
         count = await stream.run(sink, seconds)
         await done()
@@ -56,7 +66,10 @@ async def _first_values(running: Any, session: Produced, load: Load) -> None:
 
 
 async def stock(url: str, load: Load) -> dict[str, float]:
-    """Stock paho with its thread: one message of QoS 0 for each value, with the payload that `event/change` has."""
+    """Stock paho with its thread.
+
+    One message of QoS 0 for each value, with the payload that `event/change` has.
+    """
     client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
     client.connect("127.0.0.1", int(url.rpartition(":")[2]))
     client.loop_start()
@@ -65,7 +78,9 @@ async def stock(url: str, load: Load) -> dict[str, float]:
     def publish(device: str, readings: dict[str, float]) -> None:
         now = round(time.time(), 6)
         for path, value in readings.items():
-            payload = messages.encode(ChangeEvent("9f2c61aa", 812, now, [Change(path, now, value)]))
+            payload = messages.encode(
+                ChangeEvent("9f2c61aa", 812, now, [Change(path, now, value)])
+            )
             last[:] = [client.publish(f"busbar/stock/{device}/event/change", payload)]
 
     async def written() -> None:

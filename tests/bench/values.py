@@ -1,4 +1,5 @@
-"""CPU of one changed value, from the outlet to the socket (leaf, change, snapshot), against stock paho."""
+"""CPU of one changed value, from the outlet to the socket (leaf, change, snapshot),
+against stock paho."""
 
 from collections.abc import Callable
 from functools import partial
@@ -20,7 +21,10 @@ AGAINST = "stock paho, loop_start, QoS 0"
 def run(setup: Setup) -> list[Row]:
     """Return a row for each pattern."""
     with Mosquitto() as broker:
-        return [_row(setup, broker.url, title, *pattern) for title, pattern in PATTERNS.items()]
+        return [
+            _row(setup, broker.url, title, *pattern)
+            for title, pattern in PATTERNS.items()
+        ]
 
 
 def _row(setup: Setup, url: str, title: str, load: Load, most: float) -> Row:
@@ -29,7 +33,9 @@ def _row(setup: Setup, url: str, title: str, load: Load, most: float) -> Row:
     def cost(role: str) -> float:
         return subject(role, url, load)["cpu"] * 1e6
 
-    candidates: dict[str, Callable[[], float]] = {role: partial(cost, role) for role in ("bridge", "stock")}
+    candidates: dict[str, Callable[[], float]] = {
+        role: partial(cost, role) for role in ("bridge", "stock")
+    }
     costs = in_turns(setup.repetitions, candidates)
     return compare(
         f"CPU per value: {title}",

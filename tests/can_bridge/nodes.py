@@ -23,7 +23,12 @@ class Nodes:
 
     async def say(self, *messages):
         for message in messages:
-            await self._peer.send(*(can.frame(id_, data, extended=True) for id_, data in gct.encode(message)))
+            await self._peer.send(
+                *(
+                    can.frame(id_, data, extended=True)
+                    for id_, data in gct.encode(message)
+                )
+            )
 
     async def put(self, id_, data):
         """Send one frame."""
@@ -50,5 +55,6 @@ async def ask(bus, command, arguments, device="can0"):
 
 def events(bus):
     return [
-        {key: each[key] for key in each if key not in ("boot", "seq", "time")} for each in bus.events("can0", "gct")
+        {key: each[key] for key in each if key not in ("boot", "seq", "time")}
+        for each in bus.events("can0", "gct")
     ]

@@ -1,4 +1,7 @@
-"""What the tests of the can-bridge share: a bridge on a bus of this process, a wire for serial adapters, decoding."""
+"""What the tests of the can-bridge share.
+
+A bridge on a bus of this process, a wire for serial adapters, decoding.
+"""
 
 import asyncio
 import os
@@ -55,7 +58,9 @@ class Wire:
 @asynccontextmanager
 async def python_can(interface, channel, **options):
     """A bus of python-can, which nobody here wrote, at the far end."""
-    bus = await asyncio.to_thread(can.Bus, interface=interface, channel=channel, **options)
+    bus = await asyncio.to_thread(
+        can.Bus, interface=interface, channel=channel, **options
+    )
     try:
         yield bus
     finally:
@@ -71,13 +76,22 @@ async def heard(bus, limit=20.0):
 
 def configuration(address="can::loopback", more=""):
     """Return a configuration with one bus, can0; `more` is indented text."""
-    return f"bridge: {{name: truck}}\ndevices:\n  - name: can0\n    address: '{address}'\n{more}"
+    return (
+        f"bridge: {{name: truck}}\ndevices:\n  - name: can0\n    address: "
+        f"'{address}'\n{more}"
+    )
 
 
 @asynccontextmanager
 async def on_loopback(more="", service=SERVICE):
-    """A bridge with the bus can0 within this process. Gives (bus, peer): peer is another device on it."""
-    async with open_loopback() as peer, running(service, configuration(more=more)) as bus:
+    """A bridge with the bus can0 within this process.
+
+    Gives (bus, peer): peer is another device on it.
+    """
+    async with (
+        open_loopback() as peer,
+        running(service, configuration(more=more)) as bus,
+    ):
         await bus.status("can0", "online")
         yield bus, Peer(peer)
 
@@ -103,7 +117,10 @@ class Peer:
 
 def batches(bus, name="frames", device="can0"):
     """Return the batches published so far."""
-    return [msgpack.unpackb(payload) for payload in bus.broker.payloads(f"{bus.base}/{device}/event/{name}")]
+    return [
+        msgpack.unpackb(payload)
+        for payload in bus.broker.payloads(f"{bus.base}/{device}/event/{name}")
+    ]
 
 
 def rows(bus, name="frames", device="can0"):
@@ -135,7 +152,10 @@ FAST = BASE + "    signals: {min_interval: 0}\n"
 
 def engine(speed=0.0, temperature=0, gear=0, running=False):
     """Return a frame of EngineData."""
-    return can_frames.frame(0x100, struct.pack("<HBB4x", round(speed * 4), temperature + 40, gear | running << 4))
+    return can_frames.frame(
+        0x100,
+        struct.pack("<HBB4x", round(speed * 4), temperature + 40, gear | running << 4),
+    )
 
 
 def cells(page, millivolts):

@@ -1,4 +1,7 @@
-"""The CAN bridge under the contract suite: in this process, on the simulated vehicle behind a serial adapter."""
+"""The CAN bridge under the contract suite.
+
+In this process, on the simulated vehicle behind a serial adapter.
+"""
 
 import asyncio
 import struct
@@ -44,23 +47,46 @@ class Can(InProcess):
 
     waiting = ("call/request", {"id": 0x7F0, "match": {"id": 0x7F1}, "timeout": 10})
 
-    def __init__(self, simulator: Simulator, url: str, protocol: str, more: str) -> None:
+    def __init__(
+        self, simulator: Simulator, url: str, protocol: str, more: str
+    ) -> None:
         self._simulator = simulator
         self._heater = [0.0, False]
-        self.serve(SERVICE, TRUCK.format(address=simulator.address, protocol=protocol, more=more), url)
+        self.serve(
+            SERVICE,
+            TRUCK.format(address=simulator.address, protocol=protocol, more=more),
+            url,
+        )
         super().__init__(
-            "truck", "can0", "other", LEVEL, ON, "_bitrate", "refusing", "cansend", "call/busy", LARGE,
-            {"device": ("set/refusing", {"_value": 1}), "protocol": ("set/refusing", {"_value": NONSENSE}),
-             "timeout": ("call/request", {"id": 0x7F0, "match": {"id": 0x7F1}, "timeout": 0.01})},
+            "truck",
+            "can0",
+            "other",
+            LEVEL,
+            ON,
+            "_bitrate",
+            "refusing",
+            "cansend",
+            "call/busy",
+            LARGE,
+            {
+                "device": ("set/refusing", {"_value": 1}),
+                "protocol": ("set/refusing", {"_value": NONSENSE}),
+                "timeout": (
+                    "call/request",
+                    {"id": 0x7F0, "match": {"id": 0x7F1}, "timeout": 0.01},
+                ),
+            },
             True,
-        )  # fmt: skip
+        )
 
     def change(self, path: str, value: Any) -> None:
         self._heater[path == ON] = value
         self._tell()
 
     def _tell(self) -> None:
-        self._simulator.vehicle.put(HEATER, struct.pack("<H?5x", round(self._heater[0] * 1000), self._heater[1]))
+        self._simulator.vehicle.put(
+            HEATER, struct.pack("<H?5x", round(self._heater[0] * 1000), self._heater[1])
+        )
 
     def unplug(self) -> None:
         self._simulator.unplug()
@@ -72,7 +98,11 @@ class Can(InProcess):
         return "call/cansend", {"frame": f"{MARK:X}#{number:08X}"}
 
     def marks(self) -> list[int]:
-        return [int.from_bytes(frame.data, "big") for frame in self._simulator.vehicle.seen if frame.id == MARK]
+        return [
+            int.from_bytes(frame.data, "big")
+            for frame in self._simulator.vehicle.seen
+            if frame.id == MARK
+        ]
 
     async def busy(self, client: Client, seconds: float, **fields: Any) -> str:
         before = self._count(ASKED)
@@ -87,7 +117,9 @@ class Can(InProcess):
         await until(lambda: self._simulator.open, "the adapter")
         self._tell()
 
-    async def write(self, set_: Any, device: str, path: str, value: Any, turn: Any) -> Any:
+    async def write(
+        self, set_: Any, device: str, path: str, value: Any, turn: Any
+    ) -> Any:
         before = self._count(HEATER)
         result = await set_(device, path, value, turn)
         await until(lambda: self._count(HEATER) > before, "the frame at the vehicle")
@@ -95,14 +127,18 @@ class Can(InProcess):
         return result
 
     def described(self, about: Description) -> Description:
-        """Add a command that holds the line, one that waits for the vehicle, and an event."""
+        """Add a command that holds the line, one that waits for the vehicle, and an
+        event."""
         sending = about.commands["cansend"]
 
         async def cansend(session: Any, device: str, arguments: Any, turn: Any) -> None:
             before = len(self._simulator.vehicle.seen)
             await sending.run(session, device, arguments, turn)
             if device == self.device:
-                await until(lambda: len(self._simulator.vehicle.seen) > before, "the mark at the vehicle")
+                await until(
+                    lambda: len(self._simulator.vehicle.seen) > before,
+                    "the mark at the vehicle",
+                )
 
         async def busy(session: Any, device: str, arguments: Busy, turn: Any) -> None:
             await session.line.send([can.frame(ASKED)])
@@ -111,9 +147,20 @@ class Can(InProcess):
         commands = {
             **about.commands,
             "cansend": replace(sending, run=cansend),
-            "busy": replace(sending, name="busy", run=busy, arguments=Busy, timeout=90.0, holds="until_done"),
+            "busy": replace(
+                sending,
+                name="busy",
+                run=busy,
+                arguments=Busy,
+                timeout=90.0,
+                holds="until_done",
+            ),
         }
-        return super().described(about.with_(commands=commands, events={**about.events, "beep": Event("beep")}))
+        return super().described(
+            about.with_(
+                commands=commands, events={**about.events, "beep": Event("beep")}
+            )
+        )
 
 
 class Busy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -123,7 +170,12 @@ class Busy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @asynccontextmanager
-async def can_bridge(url: str, protocol: str, folder: Path, more: str = "") -> AsyncIterator[Subject]:
+async def can_bridge(
+    url: str, protocol: str, folder: Path, more: str = ""
+) -> AsyncIterator[Subject]:
     """The CAN bridge, not yet started; left = gone."""
-    async with Simulator(quiet=True) as simulator, ending(Can(simulator, url, protocol, more)) as subject:
+    async with (
+        Simulator(quiet=True) as simulator,
+        ending(Can(simulator, url, protocol, more)) as subject,
+    ):
         yield subject

@@ -51,9 +51,7 @@ Sig=Gear 16
 def signal(name, start, length, compu):
     mapped = f"<I-SIGNAL-TO-I-PDU-MAPPING><SHORT-NAME>{name}M</SHORT-NAME>"
     mapped += f'<I-SIGNAL-REF DEST="I-SIGNAL">/p/{name}</I-SIGNAL-REF>'
-    mapped += (
-        f"<PACKING-BYTE-ORDER>MOST-SIGNIFICANT-BYTE-LAST</PACKING-BYTE-ORDER><START-POSITION>{start}</START-POSITION>"
-    )
+    mapped += f"<PACKING-BYTE-ORDER>MOST-SIGNIFICANT-BYTE-LAST</PACKING-BYTE-ORDER><START-POSITION>{start}</START-POSITION>"
     mapped += "</I-SIGNAL-TO-I-PDU-MAPPING>"
     own = f"""<I-SIGNAL><SHORT-NAME>{name}</SHORT-NAME><LENGTH>{length}</LENGTH>
       <SYSTEM-SIGNAL-REF DEST="SYSTEM-SIGNAL">/p/{name}S</SYSTEM-SIGNAL-REF></I-SIGNAL>
@@ -71,15 +69,24 @@ def scale(limits, inner):
     return f"<COMPU-SCALE>{bounds}{inner}</COMPU-SCALE>"
 
 
-LINEAR = "<COMPU-RATIONAL-COEFFS><COMPU-NUMERATOR><V>-100</V><V>0.5</V></COMPU-NUMERATOR>"
+LINEAR = (
+    "<COMPU-RATIONAL-COEFFS><COMPU-NUMERATOR><V>-100</V><V>0.5</V></COMPU-NUMERATOR>"
+)
 LINEAR += "<COMPU-DENOMINATOR><V>1</V></COMPU-DENOMINATOR></COMPU-RATIONAL-COEFFS>"
 NAMED = "<COMPU-CONST><VT>{}</VT></COMPU-CONST>"
-INTERNAL = "<COMPU-INTERNAL-TO-PHYS><COMPU-SCALES>{}</COMPU-SCALES></COMPU-INTERNAL-TO-PHYS>"
+INTERNAL = (
+    "<COMPU-INTERNAL-TO-PHYS><COMPU-SCALES>{}</COMPU-SCALES></COMPU-INTERNAL-TO-PHYS>"
+)
 SPEED = "<CATEGORY>LINEAR</CATEGORY>" + '<UNIT-REF DEST="UNIT">/p/rpm</UNIT-REF>'
 SPEED += INTERNAL.format(scale((0, 16200), LINEAR))
 GEAR = "<CATEGORY>TEXTTABLE</CATEGORY>"
-GEAR += INTERNAL.format(scale((0, 0), NAMED.format("neutral")) + scale((1, 1), NAMED.format("first")))
-(SPEED_MAPPED, SPEED_OWN), (GEAR_MAPPED, GEAR_OWN) = signal("Speed", 0, 16, SPEED), signal("Gear", 16, 8, GEAR)
+GEAR += INTERNAL.format(
+    scale((0, 0), NAMED.format("neutral")) + scale((1, 1), NAMED.format("first"))
+)
+(SPEED_MAPPED, SPEED_OWN), (GEAR_MAPPED, GEAR_OWN) = (
+    signal("Speed", 0, 16, SPEED),
+    signal("Gear", 16, 8, GEAR),
+)
 ARXML = f"""<?xml version="1.0" encoding="UTF-8"?>
 <AUTOSAR xmlns="http://autosar.org/schema/r4.0" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"
  xsi:schemaLocation="http://autosar.org/schema/r4.0 AUTOSAR_4-2-1.xsd">
@@ -101,11 +108,16 @@ ARXML = f"""<?xml version="1.0" encoding="UTF-8"?>
 """
 
 
-@pytest.mark.parametrize(("suffix", "text"), {"dbc": DBC, "kcd": KCD, "sym": SYM, "arxml": ARXML}.items())
+@pytest.mark.parametrize(
+    ("suffix", "text"), {"dbc": DBC, "kcd": KCD, "sym": SYM, "arxml": ARXML}.items()
+)
 async def test_a_database_of_each_format_both_ways(suffix, text, tmp_path):
     file = tmp_path / f"motor.{suffix}"
     file.write_text(text)
-    async with on_loopback(f"    database: {file}\n    receive_own: false\n    signals: {{min_interval: 0}}\n") as (
+    async with on_loopback(
+        f"    database: {file}\n    receive_own: false\n    signals: "
+        f"{{min_interval: 0}}\n"
+    ) as (
         bus,
         peer,
     ):
@@ -113,7 +125,11 @@ async def test_a_database_of_each_format_both_ways(suffix, text, tmp_path):
         assert await bus.value("can0", "Motor/Speed") == 2500
         assert await bus.value("can0", "Motor/Gear") == "first"
         about = (await bus.info("can0", bool))["properties"]["Motor/Speed"]
-        assert (about["unit"], about["schema"]["minimum"], about["schema"]["maximum"]) == ("rpm", -100, 8000)
+        assert (
+            about["unit"],
+            about["schema"]["minimum"],
+            about["schema"]["maximum"],
+        ) == ("rpm", -100, 8000)
         done(await bus.set("can0", "Motor/Speed", 0))
         assert (await peer.hear())[0].data == struct.pack("<HB5x", 200, 1)
 
@@ -121,12 +137,21 @@ async def test_a_database_of_each_format_both_ways(suffix, text, tmp_path):
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252"])
 @pytest.mark.parametrize("suffix", ["dbc", "sym"])
 async def test_letters_beyond_ascii_in_either_encoding(suffix, encoding, tmp_path):
-    text = {"dbc": DBC, "sym": SYM}[suffix].replace("rpm", "°/s").replace("first", "größte")
+    text = (
+        {"dbc": DBC, "sym": SYM}[suffix]
+        .replace("rpm", "°/s")
+        .replace("first", "größte")
+    )
     (tmp_path / f"motor.{suffix}").write_bytes(text.encode(encoding))
-    async with on_loopback(f"    database: {tmp_path / 'motor'}.{suffix}\n    signals: {{min_interval: 0}}\n") as (
+    async with on_loopback(
+        f"    database: {tmp_path / 'motor'}.{suffix}\n    signals: "
+        f"{{min_interval: 0}}\n"
+    ) as (
         bus,
         peer,
     ):
         await peer.send(can.frame(0x321, struct.pack("<HB5x", 5200, 1)))
         assert await bus.value("can0", "Motor/Gear") == "größte"
-        assert (await bus.info("can0", bool))["properties"]["Motor/Speed"]["unit"] == "°/s"
+        assert (await bus.info("can0", bool))["properties"]["Motor/Speed"][
+            "unit"
+        ] == "°/s"

@@ -16,7 +16,11 @@ from tests.can_bridge.peer import done, on_loopback, rows
 
 async def test_b1_a_raw_frame_is_sent_raw():
     async with on_loopback("    protocols: [gct]\n") as (bus, peer):
-        done(await bus.call("can0", "send", {"id": 0x1C33F800, "extended": True, "data": "zas="}))
+        done(
+            await bus.call(
+                "can0", "send", {"id": 0x1C33F800, "extended": True, "data": "zas="}
+            )
+        )
         (frame,) = await peer.hear()
         assert can.shown(frame) == "1C33F800#CDAB"
 
@@ -28,7 +32,9 @@ def test_b9_a_command_that_does_not_fit_is_refused_and_not_cut_off():
 
 
 async def test_b13_a_subscriber_gets_what_it_asked_for_and_nobody_waits_for_a_slow_one():
-    more = "    frames: {publish: none, groups: [{name: mine, filters: [{id: 0x123}]}]}\n"
+    more = (
+        "    frames: {publish: none, groups: [{name: mine, filters: [{id: 0x123}]}]}\n"
+    )
     async with on_loopback(more) as (bus, peer):
         await peer.send(*(can.frame(number) for number in range(0x120, 0x130)))
         await until(lambda: rows(bus, "frames/mine"))
@@ -49,9 +55,19 @@ def test_two_senders_to_one_node_do_not_disturb_each_other():
 
 
 async def test_readings_asked_of_all_are_not_dropped():
-    async with on_loopback("    protocols: [gct]\n    receive_own: false\n") as (bus, peer):
-        call = asyncio.create_task(bus.call("can0", "gct_fetch_readings", {"indices": [1], "timeout": 20}))
-        assert gct.Decoder().feed((request := (await peer.hear())[0]).id, request.data, 0.0).dst == gct.BROADCAST
+    async with on_loopback("    protocols: [gct]\n    receive_own: false\n") as (
+        bus,
+        peer,
+    ):
+        call = asyncio.create_task(
+            bus.call("can0", "gct_fetch_readings", {"indices": [1], "timeout": 20})
+        )
+        assert (
+            gct.Decoder()
+            .feed((request := (await peer.hear())[0]).id, request.data, 0.0)
+            .dst
+            == gct.BROADCAST
+        )
         for id_, data in gct.encode(MonitoringData(5, 0, 1, b"\1")):
             await peer.send(can.frame(id_, data, extended=True))
         assert done(await call) == [{"index": 1, "src": 5, "data": "AQ=="}]
@@ -61,14 +77,21 @@ async def test_a_lost_link_does_not_end_listening_until_somebody_asks():
     async with on_loopback() as (bus, peer):
         await bus.call("can0", "reconnect")
         topic = f"{bus.base}/can0/status"
-        await until(lambda: sum(b'"online"' in each for each in bus.broker.payloads(topic)) >= 2, "online again")
+        await until(
+            lambda: (
+                sum(b'"online"' in each for each in bus.broker.payloads(topic)) >= 2
+            ),
+            "online again",
+        )
         await peer.send(can.frame(7))
         await until(lambda: rows(bus))
 
 
 async def test_frames_have_a_time_and_error_frames_and_can_fd_exist():
     async with on_loopback("    fd: true\n") as (bus, peer):
-        await peer.send(parse("123##1" + "00" * 64), can.Frame(0.0, 4, can.ERROR, 8, bytes(8)))
+        await peer.send(
+            parse("123##1" + "00" * 64), can.Frame(0.0, 4, can.ERROR, 8, bytes(8))
+        )
         await until(lambda: len(rows(bus)) == 2)
         (time, _, flags, length, _), (_, _, error, _, _) = rows(bus)
         assert (flags, length, error) == (can.FD | can.BRS, 64, can.ERROR)
@@ -77,4 +100,8 @@ async def test_frames_have_a_time_and_error_frames_and_can_fd_exist():
 
 
 def test_the_time_outs_are_comsrvs():
-    assert (gct_commands.SYSCTRL_TIMEOUT, gct_commands.READINGS_TIMEOUT, gct_commands.DDP_TIMEOUT) == (0.5, 0.1, 0.1)
+    assert (
+        gct_commands.SYSCTRL_TIMEOUT,
+        gct_commands.READINGS_TIMEOUT,
+        gct_commands.DDP_TIMEOUT,
+    ) == (0.5, 0.1, 0.1)

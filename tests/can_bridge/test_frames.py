@@ -1,4 +1,7 @@
-"""Raw frames: batches, one by one, groups, filters, the last of each identifier; sending them."""
+"""Raw frames: batches, one by one, groups, filters, the last of each identifier.
+
+Sending them.
+"""
 
 import asyncio
 import base64
@@ -39,7 +42,9 @@ async def test_the_batch_is_declared_and_published_as_messagepack():
         await some_rows(bus, 1)
         info = await bus.info("can0", lambda info: True)
         assert info["events"]["frames"]["encoding"] == "msgpack"
-        message = next(each for each in bus.broker.published if each.topic.endswith("event/frames"))
+        message = next(
+            each for each in bus.broker.published if each.topic.endswith("event/frames")
+        )
         assert message.content_type == "application/msgpack"
 
 
@@ -53,14 +58,32 @@ async def test_batches_can_be_json():
 
 async def test_single_frames_are_json_with_named_fields():
     async with on_loopback(SINGLE) as (bus, peer):
-        await peer.send(can.frame(0x123, b"abc"), can.frame(0x123, extended=True, remote=True, length=2))
+        await peer.send(
+            can.frame(0x123, b"abc"),
+            can.frame(0x123, extended=True, remote=True, length=2),
+        )
         await until(lambda: len(bus.events("can0", "frame")) == 2)
         first, second = bus.events("can0", "frame")
-        assert {key: first[key] for key in first if key not in ("boot", "seq", "time")} == {
-            "id": 0x123, "extended": False, "remote": False, "fd": False, "brs": False, "esi": False, "error": False,
-            "direction": "rx", "length": 3, "data": base64.b64encode(b"abc").decode(),
-        }  # fmt: skip
-        assert (second["extended"], second["remote"], second["length"], second["seq"]) == (True, True, 2, 2)
+        assert {
+            key: first[key] for key in first if key not in ("boot", "seq", "time")
+        } == {
+            "id": 0x123,
+            "extended": False,
+            "remote": False,
+            "fd": False,
+            "brs": False,
+            "esi": False,
+            "error": False,
+            "direction": "rx",
+            "length": 3,
+            "data": base64.b64encode(b"abc").decode(),
+        }
+        assert (
+            second["extended"],
+            second["remote"],
+            second["length"],
+            second["seq"],
+        ) == (True, True, 2, 2)
 
 
 async def test_a_batch_gathers_for_its_time_and_no_longer():
@@ -80,7 +103,9 @@ async def test_a_batch_fits_into_the_brokers_largest_message():
         await peer.send(*(can.frame(number, bytes(8)) for number in range(2000)))
         found = await some_rows(bus, 2000)
         assert [row[1] for row in found] == list(range(2000))
-        sizes = [len(each) for each in bus.broker.payloads(f"{bus.base}/can0/event/frames")]
+        sizes = [
+            len(each) for each in bus.broker.payloads(f"{bus.base}/can0/event/frames")
+        ]
         assert len(sizes) >= 4
         assert max(sizes) <= 16 * 1024
         assert (await bus.value("bridge", "dropped")) == 0
@@ -104,30 +129,58 @@ async def test_filters_and_groups_select_each_for_itself():
 """
     async with on_loopback(more) as (bus, peer):
         await peer.send(
-            can.frame(0x123), can.frame(0x200), can.frame(0x100, extended=True), can.frame(0x0CF00417, extended=True)
+            can.frame(0x123),
+            can.frame(0x200),
+            can.frame(0x100, extended=True),
+            can.frame(0x0CF00417, extended=True),
         )
-        await until(lambda: rows(bus) and rows(bus, "frames/engine") and bus.events("can0", "frame/one"))
+        await until(
+            lambda: (
+                rows(bus)
+                and rows(bus, "frames/engine")
+                and bus.events("can0", "frame/one")
+            )
+        )
         assert [row[1] for row in rows(bus)] == [0x123]
         assert [row[1] for row in rows(bus, "frames/engine")] == [0x0CF00417]
         assert [each["id"] for each in bus.events("can0", "frame/one")] == [0x123]
-        assert {"frames", "frames/engine", "frame/one"} <= (await bus.info("can0", bool))["events"].keys()
+        assert {"frames", "frames/engine", "frame/one"} <= (
+            await bus.info("can0", bool)
+        )["events"].keys()
 
 
 async def test_what_no_filter_wants_is_not_even_received():
     async with on_loopback("    frames: {filters: [{id: 0x100}]}\n") as (bus, peer):
-        await peer.send(can.frame(0x100), can.frame(0x101), can.frame(0x100, extended=True))
+        await peer.send(
+            can.frame(0x100), can.frame(0x101), can.frame(0x100, extended=True)
+        )
         await bus.clock.advance(1.2)
         assert await bus.value("can0", "_received", int) == 1
 
 
 async def test_the_last_frame_of_each_identifier():
-    async with on_loopback("    frames: {last: true, last_interval: 5}\n") as (bus, peer):
+    async with on_loopback("    frames: {last: true, last_interval: 5}\n") as (
+        bus,
+        peer,
+    ):
         await peer.send(can.frame(0x7F, b"1"), can.frame(0x7F, b"2", extended=True))
-        assert await bus.value("can0", "_rx/07f") == {"flags": 0, "length": 1, "data": "MQ=="}
-        assert await bus.value("can0", "_rx/0000007f") == {"flags": 1, "length": 1, "data": "Mg=="}
+        assert await bus.value("can0", "_rx/07f") == {
+            "flags": 0,
+            "length": 1,
+            "data": "MQ==",
+        }
+        assert await bus.value("can0", "_rx/0000007f") == {
+            "flags": 1,
+            "length": 1,
+            "data": "Mg==",
+        }
         await peer.send(can.frame(0x7F, b"3"), can.frame(0x7F, b"4"))
         await bus.clock.advance(6)
-        told = [change["value"]["data"] for change in bus.changes("can0") if change["path"] == "_rx/07f"]
+        told = [
+            change["value"]["data"]
+            for change in bus.changes("can0")
+            if change["path"] == "_rx/07f"
+        ]
         assert told == ["MQ==", base64.b64encode(b"4").decode()]
 
 
@@ -146,14 +199,35 @@ async def test_identifiers_without_end_are_bounded(monkeypatch):
 
 async def test_a_frame_is_sent_as_it_is_in_json_and_messagepack():
     async with on_loopback() as (bus, peer):
-        done(await bus.call("can0", "send", {"id": 801, "data": base64.b64encode(b"\xde\xad").decode()}))
-        done(await bus.call("can0", "send", msgpack.packb({"id": 802, "extended": True, "data": b"\xbe\xef"})))
-        done(await bus.call("can0", "send", {"frames": [{"id": 1, "remote": True, "length": 4}, {"id": 2}]}))
+        done(
+            await bus.call(
+                "can0",
+                "send",
+                {"id": 801, "data": base64.b64encode(b"\xde\xad").decode()},
+            )
+        )
+        done(
+            await bus.call(
+                "can0",
+                "send",
+                msgpack.packb({"id": 802, "extended": True, "data": b"\xbe\xef"}),
+            )
+        )
+        done(
+            await bus.call(
+                "can0",
+                "send",
+                {"frames": [{"id": 1, "remote": True, "length": 4}, {"id": 2}]},
+            )
+        )
         done(await bus.call("can0", "cansend", "123#DEADBEEF"))
         assert [tuple(frame[1:]) for frame in await peer.hear(5)] == [
-            (801, 0, 2, b"\xde\xad"), (802, EXTENDED, 2, b"\xbe\xef"), (1, REMOTE, 4, b""), (2, 0, 0, b""),
+            (801, 0, 2, b"\xde\xad"),
+            (802, EXTENDED, 2, b"\xbe\xef"),
+            (1, REMOTE, 4, b""),
+            (2, 0, 0, b""),
             (0x123, 0, 4, b"\xde\xad\xbe\xef"),
-        ]  # fmt: skip
+        ]
         await bus.clock.advance(1.2)
         assert await bus.value("can0", "_sent", int) == 5
 
@@ -174,7 +248,12 @@ REFUSED = [
     ("send_periodic", {"id": 1, "period": 0}, "out_of_range", "period"),
     ("stop_periodic", {"name": "x"}, "unknown", "there are: none"),
     ("request", {"id": 1}, "bad_request", "match"),
-    ("request", {"id": 1, "match": {"id": 0x1000, "extended": False}}, "bad_request", "0x1000 has more than 11 bits"),
+    (
+        "request",
+        {"id": 1, "match": {"id": 0x1000, "extended": False}},
+        "bad_request",
+        "0x1000 has more than 11 bits",
+    ),
     ("decode", {"id": 1, "data": ""}, "unknown", "decode"),
 ]
 
@@ -187,21 +266,34 @@ async def test_what_cannot_be_sent_is_refused_with_the_reason():
             assert why in found[1], (command, arguments, found)
 
 
-@pytest.mark.parametrize("more", ["    listen_only: true\n", "    direction: receive\n"])
+@pytest.mark.parametrize(
+    "more", ["    listen_only: true\n", "    direction: receive\n"]
+)
 async def test_a_bus_that_is_only_listened_to_sends_nothing(more):
     async with on_loopback(more) as (bus, _):
-        for command, arguments in (("send", {"id": 1}), ("cansend", "1FF#"), ("send_periodic", {"id": 1, "period": 1})):
+        for command, arguments in (
+            ("send", {"id": 1}),
+            ("cansend", "1FF#"),
+            ("send_periodic", {"id": 1, "period": 1}),
+        ):
             assert failure(await bus.call("can0", command, arguments))[0] == "forbidden"
 
 
 async def test_a_bus_that_is_only_sent_to_publishes_nothing_it_hears():
-    async with on_loopback("    direction: send\n    receive_own: false\n") as (bus, peer):
+    async with on_loopback("    direction: send\n    receive_own: false\n") as (
+        bus,
+        peer,
+    ):
         await peer.send(can.frame(1))
         done(await bus.call("can0", "cansend", "222#"))
         assert (await peer.hear())[0].id == 0x222
-        asked = await bus.call("can0", "request", {"id": 3, "match": {"id": 4}, "timeout": 0.01})
+        asked = await bus.call(
+            "can0", "request", {"id": 3, "match": {"id": 4}, "timeout": 0.01}
+        )
         assert failure(asked)[0] == "timeout"
-        call = asyncio.create_task(bus.call("can0", "request", {"id": 3, "match": {"id": 4}, "timeout": 20}))
+        call = asyncio.create_task(
+            bus.call("can0", "request", {"id": 3, "match": {"id": 4}, "timeout": 20})
+        )
         await peer.hear(2)
         await peer.send(can.frame(4))
         assert done(await call)["id"] == 4
@@ -225,14 +317,21 @@ async def test_the_layout_says_what_it_is_in_info():
 
 
 def test_rows_are_never_larger_than_what_is_reckoned_with():
-    frame = can.frame(0x1FFFFFFF, bytes(64), extended=True, fd=True, brs=True, time=1795276751.891478)
+    frame = can.frame(
+        0x1FFFFFFF, bytes(64), extended=True, fd=True, brs=True, time=1795276751.891478
+    )
     for fd, each in ((True, frame), (False, frame._replace(data=bytes(8), length=8))):
-        assert len(msgspec.msgpack.encode(each)) <= frame_events.ROW_BYTES["msgpack", fd]
+        assert (
+            len(msgspec.msgpack.encode(each)) <= frame_events.ROW_BYTES["msgpack", fd]
+        )
         assert len(msgspec.json.encode(each)) <= frame_events.ROW_BYTES["json", fd]
 
 
 async def test_what_has_gathered_is_published_when_the_link_is_left():
-    async with on_loopback("    frames: {flush: 3600}\n    receive_own: false\n") as (bus, peer):
+    async with on_loopback("    frames: {flush: 3600}\n    receive_own: false\n") as (
+        bus,
+        peer,
+    ):
         await peer.send(can.frame(1))
         await settle()
         assert rows(bus) == []
@@ -241,9 +340,16 @@ async def test_what_has_gathered_is_published_when_the_link_is_left():
 
 
 async def test_an_error_frame_does_not_open_a_filter_for_its_number():
-    async with on_loopback("    frames: {filters: [{id: 0x123}], groups: [{name: all}]}\n") as (bus, peer):
-        await peer.send(can.Frame(0.0, 0x40, ERROR, 8, bytes(8)), can.frame(0x40), can.frame(0x123))
-        assert [row[1:3] for row in await some_rows(bus, 2)] == [[0x40, ERROR], [0x123, 0]]
+    async with on_loopback(
+        "    frames: {filters: [{id: 0x123}], groups: [{name: all}]}\n"
+    ) as (bus, peer):
+        await peer.send(
+            can.Frame(0.0, 0x40, ERROR, 8, bytes(8)), can.frame(0x40), can.frame(0x123)
+        )
+        assert [row[1:3] for row in await some_rows(bus, 2)] == [
+            [0x40, ERROR],
+            [0x123, 0],
+        ]
 
 
 async def test_what_is_not_read_in_time_is_counted(monkeypatch):

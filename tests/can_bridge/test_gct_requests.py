@@ -5,7 +5,14 @@ import struct
 import msgspec
 import pytest
 
-from busbar.codecs.gct import BROADCAST, Ddp, Heartbeat, MonitoringData, MonitoringRequest, SysCtrl
+from busbar.codecs.gct import (
+    BROADCAST,
+    Ddp,
+    Heartbeat,
+    MonitoringData,
+    MonitoringRequest,
+    SysCtrl,
+)
 from busbar.testing.fakes import settle
 from tests.can_bridge.nodes import GCT, NODE, OURS, ask, b64, nodes
 from tests.can_bridge.peer import done, failure, on_loopback
@@ -13,13 +20,17 @@ from tests.can_bridge.peer import done, failure, on_loopback
 
 async def test_a_query_returns_the_value_of_the_node_that_was_asked():
     async with nodes() as (bus, others):
-        call = await ask(bus, "gct_sysctrl", {"command": 5, "dst": NODE, "data": b64(b"\7")})
+        call = await ask(
+            bus, "gct_sysctrl", {"command": 5, "dst": NODE, "data": b64(b"\7")}
+        )
         assert await others.hear() == SysCtrl(OURS, NODE, 5, query=True, data=b"\7")
         await others.say(
-            SysCtrl(NODE, OURS, 5, query=True), SysCtrl(19, OURS, 5, value=True), SysCtrl(NODE, OURS, 6, value=True),
+            SysCtrl(NODE, OURS, 5, query=True),
+            SysCtrl(19, OURS, 5, value=True),
+            SysCtrl(NODE, OURS, 6, value=True),
             SysCtrl(NODE, 3, 5, value=True, data=b"\5"),  # what another one has asked
             SysCtrl(NODE, OURS, 5, value=True, data=b"\x2a"),
-        )  # fmt: skip
+        )
         assert done(await call) == {"src": NODE, "data": b64(b"\x2a")}
 
 
@@ -29,29 +40,49 @@ async def test_a_query_to_all_takes_the_first_answer_and_a_value_waits_for_none(
         assert (await others.hear()).dst == BROADCAST
         await others.say(SysCtrl(3, OURS, 5, value=True))
         assert done(await call)["src"] == 3
-        assert done(await bus.call("can0", "gct_sysctrl", {"command": 5, "value": True, "dst": 3})) is None
+        assert (
+            done(
+                await bus.call(
+                    "can0", "gct_sysctrl", {"command": 5, "value": True, "dst": 3}
+                )
+            )
+            is None
+        )
         assert await others.hear() == SysCtrl(OURS, 3, 5, value=True)
 
 
 async def test_readings_come_in_order_once_all_are_there():
     async with nodes() as (bus, others):
-        call = await ask(bus, "gct_fetch_readings", {"group": 2, "indices": [5, 1, 5], "dst": NODE})
+        call = await ask(
+            bus, "gct_fetch_readings", {"group": 2, "indices": [5, 1, 5], "dst": NODE}
+        )
         assert await others.hear() == MonitoringRequest(OURS, NODE, 2, (1, 5))
         await others.say(
-            MonitoringData(NODE, 2, 5, b"\5"), MonitoringData(19, 2, 1, b"\7"), MonitoringData(NODE, 1, 1, b"\7"),
+            MonitoringData(NODE, 2, 5, b"\5"),
+            MonitoringData(19, 2, 1, b"\7"),
+            MonitoringData(NODE, 1, 1, b"\7"),
             MonitoringData(NODE, 2, 1, b"\1"),
-        )  # fmt: skip
+        )
         found = done(await call)
-        assert [(each["index"], each["src"], each["data"]) for each in found] == [(1, NODE, "AQ=="), (5, NODE, "BQ==")]
+        assert [(each["index"], each["src"], each["data"]) for each in found] == [
+            (1, NODE, "AQ=="),
+            (5, NODE, "BQ=="),
+        ]
 
 
 async def test_a_single_reading_is_decoded_by_its_format():
     async with nodes() as (bus, others):
-        call = await ask(bus, "gct_read_single", {"group": 1, "index": 2, "format": "<f", "dst": NODE})
+        call = await ask(
+            bus,
+            "gct_read_single",
+            {"group": 1, "index": 2, "format": "<f", "dst": NODE},
+        )
         await others.hear()
         await others.say(MonitoringData(NODE, 1, 2, struct.pack("<f", 1.5)))
         assert done(await call)["values"] == [1.5]
-        call = await ask(bus, "gct_read_single", {"index": 2, "format": "<d", "dst": NODE})
+        call = await ask(
+            bus, "gct_read_single", {"index": 2, "format": "<d", "dst": NODE}
+        )
         await others.hear()
         await others.say(MonitoringData(NODE, 0, 2, b"\1"))
         assert failure(await call)[0] == "protocol"
@@ -60,17 +91,36 @@ async def test_a_single_reading_is_decoded_by_its_format():
 @pytest.mark.parametrize("version", [1, 2])
 async def test_ddp_with_and_without_a_response(version):
     async with nodes() as (bus, others):
-        call = await ask(bus, "gct_ddp", {"dst": NODE, "data": b64(b"\x81" + bytes(20)), "version": version})
+        call = await ask(
+            bus,
+            "gct_ddp",
+            {"dst": NODE, "data": b64(b"\x81" + bytes(20)), "version": version},
+        )
         assert await others.hear() == Ddp(OURS, NODE, b"\x81" + bytes(20), version)
-        await others.say(Ddp(19, OURS, b"no"), Ddp(NODE, 5, b"no"), Ddp(NODE, OURS, b"\1yes", version))
+        await others.say(
+            Ddp(19, OURS, b"no"),
+            Ddp(NODE, 5, b"no"),
+            Ddp(NODE, OURS, b"\1yes", version),
+        )
         assert done(await call) == {"data": b64(b"\1yes")}
-        assert done(await bus.call("can0", "gct_ddp", {"dst": NODE, "data": b64(b"\1"), "version": version})) is None
+        assert (
+            done(
+                await bus.call(
+                    "can0",
+                    "gct_ddp",
+                    {"dst": NODE, "data": b64(b"\1"), "version": version},
+                )
+            )
+            is None
+        )
         assert (await others.hear()).data == b"\1"
 
 
 async def test_ddp_request_and_write_set_the_bit_that_asks_for_a_response():
     async with nodes() as (bus, others):
-        call = await ask(bus, "gct_ddp_request", {"dst": NODE, "command": 3, "data": b64(b"x")})
+        call = await ask(
+            bus, "gct_ddp_request", {"dst": NODE, "command": 3, "data": b64(b"x")}
+        )
         assert await others.hear() == Ddp(OURS, NODE, b"\x83x", 2)
         await others.say(Ddp(NODE, OURS, b"\3y", 2))
         assert done(await call) == {"data": b64(b"\3y")}
@@ -80,13 +130,20 @@ async def test_ddp_request_and_write_set_the_bit_that_asks_for_a_response():
 
 async def test_requests_to_one_node_go_one_by_one_and_without_a_pause():
     async with nodes() as (bus, others):
-        calls = [await ask(bus, "gct_ddp_request", {"dst": NODE, "command": command}) for command in (1, 2)]
+        calls = [
+            await ask(bus, "gct_ddp_request", {"dst": NODE, "command": command})
+            for command in (1, 2)
+        ]
         other = await ask(bus, "gct_ddp_request", {"dst": 19, "command": 3})
         assert [(await others.hear()).data for _ in range(2)] == [b"\x81", b"\x83"]
         await others.say(Ddp(19, OURS, b"\3", 2), Ddp(NODE, OURS, b"\1", 2))
         assert (await others.hear()).data == b"\x82"
         await others.say(Ddp(NODE, OURS, b"\2", 2))
-        assert [done(await call)["data"] for call in (*calls, other)] == [b64(b"\1"), b64(b"\2"), b64(b"\3")]
+        assert [done(await call)["data"] for call in (*calls, other)] == [
+            b64(b"\1"),
+            b64(b"\2"),
+            b64(b"\3"),
+        ]
 
 
 WAITING = {
@@ -109,14 +166,17 @@ async def test_waiting_does_not_hold_the_bus_and_metadata_limit_it():
             await bus.call("can0", "cancel", {"id": "waiting"})
             assert failure(await call)[0] == "cancelled"
             again = {**arguments, "timeout": 30, "_timeout": 0.01}
-            again |= {"dst": 20} if "dst" in again else {}  # the other one may still respond
+            # the other one may still respond
+            again |= {"dst": 20} if "dst" in again else {}
             assert "within 0.01 s" in failure(await bus.call("can0", command, again))[1]
             await peer.hear()
 
 
 async def test_a_late_response_is_not_taken_for_the_next_one():
     async with nodes() as (bus, others):
-        first = await ask(bus, "gct_ddp_request", {"dst": NODE, "command": 1, "timeout": 5})
+        first = await ask(
+            bus, "gct_ddp_request", {"dst": NODE, "command": 1, "timeout": 5}
+        )
         assert (await others.hear()).data == b"\x81"
         await bus.clock.advance(5.1)
         assert failure(await first)[0] == "timeout"
@@ -131,8 +191,14 @@ async def test_a_late_response_is_not_taken_for_the_next_one():
 
 async def test_time_outs_are_those_of_comsrv_and_say_what_is_missing():
     async with nodes() as (bus, _):
-        error = (await bus.call("can0", "gct_fetch_readings", {"indices": [1, 2], "dst": NODE}))["error"]
-        assert error["message"] == "not all readings came from node 18 within 0.1 s; missing: 1, 2"
+        error = (
+            await bus.call(
+                "can0", "gct_fetch_readings", {"indices": [1, 2], "dst": NODE}
+            )
+        )["error"]
+        assert error["message"] == (
+            "not all readings came from node 18 within 0.1 s; missing: 1, 2"
+        )
         assert error["detail"] == {"missing": [1, 2]}
         found = await bus.call("can0", "gct_sysctrl", {"command": 1})
         assert failure(found) == ("timeout", "no answer from any node within 0.5 s")
@@ -153,8 +219,17 @@ async def test_commands_of_a_nodes_device_are_for_that_node():
 
 async def test_any_message_can_be_sent():
     async with nodes("    gct: {address: 5}\n") as (bus, others):
-        for message in (Heartbeat(9, 77), MonitoringData(9, 1, 2, b"x"), SysCtrl(9, 8, 7), Ddp(9, 8, b"data", 2)):
-            done(await bus.call("can0", "gct_send", {"message": msgspec.to_builtins(message)}))
+        for message in (
+            Heartbeat(9, 77),
+            MonitoringData(9, 1, 2, b"x"),
+            SysCtrl(9, 8, 7),
+            Ddp(9, 8, b"data", 2),
+        ):
+            done(
+                await bus.call(
+                    "can0", "gct_send", {"message": msgspec.to_builtins(message)}
+                )
+            )
             assert await others.hear() == message
         done(await bus.call("can0", "gct_sysctrl", {"command": 1, "query": False}))
         assert (await others.hear()).src == 5
@@ -171,13 +246,24 @@ REFUSED = [
     ("gct_read_single", {"index": 1, "format": "zz"}, "bad_request"),
     ("gct_ddp", {"data": b64(b"x")}, "bad_request"),
     ("gct_ddp", {"data": b64(b"x"), "dst": 127}, "out_of_range"),
-    ("gct_send", {"message": {"type": "heartbeat", "src": 127, "product": 1}}, "out_of_range"),
-    ("gct_send", {"message": {"type": "heartbeat", "src": 1, "product": 0xFFFF}}, "out_of_range"),
+    (
+        "gct_send",
+        {"message": {"type": "heartbeat", "src": 127, "product": 1}},
+        "out_of_range",
+    ),
+    (
+        "gct_send",
+        {"message": {"type": "heartbeat", "src": 1, "product": 0xFFFF}},
+        "out_of_range",
+    ),
     ("gct_send", {"message": {"type": "nonsense"}}, "bad_request"),
 ]
 
 
 async def test_what_the_wire_has_no_room_for_is_refused():
     async with nodes() as (bus, _):
-        codes = [(command, given, failure(await bus.call("can0", command, given))[0]) for command, given, _ in REFUSED]
+        codes = [
+            (command, given, failure(await bus.call("can0", command, given))[0])
+            for command, given, _ in REFUSED
+        ]
         assert codes == REFUSED

@@ -17,7 +17,10 @@ from tests.running import running
 
 
 async def test_counters_and_load():
-    async with on_loopback("    bitrate: 125000\n    receive_own: false\n") as (bus, peer):
+    async with on_loopback("    bitrate: 125000\n    receive_own: false\n") as (
+        bus,
+        peer,
+    ):
         await bus.clock.advance(1.2)
         await peer.send(*(can.frame(1, bytes(8)) for _ in range(250)))
         done(await bus.call("can0", "cansend", "123#"))
@@ -26,7 +29,9 @@ async def test_counters_and_load():
         assert await bus.value("can0", "_sent", int) == 1
         assert await bus.value("can0", "_bitrate") == 125000
         assert await bus.value("can0", "_bus") == "active"
-        loads = [each["value"] for each in bus.changes("can0") if each["path"] == "_load"]
+        loads = [
+            each["value"] for each in bus.changes("can0") if each["path"] == "_load"
+        ]
         assert 5 < max(loads) <= 23  # 250 frames of 111 bits in a second or more
         await bus.clock.advance(2.2)
         assert await bus.value("can0", "_load", lambda load: load == 0) == 0
@@ -38,7 +43,9 @@ async def test_without_a_bit_rate_there_is_no_load():
 
 
 def error(id_, *data):
-    return python.Message(is_error_frame=True, arbitration_id=id_, dlc=8, data=bytes(data).ljust(8, b"\0"))
+    return python.Message(
+        is_error_frame=True, arbitration_id=id_, dlc=8, data=bytes(data).ljust(8, b"\0")
+    )
 
 
 async def test_error_frames_are_told_in_words_and_say_the_state():
@@ -50,7 +57,11 @@ async def test_error_frames_are_told_in_words_and_say_the_state():
         peer.send(error(0x204, 0, 0x30, 0, 0, 0, 0, 130, 7))
         await until(lambda: bus.events("can0", "error"))
         found = bus.events("can0", "error")[0]
-        assert (found["state"], found["kinds"], found["tx_errors"]) == ("passive", ["controller"], 130)
+        assert (found["state"], found["kinds"], found["tx_errors"]) == (
+            "passive",
+            ["controller"],
+            130,
+        )
         assert "passive" in found["text"]
         await bus.clock.advance(1.2)
         assert await bus.value("can0", "_errors", int) == 1
@@ -136,7 +147,9 @@ async def test_what_an_adapter_refuses_is_counted_and_logged(caplog):
     for _ in range(3):
         await watch.look()
     assert outlet.known["_refused"] == 2
-    assert [record.getMessage() for record in caplog.records] == ["can0: the adapter refused what we sent, 2 times"]
+    assert [record.getMessage() for record in caplog.records] == [
+        ("can0: the adapter refused what we sent, 2 times")
+    ]
 
 
 async def test_the_load_of_can_fd_is_that_of_both_bit_rates():
@@ -146,7 +159,9 @@ async def test_the_load_of_can_fd_is_that_of_both_bit_rates():
     watch.take([can.frame(1, bytes(64), fd=True, brs=True)] * 4000)
     await watch.look()
     nominal, fast = can.bits(can.frame(1, bytes(64), fd=True, brs=True))
-    assert outlet.known["_load"] == pytest.approx(100 * 4000 * (nominal / 500_000 + fast / 4_000_000), rel=0.2)
+    assert outlet.known["_load"] == pytest.approx(
+        100 * 4000 * (nominal / 500_000 + fast / 4_000_000), rel=0.2
+    )
     assert 40 < outlet.known["_load"] < 90
 
 
@@ -162,4 +177,8 @@ async def test_what_comes_back_is_counted_once_and_every_look_begins_anew():
     assert outlet.known["_load"] > 0
     assert outlet.known["_rate"] > 0
     await watch.look()
-    assert (outlet.known["_load"], outlet.known["_rate"], outlet.known["_received"]) == (0, 0, 100)
+    assert (
+        outlet.known["_load"],
+        outlet.known["_rate"],
+        outlet.known["_received"],
+    ) == (0, 0, 100)

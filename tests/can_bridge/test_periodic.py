@@ -13,22 +13,43 @@ from tests.can_bridge.peer import done, failure, on_loopback, some_rows
 
 async def test_periodic_frames_until_they_are_stopped():
     async with on_loopback() as (bus, peer):
-        assert done(await bus.call("can0", "send_periodic", {"id": 0x55, "period": 10, "data": "AQ=="})) == "055"
+        assert (
+            done(
+                await bus.call(
+                    "can0", "send_periodic", {"id": 0x55, "period": 10, "data": "AQ=="}
+                )
+            )
+            == "055"
+        )
         assert (await peer.hear())[0].data == b"\1"
         await bus.clock.advance(20.5)
         assert [frame.id for frame in await peer.hear(2)] == [0x55, 0x55]
-        done(await bus.call("can0", "send_periodic", {"id": 0x55, "period": 10, "data": "Ag=="}))  # in its place
+        # in its place
+        done(
+            await bus.call(
+                "can0", "send_periodic", {"id": 0x55, "period": 10, "data": "Ag=="}
+            )
+        )
         assert (await peer.hear())[0].data == b"\2"
-        done(await bus.call("can0", "send_periodic", {"id": 7, "period": 5, "count": 2, "name": "twice"}))
+        done(
+            await bus.call(
+                "can0",
+                "send_periodic",
+                {"id": 7, "period": 5, "count": 2, "name": "twice"},
+            )
+        )
         assert done(await bus.call("can0", "stop_periodic", {"name": "055"})) == ["055"]
         await bus.clock.advance(30)
         assert [frame.id for frame in await peer.hear(2)] == [7, 7]
-        assert done(await bus.call("can0", "stop_periodic")) == []  # the other one was sent twice
+        # the other one was sent twice
+        assert done(await bus.call("can0", "stop_periodic")) == []
 
 
 async def test_periodic_frames_are_counted_and_come_back_as_others_do():
     async with on_loopback("    receive_own: true\n") as (bus, peer):
-        done(await bus.call("can0", "send_periodic", {"id": 1, "period": 1, "count": 3}))
+        done(
+            await bus.call("can0", "send_periodic", {"id": 1, "period": 1, "count": 3})
+        )
         await bus.clock.advance(5)
         assert [row[1:3] for row in await some_rows(bus, 3)] == [[1, SENT]] * 3
         assert await bus.value("can0", "_sent", lambda sent: sent == 3) == 3
@@ -39,7 +60,11 @@ async def test_what_has_been_sent_often_enough_makes_room(monkeypatch):
     monkeypatch.setattr(traffic, "CYCLIC_LIMIT", 2)
     async with on_loopback() as (bus, _):
         for number in range(5):
-            done(await bus.call("can0", "send_periodic", {"id": number, "period": 1, "count": 1}))
+            done(
+                await bus.call(
+                    "can0", "send_periodic", {"id": number, "period": 1, "count": 1}
+                )
+            )
             await settle()
         for number in (1, 2):
             done(await bus.call("can0", "send_periodic", {"id": number, "period": 1}))
@@ -53,7 +78,12 @@ async def test_periodic_frames_end_with_the_link():
         assert (await peer.hear())[0].id == 1
         await bus.call("can0", "reconnect")
         topic = f"{bus.base}/can0/status"
-        await until(lambda: sum(b'"online"' in each for each in bus.broker.payloads(topic)) >= 2, "online again")
+        await until(
+            lambda: (
+                sum(b'"online"' in each for each in bus.broker.payloads(topic)) >= 2
+            ),
+            "online again",
+        )
         assert done(await bus.call("can0", "stop_periodic")) == []
         await bus.clock.advance(5)
         done(await bus.call("can0", "cansend", "002#"))

@@ -53,18 +53,31 @@ async def test_its_filters_are_those_of_the_configuration():
     ("address", "said"),
     [
         ("can::pcan::usb1::125000", r"cannot open pcan PCAN_USBBUS1: .+"),
-        ("can::kvaser::0::500000", r"cannot open kvaser 0: .+; is its driver installed\?"),
+        (
+            "can::kvaser::0::500000",
+            (
+                r"cannot open kvaser 0: .+; is its "
+                r"driver installed\?"
+            ),
+        ),
     ],
 )
 async def test_a_driver_that_cannot_be_opened_says_why_and_others_go_on(address, said):
     text = configuration(address) + "  - {name: other, address: 'can::loopback'}\n"
     async with running(SERVICE, text) as bus:
         await bus.status("other", "online")
-        await until(lambda: re.fullmatch(said, (bus.retained("can0", "status")["reason"] or {})["message"]))
+        await until(
+            lambda: re.fullmatch(
+                said, (bus.retained("can0", "status")["reason"] or {})["message"]
+            )
+        )
 
 
 class Driver(can.BusABC):
-    """A driver of python-can that does what the test says; it is the foreign side of the seam."""
+    """A driver of python-can that does what the test says.
+
+    It is the foreign side of the seam.
+    """
 
     def __init__(self):
         self.incoming, self.sent = [], []
@@ -127,7 +140,13 @@ async def test_a_full_queue_is_tried_again_until_the_time_is_over():
     await asyncio.to_thread(bus.close)
     bus = driven(driver := Driver(), send_timeout=0.02)
     driver.full = 1_000_000
-    with pytest.raises(Overloaded, match=r"full for 0.02 s: The transmit queue is full"):
+    with pytest.raises(
+        Overloaded,
+        match=(
+            r"full for 0.02 s: The transmit queue "
+            r"is full"
+        ),
+    ):
         await bus.send(frames.frame(1))
     await asyncio.to_thread(bus.close)
 
@@ -182,13 +201,19 @@ async def test_adapters_that_are_to_listen_only_are_told_so(listen_only, monkeyp
         for interface, told in LISTENING.items():
             await bus.status(interface, "online")
             found = OPENED[f"to {interface}"]
-            assert found == {"bitrate": 500000, "more": 1, **(told if listen_only else {})}
+            assert found == {
+                "bitrate": 500000,
+                "more": 1,
+                **(told if listen_only else {}),
+            }
 
 
 KINDS = [
-    frames.frame(0x123, b"abc"), frames.frame(5, extended=True), frames.frame(5, remote=True, length=4),
+    frames.frame(0x123, b"abc"),
+    frames.frame(5, extended=True),
+    frames.frame(5, remote=True, length=4),
     frames.frame(1, bytes(64), fd=True, brs=True),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("frame", KINDS)
@@ -215,7 +240,9 @@ async def test_error_frames_pass_every_filter():
         running(SERVICE, configuration("can::virtual::filtered errors", more)) as bus,
     ):
         await bus.status("can0", "online")
-        peer.send(can.Message(is_error_frame=True, arbitration_id=0x40, dlc=8, data=bytes(8)))
+        peer.send(
+            can.Message(is_error_frame=True, arbitration_id=0x40, dlc=8, data=bytes(8))
+        )
         assert await bus.value("can0", "_bus", lambda state: state) == "off"
 
 

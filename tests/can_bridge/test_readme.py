@@ -26,7 +26,10 @@ def table(heading):
     return codes(TEXT.partition(f"## {heading}\n")[2].partition("\n## ")[0])
 
 
-COMSRV = {row[0][0]: (row[1][0], row[2][0] if len(row) > 2 and row[2] else "") for row in table("From comsrv")}
+COMSRV = {
+    row[0][0]: (row[1][0], row[2][0] if len(row) > 2 and row[2] else "")
+    for row in table("From comsrv")
+}
 CAN2MQTT = {row[0][0]: row[1] for row in table("From can2mqtt")}
 SENT = {  # what must be on the bus
     "TxRaw(Data)": "321#DEAD",
@@ -39,7 +42,9 @@ SENT = {  # what must be on the bus
 }
 RESULTS = {
     "sysctrl_request(src, 1, dst=18)": lambda result: result["data"] == "AQ==",
-    "fetch_readings(src, 0, [1, 2], dst=18)": lambda result: [each["index"] for each in result] == [1, 2],
+    "fetch_readings(src, 0, [1, 2], dst=18)": lambda result: (
+        [each["index"] for each in result] == [1, 2]
+    ),
     "read_single(0, 1)": lambda result: result["src"] == 18,
     'read_single_and_decode(0, 1, "<f")': lambda result: result["values"] == [20.5],
     "ddp(src, 18, data)": lambda result: result["data"] == "AQMCAQ==",
@@ -66,10 +71,16 @@ async def test_what_comsrv_sends(call):
 async def test_what_comsrv_asks_nodes(call):
     topic, payload = COMSRV[call]
     more = "    protocols: [gct]\n"
-    async with Simulator(quiet=True) as simulator, running(SERVICE, configuration(simulator.address, more)) as bus:
+    async with (
+        Simulator(quiet=True) as simulator,
+        running(SERVICE, configuration(simulator.address, more)) as bus,
+    ):
         await bus.status("can0", "online")
-        patient = {**json.loads(payload), "timeout": 20}  # a busy machine may take longer than 0.1 s
-        assert RESULTS[call](done(await bus.call("can0", topic.removeprefix("call/"), patient)))
+        # a busy machine may take longer than 0.1 s
+        patient = {**json.loads(payload), "timeout": 20}
+        assert RESULTS[call](
+            done(await bus.call("can0", topic.removeprefix("call/"), patient))
+        )
 
 
 async def test_what_comsrv_listens_to_and_the_rest():
@@ -77,11 +88,28 @@ async def test_what_comsrv_listens_to_and_the_rest():
     more = f"    protocols: [gct]\n    {COMSRV['EnableLoopback(true)'][0]}\n"
     async with on_loopback(more) as (bus, peer):
         done(await bus.call("can0", "send", COMSRV["TxRaw(Data)"][1]))
-        await until(lambda: rows(bus, COMSRV["ListenRaw(true)"][0].removeprefix("event/")))
+        await until(
+            lambda: rows(bus, COMSRV["ListenRaw(true)"][0].removeprefix("event/"))
+        )
         await peer.send(can.parse("1C33F800#CDAB"))
-        await until(lambda: bus.events("can0", COMSRV["ListenGct(true)"][0].removeprefix("event/")))
-        assert done(await bus.call("bridge", COMSRV["ListCanDevices"][0].rpartition("/")[2], "{}")) is not None
-        done(await bus.call("can0", COMSRV["StopAll"][0].removeprefix("call/"), COMSRV["StopAll"][1]))
+        await until(
+            lambda: bus.events(
+                "can0", COMSRV["ListenGct(true)"][0].removeprefix("event/")
+            )
+        )
+        assert (
+            done(
+                await bus.call(
+                    "bridge", COMSRV["ListCanDevices"][0].rpartition("/")[2], "{}"
+                )
+            )
+            is not None
+        )
+        done(
+            await bus.call(
+                "can0", COMSRV["StopAll"][0].removeprefix("call/"), COMSRV["StopAll"][1]
+            )
+        )
         await bus.status("can0", "offline")
 
 
@@ -95,7 +123,12 @@ def test_the_options_of_can2mqtt(tmp_path, monkeypatch):
         assert found.broker.url == "mqtt://127.0.0.1:1883"
         assert found.log.level == "trace"
         device_ = found.devices[0]
-        expected = {"-d 0": (True, True), "-d 1": (False, True), "-d 2": (True, False), "none": (True, True)}[option]
+        expected = {
+            "-d 0": (True, True),
+            "-d 1": (False, True),
+            "-d 2": (True, False),
+            "none": (True, True),
+        }[option]
         assert (device_.sends, device_.receives) == expected
     assert found.devices[0].frames.publish == "single"
     monkeypatch.chdir(tmp_path)
@@ -104,26 +137,39 @@ def test_the_options_of_can2mqtt(tmp_path, monkeypatch):
 
 
 MODES = {
-    "uint82ascii": {"value": 0xF1}, "uint162ascii": {"value": 0xF2F1}, "uint322ascii": {"value": 0xF4F3F2F1},
-    "uint642ascii": {"value": 0xF8F7F6F5F4F3F2F1}, "int82ascii": {"value": -15}, "int162ascii": {"value": -3343},
-    "int322ascii": {"value": -185339151}, "int642ascii": {"value": 0xF8F7F6F5F4F3F2F1 - 2**64},
+    "uint82ascii": {"value": 0xF1},
+    "uint162ascii": {"value": 0xF2F1},
+    "uint322ascii": {"value": 0xF4F3F2F1},
+    "uint642ascii": {"value": 0xF8F7F6F5F4F3F2F1},
+    "int82ascii": {"value": -15},
+    "int162ascii": {"value": -3343},
+    "int322ascii": {"value": -185339151},
+    "int642ascii": {"value": 0xF8F7F6F5F4F3F2F1 - 2**64},
     "4uint82ascii": {"a": 0xF1, "b": 0xF2, "c": 0xF3, "d": 0xF4},
-    "8uint82ascii": {"a": 0xF1, "h": 0xF8}, "4uint162ascii": {"a": 0xF2F1, "d": 0xF8F7},
-    "4int82ascii": {"a": -15, "d": -12}, "8int82ascii": {"a": -15, "h": -8}, "4int162ascii": {"a": -3343, "d": -1801},
+    "8uint82ascii": {"a": 0xF1, "h": 0xF8},
+    "4uint162ascii": {"a": 0xF2F1, "d": 0xF8F7},
+    "4int82ascii": {"a": -15, "d": -12},
+    "8int82ascii": {"a": -15, "h": -8},
+    "4int162ascii": {"a": -3343, "d": -1801},
     "2int322ascii": {"a": -185339151, "b": -117967115},
-    "2uint322ascii": {"a": 0xF4F3F2F1, "b": 0xF8F7F6F5}, "16bool2ascii": {"bit0": True, "bit15": True},
+    "2uint322ascii": {"a": 0xF4F3F2F1, "b": 0xF8F7F6F5},
+    "16bool2ascii": {"bit0": True, "bit15": True},
     "bytecolor2colorcode": {"red": 0xF1, "green": 0xF2, "blue": 0xF3},
     "pixelbin2ascii": {"pixel": 0xF1, "red": 0xF2, "green": 0xF3, "blue": 0xF4},
-}  # fmt: skip
+}
 
 
 async def test_the_modes_of_can2mqtt_both_ways():
-    assert MODES.keys() == {mode for mode in CAN2MQTT if mode.endswith(("ascii", "code"))}
+    assert MODES.keys() == {
+        mode for mode in CAN2MQTT if mode.endswith(("ascii", "code"))
+    }
     messages = [
         f"      - {{name: {mode}, id: {0x100 + number}, signals: [{', '.join(CAN2MQTT[mode])}]}}\n"
         for number, mode in enumerate(MODES)
     ]
-    more = "    signals: {min_interval: 0}\n    receive_own: false\n    messages:\n" + "".join(messages)
+    more = (
+        "    signals: {min_interval: 0}\n    receive_own: false\n    messages:\n"
+    ) + "".join(messages)
     async with on_loopback(more) as (bus, peer):
         for number, (mode, values) in enumerate(MODES.items()):
             await peer.send(can.frame(0x100 + number, bytes(range(0xF1, 0xF9))))
@@ -141,7 +187,15 @@ async def test_the_python_example_decodes_a_batch(capsys):
     async with on_loopback() as (bus, peer):
         await peer.send(can.frame(0x123, b"\xde\xad"))
         await until(lambda: rows(bus))
-        names["frames"](None, None, next(each for each in bus.broker.published if each.topic.endswith("event/frames")))
+        names["frames"](
+            None,
+            None,
+            next(
+                each
+                for each in bus.broker.published
+                if each.topic.endswith("event/frames")
+            ),
+        )
     assert capsys.readouterr().out.endswith(" 123 rx dead\n")
 
 
@@ -177,7 +231,10 @@ async def test_the_javascript_example_decodes_a_batch(tmp_path):
     """With a decoder of a few lines in place of the package, which is not ours to test."""
     code = re.search(r"```javascript\n(.*?)```", TEXT, re.DOTALL)[1]
     async with on_loopback("    fd: true\n    frames: {flush: 1}\n") as (bus, peer):
-        await peer.send(can.frame(0x123, b"\xde\xad"), can.frame(0x1ABCDEF0, bytes(64), extended=True, fd=True))
+        await peer.send(
+            can.frame(0x123, b"\xde\xad"),
+            can.frame(0x1ABCDEF0, bytes(64), extended=True, fd=True),
+        )
         await peer.send(*(can.frame(0x100) for _ in range(20)))
         await settle()
         await bus.clock.advance(1.5)
@@ -185,12 +242,22 @@ async def test_the_javascript_example_decodes_a_batch(tmp_path):
     module = tmp_path / "node_modules/@msgpack/msgpack"
     module.mkdir(parents=True)
     (module / "index.js").write_text(DECODER)
-    client = f"const client = {{on: (name, call) => call('t', Buffer.from('{payload.hex()}', 'hex'))}};\n"
+    client = (
+        f"const client = "
+        f"{{on: (name, call) => call('t', Buffer.from('{payload.hex()}', 'hex'))}};\n"
+    )
     (tmp_path / "run.js").write_text(client + code)
     process = await asyncio.create_subprocess_exec(
-        "node", str(tmp_path / "run.js"), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        "node",
+        str(tmp_path / "run.js"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
     )
     out, _ = await process.communicate()
     lines = [line.partition(" ") for line in out.decode().splitlines()]
-    assert [rest for _, _, rest in lines] == ["123 rx dead", f"1abcdef0 rx {'00' * 64}", *["100 rx "] * 20]
+    assert [rest for _, _, rest in lines] == [
+        "123 rx dead",
+        f"1abcdef0 rx {'00' * 64}",
+        *["100 rx "] * 20,
+    ]
     assert all(float(time) > 1e9 for time, _, _ in lines)

@@ -10,11 +10,18 @@ from tests.can_bridge.peer import done, failure, on_loopback, rows, some_rows
 
 async def test_a_request_returns_the_frame_that_matches_and_only_that():
     async with on_loopback("    frames: {filters: [{id: 0x700}]}\n") as (bus, peer):
-        asking = {"id": 0x321, "data": "AQ==", "match": {"id": 0x322, "mask": 0x7FE, "data": "AQ=="}, "timeout": 30}
+        asking = {
+            "id": 0x321,
+            "data": "AQ==",
+            "match": {"id": 0x322, "mask": 0x7FE, "data": "AQ=="},
+            "timeout": 30,
+        }
         call = asyncio.create_task(bus.call("can0", "request", asking))
         assert (await peer.hear())[0].id == 0x321
         done(await bus.call("can0", "cansend", "001#"))  # waiting does not hold the bus
-        await peer.send(can.frame(0x321, b"\1"), can.frame(0x322, b"\2"), can.frame(0x323, b"\1\5"))
+        await peer.send(
+            can.frame(0x321, b"\1"), can.frame(0x322, b"\2"), can.frame(0x323, b"\1\5")
+        )
         found = done(await call)
         assert (found["id"], base64.b64decode(found["data"])) == (0x323, b"\1\5")
         assert rows(bus) == []
@@ -32,7 +39,9 @@ async def test_our_own_frame_is_not_the_answer():
 
 async def test_a_request_without_an_answer_times_out():
     async with on_loopback() as (bus, _):
-        found = await bus.call("can0", "request", {"id": 1, "match": {"id": 2}, "timeout": 0.01})
+        found = await bus.call(
+            "can0", "request", {"id": 1, "match": {"id": 2}, "timeout": 0.01}
+        )
         assert failure(found) == ("timeout", "no frame 0x2 came within 0.01 s")
 
 
@@ -41,8 +50,11 @@ async def test_a_request_finds_its_answer_in_a_flood_of_others():
         asking = {"id": 1, "match": {"id": 0x200, "mask": 0x600}, "timeout": 20}
         call = asyncio.create_task(bus.call("can0", "request", asking))
         await peer.hear()
-        await peer.send(*(can.frame(0x200, number.to_bytes(4, "big")) for number in range(10_000)))
-        assert done(await call)["data"] == base64.b64encode(bytes(4)).decode()  # the first one
+        await peer.send(
+            *(can.frame(0x200, number.to_bytes(4, "big")) for number in range(10_000))
+        )
+        # the first one
+        assert done(await call)["data"] == base64.b64encode(bytes(4)).decode()
 
 
 async def test_of_too_many_frames_for_a_command_the_first_ones_are_kept(monkeypatch):

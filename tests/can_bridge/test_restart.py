@@ -16,10 +16,17 @@ from tests.running import running
 
 
 def link_info(state, restart=0):
-    """Return what the kernel answers for can0: link 18 (kind 1, data 2: state 4, restart 6); linux/if_link.h."""
+    """Return what the kernel answers for can0.
+
+    Link 18 (kind 1, data 2: state 4, restart 6); linux/if_link.h.
+    """
     attribute = lambda kind, data: struct.pack("=HH", 4 + len(data), kind) + data  # noqa: E731
-    data = attribute(4, struct.pack("=I", state)) + attribute(6, struct.pack("=I", restart))
-    body = struct.pack("=BxHiII", 0, 280, 3, 1, 0) + attribute(18, attribute(1, b"can\0") + attribute(2, data))
+    data = attribute(4, struct.pack("=I", state)) + attribute(
+        6, struct.pack("=I", restart)
+    )
+    body = struct.pack("=BxHiII", 0, 280, 3, 1, 0) + attribute(
+        18, attribute(1, b"can\0") + attribute(2, data)
+    )
     return struct.pack("=IHHII", 16 + len(body), 16, 0, 1, 0) + body
 
 
@@ -40,7 +47,8 @@ def kernel(monkeypatch):
             monkeypatch.setattr(socketcan, "netlink", lambda: next(left)[0])
 
         def asked(self):
-            return [far.recv(1000) for near, far in self.pairs if near.fileno() < 0]  # those that were used
+            # those that were used
+            return [far.recv(1000) for near, far in self.pairs if near.fileno() < 0]
 
     made = Kernel()
     yield made
@@ -50,7 +58,9 @@ def kernel(monkeypatch):
 
 
 ACTIVE, OFF = 0, 3  # CAN_STATE_*
-DONE, FORBIDDEN = (struct.pack("=IHHIIi", 36, 2, 0, 1, 0, code) for code in (0, -errno.EPERM))
+DONE, FORBIDDEN = (
+    struct.pack("=IHHIIi", 36, 2, 0, 1, 0, code) for code in (0, -errno.EPERM)
+)
 LATER = "no CAN|cannot use can0"  # what comes after: this machine has no can0
 
 
@@ -63,7 +73,9 @@ CASES = [
 
 
 @pytest.mark.parametrize(("found", "restarts", "tells"), CASES)
-async def test_a_controller_that_is_off_is_started_again_where_that_is_configured(found, restarts, tells, kernel):
+async def test_a_controller_that_is_off_is_started_again_where_that_is_configured(
+    found, restarts, tells, kernel
+):
     kernel.answers(found, DONE)
     with pytest.raises(LinkLost, match=LATER):
         async with socketcan.open_socketcan("can0", restarts=restarts):
@@ -73,6 +85,13 @@ async def test_a_controller_that_is_off_is_started_again_where_that_is_configure
 
 async def test_a_restart_that_needs_root_says_so(kernel):
     kernel.answers(*[link_info(OFF), FORBIDDEN] * 20)
-    async with running(SERVICE, configuration("can::socket::can0", "    restart: 1\n")) as bus:
-        why = "can0 is bus-off and cannot be restarted: Operation not permitted; as root: ip link set can0 down && ip"
-        await until(lambda: why in (bus.retained("can0", "status")["reason"] or {})["message"])
+    async with running(
+        SERVICE, configuration("can::socket::can0", "    restart: 1\n")
+    ) as bus:
+        why = (
+            "can0 is bus-off and cannot be restarted: Operation not permitted; as "
+            "root: ip link set can0 down && ip"
+        )
+        await until(
+            lambda: why in (bus.retained("can0", "status")["reason"] or {})["message"]
+        )

@@ -5,7 +5,16 @@ import shutil
 import pytest
 
 from busbar.codecs import can
-from tests.can_bridge.peer import BASE, EXAMPLE, FAST, cells, done, engine, failure, on_loopback
+from tests.can_bridge.peer import (
+    BASE,
+    EXAMPLE,
+    FAST,
+    cells,
+    done,
+    engine,
+    failure,
+    on_loopback,
+)
 
 
 async def test_a_set_encodes_and_sends_the_whole_message():
@@ -21,7 +30,8 @@ async def test_a_set_encodes_and_sends_the_whole_message():
 
 async def test_a_set_returns_what_the_bus_has():
     async with on_loopback(BASE) as (bus, peer):
-        assert done(await bus.set("can0", "Lamp/Brightness", 12.3)) == 12.5  # steps of 0.5
+        # steps of 0.5
+        assert done(await bus.set("can0", "Lamp/Brightness", 12.3)) == 12.5
         assert (await peer.hear())[0].data == b"\x19\0"
         assert done(await bus.set("can0", "Lamp/On", "on")) is True
         assert done(await bus.set("can0", "EngineData/Gear", "reverse")) == "reverse"
@@ -56,8 +66,15 @@ BO_ 1 Paged: 3 A
 async def test_a_message_that_has_no_page_0_begins_with_its_first_one(tmp_path):
     file = tmp_path / "paged.dbc"
     file.write_text(PAGED)
-    async with on_loopback(f"    database: {file}\n    receive_own: false\n") as (bus, peer):
-        for path, data in (("plain", b"\2\0\x09"), ("seven", b"\3\x09\x09"), ("five", b"\2\x09\x09")):
+    async with on_loopback(f"    database: {file}\n    receive_own: false\n") as (
+        bus,
+        peer,
+    ):
+        for path, data in (
+            ("plain", b"\2\0\x09"),
+            ("seven", b"\3\x09\x09"),
+            ("five", b"\2\x09\x09"),
+        ):
             done(await bus.set("can0", f"Paged/{path}", 9))
             assert (await peer.hear())[0].data == data
         assert await bus.value("can0", "Paged/page", lambda page: page == 2) == 2
@@ -83,7 +100,9 @@ async def test_values_that_a_signal_does_not_have(path, value, code):
 
 
 async def test_a_set_can_be_cyclic():
-    async with on_loopback(BASE + "    signals: {rules: [{match: Lamp/*, cycle: 10}]}\n") as (bus, peer):
+    async with on_loopback(
+        BASE + ("    signals: {rules: [{match: Lamp/*, cycle: 10}]}\n")
+    ) as (bus, peer):
         done(await bus.set("can0", "Lamp/Brightness", 50))
         await peer.hear()
         await bus.clock.advance(10.5)
@@ -96,21 +115,49 @@ async def test_a_set_can_be_cyclic():
 
 async def test_several_signals_at_once():
     async with on_loopback(BASE) as (bus, peer):
-        done(await bus.call("can0", "send_message", {"message": "Lamp", "signals": {"Brightness": 100, "On": True}}))
+        done(
+            await bus.call(
+                "can0",
+                "send_message",
+                {"message": "Lamp", "signals": {"Brightness": 100, "On": True}},
+            )
+        )
         assert (await peer.hear())[0].data == b"\xc8\1"
-        done(await bus.call("can0", "send_message", {"message": "Lamp", "period": 5, "count": 2}))
+        done(
+            await bus.call(
+                "can0", "send_message", {"message": "Lamp", "period": 5, "count": 2}
+            )
+        )
         await bus.clock.advance(20)
         assert [frame.data for frame in await peer.hear(2)] == [b"\xc8\1"] * 2
-        found = failure(await bus.call("can0", "send_message", {"message": "Lamp", "signals": {"Colour": 1}}))
-        assert found == ("bad_request", "no signal 'Colour' in Lamp; there are: Brightness, On")
-        assert failure(await bus.call("can0", "send_message", {"message": "Lamps"}))[0] == "unknown"
-        wrong = await bus.call("can0", "send_message", {"message": "Lamp", "signals": {"Brightness": 101}})
+        found = failure(
+            await bus.call(
+                "can0", "send_message", {"message": "Lamp", "signals": {"Colour": 1}}
+            )
+        )
+        assert found == (
+            "bad_request",
+            ("no signal 'Colour' in Lamp; there are: Brightness, On"),
+        )
+        assert (
+            failure(await bus.call("can0", "send_message", {"message": "Lamps"}))[0]
+            == "unknown"
+        )
+        wrong = await bus.call(
+            "can0", "send_message", {"message": "Lamp", "signals": {"Brightness": 101}}
+        )
         assert failure(wrong)[1].startswith("Lamp/Brightness: 101 is out of range")
 
 
 PAGES = {
-    "another page": ({"Page": 1, "Voltage0": 3}, "Cells/Voltage0 is not in the frame when Page is 1"),
-    "two pages": ({"Voltage0": 3, "Voltage1": 3}, "Cells/Voltage0 is not in the frame when Page is 1"),
+    "another page": (
+        {"Page": 1, "Voltage0": 3},
+        ("Cells/Voltage0 is not in the frame when Page is 1"),
+    ),
+    "two pages": (
+        {"Voltage0": 3, "Voltage1": 3},
+        ("Cells/Voltage0 is not in the frame when Page is 1"),
+    ),
 }
 
 
@@ -118,15 +165,27 @@ PAGES = {
 async def test_signals_that_cannot_be_in_one_frame_are_refused_and_not_left_out(what):
     signals, why = PAGES[what]
     async with on_loopback(BASE) as (bus, peer):
-        asked = await bus.call("can0", "send_message", {"message": "Cells", "signals": signals})
+        asked = await bus.call(
+            "can0", "send_message", {"message": "Cells", "signals": signals}
+        )
         assert failure(asked) == ("bad_request", why)
-        done(await bus.call("can0", "send_message", {"message": "Cells", "signals": {"Page": 1, "Voltage1": 3}}))
+        done(
+            await bus.call(
+                "can0",
+                "send_message",
+                {"message": "Cells", "signals": {"Page": 1, "Voltage1": 3}},
+            )
+        )
         assert (await peer.hear())[0].data == cells(1, 3000).data
 
 
 async def test_a_set_after_the_last_of_several_frames_is_sent():
     async with on_loopback(BASE) as (bus, peer):
-        done(await bus.call("can0", "send_message", {"message": "Lamp", "period": 1, "count": 2}))
+        done(
+            await bus.call(
+                "can0", "send_message", {"message": "Lamp", "period": 1, "count": 2}
+            )
+        )
         await bus.clock.advance(5)
         await peer.hear(2)
         done(await bus.set("can0", "Lamp/Brightness", 50))
@@ -134,8 +193,18 @@ async def test_a_set_after_the_last_of_several_frames_is_sent():
 
 
 CYCLIC = {
-    "by a rule": ("    signals: {rules: [{match: Lamp/*, cycle: 3600}]}\n", "set", "Lamp/Brightness", 50),
-    "by a command": ("", "call", "send_message", {"message": "Lamp", "signals": {"Brightness": 50}, "period": 3600}),
+    "by a rule": (
+        ("    signals: {rules: [{match: Lamp/*, cycle: 3600}]}\n"),
+        "set",
+        "Lamp/Brightness",
+        50,
+    ),
+    "by a command": (
+        "",
+        "call",
+        "send_message",
+        {"message": "Lamp", "signals": {"Brightness": 50}, "period": 3600},
+    ),
 }
 
 
@@ -152,7 +221,9 @@ async def test_a_set_of_a_cyclic_message_is_sent_at_once_and_from_then_on(how):
 
 
 @pytest.mark.parametrize("how", CYCLIC)
-async def test_a_cyclic_message_follows_its_identifier_into_another_database(how, tmp_path):
+async def test_a_cyclic_message_follows_its_identifier_into_another_database(
+    how, tmp_path
+):
     more, verb, target, payload = CYCLIC[how]
     file = tmp_path / "vehicle.dbc"
     shutil.copy(EXAMPLE, file)
@@ -163,28 +234,43 @@ async def test_a_cyclic_message_follows_its_identifier_into_another_database(how
         file.write_text(EXAMPLE.read_text().replace("BO_ 528 Lamp", "BO_ 529 Lamp"))
         done(await bus.call("can0", "reload_databases"))
         done(await bus.set("can0", "Lamp/Brightness", 60))
-        assert [(frame.id, frame.data) for frame in await peer.hear()] == [(529, b"\x78\0")]
+        assert [(frame.id, frame.data) for frame in await peer.hear()] == [
+            (529, b"\x78\0")
+        ]
         await bus.clock.advance(3601)
         assert (await peer.hear())[0].id == 529
         assert done(await bus.call("can0", "stop_periodic")) == ["message Lamp"]
 
 
-async def test_the_other_signals_stay_as_they_were_when_databases_are_read_again(tmp_path):
+async def test_the_other_signals_stay_as_they_were_when_databases_are_read_again(
+    tmp_path,
+):
     file = tmp_path / "vehicle.dbc"
     shutil.copy(EXAMPLE, file)
-    async with on_loopback(f"    database: {file}\n    receive_own: false\n    signals: {{min_interval: 0}}\n") as (
+    async with on_loopback(
+        f"    database: {file}\n    receive_own: false\n    signals: "
+        f"{{min_interval: 0}}\n"
+    ) as (
         bus,
         peer,
     ):
         done(await bus.set("can0", "Lamp/Brightness", 50))
         await peer.send(engine(100, 20, 1))
         await bus.value("can0", "EngineData/Gear")
-        changed = EXAMPLE.read_text().replace("(0.5,0) [0|100]", "(1,0) [0|100]").replace('"first"', '"one"')
+        changed = (
+            EXAMPLE.read_text()
+            .replace("(0.5,0) [0|100]", "(1,0) [0|100]")
+            .replace('"first"', '"one"')
+        )
         file.write_text(changed)
         done(await bus.call("can0", "reload_databases"))
         done(await bus.set("can0", "Lamp/On", True))
-        done(await bus.set("can0", "EngineData/Temperature", 30))  # the gear has a name that there is no more
-        assert [frame.data for frame in await peer.hear(3)][1:] == [b"\x32\1", engine(0, 30).data]
+        # the gear has a name that there is no more
+        done(await bus.set("can0", "EngineData/Temperature", 30))
+        assert [frame.data for frame in await peer.hear(3)][1:] == [
+            b"\x32\1",
+            engine(0, 30).data,
+        ]
 
 
 async def test_a_signal_that_came_outside_its_range_does_not_stop_a_set_of_another():
@@ -222,17 +308,28 @@ BO_ 3 Warm: 3 A
 async def test_what_a_database_says_and_a_frame_cannot_is_refused(tmp_path):
     file = tmp_path / "dialect.dbc"
     file.write_text(DIALECT)
-    async with on_loopback(f"    database: {file}\n    receive_own: false\n") as (bus, peer):
-        assert failure(await bus.set("can0", "Long/a", 1)) == ("bad_request", "Long: 100 bytes; a frame has up to 64")
+    async with on_loopback(f"    database: {file}\n    receive_own: false\n") as (
+        bus,
+        peer,
+    ):
+        assert failure(await bus.set("can0", "Long/a", 1)) == (
+            "bad_request",
+            "Long: 100 bytes; a frame has up to 64",
+        )
         assert failure(await bus.set("can0", "Flat/nothing", 0))[0] == "bad_request"
         assert failure(await bus.set("can0", "Narrow/wide", 300))[0] == "out_of_range"
         done(await bus.set("can0", "Narrow/wide", 255))
         assert (await peer.hear())[0].data == b"\xff" + bytes(7)
 
 
-async def test_a_signal_of_which_nothing_is_known_is_sent_as_near_to_0_as_its_range_allows(tmp_path):
+async def test_a_signal_of_which_nothing_is_known_is_sent_as_near_to_0_as_its_range_allows(
+    tmp_path,
+):
     file = tmp_path / "dialect.dbc"
     file.write_text(DIALECT)
-    async with on_loopback(f"    database: {file}\n    receive_own: false\n") as (bus, peer):
+    async with on_loopback(f"    database: {file}\n    receive_own: false\n") as (
+        bus,
+        peer,
+    ):
         done(await bus.set("can0", "Warm/on", True))
         assert (await peer.hear())[0].data == b"\x0a\xf6\1"

@@ -1,4 +1,7 @@
-"""The configuration: addresses, what is refused and how it is said, databases that cannot be read."""
+"""The configuration.
+
+Addresses, what is refused and how it is said, databases that cannot be read.
+"""
 
 import shutil
 
@@ -34,9 +37,15 @@ def test_an_address(address):
     assert place(address) == ADDRESSES[address]
 
 
-SIGNAL, SCALE = "{name: a, start: 0, length: 8}", "{name: a, start: 0, length: 8, scale: 0}"
+SIGNAL, SCALE = (
+    "{name: a, start: 0, length: 8}",
+    ("{name: a, start: 0, length: 8, scale: 0}"),
+)
 NAMES = "{name: a, start: 0, length: 8, choices: {0: idle, 1: idle}}"
-FLOAT, READING = "{name: a, start: 0, length: 8, type: float}", "{group: 0, reading: 0, name: t,"
+FLOAT, READING = (
+    ("{name: a, start: 0, length: 8, type: float}"),
+    "{group: 0, reading: 0, name: t,",
+)
 WRONG = [
     ("address: 'can0'", "is not can::socket::can0"),
     ("address: 'can::'", "is not can::socket::can0"),
@@ -46,25 +55,79 @@ WRONG = [
     ("address: 'can::slcan::/dev/x::fast'", "bit rate 'fast' is not 1000 to 20000000"),
     ("address: 'can::slcan::/dev/x::123456'", "an slcan adapter has no 123456 bit/s"),
     ("address: 'can::usrcanet::host:0'", "'host:0' is not HOST:PORT"),
-    ("address: 'can::slcan::/dev/x::500000', bitrate: 250000", "250000, and the address says 500000"),
+    (
+        "address: 'can::slcan::/dev/x::500000', bitrate: 250000",
+        "250000, and the address says 500000",
+    ),
     ("address: 'can::usrcanet::h:1', fd: true", "no CAN FD"),
     ("address: 'can::loopback', data_bitrate: 2000000", "only with fd: true"),
-    ("address: 'can::loopback', frames: {publish: sometimes}", "batched, single, none|batched"),
+    (
+        ("address: 'can::loopback', frames: {publish: sometimes}"),
+        "batched, single, none|batched",
+    ),
     ("address: 'can::loopback', frames: {filters: [{id: 0x20000000}]}", "id"),
-    ("address: 'can::loopback', frames: {groups: [{name: a}, {name: a}]}", "groups: two are named 'a'"),
+    (
+        ("address: 'can::loopback', frames: {groups: [{name: a}, {name: a}]}"),
+        "groups: two are named 'a'",
+    ),
     ("address: 'can::loopback', protocols: [canopen]", "gct"),
-    ("address: 'can::loopback', messages: [{name: M, id: 0x800}]", "0x800 has more than 11 bits"),
-    ("address: 'can::loopback', messages: [{name: M, id: 1, length: 9}]", "length: 9 is not one of"),
+    (
+        ("address: 'can::loopback', messages: [{name: M, id: 0x800}]"),
+        "0x800 has more than 11 bits",
+    ),
+    (
+        ("address: 'can::loopback', messages: [{name: M, id: 1, length: 9}]"),
+        "length: 9 is not one of",
+    ),
     ("address: 'can::loopback', name: bridge", "bridge"),
-    ("address: 'can::loopback', frames: {filters: [{id: 0x1000, extended: false}]}", "0x1000 has more than 11 bits"),
-    ("address: 'can::loopback', messages: [{name: M, id: 1}, {name: M, id: 2}]", "messages: two are named 'M'"),
+    (
+        (
+            "address: 'can::loopback', frames: {filters: "
+            "[{id: 0x1000, extended: false}]}"
+        ),
+        "0x1000 has more than 11 bits",
+    ),
+    (
+        ("address: 'can::loopback', messages: [{name: M, id: 1}, {name: M, id: 2}]"),
+        "messages: two are named 'M'",
+    ),
     ("address: 'can::loopback', messages: [{name: '', id: 1}]", "name"),
-    (f"address: 'can::loopback', messages: [{{name: M, id: 1, signals: [{SIGNAL}, {SIGNAL}]}}]", "two are named 'a'"),
-    (f"address: 'can::loopback', messages: [{{name: M, id: 1, signals: [{SCALE}]}}]", "scale: 0"),
-    (f"address: 'can::loopback', messages: [{{name: M, id: 1, signals: [{NAMES}]}}]", "two numbers have the same name"),
-    (f"address: 'can::loopback', messages: [{{name: M, id: 1, signals: [{FLOAT}]}}]", "16, 32, 64 bits, not 8"),
+    (
+        (
+            f"address: 'can::loopback', messages: "
+            f"[{{name: M, id: 1, signals: [{SIGNAL}, {SIGNAL}]}}]"
+        ),
+        "two are named 'a'",
+    ),
+    (
+        (
+            f"address: 'can::loopback', messages: "
+            f"[{{name: M, id: 1, signals: [{SCALE}]}}]"
+        ),
+        "scale: 0",
+    ),
+    (
+        (
+            f"address: 'can::loopback', messages: "
+            f"[{{name: M, id: 1, signals: [{NAMES}]}}]"
+        ),
+        "two numbers have the same name",
+    ),
+    (
+        (
+            f"address: 'can::loopback', messages: "
+            f"[{{name: M, id: 1, signals: [{FLOAT}]}}]"
+        ),
+        "16, 32, 64 bits, not 8",
+    ),
     *(
-        (f"address: 'can::loopback', gct: {{readings: [{READING} format: {form}}}]}}", why)
+        (
+            (
+                f"address: 'can::loopback', gct: "
+                f"{{readings: [{READING} format: {form}}}]}}"
+            ),
+            why,
+        )
         for form, why in {
             "x": "not one number",
             "9xq": "not one number",
@@ -74,8 +137,21 @@ WRONG = [
             "zz": "bad char in struct format",
         }.items()
     ),
-    (f"address: 'can::loopback', gct: {{readings: [{READING} format: f}}, {READING} format: f}}]}}", "two are named"),
-    ("address: 'can::loopback', gct: {readings: [{group: 0, reading: 0, name: product, format: f}]}", "product id"),
+    (
+        (
+            f"address: 'can::loopback', gct: {{readings: [{READING} format: f}}, "
+            f"{READING} "
+            f"format: f}}]}}"
+        ),
+        "two are named",
+    ),
+    (
+        (
+            "address: 'can::loopback', gct: {readings: [{group: 0, reading: 0, name: "
+            "product, format: f}]}"
+        ),
+        "product id",
+    ),
 ]
 
 
@@ -83,20 +159,38 @@ WRONG = [
 def test_what_is_refused_and_why(keys, why):
     name = "" if "name: bridge" in keys else "name: can0, "
     with pytest.raises(ConfigError) as caught:
-        loader.parse(f"bridge: {{name: truck}}\ndevices:\n  - {{{name}{keys}}}\n", Config, {}, "truck.yaml")
+        loader.parse(
+            (f"bridge: {{name: truck}}\ndevices:\n  - {{{name}{keys}}}\n"),
+            Config,
+            {},
+            "truck.yaml",
+        )
     assert str(caught.value).startswith("truck.yaml:3:")
     assert any(each in str(caught.value) for each in why.split("|")), caught.value
 
 
 def test_two_devices_on_one_bus():
-    text = configuration("can::socket::can0") + "  - {name: again, address: 'can::socket::can0'}\n"
+    text = configuration("can::socket::can0") + (
+        "  - {name: again, address: 'can::socket::can0'}\n"
+    )
     with pytest.raises(ConfigError, match="'can0' and 'again' have one address"):
         loader.parse(text, Config, {})
 
 
 def test_an_interface_that_nobody_drives():
-    with pytest.raises(ConfigError, match=r"there is no interface 'carrier_pigeon'; allowed: .*kvaser.*slcan.*socket"):
-        plan(SERVICE, loader.parse(configuration("can::carrier_pigeon::1"), Config, {}), None, {})
+    with pytest.raises(
+        ConfigError,
+        match=(
+            r"there is no interface 'carrier_pigeon'; "
+            r"allowed: .*kvaser.*slcan.*socket"
+        ),
+    ):
+        plan(
+            SERVICE,
+            loader.parse(configuration("can::carrier_pigeon::1"), Config, {}),
+            None,
+            {},
+        )
 
 
 def test_the_shape_that_is_documented():
@@ -117,14 +211,24 @@ devices:
 
 def test_a_database_is_looked_for_beside_the_configuration(tmp_path):
     shutil.copy(EXAMPLE, tmp_path / "vehicle.dbc")
-    (tmp_path / "truck.yaml").write_text(configuration(more="    database: [vehicle.dbc]\n"))
+    (tmp_path / "truck.yaml").write_text(
+        configuration(more="    database: [vehicle.dbc]\n")
+    )
     (device,) = loader.load(tmp_path / "truck.yaml", Config, {}).devices
     assert len(database.load(device, device.databases).entries) == 4
 
 
 BROKEN = [
-    ("a.dbc", 'VERSION ""\nBU_: A\nBO_ 512 Cells 4 A\n', ":3:15: cannot read the database"),
-    ("a.kcd", "<NetworkDefinition>\n<x", ":2:0: cannot read the database: unclosed token"),
+    (
+        "a.dbc",
+        ('VERSION ""\nBU_: A\nBO_ 512 Cells 4 A\n'),
+        ":3:15: cannot read the database",
+    ),
+    (
+        "a.kcd",
+        "<NetworkDefinition>\n<x",
+        (":2:0: cannot read the database: unclosed token"),
+    ),
     ("a.sym", "FormatVersion=6.0\n{{", ":2:1: cannot read the database"),
     ("a.arxml", "<AUTOSAR>\n<x", ":2:0: cannot read the database"),
     ("a.txt", "", ": a database is one of .dbc, .kcd, .sym, .arxml"),
@@ -142,7 +246,9 @@ def test_a_database_that_cannot_be_read_names_file_and_line(tmp_path, name, text
     file = tmp_path / name
     if text is not None:
         file.write_text(text)
-    (device,) = loader.parse(configuration(more=f"    database: {file}\n"), Config, {}).devices
+    (device,) = loader.parse(
+        configuration(more=f"    database: {file}\n"), Config, {}
+    ).devices
     with pytest.raises(ConfigError) as caught:
         database.load(device, device.databases)
     assert str(caught.value).startswith(str(file))
@@ -152,8 +258,12 @@ def test_a_database_that_cannot_be_read_names_file_and_line(tmp_path, name, text
 def test_one_message_with_two_identifiers_in_two_databases(tmp_path):
     other = tmp_path / "other.dbc"
     other.write_text(EXAMPLE.read_text().replace("BO_ 528 Lamp", "BO_ 529 Lamp"))
-    (device,) = loader.parse(configuration(more=f"    database: [{EXAMPLE}, {other}]\n"), Config, {}).devices
-    with pytest.raises(ConfigError, match="'Lamp' has the id 0x211 here, 0x210 elsewhere"):
+    (device,) = loader.parse(
+        configuration(more=f"    database: [{EXAMPLE}, {other}]\n"), Config, {}
+    ).devices
+    with pytest.raises(
+        ConfigError, match=("'Lamp' has the id 0x211 here, 0x210 elsewhere")
+    ):
         database.load(device, device.databases)
     assert len(database.load(device, [str(EXAMPLE), str(EXAMPLE)]).entries) == 4
 
@@ -164,7 +274,12 @@ async def test_a_broken_database_costs_its_bus_only_and_is_fine_once_mended(tmp_
     more = f"    database: {file}\n  - {{name: other, address: 'can::virtual::fine'}}\n"
     async with running(SERVICE, configuration(more=more)) as bus:
         await bus.status("other", "online")
-        await until(lambda: f"{file}:1:1: " in (bus.retained("can0", "status")["reason"] or {})["message"])
+        await until(
+            lambda: (
+                f"{file}:1:1: "
+                in (bus.retained("can0", "status")["reason"] or {})["message"]
+            )
+        )
         shutil.copy(EXAMPLE, file)
         await bus.call("can0", "reconnect")
         await bus.status("can0", "online")
@@ -177,9 +292,15 @@ async def test_a_database_that_has_changed_is_taken_by_a_reload_of_the_bridge(tm
     shutil.copy(EXAMPLE, file)
     async with running(SERVICE, configuration(more=f"    database: {file}\n")) as bus:
         await bus.status("can0", "online")
-        assert (await bus.call("bridge", "reload"))["result"] == {"stopped": [], "started": []}
+        assert (await bus.call("bridge", "reload"))["result"] == {
+            "stopped": [],
+            "started": [],
+        }
         file.write_text(EXAMPLE.read_text().replace("Brightness", "Level"))
-        assert (await bus.call("bridge", "reload"))["result"] == {"stopped": ["can0"], "started": ["can0"]}
+        assert (await bus.call("bridge", "reload"))["result"] == {
+            "stopped": ["can0"],
+            "started": ["can0"],
+        }
         await bus.status("can0", "online")
         assert "Lamp/Level" in (await bus.info("can0", bool))["properties"]
 
@@ -195,11 +316,19 @@ def test_a_check_finds_what_is_wrong_with_a_database(tmp_path, capsys):
 async def test_a_bus_can_be_opened_at_run_time_without_files():
     text = "bridge: {name: truck, allow_open: ['can::virtual::*']}\n"
     async with running(SERVICE, text) as bus:
-        opened = await bus.call("bridge", "open", {"name": "more", "address": "can::virtual::opened"})
+        opened = await bus.call(
+            "bridge", "open", {"name": "more", "address": "can::virtual::opened"}
+        )
         assert opened["ok"], opened
         await bus.status("more", "online")
-        wrong = {"name": "m2", "address": "can::virtual::opened", "database": "/etc/passwd"}
-        assert (await bus.call("bridge", "open", wrong))["error"]["code"] == "bad_request"
+        wrong = {
+            "name": "m2",
+            "address": "can::virtual::opened",
+            "database": "/etc/passwd",
+        }
+        assert (await bus.call("bridge", "open", wrong))["error"][
+            "code"
+        ] == "bad_request"
 
 
 async def test_an_interface_of_the_kernel_that_is_not_there():
@@ -214,6 +343,14 @@ async def test_an_interface_of_the_kernel_that_is_not_there():
 
 def test_a_database_that_is_too_large(monkeypatch):
     monkeypatch.setattr(database, "FILE_LIMIT", 100)
-    (device,) = loader.parse(configuration(more=f"    database: {EXAMPLE}\n"), Config, {}).devices
-    with pytest.raises(ConfigError, match=r"example\.dbc: the file is too large; allowed: 100 bytes"):
+    (device,) = loader.parse(
+        configuration(more=f"    database: {EXAMPLE}\n"), Config, {}
+    ).devices
+    with pytest.raises(
+        ConfigError,
+        match=(
+            r"example\.dbc: the file is too large; "
+            r"allowed: 100 bytes"
+        ),
+    ):
         database.load(device, device.databases)

@@ -1,4 +1,7 @@
-"""Signals of databases: received, multiplexed, limited in their rate; decoding and encoding, reloading."""
+"""Signals of databases: received, multiplexed, limited in their rate.
+
+Decoding and encoding, reloading.
+"""
 
 import base64
 import json
@@ -7,7 +10,17 @@ import struct
 
 from busbar.codecs import can
 from busbar.testing.fakes import until
-from tests.can_bridge.peer import BASE, EXAMPLE, FAST, cells, done, engine, failure, on_loopback, rows
+from tests.can_bridge.peer import (
+    BASE,
+    EXAMPLE,
+    FAST,
+    cells,
+    done,
+    engine,
+    failure,
+    on_loopback,
+    rows,
+)
 
 
 async def test_each_signal_is_a_property_with_unit_range_and_names():
@@ -15,17 +28,28 @@ async def test_each_signal_is_a_property_with_unit_range_and_names():
         await peer.send(engine(2500.25, 90, 1, True))
         assert await bus.value("can0", "EngineData/Speed") == 2500.25
         good = bus.good("can0")
-        assert (good["EngineData/Temperature"], good["EngineData/Gear"], good["EngineData/Running"]) == (
+        assert (
+            good["EngineData/Temperature"],
+            good["EngineData/Gear"],
+            good["EngineData/Running"],
+        ) == (
             90,
             "first",
             True,
         )
         about = (await bus.info("can0", bool))["properties"]
         speed, gear = about["EngineData/Speed"], about["EngineData/Gear"]
-        assert (speed["unit"], speed["title"], speed["group"]) == ("rpm", "Crankshaft speed", "EngineData")
+        assert (speed["unit"], speed["title"], speed["group"]) == (
+            "rpm",
+            "Crankshaft speed",
+            "EngineData",
+        )
         assert speed["original"] == "EngineData/Speed"
         assert (speed["schema"]["minimum"], speed["schema"]["maximum"]) == (0, 8000)
-        assert all(f'"{name}"' in json.dumps(gear["schema"]) for name in ("neutral", "first", "reverse"))
+        assert all(
+            f'"{name}"' in json.dumps(gear["schema"])
+            for name in ("neutral", "first", "reverse")
+        )
 
 
 async def test_the_time_of_a_value_is_that_of_its_frame():
@@ -33,7 +57,9 @@ async def test_the_time_of_a_value_is_that_of_its_frame():
         await peer.send(engine(1))
         await bus.value("can0", "EngineData/Speed")
         await until(lambda: rows(bus))
-        change = next(each for each in bus.changes("can0") if each["path"] == "EngineData/Speed")
+        change = next(
+            each for each in bus.changes("can0") if each["path"] == "EngineData/Speed"
+        )
         assert change["time"] == rows(bus)[0][0]
 
 
@@ -47,15 +73,22 @@ async def test_multiplexed_signals_are_those_of_their_page():
     async with on_loopback(FAST) as (bus, peer):
         await peer.send(cells(0, 3700), cells(1, 3800), cells(0, 3701))
         assert await bus.value("can0", "Cells/Voltage1") == 3.8
-        assert await bus.value("can0", "Cells/Voltage0", lambda value: value > 3.7) == 3.701
+        assert (
+            await bus.value("can0", "Cells/Voltage0", lambda value: value > 3.7)
+            == 3.701
+        )
         await peer.send(can.frame(0x200, b"\x05\0\0\0"))
-        assert "expected multiplexer id 0 or 1" in await bus.bad("can0", "Cells/Voltage0", "protocol")
+        assert "expected multiplexer id 0 or 1" in await bus.bad(
+            "can0", "Cells/Voltage0", "protocol"
+        )
 
 
 async def test_a_value_outside_its_range_costs_that_signal_only():
     async with on_loopback(FAST) as (bus, peer):
         await peer.send(engine(9000, 20))
-        assert "9000 rpm is outside 0 to 8000" in await bus.bad("can0", "EngineData/Speed", "out_of_range")
+        assert "9000 rpm is outside 0 to 8000" in await bus.bad(
+            "can0", "EngineData/Speed", "out_of_range"
+        )
         assert await bus.value("can0", "EngineData/Temperature") == 20
         await peer.send(engine(100, 20))
         assert await bus.value("can0", "EngineData/Speed") == 100
@@ -76,7 +109,9 @@ async def test_a_frame_that_is_too_short_says_so_and_the_same_frame_whole_is_goo
 
 async def test_unknown_identifiers_are_counted():
     async with on_loopback(FAST) as (bus, peer):
-        await peer.send(can.frame(0x555), can.frame(0x556), can.frame(0x100, extended=True))
+        await peer.send(
+            can.frame(0x555), can.frame(0x556), can.frame(0x100, extended=True)
+        )
         await bus.clock.advance(1.2)
         assert await bus.value("can0", "_unknown", int) == 3
 
@@ -86,19 +121,29 @@ async def test_reports_are_limited_and_the_newest_value_always_comes():
         await peer.send(*(engine(speed) for speed in range(100)))
         await until(lambda: "EngineData/Speed" in bus.good("can0"))
         await bus.clock.advance(11)
-        told = [each["value"] for each in bus.changes("can0") if each["path"] == "EngineData/Speed"]
+        told = [
+            each["value"]
+            for each in bus.changes("can0")
+            if each["path"] == "EngineData/Speed"
+        ]
         assert told == [0, 99]
 
 
 async def test_an_unchanged_value_is_reported_again_after_its_silence():
-    async with on_loopback(BASE + "    signals: {min_interval: 0, max_silence: 5}\n") as (bus, peer):
+    async with on_loopback(
+        BASE + ("    signals: {min_interval: 0, max_silence: 5}\n")
+    ) as (bus, peer):
         for _ in range(2):
             await peer.send(engine(7))
             await bus.value("can0", "EngineData/Speed")
             await bus.clock.advance(6)
         await peer.send(engine(7))
         path = "EngineData/Speed"
-        await until(lambda: len([each for each in bus.changes("can0") if each["path"] == path]) >= 2)
+        await until(
+            lambda: (
+                len([each for each in bus.changes("can0") if each["path"] == path]) >= 2
+            )
+        )
 
 
 async def test_rules_hold_for_what_they_match():
@@ -113,13 +158,23 @@ async def test_rules_hold_for_what_they_match():
     async with on_loopback(BASE + more) as (bus, peer):
         await peer.send(engine(1000), engine(1050), engine(1200), cells(0, 3700))
         await bus.value("can0", "EngineData/Speed", lambda value: value == 1200)
-        assert [each["value"] for each in bus.changes("can0") if each["path"] == "EngineData/Speed"] == [1000, 1200]
+        assert [
+            each["value"]
+            for each in bus.changes("can0")
+            if each["path"] == "EngineData/Speed"
+        ] == [1000, 1200]
         assert "Cells/Voltage0" not in bus.good("can0")
-        assert failure(await bus.set("can0", "EngineData/Temperature", 5))[0] == "read_only"
+        assert (
+            failure(await bus.set("can0", "EngineData/Temperature", 5))[0]
+            == "read_only"
+        )
 
 
 async def test_a_message_that_is_only_sent_is_not_received():
-    more = "    frames: {publish: none}\n    signals: {rules: [{match: Cells/*, direction: send}]}\n"
+    more = (
+        "    frames: {publish: none}\n    signals: {rules: [{match: Cells/*, "
+        "direction: send}]}\n"
+    )
     async with on_loopback(BASE + more) as (bus, peer):
         await peer.send(cells(0, 3700), engine(7))
         await bus.value("can0", "EngineData/Speed")
@@ -132,12 +187,28 @@ async def test_decode_and_encode_without_the_bus():
         data = base64.b64encode(engine(2500, 90, 1, True).data).decode()
         found = done(await bus.call("can0", "decode", {"id": 0x100, "data": data}))
         assert found == {
-            "message": "EngineData", "signals": {"Speed": 2500, "Temperature": 90, "Gear": "first", "Running": True},
-        }  # fmt: skip
-        made = done(await bus.call("can0", "encode", {"message": "EngineData", "signals": found["signals"]}))
+            "message": "EngineData",
+            "signals": {
+                "Speed": 2500,
+                "Temperature": 90,
+                "Gear": "first",
+                "Running": True,
+            },
+        }
+        made = done(
+            await bus.call(
+                "can0", "encode", {"message": "EngineData", "signals": found["signals"]}
+            )
+        )
         assert made == {"id": 0x100, "extended": False, "data": data}
-        assert failure(await bus.call("can0", "decode", {"id": 0x101, "data": data}))[0] == "unknown"
-        assert failure(await bus.call("can0", "decode", {"id": 0x100, "data": "AQ=="}))[0] == "protocol"
+        assert (
+            failure(await bus.call("can0", "decode", {"id": 0x101, "data": data}))[0]
+            == "unknown"
+        )
+        assert (
+            failure(await bus.call("can0", "decode", {"id": 0x100, "data": "AQ=="}))[0]
+            == "protocol"
+        )
         wrong = {"message": "Lamp", "signals": {"Brightness": 200}}
         assert failure(await bus.call("can0", "encode", wrong))[0] == "out_of_range"
 
@@ -145,9 +216,14 @@ async def test_decode_and_encode_without_the_bus():
 async def test_j1939_messages_are_found_by_their_parameter_group_from_any_source():
     async with on_loopback(FAST + "    frames: {publish: none}\n") as (bus, peer):
         await peer.send(
-            *(can.frame(id_, bytes(8), extended=True) for id_ in (0x18FEF217, 0x18FFF117))
+            *(
+                can.frame(id_, bytes(8), extended=True)
+                for id_ in (0x18FEF217, 0x18FFF117)
+            )
         )  # no filter wants
-        await peer.send(can.frame(0x0CFEF117, struct.pack("<xH5x", 80 * 256), extended=True))
+        await peer.send(
+            can.frame(0x0CFEF117, struct.pack("<xH5x", 80 * 256), extended=True)
+        )
         assert await bus.value("can0", "CruiseControl/WheelSpeed") == 80
         about = (await bus.info("can0", bool))["properties"]["CruiseControl/WheelSpeed"]
         assert about["group"] == "CruiseControl (PGN 65265, any source)"
@@ -165,26 +241,43 @@ async def test_databases_are_read_again_while_frames_go_on(tmp_path):
     async with on_loopback(more) as (bus, peer):
         await peer.send(engine(100))
         await bus.value("can0", "EngineData/Speed")
-        file.write_text(EXAMPLE.read_text().replace("(0.25,0) [0|8000]", "(0.5,0) [0|9000]"))
+        file.write_text(
+            EXAMPLE.read_text().replace("(0.25,0) [0|8000]", "(0.5,0) [0|9000]")
+        )
         assert done(await bus.call("can0", "reload_databases")) == 4
         await peer.send(engine(100))
-        assert await bus.value("can0", "EngineData/Speed", lambda value: value > 100) == 200
+        assert (
+            await bus.value("can0", "EngineData/Speed", lambda value: value > 100)
+            == 200
+        )
         file.write_text(EXAMPLE.read_text().replace("BO_ 512 Cells:", "BO_ 512 Cells"))
         line = file.read_text().partition("BO_ 512")[0].count("\n") + 1
         code, why = failure(await bus.call("can0", "reload_databases"))
         assert code == "bad_request"
         assert f"{file}:{line}:15: " in why
         await peer.send(engine(150))
-        assert await bus.value("can0", "EngineData/Speed", lambda value: value > 200) == 300
-        assert [status for status in bus.broker.payloads(f"{bus.base}/can0/status") if b"offline" in status][1:] == []
+        assert (
+            await bus.value("can0", "EngineData/Speed", lambda value: value > 200)
+            == 300
+        )
+        assert [
+            status
+            for status in bus.broker.payloads(f"{bus.base}/can0/status")
+            if b"offline" in status
+        ][1:] == []
 
 
 async def test_what_the_databases_want_after_a_reload_is_received(tmp_path):
     file = tmp_path / "vehicle.dbc"
     shutil.copy(EXAMPLE, file)
-    more = f"    database: {file}\n    frames: {{publish: none}}\n    signals: {{min_interval: 0}}\n"
+    more = (
+        f"    database: {file}\n    frames: {{publish: none}}\n    signals: "
+        f"{{min_interval: 0}}\n"
+    )
     async with on_loopback(more) as (bus, peer):
-        file.write_text(EXAMPLE.read_text().replace(" 256 ", " 257 ").replace("EngineData", "Motor"))
+        file.write_text(
+            EXAMPLE.read_text().replace(" 256 ", " 257 ").replace("EngineData", "Motor")
+        )
         done(await bus.call("can0", "reload_databases"))
         await peer.send(engine(100), engine(100)._replace(id=257))
         assert await bus.value("can0", "Motor/Speed") == 100
@@ -207,12 +300,18 @@ async def test_messages_of_the_configuration_need_no_database():
     async with on_loopback(more) as (bus, peer):
         await peer.send(can.frame(0x321, bytes.fromhex("e803fffe02000000")))
         assert await bus.value("can0", "Fan/Speed") == 100
-        assert (bus.good("can0")["Fan/Angle"], bus.good("can0")["Fan/Mode"]) == (-2, "fast")
+        assert (bus.good("can0")["Fan/Angle"], bus.good("can0")["Fan/Mode"]) == (
+            -2,
+            "fast",
+        )
 
 
 async def test_a_whole_number_of_64_bits_stays_whole_whatever_its_scale():
     signal = "{name: count, start: 0, length: 64, scale: 1, offset: 0}"
-    more = f"    messages: [{{name: Total, id: 1, signals: [{signal}]}}]\n    receive_own: false\n"
+    more = (
+        f"    messages: [{{name: Total, id: 1, signals: [{signal}]}}]\n    "
+        f"receive_own: false\n"
+    )
     async with on_loopback(more) as (bus, peer):
         await peer.send(can.frame(1, b"\xfe" + b"\xff" * 7))
         assert await bus.value("can0", "Total/count") == 2**64 - 2
@@ -220,10 +319,13 @@ async def test_a_whole_number_of_64_bits_stays_whole_whatever_its_scale():
         assert (await peer.hear())[0].data == b"\xfd" + b"\xff" * 7
 
 
-async def test_names_that_meet_are_served_neither_until_they_are_separated(tmp_path, caplog):
+async def test_names_that_meet_are_served_neither_until_they_are_separated(
+    tmp_path, caplog
+):
     file = tmp_path / "twins.dbc"
     file.write_text(
-        'VERSION ""\nBU_: A\nBO_ 1 M: 8 A\n SG_ a : 0|8@1+ (1,0) [0|0] "" A\n SG_ b : 8|8@1+ (1,0) [0|0] "" A\n'
+        'VERSION ""\nBU_: A\nBO_ 1 M: 8 A\n SG_ a : 0|8@1+ (1,0) [0|0] "" A\n SG_ b : '
+        '8|8@1+ (1,0) [0|0] "" A\n'
     )
     more = f"    database: {file}\n    names: {{M/a: M/b}}\n"
     async with on_loopback(more) as (bus, peer):
@@ -238,7 +340,10 @@ async def test_names_that_meet_are_served_neither_until_they_are_separated(tmp_p
 
 
 async def test_a_signal_whose_message_stays_away_is_stale():
-    async with on_loopback(BASE + "    signals: {min_interval: 0, max_age: 5}\n") as (bus, peer):
+    async with on_loopback(BASE + ("    signals: {min_interval: 0, max_age: 5}\n")) as (
+        bus,
+        peer,
+    ):
         for _ in range(3):
             await peer.send(engine(7))
             await bus.value("can0", "EngineData/Speed")
@@ -250,18 +355,30 @@ async def test_a_signal_whose_message_stays_away_is_stale():
 
 async def test_the_newest_of_several_sources_counts_also_if_it_says_what_it_said_before():
     def cruise(source, speed):
-        return can.frame(0x18FEF100 | source, struct.pack("<xH5x", speed * 256), extended=True)
+        return can.frame(
+            0x18FEF100 | source, struct.pack("<xH5x", speed * 256), extended=True
+        )
 
     async with on_loopback(FAST) as (bus, peer):
         for source, speed in ((1, 10), (2, 20), (1, 10)):
             await peer.send(cruise(source, speed))
-            await bus.value("can0", "CruiseControl/WheelSpeed", lambda value, speed=speed: value == speed)
+            await bus.value(
+                "can0",
+                "CruiseControl/WheelSpeed",
+                lambda value, speed=speed: value == speed,
+            )
 
 
-async def test_of_two_messages_with_one_identifier_the_first_counts_and_the_other_is_named(tmp_path, caplog):
+async def test_of_two_messages_with_one_identifier_the_first_counts_and_the_other_is_named(
+    tmp_path, caplog
+):
     file = tmp_path / "other.dbc"
-    file.write_text('VERSION ""\nBU_: A\nBO_ 528 Light: 2 A\n SG_ a : 0|8@1+ (1,0) [0|0] "" A\n')
-    async with on_loopback(f"    database: [{EXAMPLE}, {file}]\n    receive_own: false\n") as (bus, peer):
+    file.write_text(
+        'VERSION ""\nBU_: A\nBO_ 528 Light: 2 A\n SG_ a : 0|8@1+ (1,0) [0|0] "" A\n'
+    )
+    async with on_loopback(
+        f"    database: [{EXAMPLE}, {file}]\n    receive_own: false\n"
+    ) as (bus, peer):
         await peer.send(can.frame(528, b"\x64\0"))
         assert await bus.value("can0", "Lamp/Brightness") == 50
         assert "Light/a" not in (await bus.info("can0", bool))["properties"]
@@ -270,7 +387,10 @@ async def test_of_two_messages_with_one_identifier_the_first_counts_and_the_othe
 
 async def test_only_what_a_database_knows_is_received_where_nothing_else_wants_more():
     more = "    frames: {publish: none}\n    signals: {min_interval: 0}\n"
-    messages = "    messages: [{name: Fan, id: 0x321, signals: [{name: Speed, start: 0, length: 8}]}]\n"
+    messages = (
+        "    messages: [{name: Fan, id: 0x321, signals: [{name: Speed, start: 0, "
+        "length: 8}]}]\n"
+    )
     async with on_loopback(more + messages + "    receive_own: false\n") as (bus, peer):
         await peer.send(can.frame(0x322, bytes(8)), can.frame(0x321, b"\2" + bytes(7)))
         assert await bus.value("can0", "Fan/Speed") == 2

@@ -19,12 +19,28 @@ from tests.running import running
 async def test_it_says_where_it_is_and_comes_back_there(tmp_path):
     for path in (tmp_path / "port", tmp_path / "port"):
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "can_bridge.simulator.__main__", "--silent", "--can-port", str(path)),
+            *(
+                sys.executable,
+                "-m",
+                "can_bridge.simulator.__main__",
+                "--silent",
+                "--can-port",
+                str(path),
+            ),
             stdout=asyncio.subprocess.PIPE,
         )
-        assert json.loads(await asyncio.wait_for(process.stdout.readline(), 30)) == {"CAN_PORT": str(path)}
-        async with python_can("slcan", str(path), bitrate=500000, sleep_after_open=0) as bus:
-            assert (await heard(bus)).arbitration_id in (0x100, 0x200, 0x18FEF17E, 0x1C4BF800)
+        assert json.loads(await asyncio.wait_for(process.stdout.readline(), 30)) == {
+            "CAN_PORT": str(path)
+        }
+        async with python_can(
+            "slcan", str(path), bitrate=500000, sleep_after_open=0
+        ) as bus:
+            assert (await heard(bus)).arbitration_id in (
+                0x100,
+                0x200,
+                0x18FEF17E,
+                0x1C4BF800,
+            )
         process.send_signal(signal.SIGTERM)
         assert await process.wait() == 0
 
@@ -39,19 +55,31 @@ async def test_the_example_fits_the_simulator():
             assert await bus.value("can0", "EngineData/Running") is True
             assert await bus.value("can0", "CruiseControl/WheelSpeed") == 80
             await bus.status("can0_node18", "online")
-            await until(lambda: {each["id"] for each in bus.events("can0", "frame")} == {0x1C4BF800})
+            await until(
+                lambda: (
+                    {each["id"] for each in bus.events("can0", "frame")} == {0x1C4BF800}
+                )
+            )
             for message in bus.broker.published:
                 message.payload.decode()  # `mosquitto_sub` shows it
-            await bus.call("can0_node18", "gct_fetch_readings", {"indices": [0], "timeout": 20})
+            await bus.call(
+                "can0_node18", "gct_fetch_readings", {"indices": [0], "timeout": 20}
+            )
             assert await bus.value("can0_node18", "temperature") == 20
             done(await bus.set("can0", "Lamp/On", True))
-            await until(lambda: any(frame.id == 0x210 for frame in simulator.vehicle.seen))
-    assert loader.load(example, Config, {"CAN_PORT": "/dev/x"}).devices[0].databases == (str(EXAMPLE),)
+            await until(
+                lambda: any(frame.id == 0x210 for frame in simulator.vehicle.seen)
+            )
+    assert loader.load(example, Config, {"CAN_PORT": "/dev/x"}).devices[
+        0
+    ].databases == (str(EXAMPLE),)
 
 
 async def test_an_adapter_that_nobody_reads_loses_frames_and_not_its_temper():
     async with Simulator(quiet=True) as simulator:
-        async with python_can("slcan", str(simulator.path), bitrate=500000, sleep_after_open=0) as bus:
+        async with python_can(
+            "slcan", str(simulator.path), bitrate=500000, sleep_after_open=0
+        ) as bus:
             await until(lambda: simulator.open)
             for _ in range(20_000):
                 simulator.vehicle.put(1, bytes(8))

@@ -1,4 +1,7 @@
-"""SocketCAN without a kernel that has it: its structures as python-can makes and reads them, a socket that fails."""
+"""SocketCAN without a kernel that has it.
+
+Its structures as python-can makes and reads them, a socket that fails.
+"""
 
 import errno
 import os
@@ -23,7 +26,9 @@ KINDS = {
     "extended": frames.frame(0x1ABCDEF0, bytes(8), extended=True),
     "remote": frames.frame(0x7FF, remote=True, length=4),
     "FD": frames.frame(1, bytes(range(12)), fd=True),
-    "FD, switched": frames.frame(0x1FFFFFFF, bytes(64), extended=True, fd=True, brs=True),
+    "FD, switched": frames.frame(
+        0x1FFFFFFF, bytes(64), extended=True, fd=True, brs=True
+    ),
 }
 
 
@@ -42,7 +47,11 @@ def test_what_is_sent_is_read_alike_by_python_can(kind):
     assert id_ == theirs._compose_arbitration_id(message_of(frame))
     assert data == (frame.data or bytes(frame.length))
     assert length == frame.length
-    assert flags == (0x04 | (0x01 if frame.flags & frames.BRS else 0) if frame.flags & frames.FD else 0)
+    assert flags == (
+        0x04 | (0x01 if frame.flags & frames.BRS else 0)
+        if frame.flags & frames.FD
+        else 0
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -83,7 +92,8 @@ async def test_error_frames_and_the_error_state():
 async def test_the_kernels_time_and_its_drop_counter():
     bus = SocketCan(None, "can0", 1, 1.0, False)
     ancillary = [
-        (socket.SOL_SOCKET, 35, struct.pack("@ll", 1795276751, 891478999)),  # SO_TIMESTAMPNS
+        # SO_TIMESTAMPNS
+        (socket.SOL_SOCKET, 35, struct.pack("@ll", 1795276751, 891478999)),
         (socket.SOL_SOCKET, 40, struct.pack("=I", 7)),  # SO_RXQ_OVFL
     ]
     assert bus._frame(pack(KINDS["standard"]), ancillary, 0).time == 1795276751.891478
@@ -97,7 +107,8 @@ async def test_what_we_sent_comes_back_only_where_it_is_wanted(own):
     ours, others = socket.MSG_DONTROUTE | socket.MSG_CONFIRM, socket.MSG_DONTROUTE
     assert bus._frame(raw, [], others).flags == 0  # another program of this machine
     assert (bus._frame(raw, [], ours) is not None) is own
-    bus._cyclic[KINDS["standard"].key] = 1  # the kernel sends it for us, from another socket
+    # the kernel sends it for us, from another socket
+    bus._cyclic[KINDS["standard"].key] = 1
     repeated = bus._frame(raw, [], others)
     assert (repeated.flags if own else repeated) == (SENT if own else None)
 
@@ -112,10 +123,15 @@ class Options:
 def test_filters_are_those_of_the_kernel():
     sock = Options()
     bus = SocketCan(sock, "can0", 1, 1.0, False)
-    passes = lambda id_: any(not (id_ ^ want) & mask for want, mask in struct.iter_unpack("=II", sock.given[2]))  # noqa: E731
+    passes = lambda id_: any(  # noqa: E731
+        not (id_ ^ want) & mask
+        for want, mask in struct.iter_unpack("=II", sock.given[2])
+    )
     bus.accept([Mask(0x100, 0x700, False), Mask(0x18FEF100, 0x00FFFF00, True)])
     assert sock.given[:2] == (socket.SOL_CAN_RAW, socket.CAN_RAW_FILTER)
-    assert [passes(each) for each in (0x123, 0x223, 0x80000123, 0x98FEF117, 0x98FEF217)] == [True, 0, 0, True, 0]
+    assert [
+        passes(each) for each in (0x123, 0x223, 0x80000123, 0x98FEF117, 0x98FEF217)
+    ] == [True, 0, 0, True, 0]
     bus.accept([])
     assert not passes(0x123)
     bus.accept(None)
@@ -168,23 +184,32 @@ def test_a_periodic_frame_is_set_up_as_python_can_does(period, count, pair):
     frame = KINDS["extended"]
     broadcast(near, frame, period, count)
     first, then = (period, 0.0) if count else (0.0, period)
-    theirs_ = theirs.build_bcm_transmit_header(frame.id | 0x80000000, count, first, then, 0x008)  # TX_ANNOUNCE
+    # TX_ANNOUNCE
+    theirs_ = theirs.build_bcm_transmit_header(
+        frame.id | 0x80000000, count, first, then, 0x008
+    )
     raw = far.recv(1000)
     assert raw[len(theirs_) :] == pack(frame)
     ours, expected = (dict(fields(head)) for head in (raw, theirs_))
     for interval in ("ival1", "ival2"):  # python-can cuts off
         assert ours[f"{interval}_tv_usec"] < 1_000_000  # else the kernel refuses it
         time, wanted = (
-            head.pop(f"{interval}_tv_sec") * 10**6 + head.pop(f"{interval}_tv_usec") for head in (ours, expected)
+            head.pop(f"{interval}_tv_sec") * 10**6 + head.pop(f"{interval}_tv_usec")
+            for head in (ours, expected)
         )
         assert wanted <= time <= wanted + 1
-    assert ours.pop("flags") == expected.pop("flags") | 0x004  # TX_COUNTEVT, which tells nothing without a count
+    # TX_COUNTEVT, which tells nothing without a count
+    assert ours.pop("flags") == expected.pop("flags") | 0x004
     assert ours == expected
 
 
 def fields(raw):
     head = theirs.BcmMsgHead.from_buffer_copy(raw)
-    return [(name, getattr(head, name)) for name, _ in theirs.BcmMsgHead._fields_ if not name.startswith("pad")]
+    return [
+        (name, getattr(head, name))
+        for name, _ in theirs.BcmMsgHead._fields_
+        if not name.startswith("pad")
+    ]
 
 
 def test_a_periodic_frame_that_changes_keeps_its_times(pair):
@@ -193,7 +218,8 @@ def test_a_periodic_frame_that_changes_keeps_its_times(pair):
     far.recv(1000)
     made.update(KINDS["FD"]._replace(data=bytes(12)))
     raw = far.recv(1000)
-    expected = theirs.build_bcm_update_header(1, 0x800 | 0x008 | 0x004)  # CAN_FD_FRAME, TX_ANNOUNCE, TX_COUNTEVT
+    # CAN_FD_FRAME, TX_ANNOUNCE, TX_COUNTEVT
+    expected = theirs.build_bcm_update_header(1, 0x800 | 0x008 | 0x004)
     assert raw == expected + pack(KINDS["FD"]._replace(data=bytes(12)))
 
 
@@ -214,7 +240,9 @@ def test_a_periodic_frame_whose_interface_has_gone(pair):
         made.update(KINDS["standard"])
 
 
-async def test_a_periodic_frame_with_another_identifier_is_another_one_for_the_kernel(monkeypatch):
+async def test_a_periodic_frame_with_another_identifier_is_another_one_for_the_kernel(
+    monkeypatch,
+):
     ends = [socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(2)]
     opened = iter(ends)
     monkeypatch.setattr(bcm, "connected", lambda name: next(opened)[0])
@@ -227,7 +255,9 @@ async def test_a_periodic_frame_with_another_identifier_is_another_one_for_the_k
     assert [dict(fields(kept.recv(1000)))["can_id"] for _ in range(2)] == [0x123, 0x123]
     made = dict(fields(new.recv(1000)))
     assert (made["can_id"], made["ival2_tv_usec"]) == (0x9ABCDEF0, 250_000)
-    seen = lambda kind: bus._frame(pack(KINDS[kind]), [], socket.MSG_DONTROUTE).flags & SENT  # noqa: E731
+    seen = lambda kind: (  # noqa: E731
+        bus._frame(pack(KINDS[kind]), [], socket.MSG_DONTROUTE).flags & SENT
+    )
     assert (seen("standard"), seen("extended")) == (0, SENT)
     line.close()
     assert not seen("extended")  # from here on it is another program's
@@ -243,7 +273,9 @@ async def test_a_periodic_frame_that_the_kernel_does_not_take(monkeypatch):
     bus = SocketCan(None, "can0", 1, 1.0, True)
     with pytest.raises(LinkLost, match="can0 is gone"):
         bus.cyclic(KINDS["standard"], 1.0, 0)
-    assert not bus._frame(pack(KINDS["standard"]), [], socket.MSG_DONTROUTE).flags & SENT
+    assert (
+        not bus._frame(pack(KINDS["standard"]), [], socket.MSG_DONTROUTE).flags & SENT
+    )
 
 
 async def test_an_interface_that_is_down_or_another_one_ends_the_link(monkeypatch):
@@ -255,9 +287,17 @@ async def test_an_interface_that_is_down_or_another_one_ends_the_link(monkeypatc
         monkeypatch.setattr(socketcan, "interface", lambda name, found=found: found)
         with pytest.raises(LinkLost, match=why):
             await bus.health()
-    monkeypatch.setattr(socketcan, "interface", lambda name: canlink.Interface(3, True, "can", "passive", 500_000))
+    monkeypatch.setattr(
+        socketcan,
+        "interface",
+        lambda name: canlink.Interface(3, True, "can", "passive", 500_000),
+    )
     assert (await bus.health()).state == "passive"
-    monkeypatch.setattr(socketcan, "interface", lambda name: canlink.Interface(3, True, "can", "stopped"))
+    monkeypatch.setattr(
+        socketcan,
+        "interface",
+        lambda name: canlink.Interface(3, True, "can", "stopped"),
+    )
     assert (await bus.health()).state is None
 
 
@@ -269,13 +309,24 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("wanted", "why"), WRONG)
-def test_what_an_interface_must_have_is_said_with_the_command_that_root_needs(wanted, why):
-    found = canlink.Interface(1, True, "can", "active", 500_000, 2_000_000, 0.0, listen_only=False)
+def test_what_an_interface_must_have_is_said_with_the_command_that_root_needs(
+    wanted, why
+):
+    found = canlink.Interface(
+        1, True, "can", "active", 500_000, 2_000_000, 0.0, listen_only=False
+    )
     given = {"bitrate": None, "data_bitrate": None, "listen": False, **wanted}
-    with pytest.raises(LinkLost, match=rf"can0: {why}; as root: ip link set can0 down && ip link set can0 type can"):
+    with pytest.raises(
+        LinkLost,
+        match=(
+            rf"can0: {why}; as root: ip link set can0 down "
+            rf"&& ip link set can0 type can"
+        ),
+    ):
         check("can0", found, **given)
     check("can0", found, 500_000, 2_000_000, False)
-    check("vcan0", canlink.Interface(1, True, "vcan"), 125_000, None, True)  # it does not tell
+    # it does not tell
+    check("vcan0", canlink.Interface(1, True, "vcan"), 125_000, None, True)
 
 
 def test_a_listen_only_interface_does_not_take_frames_silently():
@@ -286,4 +337,7 @@ def test_a_listen_only_interface_does_not_take_frames_silently():
 
 
 def test_frames_of_python_can_are_ours():
-    assert frame_of(can.Message(arbitration_id=5, data=b"x", timestamp=2e9)).flags == EXTENDED
+    assert (
+        frame_of(can.Message(arbitration_id=5, data=b"x", timestamp=2e9)).flags
+        == EXTENDED
+    )

@@ -31,7 +31,10 @@ async def gateway():
     made = Gateway()
     server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    async with server, running(SERVICE, configuration(f"can::usrcanet::127.0.0.1:{port}")) as bus:
+    async with (
+        server,
+        running(SERVICE, configuration(f"can::usrcanet::127.0.0.1:{port}")) as bus,
+    ):
         await bus.status("can0", "online")
         await until(lambda: made.writers)
         yield bus, made
@@ -40,12 +43,25 @@ async def gateway():
 
 async def test_frames_both_ways_as_the_gateway_has_them():
     async with gateway() as (bus, made):
-        made.send(bytes.fromhex("8400abcdef010203040000000008000001230001020304050607"))  # reference 1.7
+        # reference 1.7
+        made.send(bytes.fromhex("8400abcdef010203040000000008000001230001020304050607"))
         found = await some_rows(bus, 2)
-        assert [row[1:] for row in found] == [[0xABCDEF, 1, 4, b"\1\2\3\4"], [0x123, 0, 8, bytes(range(8))]]
-        done(await bus.call("can0", "send", {"id": 0x123456, "extended": True, "remote": True, "length": 3}))
+        assert [row[1:] for row in found] == [
+            [0xABCDEF, 1, 4, b"\1\2\3\4"],
+            [0x123, 0, 8, bytes(range(8))],
+        ]
+        done(
+            await bus.call(
+                "can0",
+                "send",
+                {"id": 0x123456, "extended": True, "remote": True, "length": 3},
+            )
+        )
         await until(lambda: made.raw == bytes.fromhex("c3001234560000000000000000"))
-        assert failure(await bus.call("can0", "send", {"id": 1, "fd": True}))[0] == "bad_request"
+        assert (
+            failure(await bus.call("can0", "send", {"id": 1, "fd": True}))[0]
+            == "bad_request"
+        )
 
 
 async def test_a_record_that_cannot_be_is_counted_and_the_next_one_is_read():
@@ -60,7 +76,10 @@ async def test_another_protocol_at_the_other_end_costs_the_link():
     async with gateway() as (bus, made):
         made.send(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
         reason = (await bus.status("can0", "offline"))["reason"]
-        assert (reason["code"], "is it a USR-CANET200?" in reason["message"]) == ("protocol", True)
+        assert (reason["code"], "is it a USR-CANET200?" in reason["message"]) == (
+            "protocol",
+            True,
+        )
 
 
 async def test_a_gateway_that_goes_and_comes_back():

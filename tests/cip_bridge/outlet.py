@@ -4,7 +4,10 @@ from busbar.contract.describe import Description
 
 
 class Outlet:
-    """One device's way to nowhere; `told` is every value so far, in order, `known` the newest of each path."""
+    """One device's way to nowhere.
+
+    `told` is every value so far, in order, `known` the newest of each path.
+    """
 
     def __init__(self):
         self.told, self.faults = [], {}

@@ -11,7 +11,11 @@ from cip_bridge.panel_role.conversation import Conversation
 
 LIMIT = 20.0  # s; generous, only a failure needs it
 ACCEPTED, SIGN_ON = cip.ConnectResult(0), cip.Connect(0x0A)
-START, END, QUERY = Command(cip.START), Command(cip.END_OF_UPDATE), Command(cip.END_OF_QUERY)
+START, END, QUERY = (
+    Command(cip.START),
+    Command(cip.END_OF_UPDATE),
+    Command(cip.END_OF_QUERY),
+)
 
 
 def digital(number, value, form=Form.DIGITAL):
@@ -27,23 +31,36 @@ def serial(number, value):
 
 
 class Peer:
-    """Says messages or bytes, hears messages; `heard` is all so far, `raw` the same as bytes."""
+    """Says messages or bytes, hears messages.
+
+    `heard` is all so far, `raw` the same as bytes.
+    """
 
     def __init__(self, stream: ByteStream) -> None:
         self.stream, self.heard, self.raw = stream, [], b""
         self._reader, self._next = cip.Reader(), 0
 
     async def says(self, *messages):
-        await self.stream.write(b"".join(each if isinstance(each, bytes) else cip.encode(each) for each in messages))
+        await self.stream.write(
+            b"".join(
+                each if isinstance(each, bytes) else cip.encode(each)
+                for each in messages
+            )
+        )
 
     async def hears(self, wanted):
-        """Return the next message that is equal, or of this class; those before it are passed over."""
+        """Return the next message that is equal, or of this class.
+
+        Those before it are passed over.
+        """
         async with asyncio.timeout(LIMIT):
             while True:
                 while self._next < len(self.heard):
                     found = self.heard[self._next]
                     self._next += 1
-                    if found == wanted or (isinstance(wanted, type) and isinstance(found, wanted)):
+                    if found == wanted or (
+                        isinstance(wanted, type) and isinstance(found, wanted)
+                    ):
                         return found
                 data = await self.stream.read()
                 self.raw += data
@@ -65,7 +82,9 @@ async def talk(outputs=(), sign_on=SIGN_ON, **options):
     """A conversation over a cable, its peer, and what it has told."""
     here, there = await null_modem("cip")
     told = []
-    conversation = Conversation(here, sign_on, told.extend, lambda: list(outputs), **options)
+    conversation = Conversation(
+        here, sign_on, told.extend, lambda: list(outputs), **options
+    )
     try:
         yield conversation, Peer(there), told
     finally:

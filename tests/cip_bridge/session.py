@@ -16,7 +16,10 @@ TURN = Turn(None, lambda: None, lambda fraction, message: None)
 
 @asynccontextmanager
 async def session():
-    """A session that serves, on a cable. Gives (session, outlet, peer, the task that serves)."""
+    """A session that serves, on a cable.
+
+    Gives (session, outlet, peer, the task that serves).
+    """
     outlet = Outlet()
     async with talk() as (conversation, peer, _):
         made = PanelSession(outlet, Board(), Paths())

@@ -28,7 +28,12 @@ devices:
       - {{join: digital/100, name: door}}
   - {{name: hall, address: {hall}, ipid: 0x0B}}
 """
-LEVEL, DOOR, LARGE, MARK = Join("analog", 100), Join("digital", 100), Join("serial", 200), Join("serial", 201)
+LEVEL, DOOR, LARGE, MARK = (
+    Join("analog", 100),
+    Join("digital", 100),
+    Join("serial", 200),
+    Join("serial", 201),
+)
 
 
 class Cip(InProcess):
@@ -36,18 +41,36 @@ class Cip(InProcess):
 
     waiting = ("call/pulse", {"join": 101, "seconds": 10})  # until it is cancelled
 
-    def __init__(self, panel: Simulator, hall: Simulator, url: str, protocol: str, more: str) -> None:
+    def __init__(
+        self, panel: Simulator, hall: Simulator, url: str, protocol: str, more: str
+    ) -> None:
         self._processor = panel
         panel.theatre.change(LARGE, "x" * 5000)
-        text = THEATRE.format(panel=panel.address, hall=hall.address, protocol=protocol, more=more)
+        text = THEATRE.format(
+            panel=panel.address, hall=hall.address, protocol=protocol, more=more
+        )
         self.serve(SERVICE, text, url)
         super().__init__(
-            "theatre", "panel", "hall", "level", "door", "clock", "refusing", "send", "call/update_request",
+            "theatre",
+            "panel",
+            "hall",
+            "level",
+            "door",
+            "clock",
+            "refusing",
+            "send",
+            "call/update_request",
             ("call/get", {"join": "serial/200"}),
-            {"device": ("set/refusing", {"_value": 1}), "protocol": ("set/refusing", {"_value": NONSENSE}),
-             "timeout": ("call/pulse", {"join": 101, "seconds": 10, "_timeout": 0.01})},
+            {
+                "device": ("set/refusing", {"_value": 1}),
+                "protocol": ("set/refusing", {"_value": NONSENSE}),
+                "timeout": (
+                    "call/pulse",
+                    {"join": 101, "seconds": 10, "_timeout": 0.01},
+                ),
+            },
             True,
-        )  # fmt: skip
+        )
 
     def change(self, path: str, value: Any) -> None:
         raw = round(value * 1000) if path == "level" else value
@@ -60,10 +83,16 @@ class Cip(InProcess):
         await self._processor.plug()
 
     def mark(self, number: int) -> Call:
-        return "call/send", {"frames": cip.encode(Update(MARK, f"mark {number}", Form.SERIAL)).hex()}
+        return "call/send", {
+            "frames": cip.encode(Update(MARK, f"mark {number}", Form.SERIAL)).hex()
+        }
 
     def marks(self) -> list[int]:
-        return [int(str(value).split()[1]) for join, value in self._processor.theatre.seen if join == MARK]
+        return [
+            int(str(value).split()[1])
+            for join, value in self._processor.theatre.seen
+            if join == MARK
+        ]
 
     async def busy(self, client: Client, seconds: float, **fields: Any) -> str:
         listener = self._processor.listener
@@ -74,12 +103,26 @@ class Cip(InProcess):
         return id_
 
     async def _arrived(self, path: str, value: Any) -> None:
-        """Wait until the processor has it: done is when it was written, and a change by hand must not overtake it."""
-        wanted = (LEVEL, round(value * 1000)) if path == "level" else (DOOR, value) if path == "door" else None
-        seen = self._processor.theatre.seen
-        await until(lambda: wanted is None or (seen and seen[-1] == wanted), f"{path} at the processor")
+        """Wait until the processor has it.
 
-    async def write(self, set_: Any, device: str, path: str, value: Any, turn: Any) -> Any:
+        Done is when it was written, and a change by hand must not overtake it.
+        """
+        wanted = (
+            (LEVEL, round(value * 1000))
+            if path == "level"
+            else (DOOR, value)
+            if path == "door"
+            else None
+        )
+        seen = self._processor.theatre.seen
+        await until(
+            lambda: wanted is None or (seen and seen[-1] == wanted),
+            f"{path} at the processor",
+        )
+
+    async def write(
+        self, set_: Any, device: str, path: str, value: Any, turn: Any
+    ) -> Any:
         result = await set_(device, path, value, turn)
         await self._arrived(path, value)
         return result
@@ -91,13 +134,20 @@ class Cip(InProcess):
         async def send(session: Any, device: str, arguments: Any, turn: Any) -> None:
             before = len(self._processor.theatre.seen)
             await sending.run(session, device, arguments, turn)
-            await until(lambda: len(self._processor.theatre.seen) > before, "the mark at the processor")
+            await until(
+                lambda: len(self._processor.theatre.seen) > before,
+                "the mark at the processor",
+            )
 
-        return super().described(about.with_(commands={**about.commands, "send": replace(sending, run=send)}))
+        return super().described(
+            about.with_(commands={**about.commands, "send": replace(sending, run=send)})
+        )
 
 
 @asynccontextmanager
-async def cip_bridge(url: str, protocol: str, folder: Path, more: str = "") -> AsyncIterator[Subject]:
+async def cip_bridge(
+    url: str, protocol: str, folder: Path, more: str = ""
+) -> AsyncIterator[Subject]:
     """The CIP bridge, not yet started; left = gone."""
     async with (
         Simulator() as panel,

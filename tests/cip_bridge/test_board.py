@@ -91,7 +91,10 @@ def test_the_room_of_a_text_that_goes_is_free_again(monkeypatch):
     monkeypatch.setattr(module, "BYTES_LIMIT", 1000)
     board = Board()
     for number in range(1, 50):
-        assert board.take(Update(Join("serial", number % 3), "a" * 200, Form.SERIAL)) is not None
+        assert (
+            board.take(Update(Join("serial", number % 3), "a" * 200, Form.SERIAL))
+            is not None
+        )
     board.begin_update()
     board.end_update()  # all are empty
     assert board.take(Update(TEXT, "a" * 700, Form.SERIAL)) is not None
@@ -100,9 +103,17 @@ def test_the_room_of_a_text_that_goes_is_free_again(monkeypatch):
 def test_a_button_that_is_pressed_would_be_released_if_it_were_sent_again():
     board = Board()
     board.drive(Update(ONE, True, Form.BUTTON))
-    assert (board.get(ONE, outwards=True), board.outs.get(ONE), board.pressed) == (True, False, {ONE})
+    assert (board.get(ONE, outwards=True), board.outs.get(ONE), board.pressed) == (
+        True,
+        False,
+        {ONE},
+    )
     board.drive(Update(ONE, False, Form.BUTTON))
-    assert (board.get(ONE, outwards=True), board.outs.get(ONE), board.pressed) == (False, False, set())
+    assert (board.get(ONE, outwards=True), board.outs.get(ONE), board.pressed) == (
+        False,
+        False,
+        set(),
+    )
     board.drive(Update(ONE, True, Form.BUTTON))
     board.drive(Update(ONE, True, Form.DIGITAL))  # it stays
     assert (board.outs.get(ONE), board.pressed) == (True, set())

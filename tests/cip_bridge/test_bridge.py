@@ -1,4 +1,7 @@
-"""A panel on the bus: what the processor drives, and the link. Source: reference 1.4 and 1.6."""
+"""A panel on the bus: what the processor drives, and the link.
+
+Source: reference 1.4 and 1.6.
+"""
 
 import asyncio
 import json
@@ -13,7 +16,15 @@ from cip_bridge.simulator.__main__ import Simulator
 from cip_bridge.simulator.theatre import NAMES, SOURCE, VOLUME
 from tests.cip_bridge.peer import ACCEPTED, START, analog, digital, serial
 from tests.cip_bridge.processor import served
-from tests.cip_bridge.theatre import failure, hurried, of, reasons, seen, statuses, theatre
+from tests.cip_bridge.theatre import (
+    failure,
+    hurried,
+    of,
+    reasons,
+    seen,
+    statuses,
+    theatre,
+)
 from tests.running import running
 
 # What the processor drives.
@@ -24,7 +35,12 @@ async def test_the_update_fills_the_state_and_named_joins_have_their_defaults():
         good = bus.good("panel")
         assert good["serial/21"] == NAMES[0]
         assert good["digital/21"] is True
-        assert (good["lights/level"], good["door"], good["message"], good["temperature"]) == (0.0, False, "", -20.0)
+        assert (
+            good["lights/level"],
+            good["door"],
+            good["message"],
+            good["temperature"],
+        ) == (0.0, False, "", -20.0)
         assert "analog/1" not in good
         assert good["clock"].startswith("20")
 
@@ -32,20 +48,36 @@ async def test_the_update_fills_the_state_and_named_joins_have_their_defaults():
 async def test_the_description_has_families_names_and_commands():
     async with theatre() as (bus, simulator):
         info = await bus.info("panel", lambda info: True)
-        assert (info["kind"], info["name"], info["address"]) == ("cip", "Theatre", simulator.address)
-        assert info["properties"]["digital/{join}"]["parameters"] == {"join": {"minimum": 1, "maximum": 32768}}
+        assert (info["kind"], info["name"], info["address"]) == (
+            "cip",
+            "Theatre",
+            simulator.address,
+        )
+        assert info["properties"]["digital/{join}"]["parameters"] == {
+            "join": {"minimum": 1, "maximum": 32768}
+        }
         assert info["properties"]["lights/level"]["unit"] == "%"
         assert info["properties"]["lights/level"]["readback"] == "_out/lights/level"
-        assert {"press", "release", "pulse", "update_request", "get", "send"} <= info["commands"].keys()
+        assert {"press", "release", "pulse", "update_request", "get", "send"} <= info[
+            "commands"
+        ].keys()
 
 
 async def test_values_follow_the_processor_and_every_transition_is_told():
     async with theatre() as (bus, simulator):
-        simulator.seat.send(b"".join(cip.encode(digital(50, state)) for state in (True, False, True)))
-        simulator.seat.send(cip.encode(analog(100, 500)) + cip.encode(serial(100, "grüß")))
+        simulator.seat.send(
+            b"".join(cip.encode(digital(50, state)) for state in (True, False, True))
+        )
+        simulator.seat.send(
+            cip.encode(analog(100, 500)) + cip.encode(serial(100, "grüß"))
+        )
         assert await bus.value("panel", "temperature", lambda value: value > 0) == 30.0
         assert await bus.value("panel", "message", str) == "grüß"
-        told = [change["value"] for change in bus.changes("panel") if change["path"] == "digital/50"]
+        told = [
+            change["value"]
+            for change in bus.changes("panel")
+            if change["path"] == "digital/50"
+        ]
         assert told == [True, False, True]
 
 
@@ -64,7 +96,9 @@ async def test_smart_objects_and_slots_have_paths_of_their_own():
 async def test_a_value_outside_its_scale_costs_that_join_only():
     async with theatre() as (bus, simulator):
         simulator.seat.send(cip.encode(analog(100, 2000)) + cip.encode(analog(101, 5)))
-        assert "2000 is outside the scale" in await bus.bad("panel", "temperature", "out_of_range")
+        assert "2000 is outside the scale" in await bus.bad(
+            "panel", "temperature", "out_of_range"
+        )
         assert await bus.value("panel", "analog/101") == 5
         simulator.seat.send(cip.encode(analog(100, 1000)))
         assert await bus.value("panel", "temperature", lambda value: value > 0) == 80.0
@@ -95,7 +129,10 @@ async def test_all_clear_puts_everything_to_its_default():
 async def test_the_firmware_and_what_means_nothing_are_told():
     async with theatre() as (bus, simulator):
         about = b"\x03\x30MC3 Cntrl Eng [v1.503.0027]"
-        simulator.seat.send(cip.encode_frame(5, b"\0\0" + bytes((len(about),)) + about) + bytes.fromhex("2a000101"))
+        simulator.seat.send(
+            cip.encode_frame(5, b"\0\0" + bytes((len(about),)) + about)
+            + bytes.fromhex("2a000101")
+        )
         info = await hurried(bus, bus.info("panel", lambda info: "firmware" in info))
         assert info["firmware"] == "MC3 Cntrl Eng [v1.503.0027]"
         assert await bus.value("panel", "_skipped", int) == 1
@@ -109,13 +146,25 @@ async def test_commands_wait_for_a_processor_that_boots_which_is_tried_every_two
         simulator.listener.boot()
         async with running(SERVICE, of(simulator)) as bus:
             booting = {"code": "link", "message": "the processor is booting"}
-            await hurried(bus, until(lambda: bus.retained("panel", "status")["reason"] == booting))
+            await hurried(
+                bus, until(lambda: bus.retained("panel", "status")["reason"] == booting)
+            )
             assert bus.retained("panel", "status")["state"] == "connecting"
-            waiting = asyncio.create_task(bus.set("panel", "digital/77", {"_value": True, "_ttl": 60}))
-            assert failure(await hurried(bus, bus.set("panel", "digital/78", {"_value": True, "_ttl": 1}))) == "expired"
+            waiting = asyncio.create_task(
+                bus.set("panel", "digital/77", {"_value": True, "_ttl": 60})
+            )
+            assert (
+                failure(
+                    await hurried(
+                        bus, bus.set("panel", "digital/78", {"_value": True, "_ttl": 1})
+                    )
+                )
+                == "expired"
+            )
             before = simulator.listener.accepted
             await bus.clock.advance(8)
-            assert 1 <= simulator.listener.accepted - before <= 3  # 2 s to wait on each, 2 s between
+            # 2 s to wait on each, 2 s between
+            assert 1 <= simulator.listener.accepted - before <= 3
             assert not waiting.done()
             simulator.listener.booted()
             assert (await hurried(bus, waiting))["ok"]
@@ -141,9 +190,12 @@ async def test_an_unknown_ip_id_is_tried_again_after_a_quarter_of_an_hour_or_by_
         Simulator(ipid=0x0B) as simulator,
         running(SERVICE, of(simulator)) as bus,
     ):
-        await until(lambda: any("IP-ID 0x0A is not defined" in each for each in reasons(bus)))
+        await until(
+            lambda: any("IP-ID 0x0A is not defined" in each for each in reasons(bus))
+        )
         before = simulator.listener.accepted
-        assert failure(await bus.set("panel", "digital/1", True)) == "offline"  # no reason to try earlier
+        # no reason to try earlier
+        assert failure(await bus.set("panel", "digital/1", True)) == "offline"
         await bus.clock.advance(840)
         assert simulator.listener.accepted == before
         await bus.clock.advance(70)
@@ -172,14 +224,19 @@ async def test_wrong_credentials_are_tried_once_and_again_after_a_reload(tmp_pat
         Simulator(credentials=("admin", "right")) as simulator,
         running(SERVICE, of(simulator, more)) as bus,
     ):
-        await until(lambda: any("denies the password of 'admin'" in each for each in reasons(bus)))
+        await until(
+            lambda: any(
+                "denies the password of 'admin'" in each for each in reasons(bus)
+            )
+        )
         before = simulator.listener.accepted
         await bus.call("panel", "reconnect")
         assert failure(await bus.set("panel", "digital/1", True)) == "offline"
         await bus.clock.advance(120)
         assert simulator.listener.accepted == before
         assert "wrong" not in json.dumps(statuses(bus))
-        assert (await bus.call("bridge", "reload"))["ok"]  # it may have been corrected on the other side
+        # it may have been corrected on the other side
+        assert (await bus.call("bridge", "reload"))["ok"]
         await until(lambda: simulator.listener.accepted == before + 1)
         await until(lambda: sum("denies" in each for each in reasons(bus)) >= 2)
         secret.write_text("right\n")
@@ -189,7 +246,10 @@ async def test_wrong_credentials_are_tried_once_and_again_after_a_reload(tmp_pat
 
 async def test_a_reload_leaves_what_has_not_changed_alone():
     async with theatre() as (bus, simulator):
-        assert (await bus.call("bridge", "reload"))["result"] == {"stopped": [], "started": []}
+        assert (await bus.call("bridge", "reload"))["result"] == {
+            "stopped": [],
+            "started": [],
+        }
         assert simulator.listener.accepted == 1
 
 
@@ -227,7 +287,8 @@ async def test_it_signs_on_in_the_form_that_is_configured(more, sign_on):
 
     async with served(serve, f", {more}" if more else "") as (_, peers):
         await until(lambda: peers and START in peers[0].heard)
-        assert peers[0].heard == [sign_on, START]  # a password only when it is asked for
+        # a password only when it is asked for
+        assert peers[0].heard == [sign_on, START]
 
 
 async def test_several_processors_in_one_bridge_do_not_hold_each_other_up():

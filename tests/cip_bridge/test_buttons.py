@@ -23,7 +23,8 @@ async def test_a_press_is_held_repeated_and_released():
     async with theatre() as (bus, simulator):
         assert (await bus.call("panel", "press", {"join": 90, "hold": 1.2}))["ok"]
         assert await bus.value("panel", "_out/digital/90") is True
-        assert (await bus.set("panel", "digital/91", True))["ok"]  # holding does not hold the link
+        # holding does not hold the link
+        assert (await bus.set("panel", "digital/91", True))["ok"]
         await bus.clock.advance(2)
         await seen(simulator, Join("digital", 90), True, True, True, False)
         assert await bus.value("panel", "_out/digital/90", lambda on: not on) is False
@@ -45,7 +46,9 @@ async def test_a_button_is_released_when_its_callers_lock_ends(how):
     async with theatre() as (bus, simulator):
         lease = (await bus.call("panel", "lock", {"ttl": 2}))["result"]["lease"]
         for _ in range(2):
-            await bus.call("panel", "press", {"join": 97, "hold": "forever", "_lease": lease})
+            await bus.call(
+                "panel", "press", {"join": 97, "hold": "forever", "_lease": lease}
+            )
         await bus.call("panel", "press", {"join": 98, "hold": 60, "_lease": lease})
         if how == "unlock":
             assert (await bus.call("panel", "unlock", {"_lease": lease}))["ok"]
@@ -53,7 +56,9 @@ async def test_a_button_is_released_when_its_callers_lock_ends(how):
         else:
             await bus.clock.advance(2.5)
         for number in (97, 98):
-            await until(lambda n=number: (Join("digital", n), False) in simulator.theatre.seen)
+            await until(
+                lambda n=number: (Join("digital", n), False) in simulator.theatre.seen
+            )
         assert await bus.value("panel", "_out/digital/97", lambda on: not on) is False
 
 
@@ -95,7 +100,9 @@ async def test_a_processor_that_reloads_its_program_releases_our_button_for_good
 
 async def test_a_pulse_and_a_hold_do_not_hold_the_link():
     async with theatre() as (bus, simulator):
-        pulsing = asyncio.create_task(bus.call("panel", "pulse", {"join": 90, "seconds": 5}))
+        pulsing = asyncio.create_task(
+            bus.call("panel", "pulse", {"join": 90, "seconds": 5})
+        )
         await until(lambda: (Join("digital", 90), True) in simulator.theatre.seen)
         assert (await bus.set("panel", "digital/91", True))["ok"]
         assert not pulsing.done()
@@ -107,7 +114,10 @@ async def test_a_pulse_does_not_end_the_hold_of_another_caller():
     async with theatre() as (bus, simulator):
         await bus.call("panel", "press", {"join": 90, "hold": "forever"})
         error = (await bus.call("panel", "pulse", 90))["error"]
-        assert (error["code"], error["message"]) == ("locked", "90 is held down already; `release` it first")
+        assert (error["code"], error["message"]) == (
+            "locked",
+            ("90 is held down already; `release` it first"),
+        )
         await bus.clock.advance(2)
         assert (Join("digital", 90), False) not in simulator.theatre.seen
         await bus.call("panel", "release", 90)
@@ -116,7 +126,9 @@ async def test_a_pulse_does_not_end_the_hold_of_another_caller():
 
 async def test_a_press_takes_a_button_over_from_a_pulse():
     async with theatre() as (bus, simulator):
-        pulsing = asyncio.create_task(bus.call("panel", "pulse", {"join": 90, "seconds": 1}))
+        pulsing = asyncio.create_task(
+            bus.call("panel", "pulse", {"join": 90, "seconds": 1})
+        )
         await until(lambda: (Join("digital", 90), True) in simulator.theatre.seen)
         assert (await bus.call("panel", "press", {"join": 90, "hold": "forever"}))["ok"]
         assert (await pulsing)["ok"]
@@ -126,19 +138,25 @@ async def test_a_press_takes_a_button_over_from_a_pulse():
 
 async def test_a_pulse_that_is_cancelled_releases():
     async with theatre() as (bus, simulator):
-        pulsing = asyncio.create_task(bus.call("panel", "pulse", {"join": 90, "seconds": 10, "_id": "pulse-90"}))
+        pulsing = asyncio.create_task(
+            bus.call("panel", "pulse", {"join": 90, "seconds": 10, "_id": "pulse-90"})
+        )
         await until(lambda: (Join("digital", 90), True) in simulator.theatre.seen)
         await bus.call("panel", "cancel", {"id": "pulse-90"})
         assert failure(await pulsing) == "cancelled"
         await bus.clock.advance(0.25)  # its ten seconds are not over
-        await until(lambda: (Join("digital", 90), False) in simulator.theatre.seen, limit=5.0)
+        await until(
+            lambda: (Join("digital", 90), False) in simulator.theatre.seen, limit=5.0
+        )
 
 
 @pytest.mark.parametrize("how", ["pulse", "release", "expiry", "leaving"])
 async def test_a_button_is_released_whatever_was_under_way_when_the_link_broke(how):
     async with session() as (made, outlet, peer, serving):
         pressing = asyncio.create_task(
-            made.pulse("panel", Pulse(54, 5), TURN) if how == "pulse" else made.press("panel", Press(54, 5), TURN)
+            made.pulse("panel", Pulse(54, 5), TURN)
+            if how == "pulse"
+            else made.press("panel", Press(54, 5), TURN)
         )
         await peer.hears(digital(54, True, Form.BUTTON))
         await settle()

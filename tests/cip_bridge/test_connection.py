@@ -9,12 +9,23 @@ from busbar.codecs.cip import Form, Join, Style, Update
 from busbar.net.trace import TRACE
 from busbar.testing.fakes import Clock, settle, until
 from cip_bridge.processor_role import panel_connection
-from cip_bridge.processor_role.panel_connection import BEAT, DRAIN_LIMIT, SIGN_ON_LIMIT, SILENCE, STRAY_LIMIT
+from cip_bridge.processor_role.panel_connection import (
+    BEAT,
+    DRAIN_LIMIT,
+    SIGN_ON_LIMIT,
+    SILENCE,
+    STRAY_LIMIT,
+)
 from cip_bridge.processor_role.program import Seat
 from tests.cip_bridge.panels import NOW, listening, panel, signed_on
 from tests.cip_bridge.peer import END, QUERY, START, analog, digital, serial
 
-SIGN_ONS = [cip.Connect(0x0A), cip.Connect.short(0x0A), cip.DeviceConnect(0x0A, bytes(8)), cip.RoomConnect(0x0A, "X")]
+SIGN_ONS = [
+    cip.Connect(0x0A),
+    cip.Connect.short(0x0A),
+    cip.DeviceConnect(0x0A, bytes(8)),
+    cip.RoomConnect(0x0A, "X"),
+]
 
 
 @pytest.mark.parametrize("sign_on", SIGN_ONS, ids=lambda each: type(each).__name__)
@@ -33,13 +44,23 @@ async def test_the_update_is_what_a_processor_sends():
         seat.drive(Join("serial", 4), "hi")
         async with signed_on(listener) as peer:
             dump = peer.heard[peer.heard.index(START) :]
-            assert dump == [START, cip.Clock(NOW), digital(1, True), analog(12, 7), serial(4, "hi"), END, QUERY]
+            assert dump == [
+                START,
+                cip.Clock(NOW),
+                digital(1, True),
+                analog(12, 7),
+                serial(4, "hi"),
+                END,
+                QUERY,
+            ]
 
 
 async def test_what_panels_say_is_told_also_before_their_update():
     async with listening() as (listener, seat, said), panel(listener) as peer:
         await peer.says(digital(9, True))  # not signed on: nobody knows who that is
-        await peer.says(cip.Connect(0x0A), digital(1, True), analog(2, 5), serial(3, "x"))
+        await peer.says(
+            cip.Connect(0x0A), digital(1, True), analog(2, 5), serial(3, "x")
+        )
         await until(lambda: len(said) == 3)
         assert said == [digital(1, True), analog(2, 5), serial(3, "x")]
         assert seat.board.ins.get(Join("analog", 2)) == 5
@@ -50,22 +71,35 @@ async def test_an_unknown_ip_id_is_refused(sign_on):
     async with listening() as (listener, _, _), panel(listener) as peer:
         await peer.says(sign_on)
         result = await peer.hears(cip.ConnectResult)
-        assert (result.payload().hex(), result.router) == ("ffff02", isinstance(sign_on, cip.RoomConnect))
+        assert (result.payload().hex(), result.router) == (
+            "ffff02",
+            isinstance(sign_on, cip.RoomConnect),
+        )
 
 
 @pytest.mark.parametrize(
     ("sign_on", "accepted"),
-    [(cip.RoomConnect(0x0A, "boardroom1"), True), (cip.RoomConnect(0x0A, "other"), False), (cip.Connect(0x0A), False)],
+    [
+        (cip.RoomConnect(0x0A, "boardroom1"), True),
+        (cip.RoomConnect(0x0A, "other"), False),
+        (cip.Connect(0x0A), False),
+    ],
 )
 async def test_a_seat_with_a_room_is_for_that_room(sign_on, accepted):
-    async with listening(room="Boardroom1") as (listener, _, _), panel(listener) as peer:
+    async with (
+        listening(room="Boardroom1") as (listener, _, _),
+        panel(listener) as peer,
+    ):
         await peer.says(sign_on)
         assert (await peer.hears(cip.ConnectResult)).accepted is accepted
 
 
 @pytest.mark.parametrize(("password", "ok"), [("secret", True), ("Secret", False)])
 async def test_credentials_are_asked_for_and_checked(password, ok):
-    async with listening(credentials=("admin", "secret")) as (listener, seat, said), panel(listener) as peer:
+    async with (
+        listening(credentials=("admin", "secret")) as (listener, seat, said),
+        panel(listener) as peer,
+    ):
         await peer.says(cip.Connect(0x0A), digital(1, True))
         assert (await peer.hears(cip.ConnectResult)).credentials
         await peer.says(cip.Authenticate(0x0A, "admin", password))
@@ -80,7 +114,11 @@ async def test_credentials_are_asked_for_and_checked(password, ok):
 async def test_who_logs_in_twice_counts_once():
     result = cip.ConnectResult(0, 0x20, b"\x0f")
     async with (
-        listening(credentials=("admin", "secret"), result=result) as (listener, seat, _),
+        listening(credentials=("admin", "secret"), result=result) as (
+            listener,
+            seat,
+            _,
+        ),
         panel(listener) as peer,
     ):
         login = cip.Authenticate(0x0A, "admin", "secret")
@@ -119,15 +157,27 @@ async def test_a_button_that_is_not_pressed_again_is_released():
 async def test_what_a_panel_holds_is_released_when_it_is_gone():
     async with listening() as (listener, seat, said):
         async with signed_on(listener) as peer:
-            await peer.says(digital(3, True, Form.BUTTON), digital(4, True), digital(5, True), digital(5, False))
+            await peer.says(
+                digital(3, True, Form.BUTTON),
+                digital(4, True),
+                digital(5, True),
+                digital(5, False),
+            )
             await until(lambda: len(said) == 4)
         await until(lambda: not seat.panels)
-        assert {(each.join.number, each.value) for each in said[4:]} == {(3, False), (4, False)}
+        assert {(each.join.number, each.value) for each in said[4:]} == {
+            (3, False),
+            (4, False),
+        }
 
 
 async def test_a_panel_that_does_not_read_is_dropped_and_holds_nobody_up(monkeypatch):
     monkeypatch.setattr(panel_connection, "UNSENT_LIMIT", 100_000)
-    async with listening() as (listener, seat, _), signed_on(listener), signed_on(listener) as other:
+    async with (
+        listening() as (listener, seat, _),
+        signed_on(listener),
+        signed_on(listener) as other,
+    ):
         text = "x" * 60_000
         reading = asyncio.create_task(other.hears(serial(2, "end")))
         for number in range(400):
@@ -161,10 +211,13 @@ async def test_stray_bytes_between_frames_are_counted():
 async def test_legacy_text_is_put_together():
     async with listening() as (listener, _, said), signed_on(listener) as peer:
         await peer.says(
-            Update(Join("serial", 1), "ab", Form.LEGACY), Update(Join("serial", 1), "cd", Form.LEGACY, append=True)
+            Update(Join("serial", 1), "ab", Form.LEGACY),
+            Update(Join("serial", 1), "cd", Form.LEGACY, append=True),
         )
         await until(lambda: len(said) == 2)
-        assert said == [serial(1, text)._replace(form=Form.LEGACY) for text in ("ab", "abcd")]
+        assert said == [
+            serial(1, text)._replace(form=Form.LEGACY) for text in ("ab", "abcd")
+        ]
 
 
 async def test_what_panels_and_we_say_can_be_traced(caplog):
@@ -175,9 +228,14 @@ async def test_what_panels_and_we_say_can_be_traced(caplog):
         await peer.says(cip.Ping())
         await peer.hears(cip.Pong)
         (there,) = seat.panels
-    assert [each[::2] for each in caplog.record_tuples if there.address in each[2]][:5] == [
+    assert [each[::2] for each in caplog.record_tuples if there.address in each[2]][
+        :5
+    ] == [
         ("busbar.wire", f"{there.address} -> 0f 00 01 02"),
-        ("busbar.wire", f"{there.address} <- 01 00 0b 00 00 00 00 00 0a 40 ff ff f1 01"),
+        (
+            "busbar.wire",
+            (f"{there.address} <- 01 00 0b 00 00 00 00 00 0a 40 ff ff f1 01"),
+        ),
         ("busbar.wire.stage", f"{there.address} -> 02 00 04 00 00 00 1f"),
         ("busbar.wire.stage", f"{there.address} <- 0d 00 02 00 00"),
         ("busbar.wire.stage", f"{there.address} -> 0e 00 02 00 00"),
@@ -265,7 +323,9 @@ async def test_who_sends_no_frames_at_all_is_dropped():
 
 async def test_frames_of_unknown_types_are_counted_and_no_reason_to_drop_anybody():
     async with listening() as (listener, seat, said), signed_on(listener) as peer:
-        await peer.says(bytes.fromhex("2a000101") * (STRAY_LIMIT // 4 + 1), digital(1, True))
+        await peer.says(
+            bytes.fromhex("2a000101") * (STRAY_LIMIT // 4 + 1), digital(1, True)
+        )
         await until(lambda: said)
         assert seat.skipped == STRAY_LIMIT // 4 + 1
         assert seat.panels
@@ -273,7 +333,11 @@ async def test_frames_of_unknown_types_are_counted_and_no_reason_to_drop_anybody
 
 async def test_a_panel_that_says_much_at_once_does_not_hold_others_up(monkeypatch):
     monkeypatch.setattr(panel_connection, "BATCH", 10)
-    async with listening() as (listener, _, said), signed_on(listener) as loud, signed_on(listener) as other:
+    async with (
+        listening() as (listener, _, said),
+        signed_on(listener) as loud,
+        signed_on(listener) as other,
+    ):
         flood = [digital(1, number % 2 == 0) for number in range(5000)]
         await loud.says(*flood)
         await other.says(cip.Ping())
@@ -296,8 +360,16 @@ async def test_an_update_may_be_larger_than_what_a_panel_may_leave_unread(monkey
             await peer.hears(cip.Command(cip.START))
             seat.drive(Join("serial", 100), "new")  # while it is under way
             await peer.hears(QUERY)
-            texts = {each.join.number: each.value for each in peer.heard if isinstance(each, Update)}
-            assert [texts[number] for number in (1, 99, 100)] == ["1" + "x" * 60_000, "99" + "x" * 60_000, "new"]
+            texts = {
+                each.join.number: each.value
+                for each in peer.heard
+                if isinstance(each, Update)
+            }
+            assert [texts[number] for number in (1, 99, 100)] == [
+                "1" + "x" * 60_000,
+                "99" + "x" * 60_000,
+                "new",
+            ]
             assert len(texts) == 100
 
 

@@ -1,4 +1,7 @@
-"""A conversation that goes on: heartbeat, silence, what comes, the end. Source: reference 1.4 and 1.6."""
+"""A conversation that goes on: heartbeat, silence, what comes, the end.
+
+Source: reference 1.4 and 1.6.
+"""
 
 import asyncio
 
@@ -11,7 +14,17 @@ from busbar.testing.fakes import Clock, settle, until
 from cip_bridge.panel_role import conversation
 from cip_bridge.panel_role.conversation import BEAT, LEAVE_LIMIT, SILENCE
 from cip_bridge.refusals import Booting
-from tests.cip_bridge.peer import END, QUERY, START, analog, digital, open_up, serial, serving, talk
+from tests.cip_bridge.peer import (
+    END,
+    QUERY,
+    START,
+    analog,
+    digital,
+    open_up,
+    serial,
+    serving,
+    talk,
+)
 
 
 def ended(task):
@@ -100,7 +113,9 @@ async def test_the_end_of_the_connection_is_noticed_at_once():
         (cip.Hello(cip.BOOTING), Booting, "booting"),
     ],
 )
-async def test_a_program_that_stops_ends_the_conversation_after_what_it_said_before(message, kind, why):
+async def test_a_program_that_stops_ends_the_conversation_after_what_it_said_before(
+    message, kind, why
+):
     async with serving() as (_, peer, told, task):
         await peer.says(digital(3, True), message, digital(4, True))
         await until(task.done)
@@ -117,12 +132,15 @@ async def test_leaving_says_goodbye():
 
 async def test_leaving_does_not_wait_for_a_processor_that_does_not_read():
     async with talk() as (conversation, *_):
-        sending = asyncio.create_task(conversation.send(cip.encode(serial(1, "x" * 60_000)) * 100))
+        sending = asyncio.create_task(
+            conversation.send(cip.encode(serial(1, "x" * 60_000)) * 100)
+        )
         leaving = asyncio.create_task(conversation.close())
         await settle()
         assert not leaving.done()
         await Clock().advance(LEAVE_LIMIT + 0.5)
-        await until(leaving.done, limit=5.0)  # a write that is not read fails by itself much later
+        # a write that is not read fails by itself much later
+        await until(leaving.done, limit=5.0)
         await asyncio.gather(sending, return_exceptions=True)
 
 
@@ -140,7 +158,9 @@ async def test_frames_come_whole_however_they_are_cut():
 
 async def test_what_means_nothing_is_counted_and_costs_nothing_else():
     async with serving() as (conversation, peer, told, _):
-        await peer.says(bytes.fromhex("0500002a0001010500040000 01feffff"), digital(8, True))
+        await peer.says(
+            bytes.fromhex("0500002a0001010500040000 01feffff"), digital(8, True)
+        )
         await until(lambda: told[-1] == digital(8, True))
         assert conversation.skipped == 4
 
@@ -148,7 +168,9 @@ async def test_what_means_nothing_is_counted_and_costs_nothing_else():
 async def test_what_stands_behind_the_update_in_one_piece_is_told():
     async with talk() as (conversation, peer, told):
         opening = asyncio.create_task(open_up(conversation))
-        await peer.says(cip.Hello(), cip.ConnectResult(0), START, END, QUERY, digital(8, True))
+        await peer.says(
+            cip.Hello(), cip.ConnectResult(0), START, END, QUERY, digital(8, True)
+        )
         await opening
         serving = asyncio.create_task(conversation.serve())
         await until(lambda: told[-1] == digital(8, True))
@@ -185,6 +207,8 @@ async def test_what_is_sent_is_asked_for_when_it_is_its_turn():
             turns.append(number)
             return cip.encode(digital(number, True))
 
-        await asyncio.gather(*(conversation.send(lambda n=number: frames(n)) for number in (1, 2, 3)))
+        await asyncio.gather(
+            *(conversation.send(lambda n=number: frames(n)) for number in (1, 2, 3))
+        )
         await peer.hears(digital(3, True))
         assert turns == [1, 2, 3]

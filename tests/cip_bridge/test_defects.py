@@ -1,7 +1,9 @@
-"""The fourteen defects of python-cipclient 0.0.2 that were reproduced (reference 2): none of them is ours.
+"""The fourteen defects of python-cipclient 0.0.2 that were reproduced (reference 2).
 
-The fake processor here is a plain socket that writes what it is told; 10 (a callback that asks deadlocks) is in
-test_readme.py, where there is a client.
+None of them is ours.
+
+The fake processor here is a plain socket that writes what it is told; 10 (a callback
+that asks deadlocks) is in test_readme.py, where there is a client.
 """
 
 import time
@@ -23,7 +25,8 @@ async def test_01_a_peer_that_closes_does_not_cost_a_processor():
         simulator.unplug()
         await bus.status("panel", "offline")
         began, used = time.monotonic(), time.process_time()
-        await until(lambda: time.monotonic() - began > 0.5)  # `until` looks every 5 ms, which is most of what it costs
+        # `until` looks every 5 ms, which is most of what it costs
+        await until(lambda: time.monotonic() - began > 0.5)
         assert time.process_time() - used < 0.25  # python-cipclient: 101 % of a core
 
 
@@ -56,18 +59,35 @@ async def test_05_every_record_of_a_frame_counts():
     async with processor() as (bus, peer, _):
         await peer.says(bytes.fromhex("05000800000500000001800500080000050004000500"))
         assert await bus.value("panel", "digital/6") is True
-        assert [bus.good("panel")[f"digital/{number}"] for number in (1, 2, 5, 6)] == [True, False, True, True]
+        assert [bus.good("panel")[f"digital/{number}"] for number in (1, 2, 5, 6)] == [
+            True,
+            False,
+            True,
+            True,
+        ]
 
 
 async def test_06_the_goodbye_of_the_program_is_heard():
     async with processor() as (bus, peer, _):
         await peer.says(cip.Disconnect())
-        assert "its program stops" in (await bus.status("panel", "offline"))["reason"]["message"]
+        assert (
+            "its program stops"
+            in (await bus.status("panel", "offline"))["reason"]["message"]
+        )
 
 
 async def test_07_a_short_payload_does_not_end_reception():
     async with processor() as (bus, peer, _):
-        for short in ("050000", "05000100", "0500020000", "050003000000", "0f0000", "020000", "120000", "120003000000"):
+        for short in (
+            "050000",
+            "05000100",
+            "0500020000",
+            "050003000000",
+            "0f0000",
+            "020000",
+            "120000",
+            "120003000000",
+        ):
             await peer.says(bytes.fromhex(short))
         await peer.says(digital(4, True))
         assert await bus.value("panel", "digital/4") is True
@@ -91,13 +111,23 @@ async def test_09_text_beyond_ascii_is_sent_or_refused_and_harms_nothing():
 
 async def test_11_text_beyond_ascii_that_comes_in_is_read():
     async with processor() as (bus, peer, _):
-        await peer.says(bytes.fromhex("12000c0000000834000403636166e91200100000000c34000507630061006600e900"))
-        assert await bus.value("panel", "serial/5") == await bus.value("panel", "serial/6") == "café"
+        await peer.says(
+            bytes.fromhex(
+                "12000c0000000834000403636166e91200100000000c34000507630061006600e900"
+            )
+        )
+        assert (
+            await bus.value("panel", "serial/5")
+            == await bus.value("panel", "serial/6")
+            == "café"
+        )
 
 
 async def test_12_an_analog_below_zero_is_refused_and_harms_nothing():
     async with processor() as (bus, peer, _):
-        assert (await bus.set("panel", "analog/1", -1))["error"]["code"] == "out_of_range"
+        assert (await bus.set("panel", "analog/1", -1))["error"][
+            "code"
+        ] == "out_of_range"
         assert (await bus.set("panel", "digital/4", True))["ok"]
         await peer.hears(digital(4, True))
 
@@ -121,12 +151,17 @@ async def test_14_it_can_be_started_after_it_was_stopped():
 async def test_a_burst_in_one_write_is_delivered_whole():
     async with processor() as (bus, peer, _):
         frames = [
-            cip.encode(cip.Update(Join("analog", number), number % 65536, cip.Form.ANALOG)) for number in range(1, 3001)
+            cip.encode(
+                cip.Update(Join("analog", number), number % 65536, cip.Form.ANALOG)
+            )
+            for number in range(1, 3001)
         ]
         await peer.says(b"".join(frames))
         await bus.value("panel", "analog/3000")
         good = bus.good("panel")
-        assert [good[f"analog/{number}"] for number in range(1, 3001)] == list(range(1, 3001))
+        assert [good[f"analog/{number}"] for number in range(1, 3001)] == list(
+            range(1, 3001)
+        )
 
 
 async def test_duplicate_dumps_change_nothing():

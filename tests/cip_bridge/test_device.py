@@ -11,7 +11,17 @@ from busbar.link.session import OPEN_TIMEOUT
 from busbar.testing.fakes import Clock, settle
 from cip_bridge.panel_role.conversation import OPEN_LIMIT
 from cip_bridge.refusals import Booting, Denied, UnknownIpId, Unreachable
-from tests.cip_bridge.peer import END, QUERY, START, analog, digital, open_up, serial, serving, talk
+from tests.cip_bridge.peer import (
+    END,
+    QUERY,
+    START,
+    analog,
+    digital,
+    open_up,
+    serial,
+    serving,
+    talk,
+)
 
 
 async def hurried(doing):
@@ -36,7 +46,9 @@ async def test_every_form_of_sign_on_is_sent_when_the_processor_is_ready(sign_on
         await settle()
         await peer.says(cip.Hello())
         assert await peer.hears(type(sign_on)) == sign_on
-        await peer.says(cip.ConnectResult(0, router=isinstance(sign_on, cip.RoomConnect)))
+        await peer.says(
+            cip.ConnectResult(0, router=isinstance(sign_on, cip.RoomConnect))
+        )
         await peer.hears(START)
         await peer.says(START, END, QUERY)
         await opening
@@ -133,15 +145,24 @@ async def test_an_unknown_ip_id_is_named_and_tried_again_in_a_quarter_of_an_hour
 async def test_a_room_that_refuses_is_named():
     async with talk(sign_on=cip.RoomConnect(3, "HALL2")) as (conversation, peer, _):
         await peer.says(cip.Hello(), cip.UNKNOWN_IPID)
-        with pytest.raises(UnknownIpId, match="IP-ID 0x03 is not defined in room 'HALL2', or there is no such room"):
+        with pytest.raises(
+            UnknownIpId,
+            match=(
+                "IP-ID 0x03 is not defined in room 'HALL2', or there is no such room"
+            ),
+        ):
             await open_up(conversation)
 
 
 async def test_credentials_are_given_when_they_are_asked_for():
-    async with talk(credentials=("crestron", "crestron"), sign_on=cip.Connect(0x27)) as (conversation, peer, _):
+    async with talk(
+        credentials=("crestron", "crestron"), sign_on=cip.Connect(0x27)
+    ) as (conversation, peer, _):
         opening = asyncio.create_task(open_up(conversation))
         await peer.says(cip.Hello(), bytes.fromhex("0200040000401f"))
-        assert await peer.hears(cip.Authenticate) == cip.Authenticate(0x27, "crestron", "crestron")
+        assert await peer.hears(cip.Authenticate) == cip.Authenticate(
+            0x27, "crestron", "crestron"
+        )
         await peer.says(bytes.fromhex("0c0003002701"))
         await peer.hears(START)
         await peer.says(QUERY)
@@ -149,11 +170,17 @@ async def test_credentials_are_given_when_they_are_asked_for():
 
 
 @pytest.mark.parametrize(
-    ("credentials", "why"), [(None, "wants a username"), (("admin", "hunter2"), "denies the password of 'admin'")]
+    ("credentials", "why"),
+    [
+        (None, "wants a username"),
+        (("admin", "hunter2"), "denies the password of 'admin'"),
+    ],
 )
 async def test_missing_or_wrong_credentials_are_told_without_them(credentials, why):
     async with talk(credentials=credentials) as (conversation, peer, _):
-        await peer.says(cip.Hello(), bytes.fromhex("0200040000401f"), cip.AuthResult(0x0A, False))
+        await peer.says(
+            cip.Hello(), bytes.fromhex("0200040000401f"), cip.AuthResult(0x0A, False)
+        )
         with pytest.raises(Denied, match=why) as error:
             await open_up(conversation)
         assert "hunter2" not in str(error.value)

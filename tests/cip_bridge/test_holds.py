@@ -16,7 +16,10 @@ ONE, TWO = Join("digital", 1), Join("digital", 2)
 
 @asynccontextmanager
 async def holding(gates=None):
-    """Held buttons and what is sent; to send of a join with a gate takes until that opens."""
+    """Held buttons and what is sent.
+
+    To send of a join with a gate takes until that opens.
+    """
     sent = []
 
     async def send(join, pressed):

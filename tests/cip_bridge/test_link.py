@@ -1,4 +1,7 @@
-"""The link to a processor: what becomes of it when the processor does otherwise. Source: reference 1.4 and 1.6."""
+"""The link to a processor: what becomes of it when the processor does otherwise.
+
+Source: reference 1.4 and 1.6.
+"""
 
 import asyncio
 import random
@@ -24,7 +27,9 @@ async def refuses(peer):
     await peer.stream.close()
 
 
-@pytest.mark.parametrize("how", ["closes", "is silent", "says that it boots", "says no"])
+@pytest.mark.parametrize(
+    "how", ["closes", "is silent", "says that it boots", "says no"]
+)
 async def test_a_password_that_is_not_taken_is_never_tried_again(how):
     logins = []
 
@@ -54,8 +59,11 @@ async def test_a_password_that_is_not_taken_is_never_tried_again(how):
         await until(lambda: len(logins) == 2)
 
 
-async def test_a_refused_connection_is_tried_ever_more_slowly_whatever_is_asked_meanwhile(monkeypatch):
-    monkeypatch.setattr(random, "uniform", lambda least, most: most)  # what the jitter is at most
+async def test_a_refused_connection_is_tried_ever_more_slowly_whatever_is_asked_meanwhile(
+    monkeypatch,
+):
+    # what the jitter is at most
+    monkeypatch.setattr(random, "uniform", lambda least, most: most)
     async with served(refuses) as (bus, peers):
         await bus.clock.advance(60)
         assert 4 <= len(peers) <= 6  # 2, 4, 8, 16 s between
@@ -70,7 +78,9 @@ async def test_a_refused_connection_is_tried_ever_more_slowly_whatever_is_asked_
         await until(lambda: len(peers) == before + 1)
 
 
-async def test_a_connection_that_ends_within_the_update_is_tried_ever_more_slowly_too(monkeypatch):
+async def test_a_connection_that_ends_within_the_update_is_tried_ever_more_slowly_too(
+    monkeypatch,
+):
     monkeypatch.setattr(random, "uniform", lambda least, most: most)
 
     async def serve(peer):
@@ -108,7 +118,9 @@ async def test_a_program_that_boots_on_a_running_link_is_waited_for():
         await peer.says(cip.Hello(cip.BOOTING))
         status = await bus.status("panel", "connecting")
         assert status["reason"]["message"] == "the processor is booting"
-        setting = asyncio.create_task(bus.set("panel", "digital/77", {"_value": True, "_ttl": 60}))
+        setting = asyncio.create_task(
+            bus.set("panel", "digital/77", {"_value": True, "_ttl": 60})
+        )
         assert (await hurried(bus, setting))["ok"]
         await peers[1].hears(digital(77, True))
 
@@ -146,15 +158,26 @@ async def test_an_ip_id_that_was_known_a_moment_ago_is_asked_for_again_soon():
         await peers[0].says(cip.Disconnect())
         wanted = "IP-ID 0x0A is not defined, as while the program is loaded"
         waits = {"state": "connecting", "reason": {"code": "link", "message": wanted}}
-        await hurried(bus, until(lambda: any(waits.items() <= each.items() for each in statuses(bus)), wanted))
-        setting = asyncio.create_task(bus.set("panel", "digital/77", {"_value": True, "_ttl": 60}))
+        await hurried(
+            bus,
+            until(
+                lambda: any(waits.items() <= each.items() for each in statuses(bus)),
+                wanted,
+            ),
+        )
+        setting = asyncio.create_task(
+            bus.set("panel", "digital/77", {"_value": True, "_ttl": 60})
+        )
         await settle()
         known = True
         assert (await hurried(bus, setting))["ok"]
         known = False
         await peers[-1].says(cip.Disconnect())
         await bus.clock.advance(STARTING + 10)
-        assert "tried again every 15 minutes" in (await bus.status("panel", "offline"))["reason"]["message"]
+        assert (
+            "tried again every 15 minutes"
+            in (await bus.status("panel", "offline"))["reason"]["message"]
+        )
         before = len(peers)
         await bus.clock.advance(600)
         assert len(peers) == before

@@ -15,7 +15,9 @@ async def turned_away(listener):
             await peer.hears(cip.Hello)
 
 
-async def test_there_is_a_limit_to_panels_and_it_is_told_once_in_a_while(monkeypatch, caplog):
+async def test_there_is_a_limit_to_panels_and_it_is_told_once_in_a_while(
+    monkeypatch, caplog
+):
     monkeypatch.setattr(module, "PANELS_LIMIT", 1)
     async with listening() as (listener, seat, _), signed_on(listener):
         for _ in range(3):

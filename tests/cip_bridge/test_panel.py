@@ -19,7 +19,11 @@ from tests.cip_bridge.theatre import failure, hurried, seen, theatre
 
 async def test_a_set_drives_the_join_towards_the_processor():
     async with theatre() as (bus, simulator):
-        for path, payload, value in (("digital/70", "on", True), ("analog/70", "65535", FULL), ("serial/70", "5", "5")):
+        for path, payload, value in (
+            ("digital/70", "on", True),
+            ("analog/70", "65535", FULL),
+            ("serial/70", "5", "5"),
+        ):
             reply = await bus.set("panel", path, payload)
             assert (reply["ok"], reply["result"]) == (True, value)
             kind, number = path.split("/")
@@ -34,18 +38,27 @@ async def test_a_named_join_is_set_in_its_unit_by_name_and_raw_by_number():
         assert await bus.value("panel", "_out/temperature") == 30.0
         assert (await bus.set("panel", "analog/100", 1000))["result"] == 1000
         await seen(simulator, Join("analog", 100), 500, 1000)
-        assert await bus.value("panel", "_out/temperature", lambda value: value > 30) == 80.0
+        assert (
+            await bus.value("panel", "_out/temperature", lambda value: value > 30)
+            == 80.0
+        )
         assert failure(await bus.set("panel", "temperature", 81)) == "out_of_range"
 
 
 async def test_several_joins_are_set_in_order():
     async with theatre() as (bus, simulator):
-        reply = await bus.set("panel", "", {"digital/71": True, "smart/3/analog/1": 5, "slot/1/digital/2": True})
+        reply = await bus.set(
+            "panel",
+            "",
+            {"digital/71": True, "smart/3/analog/1": 5, "slot/1/digital/2": True},
+        )
         assert reply["ok"], reply
         await until(lambda: len(simulator.theatre.seen) == 3)
         assert list(simulator.theatre.seen) == [
-            (Join("digital", 71), True), (Join("analog", 1, 3), 5), (Join("digital", 2, None, (1,)), True),
-        ]  # fmt: skip
+            (Join("digital", 71), True),
+            (Join("analog", 1, 3), 5),
+            (Join("digital", 2, None, (1,)), True),
+        ]
 
 
 REFUSED = [
@@ -82,7 +95,15 @@ async def test_what_is_refused_never_reaches_the_processor():
         for target, payload, _ in REFUSED:
             channel, _, path = target.partition("/")
             codes.append(
-                (target, payload, failure(await (bus.set if channel == "set" else bus.call)("panel", path, payload)))
+                (
+                    target,
+                    payload,
+                    failure(
+                        await (bus.set if channel == "set" else bus.call)(
+                            "panel", path, payload
+                        )
+                    ),
+                )
             )
         assert codes == REFUSED
         await settle()
@@ -93,10 +114,13 @@ async def test_what_is_refused_says_what_is_allowed():
     async with theatre() as (bus, _):
         error = (await bus.call("panel", "press", "dore"))["error"]
         assert error["message"].startswith(
-            "no join 'dore'; allowed: lights/level, door, temperature, message, digital/1, "
+            "no join 'dore'; allowed: lights/level, door, temperature, message, "
+            "digital/1, "
         )
         error = (await bus.call("panel", "send", "xyz"))["error"]
-        assert error["message"] == "frames: 'xyz' is not hexadecimal, two digits for each byte"
+        assert error["message"] == (
+            "frames: 'xyz' is not hexadecimal, two digits for each byte"
+        )
 
 
 async def test_text_that_cannot_be_sent_names_the_character_and_the_encoding_can_be_chosen():
@@ -119,7 +143,10 @@ async def test_get_reads_both_ways_and_unknown_joins_are_at_their_default():
             ("temperature", "in"),
             ("door", "out"),
         ]
-        found = [(await bus.call("panel", "get", {"join": join, "direction": way}))["result"] for join, way in asked]
+        found = [
+            (await bus.call("panel", "get", {"join": join, "direction": way}))["result"]
+            for join, way in asked
+        ]
         assert found == [NAMES[0], 9, False, -20.0, False]
 
 
@@ -127,20 +154,31 @@ async def test_text_that_is_appended_is_told_as_a_whole():
     async with processor() as (bus, peer, _):
         for text in ("ab", "cd"):
             await peer.says(Update(Join("serial", 1), text, Form.LEGACY, append=True))
-        assert await bus.value("panel", "serial/1", lambda text: len(text) == 4) == "abcd"
+        assert (
+            await bus.value("panel", "serial/1", lambda text: len(text) == 4) == "abcd"
+        )
 
 
 async def test_raw_frames_can_be_sent():
     async with theatre() as (bus, simulator):
-        assert (await bus.call("panel", "send", {"frames": "0500080000051400000005 0500060000 03000600"}))["ok"]
+        assert (
+            await bus.call(
+                "panel",
+                "send",
+                {"frames": ("0500080000051400000005 0500060000 03000600")},
+            )
+        )["ok"]
         await seen(simulator, Join("analog", 1), 5)
         await seen(simulator, Join("digital", 7), True)
 
 
 @pytest.mark.parametrize(
-    ("command", "end"), [("refresh", [END, QUERY]), ("update_request", [QUERY]), ("update_request", [END])]
+    ("command", "end"),
+    [("refresh", [END, QUERY]), ("update_request", [QUERY]), ("update_request", [END])],
 )
-async def test_refresh_and_update_request_ask_for_everything_and_wait_for_it(command, end):
+async def test_refresh_and_update_request_ask_for_everything_and_wait_for_it(
+    command, end
+):
     async with processor() as (bus, peer, _):
         await peer.says(digital(4, True), analog(9, 5))
         await bus.value("panel", "analog/9")
@@ -149,10 +187,14 @@ async def test_refresh_and_update_request_ask_for_everything_and_wait_for_it(com
         asking = asyncio.create_task(bus.call("panel", command))
         await peer.hears(START)
         assert not asking.done()
-        await peer.says(digital(5, True), *end)  # not all say the beginning, nor both ends
+        # not all say the beginning, nor both ends
+        await peer.says(digital(5, True), *end)
         assert (await asking)["ok"]
         await bus.value("panel", "digital/5")
-        assert (bus.good("panel")["digital/4"], bus.good("panel")["analog/9"]) == (False, 0)
+        assert (bus.good("panel")["digital/4"], bus.good("panel")["analog/9"]) == (
+            False,
+            0,
+        )
 
 
 async def test_the_late_second_end_of_an_update_does_not_end_the_next():
@@ -185,7 +227,9 @@ async def test_what_came_of_an_update_before_the_next_was_asked_for_counts():
 async def test_an_update_that_does_not_come_times_out():
     async with theatre() as (bus, simulator):
         simulator.listener.slow = 60.0
-        asking = asyncio.create_task(bus.call("panel", "update_request", {"_timeout": 3}))
+        asking = asyncio.create_task(
+            bus.call("panel", "update_request", {"_timeout": 3})
+        )
         await settle()
         assert failure(await hurried(bus, asking)) == "timeout"
 
@@ -199,7 +243,9 @@ async def test_too_many_joins_to_drive_are_refused_before_anything_is_sent(monke
         await bus.clock.advance(1)
         assert (await bus.set("panel", "digital/1", True))["ok"]  # the session lives
         await peer.hears(digital(1, True))
-        assert {each.join.number for each in peer.heard if isinstance(each, Update)} == {1}
+        assert {
+            each.join.number for each in peer.heard if isinstance(each, Update)
+        } == {1}
         assert len(peers) == 1
 
 
@@ -220,15 +266,21 @@ async def test_everything_that_is_sent_has_the_handle_of_the_sign_on():
         await peer.says(END, QUERY)
         assert (await asking)["ok"]
         await peer.hears(Command(cip.ACKNOWLEDGE))
-        handles = [frame.payload[:2] for frame in cip.split(peer.raw) if frame.type == 0x05]
-        assert len(handles) >= 6  # two requests for updates, their acknowledgements, a digital, a button
+        handles = [
+            frame.payload[:2] for frame in cip.split(peer.raw) if frame.type == 0x05
+        ]
+        # two requests for updates, their acknowledgements, a digital, a button
+        assert len(handles) >= 6
         assert set(handles) == {b"\1\2"}
 
 
 async def test_named_joins_that_were_never_driven_are_at_their_default():
     async with theatre() as (bus, _):
         good = bus.good("panel")
-        sent = [good[f"_out/{name}"] for name in ("lights/level", "door", "temperature", "message")]
+        sent = [
+            good[f"_out/{name}"]
+            for name in ("lights/level", "door", "temperature", "message")
+        ]
         assert sent == [0.0, False, -20.0, ""]
 
 
@@ -237,7 +289,11 @@ async def test_an_update_that_ends_while_a_set_waits_sends_the_value_that_was_se
         sets, number = [], 0
         while not sets or sets[-1].done():  # until the processor takes no more
             number += 1
-            sets.append(asyncio.create_task(made.set("panel", "serial/1", f"{number}".ljust(30_000), TURN)))
+            sets.append(
+                asyncio.create_task(
+                    made.set("panel", "serial/1", f"{number}".ljust(30_000), TURN)
+                )
+            )
             await settle()
         late = asyncio.create_task(made.set("panel", "analog/1", 2, TURN))
         made._talk._tell([START, END, QUERY])
@@ -255,7 +311,9 @@ async def test_an_update_that_ends_while_a_set_waits_sends_the_value_that_was_se
 async def test_leaving_does_not_wait_for_a_processor_that_does_not_read():
     async with session() as (made, outlet, *_):
         await made.press("panel", Press(54, "forever"), TURN)
-        sending = asyncio.create_task(made._talk.send(cip.encode(serial(1, "x" * 60_000)) * 100))
+        sending = asyncio.create_task(
+            made._talk.send(cip.encode(serial(1, "x" * 60_000)) * 100)
+        )
         leaving = asyncio.create_task(made.leave())
         await settle()
         assert not leaving.done()
@@ -268,6 +326,11 @@ async def test_leaving_does_not_wait_for_a_processor_that_does_not_read():
 
 async def test_the_first_version_that_the_processor_tells_is_its_own():
     async with session() as (made, outlet, *_):
-        for text in ("IPID=3", "some v2.0 of a joystick", "MC3 Cntrl Eng [v1.503.0027]", "TSW-760 [v2.0]"):
+        for text in (
+            "IPID=3",
+            "some v2.0 of a joystick",
+            "MC3 Cntrl Eng [v1.503.0027]",
+            "TSW-760 [v2.0]",
+        ):
             made.told([cip.About(text)])
         assert outlet.description.firmware == "MC3 Cntrl Eng [v1.503.0027]"

@@ -32,13 +32,24 @@ def test_a_path_and_a_join_are_the_same(path, join):
 
 
 @pytest.mark.parametrize(
-    "path", ["", "digital", "digital/x", "Digital/1", "smart/digital/1", "slot/a/digital/1", "d/1"]
+    "path",
+    [
+        "",
+        "digital",
+        "digital/x",
+        "Digital/1",
+        "smart/digital/1",
+        "slot/a/digital/1",
+        "d/1",
+    ],
 )
 def test_what_is_no_join_is_none(path):
     assert parse(path) is None
 
 
-@pytest.mark.parametrize("path", ["digital/0", "digital/32769", "analog/65537", "slot/256/serial/1"])
+@pytest.mark.parametrize(
+    "path", ["digital/0", "digital/32769", "analog/65537", "slot/256/serial/1"]
+)
 def test_a_join_off_the_wire_is_out_of_range(path):
     with pytest.raises(OutOfRange, match=" is not "):
         parse(path)
@@ -55,7 +66,8 @@ def test_every_join_is_described_once_and_in_range():
         assert sum(each.matches(path) for each in properties.values()) == 1
         assert sum(each.matches(f"_out/{path}") for each in properties.values()) == 1
     assert not any(
-        each.matches("digital/0") or each.matches("smart/4294967296/digital/1") for each in properties.values()
+        each.matches("digital/0") or each.matches("smart/4294967296/digital/1")
+        for each in properties.values()
     )
 
 
@@ -67,11 +79,21 @@ def test_a_name_replaces_the_number_and_the_number_can_still_be_set():
     assert paths.path(Join("analog", 13)) == "analog/13"
     assert paths.find("level")[0] == paths.find("analog/12")[0] == join
     about = paths.properties()["level"].info()
-    assert (about.title, about.unit, about.readback, about.original) == ("Level", "%", "_out/level", "analog/12")
+    assert (about.title, about.unit, about.readback, about.original) == (
+        "Level",
+        "%",
+        "_out/level",
+        "analog/12",
+    )
     assert (about.group, about.class_) == ("Hall", "power_factor")
     assert about.schema == {"type": "number", "minimum": 0.0, "maximum": 100.0}
     sent = paths.properties()["_out/level"].info()
-    assert (sent.title, sent.unit, sent.access, sent.schema) == ("Level: what we sent", "%", "r", about.schema)
+    assert (sent.title, sent.unit, sent.access, sent.schema) == (
+        "Level: what we sent",
+        "%",
+        "r",
+        about.schema,
+    )
 
 
 @pytest.mark.parametrize(
@@ -100,12 +122,19 @@ def test_every_raw_value_comes_back_through_its_scale(raw, signed):
 
 def test_a_signed_analog_is_shown_with_its_sign():
     one = named(signed=True)
-    assert [one.shown(raw) for raw in (0, 32767, 32768, 65535)] == [0, 32767, -32768, -1]
+    assert [one.shown(raw) for raw in (0, 32767, 32768, 65535)] == [
+        0,
+        32767,
+        -32768,
+        -1,
+    ]
     assert [one.raw(value) for value in (-1, -32768, 5)] == [65535, 32768, 5]
 
 
 def test_a_raw_value_outside_the_scale_is_out_of_range():
-    with pytest.raises(OutOfRange, match="raw value 200 is outside the scale, which is 0 to 100"):
+    with pytest.raises(
+        OutOfRange, match=("raw value 200 is outside the scale, which is 0 to 100")
+    ):
         named(scale=(0, 100, 0, 1)).shown(200)
 
 

@@ -1,4 +1,7 @@
-"""Panels that nobody here wrote, as clients of our processor: python-cipclient 0.0.2 and crestron-cip 1.0.2."""
+"""Panels that nobody here wrote, as clients of our processor.
+
+python-cipclient 0.0.2 and crestron-cip 1.0.2.
+"""
 
 import asyncio
 import json
@@ -24,9 +27,20 @@ devices:
 
 @asynccontextmanager
 async def stage(host, port, result):
-    async with running(SERVICE, STAGE.format(host=host, port=port, result=result)) as bus:
+    async with running(
+        SERVICE, STAGE.format(host=host, port=port, result=result)
+    ) as bus:
         await bus.status("xpanel", "online")
-        await bus.set("xpanel", "", {"digital/1": True, "digital/300": True, "analog/12": 32456, "serial/3": "hello"})
+        await bus.set(
+            "xpanel",
+            "",
+            {
+                "digital/1": True,
+                "digital/300": True,
+                "analog/12": 32456,
+                "serial/3": "hello",
+            },
+        )
         yield bus
 
 
@@ -46,8 +60,15 @@ async def test_python_cipclient_signs_on_and_gets_what_was_set():
     port = free_port()
     async with stage("127.0.0.1", port, "001f") as bus, cipclient(port) as client:
         await bus.value("xpanel", "_panels", len)
-        for kind, join, value in (("d", 1, 1), ("d", 300, 1), ("a", 12, 32456), ("s", 3, "hello")):
-            await until(lambda k=kind, j=join, v=value: client.get(k, j) == v, f"{kind} {join}")
+        for kind, join, value in (
+            ("d", 1, 1),
+            ("d", 300, 1),
+            ("a", 12, 32456),
+            ("s", 3, "hello"),
+        ):
+            await until(
+                lambda k=kind, j=join, v=value: client.get(k, j) == v, f"{kind} {join}"
+            )
         heard = []
         client.subscribe("a", 5, lambda *change: heard.append(change))
         await bus.set("xpanel", "analog/5", 77)
@@ -66,13 +87,18 @@ async def test_python_cipclient_drives_the_state_and_its_buttons():
         client.press(10)
         assert await bus.value("xpanel", "digital/10") is True
         held = time.monotonic()
-        await until(lambda: time.monotonic() - held > 2.0)  # longer than a button lasts without being repeated
+        # longer than a button lasts without being repeated
+        await until(lambda: time.monotonic() - held > 2.0)
         assert bus.good("xpanel")["digital/10"] is True
         client.release(10)
         assert await bus.value("xpanel", "digital/10", lambda on: not on) is False
         client.pulse(11)
         await until(lambda: bus.good("xpanel").get("digital/11") is False)
-        told = [change["value"] for change in bus.changes("xpanel") if change["path"] == "digital/11"]
+        told = [
+            change["value"]
+            for change in bus.changes("xpanel")
+            if change["path"] == "digital/11"
+        ]
         assert told == [True, False]
         client.update_request()
         assert (await bus.set("xpanel", "analog/5", 6))["ok"]
@@ -93,7 +119,8 @@ panel.subscribe((data) => {
   }
 });
 """
-HOST = "127.41.79.4"  # crestron-cip knows one port only, which this machine may use: so an address of our own
+# crestron-cip knows one port only, which this machine may use: so an address of our own
+HOST = "127.41.79.4"
 PORT = 41794
 
 
@@ -105,14 +132,17 @@ def program(tmp_path):
     file.write_text(PROGRAM)
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind((HOST, PORT))  # else somebody runs this test already: say so, not a timeout
+        # else somebody runs this test already: say so, not a timeout
+        probe.bind((HOST, PORT))
     return [find("node"), str(file), HOST]
 
 
 @asynccontextmanager
 async def node(command):
     """Run it; the data it has printed so far."""
-    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE
+    )
     said = []
 
     async def read():
@@ -140,7 +170,8 @@ async def test_crestron_cip_signs_on_is_driven_and_drives(program):
         assert await bus.value("xpanel", "digital/7") is True
         assert await bus.value("xpanel", "analog/8") == 65535
         assert await bus.value("xpanel", "digital/10") is False
-        # Its pulse releases first and presses then: the button is released when it is not repeated.
+        # Its pulse releases first and presses then: the button is released when it is
+        # not repeated.
         await until(lambda: bus.good("xpanel").get("digital/9") is True)
         await bus.clock.advance(2)
         assert await bus.value("xpanel", "digital/9", lambda on: not on) is False

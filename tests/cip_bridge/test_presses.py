@@ -13,9 +13,17 @@ async def test_a_button_ends_when_it_is_not_repeated_and_a_plain_digital_does_no
     presses = Presses(ended.append)
     presses.watch(digital(1, True, Form.BUTTON))
     presses.watch(digital(2, True))
-    assert [presses.holds(ONE), presses.holds(TWO), presses.repeats(ONE), presses.repeats(TWO)] == [
-        True, True, True, False,
-    ]  # fmt: skip
+    assert [
+        presses.holds(ONE),
+        presses.holds(TWO),
+        presses.repeats(ONE),
+        presses.repeats(TWO),
+    ] == [
+        True,
+        True,
+        True,
+        False,
+    ]
     for _ in range(4):
         await clock.advance(RELEASE / 2)
         presses.watch(digital(1, True, Form.BUTTON))

@@ -55,16 +55,30 @@ async def panel(port, ipid=3):
 async def test_presses_come_as_state_and_every_change_is_told():
     async with stage() as (bus, port), panel(port) as peer:
         await peer.says(
-            digital(1, True, Form.BUTTON), digital(1, False, Form.BUTTON), analog(1, 65535), serial(2, "hi")
+            digital(1, True, Form.BUTTON),
+            digital(1, False, Form.BUTTON),
+            analog(1, 65535),
+            serial(2, "hi"),
         )
-        assert await bus.value("xpanel", "lights/level", lambda value: value > 0) == 100.0
+        assert (
+            await bus.value("xpanel", "lights/level", lambda value: value > 0) == 100.0
+        )
         assert await bus.value("xpanel", "serial/2") == "hi"
-        presses = [change["value"] for change in bus.changes("xpanel") if change["path"] == "lights/on"]
+        presses = [
+            change["value"]
+            for change in bus.changes("xpanel")
+            if change["path"] == "lights/on"
+        ]
         assert presses == [False, True, False]
 
 
 async def test_a_set_drives_every_panel_of_its_ip_id_and_no_other():
-    async with stage() as (bus, port), panel(port) as one, panel(port) as two, panel(port, 4) as other:
+    async with (
+        stage() as (bus, port),
+        panel(port) as one,
+        panel(port) as two,
+        panel(port, 4) as other,
+    ):
         assert (await bus.set("xpanel", "lights/level", 50))["result"] == 50
         for peer in (one, two):
             await peer.hears(analog(1, 32768))
@@ -76,7 +90,9 @@ async def test_a_set_drives_every_panel_of_its_ip_id_and_no_other():
 
 async def test_a_panel_that_comes_later_gets_what_was_set_before():
     async with stage() as (bus, port):
-        await bus.set("xpanel", "", {"serial/1": "Laptop", "digital/5": True, "digital/6": False})
+        await bus.set(
+            "xpanel", "", {"serial/1": "Laptop", "digital/5": True, "digital/6": False}
+        )
         async with panel(port) as peer:
             updates = [each for each in peer.heard if isinstance(each, Update)]
             assert updates == [serial(1, "Laptop"), digital(5, True)]
@@ -85,21 +101,28 @@ async def test_a_panel_that_comes_later_gets_what_was_set_before():
 async def test_named_joins_have_their_defaults_both_ways_before_any_panel_has_come():
     async with stage() as (bus, _):
         good = bus.good("xpanel")
-        assert [good[path] for path in ("lights/on", "_out/lights/on", "_out/lights/level")] == [False, False, 0.0]
+        assert [
+            good[path] for path in ("lights/on", "_out/lights/on", "_out/lights/level")
+        ] == [False, False, 0.0]
 
 
 async def test_who_is_there_is_told():
     async with stage() as (bus, port):
         assert await bus.value("xpanel", "_panels") == []
         async with panel(port), panel(port):
-            assert len(await bus.value("xpanel", "_panels", lambda there: len(there) == 2)) == 2
+            assert (
+                len(await bus.value("xpanel", "_panels", lambda there: len(there) == 2))
+                == 2
+            )
             assert await bus.value("tablet", "_panels") == []
         assert await bus.value("xpanel", "_panels", lambda there: not there) == []
 
 
 async def test_commands_of_the_program():
     async with stage() as (bus, port), panel(port) as peer:
-        pulsing = asyncio.create_task(bus.call("xpanel", "pulse", {"join": 7, "seconds": 0.5}))
+        pulsing = asyncio.create_task(
+            bus.call("xpanel", "pulse", {"join": 7, "seconds": 0.5})
+        )
         await peer.hears(digital(7, True))
         await settle()
         await bus.clock.advance(0.75)
@@ -109,7 +132,11 @@ async def test_commands_of_the_program():
         await peer.hears(digital(9, True))
         assert (await bus.call("xpanel", "update_request"))["ok"]
         await peer.hears(QUERY)
-        assert (await bus.call("xpanel", "get", {"join": "lights/level", "direction": "out"}))["result"] == 0.0
+        assert (
+            await bus.call(
+                "xpanel", "get", {"join": "lights/level", "direction": "out"}
+            )
+        )["result"] == 0.0
         assert "press" not in (await bus.info("xpanel", lambda info: True))["commands"]
 
 
@@ -118,11 +145,20 @@ async def test_a_taken_port_is_told_and_tried_again():
         text = STAGE.format(port=port, more="").replace("stage", "other")
         async with running(SERVICE, text) as bus:
             status = await bus.status("xpanel", "offline")
-            await until(lambda: "cannot listen" in bus.retained("xpanel", "status")["reason"]["message"], status)
+            await until(
+                lambda: (
+                    "cannot listen"
+                    in bus.retained("xpanel", "status")["reason"]["message"]
+                ),
+                status,
+            )
 
 
 async def test_credentials_and_encodings_are_those_of_the_device():
-    async with stage("username: u\n    password: p\n    serial_encoding: utf16") as (bus, port):
+    async with stage("username: u\n    password: p\n    serial_encoding: utf16") as (
+        bus,
+        port,
+    ):
         stream = await open_tcp("127.0.0.1", port, "panel")
         peer = Peer(stream)
         await peer.says(cip.Connect(3))
@@ -138,7 +174,10 @@ async def test_credentials_and_encodings_are_those_of_the_device():
 
 
 async def test_room_result_and_offset_are_those_of_the_device():
-    async with stage("room: hall\n    result: '0003'\n    smart_offset: 0") as (bus, port):
+    async with stage("room: hall\n    result: '0003'\n    smart_offset: 0") as (
+        bus,
+        port,
+    ):
         for room, result in (("foyer", "ffff02"), ("hall", "00000003")):
             stream = await open_tcp("127.0.0.1", port, "panel")
             peer = Peer(stream)
@@ -160,7 +199,10 @@ async def test_smart_objects_of_panels_have_paths_of_their_own():
 
 async def test_our_own_panel_role_signs_on_to_our_processor_role():
     async with stage() as (bus, port):
-        text = f"bridge: {{name: home}}\ndevices: [{{name: p, address: 'cip::127.0.0.1:{port}', ipid: 4}}]"
+        text = (
+            f"bridge: {{name: home}}\ndevices: "
+            f"[{{name: p, address: 'cip::127.0.0.1:{port}', ipid: 4}}]"
+        )
         async with running(SERVICE, text) as home:
             await home.status("p", "online")
             await bus.set("tablet", "serial/1", "from the program")
@@ -171,7 +213,9 @@ async def test_our_own_panel_role_signs_on_to_our_processor_role():
 
 async def test_a_pulse_of_the_program_does_not_hold_the_port():
     async with stage() as (bus, port), panel(port) as peer:
-        pulsing = asyncio.create_task(bus.call("xpanel", "pulse", {"join": 7, "seconds": 5}))
+        pulsing = asyncio.create_task(
+            bus.call("xpanel", "pulse", {"join": 7, "seconds": 5})
+        )
         await peer.hears(digital(7, True))
         assert (await bus.set("xpanel", "digital/8", True))["ok"]
         assert (await bus.set("tablet", "digital/8", True))["ok"]
@@ -182,7 +226,9 @@ async def test_a_pulse_of_the_program_does_not_hold_the_port():
 
 async def test_a_pulse_of_the_program_that_is_cancelled_ends():
     async with stage() as (bus, port), panel(port) as peer:
-        pulsing = asyncio.create_task(bus.call("xpanel", "pulse", {"join": 7, "seconds": 10, "_id": "pulse-7"}))
+        pulsing = asyncio.create_task(
+            bus.call("xpanel", "pulse", {"join": 7, "seconds": 10, "_id": "pulse-7"})
+        )
         await peer.hears(digital(7, True))
         await bus.call("xpanel", "cancel", {"id": "pulse-7"})
         assert (await pulsing)["error"]["code"] == "cancelled"
@@ -195,7 +241,8 @@ async def test_what_panels_say_while_a_device_is_disconnected_is_there_after_con
         await bus.value("xpanel", "digital/5")
         await bus.call("xpanel", "disconnect")
         await bus.status("xpanel", "offline")
-        await peer.says(digital(5, False), digital(6, True), cip.Ping())  # the port is open: there is the tablet
+        # the port is open: there is the tablet
+        await peer.says(digital(5, False), digital(6, True), cip.Ping())
         await peer.hears(cip.Pong)
         await bus.call("xpanel", "connect")
         await bus.status("xpanel", "online")

@@ -1,4 +1,7 @@
-"""The table of the README, cell by cell: MQTT, command line, asyncio and blocking, on a real broker."""
+"""The table of the README, cell by cell.
+
+MQTT, command line, asyncio and blocking, on a real broker.
+"""
 
 import ast
 import asyncio
@@ -31,40 +34,77 @@ README = Path(__file__).parents[2] / "services/cip-bridge/README.md"
 TEXT = README.read_text()
 ROWS = codes(TEXT.partition("## From python-cipclient")[2])
 BASE = "busbar/theatre/panel/"
-THEATRE = "bridge: {{name: theatre}}\ndevices: [{{name: panel, address: '{address}', ipid: 0x0A}}]"
-ALL = ["stop", "start", "connected", "set", "press", "release", "pulse", "get", "join", "subscribe", "update_request"]
+THEATRE = (
+    "bridge: {{name: theatre}}\ndevices: [{{name: panel, address: '{address}', ipid: "
+    "0x0A}}]"
+)
+ALL = [
+    "stop",
+    "start",
+    "connected",
+    "set",
+    "press",
+    "release",
+    "pulse",
+    "get",
+    "join",
+    "subscribe",
+    "update_request",
+]
 
 
 class Stage:
     """Everything that a row may touch."""
 
     def __init__(self, simulator, broker, watcher, bus, bridge):
-        self.simulator, self.broker, self.watcher, self.bus, self.bridge = simulator, broker, watcher, bus, bridge
+        self.simulator, self.broker, self.watcher, self.bus, self.bridge = (
+            simulator,
+            broker,
+            watcher,
+            bus,
+            bridge,
+        )
         self.panel = bus.device("theatre/panel")
         self.changes, self.join, self.asked = [], None, 0
 
     def seen(self, kind, number):
-        return [value for join, value in self.simulator.theatre.seen if join == Join(kind, number)]
+        return [
+            value
+            for join, value in self.simulator.theatre.seen
+            if join == Join(kind, number)
+        ]
 
     def status(self):
         return self.watcher.on(f"{BASE}status")[-1].json["state"]
 
     async def mqtt(self, target, payload=None):
-        """Publish a command and return its outcome, or what a client that subscribes now is given first."""
+        """Publish a command and return its outcome, or what a client that subscribes
+        now is given first."""
         if payload is None:
             async with Watcher(self.broker.port, BASE + target) as watcher:
-                await until(lambda: any(map(self.is_meant, watcher.on(BASE + target))), target)
-                return next(seen.json for seen in watcher.on(BASE + target) if self.is_meant(seen))
+                await until(
+                    lambda: any(map(self.is_meant, watcher.on(BASE + target))), target
+                )
+                return next(
+                    seen.json
+                    for seen in watcher.on(BASE + target)
+                    if self.is_meant(seen)
+                )
         before = len(self.watcher.on(f"{BASE}reply"))
         self.watcher.publish(BASE + target, payload)
-        await until(lambda: len(self.watcher.on(f"{BASE}reply")) > before, f"the outcome of {target}")
+        await until(
+            lambda: len(self.watcher.on(f"{BASE}reply")) > before,
+            f"the outcome of {target}",
+        )
         reply = self.watcher.on(f"{BASE}reply")[-1].json
         assert reply["ok"], reply
         return reply["result"]
 
     def is_meant(self, seen):
         """Return whether a message is about the join in question."""
-        return self.join is None or any(change["path"] == self.join for change in seen.json["changes"])
+        return self.join is None or any(
+            change["path"] == self.join for change in seen.json["changes"]
+        )
 
     async def changing(self):
         """Change the join in question again and again: somebody has subscribed to it."""
@@ -91,7 +131,10 @@ class Stage:
 
     async def asyncio(self, code):
         flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-        found = eval(compile(code, "README", "eval", flags), {"panel": self.panel, "f": self.changes.append})
+        found = eval(
+            compile(code, "README", "eval", flags),
+            {"panel": self.panel, "f": self.changes.append},
+        )
         return await found if inspect.isawaitable(found) else found
 
     async def blocking(self, code):
@@ -128,7 +171,9 @@ async def stage():
                 async with Watcher(broker.port) as watcher, Client(broker.url) as bus:
                     made = Stage(simulator, broker, watcher, bus, bridge)
                     await made.panel.wait_online(20)
-                    await until(lambda: watcher.on(f"{BASE}state/digital/21"), "the values")
+                    await until(
+                        lambda: watcher.on(f"{BASE}state/digital/21"), "the values"
+                    )
                     yield made
             finally:
                 bridge.stop()
@@ -163,14 +208,20 @@ async def check(stage, method, result):
         case 'get("a", 52, "out")':
             assert result in (32456, "32456")
         case "join":
-            shown = json.dumps(result, default=dict) if not isinstance(result, str) else result
+            shown = (
+                json.dumps(result, default=dict)
+                if not isinstance(result, str)
+                else result
+            )
             assert "digital/21" in shown
         case 'subscribe("d", 21, f)' | 'subscribe("a", 52, f, "out")':
             if callable(result):
                 await until(lambda: stage.changes)
                 assert {change.path for change in stage.changes} == {stage.join}
             else:
-                assert stage.join in (result if isinstance(result, str) else json.dumps(result))
+                assert stage.join in (
+                    result if isinstance(result, str) else json.dumps(result)
+                )
         case "update_request()":
             await until(lambda: stage.simulator.listener.asked == stage.asked + 1)
         case _:
@@ -180,7 +231,10 @@ async def check(stage, method, result):
 async def prepare(stage, method):
     stage.changes.clear()
     stage.simulator.theatre.seen.clear()
-    stage.join = {'subscribe("d", 21, f)': "digital/21", 'subscribe("a", 52, f, "out")': "_out/analog/52"}.get(method)
+    stage.join = {
+        'subscribe("d", 21, f)': "digital/21",
+        'subscribe("a", 52, f, "out")': "_out/analog/52",
+    }.get(method)
     if method == "start()":
         await stage.panel.call("disconnect")
         await until(lambda: stage.status() == "offline")
@@ -193,7 +247,10 @@ async def prepare(stage, method):
 def test_every_method_of_python_cipclient_is_in_the_table():
     from cipclient import CIPSocketClient
 
-    public = {name for name in vars(CIPSocketClient) if not name.startswith("_")} | {"connected", "join"}
+    public = {name for name in vars(CIPSocketClient) if not name.startswith("_")} | {
+        "connected",
+        "join",
+    }
     assert {re.match(r"\w+", row[0][0])[0] for row in ROWS} == public == set(ALL)
     assert all(len(row) == 5 and all(row) for row in ROWS)
 
@@ -226,7 +283,12 @@ async def test_10_a_callback_may_ask_for_anything():
         answers = []
 
         async def callback(change):
-            answers.append((made.panel["serial/21"], await made.panel.call("get", join="serial/22")))
+            answers.append(
+                (
+                    made.panel["serial/21"],
+                    await made.panel.call("get", join="serial/22"),
+                )
+            )
 
         made.panel.subscribe("digital/21", callback)
         await until(lambda: answers == [("Laptop", "Blu-ray")])
@@ -234,7 +296,15 @@ async def test_10_a_callback_may_ask_for_anything():
 
 async def test_the_simulator_and_its_example_run_as_it_says(tmp_path):
     """With another port: this one may be taken."""
-    simulator, bridge = re.findall(r"^    (python -m cip_bridge\.simulator.*|cip-bridge .*example\.yaml)$", TEXT, re.M)
+    simulator, bridge = re.findall(
+        (
+            r"^    (python -m "
+            r"cip_bridge\.simulator.*|cip-bridge "
+            r".*example\.yaml)$"
+        ),
+        TEXT,
+        re.M,
+    )
     example = README.parents[2] / bridge.split()[-1]
     (panel,) = loader.load(example, Config, {}).devices
     assert f"{place(panel.address).port}" in simulator.split()
@@ -245,18 +315,34 @@ async def test_the_simulator_and_its_example_run_as_it_says(tmp_path):
             process(f"{bridge} --broker {broker.url}", CIP_PORT=port),
             Watcher(broker.port) as watcher,
         ):
-            assert json.loads(await simulated.stdout.readline()) == {"CIP_PORT": int(port)}
-            await until(lambda: (watcher.last(f"{BASE}status") or {}).get("state") == "online", "online")
-            await until(lambda: watcher.last(f"{BASE}state/room") == "Theatre", "the name of the room")
+            assert json.loads(await simulated.stdout.readline()) == {
+                "CIP_PORT": int(port)
+            }
+            await until(
+                lambda: (watcher.last(f"{BASE}status") or {}).get("state") == "online",
+                "online",
+            )
+            await until(
+                lambda: watcher.last(f"{BASE}state/room") == "Theatre",
+                "the name of the room",
+            )
 
 
 @asynccontextmanager
 async def process(line, **variables):
     """A line of the README, as a process."""
     program, *arguments = shlex.split(line)
-    command = [sys.executable, "-m", "cip_bridge"] if program == "cip-bridge" else [sys.executable]
+    command = (
+        [sys.executable, "-m", "cip_bridge"]
+        if program == "cip-bridge"
+        else [sys.executable]
+    )
     made = await asyncio.create_subprocess_exec(
-        *command, *arguments, stdout=asyncio.subprocess.PIPE, env={**os.environ, **variables}, cwd=README.parents[2]
+        *command,
+        *arguments,
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, **variables},
+        cwd=README.parents[2],
     )
     try:
         yield made

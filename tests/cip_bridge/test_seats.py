@@ -14,7 +14,11 @@ from tests.cip_bridge.peer import START, analog, digital, serial
 
 
 async def test_all_panels_of_a_seat_are_driven():
-    async with listening() as (listener, seat, _), signed_on(listener) as one, signed_on(listener) as other:
+    async with (
+        listening() as (listener, seat, _),
+        signed_on(listener) as one,
+        signed_on(listener) as other,
+    ):
         seat.drive(Join("analog", 1), 99)
         await one.hears(analog(1, 99))
         await other.hears(analog(1, 99))
@@ -71,14 +75,22 @@ async def test_a_button_is_released_when_no_panel_holds_it():
 
 
 async def test_the_release_of_one_panel_is_not_that_of_another():
-    async with listening() as (listener, _, said), signed_on(listener) as one, signed_on(listener) as other:
+    async with (
+        listening() as (listener, _, said),
+        signed_on(listener) as one,
+        signed_on(listener) as other,
+    ):
         await one.says(PRESS)
         await until(lambda: said)
         await other.says(PRESS, RELEASED, analog(1, 1))
         await until(lambda: analog(1, 1) in said)
         await one.says(RELEASED)
         await until(lambda: said[-1] == RELEASED)
-        assert [each for each in said if each.join.kind == "digital"] == [PRESS, PRESS, RELEASED]
+        assert [each for each in said if each.join.kind == "digital"] == [
+            PRESS,
+            PRESS,
+            RELEASED,
+        ]
 
 
 async def test_a_plain_digital_is_released_when_all_who_hold_it_have_gone():
@@ -95,7 +107,11 @@ async def test_a_plain_digital_is_released_when_all_who_hold_it_have_gone():
 
 
 async def test_the_last_word_on_a_plain_digital_counts_whoever_says_it():
-    async with listening() as (listener, _, said), signed_on(listener) as one, signed_on(listener) as other:
+    async with (
+        listening() as (listener, _, said),
+        signed_on(listener) as one,
+        signed_on(listener) as other,
+    ):
         await one.says(digital(8, True))
         await until(lambda: said)
         await other.says(digital(8, False))
@@ -105,11 +121,19 @@ async def test_the_last_word_on_a_plain_digital_counts_whoever_says_it():
 async def test_a_program_knows_its_seats():
     seat = Seat(0x0A, lambda updates: None)
     program = Program([seat])
-    assert (program.find(0x0A), program.find(0x0B), program.state) == (seat, None, cip.READY)
+    assert (program.find(0x0A), program.find(0x0B), program.state) == (
+        seat,
+        None,
+        cip.READY,
+    )
 
 
 async def test_things_that_mean_nothing_are_counted_for_the_seat_they_came_from():
-    async with listening() as (listener, seat, _), panel(listener) as stranger, signed_on(listener) as peer:
+    async with (
+        listening() as (listener, seat, _),
+        panel(listener) as stranger,
+        signed_on(listener) as peer,
+    ):
         await stranger.says(bytes.fromhex("2a000101"))
         await peer.says(bytes.fromhex("2a000101"))
         await until(lambda: seat.skipped == 1)

@@ -16,11 +16,15 @@ GOOD = "{name: panel, address: 'cip::processor.local', ipid: 0x0A}"
 
 
 def parse(devices):
-    return loader.parse(f"bridge: {{name: theatre}}\ndevices:\n  - {devices}\n", Config, {}).devices
+    return loader.parse(
+        f"bridge: {{name: theatre}}\ndevices:\n  - {devices}\n", Config, {}
+    ).devices
 
 
 def device(more):
-    return parse(f"{{name: panel, address: 'cip::processor.local', ipid: 0x0A, {more}}}")[0]
+    return parse(
+        f"{{name: panel, address: 'cip::processor.local', ipid: 0x0A, {more}}}"
+    )[0]
 
 
 def test_the_example_of_the_issue_is_taken():
@@ -39,7 +43,12 @@ devices:
       - {join: analog/12, name: lights/level, scale: [0, 65535, 0, 100], unit: "%"}
 """
     (panel,) = loader.parse(text, Config, {}).devices
-    assert (panel.ipid, panel.mode, panel.timeout, panel.sign_on) == (10, "panel", 2.0, "long")
+    assert (panel.ipid, panel.mode, panel.timeout, panel.sign_on) == (
+        10,
+        "panel",
+        2.0,
+        "long",
+    )
     assert panel.joins[1].scale == (0, 65535, 0, 100)
 
 
@@ -59,7 +68,17 @@ def test_an_address_has_a_port_of_its_own(address, expected):
 
 
 @pytest.mark.parametrize(
-    "address", ["", "tcp::h:1", "cip::", "cip::h:0", "cip::h:65536", "cip::a:b:1", "cip::user@h", "cip::a..b"]
+    "address",
+    [
+        "",
+        "tcp::h:1",
+        "cip::",
+        "cip::h:0",
+        "cip::h:65536",
+        "cip::a:b:1",
+        "cip::user@h",
+        "cip::a..b",
+    ],
 )
 def test_any_other_address_is_refused(address):
     with pytest.raises(ConfigError, match="address: "):
@@ -84,23 +103,50 @@ WRONG = [
     ("timeout: 60", "timeout: .*at most 5 s"),
     ("room: A, sign_on: short", "sign_on: to a room"),
     ("result: '0003'", "result: only for mode: processor"),
-    ("joins: [{join: digital/0, name: a}]", "joins.0..join: digital join 0 is not 1 to 32768"),
-    ("joins: [{join: analog/65537, name: a}]", "join: analog join 65537 is not 1 to 65536"),
+    (
+        "joins: [{join: digital/0, name: a}]",
+        ("joins.0..join: digital join 0 is not 1 to 32768"),
+    ),
+    (
+        "joins: [{join: analog/65537, name: a}]",
+        ("join: analog join 65537 is not 1 to 65536"),
+    ),
     ("joins: [{join: slot/256/digital/1, name: a}]", "join: slot 256 is not 0 to 255"),
-    ("joins: [{join: smart/4294967296/digital/1, name: a}]", "join: smart object 4294967296"),
+    (
+        ("joins: [{join: smart/4294967296/digital/1, name: a}]"),
+        "join: smart object 4294967296",
+    ),
     ("joins: [{join: serial/01, name: a}]", "join: .*such as digital/1"),
     ("joins: [{join: digital/0x1, name: a}]", "join"),
     ("joins: [{join: digital/1, name: digital/2}]", "name"),
     ("joins: [{join: digital/1, name: clock}]", "name"),
-    ("joins: [{join: digital/1, name: '54'}]", "name: .*no number, which would be that of a join"),
+    (
+        "joins: [{join: digital/1, name: '54'}]",
+        ("name: .*no number, which would be that of a join"),
+    ),
     ("joins: [{join: digital/1, name: _a}]", "name"),
-    ("joins: [{join: digital/1, name: a}, {join: digital/1, name: b}]", "joins: 'digital/1' is there twice"),
-    ("joins: [{join: digital/1, name: a}, {join: digital/2, name: a}]", "joins: 'a' is there twice"),
-    ("joins: [{join: digital/1, name: a, scale: [0, 1, 0, 1]}]", "scale: only for an analog join"),
-    ("joins: [{join: serial/1, name: a, signed: true}]", "signed: only for an analog join"),
+    (
+        ("joins: [{join: digital/1, name: a}, {join: digital/1, name: b}]"),
+        "joins: 'digital/1' is there twice",
+    ),
+    (
+        ("joins: [{join: digital/1, name: a}, {join: digital/2, name: a}]"),
+        "joins: 'a' is there twice",
+    ),
+    (
+        ("joins: [{join: digital/1, name: a, scale: [0, 1, 0, 1]}]"),
+        "scale: only for an analog join",
+    ),
+    (
+        ("joins: [{join: serial/1, name: a, signed: true}]"),
+        "signed: only for an analog join",
+    ),
     ("joins: [{join: analog/1, name: a, scale: [5, 5, 0, 1]}]", "scale: the first two"),
     ("joins: [{join: analog/1, name: a, scale: [-1, 5, 0, 1]}]", "from 0 to 65535"),
-    ("joins: [{join: analog/1, name: a, scale: [0, 5, 1, 1]}]", "the last two are the same"),
+    (
+        ("joins: [{join: analog/1, name: a, scale: [0, 5, 1, 1]}]"),
+        "the last two are the same",
+    ),
 ]
 
 
@@ -111,7 +157,10 @@ def test_what_cannot_be_is_refused_with_its_name(more, why):
 
 
 def test_a_device_has_no_more_names_than_its_description_can_tell():
-    joins = [{"join": f"digital/{number}", "name": f"a/room/{number}/on"} for number in range(1, 2002)]
+    joins = [
+        {"join": f"digital/{number}", "name": f"a/room/{number}/on"}
+        for number in range(1, 2002)
+    ]
     made = {"name": "p", "address": "cip::h", "ipid": 3, "joins": joins[:2000]}
     told = describe(msgspec.convert(made, Device)).info("theatre", "p", 1, "0")
     assert len(messages.encode(told)) < 1 << 20
@@ -120,7 +169,9 @@ def test_a_device_has_no_more_names_than_its_description_can_tell():
 
 
 def test_ports_of_ours_need_a_certificate_for_tls():
-    with pytest.raises(ConfigError, match="cert_file: cips:: needs a certificate of ours"):
+    with pytest.raises(
+        ConfigError, match=("cert_file: cips:: needs a certificate of ours")
+    ):
         parse("{name: p, address: 'cips::0.0.0.0', ipid: 3, mode: processor}")
 
 
@@ -128,12 +179,22 @@ def test_names_and_ip_ids_are_there_once():
     with pytest.raises(ConfigError, match="two devices are named 'panel'"):
         parse(f"{GOOD}\n  - {GOOD}")
     seat = "address: 'cip::0.0.0.0', ipid: 3, mode: processor}"
-    with pytest.raises(ConfigError, match=r"two devices have IP-ID 0x03 at port 41794 of 0\.0\.0\.0"):
-        parse(f"{{name: a, {seat}\n  - {{name: b, {seat.replace('0.0.0.0', '0.0.0.0:41794')}")
+    with pytest.raises(
+        ConfigError,
+        match=(
+            r"two devices have IP-ID 0x03 at port "
+            r"41794 of 0\.0\.0\.0"
+        ),
+    ):
+        parse(
+            f"{{name: a, {seat}\n  - {{name: b, {seat.replace('0.0.0.0', '0.0.0.0:41794')}"
+        )
 
 
 def test_several_panels_may_share_a_processor_and_several_seats_an_address():
-    both = parse(f"{GOOD}\n  - {GOOD.replace('panel', 'other').replace('0x0A', '0x0B')}")
+    both = parse(
+        f"{GOOD}\n  - {GOOD.replace('panel', 'other').replace('0x0A', '0x0B')}"
+    )
     assert [each.ipid for each in both] == [10, 11]
 
 
@@ -143,7 +204,10 @@ def test_one_address_written_in_two_ways_is_one_port():
         Device(name=f"d{ipid}", address=address, ipid=ipid, mode="processor")
         for ipid, address in enumerate(addresses, start=3)
     )
-    ports = [set(link.devices) for link in links(Config(bridge=Bridge(name="b"), devices=found))]
+    ports = [
+        set(link.devices)
+        for link in links(Config(bridge=Bridge(name="b"), devices=found))
+    ]
     assert ports == [{"d3", "d4"}, {"d5"}]
 
 
@@ -155,11 +219,21 @@ devices:
   - {name: q, address: 'cips::0.0.0.0', ipid: 3, mode: processor, cert_file: /etc/c.pem, key_file: k.pem}
 """
     one, other = loader.parse(text, Config, {}, folder=Path("/etc/busbar")).devices
-    assert (one.password_file, one.ca_file) == ("/etc/busbar/secret", "/etc/busbar/ca.pem")
-    assert (other.cert_file, other.key_file, other.ca_file) == ("/etc/c.pem", "/etc/busbar/k.pem", None)
+    assert (one.password_file, one.ca_file) == (
+        "/etc/busbar/secret",
+        "/etc/busbar/ca.pem",
+    )
+    assert (other.cert_file, other.key_file, other.ca_file) == (
+        "/etc/c.pem",
+        "/etc/busbar/k.pem",
+        None,
+    )
 
 
-SECURE = "{{name: {name}, address: 'cips::0.0.0.0:{port}', ipid: {ipid}, mode: processor, cert_file: {cert}}}"
+SECURE = (
+    "{{name: {name}, address: 'cips::0.0.0.0:{port}', ipid: {ipid}, mode: processor, "
+    "cert_file: {cert}}}"
+)
 
 
 def test_one_port_has_one_certificate():
@@ -168,7 +242,13 @@ def test_one_port_has_one_certificate():
     parse(f"{first}\n  - {SECURE.format(name='b', port=6, ipid=4, cert='b.pem')}")
     plain = "{name: b, address: 'cip::0.0.0.0:5', ipid: 4, mode: processor}"
     for other in (SECURE.format(name="b", port=5, ipid=4, cert="b.pem"), plain):
-        with pytest.raises(ConfigError, match=r"'a' and 'b' are at port 5 of 0\.0\.0\.0; allowed: .*same cert_file"):
+        with pytest.raises(
+            ConfigError,
+            match=(
+                r"'a' and 'b' are at port 5 of 0\.0\.0\.0; "
+                r"allowed: .*same cert_file"
+            ),
+        ):
             parse(f"{first}\n  - {other}")
 
 
@@ -187,22 +267,39 @@ def test_what_says_nothing_to_a_port_of_ours_is_refused(more, why):
 
 
 def test_there_is_one_way_to_know_a_processor():
-    for more in ("insecure: true, ca_file: a", f"fingerprint: '{'00' * 32}', ca_file: a"):
-        with pytest.raises(ConfigError, match="there is ca_file, too; allowed: one of them"):
+    for more in (
+        "insecure: true, ca_file: a",
+        (f"fingerprint: '{'00' * 32}', ca_file: a"),
+    ):
+        with pytest.raises(
+            ConfigError, match=("there is ca_file, too; allowed: one of them")
+        ):
             parse(f"{{name: p, address: 'cips::h', ipid: 3, {more}}}")
 
 
 def test_an_ip_id_as_simpl_shows_it_is_told_how_to_be_written():
-    with pytest.raises(ConfigError, match=r"ipid: got text; allowed: .*0x0A for the 0A of SIMPL"):
+    with pytest.raises(
+        ConfigError,
+        match=(
+            r"ipid: got text; allowed: .*0x0A for "
+            r"the 0A of SIMPL"
+        ),
+    ):
         parse("{name: p, address: 'cip::h', ipid: 0A}")
 
 
 @pytest.mark.parametrize(
     ("more", "why"),
     [
-        ("address: 'cip::h', username: u, password_file: nowhere", "p: password_file: cannot read nowhere"),
+        (
+            ("address: 'cip::h', username: u, password_file: nowhere"),
+            "p: password_file: cannot read nowhere",
+        ),
         ("address: 'cips::h', ca_file: nowhere", "p: ca_file nowhere"),
-        ("address: 'cips::h', mode: processor, cert_file: nowhere", "p: cert_file nowhere"),
+        (
+            ("address: 'cips::h', mode: processor, cert_file: nowhere"),
+            "p: cert_file nowhere",
+        ),
     ],
 )
 def test_a_file_that_is_not_there_names_the_device(more, why):

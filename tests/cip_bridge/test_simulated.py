@@ -37,7 +37,12 @@ def theatre(driven):
 
 
 def push(theatre, number):
-    theatre.take([Update(Join("digital", number), state, Form.BUTTON) for state in (True, True, False)])
+    theatre.take(
+        [
+            Update(Join("digital", number), state, Form.BUTTON)
+            for state in (True, True, False)
+        ]
+    )
 
 
 def test_it_starts_with_names_a_source_and_half_the_volume(theatre):
@@ -49,16 +54,25 @@ def test_it_starts_with_names_a_source_and_half_the_volume(theatre):
 
 def test_the_light_button_toggles_once_however_often_it_is_repeated(theatre):
     push(theatre, LIGHTS)
-    assert (theatre.value("digital", LIGHTS), theatre.value("analog", LIGHT_LEVEL)) == (True, FULL)
+    assert (theatre.value("digital", LIGHTS), theatre.value("analog", LIGHT_LEVEL)) == (
+        True,
+        FULL,
+    )
     push(theatre, LIGHTS)
-    assert (theatre.value("digital", LIGHTS), theatre.value("analog", LIGHT_LEVEL)) == (False, 0)
+    assert (theatre.value("digital", LIGHTS), theatre.value("analog", LIGHT_LEVEL)) == (
+        False,
+        0,
+    )
 
 
 def test_the_level_switches_the_light(theatre):
     theatre.take([Update(Join("analog", LIGHT_LEVEL), 5, Form.ANALOG)])
     assert theatre.value("digital", LIGHTS) is True
     push(theatre, SCENE_OFF)
-    assert (theatre.value("digital", LIGHTS), theatre.value("analog", LIGHT_LEVEL)) == (False, 0)
+    assert (theatre.value("digital", LIGHTS), theatre.value("analog", LIGHT_LEVEL)) == (
+        False,
+        0,
+    )
 
 
 def test_volume_goes_in_steps_within_its_range_and_mute_toggles(theatre):
@@ -73,7 +87,11 @@ def test_volume_goes_in_steps_within_its_range_and_mute_toggles(theatre):
 
 def test_one_source_is_selected_at_a_time(theatre):
     push(theatre, SOURCES[2])
-    assert [theatre.value("digital", number) for number in SOURCES] == [False, False, True]
+    assert [theatre.value("digital", number) for number in SOURCES] == [
+        False,
+        False,
+        True,
+    ]
     assert theatre.value("serial", SOURCE) == NAMES[2]
 
 

@@ -20,7 +20,9 @@ LIMIT = 30.0  # s; generous, only a failure needs it
 async def program(*arguments):
     """python -m cip_bridge.simulator, ready. Gives its process and its port."""
     command = (sys.executable, "-m", "cip_bridge.simulator.__main__", *arguments)
-    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE
+    )
     try:
         async with asyncio.timeout(LIMIT):
             ready = json.loads(await process.stdout.readline())
@@ -73,7 +75,9 @@ async def test_who_is_signed_on_is_not_greeted_again():
         simulator.listener.booted()
         await peer.says(cip.Ping())
         await peer.hears(cip.Pong)
-        assert [each for each in peer.heard if isinstance(each, cip.Hello)] == [cip.Hello()]
+        assert [each for each in peer.heard if isinstance(each, cip.Hello)] == [
+            cip.Hello()
+        ]
 
 
 async def test_who_signs_on_while_it_boots_is_refused():
@@ -86,7 +90,8 @@ async def test_who_signs_on_while_it_boots_is_refused():
 
 async def test_a_text_that_is_too_long_to_be_said_back_costs_its_feedback_only():
     async with Simulator() as simulator, panel(simulator.listener.port) as peer:
-        await peer.says(cip.Connect(0x0A), serial(90, "é" * 60_000), serial(91, "x"))  # it answers in UTF-16
+        # it answers in UTF-16
+        await peer.says(cip.Connect(0x0A), serial(90, "é" * 60_000), serial(91, "x"))
         await peer.hears(serial(91, "x"))
         assert simulator.seat.panels
 
@@ -101,15 +106,26 @@ async def test_it_refuses_and_asks_for_credentials_on_request():
     async with program("--refuse") as (_, port), panel(port) as peer:
         await peer.says(cip.Connect(0x0A))
         assert await peer.hears(cip.ConnectResult) == cip.UNKNOWN_IPID
-    async with program("--login", "admin:secret", "--ipid", "0x20") as (_, port), panel(port) as peer:
+    async with (
+        program("--login", "admin:secret", "--ipid", "0x20") as (_, port),
+        panel(port) as peer,
+    ):
         await peer.says(cip.Connect(0x20), cip.Authenticate(0x20, "admin", "secret"))
         assert await peer.hears(cip.AuthResult) == cip.AuthResult(0x20, True)
 
 
 async def test_a_port_that_is_taken_is_named():
     async with program() as (_, port):
-        command = (sys.executable, "-m", "cip_bridge.simulator.__main__", "--cip-port", str(port))
-        process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
+        command = (
+            sys.executable,
+            "-m",
+            "cip_bridge.simulator.__main__",
+            "--cip-port",
+            str(port),
+        )
+        process = await asyncio.create_subprocess_exec(
+            *command, stderr=asyncio.subprocess.PIPE
+        )
         _, error = await process.communicate()
         assert process.returncode == 1
         assert b"simulator: " in error

@@ -24,8 +24,19 @@ def surface():
 
 
 def test_values_come_together_and_every_transition_of_a_join_counts(surface):
-    surface.came([digital(1, True), analog(2, 7), digital(1, True), digital(1, False), serial(3, "x")])
-    assert surface.outlet.told == [{"on": True, "analog/2": 7}, {"on": False, "serial/3": "x"}]
+    surface.came(
+        [
+            digital(1, True),
+            analog(2, 7),
+            digital(1, True),
+            digital(1, False),
+            serial(3, "x"),
+        ]
+    )
+    assert surface.outlet.told == [
+        {"on": True, "analog/2": 7},
+        {"on": False, "serial/3": "x"},
+    ]
 
 
 def test_nothing_came_nothing_is_told(surface):
@@ -45,11 +56,20 @@ def test_all_that_is_known_and_all_that_has_a_name_is_told_each_way(surface):
     surface.board.take(digital(5, True))
     surface.board.take(analog(1, 500))
     surface.came_all()
-    assert surface.outlet.known == {"level": 50.0, "on": False, "text": "", "digital/5": True}
+    assert surface.outlet.known == {
+        "level": 50.0,
+        "on": False,
+        "text": "",
+        "digital/5": True,
+    }
     surface.outlet.told.clear()
     surface.board.drive(serial(1, "hi"))
     surface.went_all()
-    assert surface.outlet.known == {"_out/level": 0.0, "_out/on": False, "_out/text": "hi"}
+    assert surface.outlet.known == {
+        "_out/level": 0.0,
+        "_out/on": False,
+        "_out/text": "hi",
+    }
 
 
 def test_a_counter_is_told_when_it_has_changed(surface):
@@ -61,7 +81,11 @@ def test_a_counter_is_told_when_it_has_changed(surface):
 def test_a_set_means_a_join_in_the_unit_of_its_name_or_raw(surface):
     assert surface.wanted("level", 50) == (Join("analog", 1), 500)
     assert surface.wanted("analog/1", 50) == (Join("analog", 1), 50)
-    for path, error in (("nothing", UnknownTarget), ("digital/01", UnknownTarget), ("digital/0", OutOfRange)):
+    for path, error in (
+        ("nothing", UnknownTarget),
+        ("digital/01", UnknownTarget),
+        ("digital/0", OutOfRange),
+    ):
         with pytest.raises(error):
             surface.wanted(path, True)
 

@@ -32,7 +32,8 @@ async def test_where_nobody_listens_is_tried_ever_more_slowly():
 async def test_a_bridge_is_a_panel_of_a_processor_inside_tls(certificate):
     server = Simulator(tls=server_context(*certificate))
     async with server as simulator:
-        colons = ":".join(re.findall("..", fingerprint(certificate[0]).upper()))  # as openssl prints it
+        # as openssl prints it
+        colons = ":".join(re.findall("..", fingerprint(certificate[0]).upper()))
         text = f"""
 bridge: {{name: theatre}}
 devices:
@@ -44,7 +45,12 @@ devices:
             for name in ("pinned", "signed"):
                 await bus.status(name, "online")
                 assert await bus.value(name, "serial/1") == "Theatre"
-            await until(lambda: "not trusted" in bus.retained("strange", "status")["reason"]["message"])
+            await until(
+                lambda: (
+                    "not trusted"
+                    in bus.retained("strange", "status")["reason"]["message"]
+                )
+            )
 
 
 async def test_panels_connect_to_a_bridge_inside_tls(certificate):
@@ -62,7 +68,10 @@ devices:
     async with running(SERVICE, text) as bus:
         await bus.status("xpanel", "online")
         place = bus.retained("xpanel", "info")["address"]
-        home = f"bridge: {{name: home}}\ndevices: [{{name: p, address: '{place}', ipid: 3, insecure: true}}]"
+        home = (
+            f"bridge: {{name: home}}\ndevices: "
+            f"[{{name: p, address: '{place}', ipid: 3, insecure: true}}]"
+        )
         async with running(SERVICE, home) as panels:
             await panels.status("p", "online")
             await panels.set("p", "serial/1", "hello")

@@ -1,4 +1,7 @@
-"""The whole bridge in one process: a broker in memory on one side, the simulated processor on the other."""
+"""The whole bridge in one process.
+
+A broker in memory on one side, the simulated processor on the other.
+"""
 
 import asyncio
 import json
@@ -42,7 +45,8 @@ async def theatre(more="", **options):
 
 
 async def seen(simulator, join, *values):
-    """Wait until the processor has seen these values of a join, in order, and only these."""
+    """Wait until the processor has seen these values of a join, in order, and only
+    these."""
 
     def found():
         return [value for each, value in simulator.theatre.seen if each == join]
@@ -63,8 +67,16 @@ def failure(reply):
 
 
 def statuses(bus, device="panel"):
-    return [json.loads(payload) for payload in bus.broker.payloads(f"{bus.base}/{device}/status") if payload]
+    return [
+        json.loads(payload)
+        for payload in bus.broker.payloads(f"{bus.base}/{device}/status")
+        if payload
+    ]
 
 
 def reasons(bus):
-    return [each["reason"]["message"] for each in statuses(bus) if each["state"] == "offline"]
+    return [
+        each["reason"]["message"]
+        for each in statuses(bus)
+        if each["state"] == "offline"
+    ]

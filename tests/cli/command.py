@@ -37,7 +37,11 @@ class Done:
 def busbar(*arguments: str, **environment: str) -> Done:
     """Run the command in this process."""
     out, err = io.StringIO(), io.StringIO()
-    with patch.dict(os.environ, environment), redirect_stdout(out), redirect_stderr(err):
+    with (
+        patch.dict(os.environ, environment),
+        redirect_stdout(out),
+        redirect_stderr(err),
+    ):
         code = main(arguments)
     return Done(code, out.getvalue(), err.getvalue())
 

@@ -1,4 +1,7 @@
-"""A broker, the simulator and a bridge, each a process, for all tests of one file; and the command itself."""
+"""A broker, the simulator and a bridge, each a process, for all tests of one file.
+
+And the command itself.
+"""
 
 import json
 import subprocess
@@ -17,7 +20,9 @@ from tests.process import BENCH, BridgeProcess
 @contextmanager
 def simulator() -> Iterator[int]:
     """The port of a power supply."""
-    process = subprocess.Popen([sys.executable, "-m", "scpi_bridge.simulator.__main__"], stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "scpi_bridge.simulator.__main__"], stdout=subprocess.PIPE
+    )
     assert process.stdout is not None
     try:
         yield int(json.loads(process.stdout.readline())["PSU_PORT"])
@@ -30,7 +35,14 @@ def simulator() -> Iterator[int]:
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     folder: Path = tmp_path_factory.mktemp("bench")
-    with Mosquitto() as broker, simulator() as psu, BridgeProcess(BENCH.format(psu=psu), broker.url, folder) as bridge:
+    with (
+        Mosquitto() as broker,
+        simulator() as psu,
+        BridgeProcess(BENCH.format(psu=psu), broker.url, folder) as bridge,
+    ):
         found = Bench(broker, bridge)
-        until(lambda: found("get", "bench/psu", "voltage", "output").code == 0, "the power supply")
+        until(
+            lambda: found("get", "bench/psu", "voltage", "output").code == 0,
+            "the power supply",
+        )
         yield found

@@ -66,9 +66,19 @@ def test_text_means_what_the_type_says(text: str, type_: Any, meant: Any) -> Non
         ("5.5", int, BadRequest, "it: expected a whole number, got 5.5"),
         ("2", bool, BadRequest, "it: expected true or false, got 2"),
         ("nan", float, BadRequest, "it: expected a number, got nan"),
-        ("99", number(0, 30), OutOfRange, "it: 99 is out of range; allowed: at least 0 and at most 30"),
+        (
+            "99",
+            number(0, 30),
+            OutOfRange,
+            ("it: 99 is out of range; allowed: at least 0 and at most 30"),
+        ),
         ("-1", integer(0), OutOfRange, "it: -1 is out of range; allowed: at least 0"),
-        ("fast", choice("auto", "off"), OutOfRange, "it: fast is out of range; allowed: auto, off"),
+        (
+            "fast",
+            choice("auto", "off"),
+            OutOfRange,
+            ("it: fast is out of range; allowed: auto, off"),
+        ),
         ("[1, true]", list[int], OutOfRange, "it: [1]: True is no integer"),
         (
             "a b",
@@ -78,22 +88,36 @@ def test_text_means_what_the_type_says(text: str, type_: Any, meant: Any) -> Non
         ),
         ('{"RAA": 5}', Place, OutOfRange, "it: unknown key 'RAA'; allowed: RA, DEC"),
         ('{"kind": "knob"}', Lamp | Knob, OutOfRange, "it: 'turn' is missing"),
-        ('{"kind": "bell"}', Lamp | Knob, OutOfRange, "it: kind: 'bell' is none of ['lamp', 'knob']"),
+        (
+            '{"kind": "bell"}',
+            Lamp | Knob,
+            OutOfRange,
+            ("it: kind: 'bell' is none of ['lamp', 'knob']"),
+        ),
         ('{"turn": 1}', Lamp | Knob, OutOfRange, "it: 'kind' is missing"),
     ],
 )
-def test_what_does_not_fit_is_refused_in_words(text: str, type_: Any, error: type[BusbarError], said: str) -> None:
+def test_what_does_not_fit_is_refused_in_words(
+    text: str, type_: Any, error: type[BusbarError], said: str
+) -> None:
     with pytest.raises(error) as raised:
         value(text, schema(type_), "it")
     assert str(raised.value) == said
 
 
 def command(properties: dict[str, Any], *required: str) -> CommandInfo:
-    fields = {"type": "object", "properties": properties, "required": list(required), "additionalProperties": False}
+    fields = {
+        "type": "object",
+        "properties": properties,
+        "required": list(required),
+        "additionalProperties": False,
+    }
     return CommandInfo("it", fields, {}, 10.0, False, "exchange")
 
 
-PULSE = command({"join": schema(integer(1, 100)), "seconds": schema(number(0, 5))}, "join")
+PULSE = command(
+    {"join": schema(integer(1, 100)), "seconds": schema(number(0, 5))}, "join"
+)
 QUERY = command({"command": schema(str), "blob": schema(str | None)}, "command")
 LOCK = command({"ttl": schema(float), "owner": schema(str)})
 
@@ -113,26 +137,41 @@ LOCK = command({"ttl": schema(float), "owner": schema(str)})
         (LOCK, ['{"ttl": 5}'], {"ttl": 5}),
     ],
 )
-def test_arguments_come_by_name_alone_or_as_an_object(about: CommandInfo, given: list[str], meant: Any) -> None:
+def test_arguments_come_by_name_alone_or_as_an_object(
+    about: CommandInfo, given: list[str], meant: Any
+) -> None:
     assert arguments("it", about, given) == meant
 
 
 @pytest.mark.parametrize(
     ("about", "given", "said"),
     [
-        (LOCK, ["tll=5"], "unknown argument 'tll' of it; did you mean 'ttl'? there are: ttl, owner"),
+        (
+            LOCK,
+            ["tll=5"],
+            ("unknown argument 'tll' of it; did you mean 'ttl'? there are: ttl, owner"),
+        ),
         (PULSE, [], "it needs 'join'; its arguments: join=1..100 [seconds=0..5]"),
-        (PULSE, ["join=0"], "join: 0 is out of range; allowed: at least 1 and at most 100"),
+        (
+            PULSE,
+            ["join=0"],
+            ("join: 0 is out of range; allowed: at least 1 and at most 100"),
+        ),
         (PULSE, ["join=1", "join=2"], "argument 'join' of it is there twice"),
         (PULSE, ["1", "join=2"], "argument 'join' of it is there twice"),
         (PULSE, ["1", "2"], "unknown argument '2' of it; there are: join, seconds"),
-        (QUERY, ["VOLT=5", "blob=x"], "unknown argument 'VOLT' of it; there are: command, blob"),
+        (
+            QUERY,
+            ["VOLT=5", "blob=x"],
+            ("unknown argument 'VOLT' of it; there are: command, blob"),
+        ),
         (LOCK, ['{"ttl": "x"}'], "ttl: expected a number, got x"),
         (LOCK, ['{"x": 1}'], "unknown argument 'x' of it; there are: ttl, owner"),
         (
             QUERY,
             ["comand=*IDN?"],
-            "unknown argument 'comand' of it; did you mean 'command'? there are: command, blob; "
+            "unknown argument 'comand' of it; did you mean 'command'? there are: "
+            "command, blob; "
             "to send it as it is: command=comand=*IDN?",
         ),
         (LOCK, ["{"], "'{' is no JSON object: Input data was truncated"),
@@ -147,8 +186,22 @@ def test_arguments_that_do_not_fit_are_refused_before_anything_is_sent(
 
 
 def test_what_is_allowed_is_shown_in_short() -> None:
-    types = (number(0, 30), number(maximum=30), integer(0), choice("a", "b"), bool, integer(0, 9) | str)
-    assert [expected(schema(each)) for each in types] == ["0..30", "..30", "0..", "a|b", "boolean", "0..9|string"]
+    types = (
+        number(0, 30),
+        number(maximum=30),
+        integer(0),
+        choice("a", "b"),
+        bool,
+        integer(0, 9) | str,
+    )
+    assert [expected(schema(each)) for each in types] == [
+        "0..30",
+        "..30",
+        "0..",
+        "a|b",
+        "boolean",
+        "0..9|string",
+    ]
     assert expected(schema(number(0, 60) | choice("forever"))) == "0..60|forever"
     assert usage(QUERY) == "command=string [blob=string]"
     assert usage(command({"to": schema(int | None)}, "to")) == "to=integer|null"

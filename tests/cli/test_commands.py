@@ -1,4 +1,7 @@
-"""The commands on a real broker with a real bridge: what they print, as text and as JSON, and how they end."""
+"""The commands on a real broker with a real bridge.
+
+What they print, as text and as JSON, and how they end.
+"""
 
 import json
 import select
@@ -43,33 +46,54 @@ def test_ls_watch_tells_of_what_comes_and_goes(bench: Bench) -> None:
 def test_show_has_values_with_units_and_commands_with_arguments(bench: Bench) -> None:
     shown = bench("show", "bench/psu")
     assert "serial        SIM0001" in shown.out
-    assert any(line.split()[0] == "voltage" and line.split()[2] == "V" for line in shown.out.splitlines() if line)
+    assert any(
+        line.split()[0] == "voltage" and line.split()[2] == "V"
+        for line in shown.out.splitlines()
+        if line
+    )
     _, _, commands = shown.out.partition("\ncommand ")
     assert commands.split()[:2] == ["title", "arguments"]
-    (binary,) = (line for line in commands.splitlines() if line.startswith("query_binary"))
+    (binary,) = (
+        line for line in commands.splitlines() if line.startswith("query_binary")
+    )
     assert binary.endswith("  command=string [blob=string]")
     names = [line.split()[0] for line in commands.splitlines()[1:]]
     assert names[0] == "query"
-    assert sorted(names[-7:]) == ["cancel", "connect", "disconnect", "lock", "reconnect", "refresh", "unlock"]
+    assert sorted(names[-7:]) == [
+        "cancel",
+        "connect",
+        "disconnect",
+        "lock",
+        "reconnect",
+        "refresh",
+        "unlock",
+    ]
     document = bench("show", "bench/psu", "--json").json
     assert document["state"] == "online"
     assert document["info"]["properties"]["voltage"]["unit"] == "V"
 
 
 def test_show_has_room_in_an_object_where_it_can_be_folded(bench: Bench) -> None:
-    lease = bench("--json", "call", "bench/psu", "lock", "owner=ada").json["result"]["lease"]
+    lease = bench("--json", "call", "bench/psu", "lock", "owner=ada").json["result"][
+        "lease"
+    ]
     assert '{"owner": "ada", "until": ' in bench("show", "bench/psu").out
     assert bench("call", "bench/psu", "unlock", "--lease", lease).code == 0
 
 
 def test_show_watch_shows_the_values_again_when_they_have_changed(bench: Bench) -> None:
-    assert bench("show", "bench/psu", "--watch", "-n", "1").out.splitlines()[0] == "bench/psu  online"
+    assert (
+        bench("show", "bench/psu", "--watch", "-n", "1").out.splitlines()[0]
+        == "bench/psu  online"
+    )
     pictures = bench("show", "bench/psu", "--watch", "--json", "-n", "2").lines
     assert [each["state"] for each in pictures] == ["online", "online"]
     assert pictures[0]["times"] != pictures[1]["times"]
 
 
-def test_a_property_that_is_rows_is_shown_as_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_property_that_is_rows_is_shown_as_a_table(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     output = Output(as_json=False)
     assert is_table([{"pin": 3, "level": True}])
     assert not any(map(is_table, ([], [1], {"pin": 3}, "text", None)))
@@ -78,12 +102,22 @@ def test_a_property_that_is_rows_is_shown_as_a_table(capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out.splitlines() == ["pin  level", "3    true", "5"]
 
 
-def test_members_of_a_family_that_are_known_come_before_the_family_and_what_only_reads_back_is_left_out() -> None:
+def test_members_of_a_family_that_are_known_come_before_the_family_and_what_only_reads_back_is_left_out() -> (
+    None
+):
     joins = {"join": range(1, 9)}
-    family = Property("digital/{join}", bool, "rw", readback="_out/digital/{join}", parameters=joins)
+    family = Property(
+        "digital/{join}", bool, "rw", readback="_out/digital/{join}", parameters=joins
+    )
     back = Property("_out/digital/{join}", bool, parameters=joins)
-    info = Description("cip", by_path([family, back, Property("clock", str)])).info("theatre", "panel", 1, "9f2c61aa")
-    assert list(rows_of(info, {"digital/2": True})) == ["clock", "digital/2", "digital/{join}"]
+    info = Description("cip", by_path([family, back, Property("clock", str)])).info(
+        "theatre", "panel", 1, "9f2c61aa"
+    )
+    assert list(rows_of(info, {"digital/2": True})) == [
+        "clock",
+        "digital/2",
+        "digital/{join}",
+    ]
 
 
 def test_set_and_get_and_what_they_print(bench: Bench) -> None:
@@ -94,17 +128,29 @@ def test_set_and_get_and_what_they_print(bench: Bench) -> None:
         == "output            true\nsetpoint/voltage  3.0\n"
     )
     assert bench("get", "bench/psu", "output").out == "true\n"
-    several = bench("get", "bench/psu", "output", "setpoint/voltage", "--json").json["values"]
-    assert {path: each["value"] for path, each in several.items()} == {"output": True, "setpoint/voltage": 3.0}
+    several = bench("get", "bench/psu", "output", "setpoint/voltage", "--json").json[
+        "values"
+    ]
+    assert {path: each["value"] for path, each in several.items()} == {
+        "output": True,
+        "setpoint/voltage": 3.0,
+    }
     assert bench("set", "--json", "bench/psu", "output", "off").json == {
         "ok": True, "device": "bench/psu", "target": "set/output", "result": False,
     }  # fmt: skip
 
 
 def test_call_prints_text_as_it_is_and_rows_as_a_table(bench: Bench) -> None:
-    assert bench("call", "bench/psu", "query", "*IDN?").out == "BUSBAR,PSU-SIM 30-5,SIM0001,1.0\n"
+    assert (
+        bench("call", "bench/psu", "query", "*IDN?").out
+        == "BUSBAR,PSU-SIM 30-5,SIM0001,1.0\n"
+    )
     assert bench("call", "bench/psu", "refresh").out == ""
-    assert bench("call", "bench/bridge", "list").out.split()[:3] == ["device", "kind", "address"]
+    assert bench("call", "bench/bridge", "list").out.split()[:3] == [
+        "device",
+        "kind",
+        "address",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -115,19 +161,51 @@ def test_call_prints_text_as_it_is_and_rows_as_a_table(bench: Bench) -> None:
             3,
             "setpoint/voltage: 99 is out of range; allowed: at most 30",
         ),
-        (["set", "bench/psu", "setpoint/voltage", "-5"], 3, "the instrument says -222: Data out of range"),
+        (
+            ["set", "bench/psu", "setpoint/voltage", "-5"],
+            3,
+            ("the instrument says -222: Data out of range"),
+        ),
         (["set", "bench/psu", "voltage", "1"], 3, "bench/psu voltage is read-only"),
-        (["set", "bench/psu", "volts", "1"], 3, "no property 'volts'; did you mean 'voltage'?"),
-        (["get", "bench/psu", "volts"], 3, "bench/psu has no property 'volts'; did you mean 'voltage'?"),
-        (["call", "bench/psu", "quary"], 3, "bench/psu has no command 'quary'; did you mean 'query'?"),
+        (
+            ["set", "bench/psu", "volts", "1"],
+            3,
+            ("no property 'volts'; did you mean 'voltage'?"),
+        ),
+        (
+            ["get", "bench/psu", "volts"],
+            3,
+            ("bench/psu has no property 'volts'; did you mean 'voltage'?"),
+        ),
+        (
+            ["call", "bench/psu", "quary"],
+            3,
+            ("bench/psu has no command 'quary'; did you mean 'query'?"),
+        ),
         (["call", "bench/psu", "lock", "ttl=x"], 3, "ttl: expected a number, got x"),
-        (["get", "bench/nobody"], 3, "there is no device bench/nobody on mqtt://127.0.0.1:"),
+        (
+            ["get", "bench/nobody"],
+            3,
+            "there is no device bench/nobody on mqtt://127.0.0.1:",
+        ),
         (["scan", "bench"], 3, "this bridge (scpi) cannot scan"),
-        (["set", "bench/psu", "output", "on", "setpoint/voltage", "3"], 2, "'output' is neither PATH VALUE nor"),
-        (["watch", "bench/psu/output"], 2, "'bench/psu/output' is neither BRIDGE/DEVICE nor a pattern"),
+        (
+            ["set", "bench/psu", "output", "on", "setpoint/voltage", "3"],
+            2,
+            "'output' is neither PATH VALUE nor",
+        ),
+        (
+            ["watch", "bench/psu/output"],
+            2,
+            ("'bench/psu/output' is neither BRIDGE/DEVICE nor a pattern"),
+        ),
         (["watch", "bench/psu", "a b"], 2, "'a b': a level is 1 to 64 of"),
         (["events", "bench/psu", "a b"], 2, "'a b': a level is 1 to 64 of"),
-        (["blobs", "bench/psu", "a b", "--save", "."], 2, "'a b': a level is 1 to 64 of"),
+        (
+            ["blobs", "bench/psu", "a b", "--save", "."],
+            2,
+            "'a b': a level is 1 to 64 of",
+        ),
         (["scan", "a b"], 2, "bridge name 'a b'"),
         (["get", "psu"], 2, "'psu' is not the name of a device: BRIDGE/DEVICE"),
         (["get"], 2, "Missing argument 'DEVICE'."),
@@ -160,7 +238,13 @@ def test_an_error_is_json_where_json_was_asked_for(bench: Bench) -> None:
     [
         (["got", "--json"], "no command 'got'; did you mean 'get'?"),
         (["--json", "get"], "Missing argument 'DEVICE'. (see busbar get --help)"),
-        (["get", "bench", "--json"], "'bench' is not the name of a device: BRIDGE/DEVICE (see busbar get --help)"),
+        (
+            ["get", "bench", "--json"],
+            (
+                "'bench' is not the name of a device: "
+                "BRIDGE/DEVICE (see busbar get --help)"
+            ),
+        ),
         (["replay", "/nowhere", "--json"], "does not exist"),
         (["--json", "config"], "Missing command."),
     ],
@@ -173,7 +257,9 @@ def test_wrong_usage_is_json_too(arguments: list[str], said: str) -> None:
 
 
 def test_the_json_of_a_program_that_is_run_is_not_ours() -> None:
-    assert busbar("lock", "psu", "--", "program", "--json").err.startswith("busbar lock: 'psu' is not the name")
+    assert busbar("lock", "psu", "--", "program", "--json").err.startswith(
+        "busbar lock: 'psu' is not the name"
+    )
 
 
 @pytest.mark.parametrize("arguments", [[], ["config"]])
@@ -183,12 +269,19 @@ def test_without_a_command_it_shows_its_help(arguments: list[str]) -> None:
     assert done.err == busbar(*arguments, "--help").out
 
 
-def test_watch_tells_of_a_path_that_no_known_device_has_and_goes_on(bench: Bench) -> None:
+def test_watch_tells_of_a_path_that_no_known_device_has_and_goes_on(
+    bench: Bench,
+) -> None:
     done = bench("watch", "bench/psu", "nope", "setpoint/+", "-n", "1", "--json")
     assert [row["path"] for row in done.lines] == ["setpoint/voltage"]
     assert done.err.startswith("no property of bench/psu fits 'nope'; there are: ")
     assert done.err.count("\n") == 1
-    assert bench("watch", "bench", "volts", "--for", "0").err.count("did you mean 'voltage'?") == 1
+    assert (
+        bench("watch", "bench", "volts", "--for", "0").err.count(
+            "did you mean 'voltage'?"
+        )
+        == 1
+    )
     assert bench("watch", "bench/nobody", "nope", "--for", "0").err == ""
 
 
@@ -204,14 +297,21 @@ def test_watch_tells_of_a_path_that_no_known_device_has_and_goes_on(bench: Bench
         ("digital/+/x", "digital/{join}", False),
     ],
 )
-def test_a_pattern_meets_the_members_of_a_family(pattern: str, template: str, meets: bool) -> None:
+def test_a_pattern_meets_the_members_of_a_family(
+    pattern: str, template: str, meets: bool
+) -> None:
     assert _meets(pattern, template) is meets
 
 
-def test_a_device_that_is_offline_gives_5_and_its_last_value_on_request(bench: Bench) -> None:
+def test_a_device_that_is_offline_gives_5_and_its_last_value_on_request(
+    bench: Bench,
+) -> None:
     assert bench("call", "bench/psu", "disconnect").code == 0
     try:
-        until(lambda: bench("get", "bench/psu", "voltage").code == exits.OFFLINE, "the end")
+        until(
+            lambda: bench("get", "bench/psu", "voltage").code == exits.OFFLINE,
+            "the end",
+        )
         stale = bench("get", "bench/psu", "voltage")
         assert stale.out == ""
         assert stale.err.startswith("busbar: bench/psu voltage: ")
@@ -219,7 +319,9 @@ def test_a_device_that_is_offline_gives_5_and_its_last_value_on_request(bench: B
         assert bench("set", "bench/psu", "output", "on").code == exits.OFFLINE
     finally:
         bench("call", "bench/psu", "connect")
-        until(lambda: bench("get", "bench/psu", "voltage").code == 0, "the power supply")
+        until(
+            lambda: bench("get", "bench/psu", "voltage").code == 0, "the power supply"
+        )
 
 
 def test_no_broker_gives_6_at_once() -> None:
@@ -238,10 +340,24 @@ def test_a_broker_that_says_nothing_gives_6_after_the_given_time() -> None:
     assert done.err.count("\n") == 1
 
 
-def test_a_lock_runs_a_program_whose_commands_pass_while_others_are_refused(bench: Bench) -> None:
+def test_a_lock_runs_a_program_whose_commands_pass_while_others_are_refused(
+    bench: Bench,
+) -> None:
     own = f"{sys.executable} -m busbar set bench/psu output on"
-    other = f"env -u BUSBAR_LEASE {sys.executable} -m busbar set bench/psu output off; echo $?"
-    process = bench.process("lock", "bench/psu", "--owner", "tests", "--", "sh", "-c", f"{own}; {other}; exit 9")
+    other = (
+        f"env -u BUSBAR_LEASE {sys.executable} -m busbar set bench/psu output off; "
+        f"echo $?"
+    )
+    process = bench.process(
+        "lock",
+        "bench/psu",
+        "--owner",
+        "tests",
+        "--",
+        "sh",
+        "-c",
+        f"{own}; {other}; exit 9",
+    )
     done = ended(process)
     assert done.code == 9
     assert done.out == "true\n4\n"
@@ -250,7 +366,9 @@ def test_a_lock_runs_a_program_whose_commands_pass_while_others_are_refused(benc
 
 
 def test_what_somebody_else_has_locked_gives_4(bench: Bench) -> None:
-    lease = bench("--json", "call", "bench/psu", "lock", "owner=somebody").json["result"]["lease"]
+    lease = bench("--json", "call", "bench/psu", "lock", "owner=somebody").json[
+        "result"
+    ]["lease"]
     assert bench("lock", "bench/psu", "--", "true").code == 4
     assert bench("set", "bench/psu", "output", "on", BUSBAR_LEASE=lease).code == 0
     assert bench("call", "bench/psu", "unlock", "--lease", lease).code == 0
@@ -264,7 +382,9 @@ def test_a_program_that_is_not_there_is_an_error_of_usage(bench: Bench) -> None:
 
 def test_watch_prints_lines_of_json(bench: Bench) -> None:
     rows = bench("watch", "bench", "setpoint/#", "--json", "-n", "1").lines
-    assert [(row["device"], row["path"]) for row in rows] == [("bench/psu", "setpoint/voltage")]
+    assert [(row["device"], row["path"]) for row in rows] == [
+        ("bench/psu", "setpoint/voltage")
+    ]
 
 
 def test_watch_shows_what_changes_until_ctrl_c_which_is_quiet(bench: Bench) -> None:
@@ -290,7 +410,9 @@ def _changes(bench: Bench, process: "subprocess.Popen[str]") -> str:
 
 
 @pytest.mark.parametrize("form", [["--json"], []])
-def test_a_reader_that_leaves_ends_it_without_a_word(bench: Bench, form: list[str]) -> None:
+def test_a_reader_that_leaves_ends_it_without_a_word(
+    bench: Bench, form: list[str]
+) -> None:
     process = bench.process("watch", "bench/psu", "voltage", *form)
     assert process.stdout is not None
     process.stdout.readline()
@@ -305,13 +427,20 @@ def test_a_reader_that_leaves_ends_it_without_a_word(bench: Bench, form: list[st
 
 
 def test_events_and_log_end_when_told(bench: Bench) -> None:
-    assert bench("events", "bench/psu", "change", "-n", "1", "--json").lines[0]["event"] == "change"
+    assert (
+        bench("events", "bench/psu", "change", "-n", "1", "--json").lines[0]["event"]
+        == "change"
+    )
     assert bench("log", "--for", "0").code == 0
     assert bench("log", "bench", "--for", "0").code == 0
 
 
-def test_blobs_are_saved_under_a_name_of_their_own(bench: Bench, tmp_path: Path) -> None:
-    process = bench.process("blobs", "bench/psu", "--save", str(tmp_path / "new"), "-n", "1", "--json")
+def test_blobs_are_saved_under_a_name_of_their_own(
+    bench: Bench, tmp_path: Path
+) -> None:
+    process = bench.process(
+        "blobs", "bench/psu", "--save", str(tmp_path / "new"), "-n", "1", "--json"
+    )
     fetch = ["call", "bench/psu", "query_binary", "command=TRAC1:DATA?", "blob=trace"]
     try:
         until(lambda: bench(*fetch).code == 0 and process.poll() is not None, "a blob")
@@ -331,7 +460,12 @@ def test_clean_is_done_by_the_bridge_and_without_one_on_request(bench: Bench) ->
 
 
 def test_conformance_has_the_options_of_all_commands(bench: Bench) -> None:
-    assert bench("--json", "conformance", "bench", "--seconds", "0.1").json["summary"]["violated"] == 0
+    assert (
+        bench("--json", "conformance", "bench", "--seconds", "0.1").json["summary"][
+            "violated"
+        ]
+        == 0
+    )
     assert bench("conformance").code == 2
     assert bench("conformance", "nobody", "--seconds", "0").code == 5
     assert "--junit" in bench("conformance", "--help").out
@@ -339,7 +473,9 @@ def test_conformance_has_the_options_of_all_commands(bench: Bench) -> None:
 
 def test_help_needs_no_broker_and_every_command_has_it() -> None:
     names = [
-        line.split()[0] for line in busbar("--help").out.splitlines() if line.startswith("  ") and line[2].islower()
+        line.split()[0]
+        for line in busbar("--help").out.splitlines()
+        if line.startswith("  ") and line[2].islower()
     ]
     for name in (name for name in names if not name.isdigit()):
         done = busbar(name, "--help")

@@ -8,10 +8,16 @@ from tests.broker import find, free_port
 from tests.cli.command import Bench, ended
 
 
-def offered(bench: Bench, words: str, shell: str = "bash", **environment: str) -> list[str]:
+def offered(
+    bench: Bench, words: str, shell: str = "bash", **environment: str
+) -> list[str]:
     """Return what Tab offers after the words, of which the last one is being typed."""
     number = words.split(" ")[-1] if shell == "fish" else str(len(words.split(" ")) - 1)
-    about = {"COMP_WORDS": words, "COMP_CWORD": number, "_BUSBAR_COMPLETE": f"{shell}_complete"}
+    about = {
+        "COMP_WORDS": words,
+        "COMP_CWORD": number,
+        "_BUSBAR_COMPLETE": f"{shell}_complete",
+    }
     done = ended(bench.process(**about, **environment))
     assert (done.code, done.err) == (0, "")
     return done.out.split("\n")[:-1]
@@ -36,7 +42,9 @@ def test_names_come_from_the_bus(bench: Bench, words: str, wanted: list[str]) ->
 
 
 def test_other_shells_show_titles_too(bench: Bench) -> None:
-    assert "Send a query and return the answer" in offered(bench, "busbar call bench/psu query", "zsh")
+    assert "Send a query and return the answer" in offered(
+        bench, "busbar call bench/psu query", "zsh"
+    )
     assert any(
         line == "plain,query\tSend a query and return the answer"
         for line in offered(bench, "busbar call bench/psu q", "fish")
@@ -44,7 +52,13 @@ def test_other_shells_show_titles_too(bench: Bench) -> None:
 
 
 def test_without_a_broker_nothing_is_offered_and_nothing_is_said(bench: Bench) -> None:
-    assert [each for each in offered(bench, "busbar get b", BUSBAR_URL=f"mqtt://127.0.0.1:{free_port()}") if each] == []
+    assert [
+        each
+        for each in offered(
+            bench, "busbar get b", BUSBAR_URL=f"mqtt://127.0.0.1:{free_port()}"
+        )
+        if each
+    ] == []
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -12,14 +12,21 @@ from tests.process import BENCH
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "bench.yaml"
-    path.write_text("broker: {username: ada, password: hunter2}\n" + BENCH.format(psu=5025))
+    path.write_text(
+        ("broker: {username: ada, password: hunter2}\n") + BENCH.format(psu=5025)
+    )
     return path
 
 
 def test_a_good_file_is_fine(file: Path) -> None:
     done = busbar("config", "check", str(file), "--bridge", "scpi")
-    assert (done.code, done.out) == (0, f"{file}: fine; scpi bridge 'bench', 1 devices\n")
-    assert busbar("--json", "config", "check", str(file), "--bridge", "scpi").json["devices"] == ["psu"]
+    assert (done.code, done.out) == (
+        0,
+        (f"{file}: fine; scpi bridge 'bench', 1 devices\n"),
+    )
+    assert busbar("--json", "config", "check", str(file), "--bridge", "scpi").json[
+        "devices"
+    ] == ["psu"]
 
 
 def test_a_wrong_file_gives_7_with_line_column_and_what_is_allowed(file: Path) -> None:
@@ -27,7 +34,10 @@ def test_a_wrong_file_gives_7_with_line_column_and_what_is_allowed(file: Path) -
     done = busbar("config", "check", str(file), "--bridge", "scpi")
     assert done.code == 7
     assert done.err.startswith(f"{file}:7:5: devices[0].timeuot: ")
-    assert busbar("config", "check", str(file), "--bridge", "scpi", "--json").json["ok"] is False
+    assert (
+        busbar("config", "check", str(file), "--bridge", "scpi", "--json").json["ok"]
+        is False
+    )
 
 
 def test_show_has_defaults_and_no_password(file: Path) -> None:
@@ -38,11 +48,15 @@ def test_show_has_defaults_and_no_password(file: Path) -> None:
 
 
 def test_the_schema_is_the_published_one() -> None:
-    published = json.loads((Path(__file__).parents[2] / "schemas" / "config-scpi.json").read_text())
+    published = json.loads(
+        (Path(__file__).parents[2] / "schemas" / "config-scpi.json").read_text()
+    )
     assert busbar("config", "schema", "--bridge", "scpi").json == published
 
 
-def test_a_bridge_that_is_not_installed_is_refused_with_those_that_are(file: Path) -> None:
+def test_a_bridge_that_is_not_installed_is_refused_with_those_that_are(
+    file: Path,
+) -> None:
     done = busbar("config", "check", str(file), "--bridge", "nope")
     assert done.code == 2
     installed = done.err.partition("installed are: ")[2].split(", ")

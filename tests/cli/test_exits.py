@@ -13,7 +13,11 @@ from tests.cli.command import busbar
 def test_every_error_of_the_contract_has_an_exit_code() -> None:
     assert exits.BY_ERROR.keys() == BY_CODE.keys()
     retryable = {code for code, error in BY_CODE.items() if error.retryable}
-    assert {code for code, number in exits.BY_ERROR.items() if number in (exits.BUSY, exits.OFFLINE)} == retryable
+    assert {
+        code
+        for code, number in exits.BY_ERROR.items()
+        if number in (exits.BUSY, exits.OFFLINE)
+    } == retryable
 
 
 @pytest.mark.parametrize(
@@ -39,5 +43,11 @@ def test_help_has_the_table_and_the_variables() -> None:
     assert shown.code == 0
     for code in exits.MEANINGS:
         assert f"\n  {code} " in shown.out
-    for name in ("BUSBAR_URL", "BUSBAR_USERNAME", "BUSBAR_PASSWORD_FILE", "BUSBAR_CA_FILE", "BUSBAR_ROOT"):
+    for name in (
+        "BUSBAR_URL",
+        "BUSBAR_USERNAME",
+        "BUSBAR_PASSWORD_FILE",
+        "BUSBAR_CA_FILE",
+        "BUSBAR_ROOT",
+    ):
         assert name in shown.out.replace("\n                             ", " ")

@@ -23,11 +23,15 @@ def xterm(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def table_on(stream: io.StringIO) -> str:
-    Output(False, stream, io.StringIO()).table(["device", "state"], [["bench/psu", "online"]])
+    Output(False, stream, io.StringIO()).table(
+        ["device", "state"], [["bench/psu", "online"]]
+    )
     return stream.getvalue()
 
 
-def test_colour_is_for_terminals_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_colour_is_for_terminals_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     assert "\x1b[32monline" in table_on(Terminal())
     assert table_on(io.StringIO()) == "device     state\nbench/psu  online\n"
     monkeypatch.setenv("NO_COLOR", "1")
@@ -46,7 +50,9 @@ def test_text_from_the_bus_does_not_steer_the_terminal() -> None:
     assert printable("\x1b[2J \x9b µ") == "\\x1b[2J \\x9b µ"
 
 
-@pytest.mark.parametrize(("name", "whole"), [("EngineData/Temperature", True), ("n" * 60, False)])
+@pytest.mark.parametrize(
+    ("name", "whole"), [("EngineData/Temperature", True), ("n" * 60, False)]
+)
 def test_a_narrow_terminal_folds_no_name_but_a_very_long_one(
     name: str, whole: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -68,16 +74,32 @@ def test_long_lines_are_not_cut_where_a_program_reads_them() -> None:
 
 def test_ages_are_short() -> None:
     now = time.time()
-    assert [age(now - each) for each in (0, 5, 300, 7200, 200_000)] == ["now", "5 s", "5 min", "2 h", "2 d"]
+    assert [age(now - each) for each in (0, 5, 300, 7200, 200_000)] == [
+        "now",
+        "5 s",
+        "5 min",
+        "2 h",
+        "2 d",
+    ]
     assert age(None) == ""
 
 
 def test_without_the_extra_it_says_how_to_get_it(tmp_path: Path) -> None:
-    (tmp_path / "click.py").write_text("raise ModuleNotFoundError('no click', name='click')")
-    run = [sys.executable, "-c", "import sys; from busbar.cli.main import main; sys.exit(main(sys.argv[1:]))"]
+    (tmp_path / "click.py").write_text(
+        "raise ModuleNotFoundError('no click', name='click')"
+    )
+    run = [
+        sys.executable,
+        "-c",
+        ("import sys; from busbar.cli.main import main; sys.exit(main(sys.argv[1:]))"),
+    ]
     for arguments, code in ((["ls"], 2), (["--help"], 0)):
         done = subprocess.run(
-            [*run, *arguments], env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False
+            [*run, *arguments],
+            env={"PYTHONPATH": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == code
         assert (done.stdout + done.stderr).strip().endswith("pip install 'busbar[cli]'")

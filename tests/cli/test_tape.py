@@ -1,4 +1,5 @@
-"""A recording that is cut or damaged is read as far as it goes, and what is none is refused."""
+"""A recording that is cut or damaged is read as far as it goes, and what is none is
+refused."""
 
 import random
 from pathlib import Path
@@ -15,11 +16,16 @@ COUNT = 60
 
 
 def received(number: int) -> Received:
-    return Received(f"busbar/bench/psu/state/v{number % 7}", f"{number / 3}".encode() * 20, False)
+    return Received(
+        f"busbar/bench/psu/state/v{number % 7}", f"{number / 3}".encode() * 20, False
+    )
 
 
 def written(path: Path) -> bytes:
-    """Write a recording of several chunks; return what it had when its writer could have been killed."""
+    """Write a recording of several chunks.
+
+    Return what it had when its writer could have been killed.
+    """
     with Recorder(path, "busbar", "mqtt://127.0.0.1") as recorder:
         for number in range(COUNT):
             recorder.take(received(number))
@@ -49,11 +55,15 @@ def read(path: Path) -> list[Taped] | None:
 def test_what_was_flushed_is_there_when_the_writer_was_killed(tmp_path: Path) -> None:
     path = tmp_path / "killed.mcap"
     path.write_bytes(written(tmp_path / "whole.mcap"))
-    assert [each.payload for each in read(path) or ()] == [received(number).payload for number in range(COUNT)]
+    assert [each.payload for each in read(path) or ()] == [
+        received(number).payload for number in range(COUNT)
+    ]
     assert tape.about(path)[2] is False
 
 
-def test_a_recording_that_was_cut_anywhere_has_what_came_before(whole: Path, tmp_path: Path) -> None:
+def test_a_recording_that_was_cut_anywhere_has_what_came_before(
+    whole: Path, tmp_path: Path
+) -> None:
     content, everything = whole.read_bytes(), read(whole)
     assert everything is not None
     cut = tmp_path / "cut.mcap"
@@ -78,7 +88,9 @@ def test_flipped_bits_end_it_where_they_are(whole: Path, tmp_path: Path) -> None
         assert {each.time for each in read(damaged) or ()} <= times
 
 
-@pytest.mark.parametrize("content", [b"", b"junk\n", b"no recording at all", bytes(1000)])
+@pytest.mark.parametrize(
+    "content", [b"", b"junk\n", b"no recording at all", bytes(1000)]
+)
 def test_what_is_no_recording_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "junk.mcap"
     path.write_bytes(content)
@@ -92,4 +104,10 @@ def test_a_root_that_is_damaged_is_refused(tmp_path: Path) -> None:
     with Recorder(path, "bus#bar", "mqtt://127.0.0.1"):
         pass
     done = busbar("replay", str(path))
-    assert (done.code, done.err) == (2, "busbar: root 'bus#bar' is not levels of A-Z a-z 0-9 _ - with / between them\n")
+    assert (done.code, done.err) == (
+        2,
+        (
+            "busbar: root 'bus#bar' is not levels of A-Z "
+            "a-z 0-9 _ - with / between them\n"
+        ),
+    )

@@ -1,4 +1,7 @@
-"""A client on a broker in memory: beside a toy's bridge, or alone with what the test publishes."""
+"""A client on a broker in memory.
+
+Beside a toy's bridge, or alone with what the test publishes.
+"""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,7 +20,9 @@ URL = "mqtt://127.0.0.1"
 
 
 @asynccontextmanager
-async def lab(configuration: str = LAB, **options: Any) -> AsyncIterator[tuple[Client, Device, Toy, Running]]:
+async def lab(
+    configuration: str = LAB, **options: Any
+) -> AsyncIterator[tuple[Client, Device, Toy, Running]]:
     """A bridge with a toy and a client that knows it."""
     toy = Toy()
     async with running(service(toy), configuration) as bus:
@@ -39,19 +44,37 @@ class Hand:
             self.info(name)
             self.state(name, a=0)
 
-    def status(self, name: str = "toy", state: Any = "online", seq: int = 0, boot: str = "b1") -> None:
+    def status(
+        self, name: str = "toy", state: Any = "online", seq: int = 0, boot: str = "b1"
+    ) -> None:
         self.retain(name, "status", Status(state, 1.0, boot, 1, seq))
 
     def info(self, name: str = "toy", **fields: Any) -> None:
-        about = {"contract": 1, "bridge": "lab", "device": name, "kind": "toy", "revision": 1, "boot": "b1"}
-        empty: dict[str, Any] = {"properties": {}, "commands": {}, "events": {}, "blobs": {}}
+        about = {
+            "contract": 1,
+            "bridge": "lab",
+            "device": name,
+            "kind": "toy",
+            "revision": 1,
+            "boot": "b1",
+        }
+        empty: dict[str, Any] = {
+            "properties": {},
+            "commands": {},
+            "events": {},
+            "blobs": {},
+        }
         self.retain(name, "info", {**about, **empty, **fields})
 
-    def state(self, name: str = "toy", seq: int = 0, boot: str = "b1", **values: Any) -> None:
+    def state(
+        self, name: str = "toy", seq: int = 0, boot: str = "b1", **values: Any
+    ) -> None:
         self.retain(name, "state", State(boot, seq, 1.0, values, {}))
 
     def change(self, seq: int, boot: str = "b1", **values: Any) -> None:
-        changes = [messages.Change(path, float(seq), value) for path, value in values.items()]
+        changes = [
+            messages.Change(path, float(seq), value) for path, value in values.items()
+        ]
         self.publish("event/change", ChangeEvent(boot, seq, float(seq), changes))
 
     def event(self, name: str, seq: int, boot: str = "b1", **fields: Any) -> None:
@@ -71,7 +94,11 @@ class Hand:
         self.bus.retained[topic] = Message(topic, messages.encode(payload), retain=True)
 
     def commands(self) -> list[Message]:
-        return [each for each in self.bus.published if "/set" in each.topic or "/call/" in each.topic]
+        return [
+            each
+            for each in self.bus.published
+            if "/set" in each.topic or "/call/" in each.topic
+        ]
 
 
 @asynccontextmanager

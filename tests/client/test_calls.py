@@ -9,7 +9,15 @@ import pytest
 
 from busbar import errors
 from busbar.client.calls import Calls
-from busbar.errors import BY_CODE, BusbarError, DeviceTimeout, LinkLost, Overloaded, ProtocolError, UnknownTarget
+from busbar.errors import (
+    BY_CODE,
+    BusbarError,
+    DeviceTimeout,
+    LinkLost,
+    Overloaded,
+    ProtocolError,
+    UnknownTarget,
+)
 from busbar.mqtt.outbox import Message
 from busbar.testing.fakes import Clock, settle
 
@@ -22,16 +30,24 @@ class Wire:
         self.calls = Calls(self.sent.append, "busbar", "busbar/reply/me/outcome")
 
     def start(self, patience: float = 10.0, **fields: Any) -> "asyncio.Task[Any]":
-        return asyncio.create_task(self.calls.run("lab/toy", "call/echo", fields, patience))
+        return asyncio.create_task(
+            self.calls.run("lab/toy", "call/echo", fields, patience)
+        )
 
     def payload(self, number: int = -1) -> dict[str, Any]:
         return dict(json.loads(self.sent[number].payload))
 
     def answer(self, number: int = -1, **fields: Any) -> None:
         reply = {
-            "bridge": "lab", "device": "toy", "id": self.payload(number)["_id"], "target": "call/echo", "ok": True,
-            "time": 1.0, "took": 0.1, **fields,
-        }  # fmt: skip
+            "bridge": "lab",
+            "device": "toy",
+            "id": self.payload(number)["_id"],
+            "target": "call/echo",
+            "ok": True,
+            "time": 1.0,
+            "took": 0.1,
+            **fields,
+        }
         self.calls.take(json.dumps(reply).encode())
 
 
@@ -40,13 +56,18 @@ async def wire() -> Wire:
     return Wire()
 
 
-async def test_a_command_carries_an_id_of_64_random_bits_its_time_and_our_reply_topic(wire: Wire):
+async def test_a_command_carries_an_id_of_64_random_bits_its_time_and_our_reply_topic(
+    wire: Wire,
+):
     running = [wire.start(text="a") for _ in range(100)]
     await settle()
     payloads = [wire.payload(number) for number in range(100)]
     assert len({payload["_id"] for payload in payloads}) == 100
     assert all(len(bytes.fromhex(payload["_id"])) == 8 for payload in payloads)
-    assert all(payload["_reply"] == "busbar/reply/me/outcome" and payload["_sent"] > 1e9 for payload in payloads)
+    assert all(
+        payload["_reply"] == "busbar/reply/me/outcome" and payload["_sent"] > 1e9
+        for payload in payloads
+    )
     assert {message.topic for message in wire.sent} == {"busbar/lab/toy/call/echo"}
     assert not any(message.retain for message in wire.sent)
     for task in running:
@@ -56,7 +77,14 @@ async def test_a_command_carries_an_id_of_64_random_bits_its_time_and_our_reply_
 async def test_what_was_not_asked_for_is_not_sent_but_null_as_a_value_is(wire: Wire):
     running = wire.start(_ttl=None, _wait=None, _value=1, other=None, text=None)
     await settle()
-    assert wire.payload().keys() == {"_value", "other", "text", "_id", "_sent", "_reply"}
+    assert wire.payload().keys() == {
+        "_value",
+        "other",
+        "text",
+        "_id",
+        "_sent",
+        "_reply",
+    }
     running.cancel()
 
 
@@ -86,7 +114,10 @@ async def test_a_command_without_a_result_returns_none(wire: Wire):
 async def test_each_code_of_the_contract_is_an_error_of_its_own(wire: Wire, code: str):
     running = wire.start()
     await settle()
-    wire.answer(ok=False, error={"code": code, "message": "no", "retryable": False, "detail": {"n": 1}})
+    wire.answer(
+        ok=False,
+        error={"code": code, "message": "no", "retryable": False, "detail": {"n": 1}},
+    )
     with pytest.raises(BY_CODE[code], match="no") as failed:
         await running
     assert (failed.value.code, failed.value.detail) == (code, {"n": 1})
@@ -96,7 +127,10 @@ async def test_each_code_of_the_contract_is_an_error_of_its_own(wire: Wire, code
 async def test_a_code_of_a_later_contract_is_an_error_all_the_same(wire: Wire):
     running = wire.start()
     await settle()
-    wire.answer(ok=False, error={"code": "new", "message": "no", "retryable": True, "detail": {}})
+    wire.answer(
+        ok=False,
+        error={"code": "new", "message": "no", "retryable": True, "detail": {}},
+    )
     with pytest.raises(BusbarError, match="no"):
         await running
 
@@ -111,9 +145,18 @@ async def test_an_outcome_that_says_nothing_ends_the_command(wire: Wire):
 
 @pytest.mark.parametrize(
     "foreign",
-    [{"id": "somebody's"}, {"id": None}, {"id": 5}, {"device": "dmm"}, {"bridge": "x"}, {"target": "call/other"}],
+    [
+        {"id": "somebody's"},
+        {"id": None},
+        {"id": 5},
+        {"device": "dmm"},
+        {"bridge": "x"},
+        {"target": "call/other"},
+    ],
 )
-async def test_outcomes_of_what_we_have_not_sent_are_counted_and_change_nothing(wire: Wire, foreign: dict[str, Any]):
+async def test_outcomes_of_what_we_have_not_sent_are_counted_and_change_nothing(
+    wire: Wire, foreign: dict[str, Any]
+):
     running = wire.start()
     await settle()
     wire.answer(result="wrong", **foreign)
@@ -124,7 +167,9 @@ async def test_outcomes_of_what_we_have_not_sent_are_counted_and_change_nothing(
     assert wire.calls.strays == 2
 
 
-@pytest.mark.parametrize("payload", [b"", b"[]", b"{", b"\xff", b'{"id": 1}', b"[" * 100_000])
+@pytest.mark.parametrize(
+    "payload", [b"", b"[]", b"{", b"\xff", b'{"id": 1}', b"[" * 100_000]
+)
 async def test_what_is_no_outcome_is_refused(wire: Wire, payload: bytes):
     with pytest.raises((msgspec.MsgspecError, UnicodeDecodeError)):
         wire.calls.take(payload)
@@ -137,7 +182,9 @@ async def test_nobody_waits_for_ever(wire: Wire):
     await clock.advance(9.5)
     assert not running.done()
     await clock.advance(1)
-    with pytest.raises(DeviceTimeout, match="no outcome within 10 s; it may have been done"):
+    with pytest.raises(
+        DeviceTimeout, match=("no outcome within 10 s; it may have been done")
+    ):
         await running
     assert len(wire.calls) == 0
 
@@ -147,7 +194,10 @@ async def test_a_broken_connection_ends_all_and_a_lost_bridge_its_own(wire: Wire
     there = asyncio.create_task(wire.calls.run("other/toy", "call/echo", {}, 10.0))
     await settle()
     wire.calls.fail("the bridge is gone", "other")
-    with pytest.raises(LinkLost, match="other/toy call/echo: the bridge is gone; it may have been done"):
+    with pytest.raises(
+        LinkLost,
+        match=("other/toy call/echo: the bridge is gone; it may have been done"),
+    ):
         await there
     assert not here.done()
     wire.calls.fail("the connection broke")
@@ -156,7 +206,9 @@ async def test_a_broken_connection_ends_all_and_a_lost_bridge_its_own(wire: Wire
 
 
 @pytest.mark.parametrize("id_", ["ours", 'with "quotes"', "\u00fcber \\"])
-async def test_a_command_that_the_broker_refuses_fails_and_no_other(wire: Wire, id_: str):
+async def test_a_command_that_the_broker_refuses_fails_and_no_other(
+    wire: Wire, id_: str
+):
     refused, other = wire.start(_id=id_), wire.start()
     await settle()
     wire.calls.refused(wire.sent[0], "not authorized")
@@ -191,7 +243,9 @@ async def test_what_cannot_be_sent_is_not_under_way():
     assert len(calls) == 0
 
 
-@pytest.mark.parametrize("target", ["set/+", "set/a/#", "call/", "set/a b", "call/\x00"])
+@pytest.mark.parametrize(
+    "target", ["set/+", "set/a/#", "call/", "set/a b", "call/\x00"]
+)
 async def test_what_is_no_name_is_refused_before_it_is_sent(wire: Wire, target: str):
     with pytest.raises(UnknownTarget):
         await wire.calls.run("lab/toy", target, {}, 1.0)

@@ -1,4 +1,7 @@
-"""The client on a broker in memory: what it knows, what it says when it does not, what it hands on."""
+"""The client on a broker in memory.
+
+What it knows, what it says when it does not, what it hands on.
+"""
 
 import asyncio
 import json
@@ -63,12 +66,20 @@ async def test_only_the_devices_in_its_scope_are_known_until_another_is_asked_fo
 async def test_without_a_broker_it_says_so():
     bus = MemoryBus()
     bus.reachable = False
-    with pytest.raises(LinkLost, match=r"no broker at mqtt://127\.0\.0\.1.*: unreachable"):
+    with pytest.raises(
+        LinkLost,
+        match=(
+            r"no broker at mqtt://127\.0\.0\.1.*: "
+            r"unreachable"
+        ),
+    ):
         async with Client(URL, connect=bus.connection, timeout=0.3):
             pass
 
 
-@pytest.mark.parametrize("name", ["", "lab", "lab/", "/toy", "lab/toy/x", "lab/+", "#", "+/+"])
+@pytest.mark.parametrize(
+    "name", ["", "lab", "lab/", "/toy", "lab/toy/x", "lab/+", "#", "+/+"]
+)
 async def test_what_is_no_name_of_a_device_is_refused(name: str):
     async with hand() as (client, _, _):
         with pytest.raises(ValueError, match="is not the name of a device"):
@@ -80,7 +91,9 @@ async def test_a_wrong_url_is_refused_before_anything_happens():
         Client("nonsense://x")
 
 
-def test_the_default_broker_is_the_one_set_then_the_environment_then_this_machine(monkeypatch: pytest.MonkeyPatch):
+def test_the_default_broker_is_the_one_set_then_the_environment_then_this_machine(
+    monkeypatch: pytest.MonkeyPatch,
+):
     monkeypatch.setattr(module, "_default", {"url": ""})
     monkeypatch.delenv("BUSBAR_URL", raising=False)
     assert default_url() == "mqtt://127.0.0.1"
@@ -107,7 +120,10 @@ async def test_values_say_why_they_are_stale():
         made.status()
         assert device["a"] == 0
         made.publish(
-            "event/change", messages.ChangeEvent("b1", 1, 1.0, [messages.Change("a", 1.0, bad=Fault("timeout", "x"))])
+            "event/change",
+            messages.ChangeEvent(
+                "b1", 1, 1.0, [messages.Change("a", 1.0, bad=Fault("timeout", "x"))]
+            ),
         )
         assert device.reading("a").stale == Fault("timeout", "x")
         assert device.stale is None
@@ -138,7 +154,9 @@ async def test_a_bridge_that_is_silent_for_too_long_marks_its_devices():
         await made.clock.advance(LOST - 2)
         assert device["a"] == 0
         await made.clock.advance(4)
-        with pytest.raises(Stale, match="no sign of life from the bridge lab for 150 s"):
+        with pytest.raises(
+            Stale, match=("no sign of life from the bridge lab for 150 s")
+        ):
             _ = device["a"]
         made.state("bridge")
         assert device["a"] == 0
@@ -153,7 +171,9 @@ async def test_a_lost_connection_marks_everything_until_all_is_told_again():
         toy.sessions[0].outlet.values({"level": 8.0})
         bus.broker.reachable = True
         await client.wait_online("lab/toy", timeout=20)
-        await until(lambda: device.reading("level") and device["level"] == 8.0, "the new value")
+        await until(
+            lambda: device.reading("level") and device["level"] == 8.0, "the new value"
+        )
 
 
 async def test_a_gap_is_found_counted_reported_and_healed_by_subscribing_again():
@@ -181,7 +201,9 @@ async def test_a_gap_that_only_the_status_shows_is_healed():
         assert device.missed == 2
 
 
-async def test_a_report_of_a_gap_that_fails_costs_nothing_else(caplog: pytest.LogCaptureFixture):
+async def test_a_report_of_a_gap_that_fails_costs_nothing_else(
+    caplog: pytest.LogCaptureFixture,
+):
     def fails(gap: Gap) -> None:
         raise ZeroDivisionError("a bug of theirs")
 
@@ -275,7 +297,11 @@ async def test_nothing_is_sent_while_not_connected_and_the_command_fails_at_once
         made.bus.reachable = False
         made.bus.cut()
         await until(lambda: device.stale, "the mark")
-        for command in (device.set("a", 1), device.call("echo", text="x"), client.run("lab/toy", "set/a", {}, 1.0)):
+        for command in (
+            device.set("a", 1),
+            device.call("echo", text="x"),
+            client.run("lab/toy", "set/a", {}, 1.0),
+        ):
             with pytest.raises(LinkLost, match="not connected"):
                 await command
         made.bus.reachable = True
@@ -304,7 +330,10 @@ async def test_an_unknown_device_is_named_with_those_that_are_known():
         asked = asyncio.create_task(client.device("lab/psu").set("a", 1))
         await settle()
         await made.clock.advance(2)
-        with pytest.raises(UnknownTarget, match="there is no device lab/psu; known are: lab/bridge, lab/toy"):
+        with pytest.raises(
+            UnknownTarget,
+            match=("there is no device lab/psu; known are: lab/bridge, lab/toy"),
+        ):
             await asked
 
 
@@ -337,11 +366,18 @@ async def test_events_are_decoded_whatever_their_encoding():
         stream = device.events()
         await settle()
         body = {"boot": "b1", "seq": 1, "time": 1.5, "id": 7, "data": b"\x01"}
-        made.publish("event/frames", msgspec.msgpack.encode(body), content_type="application/msgpack")
+        made.publish(
+            "event/frames",
+            msgspec.msgpack.encode(body),
+            content_type="application/msgpack",
+        )
         made.publish("event/frames", msgspec.msgpack.encode({**body, "seq": 2}))
         made.event("beep", 1, pitch=440)
         found = await taken(stream, 3)
-        assert [(each.device, each.name, each.seq, each.time, dict(each.fields)) for each in found] == [
+        assert [
+            (each.device, each.name, each.seq, each.time, dict(each.fields))
+            for each in found
+        ] == [
             ("lab/toy", "frames", 1, 1.5, {"id": 7, "data": b"\x01"}),
             ("lab/toy", "frames", 2, 1.5, {"id": 7, "data": b"\x01"}),
             ("lab/toy", "beep", 1, 1.5, {"pitch": 440}),
@@ -352,11 +388,17 @@ async def test_events_are_decoded_whatever_their_encoding():
 
 async def test_a_batch_can_be_read_by_its_elements():
     async with hand() as (client, _, made):
-        one, all_ = client.events("lab/toy", "frames", items=True), client.events("lab/+", "frames")
+        one, all_ = (
+            client.events("lab/toy", "frames", items=True),
+            client.events("lab/+", "frames"),
+        )
         await settle()
         made.event("frames", 1, frames=[{"id": 1}, {"id": 2}], lost=0)
         assert [each.fields for each in await taken(one, 2)] == [{"id": 1}, {"id": 2}]
-        assert (await anext(all_)).fields == {"frames": [{"id": 1}, {"id": 2}], "lost": 0}
+        assert (await anext(all_)).fields == {
+            "frames": [{"id": 1}, {"id": 2}],
+            "lost": 0,
+        }
 
 
 async def test_missing_events_are_a_gap_and_doubled_ones_come_once():
@@ -403,12 +445,19 @@ async def test_blobs_are_handed_on_and_saved(tmp_path: Path):
     saved: list[tuple[Blob, Path]] = []
     async with hand() as (client, device, made):
         stream = device.blobs()
-        end = client.save_blobs(tmp_path, saved=lambda blob, path: saved.append((blob, path)))
+        end = client.save_blobs(
+            tmp_path, saved=lambda blob, path: saved.append((blob, path))
+        )
         await settle()
         made.publish("blob/image", b"\x89PNG", content_type="image/png")
         made.publish("blob/image", b"")
         blob = await anext(stream)
-        assert (blob.device, blob.name, blob.data, blob.content_type) == ("lab/toy", "image", b"\x89PNG", "image/png")
+        assert (blob.device, blob.name, blob.data, blob.content_type) == (
+            "lab/toy",
+            "image",
+            b"\x89PNG",
+            "image/png",
+        )
         await until(lambda: saved, "the file")
         assert saved[0][1].read_bytes() == b"\x89PNG"
         end()
@@ -425,7 +474,11 @@ async def test_a_callback_gets_what_is_known_then_every_transition():
         made.change(1, a=1)
         made.change(2, a=2, b=2)
         await until(lambda: len(seen) == 3, "the changes")
-        assert [(each.value, each.old, each.stale) for each in seen] == [(0, None, None), (1, 0, None), (2, 1, None)]
+        assert [(each.value, each.old, each.stale) for each in seen] == [
+            (0, None, None),
+            (1, 0, None),
+            (2, 1, None),
+        ]
         end()
         made.change(3, a=3)
         await settle()
@@ -446,7 +499,9 @@ async def test_a_callback_may_be_for_events_and_for_presence():
             client.subscribe("lab/toy/level", seen.append)
 
 
-async def test_a_stalled_callback_loses_its_own_oldest_and_nobody_else_anything(caplog: pytest.LogCaptureFixture):
+async def test_a_stalled_callback_loses_its_own_oldest_and_nobody_else_anything(
+    caplog: pytest.LogCaptureFixture,
+):
     async with hand() as (client, device, made):
         gate, slow = asyncio.Event(), list[Any]()
 
@@ -494,7 +549,8 @@ async def test_the_last_eight_messages_are_kept_newest_first_for_client_and_devi
                 "message": f"line {number}",
             }
             made.bus.publish(
-                "busbar/lab/bridge/event/log", messages.encode({**line, "device": "toy" if number % 2 else None})
+                "busbar/lab/bridge/event/log",
+                messages.encode({**line, "device": "toy" if number % 2 else None}),
             )
         device.report("mine", "error")
         client.report("everybody's")
@@ -503,15 +559,29 @@ async def test_the_last_eight_messages_are_kept_newest_first_for_client_and_devi
             "mine",
             *(f"line {n}" for n in range(10, 4, -1)),
         ]
-        assert [note.text for note in device.messages] == ["mine", "line 9", "line 7", "line 5", "line 3", "line 1"]
-        assert (device.messages[0].level, device.messages[0].device) == ("error", "lab/toy")
+        assert [note.text for note in device.messages] == [
+            "mine",
+            "line 9",
+            "line 7",
+            "line 5",
+            "line 3",
+            "line 1",
+        ]
+        assert (device.messages[0].level, device.messages[0].device) == (
+            "error",
+            "lab/toy",
+        )
 
 
 async def test_a_report_is_logged_too(caplog: pytest.LogCaptureFixture):
     async with hand() as (client, _, _):
         with caplog.at_level(logging.INFO):
             client.report("the lamp is on", "warning")
-        assert ("busbar.client", logging.WARNING, "the lamp is on") in caplog.record_tuples
+        assert (
+            "busbar.client",
+            logging.WARNING,
+            "the lamp is on",
+        ) in caplog.record_tuples
 
 
 async def test_a_snapshot_of_all_devices_is_a_copy_that_never_changes():
@@ -519,7 +589,10 @@ async def test_a_snapshot_of_all_devices_is_a_copy_that_never_changes():
         device.notes["a"] = "the left one"
         before = client.snapshot(notes=True)
         made.change(1, a=1, b=2)
-        assert (before["lab/toy"].values, before["lab/toy"].notes) == ({"a": 0}, {"a": "the left one"})
+        assert (before["lab/toy"].values, before["lab/toy"].notes) == (
+            {"a": 0},
+            {"a": "the left one"},
+        )
         assert client.snapshot()["lab/toy"].values == {"a": 1, "b": 2}
         assert Snapshot.loads(before["lab/toy"].dumps()) == before["lab/toy"]
 

@@ -45,7 +45,11 @@ async def test_a_value_has_its_time_and_the_device_its_description():
         assert isinstance(device.time("level"), float)
         assert isinstance(device.info, Info)
         assert device.info.properties["level"].unit == "V"
-        assert (device.state, device.stale, repr(device)) == ("online", None, "<Device lab/toy online>")
+        assert (device.state, device.stale, repr(device)) == (
+            "online",
+            None,
+            "<Device lab/toy online>",
+        )
         with pytest.raises(KeyError, match="lab/toy has no property 'nothing'"):
             _ = device["nothing"]
 
@@ -65,7 +69,10 @@ async def test_the_default_of_a_family_does_not_hide_that_a_member_is_bad():
     async with hand() as (_, device, made):
         made.info(properties=FAMILY)
         fault = Fault("timeout", "no answer")
-        made.publish("event/change", ChangeEvent("b1", 1, 1.0, [WireChange("digital/5", 1.0, bad=fault)]))
+        made.publish(
+            "event/change",
+            ChangeEvent("b1", 1, 1.0, [WireChange("digital/5", 1.0, bad=fault)]),
+        )
         assert device.reading("digital/5").stale == fault
 
 
@@ -109,7 +116,10 @@ async def test_wait_online_waits_for_device_and_bridge():
 async def test_watch_tells_every_transition_in_order_even_those_of_one_message():
     async with lab() as (_, device, toy, _):
         stream = device.watch("level", "name")
-        assert {(each.path, each.value) for each in await taken(stream, 2)} == {("level", 1.0), ("name", "x")}
+        assert {(each.path, each.value) for each in await taken(stream, 2)} == {
+            ("level", 1.0),
+            ("name", "x"),
+        }
         outlet = toy.sessions[0].outlet
         for number in range(2, 30):
             outlet.values({"level": float(number), "on": bool(number % 2)})
@@ -124,7 +134,10 @@ async def test_watch_with_latest_tells_only_the_newest_of_each():
         stream = device.watch(latest=True)
         for number in range(1, 100):
             made.change(number, a=number, b=-number)
-        assert [(each.path, each.value) for each in await taken(stream, 2)] == [("a", 99), ("b", -99)]
+        assert [(each.path, each.value) for each in await taken(stream, 2)] == [
+            ("a", 99),
+            ("b", -99),
+        ]
         assert stream.dropped == 0
 
 
@@ -135,7 +148,9 @@ async def test_a_watcher_is_told_when_values_become_stale_and_good_again():
         made.status()
         made.status("bridge", "offline")
         made.status("bridge")
-        assert [each.stale.code if each.stale else None for each in await taken(stream, 5)] == [
+        assert [
+            each.stale.code if each.stale else None for each in await taken(stream, 5)
+        ] == [
             None,
             "offline",
             None,
@@ -147,7 +162,9 @@ async def test_a_watcher_is_told_when_values_become_stale_and_good_again():
 async def test_a_device_has_callbacks_of_its_own():
     async with hand() as (_, device, made):
         seen: list[Any] = []
-        end = device.subscribe("#", lambda change: seen.append((change.path, change.value)), current=False)
+        end = device.subscribe(
+            "#", lambda change: seen.append((change.path, change.value)), current=False
+        )
         made.change(1, a=1)
         await until(lambda: seen == [("a", 1)], "the change")
         end()
@@ -174,7 +191,9 @@ async def test_set_writes_one_or_several():
         ("level", None, BadRequest),
     ],
 )
-async def test_a_wrong_write_is_refused_with_its_own_error(path: str, value: Any, error: type[Exception]):
+async def test_a_wrong_write_is_refused_with_its_own_error(
+    path: str, value: Any, error: type[Exception]
+):
     async with lab() as (_, device, _, _):
         with pytest.raises(error):
             await device.set(path, value)
@@ -199,12 +218,24 @@ async def test_call_takes_arguments_by_name_or_in_a_mapping():
 async def test_the_options_travel_with_the_command():
     async with hand() as (_, device, made):
         running = asyncio.create_task(
-            device.call("work", ttl=1, wait=2, timeout=3, id="mine", lease="token", seconds=4)
+            device.call(
+                "work", ttl=1, wait=2, timeout=3, id="mine", lease="token", seconds=4
+            )
         )
         await until(made.commands, "the command")
         payload = __import__("json").loads(made.commands()[0].payload)
-        options = {key: payload[key] for key in ("_ttl", "_wait", "_timeout", "_id", "_lease", "seconds")}
-        assert options == {"_ttl": 1, "_wait": 2, "_timeout": 3, "_id": "mine", "_lease": "token", "seconds": 4}
+        options = {
+            key: payload[key]
+            for key in ("_ttl", "_wait", "_timeout", "_id", "_lease", "seconds")
+        }
+        assert options == {
+            "_ttl": 1,
+            "_wait": 2,
+            "_timeout": 3,
+            "_id": "mine",
+            "_lease": "token",
+            "seconds": 4,
+        }
         running.cancel()
 
 
@@ -221,7 +252,9 @@ async def test_without_an_outcome_a_command_ends_after_all_that_it_may_take():
 
 async def test_the_same_id_runs_once_and_with_other_arguments_not_at_all():
     async with lab() as (_, device, toy, _):
-        assert [await device.call("echo", text="a", id="twice is once") for _ in range(2)] == ["a", "a"]
+        assert [
+            await device.call("echo", text="a", id="twice is once") for _ in range(2)
+        ] == ["a", "a"]
         assert toy.did.count("a") == 1
         with pytest.raises(Duplicate):
             await device.call("echo", text="b", id="twice is once")
@@ -263,7 +296,9 @@ async def test_patterns_that_overlap_bring_each_change_once():
 async def test_a_callback_may_return_what_it_likes():
     async with hand() as (_, device, made):
         seen: list[Any] = []
-        device.subscribe("a", lambda change: seen.append(change.value) or 5, current=False)
+        device.subscribe(
+            "a", lambda change: seen.append(change.value) or 5, current=False
+        )
         for seq in (1, 2):
             made.change(seq, a=seq)
         await until(lambda: seen == [1, 2], "both")

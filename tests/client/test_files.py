@@ -1,4 +1,7 @@
-"""Blobs as files: whatever the bus calls them, they stay in the folder and none replaces another."""
+"""Blobs as files.
+
+Whatever the bus calls them, they stay in the folder and none replaces another.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -69,13 +72,17 @@ def test_any_name_is_safe(tmp_path: Path, name: str, kind: str):
 
 
 def test_names_that_look_alike_when_mapped_are_two_files(tmp_path: Path):
-    assert save(blob(name="a:b"), tmp_path).name != save(blob(name="a;b"), tmp_path).name
+    assert (
+        save(blob(name="a:b"), tmp_path).name != save(blob(name="a;b"), tmp_path).name
+    )
 
 
 def test_nothing_is_overwritten(tmp_path: Path):
     paths = [save(blob(data=bytes([number])), tmp_path) for number in range(5)]
     assert len(set(paths)) == 5
-    assert [path.read_bytes() for path in paths] == [bytes([number]) for number in range(5)]
+    assert [path.read_bytes() for path in paths] == [
+        bytes([number]) for number in range(5)
+    ]
 
 
 def test_a_link_that_somebody_has_put_there_is_not_followed(tmp_path: Path):
@@ -96,7 +103,9 @@ def test_a_link_that_somebody_has_put_there_is_not_followed(tmp_path: Path):
         ("x/y", ".bin"),
     ],
 )
-def test_the_content_type_gives_the_suffix(tmp_path: Path, kind: str | None, suffix: str):
+def test_the_content_type_gives_the_suffix(
+    tmp_path: Path, kind: str | None, suffix: str
+):
     assert save(blob(content_type=kind), tmp_path).suffix == suffix
 
 

@@ -14,12 +14,16 @@ FILTERS = st.builds(
     st.booleans(),
 )
 TOPICS = [
-    "/".join(levels) for length in (1, 2, 3, 4) for levels in __import__("itertools").product("abc", repeat=length)
+    "/".join(levels)
+    for length in (1, 2, 3, 4)
+    for levels in __import__("itertools").product("abc", repeat=length)
 ]
 
 
 @given(FILTERS, FILTERS)
-def test_a_filter_covers_another_when_every_topic_of_that_one_is_its_own(wide: str, narrow: str):
+def test_a_filter_covers_another_when_every_topic_of_that_one_is_its_own(
+    wide: str, narrow: str
+):
     inside = all(matches(wide, topic) for topic in TOPICS if matches(narrow, topic))
     assert covers(wide, narrow) == (inside and wide != narrow)
 
@@ -42,7 +46,9 @@ def test_what_the_broker_is_told_step_by_step_is_all_that_is_wanted_and_nothing_
         asked = (asked | new) - old
         assert asked == filters.active
         every = {name for names in wanted for name in names}
-        assert all(each in asked or any(covers(wide, each) for wide in asked) for each in every)
+        assert all(
+            each in asked or any(covers(wide, each) for wide in asked) for each in every
+        )
         assert asked <= every
         assert not any(covers(one, other) for one in asked for other in asked)
 
@@ -63,9 +69,24 @@ def test_a_wide_filter_replaces_narrow_ones_and_gives_them_back():
 
 
 @pytest.mark.parametrize(
-    "wrong", ["", "a//b", "a#", "a/#/b", "a/b+", "a\x00", "a/\ud800", "a/b c", "x" * 65, "#/a", "a/ü"]
+    "wrong",
+    [
+        "",
+        "a//b",
+        "a#",
+        "a/#/b",
+        "a/b+",
+        "a\x00",
+        "a/\ud800",
+        "a/b c",
+        "x" * 65,
+        "#/a",
+        "a/ü",
+    ],
 )
-def test_a_filter_for_which_a_broker_could_close_the_connection_is_refused_before_anything_changes(wrong: str):
+def test_a_filter_for_which_a_broker_could_close_the_connection_is_refused_before_anything_changes(
+    wrong: str,
+):
     filters = Filters()
     with pytest.raises(ValueError, match="a level is"):
         filters.add(["good", wrong])

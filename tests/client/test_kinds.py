@@ -12,26 +12,53 @@ from busbar.contract.messages import Fault, Info, PropertyInfo, ReplyError
 from busbar.errors import BY_CODE, BusbarError
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(exclude_categories=["Cs"])),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab/\u00fc"), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text("ab/\u00fc"), inner, max_size=3)
+    ),
     max_leaves=8,
-)  # fmt: skip
+)
 INFO = Info(
-    contract=1, bridge="lab", device="toy", boot="b", kind="toy", revision=1, commands={}, events={}, blobs={},
-    properties={"a": PropertyInfo(schema={"type": "number"}, access="rw", class_="voltage", default=None)},
-)  # fmt: skip
+    contract=1,
+    bridge="lab",
+    device="toy",
+    boot="b",
+    kind="toy",
+    revision=1,
+    commands={},
+    events={},
+    blobs={},
+    properties={
+        "a": PropertyInfo(
+            schema={"type": "number"}, access="rw", class_="voltage", default=None
+        )
+    },
+)
 
 
 def snapshot(**fields: Any) -> Snapshot:
-    given_: dict[str, Any] = {"values": {"a": 1}, "times": {"a": 1.5}, "bad": {}, **fields}
+    given_: dict[str, Any] = {
+        "values": {"a": 1},
+        "times": {"a": 1.5},
+        "bad": {},
+        **fields,
+    }
     return Snapshot("lab/toy", "online", 2.5, **given_)
 
 
 @given(st.dictionaries(st.text("abc/"), JSON, max_size=4))
 def test_a_snapshot_can_be_written_and_read(values: dict[str, Any]):
     made = snapshot(
-        values=values, bad={"b": Fault("stale", "old")}, stale=Fault("link", "gone"), info=INFO, notes={"a": "x"}
+        values=values,
+        bad={"b": Fault("stale", "old")},
+        stale=Fault("link", "gone"),
+        info=INFO,
+        notes={"a": "x"},
     )
     assert Snapshot.loads(made.dumps()) == made
     assert Snapshot.loads(made.dumps().encode()) == made
@@ -57,7 +84,10 @@ def test_a_snapshot_cannot_be_changed():
 
 def test_a_stale_value_names_itself_and_why():
     error = Stale("lab/psu voltage", Fault("offline", "the device is stopped"))
-    assert (str(error), error.fault.code) == ("lab/psu voltage: the device is stopped", "offline")
+    assert (str(error), error.fault.code) == (
+        "lab/psu voltage: the device is stopped",
+        "offline",
+    )
 
 
 @pytest.mark.parametrize("code", [*BY_CODE, "of the future"])

@@ -16,7 +16,8 @@ def locks(bus: Running) -> list[bytes]:
 
 
 async def pass_by(bus: Running, seconds: float) -> None:
-    """Let time pass for everybody but the wall clocks, which the client reads and nobody can move."""
+    """Let time pass for everybody but the wall clocks, which the client reads and
+    nobody can move."""
     bus.clock.step_wall -= seconds
     await bus.clock.advance(seconds)
 
@@ -25,7 +26,9 @@ async def test_within_the_block_the_device_is_ours_and_after_it_everybodys():
     async with lab() as (_client, device, _, bus):
         async with device.lock(owner="me") as token:
             assert token
-            await until(lambda: (device.locked or {}).get("owner") == "me", "the lock seen")
+            await until(
+                lambda: (device.locked or {}).get("owner") == "me", "the lock seen"
+            )
             assert (await bus.set("toy", "level", "3"))["error"]["code"] == "locked"
             assert await device.set("level", 4) == 4
         assert (await bus.set("toy", "level", "3"))["ok"]
@@ -34,7 +37,9 @@ async def test_within_the_block_the_device_is_ours_and_after_it_everybodys():
 
 async def test_the_owner_is_the_client_unless_somebody_else_is_named():
     async with lab() as (client, device, _, _), device.lock():
-        await until(lambda: (device.locked or {}).get("owner") == client.name, "the lock seen")
+        await until(
+            lambda: (device.locked or {}).get("owner") == client.name, "the lock seen"
+        )
 
 
 async def test_it_renews_itself_for_as_long_as_the_block_lasts():

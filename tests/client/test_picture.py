@@ -1,6 +1,9 @@
-"""A device in the reader's eyes, whatever happens to its messages: never wrong without being marked (contract 3.1-3.4).
+"""A device in the reader's eyes, whatever happens to its messages.
 
-The model is a publisher that keeps every state it ever had, and a wire that loses, doubles and delays.
+Never wrong without being marked (contract 3.1-3.4).
+
+The model is a publisher that keeps every state it ever had, and a wire that loses,
+doubles and delays.
 """
 
 from collections import deque
@@ -19,14 +22,27 @@ from busbar.contract.messages import ChangeEvent, Fault, Info, State, Status
 
 PATHS = ["a", "b", "c/d"]
 VALUES: list[Any] = [0, 1, True, 1.0, "x", None, {"RA": 1}]
-BROKEN, STALE, AWAY = Fault("timeout", "no answer"), Fault("stale", "old"), Fault("link", "not connected")
+BROKEN, STALE, AWAY = (
+    Fault("timeout", "no answer"),
+    Fault("stale", "old"),
+    Fault("link", "not connected"),
+)
 
 
 def info(truncated: int = 0) -> Info:
     return Info(
-        contract=1, bridge="lab", device="toy", boot="1", kind="toy", revision=1, properties={}, commands={}, events={},
-        blobs={}, truncated=truncated or UNSET,
-    )  # fmt: skip
+        contract=1,
+        bridge="lab",
+        device="toy",
+        boot="1",
+        kind="toy",
+        revision=1,
+        properties={},
+        commands={},
+        events={},
+        blobs={},
+        truncated=truncated or UNSET,
+    )
 
 
 @dataclass
@@ -37,8 +53,11 @@ class Publisher:
     seq: int = 0
     values: dict[str, Any] = field(default_factory=dict)
     bad: dict[str, Fault] = field(default_factory=dict)
-    history: dict[tuple[str, int], tuple[dict[str, Any], dict[str, Fault]]] = field(default_factory=dict)
-    told: list[tuple[str, Any, Fault | None]] = field(default_factory=list)  # each transition: path, value, stale
+    history: dict[tuple[str, int], tuple[dict[str, Any], dict[str, Fault]]] = field(
+        default_factory=dict
+    )
+    # each transition: path, value, stale
+    told: list[tuple[str, Any, Fault | None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.remember()
@@ -69,7 +88,9 @@ class Publisher:
         return messages.Change(path, now, value, None if was else UNSET)
 
     def state(self) -> State:
-        return State(str(self.boot), self.seq, float(self.seq), dict(self.values), dict(self.bad))
+        return State(
+            str(self.boot), self.seq, float(self.seq), dict(self.values), dict(self.bad)
+        )
 
     def status(self) -> Status:
         return Status("online", 1.0, str(self.boot), 1, self.seq)
@@ -82,7 +103,8 @@ class Publisher:
 
 
 class World:
-    """A publisher, a reader, and between them one queue of changes and one of retained topics, each in order."""
+    """A publisher, a reader, and between them one queue of changes and one of retained
+    topics, each in order."""
 
     def __init__(self) -> None:
         self.publisher, self.picture, self.now = Publisher(), Picture("lab/toy"), 0.0
@@ -160,12 +182,18 @@ class World:
                 self.now += seconds
                 self.see(self.picture.age(self.now))
             case "restart", fate:
-                self.flow_all() if fate == "ok" else (self.changes.clear(), self.others.clear())
+                self.flow_all() if fate == "ok" else (
+                    self.changes.clear(),
+                    self.others.clear(),
+                )
                 self.publisher.restart()
                 self.retain(self.publisher.status(), fate)
                 self.retain(self.publisher.state(), fate)
             case "reconnect", fate:
-                self.flow_all() if fate == "ok" else (self.changes.clear(), self.others.clear())
+                self.flow_all() if fate == "ok" else (
+                    self.changes.clear(),
+                    self.others.clear(),
+                )
                 self.see(self.picture.take_outside(AWAY))
                 self.picture.forget()
                 self.join()
@@ -181,7 +209,11 @@ class World:
             self.do(("age", PATIENCE + 1))
 
     def good(self) -> dict[str, Any]:
-        return {path: value for path, value in self.picture.values.items() if self.picture.why(path) is None}
+        return {
+            path: value
+            for path, value in self.picture.values.items()
+            if self.picture.why(path) is None
+        }
 
     def check(self) -> None:
         """What is not marked is the truth, and the newest that the reader can know of."""
@@ -196,12 +228,17 @@ class World:
             assert same(good, {path: values[path] for path in good})
             assert not good.keys() & bad.keys()
             if picture.why() is None:
-                assert same(good, {path: value for path, value in values.items() if path not in bad})
+                assert same(
+                    good,
+                    {path: value for path, value in values.items() if path not in bad},
+                )
                 assert picture.bad == bad
         for path, value in picture.values.items():
             assert same(self.view[path].value, value), path
             assert (self.view[path].stale is None) == (path in good), path
-        assert all(self.view[path].stale for path in self.view.keys() - picture.values.keys())
+        assert all(
+            self.view[path].stale for path in self.view.keys() - picture.values.keys()
+        )
 
 
 def same(one: Any, other: Any) -> bool:
@@ -211,7 +248,11 @@ def same(one: Any, other: Any) -> bool:
 
 FATES = st.sampled_from(["ok", "ok", "ok", "lost", "twice"])
 STEPS = st.lists(
-    st.tuples(st.sampled_from(["set", "set", "set", "bad", "gone"]), st.sampled_from(PATHS), st.sampled_from(VALUES)),
+    st.tuples(
+        st.sampled_from(["set", "set", "set", "bad", "gone"]),
+        st.sampled_from(PATHS),
+        st.sampled_from(VALUES),
+    ),
     min_size=1,
     max_size=3,
 )
@@ -222,13 +263,19 @@ ARRIVALS = st.one_of(
 )
 RETAINED = st.tuples(st.sampled_from(["snapshot", "status"]), FATES)
 AGES = st.tuples(st.just("age"), st.sampled_from([0.5, PATIENCE + 0.1]))
-ENDS = st.tuples(st.sampled_from(["restart", "reconnect"]), st.sampled_from(["ok", "lost"]))
-ALL = st.lists(st.one_of(CHANGES, CHANGES, ARRIVALS, ARRIVALS, RETAINED, AGES, ENDS), max_size=40)
+ENDS = st.tuples(
+    st.sampled_from(["restart", "reconnect"]), st.sampled_from(["ok", "lost"])
+)
+ALL = st.lists(
+    st.one_of(CHANGES, CHANGES, ARRIVALS, ARRIVALS, RETAINED, AGES, ENDS), max_size=40
+)
 
 
 @settings(max_examples=500, deadline=None)
 @given(ALL)
-def test_a_value_is_never_wrong_without_being_marked_whatever_happens(operations: list[Any]):
+def test_a_value_is_never_wrong_without_being_marked_whatever_happens(
+    operations: list[Any],
+):
     world = World()
     world.check()
     world.join()
@@ -240,13 +287,23 @@ def test_a_value_is_never_wrong_without_being_marked_whatever_happens(operations
     assert world.picture.complete
     assert world.picture.why() is None
     assert same(
-        world.good(), {path: v for path, v in world.publisher.values.items() if path not in world.publisher.bad}
+        world.good(),
+        {
+            path: v
+            for path, v in world.publisher.values.items()
+            if path not in world.publisher.bad
+        },
     )
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.one_of(STEPS, st.just("snapshot"), ARRIVALS), max_size=40), st.booleans())
-def test_when_nothing_is_lost_every_transition_is_told_once_and_in_order(operations: list[Any], twice: bool):
+@given(
+    st.lists(st.one_of(STEPS, st.just("snapshot"), ARRIVALS), max_size=40),
+    st.booleans(),
+)
+def test_when_nothing_is_lost_every_transition_is_told_once_and_in_order(
+    operations: list[Any], twice: bool
+):
     fate = "twice" if twice else "ok"
     world = World()
     world.join()
@@ -259,18 +316,26 @@ def test_when_nothing_is_lost_every_transition_is_told_once_and_in_order(operati
             world.do(operation)
     world.settle()
     told = [(change.path, change.value, change.stale) for change in world.watched]
-    assert same([list(each) for each in told], [list(each) for each in world.publisher.told])
+    assert same(
+        [list(each) for each in told], [list(each) for each in world.publisher.told]
+    )
     assert world.picture.missed == 0
     assert world.reported == []
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(st.one_of(CHANGES, CHANGES, ARRIVALS, st.tuples(st.just("snapshot"), FATES)), max_size=40))
+@given(
+    st.lists(
+        st.one_of(CHANGES, CHANGES, ARRIVALS, st.tuples(st.just("snapshot"), FATES)),
+        max_size=40,
+    )
+)
 def test_the_gaps_that_are_reported_are_what_is_missing(operations: list[Any]):
     world = World()
     world.join()
     world.do(("change", [("set", "a", 0)], "ok"))
-    world.flow_all()  # before the first change that comes differences are no gaps (contract 3.4)
+    # before the first change that comes differences are no gaps (contract 3.4)
+    world.flow_all()
     for operation in operations:
         world.do(operation)
     world.settle()
@@ -296,17 +361,24 @@ def test_the_old_value_of_a_change_is_the_one_told_before(operations: list[Any])
 # One case each, for people.
 
 
-def at(seq: int, boot: str = "1", bad: dict[str, Fault] | None = None, **values: Any) -> State:
+def at(
+    seq: int, boot: str = "1", bad: dict[str, Fault] | None = None, **values: Any
+) -> State:
     return State(boot, seq, float(seq), values, bad or {})
 
 
 def news(seq: int, boot: str = "1", **values: Any) -> ChangeEvent:
     return ChangeEvent(
-        boot, seq, float(seq), [messages.Change(path, float(seq), value) for path, value in values.items()]
+        boot,
+        seq,
+        float(seq),
+        [messages.Change(path, float(seq), value) for path, value in values.items()],
     )
 
 
-def status(seq: int = 0, boot: str = "1", state: Any = "online", reason: Fault | None = None) -> Status:
+def status(
+    seq: int = 0, boot: str = "1", state: Any = "online", reason: Fault | None = None
+) -> Status:
     return Status(state, 1.0, boot, 1, seq, reason)
 
 
@@ -333,7 +405,10 @@ def test_a_device_of_which_nothing_has_come_is_unknown():
 def test_a_gap_marks_what_is_not_known_since_and_a_snapshot_heals_it(picture: Picture):
     picture.take_change(news(6, b=6))
     told = picture.take_change(news(8, b=8))
-    assert {(c.path, c.value, c.stale.code if c.stale else None) for c in told} == {("a", 5, "gap"), ("b", 8, None)}
+    assert {(c.path, c.value, c.stale.code if c.stale else None) for c in told} == {
+        ("a", 5, "gap"),
+        ("b", 8, None),
+    }
     assert picture.news == [(1, "messages did not reach us")]
     healed = picture.take_state(at(8, a=7, b=8), 0.0)
     assert [(c.path, c.value, c.old, c.stale) for c in healed] == [("a", 7, 5, None)]
@@ -350,7 +425,10 @@ def test_changes_after_a_gap_are_newer_than_the_snapshot(picture: Picture):
 def test_a_second_gap_marks_what_was_good_since_the_first(picture: Picture):
     picture.take_change(news(7, b=7))
     told = picture.take_change(news(9, c=9))
-    assert {(c.path, c.stale.code if c.stale else None) for c in told} == {("b", "gap"), ("c", None)}
+    assert {(c.path, c.stale.code if c.stale else None) for c in told} == {
+        ("b", "gap"),
+        ("c", None),
+    }
     assert picture.why("b") is not None
 
 
@@ -389,7 +467,11 @@ def test_a_lost_change_is_healed_by_the_snapshot_that_is_here_already(picture: P
     picture.take_state(at(8, a=8, b=6), 0.0)
     picture.take_change(news(7, a=7))
     assert [c.value for c in picture.take_change(news(8, a=8)) if c.path == "a"] == [8]
-    assert (picture.values, picture.why("b"), picture.missed) == ({"a": 8, "b": 6}, None, 1)
+    assert (picture.values, picture.why("b"), picture.missed) == (
+        {"a": 8, "b": 6},
+        None,
+        1,
+    )
 
 
 def test_an_old_snapshot_changes_nothing(picture: Picture):
@@ -398,7 +480,9 @@ def test_an_old_snapshot_changes_nothing(picture: Picture):
     assert picture.values == {"a": 6}
 
 
-def test_after_a_break_in_which_nothing_was_lost_every_transition_is_told(picture: Picture):
+def test_after_a_break_in_which_nothing_was_lost_every_transition_is_told(
+    picture: Picture,
+):
     picture.forget()
     assert picture.why("a") is not None
     told = picture.take_change(news(6, a=6)) + picture.take_change(news(7, a=7))
@@ -415,7 +499,9 @@ def test_after_a_restart_values_are_those_of_the_new_process(picture: Picture):
     assert picture.news == [(None, "the bridge was restarted")]
 
 
-def test_changes_of_a_new_process_do_not_vouch_for_the_values_of_the_old_one(picture: Picture):
+def test_changes_of_a_new_process_do_not_vouch_for_the_values_of_the_old_one(
+    picture: Picture,
+):
     picture.take_change(news(1, "2", b=1))
     assert picture.why("a") is not None
     picture.take_status(status(0, "2"))
@@ -433,7 +519,9 @@ def test_a_late_change_of_the_process_before_does_no_lasting_harm(picture: Pictu
     assert (picture.values, picture.why("a")) == ({"a": 1}, None)
 
 
-def test_a_value_that_python_takes_for_equal_but_json_does_not_is_a_change(picture: Picture):
+def test_a_value_that_python_takes_for_equal_but_json_does_not_is_a_change(
+    picture: Picture,
+):
     picture.forget()
     told = picture.take_state(at(6, a=5.0), 0.0) + picture.take_state(at(6, a=5.0), 0.0)
     assert repr(picture.values["a"]) == "5.0"
@@ -442,7 +530,11 @@ def test_a_value_that_python_takes_for_equal_but_json_does_not_is_a_change(pictu
 
 def test_a_property_that_has_gone_meanwhile_is_told_as_gone(picture: Picture):
     picture.forget()
-    assert [(c.path, c.old, c.stale) for c in picture.take_state(at(6), 0.0) if c.stale == GONE] == [("a", 5, GONE)]
+    assert [
+        (c.path, c.old, c.stale)
+        for c in picture.take_state(at(6), 0.0)
+        if c.stale == GONE
+    ] == [("a", 5, GONE)]
 
 
 def test_a_device_that_is_away_says_why(picture: Picture):
@@ -453,7 +545,9 @@ def test_a_device_that_is_away_says_why(picture: Picture):
 
 
 def test_a_bad_property_says_why_and_recovers(picture: Picture):
-    picture.take_change(ChangeEvent("1", 6, 6.0, [messages.Change("a", 6.0, bad=STALE)]))
+    picture.take_change(
+        ChangeEvent("1", 6, 6.0, [messages.Change("a", 6.0, bad=STALE)])
+    )
     assert (picture.values["a"], picture.why("a"), picture.why()) == (5, STALE, None)
     picture.take_change(ChangeEvent("1", 7, 7.0, [messages.Change("a", 7.0, 8, None)]))
     assert (picture.values["a"], picture.why("a")) == (8, None)
@@ -461,7 +555,11 @@ def test_a_bad_property_says_why_and_recovers(picture: Picture):
 
 def test_a_device_that_was_removed_leaves_nothing(picture: Picture):
     assert [(c.path, c.old, c.stale) for c in picture.remove()] == [("a", 5, GONE)]
-    assert (picture.values, picture.status, picture.why("a") is None) == ({}, None, False)
+    assert (picture.values, picture.status, picture.why("a") is None) == (
+        {},
+        None,
+        False,
+    )
     picture.take_status(status(5))
     picture.take_state(at(5, a=5), 0.0)
     assert picture.why("a") is None
@@ -470,13 +568,17 @@ def test_a_device_that_was_removed_leaves_nothing(picture: Picture):
 # Truncated snapshots (contract 3: `info.truncated`).
 
 
-def test_a_snapshot_without_room_for_all_takes_nothing_from_a_reader_in_step(picture: Picture):
+def test_a_snapshot_without_room_for_all_takes_nothing_from_a_reader_in_step(
+    picture: Picture,
+):
     picture.take_info(info(truncated=1))
     assert picture.take_state(at(5), 0.0) == []
     assert (picture.values, picture.why("a")) == ({"a": 5}, None)
 
 
-def test_after_a_gap_what_such_a_snapshot_leaves_out_is_kept_and_marked_until_it_changes(picture: Picture):
+def test_after_a_gap_what_such_a_snapshot_leaves_out_is_kept_and_marked_until_it_changes(
+    picture: Picture,
+):
     picture.take_info(info(truncated=1))
     picture.take_change(news(7, b=7))
     picture.take_state(at(7, b=7), 0.0)

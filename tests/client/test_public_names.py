@@ -1,4 +1,5 @@
-"""What the client offers, so that nothing appears or disappears unnoticed, and that all of it is documented."""
+"""What the client offers, so that nothing appears or disappears unnoticed, and that all
+of it is documented."""
 
 import inspect
 from pathlib import Path
@@ -103,7 +104,9 @@ TUPLES = {
 
 
 def public(of: type) -> dict[str, Any]:
-    return {name: member for name, member in vars(of).items() if not name.startswith("_")}
+    return {
+        name: member for name, member in vars(of).items() if not name.startswith("_")
+    }
 
 
 def test_the_names_of_the_package_are_these():
@@ -124,7 +127,11 @@ def test_the_members_of_a_class_are_these(of: type):
 @pytest.mark.parametrize("of", FIELDS, ids=lambda of: of.__name__)
 def test_the_fields_of_a_class_are_these_and_each_says_what_it_is(of: type):
     source = inspect.getsource(of.__init__)
-    fields = {name.split()[0] for name in source.split("self.")[1:] if not name.startswith("_")}
+    fields = {
+        name.split()[0]
+        for name in source.split("self.")[1:]
+        if not name.startswith("_")
+    }
     fields = {name.rstrip(":,)") for name in fields}
     assert fields == FIELDS[of]
 
@@ -134,18 +141,29 @@ def test_what_is_handed_out_has_these_fields(name: str):
     assert getattr(busbar.client, name)._fields == TUPLES[name]
 
 
-@pytest.mark.parametrize("name", sorted(NAMES - {error.__name__ for error in BY_CODE.values()}))
+@pytest.mark.parametrize(
+    "name", sorted(NAMES - {error.__name__ for error in BY_CODE.values()})
+)
 def test_every_public_name_is_documented(name: str):
     thing = getattr(busbar.client, name)
     assert inspect.getdoc(thing), name
-    assert not (inspect.getdoc(thing) or "").startswith(f"{name}("), "only what NamedTuple makes"
+    assert not (inspect.getdoc(thing) or "").startswith(f"{name}("), (
+        "only what NamedTuple makes"
+    )
 
 
-@pytest.mark.parametrize(("of", "name"), [(of, name) for of, names in MEMBERS.items() for name in sorted(names)])
+@pytest.mark.parametrize(
+    ("of", "name"),
+    [(of, name) for of, names in MEMBERS.items() for name in sorted(names)],
+)
 def test_every_public_member_is_documented(of: type, name: str):
     assert inspect.getdoc(public(of)[name]), name
 
 
 def test_the_package_says_that_it_is_typed():
-    assert (Path(busbar.__file__ or "").parent / "py.typed").is_file() if busbar.__file__ else True
+    assert (
+        (Path(busbar.__file__ or "").parent / "py.typed").is_file()
+        if busbar.__file__
+        else True
+    )
     assert (Path(inspect.getfile(busbar.client)).parents[1] / "py.typed").is_file()

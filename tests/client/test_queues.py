@@ -96,13 +96,19 @@ async def test_a_callback_gets_every_item_in_order_plain_or_awaited():
         queue.close()
     await run_callback(queues[0], lambda item: seen.append(("plain", item)), "plain")
     await run_callback(queues[1], slowly, "slowly")
-    assert seen == [("plain", item) for item in range(200)] + [("slowly", item) for item in range(200)]
+    assert seen == [("plain", item) for item in range(200)] + [
+        ("slowly", item) for item in range(200)
+    ]
 
 
 async def test_a_busy_callback_lets_the_others_run():
     turns: list[str] = []
     tasks = [
-        asyncio.create_task(run_callback(filled(*range(500)), lambda _, name=name: turns.append(name), name))
+        asyncio.create_task(
+            run_callback(
+                filled(*range(500)), lambda _, name=name: turns.append(name), name
+            )
+        )
         for name in ("one", "other")
     ]
     await until(lambda: len(turns) == 1000, "all calls")
@@ -111,7 +117,9 @@ async def test_a_busy_callback_lets_the_others_run():
     assert set(turns[:200]) == {"one", "other"}
 
 
-async def test_an_error_of_a_callback_is_logged_and_costs_that_item(caplog: pytest.LogCaptureFixture):
+async def test_an_error_of_a_callback_is_logged_and_costs_that_item(
+    caplog: pytest.LogCaptureFixture,
+):
     seen: list[int] = []
 
     def fails(item: int) -> None:

@@ -20,7 +20,9 @@ from busbar.client.subscriptions import CACHE_LIMIT, Reader, Readers, parse
         ("+/+/status", ("+/+", "status", "#")),
     ],
 )
-def test_a_pattern_is_split_into_device_channel_and_path(pattern: str, parsed: tuple[str, str, str]):
+def test_a_pattern_is_split_into_device_channel_and_path(
+    pattern: str, parsed: tuple[str, str, str]
+):
     assert parse(pattern) == parsed
 
 
@@ -45,7 +47,9 @@ def test_anything_else_is_refused_with_what_is_allowed(wrong: str):
         parse(wrong)
 
 
-def add(readers: Readers, device: str, channel: str, path: str) -> tuple[Queue[Any], Any]:
+def add(
+    readers: Readers, device: str, channel: str, path: str
+) -> tuple[Queue[Any], Any]:
     queue: Queue[Any] = Queue()
     return queue, readers.add(Reader(device, channel, path, queue))
 

@@ -1,4 +1,7 @@
-"""Who may exchange next on a channel (contract 2): safe commands, commands, polls; no turn is ever lost."""
+"""Who may exchange next on a channel (contract 2): safe commands, commands, polls.
+
+No turn is ever lost.
+"""
 
 import asyncio
 from typing import Any
@@ -59,7 +62,9 @@ class Bench:
         """Let everybody finish; return the order in which they had the channel."""
         for event in self.leave.values():
             event.set()
-        for outcome in await asyncio.gather(*self.tasks.values(), return_exceptions=True):
+        for outcome in await asyncio.gather(
+            *self.tasks.values(), return_exceptions=True
+        ):
             if isinstance(outcome, Exception):
                 raise outcome
         return self.served
@@ -115,7 +120,9 @@ async def test_an_exchange_that_fails_gives_the_channel_back():
 
 
 async def test_the_queue_is_bounded():
-    bench = await queue(*(f"c{number}" for number in range(QUEUE_LIMIT - 1)), "s1", "p1")
+    bench = await queue(
+        *(f"c{number}" for number in range(QUEUE_LIMIT - 1)), "s1", "p1"
+    )
     assert bench.arbiter.waiting == QUEUE_LIMIT  # polls do not count
     for priority in (COMMAND, SAFE):
         with pytest.raises(Overloaded, match="100 commands wait"):
@@ -251,7 +258,10 @@ events = st.one_of(
 @given(st.lists(events, max_size=40))
 @settings(deadline=None)
 async def test_no_turn_is_ever_lost(sequence):
-    """Whoever comes, leaves or is cancelled at whatever moment: one at a time, and the channel is free at the end."""
+    """Whoever comes, leaves or is cancelled at whatever moment.
+
+    One at a time, and the channel is free at the end.
+    """
     bench = Bench()
     for event in sequence:
         match event:

@@ -11,7 +11,12 @@ async def test_a_blob_is_published_raw_and_its_property_describes_it():
     made.device.blob("ccd/image", b"\x00\x01", "image/fits")
     sent = await made.run(2)
     blob = next(message for message in sent if message.topic.endswith("blob/ccd/image"))
-    assert (blob.payload, blob.qos, blob.retain, blob.content_type) == (b"\x00\x01", 0, False, "image/fits")
+    assert (blob.payload, blob.qos, blob.retain, blob.content_type) == (
+        b"\x00\x01",
+        0,
+        False,
+        "image/fits",
+    )
     latest = {"size": 2, "content_type": "image/fits", "file": None}
     assert last(sent, "state")["values"] == {"ccd/image": latest}
 
@@ -46,10 +51,17 @@ async def test_a_blob_that_cannot_be_saved_is_counted_and_logged(tmp_path, caplo
 
 async def test_a_blob_that_its_session_has_saved_is_described_with_what_is_known_of_it():
     made = await bench(CAMERA, limit=1000)
-    made.device.blob("ccd/image", b"x" * 2000, "image/fits", file="a.fits", about={"sha256": "00"})
+    made.device.blob(
+        "ccd/image", b"x" * 2000, "image/fits", file="a.fits", about={"sha256": "00"}
+    )
     sent = await made.run(2)
     assert "blob/ccd/image" not in topics(sent)
-    latest = {"size": 2000, "content_type": "image/fits", "file": "a.fits", "sha256": "00"}
+    latest = {
+        "size": 2000,
+        "content_type": "image/fits",
+        "file": "a.fits",
+        "sha256": "00",
+    }
     assert last(sent, "state")["values"]["ccd/image"] == latest
     assert made.outbox.dropped == 0
     made.device.blob("ccd/image", b"x", "image/fits", file="b.fits")
@@ -60,5 +72,10 @@ async def test_a_retained_blob_goes_with_its_device():
     made = await bench(CAMERA)
     made.device.blob("ccd/image", b"x", "image/fits", retain=True)
     made.device.withdraw()
-    blobs = [each for each in await made.run(2) if each.topic.endswith("blob/ccd/image")]
-    assert [(each.payload, each.retain) for each in blobs] == [(b"x", True), (b"", True)]
+    blobs = [
+        each for each in await made.run(2) if each.topic.endswith("blob/ccd/image")
+    ]
+    assert [(each.payload, each.retain) for each in blobs] == [
+        (b"x", True),
+        (b"", True),
+    ]

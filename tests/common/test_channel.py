@@ -1,4 +1,7 @@
-"""Devices that come and go while their link stays: found, or connected by command. Source: docs/contract.md, 2, 5.4."""
+"""Devices that come and go while their link stays: found, or connected by command.
+
+Source: docs/contract.md, 2, 5.4.
+"""
 
 import asyncio
 import json
@@ -25,7 +28,9 @@ async def opened(bus: Running, toy: Toy, times: int = 1) -> Port:
     return toy.sessions[0].port
 
 
-async def test_a_device_that_appears_is_on_the_bus_with_its_values_and_takes_commands() -> None:
+async def test_a_device_that_appears_is_on_the_bus_with_its_values_and_takes_commands() -> (
+    None
+):
     toy = Toy()
     async with running(service(toy), FINDING) as bus:
         port = await opened(bus, toy)
@@ -37,15 +42,22 @@ async def test_a_device_that_appears_is_on_the_bus_with_its_values_and_takes_com
         assert [row["device"] for row in rows] == ["toy", "gadget", "bridge"]
 
 
-async def test_a_device_that_vanishes_leaves_nothing_on_the_broker_and_its_commands_fail() -> None:
+async def test_a_device_that_vanishes_leaves_nothing_on_the_broker_and_its_commands_fail() -> (
+    None
+):
     toy = Toy()
     async with running(service(toy), FINDING) as bus:
         port = await opened(bus, toy)
         port.appear("gadget", ABOUT).values({"level": 4.0})
         await bus.value("gadget", "level")
         port.vanish("gadget")
-        await until(lambda: not [t for t in bus.broker.retained if "/gadget/" in t], "nothing left")
-        assert (await bus.call("gadget", "echo", {"text": "x"}))["error"]["code"] == "unknown"
+        await until(
+            lambda: not [t for t in bus.broker.retained if "/gadget/" in t],
+            "nothing left",
+        )
+        assert (await bus.call("gadget", "echo", {"text": "x"}))["error"][
+            "code"
+        ] == "unknown"
         with pytest.raises(UnknownTarget):
             port.vanish("gadget")
 
@@ -56,16 +68,24 @@ async def test_a_device_that_comes_back_goes_on_counting() -> None:
         port = await opened(bus, toy)
         port.appear("gadget", ABOUT).values({"level": 4.0})
         await bus.value("gadget", "level")
-        before = bus.retained("gadget", "state")["seq"], bus.retained("gadget", "info")["revision"]
+        before = (
+            bus.retained("gadget", "state")["seq"],
+            bus.retained("gadget", "info")["revision"],
+        )
         port.vanish("gadget")
         port.appear("gadget", ABOUT).values({"level": 5.0})
         await bus.value("gadget", "level", lambda value: value == 5.0)
-        after = bus.retained("gadget", "state")["seq"], bus.retained("gadget", "info")["revision"]
+        after = (
+            bus.retained("gadget", "state")["seq"],
+            bus.retained("gadget", "info")["revision"],
+        )
         assert after[0] > before[0]
         assert after[1] > before[1]
 
 
-async def test_a_device_is_offline_with_its_link_and_until_it_has_appeared_again() -> None:
+async def test_a_device_is_offline_with_its_link_and_until_it_has_appeared_again() -> (
+    None
+):
     toy = Toy()
     async with running(service(toy), FINDING) as bus:
         port = await opened(bus, toy)
@@ -76,13 +96,19 @@ async def test_a_device_is_offline_with_its_link_and_until_it_has_appeared_again
         toy.reachable = True
         port = await opened(bus, toy, 2)
         status = await bus.status("gadget", "offline")
-        assert status["reason"]["message"] == "the link is back, the device has not appeared again"
-        assert (await bus.call("gadget", "echo", {"text": "x"}))["error"]["code"] == "offline"
+        assert status["reason"]["message"] == (
+            "the link is back, the device has not appeared again"
+        )
+        assert (await bus.call("gadget", "echo", {"text": "x"}))["error"][
+            "code"
+        ] == "offline"
         port.appear("gadget", ABOUT)
         await bus.status("gadget", "online")
 
 
-async def test_what_does_not_appear_again_is_cleared_when_the_link_has_been_quiet() -> None:
+async def test_what_does_not_appear_again_is_cleared_when_the_link_has_been_quiet() -> (
+    None
+):
     toy = Toy()
     async with running(service(toy), FINDING) as bus:
         port = await opened(bus, toy)
@@ -96,22 +122,44 @@ async def test_what_does_not_appear_again_is_cleared_when_the_link_has_been_quie
         await bus.clock.advance(SETTLED - 5)
         assert bus.retained("gadget", "status")["state"] == "offline"
         await bus.clock.advance(10)
-        await until(lambda: not [t for t in bus.broker.retained if "/gadget/" in t], "nothing left")
+        await until(
+            lambda: not [t for t in bus.broker.retained if "/gadget/" in t],
+            "nothing left",
+        )
         assert bus.retained("other", "status")["state"] == "online"
 
 
 async def test_a_left_over_device_is_offline_until_it_could_have_appeared() -> None:
     toy = Toy()
-    old = json.dumps({"state": "online", "since": 1.0, "boot": "00000000", "revision": 1, "seq": 7, "reason": None})
-    left = dict.fromkeys(["busbar/lab/gadget/status", "busbar/lab/ghost/status"], old.encode())
+    old = json.dumps(
+        {
+            "state": "online",
+            "since": 1.0,
+            "boot": "00000000",
+            "revision": 1,
+            "seq": 7,
+            "reason": None,
+        }
+    )
+    left = dict.fromkeys(
+        ["busbar/lab/gadget/status", "busbar/lab/ghost/status"], old.encode()
+    )
     async with running(service(toy), FINDING, left) as bus:
         port = await opened(bus, toy)
-        await until(lambda: bus.retained("ghost", "status")["boot"] != "00000000", "our word on it")
-        assert bus.retained("ghost", "status")["reason"]["message"].startswith("the device has not appeared")
+        await until(
+            lambda: bus.retained("ghost", "status")["boot"] != "00000000",
+            "our word on it",
+        )
+        assert bus.retained("ghost", "status")["reason"]["message"].startswith(
+            "the device has not appeared"
+        )
         port.appear("gadget", ABOUT)
         await bus.status("gadget", "online")
         await bus.clock.advance(SETTLED + 5)
-        await until(lambda: "busbar/lab/ghost/status" not in bus.broker.retained, "the ghost gone")
+        await until(
+            lambda: "busbar/lab/ghost/status" not in bus.broker.retained,
+            "the ghost gone",
+        )
         assert bus.retained("gadget", "status")["state"] == "online"
 
 
@@ -150,12 +198,19 @@ async def test_commands_wait_for_a_link_that_will_be_there_in_a_moment() -> None
 
 async def test_a_device_may_have_a_connect_of_its_own() -> None:
     toy = Toy()
-    own = ABOUT.with_(commands={**ABOUT.commands, "connect": replace(ABOUT.commands["echo"], name="connect")})
+    own = ABOUT.with_(
+        commands={
+            **ABOUT.commands,
+            "connect": replace(ABOUT.commands["echo"], name="connect"),
+        }
+    )
     async with running(service(toy), FINDING) as bus:
         port = await opened(bus, toy)
         port.appear("gadget", own)
         await bus.status("gadget", "online")
-        assert (await bus.call("gadget", "connect", {"text": "its own"}))["result"] == "its own"
+        assert (await bus.call("gadget", "connect", {"text": "its own"}))[
+            "result"
+        ] == "its own"
         assert (await bus.call("toy", "connect"))["result"] is None
 
 
@@ -166,7 +221,9 @@ async def test_a_device_that_was_found_is_not_closed_by_command() -> None:
         port.appear("gadget", ABOUT)
         reply = await bus.call("bridge", "close", {"name": "gadget"})
         assert reply["error"]["code"] == "forbidden"
-    async with running(service(toy), "bridge: {name: lab, allow_open: ['*']}\nfinds: true\n") as bus:
+    async with running(
+        service(toy), ("bridge: {name: lab, allow_open: ['*']}\nfinds: true\n")
+    ) as bus:
         port = await opened(bus, toy, 2)
         port.appear("gadget", ABOUT)
         reply = await bus.call("bridge", "close", {"name": "gadget"})
@@ -174,7 +231,9 @@ async def test_a_device_that_was_found_is_not_closed_by_command() -> None:
         assert toy.sessions
 
 
-async def test_when_the_link_is_disconnected_by_command_what_it_has_found_goes_with_it() -> None:
+async def test_when_the_link_is_disconnected_by_command_what_it_has_found_goes_with_it() -> (
+    None
+):
     toy = Toy()
     async with running(service(toy), FINDING) as bus:
         port = await opened(bus, toy)
@@ -189,7 +248,9 @@ async def test_when_the_link_is_disconnected_by_command_what_it_has_found_goes_w
         await bus.status("gadget", "online")
 
 
-async def test_a_device_that_is_connected_again_while_others_kept_the_link_open_is_read_anew() -> None:
+async def test_a_device_that_is_connected_again_while_others_kept_the_link_open_is_read_anew() -> (
+    None
+):
     toy = Toy()
     async with running(service(toy), "bridge: {name: lab}\ntwins: 1\n") as bus:
         await bus.value("toy", "level")
@@ -201,14 +262,18 @@ async def test_a_device_that_is_connected_again_while_others_kept_the_link_open_
         assert toy.opened == 1
 
 
-async def test_a_device_that_vanishes_while_it_is_to_be_read_anew_costs_nobody_the_link() -> None:
+async def test_a_device_that_vanishes_while_it_is_to_be_read_anew_costs_nobody_the_link() -> (
+    None
+):
     toy = Toy()
     async with running(service(toy), FINDING) as bus:
         port = await opened(bus, toy)
         port.appear("gadget", ABOUT)
         await bus.status("gadget", "online")
         asked = len(toy.did)
-        assert (await bus.call("toy", "lock", {"scope": "device", "polls": False}))["ok"]
+        assert (await bus.call("toy", "lock", {"scope": "device", "polls": False}))[
+            "ok"
+        ]
         assert (await bus.call("gadget", "disconnect"))["ok"]
         assert (await bus.call("gadget", "connect"))["ok"]
         port.vanish("gadget")
@@ -222,13 +287,19 @@ async def test_a_device_that_appears_under_a_lock_of_its_channel_shows_it() -> N
     toy = Toy()
     async with running(service(toy), FINDING) as bus:
         port = await opened(bus, toy)
-        assert (await bus.call("toy", "lock", {"scope": "channel", "owner": "me"}))["ok"]
+        assert (await bus.call("toy", "lock", {"scope": "channel", "owner": "me"}))[
+            "ok"
+        ]
         port.appear("gadget", ABOUT)
         assert (await bus.value("gadget", "_lock", bool))["owner"] == "me"
-        assert (await bus.call("gadget", "echo", {"text": "x"}))["error"]["code"] == "locked"
+        assert (await bus.call("gadget", "echo", {"text": "x"}))["error"][
+            "code"
+        ] == "locked"
 
 
-async def test_a_silent_device_that_is_disconnected_says_so_and_is_silent_again_when_connected() -> None:
+async def test_a_silent_device_that_is_disconnected_says_so_and_is_silent_again_when_connected() -> (
+    None
+):
     toy = Toy()
     async with running(service(toy), FINDING) as bus:
         port = await opened(bus, toy)
@@ -239,19 +310,27 @@ async def test_a_silent_device_that_is_disconnected_says_so_and_is_silent_again_
         gadget.bad(["level"], LinkLost("no answer"))
         reply = await bus.call("gadget", "echo", {"text": "x"})
         assert reply["error"]["message"].startswith("disconnected by command")
-        assert bus.retained("gadget", "status")["reason"]["message"].startswith("disconnected by command")
+        assert bus.retained("gadget", "status")["reason"]["message"].startswith(
+            "disconnected by command"
+        )
         await bus.bad("gadget", "level", "offline")
         await bus.call("gadget", "connect")
-        assert (await bus.status("gadget", "offline"))["reason"]["message"] == "no answer"
+        assert (await bus.status("gadget", "offline"))["reason"][
+            "message"
+        ] == "no answer"
         gadget.online()
         await bus.status("gadget", "online")
 
 
-async def test_a_command_for_a_disconnected_device_does_not_open_a_link_on_demand() -> None:
+async def test_a_command_for_a_disconnected_device_does_not_open_a_link_on_demand() -> (
+    None
+):
     toy = Toy()
     async with running(service(toy), FINDING + "on_demand: true\ntwins: 1\n") as bus:
         await bus.call("toy", "disconnect")
-        assert (await bus.call("toy", "echo", {"text": "x"}))["error"]["code"] == "offline"
+        assert (await bus.call("toy", "echo", {"text": "x"}))["error"][
+            "code"
+        ] == "offline"
         await bus.clock.advance(1.0)
         assert toy.opened == 0
         assert bus.retained("twin1", "status")["reason"]["code"] == "idle"
@@ -259,7 +338,9 @@ async def test_a_command_for_a_disconnected_device_does_not_open_a_link_on_deman
 
 async def test_a_link_on_demand_stays_open_while_a_command_runs() -> None:
     toy = Toy()
-    async with running(service(toy), "bridge: {name: lab}\non_demand: true\nidle_close: 30\n") as bus:
+    async with running(
+        service(toy), ("bridge: {name: lab}\non_demand: true\nidle_close: 30\n")
+    ) as bus:
         reply = asyncio.create_task(bus.call("toy", "work", {"seconds": 50}))
         await until(lambda: ("work", 50.0) in toy.did, "the work")
         await bus.clock.advance(60.0)
@@ -270,9 +351,13 @@ async def test_a_link_on_demand_stays_open_while_a_command_runs() -> None:
         assert (toy.opened, toy.sessions) == (1, [])
 
 
-async def test_connect_on_an_open_link_does_not_open_it_again_when_it_has_been_idle() -> None:
+async def test_connect_on_an_open_link_does_not_open_it_again_when_it_has_been_idle() -> (
+    None
+):
     toy = Toy()
-    async with running(service(toy), "bridge: {name: lab}\non_demand: true\nidle_close: 30\n") as bus:
+    async with running(
+        service(toy), ("bridge: {name: lab}\non_demand: true\nidle_close: 30\n")
+    ) as bus:
         assert (await bus.call("toy", "echo", {"text": "x"}))["ok"]
         assert (await bus.call("toy", "connect"))["ok"]
         await bus.clock.advance(40.0)
@@ -281,7 +366,9 @@ async def test_connect_on_an_open_link_does_not_open_it_again_when_it_has_been_i
 
 async def test_what_an_idle_link_has_found_stays() -> None:
     toy = Toy()
-    async with running(service(toy), FINDING + "on_demand: true\nidle_close: 5\n") as bus:
+    async with running(
+        service(toy), FINDING + "on_demand: true\nidle_close: 5\n"
+    ) as bus:
         assert (await bus.call("toy", "echo", {"text": "x"}))["ok"]
         toy.sessions[0].port.appear("gadget", ABOUT)
         await bus.status("gadget", "online")
@@ -290,16 +377,23 @@ async def test_what_an_idle_link_has_found_stays() -> None:
         assert bus.retained("gadget", "status")["reason"]["code"] == "idle"
 
 
-async def test_a_thousand_comings_and_goings_leave_nothing_and_their_counts_go_on() -> None:
+async def test_a_thousand_comings_and_goings_leave_nothing_and_their_counts_go_on() -> (
+    None
+):
     toy = Toy()
     async with running(service(toy), FINDING) as bus:
         port = await opened(bus, toy)
         for number in range(1000):
             port.appear("gadget", ABOUT).values({"level": float(number)})
             if number % 100 == 0:
-                await bus.value("gadget", "level", lambda value, wanted=number: value == wanted)
+                await bus.value(
+                    "gadget", "level", lambda value, wanted=number: value == wanted
+                )
             port.vanish("gadget")
-        await until(lambda: not [t for t in bus.broker.retained if "/gadget/" in t], "nothing left")
+        await until(
+            lambda: not [t for t in bus.broker.retained if "/gadget/" in t],
+            "nothing left",
+        )
         seqs = [event["seq"] for event in bus.events("gadget", "change")]
         assert seqs == list(range(1, len(seqs) + 1))
 
@@ -327,7 +421,10 @@ async def test_after_a_reconnect_by_command_a_device_must_appear_again() -> None
         await bus.status("gadget", "online")
         assert (await bus.call("toy", "reconnect"))["ok"]
         await until(lambda: toy.opened == 2, "the link anew")
-        assert "not appeared again" in (await bus.status("gadget", "offline"))["reason"]["message"]
+        assert (
+            "not appeared again"
+            in (await bus.status("gadget", "offline"))["reason"]["message"]
+        )
 
 
 async def test_while_devices_still_appear_nobody_is_given_up() -> None:
@@ -375,7 +472,10 @@ async def test_what_appeared_on_a_link_that_failed_to_open_must_appear_again() -
     async with running(replace(service(toy), links=links), FINDING) as bus:
         await bus.clock.advance(5.0)
         await opened(bus, toy)
-        assert "not appeared again" in (await bus.status("gadget", "offline"))["reason"]["message"]
+        assert (
+            "not appeared again"
+            in (await bus.status("gadget", "offline"))["reason"]["message"]
+        )
 
 
 async def test_what_a_session_says_after_its_link_was_lost_is_not_heard() -> None:

@@ -1,4 +1,7 @@
-"""CAN frames: what can be sent, filters, the text of can-utils, bits on the wire, error frames, J1939."""
+"""CAN frames.
+
+What can be sent, filters, the text of can-utils, bits on the wire, error frames, J1939.
+"""
 
 import pytest
 from hypothesis import given
@@ -31,7 +34,9 @@ def test_a_remote_frame_says_how_much_it_asks_for():
     assert can.shown(can.parse("123#R4")) == "123#R4"
 
 
-@pytest.mark.parametrize("text", ["", "123", "12#00", "123#0", "123#XY", "123#R9", "123##", "123#00#"])
+@pytest.mark.parametrize(
+    "text", ["", "123", "12#00", "123#0", "123#XY", "123#R9", "123##", "123#00#"]
+)
 def test_text_that_is_no_frame(text):
     with pytest.raises(BadRequest):
         can.parse(text)
@@ -39,11 +44,23 @@ def test_text_that_is_no_frame(text):
 
 REFUSED = [
     ({"id": 0x800}, OutOfRange, "extended: true"),
-    ({"id": 0x20000000, "extended": True}, OutOfRange, "0x20000000 is not 0 to 0x1FFFFFFF"),
+    (
+        {"id": 0x20000000, "extended": True},
+        OutOfRange,
+        "0x20000000 is not 0 to 0x1FFFFFFF",
+    ),
     ({"id": -1}, OutOfRange, "id"),
-    ({"id": 1, "data": bytes(9)}, OutOfRange, "9 bytes; a classic frame has 0 to 8; `fd: true` allows 64"),
+    (
+        {"id": 1, "data": bytes(9)},
+        OutOfRange,
+        ("9 bytes; a classic frame has 0 to 8; `fd: true` allows 64"),
+    ),
     ({"id": 1, "data": bytes(65)}, OutOfRange, "0 to 8$"),
-    ({"id": 1, "data": bytes(9), "fd": True}, OutOfRange, "9 bytes; CAN FD has frames of 0, 1"),
+    (
+        {"id": 1, "data": bytes(9), "fd": True},
+        OutOfRange,
+        "9 bytes; CAN FD has frames of 0, 1",
+    ),
     ({"id": 1, "brs": True}, BadRequest, "only CAN FD"),
     ({"id": 1, "remote": True, "data": b"x"}, BadRequest, "no data"),
     ({"id": 1, "remote": True, "fd": True}, BadRequest, "not CAN FD"),
@@ -78,7 +95,8 @@ def test_the_key_tells_identifiers_of_both_formats_apart():
 
 
 def test_bits_on_the_wire():
-    # ISO 11898-1: 44 (standard) or 64 bits (extended) and data, and 3 of interframe space.
+    # ISO 11898-1: 44 (standard) or 64 bits (extended) and data, and 3 of interframe
+    # space.
     assert can.bits(can.frame(1, bytes(8))) == (111, 0)
     assert can.bits(can.frame(1, bytes(8), extended=True)) == (131, 0)
     assert can.bits(can.frame(1, remote=True, length=8)) == (47, 0)
@@ -86,7 +104,9 @@ def test_bits_on_the_wire():
     assert slow < 40
     assert fast > 512
     assert can.bits(can.frame(1, bytes(64), fd=True)) == (slow + fast, 0)
-    short, long = (can.bits(can.frame(1, bytes(size), fd=True))[0] - 8 * size for size in (16, 20))
+    short, long = (
+        can.bits(can.frame(1, bytes(size), fd=True))[0] - 8 * size for size in (16, 20)
+    )
     assert long - short == 4  # the CRC of 21 bits instead of 17
 
 
@@ -122,14 +142,21 @@ def test_any_error_frame_has_words(id_, data):
 
 
 def test_j1939_identifiers():
-    # SAE J1939-71: EEC1 is PGN 61444, sent by the engine (source 0); a request (PGN 59904) has a destination.
+    # SAE J1939-71: EEC1 is PGN 61444, sent by the engine (source 0); a request (PGN
+    # 59904) has a destination.
     assert (j1939.pgn(0x0CF00400), j1939.source(0x0CF00400)) == (61444, 0)
     assert j1939.destination(0x0CF00400) == j1939.BROADCAST
-    assert (j1939.pgn(0x18EA17F9), j1939.source(0x18EA17F9), j1939.destination(0x18EA17F9)) == (59904, 0xF9, 0x17)
+    assert (
+        j1939.pgn(0x18EA17F9),
+        j1939.source(0x18EA17F9),
+        j1939.destination(0x18EA17F9),
+    ) == (59904, 0xF9, 0x17)
 
 
 @given(st.integers(0, 0x1FFFFFFF), st.integers(0, 0x1FFFFFFF), st.booleans())
-def test_a_filter_of_a_parameter_group_lets_that_group_pass_and_no_other(id_, other, related):
+def test_a_filter_of_a_parameter_group_lets_that_group_pass_and_no_other(
+    id_, other, related
+):
     if related:  # another priority, source, and second byte
         other = id_ ^ other & 0x1C00FFFF
     passes = Mask(id_, j1939.mask(id_), True).matches(can.frame(other, extended=True))

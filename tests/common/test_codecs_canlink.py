@@ -16,11 +16,16 @@ def attribute(kind, data):
 
 def link(kind, data=b"", flags=1):
     info = attribute(1, kind + b"\0") + (attribute(2, data) if data else b"")
-    body = struct.pack("=BxHiII", 0, 280, 3, flags, 0) + attribute(3, b"can0\0") + attribute(18, info)
+    body = (
+        struct.pack("=BxHiII", 0, 280, 3, flags, 0)
+        + attribute(3, b"can0\0")
+        + attribute(18, info)
+    )
     return struct.pack("=IHHII", 16 + len(body), 16, 0, 1, 0) + body
 
 
-# linux/can/netlink.h: bit timing 1, state 4, control mode 5, restart 6, error counters 8, data bit timing 9.
+# linux/can/netlink.h: bit timing 1, state 4, control mode 5, restart 6, error counters
+# 8, data bit timing 9.
 DATA = (
     attribute(1, struct.pack("=8I", 500000, 875, 125, 6, 7, 2, 1, 3))
     + attribute(4, struct.pack("=I", 2))
@@ -48,9 +53,15 @@ def test_the_request_names_the_interface():
 
 
 def test_a_restart_is_that_of_linux_can_netlink_h():
-    about = attribute(18, attribute(1, b"can\0") + attribute(2, attribute(7, struct.pack("=I", 1))))
+    about = attribute(
+        18, attribute(1, b"can\0") + attribute(2, attribute(7, struct.pack("=I", 1)))
+    )
     body = struct.pack("=BxHiII", 0, 0, 3, 0, 0) + about
-    assert canlink.restart(3) == struct.pack("=IHHII", 16 + len(body), 16, 1 | 4, 1, 0) + body  # NLM_F_ACK
+    # NLM_F_ACK
+    assert (
+        canlink.restart(3)
+        == struct.pack("=IHHII", 16 + len(body), 16, 1 | 4, 1, 0) + body
+    )
 
 
 def answered(code):
@@ -75,7 +86,10 @@ def test_a_refusal_of_the_kernel():
     assert caught.value.errno == errno.ENODEV
 
 
-@pytest.mark.parametrize("raw", [b"", b"\0" * 10, struct.pack("=IHHII", 16, 3, 0, 1, 0), link(b"can", DATA)[:20]])
+@pytest.mark.parametrize(
+    "raw",
+    [b"", b"\0" * 10, struct.pack("=IHHII", 16, 3, 0, 1, 0), link(b"can", DATA)[:20]],
+)
 def test_answers_that_are_none(raw):
     with pytest.raises((ProtocolError, OSError)):
         canlink.parse(raw)

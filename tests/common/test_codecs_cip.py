@@ -1,4 +1,7 @@
-"""CIP, bytes and messages both ways. Vectors are the rows of reference 1.7, with its evidence marks and sources."""
+"""CIP, bytes and messages both ways.
+
+Vectors are the rows of reference 1.7, with its evidence marks and sources.
+"""
 
 import itertools
 import random
@@ -34,15 +37,30 @@ ENTERED = datetime(2020, 3, 27, 20, 35, 31)
 VECTORS = [
     (1, "0f000102", cip.Hello(cip.READY), "[2+][cap] K,F,X,B,R,M,E"),
     (2, "0f000101", cip.Hello(cip.BOOTING), "[1] E"),
-    (3, "01000b00000000000a40fffff101", cip.Connect(0x0A), "[cap] K #12/#15; V,W,E same form"),
+    (
+        3,
+        "01000b00000000000a40fffff101",
+        cip.Connect(0x0A),
+        "[cap] K #12/#15; V,W,E same form",
+    ),
     (4, "0100077f000001000340", cip.Connect.short(3), "[2+] F,X,B"),
-    (5, "0a000a0051a342400200000000", cip.DeviceConnect(0x51, bytes.fromhex("a342400200000000")), "[cap] Z"),
+    (
+        5,
+        "0a000a0051a342400200000000",
+        cip.DeviceConnect(0x51, bytes.fromhex("a342400200000000")),
+        "[cap] Z",
+    ),
     (6, "0200040000001f", cip.ConnectResult(0, 0, b"\x1f"), "[cap]"),
     (7, "02000400000003", cip.ConnectResult(0, 0, b"\x03"), "[2+][cap] R,M,Z,P, K #15"),
     (8, "0200040000401f", cip.ConnectResult(0, 0x40, b"\x1f"), "[1] W"),
     (9, "020003ffff02", cip.UNKNOWN_IPID, "[2+] F,X,K,W,H"),
     (10, "040004ffff0002", cip.Refused(), "[2+] E,W"),
-    (11, "0b001300276372657374726f6e3a6372657374726f6e", cip.Authenticate(0x27, "crestron", "crestron"), "[1] W"),
+    (
+        11,
+        "0b001300276372657374726f6e3a6372657374726f6e",
+        cip.Authenticate(0x27, "crestron", "crestron"),
+        "[1] W",
+    ),
     (12, "0c0003002701", cip.AuthResult(0x27, True), "[1] W"),
     (13, "030000", cip.Disconnect(), "framing [2+]; empty payload [inf]"),
     (14, "0d00020000", cip.Ping(), "[2+] all"),
@@ -52,7 +70,12 @@ VECTORS = [
     (18, "050005000002031c", cip.Command(cip.END_OF_QUERY), "[2+][cap]"),
     (19, "050005000002031d", cip.Command(cip.ACKNOWLEDGE), "[2+] K,L,G"),
     (20, "050005000002031e", cip.Command(cip.REFRESH), "[2+] G (two clients), L"),
-    (21, "05000b000008080e203531032720", cip.Clock(ENTERED), "[cap] K #12; L,M same fields"),
+    (
+        21,
+        "05000b000008080e203531032720",
+        cip.Clock(ENTERED),
+        "[cap] K #12; L,M same fields",
+    ),
     (22, "050006000003000000", digital(1, True), "[2+] K run = M run, [cap]"),
     (23, "050006000003000080", digital(1, False), "[2+] K run = M run"),
     (25, "05000600000300ff00", digital(256, True), "[2+] K run = M run"),
@@ -60,35 +83,105 @@ VECTORS = [
     (28, "050006000003009f0f", digital(4000, True), "[2+] K run = M run"),
     (29, "05000600000300ff7f", digital(32768, True), "K run"),
     (30, "050006000003000400", digital(5, True), "[2+][cap] K #12 dump, G, L"),
-    (31, "050006000003270200", digital(3, True, Form.BUTTON), "[2+] K run, F, X by formula"),
+    (
+        31,
+        "050006000003270200",
+        digital(3, True, Form.BUTTON),
+        "[2+] K run, F, X by formula",
+    ),
     (32, "050006000003270280", digital(3, False, Form.BUTTON), "[2+] K run, F, X"),
     (34, "050006000003279c13", digital(5021, True, Form.BUTTON), "[cap] E"),
-    (37, "050007000004010bffff", analog(12, 65535, Form.ANALOG_SHORT), "[2+] R encodes; F,X,B,M decode"),
+    (
+        37,
+        "050007000004010bffff",
+        analog(12, 65535, Form.ANALOG_SHORT),
+        "[2+] R encodes; F,X,B,M decode",
+    ),
     (38, "0500080000051400000000", analog(1, 0), "[2+] K run = M run"),
     (39, "05000800000514000b7ec8", analog(12, 32456), "[2+] K run = M run"),
     (40, "0500080000051400ffffff", analog(256, 65535), "[2+] K run = M run"),
-    (43, "05000f00000c0223312c0d23312c6161610d", serial(1, "aaa", Form.LEGACY), "[2+] R sample; F,X,B parse"),
+    (
+        43,
+        "05000f00000c0223312c0d23312c6161610d",
+        serial(1, "aaa", Form.LEGACY),
+        "[2+] R sample; F,X,B parse",
+    ),
     (44, "0500080000051202616263", serial(3, "abc", Form.CLIENT), "[2+] F,X,B formula"),
-    (45, "05000a00000715000203616263", serial(3, "abc", Form.SERIAL_SHORT), "M run; layout [cap] G"),
+    (
+        45,
+        "05000a00000715000203616263",
+        serial(3, "abc", Form.SERIAL_SHORT),
+        "M run; layout [cap] G",
+    ),
     (47, "12000b0000000734000203616263", serial(3, "abc"), "[2+] K run, R formula"),
-    (48, "120017000000133400640348656c6c6f204372657374726f6e21", serial(101, "Hello Crestron!"), "[2+] K run, R"),
+    (
+        48,
+        "120017000000133400640348656c6c6f204372657374726f6e21",
+        serial(101, "Hello Crestron!"),
+        "[2+] K run, R",
+    ),
     (49, "1200080000000434000003", serial(1, ""), "K run"),
     (50, "120100000000fc34000003" + 248 * "78", serial(1, 248 * "x"), "S formula"),
     (53, "1200100000000c34000407630061006600e900", serial(5, "café"), "derived"),
-    (54, "12000c0000000834000403636166e9", serial(5, "café"), "derived (R,M decode so)"),
+    (
+        54,
+        "12000c0000000834000403636166e9",
+        serial(5, "café"),
+        "derived (R,M decode so)",
+    ),
     (55, "12004a0000004634006203" + HELP.encode().hex(), serial(99, HELP), "[cap] E"),
-    (56, "05000c000009380000000303270000", digital(1, True, Form.BUTTON, smart=3), "[2+] R sample, M decode, D encode"),
-    (56, "05000c000009380000000303270080", digital(1, False, Form.BUTTON, smart=3), "[2+] R sample, M, D"),
+    (
+        56,
+        "05000c000009380000000303270000",
+        digital(1, True, Form.BUTTON, smart=3),
+        "[2+] R sample, M decode, D encode",
+    ),
+    (
+        56,
+        "05000c000009380000000303270080",
+        digital(1, False, Form.BUTTON, smart=3),
+        "[2+] R sample, M, D",
+    ),
     (57, "05000c000009380000000303000000", digital(1, True, smart=3), "[2+] R, M run"),
-    (59, "05000e00000b3800000003051400030001", analog(4, 1, smart=3), "[2+] R sample, M run"),
-    (60, "05000f00000c380000000306150000036869", serial(1, "hi", Form.SERIAL_SHORT, smart=3), "M run"),
-    (61, "1200110000000d39000000030006340000036869", serial(1, "hi", smart=3), "R formula, join offset unresolved"),
+    (
+        59,
+        "05000e00000b3800000003051400030001",
+        analog(4, 1, smart=3),
+        "[2+] R sample, M run",
+    ),
+    (
+        60,
+        "05000f00000c380000000306150000036869",
+        serial(1, "hi", Form.SERIAL_SHORT, smart=3),
+        "M run",
+    ),
+    (
+        61,
+        "1200110000000d39000000030006340000036869",
+        serial(1, "hi", smart=3),
+        "R formula, join offset unresolved",
+    ),
 ]
 # Frames that we read but would send as several, or in another way.
 READ_ONLY = [
-    (36, "0500080000050000000180", [digital(1, True), digital(2, False)], "layout [2+] M,P"),
-    (51, "12000a00000006340000073100", [serial(1, "1")], "[2+] R sample, L flags; we send ASCII as ASCII"),
-    (42, "05000c000009140000000100010002", [analog(1, 1), analog(2, 2)], "layout [2+] M,P"),
+    (
+        36,
+        "0500080000050000000180",
+        [digital(1, True), digital(2, False)],
+        "layout [2+] M,P",
+    ),
+    (
+        51,
+        "12000a00000006340000073100",
+        [serial(1, "1")],
+        ("[2+] R sample, L flags; we send ASCII as ASCII"),
+    ),
+    (
+        42,
+        "05000c000009140000000100010002",
+        [analog(1, 1), analog(2, 2)],
+        "layout [2+] M,P",
+    ),
     (
         63,
         "05000b000008080e20353103272005000600000300000005000600000300020005000600000300040005000600000300"
@@ -103,7 +196,9 @@ READ_ONLY = [
     ),
 ]
 ALL = [(number, bytes.fromhex(data), [message]) for number, data, message, _ in VECTORS]
-ALL += [(number, bytes.fromhex(data), messages) for number, data, messages, _ in READ_ONLY]
+ALL += [
+    (number, bytes.fromhex(data), messages) for number, data, messages, _ in READ_ONLY
+]
 STYLES = {53: Style(encoding="utf16")}
 
 GARBAGE = [
@@ -185,12 +280,16 @@ def test_what_is_wrong_is_told_and_costs_itself_only(garbage, why):
 @given(st.lists(st.tuples(st.sampled_from(ALL), st.sampled_from(["", *(data for data, _ in GARBAGE)])), max_size=8),
        st.lists(st.integers(0, 2000), max_size=8))  # fmt: skip
 def test_every_good_message_comes_through_garbage_and_any_chunking(parts, places):
-    stream = b"".join(data + bytes.fromhex(garbage) for (_, data, _), garbage in parts) + b"\x0d\x00\x02\x00\x00"
+    stream = (
+        b"".join(data + bytes.fromhex(garbage) for (_, data, _), garbage in parts)
+        + b"\x0d\x00\x02\x00\x00"
+    )
     edges = [0, *sorted(place % (len(stream) + 1) for place in places), len(stream)]
     found = messages([stream[start:end] for start, end in itertools.pairwise(edges)])
     expected = [message for (_, _, good), _ in parts for message in good]
     kept = iter(found)
-    assert all(message in kept for message in expected)  # in this order, with what came of garbage in between
+    # in this order, with what came of garbage in between
+    assert all(message in kept for message in expected)
     assert found[-1] == cip.Ping()
 
 
@@ -212,10 +311,22 @@ def test_after_any_garbage_a_good_message_is_found_within_the_longest_frame(garb
 
 JOINS = {
     "digital": (st.integers(1, 32768), st.booleans(), [Form.DIGITAL, Form.BUTTON]),
-    "analog": (st.integers(1, 65536), st.integers(0, 65535), [Form.ANALOG, Form.ANALOG_SHORT]),
+    "analog": (
+        st.integers(1, 65536),
+        st.integers(0, 65535),
+        [Form.ANALOG, Form.ANALOG_SHORT],
+    ),
     "serial": (st.integers(1, 65536), st.text(max_size=80), [Form.SERIAL]),
 }
-SCOPES = st.sampled_from([{}, {"smart": 3}, {"smart": 2**32 - 1}, {"slots": (1,)}, {"slots": (1, 255), "smart": 7}])
+SCOPES = st.sampled_from(
+    [
+        {},
+        {"smart": 3},
+        {"smart": 2**32 - 1},
+        {"slots": (1,)},
+        {"slots": (1, 255), "smart": 7},
+    ]
+)
 
 
 @st.composite
@@ -264,7 +375,9 @@ def test_a_stream_of_values_survives_random_cuts(update, seed):
         ("utf16", "plain", "03", "706c61696e"),
     ],
 )
-def test_text_is_ascii_where_it_can_be_and_else_as_configured(encoding, text, flags, data):
+def test_text_is_ascii_where_it_can_be_and_else_as_configured(
+    encoding, text, flags, data
+):
     frame = cip.encode(serial(1, text), Style(encoding=encoding))
     assert frame.hex().endswith(f"340000{flags}{data}")
     assert read([frame]) == [serial(1, text)]
@@ -289,30 +402,46 @@ def fragment(join, flags, text):
 
 
 def test_fragments_are_put_together_by_join():
-    parts = [fragment(1, 2, b"Hel"), fragment(2, 2, b"A"), fragment(1, 0, b"l"), fragment(2, 1, b"B")]
+    parts = [
+        fragment(1, 2, b"Hel"),
+        fragment(2, 2, b"A"),
+        fragment(1, 0, b"l"),
+        fragment(2, 1, b"B"),
+    ]
     assert read([*parts, fragment(1, 1, b"o")]) == [serial(2, "AB"), serial(1, "Hello")]
 
 
 def test_a_character_of_utf16_may_be_cut_between_fragments():
     data = "é€".encode("utf-16-le")
-    assert read([fragment(1, 6, data[:1]), fragment(1, 5, data[1:])]) == [serial(1, "é€")]
+    assert read([fragment(1, 6, data[:1]), fragment(1, 5, data[1:])]) == [
+        serial(1, "é€")
+    ]
 
 
 @pytest.mark.parametrize("flags", [(6, 0, 1), (2, 0, 5), (6, 4, 5)])
 def test_the_encoding_of_a_text_may_be_marked_on_any_of_its_fragments(flags):
     data = "é€".encode("utf-16-le")
     parts = (data[:2], data[2:3], data[3:])
-    assert read([fragment(1, *each) for each in zip(flags, parts, strict=True)]) == [serial(1, "é€")]
+    assert read([fragment(1, *each) for each in zip(flags, parts, strict=True)]) == [
+        serial(1, "é€")
+    ]
 
 
 def test_the_oldest_of_too_much_is_forgotten():
     reader = cip.Reader()
     for number in range(1, 7):  # 1.25 times what there may be
-        reader.feed(fragment(number, 2, b"x" * 60_000) + fragment(number, 0, b"x" * 60_000) * 3)
+        reader.feed(
+            fragment(number, 2, b"x" * 60_000) + fragment(number, 0, b"x" * 60_000) * 3
+        )
     for number in range(1, 7):
         reader.feed(fragment(number, 1, b"y"))
     found = list(reader.messages())
-    assert [each.join.number for each in found if not isinstance(each, Skipped)] == [3, 4, 5, 6]
+    assert [each.join.number for each in found if not isinstance(each, Skipped)] == [
+        3,
+        4,
+        5,
+        6,
+    ]
     assert 4 * 240_000 <= FRAGMENTS_LIMIT < 5 * 240_000
 
 
@@ -321,12 +450,18 @@ def test_a_text_that_begins_anew_is_not_the_oldest():
     for number in [*range(1, OPEN_LIMIT + 1), 1, OPEN_LIMIT + 1]:
         reader.feed(fragment(number, 2, b"a"))
     reader.feed(fragment(1, 1, b"b") + fragment(2, 1, b"b"))
-    assert [each for each in reader.messages() if not isinstance(each, Skipped)] == [serial(1, "ab")]
+    assert [each for each in reader.messages() if not isinstance(each, Skipped)] == [
+        serial(1, "ab")
+    ]
 
 
 def test_a_new_beginning_forgets_the_old_one_and_a_whole_text_ends_it():
-    assert messages([fragment(1, 2, b"old"), fragment(1, 2, b"ne"), fragment(1, 1, b"w")]) == [serial(1, "new")]
-    assert messages([fragment(1, 2, b"old"), fragment(1, 3, b"whole"), fragment(1, 1, b"!")]) == [serial(1, "whole")]
+    assert messages(
+        [fragment(1, 2, b"old"), fragment(1, 2, b"ne"), fragment(1, 1, b"w")]
+    ) == [serial(1, "new")]
+    assert messages(
+        [fragment(1, 2, b"old"), fragment(1, 3, b"whole"), fragment(1, 1, b"!")]
+    ) == [serial(1, "whole")]
 
 
 def test_fragments_are_bounded_in_size_and_number():
@@ -337,7 +472,9 @@ def test_fragments_are_bounded_in_size_and_number():
     for number in range(1, OPEN_LIMIT + 2):
         reader.feed(fragment(number, 2, b"a"))
     reader.feed(fragment(1, 1, b"b") + fragment(2, 1, b"b"))
-    assert [each.why if isinstance(each, Skipped) else each for each in reader.messages()] == [
+    assert [
+        each.why if isinstance(each, Skipped) else each for each in reader.messages()
+    ] == [
         "a fragment without its beginning",
         serial(2, "ab"),
     ]
@@ -348,7 +485,10 @@ def test_fragments_are_bounded_in_size_and_number():
     [
         (b"#1,\r#1,aaa\r", [serial(1, "aaa", Form.LEGACY)]),
         (b"@1,more\r", [serial(1, "more", Form.LEGACY, append=True)]),
-        (b"#1,a\r@1,b\r#2,c\r", [serial(1, "ab", Form.LEGACY), serial(2, "c", Form.LEGACY)]),
+        (
+            b"#1,a\r@1,b\r#2,c\r",
+            [serial(1, "ab", Form.LEGACY), serial(2, "c", Form.LEGACY)],
+        ),
         (b"#1,\r#1,two\rlines\r", [serial(1, "two\rlines", Form.LEGACY)]),
     ],
 )
@@ -359,7 +499,11 @@ def test_legacy_text_is_read_line_by_line(text, expected):
 
 def test_legacy_text_is_written_as_it_is_read():
     within = serial(2, "x", Form.LEGACY, smart=3, slots=(1,))
-    for update in (serial(1, "aaa", Form.LEGACY), serial(7, "more", Form.LEGACY, append=True), within):
+    for update in (
+        serial(1, "aaa", Form.LEGACY),
+        serial(7, "more", Form.LEGACY, append=True),
+        within,
+    ):
         assert read([cip.encode(update)]) == [update]
 
 
@@ -371,8 +515,19 @@ def test_a_room_sign_on_has_213_bytes_and_its_token():
     frame = cip.encode(message)
     assert frame[:3].hex() == f"26{213 + 6:04x}"
     assert frame[3:18].hex() == "000340f10100000001ffffffffffff"  # V: mask 01, MAC ff
-    assert b"Crestron" + bytes(42) + b"XPanel" + bytes(44) + b"BOARDROOM1" + bytes(22) + b"hall" in frame
-    assert read([frame]) == [cip.RoomConnect(0x03, "BOARDROOM1", host="hall", token="secret")]
+    assert (
+        b"Crestron"
+        + bytes(42)
+        + b"XPanel"
+        + bytes(44)
+        + b"BOARDROOM1"
+        + bytes(22)
+        + b"hall"
+        in frame
+    )
+    assert read([frame]) == [
+        cip.RoomConnect(0x03, "BOARDROOM1", host="hall", token="secret")
+    ]
     assert len(cip.encode(cip.RoomConnect(3, "x"))) == 3 + 0xD5
     assert read([cip.encode(cip.RoomConnect(3, "R" * 33, "M" * 51, "h" * 65))]) == [
         cip.RoomConnect(3, "R" * 32, "M" * 50, "h" * 64)
@@ -393,12 +548,17 @@ def test_secrets_do_not_show():
         ("0200040000200f", True, False, 0),  # reference 1.3, a Node client
         ("0200040000401f", True, True, 0),
         ("020003ffff02", False, False, 0xFFFF),
-        ("2700260001001f00" + "56432d34" + "00" * 29, True, False, 1),  # V: VC-4, "VC-4" behind the first bytes
+        # V: VC-4, "VC-4" behind the first bytes
+        ("2700260001001f00" + "56432d34" + "00" * 29, True, False, 1),
     ],
 )
 def test_every_result_of_a_sign_on_is_understood(data, accepted, credentials, handle):
     (result,) = read([bytes.fromhex(data)])
-    assert (result.accepted, result.credentials, result.handle) == (accepted, credentials, handle)
+    assert (result.accepted, result.credentials, result.handle) == (
+        accepted,
+        credentials,
+        handle,
+    )
     assert cip.encode(result).hex() == data
 
 
@@ -410,7 +570,10 @@ def test_slots_may_be_within_slots_but_not_for_ever():
 
 
 def test_a_text_in_a_slot_has_the_short_form():
-    assert cip.encode(serial(3, "x", slots=(1,))).hex() == "05000b0000082001051500020378"  # layout [2+] Z, P
+    # layout [2+] Z, P
+    assert (
+        cip.encode(serial(3, "x", slots=(1,))).hex() == "05000b0000082001051500020378"
+    )
 
 
 def test_the_join_offset_of_smart_objects_can_be_chosen():
@@ -424,7 +587,12 @@ def test_the_join_offset_of_smart_objects_can_be_chosen():
 
 def test_the_handle_is_in_every_data_frame():
     style = Style(handle=0x0102)
-    for message in (digital(1, True), serial(1, "x"), cip.Command(cip.START), cip.Clock(ENTERED)):
+    for message in (
+        digital(1, True),
+        serial(1, "x"),
+        cip.Command(cip.START),
+        cip.Clock(ENTERED),
+    ):
         assert cip.encode(message, style)[3:5].hex() == "0102"
         assert read([cip.encode(message, style)]) == [message]
 
@@ -453,12 +621,17 @@ def test_texts_about_the_device_are_read():
         cip.About("MC3 Cntrl Eng [v1.503.0027]")
     ]
     body = b"\x1c\x05\x00\x00TSW-760"
-    assert read([cip.encode_frame(5, b"\0\0" + bytes((len(body),)) + body)]) == [cip.About("TSW-760")]
+    assert read([cip.encode_frame(5, b"\0\0" + bytes((len(body),)) + body)]) == [
+        cip.About("TSW-760")
+    ]
 
 
 def test_a_record_shorter_than_it_says_gives_what_is_there():
     found = read([bytes.fromhex("0500070000 09 00 0000 01")])
-    assert found[1:] == [digital(1, True), Skipped("a record that is no multiple of 2 bytes", b"\x00\x00\x01")]
+    assert found[1:] == [
+        digital(1, True),
+        Skipped(("a record that is no multiple of 2 bytes"), b"\x00\x00\x01"),
+    ]
     assert "9 bytes of which 4 are there" in found[0].why
 
 
@@ -468,7 +641,10 @@ def test_frames_nobody_has_a_use_for_are_passed_over_in_silence():
 
 
 def test_whole_frames_are_told_from_anything_else():
-    assert cip.split(bytes.fromhex("0d000200000f000102")) == [cip.Frame(0x0D, b"\0\0"), cip.Frame(0x0F, b"\x02")]
+    assert cip.split(bytes.fromhex("0d000200000f000102")) == [
+        cip.Frame(0x0D, b"\0\0"),
+        cip.Frame(0x0F, b"\x02"),
+    ]
     for wrong in ("", "0d", "0d0002", "0d0002000000", "0f000102ff"):
         assert cip.split(bytes.fromhex(wrong)) is None
 
@@ -496,21 +672,55 @@ def test_a_style_that_is_agreed_on_is_that_of_all_frames_behind():
 
 
 def strays(data):
-    """What cannot be the beginning of a frame, byte by byte, as it is said; the reader searches."""
-    longest = {0x05: 1024, 0x12: 65535, 0x26: 8192, 0x0B: 512, 0x03: 256, 0x04: 256} | dict.fromkeys(
-        (0x00, 0x01, 0x02, 0x0A, 0x0C), 64
-    )
+    """What cannot be the beginning of a frame, byte by byte, as it is said.
+
+    The reader searches.
+    """
+    longest = {
+        0x05: 1024,
+        0x12: 65535,
+        0x26: 8192,
+        0x0B: 512,
+        0x03: 256,
+        0x04: 256,
+    } | dict.fromkeys((0x00, 0x01, 0x02, 0x0A, 0x0C), 64)
     longest |= dict.fromkeys((0x0D, 0x0E, 0x0F), 16)
     place = 0
     while len(data) - place >= 3:
-        if data[place] <= 0x3F and data[place + 1] << 8 | data[place + 2] <= longest.get(data[place], 1024):
+        if data[place] <= 0x3F and data[place + 1] << 8 | data[
+            place + 2
+        ] <= longest.get(data[place], 1024):
             break
         place += 1
     return data[:place]
 
 
 @settings(deadline=None)
-@given(st.lists(st.sampled_from([0, 1, 2, 3, 4, 5, 0x0B, 0x0D, 0x10, 0x11, 0x12, 0x1F, 0x20, 0x26, 0x3F, 0x40, 0xFF])))
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                0,
+                1,
+                2,
+                3,
+                4,
+                5,
+                0x0B,
+                0x0D,
+                0x10,
+                0x11,
+                0x12,
+                0x1F,
+                0x20,
+                0x26,
+                0x3F,
+                0x40,
+                0xFF,
+            ]
+        )
+    )
+)
 @example([0x05, 4, 0]).via("the longest")
 @example([0x05, 4, 1, 0]).via("one more")
 @example([0x0B, 2, 1, 0])

@@ -1,4 +1,8 @@
-"""GCT: the vectors of the original encoder both ways, round trips of every length, disorder, limits."""
+"""GCT.
+
+The vectors of the original encoder both ways, round trips of every length, disorder,
+limits.
+"""
 
 import random
 
@@ -9,24 +13,45 @@ from hypothesis import strategies as st
 from busbar.codecs import gct
 from busbar.codecs.can import frame as can_frame
 from busbar.codecs.can import parse, shown
-from busbar.codecs.gct import BROADCAST, Ddp, Decoder, Heartbeat, MonitoringData, MonitoringRequest, SysCtrl
+from busbar.codecs.gct import (
+    BROADCAST,
+    Ddp,
+    Decoder,
+    Heartbeat,
+    MonitoringData,
+    MonitoringRequest,
+    SysCtrl,
+)
 from busbar.codecs.gct.ddp import OPEN_LIMIT, TIMEOUT
 from busbar.errors import OutOfRange
 
-# Printed by the original encoder in Rust (reference 1.8; its numbers). 05 is what a command of more than 9 bits became.
+# Printed by the original encoder in Rust (reference 1.8; its numbers). 05 is what a
+# command of more than 9 bits became.
 VECTORS = {
     "01": (Heartbeat(12, 0xABCD), ["1C33F800#CDAB"]),
     "02": (Heartbeat(0, 1), ["1C03F800#0100"]),
     "04": (SysCtrl(0x7E, BROADCAST, 1, query=True), ["03FBF805#"]),
-    "06": (MonitoringData(12, 23, 53, bytes.fromhex("01020304")), ["0E33FDF5#01020304"]),
+    "06": (
+        MonitoringData(12, 23, 53, bytes.fromhex("01020304")),
+        ["0E33FDF5#01020304"],
+    ),
     "07": (MonitoringData(5, 0, 0, bytes.fromhex("0000803F")), ["0E17F800#0000803F"]),
     "08": (MonitoringData(5, 31, 63), ["0E17FFFF#"]),
-    "10": (MonitoringRequest(0x7E, BROADCAST, 0, (0, 63)), ["11FBF800#0100000000000080"]),
-    "11": (Ddp(12, 34, bytes(range(13))), ["18311100#0001020304050607", "18311120#08090A0B0CACDD"]),
+    "10": (
+        MonitoringRequest(0x7E, BROADCAST, 0, (0, 63)),
+        ["11FBF800#0100000000000080"],
+    ),
+    "11": (
+        Ddp(12, 34, bytes(range(13))),
+        ["18311100#0001020304050607", "18311120#08090A0B0CACDD"],
+    ),
     "13": (Ddp(0x7E, 5, b"\x81"), ["19F82800#816059"]),
     "14": (Ddp(0x7E, 5, b"\x81", 2), ["19F82C00#816059"]),
     "15": (Ddp(0x7E, 5, b""), ["19F82800#FFFF"]),
-    "17": (Ddp(1, 2, bytes.fromhex("85010203040506"), 2), ["18041000#85010203040506FA", "18041401#9C"]),
+    "17": (
+        Ddp(1, 2, bytes.fromhex("85010203040506"), 2),
+        ["18041000#85010203040506FA", "18041401#9C"],
+    ),
 }
 
 
@@ -120,11 +145,21 @@ def test_every_length_comes_back_exactly_once(version, lengths):
 def test_many_senders_may_interleave_and_parts_of_version_2_come_in_any_order(data):
     senders = st.tuples(st.integers(0, 126), st.integers(0, 126))
     messages = [
-        Ddp(src, dst, data.draw(st.binary(min_size=9, max_size=61)), data.draw(st.sampled_from((1, 2))))
-        for src, dst in data.draw(st.lists(senders, min_size=2, max_size=8, unique=True))
+        Ddp(
+            src,
+            dst,
+            data.draw(st.binary(min_size=9, max_size=61)),
+            data.draw(st.sampled_from((1, 2))),
+        )
+        for src, dst in data.draw(
+            st.lists(senders, min_size=2, max_size=8, unique=True)
+        )
     ]
     queues = [
-        frames(message) if message.version == 1 else data.draw(st.permutations(frames(message))) for message in messages
+        frames(message)
+        if message.version == 1
+        else data.draw(st.permutations(frames(message)))
+        for message in messages
     ]
     decoder, found = Decoder(), []
     while queues:
@@ -142,7 +177,10 @@ def test_parts_of_version_2_may_come_in_any_order_the_first_one_too(data, order)
     assert Ddp(1, 2, data, 2) in found
 
 
-@given(st.lists(st.binary(min_size=9, max_size=100), min_size=2, max_size=6), st.randoms(use_true_random=False))
+@given(
+    st.lists(st.binary(min_size=9, max_size=100), min_size=2, max_size=6),
+    st.randoms(use_true_random=False),
+)
 def test_lost_frames_cost_their_message_only(messages, chance):
     decoder, found, kept = Decoder(), [], []
     for number, data in enumerate(messages):
@@ -169,7 +207,9 @@ def test_a_message_whose_parts_take_too_long_is_lost():
     assert fed(decoder, [first], 0.0) == []
     assert fed(decoder, [last], TIMEOUT + 0.01) == []
     assert decoder.lost == 1
-    assert fed(decoder, [first], 5.0) + fed(decoder, [last], 5.0 + TIMEOUT) == [Ddp(1, 2, bytes(range(13)))]
+    assert fed(decoder, [first], 5.0) + fed(decoder, [last], 5.0 + TIMEOUT) == [
+        Ddp(1, 2, bytes(range(13)))
+    ]
 
 
 def test_what_waits_too_long_goes_when_any_other_frame_comes():
@@ -184,7 +224,9 @@ def test_a_clock_that_is_set_back_costs_the_messages_under_way_only():
     decoder = Decoder()
     first, last = frames(Ddp(1, 2, bytes(range(13))))
     assert fed(decoder, [first], 1000.0) == []
-    assert fed(decoder, [first], 10.0) + fed(decoder, [last], 10.1) == [Ddp(1, 2, bytes(range(13)))]
+    assert fed(decoder, [first], 10.0) + fed(decoder, [last], 10.1) == [
+        Ddp(1, 2, bytes(range(13)))
+    ]
     assert (len(decoder._ddp), decoder.lost) == (0, 1)
     assert fed(decoder, [first], 20.0) + fed(decoder, [last], 19.99) == [
         Ddp(1, 2, bytes(range(13)))
@@ -201,7 +243,9 @@ def test_senders_that_begin_and_never_end_cost_bounded_memory():
 
 
 @given(
-    st.integers(0, 0x1FFFFFFF), st.binary(max_size=8), st.lists(st.tuples(st.integers(0, 0x7FF), st.binary(max_size=8)))
+    st.integers(0, 0x1FFFFFFF),
+    st.binary(max_size=8),
+    st.lists(st.tuples(st.integers(0, 0x7FF), st.binary(max_size=8))),
 )
 def test_garbage_gives_messages_or_nothing(id_, data, more):
     decoder = Decoder()

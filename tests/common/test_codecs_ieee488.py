@@ -1,4 +1,7 @@
-"""Answers of IEEE 488.2 and SCPI instruments. Vectors are the printed examples of the manuals that are named."""
+"""Answers of IEEE 488.2 and SCPI instruments.
+
+Vectors are the printed examples of the manuals that are named.
+"""
 
 import itertools
 import math
@@ -21,9 +24,12 @@ from busbar.codecs.ieee488 import (
 from busbar.errors import BadRequest, ProtocolError
 
 DEFINITE = [
-    (b"#16abcdef\n", b"abcdef"),  # HP 8920B, PROGram subsystem: "#16<data byte>..." and NL
-    (b"#800000080" + bytes(range(80)) + b"\n", bytes(range(80))),  # HP 1650B, Programming Reference, figure 1-3
-    (b"#41024" + b"\n" * 1025, b"\n" * 1024),  # HP E1313/E1413, Command Reference, "Arbitrary Block"
+    # HP 8920B, PROGram subsystem: "#16<data byte>..." and NL
+    (b"#16abcdef\n", b"abcdef"),
+    # HP 1650B, Programming Reference, figure 1-3
+    (b"#800000080" + bytes(range(80)) + b"\n", bytes(range(80))),
+    # HP E1313/E1413, Command Reference, "Arbitrary Block"
+    (b"#41024" + b"\n" * 1025, b"\n" * 1024),
     (
         b"#213" + b"\x06\x08\x09\x02#;'\"\r\n\x00\xff*\n",
         b"\x06\x08\x09\x02#;'\"\r\n\x00\xff*",
@@ -32,7 +38,8 @@ DEFINITE = [
     (b"#15hello\r\n", b"hello"),
 ]
 INDEFINITE = [
-    (b"#0\x01\x02\x03\x04\n", b"\x01\x02\x03\x04"),  # HP E1313/E1413: "#0<byte><byte><byte><byte><NL^END>"
+    # HP E1313/E1413: "#0<byte><byte><byte><byte><NL^END>"
+    (b"#0\x01\x02\x03\x04\n", b"\x01\x02\x03\x04"),
     (b"#0a\nb\n\n", b"a\nb\n"),
     (b"#0\n", b""),
 ]
@@ -49,7 +56,9 @@ BAD = [
 ]
 
 
-def read(reader: BlockReader, chunks: list[bytes]) -> tuple[list[bytes], list[ProtocolError]]:
+def read(
+    reader: BlockReader, chunks: list[bytes]
+) -> tuple[list[bytes], list[ProtocolError]]:
     """Feed the chunks and collect what the reader says."""
     payloads: list[bytes] = []
     errors: list[ProtocolError] = []
@@ -90,7 +99,19 @@ def test_a_block_round_trips(data):
 
 
 @pytest.mark.parametrize(
-    "message", [*BAD, b"", b"#", b"#3", b"#312", b"#15hell", b"#15hello!", b"#15hello\n\n", b"#0hello", b"#0"]
+    "message",
+    [
+        *BAD,
+        b"",
+        b"#",
+        b"#3",
+        b"#312",
+        b"#15hell",
+        b"#15hello!",
+        b"#15hello\n\n",
+        b"#0hello",
+        b"#0",
+    ],
 )
 def test_a_message_that_is_no_block_is_a_protocol_error(message):
     with pytest.raises(ProtocolError):
@@ -108,7 +129,11 @@ def test_the_reader_returns_a_block_before_its_terminator_comes(message, payload
     assert reader.rest == b""
 
 
-@given(st.lists(st.binary(max_size=40), max_size=5), st.sampled_from([b"", b"\n", b"\r\n"]), st.lists(st.integers(0)))
+@given(
+    st.lists(st.binary(max_size=40), max_size=5),
+    st.sampled_from([b"", b"\n", b"\r\n"]),
+    st.lists(st.integers(0)),
+)
 def test_any_chunking_gives_the_same_blocks(payloads, terminator, places):
     stream = b"".join(encode_block(payload) + terminator for payload in payloads)
     assert read(BlockReader(), cut(stream, places)) == (payloads, [])
@@ -125,7 +150,9 @@ def test_any_garbage_gives_payloads_or_protocol_errors_in_any_chunking(data, pla
 @pytest.mark.parametrize("step", [1, 2, 1000])
 def test_garbage_costs_one_error_and_the_next_block_is_read(bad, step):
     stream = bad + b"#15hello\n"
-    payloads, errors = read(BlockReader(), [stream[at : at + step] for at in range(0, len(stream), step)])
+    payloads, errors = read(
+        BlockReader(), [stream[at : at + step] for at in range(0, len(stream), step)]
+    )
     assert payloads == [b"hello"]
     assert len(errors) == 1
 
@@ -140,9 +167,14 @@ def test_the_error_names_the_bytes_that_are_no_block():
 @pytest.mark.parametrize("step", [1, 7, 1000])
 def test_a_block_above_the_limit_costs_one_error_and_no_memory(step):
     stream = encode_block(b"#" * 101) + b"\n" + encode_block(b"x" * 100) + b"\n"
-    payloads, errors = read(BlockReader(limit=100), [stream[at : at + step] for at in range(0, len(stream), step)])
+    payloads, errors = read(
+        BlockReader(limit=100),
+        [stream[at : at + step] for at in range(0, len(stream), step)],
+    )
     assert payloads == [b"x" * 100]
-    assert [str(error) for error in errors] == ["a block of 101 bytes is above the limit of 100 bytes"]
+    assert [str(error) for error in errors] == [
+        ("a block of 101 bytes is above the limit of 100 bytes")
+    ]
 
 
 def test_a_declared_gigabyte_is_refused_before_it_arrives():
@@ -159,7 +191,9 @@ def test_a_declared_gigabyte_is_refused_before_it_arrives():
 @pytest.mark.parametrize("step", [1, 3, 1000])
 def test_an_indefinite_block_ends_when_the_caller_says_so(message, payload, step):
     reader = BlockReader()
-    assert read(reader, [message[at : at + step] for at in range(0, len(message), step)]) == ([], [])
+    assert read(
+        reader, [message[at : at + step] for at in range(0, len(message), step)]
+    ) == ([], [])
     assert reader.indefinite
     assert reader.finish() == payload
     assert not reader.indefinite
@@ -211,7 +245,21 @@ def test_the_scpi_not_a_number_is_nan(text):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "ON", "1,2", "1.5V", "nan", "inf", "1_000", "0x10", "1e400", "٣", "1 2", "--1"]
+    "text",
+    [
+        "",
+        "ON",
+        "1,2",
+        "1.5V",
+        "nan",
+        "inf",
+        "1_000",
+        "0x10",
+        "1e400",
+        "٣",
+        "1 2",
+        "--1",
+    ],
 )  # a digit outside ASCII is the case
 def test_anything_else_is_no_number(text):
     with pytest.raises(ProtocolError, match="not a number"):
@@ -254,7 +302,9 @@ def test_a_string_answer_loses_its_quotes(text, value):
     assert parse_string(text) == value
 
 
-@pytest.mark.parametrize("text", ['"', '"open', "'mixed\"", '"a"b"', '"a","b"', '"a" b'])
+@pytest.mark.parametrize(
+    "text", ['"', '"open', "'mixed\"", '"a"b"', '"a","b"', '"a" b']
+)
 def test_a_badly_quoted_string_is_a_protocol_error(text):
     with pytest.raises(ProtocolError, match="not a quoted string"):
         parse_string(text)
@@ -274,7 +324,8 @@ def test_text_that_could_end_the_command_is_refused(text):
 @pytest.mark.parametrize(
     ("text", "entry"),
     [
-        ('-113,"Undefined header"', (-113, "Undefined header")),  # SCPI-1999 volume 2, 21.8.9
+        # SCPI-1999 volume 2, 21.8.9
+        ('-113,"Undefined header"', (-113, "Undefined header")),
         ('0,"No error"', (0, "No error")),
         ('+0,"No error"\n', (0, "No error")),
         ('-222,"Data out of range;VOLT 99"', (-222, "Data out of range;VOLT 99")),
@@ -286,7 +337,9 @@ def test_an_entry_of_the_error_queue_has_number_and_text(text, entry):
     assert parse_error(text) == entry
 
 
-@pytest.mark.parametrize("text", ["", "0", "5.0,1", "No error", '1e3,"x"', '-113,"open', "999999,x"])
+@pytest.mark.parametrize(
+    "text", ["", "0", "5.0,1", "No error", '1e3,"x"', '-113,"open', "999999,x"]
+)
 def test_anything_else_is_no_error_entry(text):
     with pytest.raises(ProtocolError):
         parse_error(text)

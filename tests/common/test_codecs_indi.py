@@ -10,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from busbar.codecs import indi
-from busbar.codecs.indi import BlobData, BlobEnd, BlobStart, Range, Reader, SetVector, Skipped, reader
+from busbar.codecs.indi import (
+    BlobData,
+    BlobEnd,
+    BlobStart,
+    Range,
+    Reader,
+    SetVector,
+    Skipped,
+    reader,
+)
 
 # As indiserver 1.9.9 writes it (measured): values between newlines, numbers as %.20g.
 SET = b"""<setNumberVector device="Telescope Simulator" name="EQUATORIAL_EOD_COORD" state="Busy" timeout="60" \
@@ -47,10 +56,16 @@ OTHERS: list[tuple[bytes, indi.Element]] = [
         indi.Message("[INFO] <ok> A&B", "CCD", "2026-11-20T10:00:00"),
     ),
     (b'<message message="all"></message>', indi.Message("all")),
-    (b'<delProperty device="CCD" name="CCD1" message="gone"/>', indi.DelProperty("CCD", "CCD1", "", "gone")),
+    (
+        b'<delProperty device="CCD" name="CCD1" message="gone"/>',
+        indi.DelProperty("CCD", "CCD1", "", "gone"),
+    ),
     (b'<delProperty device="CCD"/>', indi.DelProperty("CCD")),
     (b"<getProperties version='1.7' device='*'/>", indi.GetProperties("*")),
-    (b'<enableBLOB device="CCD" name="CCD1">Only</enableBLOB>', indi.EnableBLOB("CCD", "Only", "CCD1")),
+    (
+        b'<enableBLOB device="CCD" name="CCD1">Only</enableBLOB>',
+        indi.EnableBLOB("CCD", "Only", "CCD1"),
+    ),
     (b'<pingReply uid="abc"/>', indi.PingReply("abc")),
     (b'<pingRequest uid="abc" />', indi.PingRequest("abc")),
     (
@@ -76,11 +91,20 @@ def only(data: bytes) -> indi.Element:
     return found[0]
 
 
-def blob(data: bytes, *, wrap: bool, format: str = ".fits", size: int | None = None) -> bytes:
+def blob(
+    data: bytes, *, wrap: bool, format: str = ".fits", size: int | None = None
+) -> bytes:
     text = base64.encodebytes(data) if wrap else base64.b64encode(data)
     count = len(data) if size is None else size
-    one = b'<oneBLOB name="CCD1" size="%d" format="%s">\n%s\n</oneBLOB>' % (count, format.encode(), text)
-    return b'<setBLOBVector device="CCD" name="CCD1" state="Ok" timeout="60">\n%s\n</setBLOBVector>\n' % one
+    one = b'<oneBLOB name="CCD1" size="%d" format="%s">\n%s\n</oneBLOB>' % (
+        count,
+        format.encode(),
+        text,
+    )
+    return (
+        b'<setBLOBVector device="CCD" name="CCD1" state="Ok" timeout="60">\n%s\n</setBLOBVector>\n'
+        % one
+    )
 
 
 def test_a_set_of_indiserver() -> None:
@@ -93,13 +117,21 @@ def test_a_set_of_indiserver() -> None:
 def test_definitions_of_each_kind() -> None:
     switches = only(SWITCHES)
     assert isinstance(switches, indi.DefVector)
-    assert (switches.rule, switches.label, switches.timeout) == ("OneOfMany", "Connection", 60.0)
+    assert (switches.rule, switches.label, switches.timeout) == (
+        "OneOfMany",
+        "Connection",
+        60.0,
+    )
     assert [(m.name, m.label, m.value) for m in switches.members] == [
         ("CONNECT", "Connect", "Off"), ("DISCONNECT", "Disconnect", "On"),
     ]  # fmt: skip
     numbers = only(NUMBERS)
     assert isinstance(numbers, indi.DefVector)
-    assert numbers.members == (indi.DefMember("CCD_EXPOSURE_VALUE", "Duration (s)", "1", "%5.2f", "0.01", "3600", "1"),)
+    assert numbers.members == (
+        indi.DefMember(
+            "CCD_EXPOSURE_VALUE", "Duration (s)", "1", "%5.2f", "0.01", "3600", "1"
+        ),
+    )
     lights, blobs = only(LIGHTS), only(BLOBS)
     assert isinstance(lights, indi.DefVector) and isinstance(blobs, indi.DefVector)
     assert (lights.perm, lights.members[0].value) == ("ro", "Alert")
@@ -111,14 +143,22 @@ def test_the_other_elements(data: bytes, expected: indi.Element) -> None:
     assert only(data) == expected
 
 
-@pytest.mark.parametrize("data", [SET, SWITCHES, NUMBERS, LIGHTS, BLOBS, *(data for data, _ in OTHERS)])
+@pytest.mark.parametrize(
+    "data", [SET, SWITCHES, NUMBERS, LIGHTS, BLOBS, *(data for data, _ in OTHERS)]
+)
 def test_what_is_written_reads_as_it_was(data: bytes) -> None:
     element = only(data)
     assert only(indi.encode(element)) == element
 
 
-@given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1), st.text(), st.floats(allow_nan=False))
-def test_any_text_and_number_survives_the_way_there_and_back(name: str, text: str, number: float) -> None:
+@given(
+    st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1),
+    st.text(),
+    st.floats(allow_nan=False),
+)
+def test_any_text_and_number_survives_the_way_there_and_back(
+    name: str, text: str, number: float
+) -> None:
     text = "".join(each for each in text if each.isprintable()).strip()
     written = indi.NewVector("Text", name, name, {name: text, "n": repr(number)})
     assert only(indi.encode(written)) == written
@@ -130,7 +170,10 @@ def test_bounds_may_come_with_a_set() -> None:
 <oneNumber name="y">3</oneNumber></setNumberVector>"""
     found = only(data)
     assert isinstance(found, SetVector)
-    assert (found.members, found.ranges) == ({"x": "2", "y": "3"}, {"x": Range("1", "5", "0.5")})
+    assert (found.members, found.ranges) == (
+        {"x": "2", "y": "3"},
+        {"x": Range("1", "5", "0.5")},
+    )
     assert (found.state, found.timeout) == (None, None)
 
 
@@ -172,14 +215,22 @@ def joined(elements: list[indi.Element]) -> list[object]:
         if isinstance(each, BlobData) and found and isinstance(found[-1], bytes):
             found[-1] += each.data
         else:
-            found.append(each.data if isinstance(each, BlobData) else Skipped if isinstance(each, Skipped) else each)
+            found.append(
+                each.data
+                if isinstance(each, BlobData)
+                else Skipped
+                if isinstance(each, Skipped)
+                else each
+            )
     return found
 
 
 @given(st.binary(max_size=400))
 def test_garbage_costs_itself_and_is_never_an_exception(garbage: bytes) -> None:
     found, reader = read(garbage + b"\n" + GOOD * 2)
-    assert indi.Message("good") in found or b"<!--" in garbage or b"BLOBVector" in garbage
+    assert (
+        indi.Message("good") in found or b"<!--" in garbage or b"BLOBVector" in garbage
+    )
     assert reader.errors >= sum(isinstance(each, Skipped) for each in found)
 
 
@@ -190,14 +241,19 @@ def test_a_blob_comes_in_pieces_as_it_was(wrap: bool, size: int) -> None:
     found, reader = read(blob(data, wrap=wrap), size)
     assert found[0] == BlobStart("CCD", "CCD1", "CCD1", len(data), ".fits")
     assert b"".join(each.data for each in found if isinstance(each, BlobData)) == data
-    assert found[-2:] == [BlobEnd(), SetVector("BLOB", "CCD", "CCD1", {"CCD1": ".fits"}, "Ok", 60.0)]
+    assert found[-2:] == [
+        BlobEnd(),
+        SetVector("BLOB", "CCD", "CCD1", {"CCD1": ".fits"}, "Ok", 60.0),
+    ]
     assert reader.errors == 0
     assert len(reader._buffer) <= max(size, 100)  # nothing is kept that has been given
 
 
 def test_a_blob_to_a_driver_and_back() -> None:
     sent = indi.NewBlob(b"\0\1\2", ".bin", 3)
-    found, _ = read(indi.encode(indi.NewVector("BLOB", "CCD", "UP", {}, blobs={"one": sent})))
+    found, _ = read(
+        indi.encode(indi.NewVector("BLOB", "CCD", "UP", {}, blobs={"one": sent}))
+    )
     assert found == [
         BlobStart("CCD", "UP", "one", 3, ".bin"), BlobData(b"\0\1\2"), BlobEnd(),
         indi.NewVector("BLOB", "CCD", "UP", {"one": ".bin"}),
@@ -205,8 +261,14 @@ def test_a_blob_to_a_driver_and_back() -> None:
 
 
 def test_a_blob_that_is_only_a_state() -> None:
-    for one in (b'<oneBLOB name="CCD1" size="0" enclen="0" format=".fits">\n </oneBLOB>', b'<oneBLOB name="CCD1"/>'):
-        found, reader = read(b'<setBLOBVector device="CCD" name="CCD1" state="Alert">%b</setBLOBVector>' % one)
+    for one in (
+        b'<oneBLOB name="CCD1" size="0" enclen="0" format=".fits">\n </oneBLOB>',
+        b'<oneBLOB name="CCD1"/>',
+    ):
+        found, reader = read(
+            b'<setBLOBVector device="CCD" name="CCD1" state="Alert">%b</setBLOBVector>'
+            % one
+        )
         assert [type(each) for each in found] == [BlobStart, BlobEnd, SetVector]
         assert found[-1].state == "Alert"
         assert reader.errors == 0
@@ -242,8 +304,13 @@ HOSTILE = {
 @pytest.mark.parametrize("size", [1, 64, 1 << 20])
 def test_one_bad_element_costs_one_element(bad: bytes, size: int) -> None:
     found, reader = read(GOOD + bad + SET * 50 + GOOD, size)
-    assert [each for each in found if isinstance(each, indi.Message)] == [indi.Message("good")] * 2
-    assert sum(isinstance(each, SetVector) and each.kind == "Number" for each in found) == 50
+    assert [each for each in found if isinstance(each, indi.Message)] == [
+        indi.Message("good")
+    ] * 2
+    assert (
+        sum(isinstance(each, SetVector) and each.kind == "Number" for each in found)
+        == 50
+    )
     assert reader.errors == 1
 
 
@@ -257,10 +324,17 @@ HOLES = {  # pieces of which thousands come without their ends: what each costs 
 
 
 @pytest.mark.parametrize("piece", HOLES.values(), ids=HOLES)
-def test_what_has_no_end_thousands_of_times_is_skipped_without_delay(piece: bytes) -> None:
-    start, end = b'<setTextVector device="a" name="b">', b'</setTextVector></setNumberVector><message message="on"/>'
+def test_what_has_no_end_thousands_of_times_is_skipped_without_delay(
+    piece: bytes,
+) -> None:
+    start, end = (
+        b'<setTextVector device="a" name="b">',
+        b'</setTextVector></setNumberVector><message message="on"/>',
+    )
     reader = indi.Reader()
-    reader.feed(start + piece * (200_000 // len(piece)) + end)  # minutes, if the rest was searched for each
+    reader.feed(
+        start + piece * (200_000 // len(piece)) + end
+    )  # minutes, if the rest was searched for each
     elements = list(reader.elements())
     assert elements[-1] == indi.Message("on")
     assert isinstance(elements[0], indi.Skipped)
@@ -270,14 +344,21 @@ def test_what_has_no_end_thousands_of_times_is_skipped_without_delay(piece: byte
 def test_an_element_within_one_that_has_no_end_is_there() -> None:
     inner = b'<setTextVector device="a" name="in"><oneText name="x">1</oneText></setTextVector>'
     reader = indi.Reader()
-    reader.feed(b'<setTextVector device="a" name="out">' * 3 + b'<message message="in"/>' + inner)
+    reader.feed(
+        b'<setTextVector device="a" name="out">' * 3
+        + b'<message message="in"/>'
+        + inner
+    )
     kinds = [type(each) for each in reader.elements()]
     assert kinds == [indi.Skipped] * 3 + [indi.Message, indi.SetVector]
 
 
 def test_an_ampersand_that_is_no_reference_is_taken_as_it_is_and_counted() -> None:
     found, reader = read(b'<message message="a & b &unknown; &#0; &#xD800;"/>' + GOOD)
-    assert found == [indi.Message("a & b &unknown; &#0; &#xD800;"), indi.Message("good")]
+    assert found == [
+        indi.Message("a & b &unknown; &#0; &#xD800;"),
+        indi.Message("good"),
+    ]
     assert reader.errors == 1
 
 
@@ -287,11 +368,17 @@ def test_latin_1_is_read_and_counted() -> None:
         found, reader = read(element.encode(encoding) + b"</setTextVector>" + SET * 50)
         first = found[0]
         assert isinstance(first, SetVector)
-        assert (first.device, first.message, first.members["x"]) == ("Kamera äöü", "temp 10°C", "Téléscope")
+        assert (first.device, first.message, first.members["x"]) == (
+            "Kamera äöü",
+            "temp 10°C",
+            "Téléscope",
+        )
         assert (len(found), reader.errors, reader.latin1) == (51, 0, latin1)
 
 
-def test_what_is_too_large_is_given_up_and_memory_stays_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_too_large_is_given_up_and_memory_stays_bounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(reader, "ELEMENT_LIMIT", 20_000)
     monkeypatch.setattr(reader, "HEAD_LIMIT", 5_000)
     endless = b'<setTextVector device="a" name="b"><oneText name="x">'
@@ -321,7 +408,12 @@ def test_a_compressed_blob_is_given_as_it_is() -> None:
     packed = zlib.compress(b"x" * 1000)
     found, _ = read(blob(packed, wrap=False, format=".txt.z", size=1000))
     assert found[0] == BlobStart("CCD", "CCD1", "CCD1", 1000, ".txt.z")
-    assert zlib.decompress(b"".join(each.data for each in found if isinstance(each, BlobData))) == b"x" * 1000
+    assert (
+        zlib.decompress(
+            b"".join(each.data for each in found if isinstance(each, BlobData))
+        )
+        == b"x" * 1000
+    )
 
 
 # Texts of numbers. Source of the formats: `fs_sexa`, `numberFormat` of the C library, and its test_core.
@@ -369,7 +461,12 @@ def test_a_formatted_number_reads_as_it_was(value: float, digits: int) -> None:
 def test_times() -> None:
     assert indi.parse_time("1970-01-01T00:01:00") == 60.0
     assert indi.parse_time("1970-01-01T00:01:00.5") == 60.5
-    assert indi.parse_time("2026-13-01T00:00:00") is indi.parse_time("now") is indi.parse_time("") is None
+    assert (
+        indi.parse_time("2026-13-01T00:00:00")
+        is indi.parse_time("now")
+        is indi.parse_time("")
+        is None
+    )
     assert indi.parse_time("9999-12-31T23:59:59.9999999") is None
     for never in (1e15, -1e15, 253402300799.9999, math.nan):
         with pytest.raises(ValueError, match=r"no Unix time|out of range"):

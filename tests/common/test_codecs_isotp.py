@@ -43,12 +43,15 @@ def test_every_length_up_to_what_two_frames_hold():
 
 
 def test_frames_as_the_standard_has_them():
-    # ISO 15765-2, 9.6: single 0L, first 1LLL, consecutive 2N; above 4095 bytes 1000 and four bytes of length.
+    # ISO 15765-2, 9.6: single 0L, first 1LLL, consecutive 2N; above 4095 bytes 1000 and
+    # four bytes of length.
     assert transfer(b"\x22\xf1\x90")[1] == [bytes.fromhex("0322f190cccccccc")]
     assert transfer(b"\x22\xf1\x90", padding=None)[1] == [bytes.fromhex("0322f190")]
     assert transfer(bytes(range(20)))[1] == [
-        bytes.fromhex("1014000102030405"), bytes.fromhex("21060708090a0b0c"), bytes.fromhex("220d0e0f10111213"),
-    ]  # fmt: skip
+        bytes.fromhex("1014000102030405"),
+        bytes.fromhex("21060708090a0b0c"),
+        bytes.fromhex("220d0e0f10111213"),
+    ]
     assert transfer(bytes(5000))[1][0] == bytes.fromhex("100000001388") + bytes(2)
     assert transfer(bytes(60), FD)[1][0][:2] == bytes.fromhex("003c")
 
@@ -82,7 +85,9 @@ def test_a_receiver_that_gives_up():
     with pytest.raises(ProtocolError, match="no room"):
         sender.feed(bytes.fromhex("320000"))
     for _ in range(2):  # in a row, and not in all
-        assert all(sender.feed(bytes.fromhex(each)) for each in ["310000"] * 20 + ["300000"])
+        assert all(
+            sender.feed(bytes.fromhex(each)) for each in ["310000"] * 20 + ["300000"]
+        )
     with pytest.raises(ProtocolError, match="20 times"):
         [sender.feed(bytes.fromhex("310000")) for _ in range(21)]
 
@@ -125,20 +130,33 @@ class Their:
     def __init__(self, fd, block, faults):
         self.out, self.into = [], []
         options = {
-            "tx_data_length": FD if fd else CLASSIC, "can_fd": fd, "tx_data_min_length": CLASSIC, "tx_padding": 0xAA,
-            "blocksize": block, "stmin": 0, "max_frame_size": 10_000,
-        }  # fmt: skip
+            "tx_data_length": FD if fd else CLASSIC,
+            "can_fd": fd,
+            "tx_data_min_length": CLASSIC,
+            "tx_padding": 0xAA,
+            "blocksize": block,
+            "stmin": 0,
+            "max_frame_size": 10_000,
+        }
         self.layer = isotp.TransportLayerLogic(
-            self._receive, lambda message: self.out.append(bytes(message.data)),
-            isotp.Address(isotp.AddressingMode.Normal_11bits, txid=2, rxid=1), faults.append, options,
-        )  # fmt: skip
+            self._receive,
+            lambda message: self.out.append(bytes(message.data)),
+            isotp.Address(isotp.AddressingMode.Normal_11bits, txid=2, rxid=1),
+            faults.append,
+            options,
+        )
 
     def _receive(self, timeout):
-        return isotp.CanMessage(arbitration_id=1, data=self.into.pop(0)) if self.into else None
+        return (
+            isotp.CanMessage(arbitration_id=1, data=self.into.pop(0))
+            if self.into
+            else None
+        )
 
 
 MESSAGES = st.one_of(
-    st.binary(min_size=1, max_size=200), st.integers(1, 6000).map(lambda size: (bytes(range(256)) * 24)[:size])
+    st.binary(min_size=1, max_size=200),
+    st.integers(1, 6000).map(lambda size: (bytes(range(256)) * 24)[:size]),
 )
 WAYS = (MESSAGES, st.booleans(), st.sampled_from([0, 1, 8]))
 
@@ -146,7 +164,10 @@ WAYS = (MESSAGES, st.booleans(), st.sampled_from([0, 1, 8]))
 @given(*WAYS, st.sampled_from([0xCC, None]))
 def test_what_we_send_another_implementation_receives(message, fd, block, padding):
     faults = []
-    their, sender = Their(fd, block, faults), Sender(message, FD if fd else CLASSIC, padding)
+    their, sender = (
+        Their(fd, block, faults),
+        Sender(message, FD if fd else CLASSIC, padding),
+    )
     while not sender.done:
         their.into += sender.frames()
         their.layer.process()
@@ -159,7 +180,10 @@ def test_what_we_send_another_implementation_receives(message, fd, block, paddin
 @given(*WAYS)
 def test_what_another_implementation_sends_we_receive(message, fd, block):
     faults, found = [], []
-    their, receiver = Their(fd, 0, faults), Receiver(size=FD if fd else CLASSIC, block=block)
+    their, receiver = (
+        Their(fd, 0, faults),
+        Receiver(size=FD if fd else CLASSIC, block=block),
+    )
     their.layer.send(message)
     while not found:
         their.layer.process()

@@ -1,7 +1,8 @@
 """Modbus, bytes and requests both ways.
 
-PDU is MODBUS Application Protocol Specification V1.1b3, LINE is MODBUS over Serial Line V1.02, TCP is Messaging on
-TCP/IP Implementation Guide V1.0b; their examples are the vectors.
+PDU is MODBUS Application Protocol Specification V1.1b3, LINE is MODBUS over Serial Line
+V1.02, TCP is Messaging on TCP/IP Implementation Guide V1.0b; their examples are the
+vectors.
 """
 
 import math
@@ -27,7 +28,16 @@ from busbar.codecs.modbus import (
     WriteRegister,
     WriteRegisters,
 )
-from busbar.codecs.modbus.values import Bcd, Bytes, Field, Plain, Scaled, Text, number, ordered
+from busbar.codecs.modbus.values import (
+    Bcd,
+    Bytes,
+    Field,
+    Plain,
+    Scaled,
+    Text,
+    number,
+    ordered,
+)
 from busbar.errors import BusbarError, DeviceRefused, OutOfRange, ProtocolError
 
 
@@ -37,15 +47,45 @@ def bits(text):
 
 # request, its PDU, PDU of the answer, what it says, source
 VECTORS = [
-    (Read("coil", 0x13, 19), "0100130013", "0103cd6b05", bits("10110011 11010110 101"), "PDU 6.1"),
-    (Read("discrete", 0xC4, 22), "0200c40016", "0203acdb35", bits("00110101 11011011 101011"), "PDU 6.2"),
-    (Read("holding", 0x6B, 3), "03006b0003", "0306022b00000064", bytes.fromhex("022b00000064"), "PDU 6.3"),
+    (
+        Read("coil", 0x13, 19),
+        "0100130013",
+        "0103cd6b05",
+        bits("10110011 11010110 101"),
+        "PDU 6.1",
+    ),
+    (
+        Read("discrete", 0xC4, 22),
+        "0200c40016",
+        "0203acdb35",
+        bits("00110101 11011011 101011"),
+        "PDU 6.2",
+    ),
+    (
+        Read("holding", 0x6B, 3),
+        "03006b0003",
+        "0306022b00000064",
+        bytes.fromhex("022b00000064"),
+        "PDU 6.3",
+    ),
     (Read("input", 8, 1), "0400080001", "0402000a", b"\x00\x0a", "PDU 6.4"),
     (WriteCoil(0xAC, True), "0500acff00", "0500acff00", None, "PDU 6.5"),
     (WriteRegister(1, b"\0\x03"), "0600010003", "0600010003", None, "PDU 6.6"),
     (Diagnostics(0, b"\xa5\x37"), "080000a537", "080000a537", b"\xa5\x37", "PDU 6.8"),
-    (WriteCoils(0x13, tuple(bits("10110011 10"))), "0f0013000a02cd01", "0f0013000a", None, "PDU 6.11"),
-    (WriteRegisters(1, bytes.fromhex("000a0102")), "100001000204000a0102", "1000010002", None, "PDU 6.12"),
+    (
+        WriteCoils(0x13, tuple(bits("10110011 10"))),
+        "0f0013000a02cd01",
+        "0f0013000a",
+        None,
+        "PDU 6.11",
+    ),
+    (
+        WriteRegisters(1, bytes.fromhex("000a0102")),
+        "100001000204000a0102",
+        "1000010002",
+        None,
+        "PDU 6.12",
+    ),
     (MaskWrite(4, 0xF2, 0x25), "16000400f20025", "16000400f20025", None, "PDU 6.16"),
     (
         ReadWrite(3, 6, 14, bytes.fromhex("00ff00ff00ff")),
@@ -57,16 +97,32 @@ VECTORS = [
     (
         Identify(1, 0),
         "2b0e0100",
-        "2b0e010100000200" + "16" + b"Company identification".hex() + "0205" + b"V2.11".hex(),
+        "2b0e010100000200"
+        + "16"
+        + b"Company identification".hex()
+        + "0205"
+        + b"V2.11".hex(),
         Objects({0: b"Company identification", 2: b"V2.11"}),
         "PDU 6.21",
     ),
-    (Ddp(5, 5, b"\x0a"), "440502850a", "4405020102", b"\x01\x02", "comsrv, layout as read"),
+    (
+        Ddp(5, 5, b"\x0a"),
+        "440502850a",
+        "4405020102",
+        b"\x01\x02",
+        "comsrv, layout as read",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("request_", "pdu", "answer", "says", "source"), VECTORS, ids=[row[4] for row in VECTORS])
-def test_requests_and_answers_are_those_of_the_specification(request_, pdu, answer, says, source):
+@pytest.mark.parametrize(
+    ("request_", "pdu", "answer", "says", "source"),
+    VECTORS,
+    ids=[row[4] for row in VECTORS],
+)
+def test_requests_and_answers_are_those_of_the_specification(
+    request_, pdu, answer, says, source
+):
     assert request_.encode().hex() == pdu
     assert modbus.decode(bytes.fromhex(pdu)) == request_
     assert modbus.request_length(bytes.fromhex(pdu)) == len(pdu) // 2
@@ -76,7 +132,10 @@ def test_requests_and_answers_are_those_of_the_specification(request_, pdu, answ
         modbus.check(request_, bytes.fromhex(answer)[:-1])
 
 
-@pytest.mark.parametrize("request_", [VECTORS[0][0], VECTORS[2][0], VECTORS[10][0], VECTORS[11][0], VECTORS[12][0]])
+@pytest.mark.parametrize(
+    "request_",
+    [VECTORS[0][0], VECTORS[2][0], VECTORS[10][0], VECTORS[11][0], VECTORS[12][0]],
+)
 def test_a_server_encodes_the_answer_that_a_client_reads(request_):
     says = next(row[3] for row in VECTORS if row[0] == request_)
     assert modbus.check(request_, request_.reply(says)) == says
@@ -96,9 +155,15 @@ def test_what_another_kind_of_function_43_says_is_no_identification():
 
 def test_an_exception_has_its_number_and_name():
     """PDU 7: coil 1185 does not exist."""
-    with pytest.raises(DeviceRefused, match="exception 2: illegal data address") as caught:
+    with pytest.raises(
+        DeviceRefused, match="exception 2: illegal data address"
+    ) as caught:
         modbus.check(Read("coil", 0x4A1, 1), bytes.fromhex("8102"))
-    assert caught.value.detail == {"code": 2, "text": "illegal data address", "function": 1}
+    assert caught.value.detail == {
+        "code": 2,
+        "text": "illegal data address",
+        "function": 1,
+    }
     assert modbus.exception(1, 2).hex() == "8102"
 
 
@@ -116,7 +181,8 @@ def test_the_mask_of_the_specification():
         ("030000007e", 3),
         ("0300", 3),
         ("0500000001", 3),
-        ("0f0003000bff07", 3),  # FC15 without its byte count, as comsrv sends it (reference 1.10, B5)
+        # FC15 without its byte count, as comsrv sends it (reference 1.10, B5)
+        ("0f0003000bff07", 3),
     ],
 )
 def test_a_server_answers_what_is_no_request_with_an_exception(pdu, code):
@@ -128,7 +194,10 @@ def test_a_server_answers_what_is_no_request_with_an_exception(pdu, code):
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: Read("holding", 0, 126), "126 holding registers to read; allowed: 1 to 125"),
+        (
+            lambda: Read("holding", 0, 126),
+            ("126 holding registers to read; allowed: 1 to 125"),
+        ),
         (lambda: Read("coil", 0, 2001), "allowed: 1 to 2000"),
         (lambda: Read("input", 65535, 2), "address 65535 with 2"),
         (lambda: Read("input", -1, 1), "address -1"),
@@ -148,7 +217,10 @@ def test_what_is_beyond_a_limit_is_refused_before_it_is_sent(make, says):
         make()
 
 
-@pytest.mark.parametrize("request_", [Read("holding", 0, 125), Read("coil", 0, 2000), WriteRegisters(0, bytes(246))])
+@pytest.mark.parametrize(
+    "request_",
+    [Read("holding", 0, 125), Read("coil", 0, 2000), WriteRegisters(0, bytes(246))],
+)
 def test_the_limits_themselves_are_allowed(request_):
     assert modbus.decode(request_.encode()) == request_
 
@@ -169,13 +241,30 @@ ANSWER = Frame(17, bytes.fromhex("0306022b00000064"))
 LENGTH = expecting((17, Read("holding", 0x6B, 3)))
 FRAMES = [
     ("rtu", Frame(2, b"\x07"), "02074112", "LINE 6.2.2"),
-    ("rtu", Frame(0x20, bytes.fromhex("440502850a")), "20440502850ab4ef", "comsrv, layout as read"),
-    ("tcp", Frame(0xFF, bytes.fromhex("0300040001"), 0x1501), "150100000006ff0300040001", "TCP 4.4.1"),
-    ("ascii", Frame(17, bytes.fromhex("03006b0003")), b":1103006B00037E\r\n".hex(), "LINE 2.5.2"),
+    (
+        "rtu",
+        Frame(0x20, bytes.fromhex("440502850a")),
+        "20440502850ab4ef",
+        "comsrv, layout as read",
+    ),
+    (
+        "tcp",
+        Frame(0xFF, bytes.fromhex("0300040001"), 0x1501),
+        "150100000006ff0300040001",
+        "TCP 4.4.1",
+    ),
+    (
+        "ascii",
+        Frame(17, bytes.fromhex("03006b0003")),
+        b":1103006B00037E\r\n".hex(),
+        "LINE 2.5.2",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("framing", "frame", "data", "source"), FRAMES, ids=[row[3] for row in FRAMES])
+@pytest.mark.parametrize(
+    ("framing", "frame", "data", "source"), FRAMES, ids=[row[3] for row in FRAMES]
+)
 def test_frames_are_those_of_the_specifications(framing, frame, data, source):
     assert modbus.encode(framing, frame).hex() == data
     lengths = lambda unit, head: len(frame.pdu)  # noqa: E731
@@ -186,7 +275,10 @@ def test_frames_are_those_of_the_specifications(framing, frame, data, source):
 @settings(deadline=None)
 @given(data=st.data())
 def test_frames_come_whole_however_they_are_cut(framing, data):
-    frames = [ANSWER._replace(transaction=number if framing == "tcp" else None) for number in range(3)]
+    frames = [
+        ANSWER._replace(transaction=number if framing == "tcp" else None)
+        for number in range(3)
+    ]
     wire = b"".join(modbus.encode(framing, frame) for frame in frames)
     reader, found = modbus.reader(framing, LENGTH), []
     while wire:
@@ -241,7 +333,11 @@ def test_silence_ends_an_rtu_frame_whose_length_nobody_knows():
     [
         ("rtu", b"\xaa" * 10_000, "512 bytes that are no frame"),
         ("ascii", b":" + b"0" * 10_000, "10001 characters without CR LF"),
-        ("tcp", bytes.fromhex("0001000000ff01"), "an MBAP header of protocol 0 and length 255"),
+        (
+            "tcp",
+            bytes.fromhex("0001000000ff01"),
+            ("an MBAP header of protocol 0 and length 255"),
+        ),
     ],
 )
 def test_what_never_ends_is_not_kept(framing, noise, says):
@@ -271,9 +367,15 @@ def test_an_answer_is_read_or_refused_and_nothing_else(request_, pdu):
     assert length is None or length >= 2
 
 
-# The float 123456.0 is 0x47F12000 (IEEE 754): its bytes A B C D, in the orders that data sheets write with them. ABCD
-# and CDAB are also what pymodbus means (below), and mbpoll with and without -B (tests/modbus_bridge/test_peers.py).
-ORDERS = [("big", "47f12000"), ("little", "0020f147"), ("big_swap", "f1470020"), ("little_swap", "200047f1")]
+# The float 123456.0 is 0x47F12000 (IEEE 754): its bytes A B C D, in the orders that
+# data sheets write with them. ABCD and CDAB are also what pymodbus means (below), and
+# mbpoll with and without -B (tests/modbus_bridge/test_peers.py).
+ORDERS = [
+    ("big", "47f12000"),
+    ("little", "0020f147"),
+    ("big_swap", "f1470020"),
+    ("little_swap", "200047f1"),
+]
 
 
 @pytest.mark.parametrize(("order", "data"), ORDERS)
@@ -283,20 +385,39 @@ def test_the_four_orders(order, data):
     assert Plain("uint32", order).decode(bytes.fromhex(data)) == 0x47F12000
 
 
-@pytest.mark.parametrize(("order", "word_order"), [("big", "big"), ("little_swap", "little")])
-@pytest.mark.parametrize("type_", ["int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"])
+@pytest.mark.parametrize(
+    ("order", "word_order"), [("big", "big"), ("little_swap", "little")]
+)
+@pytest.mark.parametrize(
+    "type_",
+    ["int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"],
+)
 def test_numbers_are_as_pymodbus_has_them(type_, order, word_order):
     from pymodbus.client.mixin import ModbusClientMixin as Peer
 
     value = 1234.0 if "float" in type_ else 1234
-    registers = Peer.convert_to_registers(value, Peer.DATATYPE[type_.upper()], word_order=word_order)
-    assert Plain(type_, order).encode(value) == struct.pack(f">{len(registers)}H", *registers)
+    registers = Peer.convert_to_registers(
+        value, Peer.DATATYPE[type_.upper()], word_order=word_order
+    )
+    assert Plain(type_, order).encode(value) == struct.pack(
+        f">{len(registers)}H", *registers
+    )
 
 
 NUMBERS = {
-    "int16": 1, "uint16": 1, "int32": 2, "uint32": 2, "int64": 4, "uint64": 4, "float16": 1, "float32": 2,
-    "float64": 4, "bcd16": 1, "bcd32": 2, "bcd64": 4,
-}  # fmt: skip
+    "int16": 1,
+    "uint16": 1,
+    "int32": 2,
+    "uint32": 2,
+    "int64": 4,
+    "uint64": 4,
+    "float16": 1,
+    "float32": 2,
+    "float64": 4,
+    "bcd16": 1,
+    "bcd32": 2,
+    "bcd64": 4,
+}
 
 
 @pytest.mark.parametrize("order", ["big", "little", "big_swap", "little_swap"])
@@ -333,14 +454,23 @@ def test_a_float_too_large_for_its_type_is_refused():
 
 @pytest.mark.parametrize(
     ("type_", "value"),
-    [("float16", 22.1), ("float32", 22.1), ("float32", 0.1), ("float32", 1087.288), ("float64", 22.1)],
+    [
+        ("float16", 22.1),
+        ("float32", 22.1),
+        ("float32", 0.1),
+        ("float32", 1087.288),
+        ("float64", 22.1),
+    ],
 )
 def test_a_float_is_read_as_it_was_meant(type_, value):
     """22.1 as a float32 is 22.100000381469727, which nobody wrote."""
     assert Plain(type_).decode(Plain(type_).encode(value)) == value
 
 
-@pytest.mark.parametrize(("type_", "value"), [("float32", 33554432.0), ("float16", 65504.0), ("float32", 2.0**127)])
+@pytest.mark.parametrize(
+    ("type_", "value"),
+    [("float32", 33554432.0), ("float16", 65504.0), ("float32", 2.0**127)],
+)
 def test_a_float_that_is_whole_stays_what_it_is(type_, value):
     assert Plain(type_).decode(Plain(type_).encode(value)) == value
 
@@ -359,7 +489,8 @@ def test_text_is_padded_cut_at_nul_and_swapped():
     assert Text(2, swapped=True).encode("Abcd") == b"bAdc"
     assert Text(2, swapped=True).decode(b"bAdc") == "Abcd"
     assert Text(4, "utf-16-be").decode(Text(4, "utf-16-be").encode("Öl")) == "Öl"
-    for encoding in ("ascii", "utf-8", "utf-16-be"):  # what is behind a nul was never written
+    # what is behind a nul was never written
+    for encoding in ("ascii", "utf-8", "utf-16-be"):
         assert Text(4, encoding).decode("A\0".encode(encoding).ljust(8, b"\xff")) == "A"
     with pytest.raises(OutOfRange, match="has 3 bytes as utf-8; there is room for 2"):
         Text(1, "utf-8").encode("Öl")
@@ -392,13 +523,21 @@ def test_scaled_values_have_no_noise_and_go_back():
         Scaled(Plain("float64"), 0.001).encode(1e306)
     assert Scaled(Plain("uint16"), -0.5, 10).bounds == (-32757.5, 10)
     assert Scaled(Plain("float32"), 2.0).decode(Plain("float32").encode(1.5)) == 3.0
-    assert math.isnan(Scaled(Plain("float32"), 2.0).decode(Plain("float32").encode(math.nan)))
+    assert math.isnan(
+        Scaled(Plain("float32"), 2.0).decode(Plain("float32").encode(math.nan))
+    )
     with pytest.raises(OutOfRange):
         tenth.encode(3276.8)
 
 
 @settings(deadline=None)
-@given(st.integers(-32768, 32767), st.sampled_from([0.1, 0.01, 2.0, -0.5, 1e-6]), st.sampled_from([0.0, -40.0, 0.05]))
+@given(
+    st.integers(-32768, 32767),
+    st.sampled_from([0.1, 0.01, 2.0, -0.5, 1e-6]),
+    st.sampled_from([0.0, -40.0, 0.05]),
+)
 def test_every_scaled_value_comes_back(raw, scale, offset):
     codec = Scaled(Plain("int16"), scale, offset)
-    assert codec.encode(codec.decode(Plain("int16").encode(raw))) == Plain("int16").encode(raw)
+    assert codec.encode(codec.decode(Plain("int16").encode(raw))) == Plain(
+        "int16"
+    ).encode(raw)

@@ -16,16 +16,29 @@ LINES = [  # LAWICEL CANUSB manual, 2.2, and python-can's letters for CAN FD
     (b"R000001002\r", Frame(0.0, 0x100, EXTENDED | REMOTE, 2, b"")),
     (b"t1230\r", Frame(0.0, 0x123, 0, 0, b"")),
     (b"d1239" + b"AB" * 12 + b"\r", Frame(0.0, 0x123, FD, 12, b"\xab" * 12)),
-    (b"B00000123F" + b"01" * 64 + b"\r", Frame(0.0, 0x123, FD | BRS | EXTENDED, 64, b"\x01" * 64)),
+    (
+        b"B00000123F" + b"01" * 64 + b"\r",
+        Frame(0.0, 0x123, FD | BRS | EXTENDED, 64, b"\x01" * 64),
+    ),
 ]
 
 
 @st.composite
 def frames(draw):
-    flags = draw(st.sampled_from([0, EXTENDED, REMOTE, EXTENDED | REMOTE, FD, FD | BRS | EXTENDED]))
+    flags = draw(
+        st.sampled_from(
+            [0, EXTENDED, REMOTE, EXTENDED | REMOTE, FD, FD | BRS | EXTENDED]
+        )
+    )
     id_ = draw(st.integers(0, 0x1FFFFFFF if flags & EXTENDED else 0x7FF))
     length = draw(st.sampled_from(FD_LENGTHS) if flags & FD else st.integers(0, 8))
-    return Frame(1.0, id_, flags, length, b"" if flags & REMOTE else draw(st.binary(min_size=length, max_size=length)))
+    return Frame(
+        1.0,
+        id_,
+        flags,
+        length,
+        b"" if flags & REMOTE else draw(st.binary(min_size=length, max_size=length)),
+    )
 
 
 @pytest.mark.parametrize(("line", "frame"), LINES)

@@ -10,7 +10,10 @@ from busbar.errors import BadRequest, ProtocolError
 
 VECTORS = [  # reference 1.7
     (can.frame(0xABCDEF, b"\1\2\3\4", extended=True), "84 00abcdef 01020304 00000000"),
-    (can.frame(0x123456, extended=True, remote=True, length=3), "c3 00123456 0000000000000000"),
+    (
+        can.frame(0x123456, extended=True, remote=True, length=3),
+        "c3 00123456 0000000000000000",
+    ),
     (can.frame(0x123, bytes(range(8))), "08 00000123 0001020304050607"),
 ]
 
@@ -27,7 +30,13 @@ def frames(draw):
     flags = draw(st.sampled_from([0, EXTENDED, REMOTE, EXTENDED | REMOTE]))
     id_ = draw(st.integers(0, 0x1FFFFFFF if flags & EXTENDED else 0x7FF))
     length = draw(st.integers(0, 8))
-    return Frame(1.0, id_, flags, length, b"" if flags & REMOTE else draw(st.binary(min_size=length, max_size=length)))
+    return Frame(
+        1.0,
+        id_,
+        flags,
+        length,
+        b"" if flags & REMOTE else draw(st.binary(min_size=length, max_size=length)),
+    )
 
 
 @given(st.lists(frames(), max_size=10), st.data())
@@ -57,7 +66,11 @@ def test_it_has_no_can_fd():
 
 
 def test_records_that_cannot_be_cost_the_stream_only_in_a_row():
-    reader, wrong, right = usrcanet.Reader(), b"\x30" + bytes(12), usrcanet.encode(can.frame(7))
+    reader, wrong, right = (
+        usrcanet.Reader(),
+        b"\x30" + bytes(12),
+        usrcanet.encode(can.frame(7)),
+    )
     for _ in range(3):
         assert [frame.id for frame in reader.feed(wrong * 2 + right, 0.0)] == [7]
     assert reader.skipped == 6

@@ -1,4 +1,7 @@
-"""The wire messages: what commands may hold (contract 2), how what we publish looks (contract 3)."""
+"""The wire messages.
+
+What commands may hold (contract 2), how what we publish looks (contract 3).
+"""
 
 import json
 
@@ -9,15 +12,29 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from busbar.contract import messages
-from busbar.contract.messages import Change, Fault, Metadata, Reply, ReplyError, State, Status
+from busbar.contract.messages import (
+    Change,
+    Fault,
+    Metadata,
+    Reply,
+    ReplyError,
+    State,
+    Status,
+)
 from busbar.errors import BadRequest
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(),
-    lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(), children, max_size=3),
+    lambda children: (
+        st.lists(children, max_size=3)
+        | st.dictionaries(st.text(), children, max_size=3)
+    ),
     max_leaves=10,
-)  # fmt: skip
+)
 
 
 def nested(depth: int) -> bytes:
@@ -47,11 +64,16 @@ def test_a_large_messagepack_map_is_recognised_too():
 
 @pytest.mark.parametrize("head", range(256))
 def test_only_the_heads_of_maps_are_messagepack(head):
-    assert messages.is_msgpack_map(bytes([head])) is (0x80 <= head <= 0x8F or head in (0xDE, 0xDF))
+    assert messages.is_msgpack_map(bytes([head])) is (
+        0x80 <= head <= 0x8F or head in (0xDE, 0xDF)
+    )
 
 
 @given(
-    st.binary(max_size=200) | st.builds(bytes.__add__, st.sampled_from([b"\x81", b"\xde\x00", b"{", b"["]), st.binary())
+    st.binary(max_size=200)
+    | st.builds(
+        bytes.__add__, st.sampled_from([b"\x81", b"\xde\x00", b"{", b"["]), st.binary()
+    )
 )
 @example(b"")
 @example(b"\x80")
@@ -71,7 +93,9 @@ def test_hostile_bytes_give_a_value_or_bad_request(payload):
         messages.encode(value)
 
 
-@pytest.mark.parametrize("payload", [b"1e999", b"-1e999", b"NaN", b"Infinity", b'{"a": [1e999]}'])
+@pytest.mark.parametrize(
+    "payload", [b"1e999", b"-1e999", b"NaN", b"Infinity", b'{"a": [1e999]}']
+)
 def test_numbers_must_be_finite(payload):
     with pytest.raises(BadRequest):
         messages.decode(payload)
@@ -128,7 +152,9 @@ def test_metadata_is_taken_out_of_an_object():
     }
     own, found = messages.take_metadata(fields)
     assert own == {"volts": 5}
-    assert found == Metadata(id="abc", reply="r", ttl=2.0, sent=1.5, timeout=3.0, wait=4.0, lease="l")
+    assert found == Metadata(
+        id="abc", reply="r", ttl=2.0, sent=1.5, timeout=3.0, wait=4.0, lease="l"
+    )
 
 
 def test_misspelt_metadata_stays_with_the_own_keys_so_that_it_is_refused():
@@ -171,13 +197,20 @@ def test_status_looks_as_the_contract_says():
     """Contract 3.1."""
     status = Status("online", 1.5, "9f2c61aa", 3, 812)
     assert encoded(status) == {
-        "state": "online", "since": 1.5, "boot": "9f2c61aa", "revision": 3, "seq": 812, "reason": None,
-    }  # fmt: skip
+        "state": "online",
+        "since": 1.5,
+        "boot": "9f2c61aa",
+        "revision": 3,
+        "seq": 812,
+        "reason": None,
+    }
 
 
 def test_a_snapshot_looks_as_the_contract_says():
     """Contract 3.3."""
-    state = State("b", 812, 2.0, {"a": None}, {"a": Fault("not_a_number", "why")}, {"a": 1.0})
+    state = State(
+        "b", 812, 2.0, {"a": None}, {"a": Fault("not_a_number", "why")}, {"a": 1.0}
+    )
     assert encoded(state) == {
         "boot": "b", "seq": 812, "time": 2.0, "values": {"a": None},
         "bad": {"a": {"code": "not_a_number", "message": "why"}}, "times": {"a": 1.0},
@@ -191,18 +224,40 @@ def test_a_change_has_only_what_happened():
     assert encoded(Change("a", 1.0, bad=Fault("stale", "why"))) == {
         "path": "a", "time": 1.0, "bad": {"code": "stale", "message": "why"},
     }  # fmt: skip
-    assert encoded(Change("a", 1.0, None, None)) == {"path": "a", "time": 1.0, "value": None, "bad": None}
-    assert encoded(Change("a", 1.0, gone=True)) == {"path": "a", "time": 1.0, "gone": True}
+    assert encoded(Change("a", 1.0, None, None)) == {
+        "path": "a",
+        "time": 1.0,
+        "value": None,
+        "bad": None,
+    }
+    assert encoded(Change("a", 1.0, gone=True)) == {
+        "path": "a",
+        "time": 1.0,
+        "gone": True,
+    }
 
 
 def test_a_reply_has_a_result_or_an_error():
     """Contract 3.5."""
-    head = {"bridge": "lab", "device": "psu", "id": "i", "target": "call/query", "time": 1.0, "took": 0.5}
-    assert encoded(Reply(**head, ok=True, result=None)) == {**head, "ok": True, "result": None}
+    head = {
+        "bridge": "lab",
+        "device": "psu",
+        "id": "i",
+        "target": "call/query",
+        "time": 1.0,
+        "took": 0.5,
+    }
+    assert encoded(Reply(**head, ok=True, result=None)) == {
+        **head,
+        "ok": True,
+        "result": None,
+    }
     error = ReplyError("link", "why", True, {})
     assert encoded(Reply(**head, ok=False, error=error)) == {
-        **head, "ok": False, "error": {"code": "link", "message": "why", "retryable": True, "detail": {}},
-    }  # fmt: skip
+        **head,
+        "ok": False,
+        "error": {"code": "link", "message": "why", "retryable": True, "detail": {}},
+    }
 
 
 def test_bytes_inside_json_are_base64():

@@ -62,7 +62,8 @@ async def nothing(*_: Any) -> None: ...
 
 
 QUERY, MOVE, LEVEL, SCAN = (
-    Command(type_.__name__.lower(), nothing, arguments=type_) for type_ in (Query, Move, Level, Scan)
+    Command(type_.__name__.lower(), nothing, arguments=type_)
+    for type_ in (Query, Move, Level, Scan)
 )
 STOP = Command("stop", nothing)
 
@@ -71,7 +72,9 @@ def read(command: Command, payload: bytes | str | dict[str, Any]) -> Any:
     return read_with(command, payload)[0]
 
 
-def read_with(command: Command, payload: bytes | str | dict[str, Any]) -> tuple[Any, Metadata]:
+def read_with(
+    command: Command, payload: bytes | str | dict[str, Any]
+) -> tuple[Any, Metadata]:
     if isinstance(payload, dict):
         payload = json.dumps(payload)
     return command.read(payload.encode() if isinstance(payload, str) else payload)
@@ -86,7 +89,9 @@ def psu() -> Description:
         Property("page/{page}/{name}", str, "rw", parameters={"page": range(2)}),
         Property("digital/7", integer(), "r"),
     ]
-    return Description("scpi", by_path(properties), {each.name: each for each in (QUERY, MOVE, STOP)})
+    return Description(
+        "scpi", by_path(properties), {each.name: each for each in (QUERY, MOVE, STOP)}
+    )
 
 
 # Commands, contract 2
@@ -108,7 +113,9 @@ def test_an_empty_object_is_no_arguments(payload):
     assert read(SCAN, payload) == Scan()
 
 
-@pytest.mark.parametrize("payload", ["*IDN?", "123", "true", "{a", "[1]", "", " x", "größe"])
+@pytest.mark.parametrize(
+    "payload", ["*IDN?", "123", "true", "{a", "[1]", "", " x", "größe"]
+)
 def test_a_bare_text_is_the_one_required_argument(payload):
     assert read(QUERY, payload) == Query(payload)
 
@@ -117,7 +124,9 @@ def test_a_bare_json_string_is_unquoted():
     assert read(QUERY, '"quoted"') == Query("quoted")
 
 
-@pytest.mark.parametrize(("payload", "volts"), [("5", 5.0), ("5.02", 5.02), (" 5 ", 5.0)])
+@pytest.mark.parametrize(
+    ("payload", "volts"), [("5", 5.0), ("5.02", 5.02), (" 5 ", 5.0)]
+)
 def test_a_bare_number_is_the_one_required_argument(payload, volts):
     assert read(LEVEL, payload) == Level(volts)
 
@@ -132,21 +141,31 @@ def test_the_one_required_argument_cannot_be_given_twice():
         read(LEVEL, {"_value": 5, "volts": 6})
 
 
-@pytest.mark.parametrize("command", [MOVE, SCAN, STOP], ids=lambda command: command.name)
+@pytest.mark.parametrize(
+    "command", [MOVE, SCAN, STOP], ids=lambda command: command.name
+)
 @pytest.mark.parametrize("payload", ["5", "x", "[1, 2]", '"a"', "null", "{a"])
 def test_a_bare_value_needs_exactly_one_required_argument(command, payload):
     with pytest.raises(BadRequest):
         read(command, payload)
 
 
-@pytest.mark.parametrize("command", [MOVE, SCAN, STOP], ids=lambda command: command.name)
+@pytest.mark.parametrize(
+    "command", [MOVE, SCAN, STOP], ids=lambda command: command.name
+)
 def test_value_needs_exactly_one_required_argument(command):
     with pytest.raises(BadRequest, match="_value"):
         read(command, {"_value": 5})
 
 
 def test_a_refused_bare_value_names_the_arguments():
-    with pytest.raises(BadRequest, match=r"move takes a JSON object of arguments \(ra, dec\), not '5'"):
+    with pytest.raises(
+        BadRequest,
+        match=(
+            r"move takes a JSON object of "
+            r"arguments \(ra, dec\), not '5'"
+        ),
+    ):
         read(MOVE, "5")
     with pytest.raises(BadRequest, match=r"\(none\)"):
         read(STOP, "5")
@@ -164,11 +183,14 @@ def test_metadata_stands_beside_the_arguments():
     }
     arguments, metadata = read_with(QUERY, payload)
     assert arguments == Query("*IDN?")
-    assert metadata == Metadata(id="abcdefgh", ttl=2.0, wait=1.0, lease="l", reply="r", timeout=3.0)
+    assert metadata == Metadata(
+        id="abcdefgh", ttl=2.0, wait=1.0, lease="l", reply="r", timeout=3.0
+    )
 
 
 @pytest.mark.parametrize(
-    ("key", "hint"), [("comand", "did you mean 'command'"), ("_tll", "command"), ("x", "command, tim")]
+    ("key", "hint"),
+    [("comand", "did you mean 'command'"), ("_tll", "command"), ("x", "command, tim")],
 )
 def test_an_unknown_argument_is_refused_with_a_suggestion(key, hint):
     with pytest.raises(BadRequest, match=rf"{key}.*{hint}"):
@@ -182,7 +204,13 @@ def test_a_command_without_arguments_refuses_all(key):
 
 
 @pytest.mark.parametrize(
-    "payload", [{"command": 5}, {}, {"command": "a", "raw": "maybe"}, {"command": "a", "_ttl": "x"}]
+    "payload",
+    [
+        {"command": 5},
+        {},
+        {"command": "a", "raw": "maybe"},
+        {"command": "a", "_ttl": "x"},
+    ],
 )
 def test_arguments_of_a_wrong_kind_are_a_bad_request(payload):
     with pytest.raises(BadRequest):
@@ -190,20 +218,46 @@ def test_arguments_of_a_wrong_kind_are_a_bad_request(payload):
 
 
 def test_an_argument_out_of_range_is_named_with_what_is_allowed():
-    with pytest.raises(OutOfRange, match="dec: 91 is out of range; allowed: at least -90 and at most 90"):
+    with pytest.raises(
+        OutOfRange,
+        match=("dec: 91 is out of range; allowed: at least -90 and at most 90"),
+    ):
         read(MOVE, {"ra": 1, "dec": 91})
-    with pytest.raises(OutOfRange, match="31 is out of range; allowed: at least 0 and at most 30"):
+    with pytest.raises(
+        OutOfRange, match=("31 is out of range; allowed: at least 0 and at most 30")
+    ):
         read(LEVEL, "31")
 
 
 payloads = st.binary(max_size=60) | st.text(max_size=60).map(str.encode)
 objects = st.dictionaries(
-    st.sampled_from(["command", "volts", "ra", "dec", "raw", "first", "names", "_value", "_id", "_ttl", "_x"]),
-    st.none() | st.booleans() | st.integers() | st.text(max_size=3) | st.lists(st.text(max_size=2), max_size=2),
+    st.sampled_from(
+        [
+            "command",
+            "volts",
+            "ra",
+            "dec",
+            "raw",
+            "first",
+            "names",
+            "_value",
+            "_id",
+            "_ttl",
+            "_x",
+        ]
+    ),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.text(max_size=3)
+    | st.lists(st.text(max_size=2), max_size=2),
 )
 
 
-@given(st.sampled_from([QUERY, MOVE, LEVEL, SCAN, STOP]), payloads | objects.map(json.dumps) | objects.map(repr))
+@given(
+    st.sampled_from([QUERY, MOVE, LEVEL, SCAN, STOP]),
+    payloads | objects.map(json.dumps) | objects.map(repr),
+)
 @example(QUERY, b"\xff")
 @example(QUERY, b"{\xff")
 @example(STOP, b"")
@@ -226,7 +280,9 @@ def test_a_property_is_found_by_its_path():
     assert psu().find("voltages") is None
 
 
-@pytest.mark.parametrize("path", ["digital/1", "digital/100", "page/0/title", "page/1/a-b_c"])
+@pytest.mark.parametrize(
+    "path", ["digital/1", "digital/100", "page/0/title", "page/1/a-b_c"]
+)
 def test_a_family_covers_its_members(path):
     assert "{" in psu().find(path).path
 
@@ -243,12 +299,25 @@ def test_a_family_covers_nothing_else(path):
 
 
 def test_a_write_beyond_the_end_of_a_family_names_its_range():
-    family = Property("slot/{slot}/digital/{join}", bool, "rw", parameters={"slot": range(4), "join": range(1, 101)})
+    family = Property(
+        "slot/{slot}/digital/{join}",
+        bool,
+        "rw",
+        parameters={"slot": range(4), "join": range(1, 101)},
+    )
     description = Description("cip", by_path([family]))
-    for path, why in (("slot/0/digital/101", "join 101 is not 1 to 100"), ("slot/4/digital/1", "slot 4 is not 0 to 3")):
+    for path, why in (
+        ("slot/0/digital/101", "join 101 is not 1 to 100"),
+        ("slot/4/digital/1", "slot 4 is not 0 to 3"),
+    ):
         with pytest.raises(OutOfRange, match=f"{path}: {why}"):
             description.writable(path)
-    for path in ("slot/0/digital/x", "slot/0/digital", "slot/0/analog/101", "slot/0/digital/01"):
+    for path in (
+        "slot/0/digital/x",
+        "slot/0/digital",
+        "slot/0/analog/101",
+        "slot/0/digital/01",
+    ):
         with pytest.raises(UnknownTarget):
             description.writable(path)
 
@@ -268,16 +337,27 @@ def test_a_read_only_property_says_so():
         psu().writable("current")
 
 
-@pytest.mark.parametrize(("path", "meant"), [("voltaeg", "voltage"), ("curent", "current")])
+@pytest.mark.parametrize(
+    ("path", "meant"), [("voltaeg", "voltage"), ("curent", "current")]
+)
 def test_an_unknown_property_is_refused_with_a_suggestion(path, meant):
     with pytest.raises(
-        UnknownTarget, match=f"no property '{path}'; did you mean '{meant}'.*there are: voltage, current"
+        UnknownTarget,
+        match=(
+            f"no property '{path}'; did you mean '{meant}'.*there are: voltage, current"
+        ),
     ):
         psu().writable(path)
 
 
 def test_an_unknown_command_is_refused_with_a_suggestion():
-    with pytest.raises(UnknownTarget, match=r"no command 'qery'; did you mean 'query'\? there are: query, move, stop"):
+    with pytest.raises(
+        UnknownTarget,
+        match=(
+            r"no command 'qery'; did you mean 'query'\? "
+            r"there are: query, move, stop"
+        ),
+    ):
         psu().command("qery")
     assert psu().command("query") is QUERY
 
@@ -288,7 +368,9 @@ def test_a_device_without_properties_says_so_shortly():
 
 
 def test_a_refusal_is_short_whatever_is_asked_and_however_many_there_are():
-    many = Description("scpi", by_path(Property(f"p{number}") for number in range(1000)))
+    many = Description(
+        "scpi", by_path(Property(f"p{number}") for number in range(1000))
+    )
     with pytest.raises(UnknownTarget) as caught:
         many.writable("x" * 60_000)
     assert len(caught.value.message) < 300
@@ -298,32 +380,73 @@ def test_a_refusal_is_short_whatever_is_asked_and_however_many_there_are():
 
 
 def info(description: Description, truncated: int = 0) -> dict[str, Any]:
-    return json.loads(messages.encode(description.info("lab", "psu", 3, "9f2c61aa", truncated)))
+    return json.loads(
+        messages.encode(description.info("lab", "psu", 3, "9f2c61aa", truncated))
+    )
 
 
 def test_info_says_who_it_is():
-    description = Description("scpi", name="Bench", manufacturer="ACME", model="P1", serial="7", firmware="1.2")
+    description = Description(
+        "scpi",
+        name="Bench",
+        manufacturer="ACME",
+        model="P1",
+        serial="7",
+        firmware="1.2",
+    )
     assert info(description.with_(address="10.0.0.5:5025", channel="com1")) == {
-        "contract": 1, "bridge": "lab", "device": "psu", "kind": "scpi", "revision": 3, "boot": "9f2c61aa",
-        "name": "Bench", "manufacturer": "ACME", "model": "P1", "serial": "7", "firmware": "1.2",
-        "address": "10.0.0.5:5025", "channel": "com1", "properties": {}, "commands": {}, "events": {}, "blobs": {},
-    }  # fmt: skip
+        "contract": 1,
+        "bridge": "lab",
+        "device": "psu",
+        "kind": "scpi",
+        "revision": 3,
+        "boot": "9f2c61aa",
+        "name": "Bench",
+        "manufacturer": "ACME",
+        "model": "P1",
+        "serial": "7",
+        "firmware": "1.2",
+        "address": "10.0.0.5:5025",
+        "channel": "com1",
+        "properties": {},
+        "commands": {},
+        "events": {},
+        "blobs": {},
+    }
 
 
 def test_info_leaves_out_what_is_not_known():
-    assert not {"name", "serial", "address", "truncated"} & info(Description("scpi")).keys()
+    assert (
+        not {"name", "serial", "address", "truncated"}
+        & info(Description("scpi")).keys()
+    )
     assert info(Description("scpi"), truncated=7)["truncated"] == 7
 
 
 def test_info_describes_a_property():
     full = Property(
-        "mode", choice("a", "b"), "rw", title="Mode", unit="x", group="Main", class_="enum", readback="mode_now",
-        default="a", original="MODE!",
-    )  # fmt: skip
+        "mode",
+        choice("a", "b"),
+        "rw",
+        title="Mode",
+        unit="x",
+        group="Main",
+        class_="enum",
+        readback="mode_now",
+        default="a",
+        original="MODE!",
+    )
     assert info(Description("scpi", by_path([full])))["properties"]["mode"] == {
-        "schema": {"enum": ["a", "b"]}, "access": "rw", "title": "Mode", "unit": "x", "group": "Main", "class": "enum",
-        "readback": "mode_now", "default": "a", "original": "MODE!",
-    }  # fmt: skip
+        "schema": {"enum": ["a", "b"]},
+        "access": "rw",
+        "title": "Mode",
+        "unit": "x",
+        "group": "Main",
+        "class": "enum",
+        "readback": "mode_now",
+        "default": "a",
+        "original": "MODE!",
+    }
 
 
 def test_info_leaves_out_the_defaults_of_a_property():
@@ -333,12 +456,16 @@ def test_info_leaves_out_the_defaults_of_a_property():
 
 
 def test_info_says_that_a_write_appears_nowhere():
-    described = info(Description("scpi", by_path([Property("a", readback=None)])))["properties"]["a"]
+    described = info(Description("scpi", by_path([Property("a", readback=None)])))[
+        "properties"
+    ]["a"]
     assert described["readback"] is None
 
 
 def test_info_describes_a_family_once_with_the_range_of_its_members():
-    family = Property("digital/{join}", bool, "rw", parameters={"join": range(1, 4001)}, default=False)
+    family = Property(
+        "digital/{join}", bool, "rw", parameters={"join": range(1, 4001)}, default=False
+    )
     assert info(Description("cip", by_path([family])))["properties"] == {
         "digital/{join}": {
             "schema": {"type": "boolean"}, "access": "rw", "default": False,
@@ -348,7 +475,16 @@ def test_info_describes_a_family_once_with_the_range_of_its_members():
 
 
 def test_info_describes_a_command_by_its_schemas():
-    slew = Command("slew", nothing, Move, Moved, title="Go there", timeout=60.0, safe=True, holds="exchange")
+    slew = Command(
+        "slew",
+        nothing,
+        Move,
+        Moved,
+        title="Go there",
+        timeout=60.0,
+        safe=True,
+        holds="exchange",
+    )
     described = info(Description("indi", commands={"slew": slew}))["commands"]["slew"]
     assert {key: described[key] for key in ("title", "timeout", "safe", "holds")} == {
         "title": "Go there", "timeout": 60.0, "safe": True, "holds": "exchange",
@@ -370,13 +506,22 @@ def test_a_command_without_arguments_and_result_says_so():
 
 
 def test_info_describes_events_and_blobs():
-    events = {"moved": Event("moved", Moved, title="Moved"), "frame": Event("frame", encoding="msgpack")}
-    described = info(Description("indi", events=events).with_blob(Blob("image", "image/fits", title="Image")))
+    events = {
+        "moved": Event("moved", Moved, title="Moved"),
+        "frame": Event("frame", encoding="msgpack"),
+    }
+    described = info(
+        Description("indi", events=events).with_blob(
+            Blob("image", "image/fits", title="Image")
+        )
+    )
     assert described["events"]["moved"]["title"] == "Moved"
     assert "encoding" not in described["events"]["moved"]
     jsonschema.validate({"ra": 1}, described["events"]["moved"]["schema"])
     assert described["events"]["frame"]["encoding"] == "msgpack"
-    assert described["blobs"] == {"image": {"title": "Image", "content_type": "image/fits"}}
+    assert described["blobs"] == {
+        "image": {"title": "Image", "content_type": "image/fits"}
+    }
 
 
 def test_a_blob_comes_with_the_property_that_describes_the_latest():
@@ -384,7 +529,9 @@ def test_a_blob_comes_with_the_property_that_describes_the_latest():
     latest = with_image.find("image")
     assert latest.type is BlobValue
     assert "image" not in psu().properties  # a description is never changed
-    jsonschema.validate({"size": 5, "content_type": "a/b", "file": None}, latest.info().schema)
+    jsonschema.validate(
+        {"size": 5, "content_type": "a/b", "file": None}, latest.info().schema
+    )
 
 
 def test_equal_descriptions_are_equal_so_that_nothing_is_published_twice():
@@ -429,9 +576,16 @@ def test_commands_are_declared_beside_the_methods_that_carry_them_out():
     declared = commands(Base)
     assert list(declared) == ["refresh", "move"]
     assert declared["refresh"] == Command(
-        "refresh", Base.refresh, title="Read everything anew", safe=True, timeout=60.0, result=type(None)
+        "refresh",
+        Base.refresh,
+        title="Read everything anew",
+        safe=True,
+        timeout=60.0,
+        result=type(None),
     )
-    assert declared["move"] == Command("move", Base.move, Move, Moved, title="Move it", holds="exchange")
+    assert declared["move"] == Command(
+        "move", Base.move, Move, Moved, title="Move it", holds="exchange"
+    )
 
 
 def test_commands_are_inherited_and_replaced():
@@ -447,4 +601,6 @@ def test_commands_are_inherited_and_replaced():
 
 async def test_a_declared_command_runs():
     move = commands(Base)["move"]
-    assert await move.run(Base(), "mount", read(move, {"ra": 5, "dec": 1}), None) == Moved(5.0)
+    assert await move.run(
+        Base(), "mount", read(move, {"ra": 5, "dec": 1}), None
+    ) == Moved(5.0)

@@ -1,4 +1,7 @@
-"""One device on the bus (contract 3.1, 3.3, 3.4): what is published, when, and how it ends."""
+"""One device on the bus (contract 3.1, 3.3, 3.4).
+
+What is published, when, and how it ends.
+"""
 
 import json
 import math
@@ -18,17 +21,36 @@ async def test_a_device_is_announced_before_it_is_reached():
     made = await bench(announced=False)
     made.device.announce()
     sent = await made.publish()
-    assert [(topic, m.qos, m.retain) for topic, m in zip(topics(sent), sent, strict=True)] == [
-        ("status", 1, True), ("info", 1, True), ("state", 1, True),
-    ]  # fmt: skip
+    assert [
+        (topic, m.qos, m.retain) for topic, m in zip(topics(sent), sent, strict=True)
+    ] == [
+        ("status", 1, True),
+        ("info", 1, True),
+        ("state", 1, True),
+    ]
     status, info, state = (json.loads(message.payload) for message in sent)
     assert status == {
-        "state": "offline", "since": made.device.since, "boot": "9f2c61aa", "revision": 1, "seq": 0, "reason": None,
-    }  # fmt: skip
-    assert (info["kind"], info["name"], info["device"], info["bridge"]) == ("scpi", "Bench supply", "psu", "lab")
+        "state": "offline",
+        "since": made.device.since,
+        "boot": "9f2c61aa",
+        "revision": 1,
+        "seq": 0,
+        "reason": None,
+    }
+    assert (info["kind"], info["name"], info["device"], info["bridge"]) == (
+        "scpi",
+        "Bench supply",
+        "psu",
+        "lab",
+    )
     assert (info["contract"], info["revision"], info["boot"]) == (1, 1, "9f2c61aa")
     assert list(info["properties"]) == ["voltage", "current", "mode", "wave"]
-    assert (state["seq"], state["values"], state["bad"], state["times"]) == (0, {}, {}, {})
+    assert (state["seq"], state["values"], state["bad"], state["times"]) == (
+        0,
+        {},
+        {},
+        {},
+    )
 
 
 async def test_a_new_value_is_a_change_a_leaf_and_a_snapshot():
@@ -37,8 +59,9 @@ async def test_a_new_value_is_a_change_a_leaf_and_a_snapshot():
     sent = await made.run(2)
     time = 1753000000.123457  # microseconds
     assert changes(sent) == [
-        {"path": "voltage", "time": time, "value": 5.02}, {"path": "mode", "time": time, "value": "cv"},
-    ]  # fmt: skip
+        {"path": "voltage", "time": time, "value": 5.02},
+        {"path": "mode", "time": time, "value": "cv"},
+    ]
     assert of(sent, "event/change")[0]["seq"] == 1
     assert of(sent, "event/change")[0]["boot"] == "9f2c61aa"
     leaf = next(message for message in sent if message.topic.endswith("state/voltage"))
@@ -66,7 +89,10 @@ async def test_what_goes_bad_says_why_and_recovers():
     assert last(sent, "state")["bad"] == {"voltage": fault, "current": fault}
     made.device.values({"voltage": 5.0, "current": math.nan})
     sent = await made.run(2)
-    assert [(change["path"], change["value"]) for change in changes(sent)] == [("voltage", 5.0), ("current", None)]
+    assert [(change["path"], change["value"]) for change in changes(sent)] == [
+        ("voltage", 5.0),
+        ("current", None),
+    ]
     assert changes(sent)[0]["bad"] is None
     assert last(sent, "state")["bad"].keys() == {"current"}
     assert last(sent, "state")["values"]["current"] is None
@@ -77,7 +103,9 @@ async def test_changes_are_sent_at_once_while_none_is_in_flight():
     made.device.values({"voltage": 1.0})
     made.device.values({"voltage": 2.0})
     await settle()
-    assert [len(event["changes"]) for event in of(await made.publish(), "event/change")] == [2]
+    assert [
+        len(event["changes"]) for event in of(await made.publish(), "event/change")
+    ] == [2]
 
 
 async def test_changes_are_gathered_for_20_ms_while_one_is_in_flight():
@@ -93,7 +121,9 @@ async def test_changes_are_gathered_for_20_ms_while_one_is_in_flight():
     assert made.outbox.queued == 0
     await made.clock.advance(0.05)
     events = of(await made.publish(), "event/change")
-    assert [[change["value"] for change in event["changes"]] for event in events] == [[2.0, 3.0]]
+    assert [[change["value"] for change in event["changes"]] for event in events] == [
+        [2.0, 3.0]
+    ]
 
 
 async def test_changes_follow_the_acknowledgement_of_those_before():
@@ -104,7 +134,8 @@ async def test_changes_follow_the_acknowledgement_of_those_before():
         made.device.values({"voltage": volts})
         await settle()
     assert [change["value"] for change in changes(await made.publish())] == [1.0]
-    assert [change["value"] for change in changes(await made.publish())] == [2.0, 3.0]  # no time has passed
+    # no time has passed
+    assert [change["value"] for change in changes(await made.publish())] == [2.0, 3.0]
 
 
 async def test_changes_gather_for_20_ms_when_there_are_very_many():
@@ -135,8 +166,12 @@ async def test_many_changes_are_split_into_messages_of_16_kib():
     events = [message for message in sent if message.topic.endswith("event/change")]
     assert 7 <= len(events) <= 16
     assert all(len(message.payload) <= BATCH_BYTES for message in events)
-    assert [event["seq"] for event in of(sent, "event/change")] == list(range(1, len(events) + 1))
-    assert [change["path"] for change in changes(sent)] == [f"p{number}" for number in range(500)]
+    assert [event["seq"] for event in of(sent, "event/change")] == list(
+        range(1, len(events) + 1)
+    )
+    assert [change["path"] for change in changes(sent)] == [
+        f"p{number}" for number in range(500)
+    ]
 
 
 async def test_one_large_change_is_a_message_of_its_own():
@@ -245,7 +280,9 @@ async def test_the_same_status_is_not_published_again():
     lambda device: device.set_status("stopped"),
 ])  # fmt: skip
 async def test_a_device_that_goes_away_marks_everything_bad(leave):
-    made = await bench(PSU.with_(properties={**PSU.properties, "_lock": Property("_lock", Any)}))
+    made = await bench(
+        PSU.with_(properties={**PSU.properties, "_lock": Property("_lock", Any)})
+    )
     made.device.online()
     made.device.values({"voltage": 5.0, "mode": "cv", "_lock": None})
     await made.run(2)
@@ -253,8 +290,12 @@ async def test_a_device_that_goes_away_marks_everything_bad(leave):
     sent = await made.run(2)
     assert last(sent, "status")["state"] in ("offline", "stopped")
     state = last(sent, "state")
-    assert state["values"] == {"voltage": 5.0, "mode": "cv", "_lock": None}  # the last values stay
-    assert {path: bad["code"] for path, bad in state["bad"].items()} == {"voltage": "offline", "mode": "offline"}
+    # the last values stay
+    assert state["values"] == {"voltage": 5.0, "mode": "cv", "_lock": None}
+    assert {path: bad["code"] for path, bad in state["bad"].items()} == {
+        "voltage": "offline",
+        "mode": "offline",
+    }
     assert {change["path"] for change in changes(sent)} == {"voltage", "mode"}
 
 
@@ -264,7 +305,10 @@ async def test_the_reason_of_an_offline_device_is_told():
     made.device.values({"voltage": 5.0})
     made.device.offline(LinkLost("the plug is out"))
     sent = await made.run(2)
-    assert last(sent, "status")["reason"] == {"code": "link", "message": "the plug is out"}
+    assert last(sent, "status")["reason"] == {
+        "code": "link",
+        "message": "the plug is out",
+    }
     assert last(sent, "state")["bad"]["voltage"]["message"] == "the plug is out"
 
 
@@ -296,8 +340,11 @@ async def test_a_device_that_leaves_removes_every_retained_topic():
     await made.run(2)
     made.device.withdraw()
     sent = await made.run(2)
-    assert {message.topic for message in sent if message.retain and not message.payload} == {
-        f"busbar/lab/psu/{topic}" for topic in ("status", "info", "state", "state/voltage", "state/mode")
+    assert {
+        message.topic for message in sent if message.retain and not message.payload
+    } == {
+        f"busbar/lab/psu/{topic}"
+        for topic in ("status", "info", "state", "state/voltage", "state/mode")
     }
     assert all(message.payload == b"" for message in sent)
 
@@ -309,11 +356,15 @@ async def test_a_device_that_left_publishes_nothing_that_was_under_way():
     made.device.values({"voltage": 6.0})
     made.device.describe(PSU.with_(serial="7"))
     made.device.withdraw()
-    assert all(message.payload == b"" for message in await made.run(5) if message.retain)
+    assert all(
+        message.payload == b"" for message in await made.run(5) if message.retain
+    )
 
 
 async def test_a_device_that_left_does_not_publish_what_was_held_back():
-    made = await bench(Description("scpi", by_path([Property("voltage", min_interval=5.0)])))
+    made = await bench(
+        Description("scpi", by_path([Property("voltage", min_interval=5.0)]))
+    )
     made.device.values({"voltage": 5.0})
     made.device.values({"voltage": 6.0})
     await made.publish()

@@ -32,7 +32,12 @@ async def test_an_event_may_be_declared_as_messagepack():
     made.device.event("frame", {"data": b"\x00\xff"}, time=5.0)
     [message] = await made.publish()
     assert message.content_type == "application/msgpack"
-    assert msgpack.unpackb(message.payload) == {"boot": "9f2c61aa", "seq": 1, "time": 5.0, "data": b"\x00\xff"}
+    assert msgpack.unpackb(message.payload) == {
+        "boot": "9f2c61aa",
+        "seq": 1,
+        "time": 5.0,
+        "data": b"\x00\xff",
+    }
 
 
 async def test_an_event_that_fills_the_room_of_a_device_fits():
@@ -49,7 +54,11 @@ async def test_a_value_that_json_cannot_say_is_null_and_bad_and_costs_no_other(v
     made.device.values({"p0": 1.0, "p1": value, "p2": 2.0})
     sent = await made.run(2)
     told = {change["path"]: change for change in changes(sent)}
-    assert {path: change["value"] for path, change in told.items()} == {"p0": 1.0, "p1": None, "p2": 2.0}
+    assert {path: change["value"] for path, change in told.items()} == {
+        "p0": 1.0,
+        "p1": None,
+        "p2": 2.0,
+    }
     assert told["p1"]["bad"]["code"] == "not_a_number"
     state = last(sent, "state")
     assert (state["seq"], state["values"]) == (1, {"p0": 1.0, "p1": None, "p2": 2.0})

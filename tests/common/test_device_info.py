@@ -1,4 +1,5 @@
-"""The description of a device on the bus, and the values that wait for it (contract 3.2)."""
+"""The description of a device on the bus, and the values that wait for it (contract
+3.2)."""
 
 import json
 from typing import Any
@@ -50,14 +51,19 @@ async def test_announce_does_not_wait_for_a_description_to_settle():
     made.device.announce()
     sent = await made.publish()
     assert topics(sent) == ["info", "status", "state"]
-    assert (last(sent, "info")["revision"], last(sent, "state")["values"]) == (2, {"a": 1})
+    assert (last(sent, "info")["revision"], last(sent, "state")["values"]) == (
+        2,
+        {"a": 1},
+    )
     assert of(await made.run(2), "info") == []
 
 
 async def test_a_new_description_counts_for_the_next_reading():
     made = await bench(SMALL)
     made.device.values({"a": 1.0})
-    made.device.describe(SMALL.with_(properties=by_path([Property("a", Any, deadband=10.0)])))
+    made.device.describe(
+        SMALL.with_(properties=by_path([Property("a", Any, deadband=10.0)]))
+    )
     made.device.values({"a": 2.0})
     assert last(await made.run(3), "state")["values"] == {"a": 1.0}
 
@@ -69,7 +75,9 @@ def first_mention(sent: list[Message], path: str) -> tuple[int, int]:
         topic = message.topic.removeprefix("busbar/lab/psu/")
         if topic == "info" and path in json.loads(message.payload)["properties"]:
             named = position
-        elif topic == f"state/{path}" or (topic != "info" and f'"{path}"'.encode() in message.payload):
+        elif topic == f"state/{path}" or (
+            topic != "info" and f'"{path}"'.encode() in message.payload
+        ):
             valued = position
     return named, valued
 
@@ -125,18 +133,34 @@ async def test_a_property_that_is_described_no_more_is_gone():
     await made.run(2)
     made.device.describe(SMALL)
     sent = await made.run(3)
-    assert [(change["path"], change.get("gone")) for change in changes(sent)] == [("b", True)]
+    assert [(change["path"], change.get("gone")) for change in changes(sent)] == [
+        ("b", True)
+    ]
     assert last(sent, "state")["values"] == {"a": 1}
-    assert [message.payload for message in sent if message.topic.endswith("state/b")] == [b""]
+    assert [
+        message.payload for message in sent if message.topic.endswith("state/b")
+    ] == [b""]
 
 
-FAMILY = Description("cip", by_path([Property("digital/{join}", bool, parameters={"join": range(1, 9)}, max_age=5.0)]))
+FAMILY = Description(
+    "cip",
+    by_path(
+        [
+            Property(
+                "digital/{join}", bool, parameters={"join": range(1, 9)}, max_age=5.0
+            )
+        ]
+    ),
+)
 
 
 async def test_members_of_a_family_have_values():
     made = await bench(FAMILY)
     made.device.values({"digital/1": True, "digital/8": False})
-    assert last(await made.run(2), "state")["values"] == {"digital/1": True, "digital/8": False}
+    assert last(await made.run(2), "state")["values"] == {
+        "digital/1": True,
+        "digital/8": False,
+    }
 
 
 @pytest.mark.parametrize("after", [SMALL, FAMILY.with_(properties=by_path([Property("digital/{join}", bool,
@@ -159,7 +183,9 @@ async def test_a_snapshot_that_does_not_fit_publishes_what_fits_and_says_so():
     state = last(sent, "state")
     assert "p7" not in state["values"]
     assert state["values"].items() <= values.items()
-    assert last(await made.run(0) or made.published, "info")["truncated"] == 40 - len(state["values"])
+    assert last(await made.run(0) or made.published, "info")["truncated"] == 40 - len(
+        state["values"]
+    )
     made.device.values({"p7": 7})
     sent = await made.run(4)
     assert last(sent, "state")["values"] == values | {"p7": 7}
@@ -170,7 +196,9 @@ async def test_an_info_that_does_not_fit_describes_what_fits_and_says_so():
     made = await bench(many(40), limit=1000)
     info = last(made.device.announce() or await made.publish(), "info")
     assert 10 < len(info["properties"]) < 40
-    assert list(info["properties"]) == [f"p{number}" for number in range(40 - info["truncated"])]
+    assert list(info["properties"]) == [
+        f"p{number}" for number in range(40 - info["truncated"])
+    ]
     assert len(json.dumps(info, separators=(",", ":"))) > 850
     made.device.describe(many(10))
     assert "truncated" not in last(await made.run(2), "info")
@@ -178,5 +206,8 @@ async def test_an_info_that_does_not_fit_describes_what_fits_and_says_so():
 
 async def test_a_snapshot_of_which_too_much_is_bad_is_published_all_the_same():
     made = await bench(many(100), limit=6000)
-    made.device.bad([f"p{number}" for number in range(100)], LinkLost("the other side closed the connection"))
+    made.device.bad(
+        [f"p{number}" for number in range(100)],
+        LinkLost("the other side closed the connection"),
+    )
     assert of(await made.run(4), "state")

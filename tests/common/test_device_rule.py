@@ -17,7 +17,10 @@ from tests.device import Bench, bench
 
 @dataclass
 class Reader:
-    """A subscriber from the beginning: snapshot with seq s plus all changes after s is the state."""
+    """A subscriber from the beginning.
+
+    Snapshot with seq s plus all changes after s is the state.
+    """
 
     seq: int = 0
     values: dict[str, Any] = field(default_factory=dict)
@@ -28,8 +31,14 @@ class Reader:
         topic = message.topic.removeprefix("busbar/lab/psu/")
         body = json.loads(message.payload) if message.payload else None
         if topic == "state":
-            assert body["seq"] >= self.seq, "the snapshot is older than the changes before it"
-            self.seq, self.values, self.bad = body["seq"], dict(body["values"]), dict(body["bad"])
+            assert body["seq"] >= self.seq, (
+                "the snapshot is older than the changes before it"
+            )
+            self.seq, self.values, self.bad = (
+                body["seq"],
+                dict(body["values"]),
+                dict(body["bad"]),
+            )
             self.snapshot = body
         elif topic == "event/change" and body["seq"] > self.seq:
             assert body["seq"] == self.seq + 1, "a gap"
@@ -52,19 +61,34 @@ class Reader:
 
 
 DESCRIBED = by_path(
-    [Property("a", Any), Property("b", float, deadband=1.0), Property("c", float, min_interval=0.5),
-     Property("d", float, max_age=2.0), Property("e/{n}", Any, parameters={"n": range(3)})]
-)  # fmt: skip
+    [
+        Property("a", Any),
+        Property("b", float, deadband=1.0),
+        Property("c", float, min_interval=0.5),
+        Property("d", float, max_age=2.0),
+        Property("e/{n}", Any, parameters={"n": range(3)}),
+    ]
+)
 VARIANTS = [
     Description("scpi", DESCRIBED),
-    Description("scpi", {path: each for path, each in DESCRIBED.items() if path != "b"}),
+    Description(
+        "scpi", {path: each for path, each in DESCRIBED.items() if path != "b"}
+    ),
     Description("scpi", DESCRIBED, commands={}, serial="7"),
 ]
 PATHS = ["a", "b", "c", "d", "e/0", "e/2"]
-values_ = st.sampled_from([0.0, 0.5, 1.0, 5.0, math.nan]) | st.sampled_from([None, True, "x", {"y": 1}, "z" * 9000])
+values_ = st.sampled_from([0.0, 0.5, 1.0, 5.0, math.nan]) | st.sampled_from(
+    [None, True, "x", {"y": 1}, "z" * 9000]
+)
 ops = st.one_of(
-    st.tuples(st.just("values"), st.dictionaries(st.sampled_from(PATHS), values_, min_size=1, max_size=4)),
-    st.tuples(st.just("values"), st.dictionaries(st.sampled_from(PATHS), values_, min_size=1, max_size=1)),
+    st.tuples(
+        st.just("values"),
+        st.dictionaries(st.sampled_from(PATHS), values_, min_size=1, max_size=4),
+    ),
+    st.tuples(
+        st.just("values"),
+        st.dictionaries(st.sampled_from(PATHS), values_, min_size=1, max_size=1),
+    ),
     st.tuples(st.just("bad"), st.sets(st.sampled_from(PATHS), max_size=3)),
     st.tuples(st.just("gone"), st.sets(st.sampled_from(PATHS), max_size=2)),
     st.tuples(st.just("describe"), st.sampled_from(VARIANTS)),
@@ -82,9 +106,13 @@ def perform(made: Bench, op: tuple[Any, ...], flying: list[Message]) -> None:
     device, described = made.device, made.device.description.find
     match op:
         case ("values", values):
-            device.values({path: value for path, value in values.items() if described(path)})
+            device.values(
+                {path: value for path, value in values.items() if described(path)}
+            )
         case ("bad", paths):
-            device.bad(sorted(path for path in paths if described(path)), LinkLost("broken"))
+            device.bad(
+                sorted(path for path in paths if described(path)), LinkLost("broken")
+            )
         case ("gone", paths):
             device.gone(sorted(paths))
         case ("describe", description):
@@ -97,7 +125,11 @@ def perform(made: Bench, op: tuple[Any, ...], flying: list[Message]) -> None:
         case ("tick",):
             device.tick()
         case ("pull", count):
-            flying += [message for message in (made.outbox.pull() for _ in range(count)) if message]
+            flying += [
+                message
+                for message in (made.outbox.pull() for _ in range(count))
+                if message
+            ]
         case ("reconnect",):
             made.outbox.returned([message for message in flying if message.qos])
             flying.clear()
@@ -127,10 +159,15 @@ async def test_the_snapshot_and_the_changes_after_it_are_the_state(sequence):
         await settle()
     flying += await finish(made)
     acknowledge()
-    assert (reader.values, reader.bad) == (reader.snapshot["values"], reader.snapshot["bad"])
+    assert (reader.values, reader.bad) == (
+        reader.snapshot["values"],
+        reader.snapshot["bad"],
+    )
     assert reader.snapshot["seq"] == reader.seq
     state = made.device.state
-    assert json.dumps(reader.values) == json.dumps({path: state.values[path] for path in reader.values})
+    assert json.dumps(reader.values) == json.dumps(
+        {path: state.values[path] for path in reader.values}
+    )
     assert reader.values.keys() == state.values.keys()
     assert reader.bad.keys() == state.bad.keys()
 

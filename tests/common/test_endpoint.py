@@ -48,7 +48,12 @@ AiBToHdO7RECwjdoFuNYg4LR0SH+fJ7aa5ohJdXsnr6DKw==
 )
 def test_a_url_says_where_the_broker_is(url, host, port, tls, unix):
     endpoint = Endpoint(url)
-    assert (endpoint.host, endpoint.port, endpoint.tls, endpoint.unix) == (host, port, tls, unix)
+    assert (endpoint.host, endpoint.port, endpoint.tls, endpoint.unix) == (
+        host,
+        port,
+        tls,
+        unix,
+    )
 
 
 @pytest.mark.parametrize(
@@ -58,12 +63,21 @@ def test_a_url_says_where_the_broker_is(url, host, port, tls, unix):
      "ws://broker", "unix://", "unix:", "unix://run/mosquitto.sock"],
 )  # fmt: skip
 def test_another_url_is_refused_with_what_is_allowed(url):
-    with pytest.raises(ConfigError, match="allowed are mqtt://host, mqtts://host, unix:///path"):
+    with pytest.raises(
+        ConfigError, match="allowed are mqtt://host, mqtts://host, unix:///path"
+    ):
         Endpoint(url)
 
 
 @pytest.mark.parametrize(
-    "url", ["mqtt://broker:x", "mqtt://broker:65536", "mqtt://broker:-1", "mqtt://[::1", "mqtt://[x]"]
+    "url",
+    [
+        "mqtt://broker:x",
+        "mqtt://broker:65536",
+        "mqtt://broker:-1",
+        "mqtt://[::1",
+        "mqtt://[x]",
+    ],
 )
 def test_a_host_or_port_that_cannot_be_read_is_refused(url):
     with pytest.raises(ConfigError, match="host or port"):

@@ -1,4 +1,7 @@
-"""One page of errors: each code of contract 3.5 has one class, and says whether a retry makes sense."""
+"""One page of errors.
+
+Each code of contract 3.5 has one class, and says whether a retry makes sense.
+"""
 
 import pytest
 
@@ -40,14 +43,20 @@ def test_a_retry_makes_sense_where_the_contract_says_so(code):
 
 
 def test_an_error_carries_its_message_and_facts_for_programs():
-    error = errors.DeviceRefused("the device says -222", code=-222, text="Data out of range")
+    error = errors.DeviceRefused(
+        "the device says -222", code=-222, text="Data out of range"
+    )
     assert str(error) == error.message == "the device says -222"
     assert error.detail == {"code": -222, "text": "Data out of range"}
 
 
 def test_an_error_becomes_the_error_of_a_reply():
-    reply = ReplyError.of(errors.Locked("locked by bench 3", owner="bench 3", seconds=2.5))
-    assert reply == ReplyError("locked", "locked by bench 3", True, {"owner": "bench 3", "seconds": 2.5})
+    reply = ReplyError.of(
+        errors.Locked("locked by bench 3", owner="bench 3", seconds=2.5)
+    )
+    assert reply == ReplyError(
+        "locked", "locked by bench 3", True, {"owner": "bench 3", "seconds": 2.5}
+    )
 
 
 def test_our_cancelled_is_not_the_cancellation_of_a_task():

@@ -1,4 +1,7 @@
-"""Locks with owner and end (contract 2): exclusive, first come first served, ended by the monotonic clock."""
+"""Locks with owner and end (contract 2).
+
+Exclusive, first come first served, ended by the monotonic clock.
+"""
 
 import asyncio
 from collections.abc import Coroutine
@@ -82,7 +85,10 @@ async def test_a_channel_lock_covers_all_devices():
     assert leases.on("b") is lease
 
 
-@pytest.mark.parametrize(("scope", "other"), [("device", "channel"), ("channel", "device"), ("channel", "channel")])
+@pytest.mark.parametrize(
+    ("scope", "other"),
+    [("device", "channel"), ("channel", "device"), ("channel", "channel")],
+)
 async def test_a_channel_lock_conflicts_with_every_lock_on_the_channel(scope, other):
     leases = new_leases()
     await lock(leases, "a", scope)
@@ -267,7 +273,9 @@ async def test_a_lock_waits_and_then_lasts_its_full_time():
 async def test_locks_that_wait_are_served_in_order_of_arrival():
     leases = new_leases()
     lease = await lock(leases)
-    waiting = [await start(lock(leases, wait=100, owner=str(number))) for number in range(4)]
+    waiting = [
+        await start(lock(leases, wait=100, owner=str(number))) for number in range(4)
+    ]
     for task in waiting:
         leases.unlock("a", lease.token)
         lease = await asyncio.wait_for(task, 1)
@@ -365,7 +373,9 @@ async def test_commands_that_wait_all_pass_together():
 async def test_the_number_of_waiters_is_bounded():
     leases = new_leases()
     lease = await lock(leases)
-    waiting = [asyncio.create_task(leases.admit("a", None, 50)) for _ in range(WAITERS_LIMIT)]
+    waiting = [
+        asyncio.create_task(leases.admit("a", None, 50)) for _ in range(WAITERS_LIMIT)
+    ]
     await settle()
     with pytest.raises(Locked):
         await leases.admit("a", None, 50)
@@ -376,7 +386,13 @@ async def test_the_number_of_waiters_is_bounded():
 devices = st.sampled_from("abc")
 scopes = st.sampled_from(["device", "channel"])
 steps = st.one_of(
-    st.tuples(st.just("lock"), devices, scopes, st.sampled_from([0.0, 3.0, 50.0]), st.sampled_from([2.0, 7.0])),
+    st.tuples(
+        st.just("lock"),
+        devices,
+        scopes,
+        st.sampled_from([0.0, 3.0, 50.0]),
+        st.sampled_from([2.0, 7.0]),
+    ),
     st.tuples(st.just("admit"), devices, st.sampled_from([0.0, 3.0, 50.0])),
     st.tuples(st.just("unlock"), st.integers(0, 5)),
     st.tuples(st.just("cancel"), st.integers(0, 8)),
@@ -388,7 +404,11 @@ steps = st.one_of(
 def assert_exclusive(leases: Leases) -> None:
     held = list(leases._leases.values())
     channel = [lease for lease in held if lease.scope == "channel"]
-    assert len(held) == 1 if channel else len({lease.device for lease in held}) == len(held)
+    assert (
+        len(held) == 1
+        if channel
+        else len({lease.device for lease in held}) == len(held)
+    )
 
 
 @given(st.lists(steps, max_size=25))
@@ -399,7 +419,9 @@ async def test_locks_are_exclusive_and_everybody_is_answered(sequence):
     for step in sequence:
         match step:
             case ("lock", device, scope, wait, ttl):
-                tasks.append(asyncio.create_task(lock(leases, device, scope, ttl=ttl, wait=wait)))
+                tasks.append(
+                    asyncio.create_task(lock(leases, device, scope, ttl=ttl, wait=wait))
+                )
             case ("admit", device, wait):
                 tasks.append(asyncio.create_task(leases.admit(device, None, wait)))
             case ("unlock", number) if number < len(leases._leases):

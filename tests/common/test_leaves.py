@@ -14,17 +14,25 @@ async def test_a_property_that_goes_takes_its_leaf_along():
     await made.run(2)
     made.device.gone(["voltage"])
     sent = await made.run(2)
-    assert [message.payload for message in sent if message.topic.endswith("state/voltage")] == [b""]
-    assert [(change["path"], change["gone"]) for change in changes(sent)] == [("voltage", True)]
+    assert [
+        message.payload for message in sent if message.topic.endswith("state/voltage")
+    ] == [b""]
+    assert [(change["path"], change["gone"]) for change in changes(sent)] == [
+        ("voltage", True)
+    ]
     assert last(sent, "state")["values"] == {"current": 1.0}
 
 
 async def test_leaves_are_for_the_chosen_properties():
     made = await bench(leaf=lambda path: path == "mode")
     made.device.values({"voltage": 5.0, "mode": "cv"})
-    assert [topic for topic in topics(await made.run(2)) if topic.startswith("state/")] == ["state/mode"]
+    assert [
+        topic for topic in topics(await made.run(2)) if topic.startswith("state/")
+    ] == ["state/mode"]
     made.device.gone(["voltage", "mode"])
-    assert [topic for topic in topics(await made.run(2)) if topic.startswith("state/")] == ["state/mode"]
+    assert [
+        topic for topic in topics(await made.run(2)) if topic.startswith("state/")
+    ] == ["state/mode"]
 
 
 async def test_a_leaf_has_the_newest_value_when_the_broker_is_slow():
@@ -33,8 +41,11 @@ async def test_a_leaf_has_the_newest_value_when_the_broker_is_slow():
         made.device.values({"voltage": volts})
         await settle()
     sent = await made.publish()
-    assert [message.payload for message in sent if message.topic.endswith("state/voltage")] == [b"3.0"]
-    assert [change["value"] for change in changes(sent)] == [1.0, 2.0, 3.0]  # every transition, in order
+    assert [
+        message.payload for message in sent if message.topic.endswith("state/voltage")
+    ] == [b"3.0"]
+    # every transition, in order
+    assert [change["value"] for change in changes(sent)] == [1.0, 2.0, 3.0]
 
 
 async def test_a_leaf_comes_five_times_a_second_when_there_are_very_many_changes():
@@ -46,13 +57,17 @@ async def test_a_leaf_comes_five_times_a_second_when_there_are_very_many_changes
         await made.publish()
         await made.clock.advance(pauses)
     leaves = of(made.published, "state/voltage")
-    assert 4 <= len(leaves) <= 1.2 / PACE + WINDOW / pauses  # at first nobody knows how many it will be
+    # at first nobody knows how many it will be
+    assert 4 <= len(leaves) <= 1.2 / PACE + WINDOW / pauses
     await made.clock.advance(PACE)
-    assert of(await made.publish(), "state/voltage") == [number / 1000]  # the last one in any case
+    # the last one in any case
+    assert of(await made.publish(), "state/voltage") == [number / 1000]
 
 
 @pytest.mark.parametrize(("count", "seconds"), [(100, 60), (101, 600)])
-async def test_leaves_are_repeated_every_minute_or_every_ten_where_there_are_many(count, seconds):
+async def test_leaves_are_repeated_every_minute_or_every_ten_where_there_are_many(
+    count, seconds
+):
     made = await bench(many(count))
     made.device.values({f"p{number}": number for number in range(count)})
     await made.run(2)

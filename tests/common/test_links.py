@@ -53,7 +53,13 @@ class Lines:
 
     @property
     def service(self) -> Service:
-        return Service("toy", Names, lambda found: [self.link(name) for name in found.names], Settings, self.opened)
+        return Service(
+            "toy",
+            Names,
+            lambda found: [self.link(name) for name in found.names],
+            Settings,
+            self.opened,
+        )
 
     def opened(self, settings: Settings) -> Link:
         return self.link(settings.name, f"line-{settings.name}")
@@ -67,11 +73,22 @@ class Lines:
             finally:
                 await self._closing()
 
-        return Link(name or device, "quiet::1", open_, {device: ABOUT}, config=device, finds=True)
+        return Link(
+            name or device,
+            "quiet::1",
+            open_,
+            {device: ABOUT},
+            config=device,
+            finds=True,
+        )
 
 
 def devices(bus: Running) -> list[str]:
-    return sorted(topic.split("/")[2] for topic in bus.broker.retained if topic.endswith("/status"))
+    return sorted(
+        topic.split("/")[2]
+        for topic in bus.broker.retained
+        if topic.endswith("/status")
+    )
 
 
 async def fail() -> None:
@@ -82,20 +99,32 @@ async def hang() -> None:
     await asyncio.Event().wait()
 
 
-async def test_a_reload_restarts_only_what_changed_and_a_wrong_file_changes_nothing() -> None:
+async def test_a_reload_restarts_only_what_changed_and_a_wrong_file_changes_nothing() -> (
+    None
+):
     toy = Toy()
     async with running(service(toy), LAB) as bus:
         await bus.status("toy", "online")
-        assert (await bus.call("bridge", "reload"))["result"] == {"stopped": [], "started": []}
+        assert (await bus.call("bridge", "reload"))["result"] == {
+            "stopped": [],
+            "started": [],
+        }
         assert toy.opened == 1
         bus.configuration = LAB + "idle_close: 7\n"
-        assert (await bus.call("bridge", "reload"))["result"] == {"stopped": ["toy"], "started": ["toy"]}
+        assert (await bus.call("bridge", "reload"))["result"] == {
+            "stopped": ["toy"],
+            "started": ["toy"],
+        }
         await until(lambda: toy.opened == 2, "the link anew")
         bus.configuration = "bridge: {name: lab}\nidle_clos: 3\n"
         reply = await bus.call("bridge", "reload")
-        assert 'idle_clos: unknown key; did you mean "idle_close"?' in reply["error"]["message"]
+        assert ('idle_clos: unknown key; did you mean "idle_close"?') in reply["error"][
+            "message"
+        ]
         bus.configuration = "bridge: {name: other}\n"
-        assert "cannot change" in (await bus.call("bridge", "reload"))["error"]["message"]
+        assert (
+            "cannot change" in (await bus.call("bridge", "reload"))["error"]["message"]
+        )
         assert (await bus.call("toy", "echo", "still here"))["ok"]
 
 
@@ -111,14 +140,22 @@ async def test_reloads_do_not_overtake_each_other() -> None:
 
 async def test_close_and_open_need_an_address_that_is_allowed() -> None:
     async with running(service(Toy()), LAB) as bus:
-        assert (await bus.call("bridge", "close", "toy"))["error"]["code"] == "forbidden"
-    async with running(service(Toy()), "bridge: {name: lab, allow_open: ['toy::*']}\n") as bus:
+        assert (await bus.call("bridge", "close", "toy"))["error"][
+            "code"
+        ] == "forbidden"
+    async with running(
+        service(Toy()), ("bridge: {name: lab, allow_open: ['toy::*']}\n")
+    ) as bus:
         await bus.value("toy", "level")
         assert (await bus.call("bridge", "close", "toy"))["ok"]
-        await until(lambda: "busbar/lab/toy/status" not in bus.broker.retained, "the removal")
+        await until(
+            lambda: "busbar/lab/toy/status" not in bus.broker.retained, "the removal"
+        )
 
 
-async def test_a_device_of_a_new_configuration_has_its_name_also_from_one_that_was_found_or_opened() -> None:
+async def test_a_device_of_a_new_configuration_has_its_name_also_from_one_that_was_found_or_opened() -> (
+    None
+):
     lines = Lines()
     async with running(lines.service, OPEN + "names: [one]\n") as bus:
         await bus.status("one", "online")
@@ -130,11 +167,19 @@ async def test_a_device_of_a_new_configuration_has_its_name_also_from_one_that_w
         await bus.info("three", lambda info: info["kind"] == "toy")
         bus.configuration = OPEN + "names: [one, two, three]\n"
         reply = await bus.call("bridge", "reload")
-        assert reply["result"] == {"stopped": ["line-three"], "started": ["two", "three"]}
+        assert reply["result"] == {
+            "stopped": ["line-three"],
+            "started": ["two", "three"],
+        }
         await until(lambda: {"two", "three"} <= lines.sessions.keys(), "their links")
         port.vanish("two")
         rows = (await bus.call("bridge", "list"))["result"]
-        assert sorted(row["device"] for row in rows) == ["bridge", "one", "three", "two"]
+        assert sorted(row["device"] for row in rows) == [
+            "bridge",
+            "one",
+            "three",
+            "two",
+        ]
         await bus.status("two", "online")
         assert devices(bus) == ["bridge", "one", "three", "two"]
 
@@ -144,7 +189,10 @@ async def test_a_session_that_fails_to_close_does_not_keep_its_link() -> None:
     async with running(lines.service, OPEN + "names: [one, two]\n") as bus:
         await bus.status("one", "online")
         bus.configuration = OPEN + "names: [two]\n"
-        assert (await bus.call("bridge", "reload"))["result"] == {"stopped": ["one"], "started": []}
+        assert (await bus.call("bridge", "reload"))["result"] == {
+            "stopped": ["one"],
+            "started": [],
+        }
         assert devices(bus) == ["bridge", "two"]
 
 

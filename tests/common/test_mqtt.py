@@ -1,4 +1,7 @@
-"""The MQTT connection when something about it is wrong; tests/system has what it does on a sound broker."""
+"""The MQTT connection when something about it is wrong.
+
+tests/system has what it does on a sound broker.
+"""
 
 import asyncio
 import socket
@@ -19,7 +22,9 @@ from tests.certificates import self_signed
 async def test_a_topic_that_mqtt_does_not_allow_costs_only_its_message() -> None:
     outbox, seen = Outbox(), list[Received]()
     with Mosquitto() as broker:
-        async with connection(Endpoint(broker.url), outbox, seen.append, "busbar.test") as link:
+        async with connection(
+            Endpoint(broker.url), outbox, seen.append, "busbar.test"
+        ) as link:
             await link.subscribe(["busbar/#"])
             outbox.put(Message("busbar/a+b", b"x"))
             outbox.put(Message("busbar/fine", b"y"))
@@ -29,22 +34,32 @@ async def test_a_topic_that_mqtt_does_not_allow_costs_only_its_message() -> None
             assert (outbox.dropped, outbox.busy("busbar/a+b")) == (1, False)
 
 
-@pytest.mark.filterwarnings("ignore:Exception ignored in. <ssl.SSLSocket:pytest.PytestUnraisableExceptionWarning")
-async def test_a_connection_that_was_given_up_does_not_come_after_all(tmp_path: Path) -> None:
+@pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. "
+    "<ssl.SSLSocket:pytest.PytestUnraisableExceptionWarning"
+)
+async def test_a_connection_that_was_given_up_does_not_come_after_all(
+    tmp_path: Path,
+) -> None:
     cert, key = self_signed(tmp_path)
     loop, reader = asyncio.get_running_loop(), asyncio.StreamReader()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setblocking(False)
-        endpoint = Endpoint(f"mqtts://127.0.0.1:{listener.getsockname()[1]}", insecure=True)
+        endpoint = Endpoint(
+            f"mqtts://127.0.0.1:{listener.getsockname()[1]}", insecure=True
+        )
         trying = asyncio.create_task(connect(endpoint))
         accepted, _ = await loop.sock_accept(listener)
         await Clock().advance(CONNECT_TIMEOUT + 1)
         with pytest.raises(BrokerLost, match="no answer"):
             await trying
         made = await loop.connect_accepted_socket(
-            lambda: asyncio.StreamReaderProtocol(reader), accepted, ssl=server_context(cert, key)
+            lambda: asyncio.StreamReaderProtocol(reader),
+            accepted,
+            ssl=server_context(cert, key),
         )
-        assert await reader.read() == b""  # no CONNECT, which would take the client id from our next connection
+        # no CONNECT, which would take the client id from our next connection
+        assert await reader.read() == b""
         made[0].abort()
 
 

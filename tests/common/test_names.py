@@ -12,7 +12,8 @@ from busbar.errors import ConfigError
 
 LEVEL_CHARACTERS = string.ascii_letters + string.digits + "_-"
 levels = st.text(LEVEL_CHARACTERS, min_size=1, max_size=64)
-names = st.text(st.characters(codec=None, exclude_categories=[]), max_size=100)  # surrogates too: file names have them
+# surrogates too: file names have them
+names = st.text(st.characters(codec=None, exclude_categories=[]), max_size=100)
 
 
 def digest(original: str) -> str:
@@ -55,7 +56,10 @@ def test_every_name_becomes_a_valid_level_and_always_the_same(name):
 
 @given(st.sets(names, max_size=30))
 def test_different_names_meet_only_through_spaces_and_leading_underscores(originals):
-    """A space meets `_` and `x_` meets `_`: declared by the contract; everything else has a digest."""
+    """A space meets `_` and `x_` meets `_`: declared by the contract.
+
+    Everything else has a digest.
+    """
     mapped = {name: level(name) for name in originals}
 
     def declared(name: str) -> str:
@@ -63,7 +67,9 @@ def test_different_names_meet_only_through_spaces_and_leading_underscores(origin
         return f"x{spaced}" if spaced.startswith("_") else spaced
 
     for one in collisions(mapped):
-        assert any(other != one and declared(other) == declared(one) for other in originals)
+        assert any(
+            other != one and declared(other) == declared(one) for other in originals
+        )
 
 
 @given(levels.filter(lambda name: not name.startswith("_")))
@@ -73,12 +79,19 @@ def test_a_name_that_is_a_level_stays_as_it_is(name):
 
 def test_names_that_meet_are_all_reported():
     originals = ["a b", "a_b", "_c", "x_c", "d"]
-    assert collisions({name: level(name) for name in originals}) == {"a b", "a_b", "_c", "x_c"}
+    assert collisions({name: level(name) for name in originals}) == {
+        "a b",
+        "a_b",
+        "_c",
+        "x_c",
+    }
 
 
 @given(st.dictionaries(st.integers().map(str), st.sampled_from("pqr")))
 def test_collisions_are_exactly_the_names_that_share_a_path(paths):
-    shared = {name for name, path in paths.items() if list(paths.values()).count(path) > 1}
+    shared = {
+        name for name, path in paths.items() if list(paths.values()).count(path) > 1
+    }
     assert collisions(paths) == shared
 
 

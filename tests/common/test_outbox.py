@@ -1,4 +1,7 @@
-"""What waits for the broker (contract 3.4): newest retained values, events in order, drops that are counted."""
+"""What waits for the broker (contract 3.4).
+
+Newest retained values, events in order, drops that are counted.
+"""
 
 import logging
 from functools import partial
@@ -7,7 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from busbar.mqtt.outbox import OVERHEAD, QUEUE_BYTES, QUEUE_LIMIT, REPLY_PATIENCE, Message, Outbox
+from busbar.mqtt.outbox import (
+    OVERHEAD,
+    QUEUE_BYTES,
+    QUEUE_LIMIT,
+    REPLY_PATIENCE,
+    Message,
+    Outbox,
+)
 
 
 class Time:
@@ -214,10 +224,17 @@ def test_a_flood_of_drops_is_one_line_in_the_log(caplog):
         outbox.report()
         outbox.put(event("x" * 200))
         outbox.report()
-        assert caplog.messages == ["dropped 1000 messages, most of them: 1000 on event: larger than the limit"]
+        assert caplog.messages == [
+            (
+                "dropped 1000 messages, most of them: 1000 on "
+                "event: larger than the limit"
+            )
+        ]
         time.seconds += 10
         outbox.report()
-    assert caplog.messages[1:] == ["dropped 1 messages, most of them: 1 on event: larger than the limit"]
+    assert caplog.messages[1:] == [
+        ("dropped 1 messages, most of them: 1 on event: larger than the limit")
+    ]
 
 
 def test_a_large_message_after_which_the_connection_breaks_again_and_again_is_given_up_and_counted():
@@ -309,7 +326,10 @@ def test_after_a_connect_retained_topics_are_forgotten_except_those_to_remove():
     outbox.clear("gone")
     outbox.put(event("event"))
     outbox.begin()
-    assert pull_all(outbox) == [Message("gone", b"", qos=1, retain=True), event("event")]
+    assert pull_all(outbox) == [
+        Message("gone", b"", qos=1, retain=True),
+        event("event"),
+    ]
 
 
 def test_a_removal_that_was_not_acknowledged_is_sent_again_after_the_next_connect():
@@ -390,7 +410,10 @@ steps = st.one_of(
 
 @given(st.lists(steps, max_size=40))
 def test_every_message_is_sent_or_counted_and_busy_knows_it(sequence):
-    """Contract 3.4: never silently; delivered + dropped + waiting + in flight = put, in order."""
+    """Contract 3.4: never silently.
+
+    Delivered + dropped + waiting + in flight = put, in order.
+    """
     time = Time()
     outbox = Outbox(limit=300, clock=time)
     put, delivered = 0, 0
@@ -420,6 +443,10 @@ def test_every_message_is_sent_or_counted_and_busy_knows_it(sequence):
         assert put == delivered + outbox.dropped + len(waiting) + len(flying)
         assert outbox._bytes == sum(message.size for message in waiting) <= QUEUE_BYTES
         for topic in "ab":
-            assert outbox.busy(topic) is any(message.topic == topic for message in waiting + flying)
-        numbers = texts([*sorted(flying, key=lambda message: message.payload), *waiting])
+            assert outbox.busy(topic) is any(
+                message.topic == topic for message in waiting + flying
+            )
+        numbers = texts(
+            [*sorted(flying, key=lambda message: message.payload), *waiting]
+        )
         assert [text[:5] for text in numbers] == sorted(text[:5] for text in numbers)

@@ -27,7 +27,17 @@ def key(id_: str = "abcdefgh", device: str = "psu", target: str = "set/voltage")
 
 def reply(result: Any = None, *, ok: bool = True) -> Reply:
     error = UNSET if ok else ReplyError("device", "no", False, {})
-    return Reply("lab", "psu", "abcdefgh", "set/voltage", ok, 1.0, 0.1, result if ok else UNSET, error)
+    return Reply(
+        "lab",
+        "psu",
+        "abcdefgh",
+        "set/voltage",
+        ok,
+        1.0,
+        0.1,
+        result if ok else UNSET,
+        error,
+    )
 
 
 def new_outcomes() -> Outcomes:
@@ -92,7 +102,9 @@ async def test_arguments_are_compared_by_value_not_by_order():
     assert kept(outcomes, key(), {"b": Volts(5.0), "a": 1})
 
 
-@pytest.mark.parametrize("other", [key("abcdefgi"), key(device="dmm"), key(target="set/current")])
+@pytest.mark.parametrize(
+    "other", [key("abcdefgi"), key(device="dmm"), key(target="set/current")]
+)
 async def test_an_id_counts_for_one_device_and_target(other):
     outcomes = new_outcomes()
     run(outcomes, key())
@@ -141,7 +153,9 @@ async def test_four_mebibytes_are_kept():
     for number in range(6):
         run(outcomes, key(f"id-{number:08}"), "x" * (MIB - 1000))
     assert outcomes._bytes <= BYTES_LIMIT
-    assert [kept(outcomes, key(f"id-{number:08}")) for number in (2, 3, 4, 5)] == [True] * 4
+    assert [kept(outcomes, key(f"id-{number:08}")) for number in (2, 3, 4, 5)] == [
+        True
+    ] * 4
     assert not kept(outcomes, key("id-00000001"))
 
 
@@ -164,7 +178,9 @@ async def test_a_finished_command_that_is_not_known_any_more_is_no_error():
 ids = st.integers(0, 3).map(lambda number: key(f"id-{number:08}"))
 steps = st.one_of(
     st.tuples(st.just("begin"), ids, st.sampled_from([5, 6])),
-    st.tuples(st.just("finish"), ids, st.booleans(), st.sampled_from([10, MIB, 3 * MIB])),
+    st.tuples(
+        st.just("finish"), ids, st.booleans(), st.sampled_from([10, MIB, 3 * MIB])
+    ),
     st.tuples(st.just("time"), st.sampled_from([10.0, 300.0, 601.0])),
 )
 
@@ -188,6 +204,8 @@ async def test_the_size_is_that_of_what_is_kept(sequence):
             case ("time", seconds):
                 clock._loop.shift += seconds
         done = [entry for entry in outcomes._entries.values() if entry.outcome.done()]
-        assert outcomes._bytes == sum(len(messages.encode(entry.outcome.result())) for entry in done)
+        assert outcomes._bytes == sum(
+            len(messages.encode(entry.outcome.result())) for entry in done
+        )
         assert outcomes._bytes <= BYTES_LIMIT
         assert running.keys() <= outcomes._entries.keys()

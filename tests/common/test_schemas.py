@@ -1,4 +1,5 @@
-"""schemas/ is what the generator makes, what bridges publish fits it, and asyncapi.yaml holds together."""
+"""schemas/ is what the generator makes, what bridges publish fits it, and asyncapi.yaml
+holds together."""
 
 import asyncio
 import contextlib
@@ -15,7 +16,16 @@ from ruamel.yaml import YAML
 
 from busbar.cli.schemas import __main__
 from busbar.config.loader import Config
-from busbar.contract.describe import Blob, Description, Event, NoArguments, Property, by_path, command, commands
+from busbar.contract.describe import (
+    Blob,
+    Description,
+    Event,
+    NoArguments,
+    Property,
+    by_path,
+    command,
+    commands,
+)
 from busbar.contract.values import Reader
 from busbar.errors import BusbarError, ProtocolError
 from busbar.link.session import Link
@@ -29,7 +39,16 @@ from busbar.testing.fakes import Clock, MemoryBus, settle
 REPOSITORY = Path(__file__).parents[2]
 FOLDER = REPOSITORY / "schemas"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
-PUBLISHED = ("status", "info", "state", "event", "event-change", "event-progress", "event-log", "reply")
+PUBLISHED = (
+    "status",
+    "info",
+    "state",
+    "event",
+    "event-change",
+    "event-progress",
+    "event-log",
+    "reply",
+)
 
 
 def schema(name: str) -> Any:
@@ -46,7 +65,9 @@ def check(name: str, value: Any) -> None:
 
 @pytest.fixture(scope="module")
 def document() -> Any:
-    return YAML(typ="safe", pure=True).load((FOLDER / "asyncapi.yaml").read_text(encoding="utf-8"))
+    return YAML(typ="safe", pure=True).load(
+        (FOLDER / "asyncapi.yaml").read_text(encoding="utf-8")
+    )
 
 
 class Trigger(msgspec.Struct, frozen=True):
@@ -60,7 +81,14 @@ class ToySession:
         self.outlet = outlet
 
     async def serve(self) -> None:
-        self.outlet.values({"voltage": 5.0, "pair": {"RA": 5.1}, "current": float("nan"), "broken": True})
+        self.outlet.values(
+            {
+                "voltage": 5.0,
+                "pair": {"RA": 5.1},
+                "current": float("nan"),
+                "broken": True,
+            }
+        )
         self.outlet.bad(["broken"], ProtocolError("nonsense"))
         self.outlet.event("trigger", {"edge": "rising"})
         self.outlet.blob("trace", b"\x00\xff", "application/octet-stream")
@@ -84,10 +112,26 @@ class ToySession:
 
 
 def toy() -> Link:
-    properties = [Property("voltage", access="rw", unit="V", class_="voltage"), Property("current")]
+    properties = [
+        Property("voltage", access="rw", unit="V", class_="voltage"),
+        Property("current"),
+    ]
     properties += [Property("pair", dict[str, float]), Property("broken", bool)]
-    properties += [Property("digital/{join}", bool, "rw", parameters={"join": range(1, 9)}, default=False)]
-    about = Description("scpi", by_path(properties), commands(ToySession), {"trigger": Event("trigger", Trigger)})
+    properties += [
+        Property(
+            "digital/{join}",
+            bool,
+            "rw",
+            parameters={"join": range(1, 9)},
+            default=False,
+        )
+    ]
+    about = Description(
+        "scpi",
+        by_path(properties),
+        commands(ToySession),
+        {"trigger": Event("trigger", Trigger)},
+    )
 
     @contextlib.asynccontextmanager
     async def open_(port: Any) -> Any:
@@ -106,12 +150,19 @@ COMMANDS = [
     ("toy/call/lock", "call-lock", {"owner": "bench", "ttl": 3600}),
     ("toy/call/cancel", "call-cancel", "unknown"),
     ("bridge/call/list", "call-list", {}),
-    ("bridge/call/log_level", "call-log_level", {"level": "info", "logger": "wire.toy"}),
+    (
+        "bridge/call/log_level",
+        "call-log_level",
+        {"level": "info", "logger": "wire.toy"},
+    ),
 ]
 
 
 async def play() -> MemoryBus:
-    """Run a bridge with the toy, send it the commands, stop it; return the bus with all that was published."""
+    """Run a bridge with the toy, send it the commands, stop it.
+
+    Return the bus with all that was published.
+    """
     bus, clock = MemoryBus(), Clock()
     plan = Plan("scpi", "lab", Endpoint("mqtt://memory"), [toy()])
     bridge = Bridge(plan, now=clock.now, connect=bus.connection)  # type: ignore[arg-type]  # the same face
@@ -129,20 +180,30 @@ async def play() -> MemoryBus:
 
 
 def sent_to(document: Any, topic: str) -> tuple[str, Any]:
-    """Return the name and the operation of the channel that a published topic belongs to."""
+    """Return the name and the operation of the channel that a published topic belongs
+    to."""
     several_levels = {"property", "blob", "event", "address"}
 
     def pattern(address: str) -> str:
         parts = re.split(r"\{(\w+)\}", address)
         levels = (".+" if part in several_levels else "[^/]+" for part in parts[1::2])
-        return "".join(f"{re.escape(text)}{level}" for text, level in zip(parts[::2], [*levels, ""], strict=True))
+        return "".join(
+            f"{re.escape(text)}{level}"
+            for text, level in zip(parts[::2], [*levels, ""], strict=True)
+        )
 
-    channels = sorted(document["channels"].items(), key=lambda item: item[1]["address"].count("{"))
-    name = next(n for n, each in channels if re.fullmatch(pattern(each["address"]), topic))
+    channels = sorted(
+        document["channels"].items(), key=lambda item: item[1]["address"].count("{")
+    )
+    name = next(
+        n for n, each in channels if re.fullmatch(pattern(each["address"]), topic)
+    )
     return name, document["operations"][f"send{name[0].upper()}{name[1:]}"]
 
 
-async def test_everything_that_a_bridge_publishes_is_as_asyncapi_says(document: Any) -> None:
+async def test_everything_that_a_bridge_publishes_is_as_asyncapi_says(
+    document: Any,
+) -> None:
     seen = set()
     for message in (await play()).published:
         name, operation = sent_to(document, message.topic)
@@ -150,22 +211,34 @@ async def test_everything_that_a_bridge_publishes_is_as_asyncapi_says(document: 
             continue
         seen.add(name)
         binding = operation["bindings"]["mqtt"]
-        assert (message.qos, message.retain) == (binding["qos"], binding["retain"]), message.topic
+        assert (message.qos, message.retain) == (binding["qos"], binding["retain"]), (
+            message.topic
+        )
         payload = document["components"]["messages"][name]["payload"]
         if payload:
             check(Path(payload["$ref"]).stem, json.loads(message.payload))
-    sent = {name for name in document["channels"] if f"send{name[0].upper()}{name[1:]}" in document["operations"]}
+    sent = {
+        name
+        for name in document["channels"]
+        if f"send{name[0].upper()}{name[1:]}" in document["operations"]
+    }
     assert seen == sent
 
 
 async def test_results_fit_the_schemas_of_their_commands() -> None:
     bus = await play()
     replies = [
-        json.loads(payload) for device in ("toy", "bridge") for payload in bus.payloads(f"busbar/lab/{device}/reply")
+        json.loads(payload)
+        for device in ("toy", "bridge")
+        for payload in bus.payloads(f"busbar/lab/{device}/reply")
     ]
     results = {reply["target"]: reply["result"] for reply in replies if reply["ok"]}
     assert len(replies) == len(COMMANDS)
-    assert {reply["target"] for reply in replies if not reply["ok"]} == {"set/nothing", "call/nothing", "call/cancel"}
+    assert {reply["target"] for reply in replies if not reply["ok"]} == {
+        "set/nothing",
+        "call/nothing",
+        "call/cancel",
+    }
     check("result-lock", results["call/lock"])
     check("result-list", results["call/list"])
     trace = json.loads(bus.payloads("busbar/lab/toy/state/trace")[0])
@@ -187,18 +260,44 @@ async def test_wrong_payloads_do_not_fit() -> None:
         check(name, payload)
         check(name, {**payload, "new_in_version_1_1": 1})
         for key in schema(name)["required"]:
-            assert not fits(name, {k: v for k, v in payload.items() if k != key}), f"{name} without {key}"
-            assert not fits(name, {**payload, key: [object]}), f"{name} with a wrong {key}"
+            assert not fits(name, {k: v for k, v in payload.items() if k != key}), (
+                f"{name} without {key}"
+            )
+            assert not fits(name, {**payload, key: [object]}), (
+                f"{name} with a wrong {key}"
+            )
 
 
 @pytest.mark.parametrize(
     ("name", "payload"),
     [
         ("status", {"state": "on", "since": 1.5, "boot": "a", "revision": 1, "seq": 0}),
-        ("event-change", {"boot": "a", "seq": 1, "time": 1, "changes": [{"path": "a"}]}),
-        ("event-change", {"boot": "a", "seq": 1, "time": 1, "changes": [{"path": "a", "time": 1, "bad": "x"}]}),
+        (
+            "event-change",
+            {"boot": "a", "seq": 1, "time": 1, "changes": [{"path": "a"}]},
+        ),
+        (
+            "event-change",
+            {
+                "boot": "a",
+                "seq": 1,
+                "time": 1,
+                "changes": [{"path": "a", "time": 1, "bad": "x"}],
+            },
+        ),
         ("state", {"boot": "a", "seq": 1, "time": 1, "values": {}, "bad": {"a": None}}),
-        ("reply", {"bridge": "b", "device": "d", "id": 1.5, "target": "set", "ok": True, "time": 1, "took": 1}),
+        (
+            "reply",
+            {
+                "bridge": "b",
+                "device": "d",
+                "id": 1.5,
+                "target": "set",
+                "ok": True,
+                "time": 1,
+                "took": 1,
+            },
+        ),
         ("lock-state", "bench"),
         ("metadata", {"_ttl": "10"}),
         ("metadata", {"_tll": 10}),
@@ -215,7 +314,9 @@ def test_planted_mistakes_do_not_fit(name: str, payload: Any) -> None:
 
 
 def test_a_class_of_a_property_has_its_name_on_the_wire() -> None:
-    assert {"class", "readback"} < schema("info")["$defs"]["PropertyInfo"]["properties"].keys()
+    assert {"class", "readback"} < schema("info")["$defs"]["PropertyInfo"][
+        "properties"
+    ].keys()
     assert schema("info")["$defs"]["PropertyInfo"]["required"] == ["schema", "access"]
 
 
@@ -231,7 +332,9 @@ def test_a_class_of_a_property_has_its_name_on_the_wire() -> None:
         ("close", {"name": "a"}), ("close", {"name": 5}),
     ],
 )  # fmt: skip
-def test_the_schema_of_a_command_accepts_what_the_command_accepts(name: str, payload: Any) -> None:
+def test_the_schema_of_a_command_accepts_what_the_command_accepts(
+    name: str, payload: Any
+) -> None:
     known = {**__main__.device_commands(), **__main__.bridge_commands()}[name]
     try:
         known.read(json.dumps(payload).encode())
@@ -242,9 +345,18 @@ def test_the_schema_of_a_command_accepts_what_the_command_accepts(name: str, pay
 
 
 @pytest.mark.parametrize(
-    "payload", [5, {"_value": 5, "_id": "x"}, {"_value": 5, "x": 1}, {"_value": 5, "_ttl": "x"}, {"_value": 5, "_x": 1}]
+    "payload",
+    [
+        5,
+        {"_value": 5, "_id": "x"},
+        {"_value": 5, "x": 1},
+        {"_value": 5, "_ttl": "x"},
+        {"_value": 5, "_x": 1},
+    ],
 )
-def test_the_schema_of_a_property_accepts_what_the_property_accepts(payload: Any) -> None:
+def test_the_schema_of_a_property_accepts_what_the_property_accepts(
+    payload: Any,
+) -> None:
     try:
         Reader(float).payload(json.dumps(payload).encode())
     except BusbarError:
@@ -277,8 +389,16 @@ def test_the_example_fits_the_schema_of_its_configuration() -> None:
 def test_the_committed_files_are_what_the_generator_makes(tmp_path: Path) -> None:
     assert __main__.main([str(tmp_path)]) == 0
     made = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    committed = {path.name: path.read_bytes() for path in FOLDER.iterdir() if path.name != "README.md"}
-    stale = sorted(name for name in made.keys() | committed.keys() if made.get(name) != committed.get(name))
+    committed = {
+        path.name: path.read_bytes()
+        for path in FOLDER.iterdir()
+        if path.name != "README.md"
+    }
+    stale = sorted(
+        name
+        for name in made.keys() | committed.keys()
+        if made.get(name) != committed.get(name)
+    )
     assert not stale, "run `make schemas`, and remove files that it no longer makes"
 
 
@@ -315,8 +435,12 @@ def test_every_reference_of_asyncapi_leads_somewhere(document: Any) -> None:
     assert len(targets) > 100
     for target in targets:
         assert resolved(document, target)
-    files = {target.removesuffix(".json") for target in targets if not target.startswith("#")}
-    no_message = {"metadata", "blob-value"} | {name for name in NAMES if name.startswith(("config-", "result-"))}
+    files = {
+        target.removesuffix(".json") for target in targets if not target.startswith("#")
+    }
+    no_message = {"metadata", "blob-value"} | {
+        name for name in NAMES if name.startswith(("config-", "result-"))
+    }
     assert files == set(NAMES) - no_message
 
 
@@ -335,17 +459,33 @@ def test_asyncapi_has_the_parts_that_its_specification_asks_for(document: Any) -
         assert ("reply" in operation) == (operation["action"] == "receive")
         assert operation["bindings"]["mqtt"]["bindingVersion"] == "0.2.0"
         channel = operation["channel"]["$ref"]
-        assert all(message["$ref"].startswith(f"{channel}/messages/") for message in operation["messages"])
+        assert all(
+            message["$ref"].startswith(f"{channel}/messages/")
+            for message in operation["messages"]
+        )
 
 
 def rows() -> list[tuple[str, str, str, str]]:
     """Return topic, direction, retained and QoS of the contract's table."""
     text = (REPOSITORY / "docs/contract.md").read_text(encoding="utf-8")
-    table = re.findall(r"^\| (`[^|]*`) \| (in|out) \| ([^|]*) \| ([01]) \|", text, re.MULTILINE)
-    return [(topic, *rest) for topics, *rest in table for topic in re.findall(r"`([^`]+)`", topics)]
+    table = re.findall(
+        (
+            r"^\| (`[^|]*`) \| (in|out) \| ([^|]*) "
+            r"\| ([01]) \|"
+        ),
+        text,
+        re.MULTILINE,
+    )
+    return [
+        (topic, *rest)
+        for topics, *rest in table
+        for topic in re.findall(r"`([^`]+)`", topics)
+    ]
 
 
-def test_every_topic_of_the_contract_is_there_with_its_qos_and_retain_flag(document: Any) -> None:
+def test_every_topic_of_the_contract_is_there_with_its_qos_and_retain_flag(
+    document: Any,
+) -> None:
     found = {}
     for operation in document["operations"].values():
         address = resolved(document, operation["channel"]["$ref"])["address"]
@@ -356,7 +496,12 @@ def test_every_topic_of_the_contract_is_there_with_its_qos_and_retain_flag(docum
         assert operation["action"] == {"in": "receive", "out": "send"}[direction], topic
         assert operation["bindings"]["mqtt"]["retain"] == (retained == "yes"), topic
         assert operation["bindings"]["mqtt"]["qos"] == int(qos), topic
-    assert {"*/reply/*", "*/*/*/event/change", "*/*/*/event/progress", "*/*/bridge/event/log"} <= found.keys()
+    assert {
+        "*/reply/*",
+        "*/*/*/event/change",
+        "*/*/*/event/progress",
+        "*/*/bridge/event/log",
+    } <= found.keys()
 
 
 def test_every_command_that_all_bridges_have_is_a_topic(document: Any) -> None:

@@ -70,7 +70,9 @@ async def pauses(error: BaseException) -> list[float]:
 
 
 @pytest.mark.parametrize(("error", "seconds"), [(Booting, 2.0), (Undefined, 900.0)])
-async def test_an_error_may_say_when_to_try_again(error: type[BusbarError], seconds: float) -> None:
+async def test_an_error_may_say_when_to_try_again(
+    error: type[BusbarError], seconds: float
+) -> None:
     assert await pauses(error("no")) == [seconds] * ATTEMPTS
 
 
@@ -87,10 +89,16 @@ async def test_other_errors_are_tried_again_as_ever() -> None:
 
 
 async def test_an_error_within_groups_is_the_one_that_counts() -> None:
-    group = BaseExceptionGroup("work", [BaseExceptionGroup("more", [Booting("no"), asyncio.CancelledError()])])
-    with pytest.raises(BaseExceptionGroup):  # not ours to catch: it holds more than errors
+    group = BaseExceptionGroup(
+        "work", [BaseExceptionGroup("more", [Booting("no"), asyncio.CancelledError()])]
+    )
+    # not ours to catch: it holds more than errors
+    with pytest.raises(BaseExceptionGroup):
         await pauses(group)
-    assert await pauses(ExceptionGroup("work", [ExceptionGroup("more", [Booting("no")])])) == [2.0] * ATTEMPTS
+    assert (
+        await pauses(ExceptionGroup("work", [ExceptionGroup("more", [Booting("no")])]))
+        == [2.0] * ATTEMPTS
+    )
 
 
 def inside_cancelled() -> "asyncio.Future[Any]":
@@ -105,13 +113,17 @@ async def test_a_session_that_is_cancelled_from_within_is_opened_again() -> None
     async with running(service(toy), "bridge: {name: lab}\n") as bus:
         await bus.status("toy", "online")
         toy.sessions[0].broken.cancel()
-        assert (await bus.status("toy", "offline"))["reason"]["message"].startswith("CancelledError")
+        assert (await bus.status("toy", "offline"))["reason"]["message"].startswith(
+            "CancelledError"
+        )
         await bus.clock.advance(5.0)
         await until(lambda: toy.opened == 2, "the link anew")
         await bus.status("toy", "online")
 
 
-async def test_a_command_that_is_cancelled_from_within_has_an_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_command_that_is_cancelled_from_within_has_an_outcome(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     toy = Toy()
     async with running(service(toy), "bridge: {name: lab}\n") as bus:
         await bus.status("toy", "online")

@@ -1,4 +1,7 @@
-"""What is known of one device: report by exception, quality, and the rule of contract 3.4 that the changes are it."""
+"""What is known of one device.
+
+Report by exception, quality, and the rule of contract 3.4 that the changes are it.
+"""
 
 import math
 from typing import Any
@@ -21,7 +24,9 @@ PROPERTIES = by_path(
         Property("slow", float, min_interval=5.0),
         Property("shy", float, max_silence=10.0),
         Property("old", float, max_age=30.0),
-        Property("all", float, deadband=1.0, min_interval=5.0, max_silence=10.0, max_age=30.0),
+        Property(
+            "all", float, deadband=1.0, min_interval=5.0, max_silence=10.0, max_age=30.0
+        ),
     ]
 )
 BROKEN = Fault("timeout", "no answer")
@@ -64,11 +69,22 @@ async def test_only_a_changed_value_is_reported():
 
 async def test_values_that_python_takes_for_equal_but_json_does_not_are_changes():
     reported = await read_each("plain", 1, True, 1.0, 0, False, "0", None)
-    assert [repr(value) for value in reported] == ["1", "True", "1.0", "0", "False", "'0'", "None"]
+    assert [repr(value) for value in reported] == [
+        "1",
+        "True",
+        "1.0",
+        "0",
+        "False",
+        "'0'",
+        "None",
+    ]
 
 
 async def test_an_object_changes_as_a_whole():
-    assert await read_each("plain", {"ra": 1}, {"ra": 1}, {"ra": 2}) == [{"ra": 1}, {"ra": 2}]
+    assert await read_each("plain", {"ra": 1}, {"ra": 1}, {"ra": 2}) == [
+        {"ra": 1},
+        {"ra": 2},
+    ]
 
 
 async def test_the_state_has_its_own_copy_of_a_value():
@@ -98,8 +114,10 @@ async def test_changes_are_taken_once_and_in_order():
     state.read({"plain": 1, "near": 2.0}, 1.0)
     state.mark_bad(["plain"], BROKEN, 2.0)
     assert state.take_changes() == [
-        Change("plain", 1.0, 1), Change("near", 1.0, 2.0), Change("plain", 2.0, bad=BROKEN),
-    ]  # fmt: skip
+        Change("plain", 1.0, 1),
+        Change("near", 1.0, 2.0),
+        Change("plain", 2.0, bad=BROKEN),
+    ]
     assert state.take_changes() == []
 
 
@@ -125,7 +143,11 @@ async def test_a_difference_below_the_deadband_is_not_reported():
 
 
 async def test_a_slow_drift_is_reported_once_it_has_left_the_deadband():
-    assert await read_each("near", *(10 + step / 4 for step in range(9))) == [10.0, 11.0, 12.0]
+    assert await read_each("near", *(10 + step / 4 for step in range(9))) == [
+        10.0,
+        11.0,
+        12.0,
+    ]
 
 
 async def test_the_deadband_is_for_numbers_only():
@@ -198,7 +220,10 @@ async def test_a_value_that_was_held_back_comes_before_the_fault():
     state.read({"slow": 1.0}, 1.0)
     state.read({"slow": 2.0}, 2.0)
     state.mark_bad(["slow"], BROKEN, 3.0)
-    assert state.take_changes()[1:] == [Change("slow", 2.0, 2.0), Change("slow", 3.0, bad=BROKEN)]
+    assert state.take_changes()[1:] == [
+        Change("slow", 2.0, 2.0),
+        Change("slow", 3.0, bad=BROKEN),
+    ]
 
 
 async def test_a_value_that_was_held_back_is_forgotten_with_its_property():
@@ -266,7 +291,10 @@ async def test_a_stale_value_recovers_with_the_same_reading():
     state.age(3.0)
     state.read({"old": 1.0}, 4.0)
     stale = Fault("stale", "no reading for more than 30 s")
-    assert state.take_changes()[1:] == [Change("old", 2.0, bad=stale), Change("old", 4.0, 1.0, None)]
+    assert state.take_changes()[1:] == [
+        Change("old", 2.0, bad=stale),
+        Change("old", 4.0, 1.0, None),
+    ]
 
 
 async def test_staleness_does_not_hide_why_a_value_is_bad():
@@ -300,7 +328,10 @@ async def test_not_a_number_is_reported_once_and_recovers():
     state = new_state()
     for value in (math.nan, math.inf, 5.0):
         state.read({"plain": value}, 1.0)
-    assert state.take_changes() == [Change("plain", 1.0, None, NOT_A_NUMBER), Change("plain", 1.0, 5.0, None)]
+    assert state.take_changes() == [
+        Change("plain", 1.0, None, NOT_A_NUMBER),
+        Change("plain", 1.0, 5.0, None),
+    ]
     assert state.bad == {}
 
 
@@ -311,7 +342,10 @@ async def test_a_bad_property_keeps_its_value_and_says_why():
     state.mark_bad(["plain", "near"], BROKEN, 3.0)
     assert state.values == {"plain": 1}  # never read: absent
     assert state.bad == {"plain": BROKEN, "near": BROKEN}
-    assert state.take_changes()[1:] == [Change("plain", 2.0, bad=BROKEN), Change("near", 2.0, bad=BROKEN)]
+    assert state.take_changes()[1:] == [
+        Change("plain", 2.0, bad=BROKEN),
+        Change("near", 2.0, bad=BROKEN),
+    ]
 
 
 async def test_another_reason_is_a_change():
@@ -335,7 +369,10 @@ async def test_a_property_that_goes_leaves_nothing():
     state.mark_bad(["near"], BROKEN, 1.0)
     state.take_changes()
     state.remove(["plain", "near", "slow"], 2.0)
-    assert state.take_changes() == [Change("plain", 2.0, gone=True), Change("near", 2.0, gone=True)]
+    assert state.take_changes() == [
+        Change("plain", 2.0, gone=True),
+        Change("near", 2.0, gone=True),
+    ]
     snapshot = state.snapshot("b", 2, 2.0)
     assert (snapshot.values, snapshot.bad, snapshot.times) == ({}, {}, {})
 
@@ -397,14 +434,20 @@ async def test_times_are_left_out_above_1000_properties():
 
 
 numbers = st.sampled_from([0.0, 0.4, 1.0, 2.0, 9.0, math.nan, math.inf])
-anything = numbers | st.sampled_from([0, 1, True, False, None, "a", {"a": 1}, {"a": math.nan}, [math.inf, 2], [2]])
-readings = st.dictionaries(st.sampled_from(sorted(PROPERTIES)), numbers, max_size=4) | anything.map(
-    lambda value: {"plain": value}
+anything = numbers | st.sampled_from(
+    [0, 1, True, False, None, "a", {"a": 1}, {"a": math.nan}, [math.inf, 2], [2]]
 )
+readings = st.dictionaries(
+    st.sampled_from(sorted(PROPERTIES)), numbers, max_size=4
+) | anything.map(lambda value: {"plain": value})
 some_paths = st.sets(st.sampled_from(sorted(PROPERTIES)), max_size=3).map(sorted)
 steps = st.one_of(
     st.tuples(st.just("read"), readings),
-    st.tuples(st.just("bad"), some_paths, st.sampled_from([BROKEN, Fault("offline", "gone"), NOT_A_NUMBER])),
+    st.tuples(
+        st.just("bad"),
+        some_paths,
+        st.sampled_from([BROKEN, Fault("offline", "gone"), NOT_A_NUMBER]),
+    ),
     st.tuples(st.just("gone"), some_paths),
     st.tuples(st.just("advance"), st.sampled_from([0.1, 1.0, 4.9, 5.0, 11.0, 31.0])),
     st.tuples(st.just("jump"), st.sampled_from([1.0, 5.0, 31.0])),
@@ -433,7 +476,11 @@ async def perform(state: State, clock: Clock, step: tuple[Any, ...]) -> None:
 @given(st.lists(steps, max_size=30))
 @settings(deadline=None)
 async def test_the_changes_are_the_state(sequence):
-    """Contract 3.4: applied to nothing, all changes give exactly values and bad of the snapshot, at any time."""
+    """Contract 3.4.
+
+    Applied to nothing, all changes give exactly values and bad of the snapshot, at any
+    time.
+    """
     clock, state = Clock(), new_state()
     values: dict[str, Any] = {}
     bad: dict[str, Fault] = {}
@@ -442,11 +489,21 @@ async def test_the_changes_are_the_state(sequence):
         if step == ("take",):
             apply(state.take_changes(), values, bad)
             snapshot = state.snapshot("b", 1, 1.0)
-            assert (repr(values), bad) == (repr({path: snapshot.values[path] for path in values}), snapshot.bad)
+            assert (repr(values), bad) == (
+                repr({path: snapshot.values[path] for path in values}),
+                snapshot.bad,
+            )
             assert values.keys() == snapshot.values.keys() == snapshot.times.keys()
 
 
-@given(st.lists(st.tuples(st.sampled_from([0.0, 1.0, 4.0, 6.0]), numbers), min_size=1, max_size=15), st.booleans())
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([0.0, 1.0, 4.0, 6.0]), numbers),
+        min_size=1,
+        max_size=15,
+    ),
+    st.booleans(),
+)
 @settings(deadline=None)
 async def test_the_last_value_of_a_limited_property_always_gets_out(sequence, late):
     clock, state = Clock(), new_state()

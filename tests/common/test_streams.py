@@ -1,4 +1,7 @@
-"""Byte streams: whatever happens to a link is LinkLost, lines come out whole however they arrive."""
+"""Byte streams.
+
+Whatever happens to a link is LinkLost, lines come out whole however they arrive.
+"""
 
 import asyncio
 import contextlib
@@ -98,7 +101,9 @@ async def feed(chunks: list[bytes]) -> ByteStream:
     return stream
 
 
-async def lines_of(chunks: list[bytes], terminator: bytes, limit: int) -> list[bytes | None]:
+async def lines_of(
+    chunks: list[bytes], terminator: bytes, limit: int
+) -> list[bytes | None]:
     """Read to the end; None stands for a line that was too long."""
     stream, found = await feed(chunks), []
     with contextlib.suppress(LinkLost):
@@ -119,7 +124,12 @@ terminators = st.sampled_from([b"\n", b"\r\n", b"aa", b"aab"])
 raw_lines = st.lists(st.text("ab\r\n", max_size=12).map(str.encode), max_size=6)
 
 
-@given(raw_lines, terminators, st.integers(0, 8), st.lists(st.integers(0, 100), max_size=10))
+@given(
+    raw_lines,
+    terminators,
+    st.integers(0, 8),
+    st.lists(st.integers(0, 100), max_size=10),
+)
 @example([b"abcde"], b"\r\n", 5, [6])  # the terminator in two pieces, just at the limit
 @example([b"abcdef", b"x"], b"\n", 5, [])  # too long, in one piece with the next
 @example([b"abcdef" * 4, b"x"], b"\n", 5, [6, 12, 18])
@@ -127,7 +137,9 @@ raw_lines = st.lists(st.text("ab\r\n", max_size=12).map(str.encode), max_size=6)
 async def test_lines_are_the_same_however_they_arrive(raw, terminator, limit, places):
     """And one line that is too long costs one line."""
     data = b"".join(line + terminator for line in raw)
-    wanted = [line if len(line) <= limit else None for line in data.split(terminator)[:-1]]
+    wanted = [
+        line if len(line) <= limit else None for line in data.split(terminator)[:-1]
+    ]
     tail = data.split(terminator)[-1]
     found = await lines_of(cut(data, places), terminator, limit)
     assert found[: len(wanted)] == wanted
@@ -137,7 +149,13 @@ async def test_lines_are_the_same_however_they_arrive(raw, terminator, limit, pl
 @pytest.mark.parametrize("chunks", [[b"x" * 11], [b"x"] * 11, [b"x" * 10, b"x" * 500]])
 async def test_an_endless_line_is_refused_as_soon_as_it_is_too_long(chunks):
     stream = await feed(chunks)
-    with pytest.raises(ProtocolError, match=r"more than 10 bytes without the terminator b'\\n'"):
+    with pytest.raises(
+        ProtocolError,
+        match=(
+            r"more than 10 bytes without the "
+            r"terminator b'\\n'"
+        ),
+    ):
         await stream.read_until(b"\n", 10)
     assert len(stream._buffer) == 0  # nothing of it is kept
 
@@ -203,7 +221,9 @@ async def test_a_closed_link_is_noticed_without_losing_what_came_before():
 # Every failure of the link is LinkLost
 
 
-@pytest.mark.parametrize("read", [ByteStream.read, lambda stream: stream.read_until(b"\n", 10)])
+@pytest.mark.parametrize(
+    "read", [ByteStream.read, lambda stream: stream.read_until(b"\n", 10)]
+)
 async def test_the_end_of_the_stream_is_a_lost_link(read):
     here, there = await null_modem("psu")
     await here.close()
@@ -303,7 +323,9 @@ async def test_a_host_that_does_not_answer_names_host_and_port(monkeypatch):
         await opening
 
 
-@pytest.mark.parametrize(("host", "port"), [("a" * 70, 1), ("a\0b", 1), ("127.0.0.1", 99999)])
+@pytest.mark.parametrize(
+    ("host", "port"), [("a" * 70, 1), ("a\0b", 1), ("127.0.0.1", 99999)]
+)
 async def test_a_host_or_port_that_cannot_exist_is_a_lost_link(host, port):
     with pytest.raises(LinkLost, match=f"cannot connect to {host}:{port}: ."):
         await open_tcp(host, port, "psu")
@@ -340,7 +362,9 @@ async def test_a_serial_port_carries_bytes_both_ways():
 
 async def test_a_serial_line_is_read_by_lines():
     with terminal() as (device, path):
-        stream = await open_serial(path, 115200, "psu", bits=7, parity="E", stop=2, flow="software")
+        stream = await open_serial(
+            path, 115200, "psu", bits=7, parity="E", stop=2, flow="software"
+        )
         os.write(device, b"one\r\ntwo\r\n")
         assert await stream.read_until(b"\r\n", 100) == b"one"
         assert await stream.read_until(b"\r\n", 100) == b"two"
@@ -419,7 +443,11 @@ async def test_a_host_that_cannot_be_is_told():
 
 @pytest.mark.parametrize("abstract", [False, True])
 async def test_a_unix_socket_is_a_stream_too(abstract, tmp_path):
-    path = f"@busbar-{tmp_path.name}-{id(tmp_path)}" if abstract else str(tmp_path / "socket")
+    path = (
+        f"@busbar-{tmp_path.name}-{id(tmp_path)}"
+        if abstract
+        else str(tmp_path / "socket")
+    )
     with pytest.raises(LinkLost, match=f"cannot connect to {path}"):
         await open_unix(path, "server")
 
@@ -427,7 +455,9 @@ async def test_a_unix_socket_is_a_stream_too(abstract, tmp_path):
         writer.write(await reader.read(100))
         writer.close()
 
-    server = await asyncio.start_unix_server(echo, f"\0{path[1:]}" if abstract else path)
+    server = await asyncio.start_unix_server(
+        echo, f"\0{path[1:]}" if abstract else path
+    )
     async with server:
         stream = await open_unix(path, "server")
         await stream.write(b"hello")

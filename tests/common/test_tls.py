@@ -39,18 +39,29 @@ async def greeting(context=None):
 
 @pytest.mark.parametrize("how", ["ca_file", "fingerprint", "insecure"])
 async def test_each_way_to_trust_a_certificate(certificate, how):
-    ways = {"ca_file": certificate[0], "fingerprint": fingerprint(certificate[0]), "insecure": True}
+    ways = {
+        "ca_file": certificate[0],
+        "fingerprint": fingerprint(certificate[0]),
+        "insecure": True,
+    }
     async with greeting(server_context(*certificate)) as port:
-        stream = await open_tcp("127.0.0.1", port, "device", trust=trust(**{how: ways[how]}))
+        stream = await open_tcp(
+            "127.0.0.1", port, "device", trust=trust(**{how: ways[how]})
+        )
         assert await stream.read() == b"hello"
         await stream.close()
 
 
 @pytest.mark.parametrize(
     ("ways", "why"),
-    [({}, "not trusted: self.signed certificate; allowed: "), ({"fingerprint": "00" * 32}, "has the fingerprint")],
+    [
+        ({}, ("not trusted: self.signed certificate; allowed: ")),
+        ({"fingerprint": "00" * 32}, "has the fingerprint"),
+    ],
 )
-async def test_any_other_certificate_is_refused_with_what_would_do(certificate, ways, why):
+async def test_any_other_certificate_is_refused_with_what_would_do(
+    certificate, ways, why
+):
     async with greeting(server_context(*certificate)) as port:
         with pytest.raises(LinkLost, match=why):
             await open_tcp("127.0.0.1", port, "device", trust=trust(**ways))
@@ -65,7 +76,13 @@ async def test_a_port_without_tls_is_named():
 async def test_a_port_where_nobody_answers_in_tls_is_given_up_in_time():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        with pytest.raises(LinkLost, match=rf"no TLS connection to 127\.0\.0\.1:{port} within 0\.2 s"):
+        with pytest.raises(
+            LinkLost,
+            match=(
+                rf"no TLS connection to "
+                rf"127\.0\.0\.1:{port} within 0\.2 s"
+            ),
+        ):
             await open_tcp("127.0.0.1", port, "device", 0.2, trust(insecure=True))
 
 
@@ -92,11 +109,27 @@ def test_a_certificate_of_ours_that_cannot_be_used_is_told(certificate):
         trust(cert_file="/nowhere", key_file=certificate[1])
 
 
-def test_a_key_with_a_passphrase_is_refused_instead_of_asked_about(certificate, tmp_path):
+def test_a_key_with_a_passphrase_is_refused_instead_of_asked_about(
+    certificate, tmp_path
+):
     locked = str(tmp_path / "locked.pem")
-    command = [find("openssl"), "ec", "-in", certificate[1], "-out", locked, "-aes256", "-passout", "pass:secret"]
+    command = [
+        find("openssl"),
+        "ec",
+        "-in",
+        certificate[1],
+        "-out",
+        locked,
+        "-aes256",
+        "-passout",
+        "pass:secret",
+    ]
     subprocess.run(command, check=True, capture_output=True, timeout=60)
-    with pytest.raises(ConfigError, match=f"key_file {locked}: the key has a passphrase"):
+    with pytest.raises(
+        ConfigError, match=(f"key_file {locked}: the key has a passphrase")
+    ):
         server_context(certificate[0], locked)
     with pytest.raises(ConfigError, match="passphrase"):
-        Endpoint("mqtts://host", cert_file=certificate[0], key_file=locked).ssl_context()
+        Endpoint(
+            "mqtts://host", cert_file=certificate[0], key_file=locked
+        ).ssl_context()

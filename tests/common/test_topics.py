@@ -12,7 +12,8 @@ from busbar.errors import ConfigError, Forbidden
 
 LEVEL_CHARACTERS = string.ascii_letters + string.digits + "_-"
 levels = st.text(LEVEL_CHARACTERS, min_size=1, max_size=64)
-names = st.text(st.characters(codec=None, exclude_categories=[]), max_size=100)  # surrogates too: file names have them
+# surrogates too: file names have them
+names = st.text(st.characters(codec=None, exclude_categories=[]), max_size=100)
 
 
 def busbar() -> Topics:
@@ -40,21 +41,40 @@ def test_a_bridge_subscribes_to_its_own_commands_only():
     assert busbar().commands == ["busbar/lab/+/set/#", "busbar/lab/+/call/#"]
 
 
-@pytest.mark.parametrize("topic", ["psu/set", "psu/set/output", "psu/set/channel/1/voltage", "psu/call/query"])
+@pytest.mark.parametrize(
+    "topic",
+    ["psu/set", "psu/set/output", "psu/set/channel/1/voltage", "psu/call/query"],
+)
 def test_the_command_filters_cover_every_command_topic(topic):
-    assert any(topic_matches_sub(pattern, f"busbar/lab/{topic}") for pattern in busbar().commands)
+    assert any(
+        topic_matches_sub(pattern, f"busbar/lab/{topic}")
+        for pattern in busbar().commands
+    )
 
 
-@pytest.mark.parametrize("topic", ["psu/status", "psu/info", "psu/state", "psu/state/a/b", "psu/blob/image"])
+@pytest.mark.parametrize(
+    "topic", ["psu/status", "psu/info", "psu/state", "psu/state/a/b", "psu/blob/image"]
+)
 def test_the_leftover_filters_cover_every_retained_topic(topic):
-    assert any(topic_matches_sub(pattern, f"busbar/lab/{topic}") for pattern in busbar().leftovers)
+    assert any(
+        topic_matches_sub(pattern, f"busbar/lab/{topic}")
+        for pattern in busbar().leftovers
+    )
 
 
-@given(st.lists(levels, min_size=1, max_size=3).map("/".join), levels, levels, levels, st.lists(levels).map("/".join))
+@given(
+    st.lists(levels, min_size=1, max_size=3).map("/".join),
+    levels,
+    levels,
+    levels,
+    st.lists(levels).map("/".join),
+)
 def test_what_is_built_is_parsed_back(root, bridge, device, channel, path):
     assume(bridge != "reply")
     topics = Topics(root, bridge)
-    assert topics.parse(topics.topic(device, channel, path)) == Address(device, channel, path)
+    assert topics.parse(topics.topic(device, channel, path)) == Address(
+        device, channel, path
+    )
 
 
 @pytest.mark.parametrize(
@@ -70,9 +90,13 @@ def test_any_topic_is_parsed_without_an_error(topic):
     busbar().parse("busbar/lab/" + topic)
 
 
-@pytest.mark.parametrize("rest", ["me", "me/1", "a/b/c", "a/b/c/d", "node red/1", "größe", "$x", "a" * 128])
+@pytest.mark.parametrize(
+    "rest", ["me", "me/1", "a/b/c", "a/b/c/d", "node red/1", "größe", "$x", "a" * 128]
+)
 def test_a_private_reply_topic_has_one_to_four_levels_below_reply(rest):
-    assert busbar().private_reply(f"busbar/reply/{rest}", "psu") == f"busbar/reply/{rest}"
+    assert (
+        busbar().private_reply(f"busbar/reply/{rest}", "psu") == f"busbar/reply/{rest}"
+    )
 
 
 def test_the_own_reply_topic_counts_as_absent():
@@ -94,10 +118,12 @@ def test_any_other_reply_topic_is_forbidden(topic):
 
 
 @pytest.mark.parametrize(
-    "character", ["\x7f", "\x85", "\x9f", "\ud800", "\ufdd0", "\ufffe", "\U0001ffff", "\U0010fffe"]
+    "character",
+    ["\x7f", "\x85", "\x9f", "\ud800", "\ufdd0", "\ufffe", "\U0001ffff", "\U0010fffe"],
 )
 def test_a_reply_topic_that_makes_the_broker_disconnect_us_is_forbidden(character):
-    """Mosquitto 2.0 answers a PUBLISH with such a topic with `Malformed packet` (measured)."""
+    """Mosquitto 2.0 answers a PUBLISH with such a topic with `Malformed packet`
+    (measured)."""
     with pytest.raises(Forbidden):
         busbar().private_reply(f"busbar/reply/a{character}", "psu")
 
@@ -121,10 +147,16 @@ def test_a_filter_covers_a_path(pattern, path, covered):
 
 
 few = st.sampled_from(["a", "b", ""])
-filters = st.tuples(st.lists(st.sampled_from(["a", "b", "", "+"]), max_size=4), st.sampled_from([[], ["#"]]))
+filters = st.tuples(
+    st.lists(st.sampled_from(["a", "b", "", "+"]), max_size=4),
+    st.sampled_from([[], ["#"]]),
+)
 
 
-@given(filters.map(lambda parts: "/".join([*parts[0], *parts[1]])), st.lists(few, min_size=1, max_size=4).map("/".join))
+@given(
+    filters.map(lambda parts: "/".join([*parts[0], *parts[1]])),
+    st.lists(few, min_size=1, max_size=4).map("/".join),
+)
 def test_filters_follow_the_rules_of_mqtt(pattern, path):
     assume(pattern and path)
     assert matches(pattern, path) is topic_matches_sub(pattern, path)

@@ -12,7 +12,9 @@ from busbar.net.trace import SHOWN, TRACE, Redact, Wire, readable
 FORMAT = logging.Formatter("%(message)s")
 
 
-def written(secrets: set[str], message: str, *arguments: object, exc_info: object = None) -> str:
+def written(
+    secrets: set[str], message: str, *arguments: object, exc_info: object = None
+) -> str:
     """Return what a handler with the filter writes."""
     record = logging.LogRecord("busbar", TRACE, "", 0, message, arguments, exc_info)  # type: ignore[arg-type]
     assert Redact(frozenset(secrets)).filter(record) is True
@@ -58,7 +60,9 @@ def test_both_directions_are_logged_by_device(caplog):
     with caplog.at_level(TRACE, "busbar.wire"):
         Wire("psu").sent(b"VOLT?\n")
         Wire("psu").received(b"5.02\n")
-    assert [(record.name, record.levelno, record.message) for record in caplog.records] == [
+    assert [
+        (record.name, record.levelno, record.message) for record in caplog.records
+    ] == [
         ("busbar.wire.psu", TRACE, r"-> 'VOLT?\n'"),
         ("busbar.wire.psu", TRACE, r"<- '5.02\n'"),
     ]
@@ -71,7 +75,9 @@ def test_nothing_is_logged_above_trace(caplog):
 
 
 def test_a_secret_is_replaced_in_the_message_and_its_arguments():
-    assert written({"hunter2"}, "hunter2 -> %s %d", "a hunter2 b", 5) == "*** -> a *** b 5"
+    assert (
+        written({"hunter2"}, "hunter2 -> %s %d", "a hunter2 b", 5) == "*** -> a *** b 5"
+    )
 
 
 def test_a_record_without_a_secret_stays_as_it_is():
@@ -100,16 +106,32 @@ def test_a_secret_in_a_traceback_is_replaced():
 
 
 @pytest.mark.parametrize(
-    "secret", ["hunter2", "pass word", "a\\b", "it's", 'say "x"', 'it\'s "x"', "tab\there", "größe", "\x1b"]
+    "secret",
+    [
+        "hunter2",
+        "pass word",
+        "a\\b",
+        "it's",
+        'say "x"',
+        'it\'s "x"',
+        "tab\there",
+        "größe",
+        "\x1b",
+    ],
 )
-@pytest.mark.parametrize("around", [b"%s", b'LOGIN "%s"\r\n', b"LOGIN '%s'", b"\x00\x01%s\xff", b"'%s\"", b"\\%s"])
+@pytest.mark.parametrize(
+    "around",
+    [b"%s", b'LOGIN "%s"\r\n', b"LOGIN '%s'", b"\x00\x01%s\xff", b"'%s\"", b"\\%s"],
+)
 def test_a_secret_on_the_wire_is_replaced_as_text_and_as_hex(secret, around):
     shown = readable(around.replace(b"%s", secret.encode()))
     assert shown != written({secret}, "-> %s", shown)
     assert "***" in written({secret}, "-> %s", shown)
 
 
-secrets = st.text(st.characters(codec="utf-8", exclude_characters="*"), min_size=4, max_size=20)
+secrets = st.text(
+    st.characters(codec="utf-8", exclude_characters="*"), min_size=4, max_size=20
+)
 
 
 @given(secrets, st.binary(max_size=40), st.binary(max_size=40))

@@ -1,4 +1,5 @@
-"""How a payload is read into a declared type (contract 2), what is in range, and the JSON Schema of it."""
+"""How a payload is read into a declared type (contract 2), what is in range, and the
+JSON Schema of it."""
 
 import enum
 import json
@@ -13,7 +14,15 @@ from msgspec import Meta, Struct, defstruct
 
 from busbar.contract import messages
 from busbar.contract.messages import Metadata
-from busbar.contract.values import Reader, choice, convert, integer, number, reading, schema
+from busbar.contract.values import (
+    Reader,
+    choice,
+    convert,
+    integer,
+    number,
+    reading,
+    schema,
+)
 from busbar.errors import BadRequest, OutOfRange, ProtocolError
 
 
@@ -40,15 +49,38 @@ class Colour(enum.Enum):
 
 
 TYPES = [
-    bool, int, float, str, bytes, number(0, 30), integer(-5, 10), choice("fast", "slow"), Literal[1, 2], Colour, Any,
-    Annotated[str, Meta(max_length=3)], Annotated[str, Meta(pattern="^a")], dict[str, float], dict[str, Any],
+    bool,
+    int,
+    float,
+    str,
+    bytes,
+    number(0, 30),
+    integer(-5, 10),
+    choice("fast", "slow"),
+    Literal[1, 2],
+    Colour,
+    Any,
+    Annotated[str, Meta(max_length=3)],
+    Annotated[str, Meta(pattern="^a")],
+    dict[str, float],
+    dict[str, Any],
     list[bool],
-    list[integer(0, 5)], Point, Nested, Axis, bool | None, int | None, str | None, Point | None, float | str,
-]  # fmt: skip
+    list[integer(0, 5)],
+    Point,
+    Nested,
+    Axis,
+    bool | None,
+    int | None,
+    str | None,
+    Point | None,
+    float | str,
+]
 
 
 def read(type_: Any, payload: bytes | str) -> Any:
-    return Reader(type_).payload(payload.encode() if isinstance(payload, str) else payload)[0]
+    return Reader(type_).payload(
+        payload.encode() if isinstance(payload, str) else payload
+    )[0]
 
 
 def read_with(type_: Any, payload: str) -> tuple[Any, Metadata]:
@@ -73,14 +105,31 @@ def test_a_bare_value_is_read_as_the_declared_type_wants_it(type_, payload, valu
 
 
 @pytest.mark.parametrize(
-    "text", ["123", "true", "{a", "", " x ", "[1]", "null", "{}", '{"a": 1}', '"open', "größe", "a\nb"]
+    "text",
+    [
+        "123",
+        "true",
+        "{a",
+        "",
+        " x ",
+        "[1]",
+        "null",
+        "{}",
+        '{"a": 1}',
+        '"open',
+        "größe",
+        "a\nb",
+    ],
 )
 def test_text_is_taken_verbatim(text):
     """Contract 2: unless the payload is a JSON string or an object with `_value`."""
     assert read(str, text) == text
 
 
-@pytest.mark.parametrize(("payload", "text"), [('"quoted"', "quoted"), (' "a" ', "a"), ('""', ""), ('"a\\nb"', "a\nb")])
+@pytest.mark.parametrize(
+    ("payload", "text"),
+    [('"quoted"', "quoted"), (' "a" ', "a"), ('""', ""), ('"a\\nb"', "a\nb")],
+)
 def test_a_json_string_is_unquoted(payload, text):
     assert read(str, payload) == text
 
@@ -95,21 +144,58 @@ def test_a_choice_is_text_too():
 
 
 @pytest.mark.parametrize(
-    "word", ["true", "1", "on", "True", "TRUE", "On", "ON", '"on"', '"TRUE"', " on\n", '{"_value":"On"}']
+    "word",
+    [
+        "true",
+        "1",
+        "on",
+        "True",
+        "TRUE",
+        "On",
+        "ON",
+        '"on"',
+        '"TRUE"',
+        " on\n",
+        '{"_value":"On"}',
+    ],
 )
 def test_these_are_true(word):
     assert read(bool, word) is True
 
 
 @pytest.mark.parametrize(
-    "word", ["false", "0", "off", "False", "Off", "OFF", '"0"', '{"_value":0}', '{"_value":"OFF"}']
+    "word",
+    [
+        "false",
+        "0",
+        "off",
+        "False",
+        "Off",
+        "OFF",
+        '"0"',
+        '{"_value":0}',
+        '{"_value":"OFF"}',
+    ],
 )
 def test_these_are_false(word):
     assert read(bool, word) is False
 
 
 @pytest.mark.parametrize(
-    "word", ["yes", "2", "-1", "1.0", "null", "[]", "{}", '{"_value":[1]}', '{"_value":{}}', "ono", '""']
+    "word",
+    [
+        "yes",
+        "2",
+        "-1",
+        "1.0",
+        "null",
+        "[]",
+        "{}",
+        '{"_value":[1]}',
+        '{"_value":{}}',
+        "ono",
+        '""',
+    ],
 )
 def test_nothing_else_is_a_boolean(word):
     with pytest.raises(BadRequest):
@@ -144,33 +230,50 @@ def test_another_kind_of_value_is_a_bad_request(type_, payload):
 def test_value_beside_metadata():
     payload = '{"_value": 5.02, "_id": "abcdefgh", "_ttl": 3}'
     assert read_with(float, payload) == (5.02, Metadata(id="abcdefgh", ttl=3.0))
-    assert Reader(float).payload(msgpack.packb({"_value": 5.02, "_id": 9})) == (5.02, Metadata(id=9))
+    assert Reader(float).payload(msgpack.packb({"_value": 5.02, "_id": 9})) == (
+        5.02,
+        Metadata(id=9),
+    )
 
 
 def test_an_object_may_hold_its_metadata_itself_or_stand_in_value():
     assert read_with(Point, '{"ra": 1, "_id": "x"}') == (Point(1.0), Metadata(id="x"))
-    assert read_with(Point, '{"_value": {"ra": 1}, "_id": "x"}') == (Point(1.0), Metadata(id="x"))
-    assert read_with(dict[str, float], '{"a": 1, "_wait": 2}') == ({"a": 1.0}, Metadata(wait=2.0))
+    assert read_with(Point, '{"_value": {"ra": 1}, "_id": "x"}') == (
+        Point(1.0),
+        Metadata(id="x"),
+    )
+    assert read_with(dict[str, float], '{"a": 1, "_wait": 2}') == (
+        {"a": 1.0},
+        Metadata(wait=2.0),
+    )
 
 
 def test_a_key_of_an_object_that_looks_like_metadata_is_kept_by_value():
     assert read(dict[str, float], '{"_value": {"_id": 1}}') == {"_id": 1.0}
 
 
-@pytest.mark.parametrize("type_", [float, bool, str, Point, dict[str, float], Any], ids=str)
+@pytest.mark.parametrize(
+    "type_", [float, bool, str, Point, dict[str, float], Any], ids=str
+)
 def test_an_unknown_key_beside_value_is_refused(type_):
     with pytest.raises(BadRequest, match="_tll"):
         read(type_, '{"_value": 5, "_tll": 5}')
 
 
-@pytest.mark.parametrize("type_", [float, bool, Point, dict[str, float], dict[str, Any], Any, Point | None], ids=str)
+@pytest.mark.parametrize(
+    "type_",
+    [float, bool, Point, dict[str, float], dict[str, Any], Any, Point | None],
+    ids=str,
+)
 def test_misspelt_metadata_in_an_object_is_refused(type_):
     """Contract 2: unknown keys in a command are refused, also misspelt metadata."""
     with pytest.raises(BadRequest, match="_tll"):
         read(type_, '{"ra": 5, "_tll": 5}')
 
 
-@pytest.mark.parametrize("payload", ['{"ra": 1, "dec": 2}', '{"_value": {"ra": 1, "dec": 2}}'])
+@pytest.mark.parametrize(
+    "payload", ['{"ra": 1, "dec": 2}', '{"_value": {"ra": 1, "dec": 2}}']
+)
 def test_an_unknown_key_of_an_object_is_refused_and_the_known_ones_are_named(payload):
     with pytest.raises(BadRequest, match=r"'dec'.*ra, on, steps"):
         read(Point, payload)
@@ -193,7 +296,12 @@ def test_wrong_metadata_is_refused():
         (number(0, 30), "-0.5", "-0.5", "at least 0 and at most 30"),
         (integer(1, None), "0", "0", "at least 1"),
         (integer(0, 10), "1e300", "1000", "at most 10"),
-        (integer(-(2**31), 2**31 - 1), "2147483648", "2147483648", "at least -2147483648 and at most 2147483647"),
+        (
+            integer(-(2**31), 2**31 - 1),
+            "2147483648",
+            "2147483648",
+            ("at least -2147483648 and at most 2147483647"),
+        ),
         (number(0, 0.25), "1", "1", "at least 0 and at most 0.25"),
         (Annotated[float, Meta(gt=0, lt=1)], "1", "1", "above 0 and below 1"),
         (choice("fast", "slow"), "medium", "medium", "fast, slow"),
@@ -208,7 +316,9 @@ def test_wrong_metadata_is_refused():
         (list[integer(0, 5)], "[1, 9]", "9", "<= 5"),
     ],
 )
-def test_out_of_range_names_the_value_and_what_is_allowed(type_, payload, shown, allowed):
+def test_out_of_range_names_the_value_and_what_is_allowed(
+    type_, payload, shown, allowed
+):
     with pytest.raises(OutOfRange, match=rf"(?s){shown}.*{allowed}"):
         read(type_, payload)
 
@@ -220,7 +330,10 @@ def test_the_place_of_a_bad_member_is_named():
 
 @pytest.mark.parametrize(
     ("type_", "payload", "said"),
-    [(Point, "{}", "'ra' is missing"), (list[bytes], '["!"]', "[0]: this is not base64")],
+    [
+        (Point, "{}", "'ra' is missing"),
+        (list[bytes], '["!"]', "[0]: this is not base64"),
+    ],
 )
 def test_what_msgspec_says_is_said_in_our_words(type_, payload, said):
     with pytest.raises(BadRequest) as raised:
@@ -235,12 +348,25 @@ def test_a_huge_value_is_not_repeated_at_length():
 
 
 payloads = st.binary(max_size=60) | st.text(max_size=60).map(str.encode)
-wrapped = st.builds(bytes.__add__, st.sampled_from([b'{"_value":', b"\x81\xa6_value", b'{"ra":', b"\x81"]), payloads)
+wrapped = st.builds(
+    bytes.__add__,
+    st.sampled_from([b'{"_value":', b"\x81\xa6_value", b'{"ra":', b"\x81"]),
+    payloads,
+)
 jsons = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5),
     lambda inner: (
         st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["_value", "_id", "ra", "on", "steps", "point", "limit", "x", "_x"]), inner)
+        | st.dictionaries(
+            st.sampled_from(
+                ["_value", "_id", "ra", "on", "steps", "point", "limit", "x", "_x"]
+            ),
+            inner,
+        )
     ),
     max_leaves=6,
 ).map(lambda value: json.dumps(value).encode())
@@ -324,10 +450,18 @@ def test_convert_returns_the_value_of_the_type():
 def test_an_annotation_of_an_object_or_a_member_is_in_the_schema_and_changes_no_reading():
     extra = {"indi": {"name": "RA"}}
     member = Annotated[bool, Meta(title="On", extra_json_schema=extra)]
-    made = defstruct("Made", [("on", member), ("level", number(0, 30), 0.0)], forbid_unknown_fields=True)
+    made = defstruct(
+        "Made",
+        [("on", member), ("level", number(0, 30), 0.0)],
+        forbid_unknown_fields=True,
+    )
     annotated = Annotated[made, Meta(title="Both", extra_json_schema=extra)]
     built = schema(annotated)
-    assert (built["type"], built["title"], built["indi"]) == ("object", "Both", {"name": "RA"})
+    assert (built["type"], built["title"], built["indi"]) == (
+        "object",
+        "Both",
+        {"name": "RA"},
+    )
     assert built["properties"]["on"]["indi"] == {"name": "RA"}
     value, metadata = Reader(annotated).payload(b'{"on": "off", "_id": "x"}')
     assert (value.on, metadata.id) == (False, "x")

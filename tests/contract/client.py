@@ -1,4 +1,7 @@
-"""An MQTT client of one bridge: it commands, tells outcomes apart by id, and keeps all it has seen."""
+"""An MQTT client of one bridge.
+
+It commands, tells outcomes apart by id, and keeps all it has seen.
+"""
 
 import itertools
 import json
@@ -13,17 +16,26 @@ from tests.watcher import MARK, Seen, Watcher
 
 VERSIONS = {"5": paho.MQTTv5, "3.1.1": paho.MQTTv311}
 _NUMBERS = itertools.count(1)
-_PROPERTIES = {"response": "ResponseTopic", "correlation": "CorrelationData", "expiry": "MessageExpiryInterval"}
+_PROPERTIES = {
+    "response": "ResponseTopic",
+    "correlation": "CorrelationData",
+    "expiry": "MessageExpiryInterval",
+}
 
 
 class Client(Watcher):
-    """Entered = subscribed to everything below <root>; with `qos` 0 the broker keeps the order of all messages."""
+    """Entered = subscribed to everything below <root>.
+
+    With `qos` 0 the broker keeps the order of all messages.
+    """
 
     def __init__(self, port: int, base: str, protocol: str = "5", qos: int = 1) -> None:
         super().__init__(port, protocol=VERSIONS[protocol])
         self.base, self.protocol = base, protocol
         self.forged: set[tuple[str, bytes]] = set()
-        self._client.on_connect = lambda client, *_: client.subscribe([("busbar/#", qos)])
+        self._client.on_connect = lambda client, *_: client.subscribe(
+            [("busbar/#", qos)]
+        )
 
     def forge(self, topic: str, payload: str) -> None:
         """Publish what only a bridge should, or nobody."""
@@ -32,36 +44,67 @@ class Client(Watcher):
 
     def bridges(self) -> list[Seen]:
         """Return what a bridge has said."""
-        return [each for each in self.seen if (each.topic, each.payload) not in self.forged and each.topic != MARK]
+        return [
+            each
+            for each in self.seen
+            if (each.topic, each.payload) not in self.forged and each.topic != MARK
+        ]
 
-    def send(self, device: str, target: str, payload: Any, *, retain: bool = False, **properties: Any) -> str:
-        """Send a command and return its id; an object gets one, text and bytes are sent as they are."""
+    def send(
+        self,
+        device: str,
+        target: str,
+        payload: Any,
+        *,
+        retain: bool = False,
+        **properties: Any,
+    ) -> str:
+        """Send a command and return its id.
+
+        An object gets one, text and bytes are sent as they are.
+        """
         id_ = ""
         if isinstance(payload, dict):
             payload = {"_id": f"i{next(_NUMBERS)}", **payload}
             id_, payload = payload["_id"], json.dumps(payload)
-        self._client.publish(f"{self.base}{device}/{target}", payload, 1, retain, _properties(properties))
+        self._client.publish(
+            f"{self.base}{device}/{target}", payload, 1, retain, _properties(properties)
+        )
         return id_
 
-    async def ask(self, device: str, target: str, payload: Any, **properties: Any) -> dict[str, Any]:
+    async def ask(
+        self, device: str, target: str, payload: Any, **properties: Any
+    ) -> dict[str, Any]:
         """Send a command and return its outcome."""
         mark = len(self.seen)
         id_ = self.send(device, target, payload, **properties)
         return await self.outcome(device, target, id_ or None, mark)
 
-    async def outcome(self, device: str, target: str, id_: str | None, mark: int = 0) -> dict[str, Any]:
+    async def outcome(
+        self, device: str, target: str, id_: str | None, mark: int = 0
+    ) -> dict[str, Any]:
         """Wait for the outcome of a command."""
-        found = lambda: [r for r in self.replies(device, mark) if (r["target"], r["id"]) == (target, id_)]  # noqa: E731
+        found = lambda: [  # noqa: E731
+            r
+            for r in self.replies(device, mark)
+            if (r["target"], r["id"]) == (target, id_)
+        ]
         await until(found, f"the outcome of {device}/{target} {id_ or ''}")
         return dict(found()[0])
 
     def replies(self, device: str, mark: int = 0) -> list[dict[str, Any]]:
         """Return the outcomes on the public `reply` since, in order."""
-        return [each.json for each in self.seen[mark:] if each.topic == f"{self.base}{device}/reply"]
+        return [
+            each.json
+            for each in self.seen[mark:]
+            if each.topic == f"{self.base}{device}/reply"
+        ]
 
     def snapshot(self, device: str) -> dict[str, Any]:
         """Return the newest snapshot."""
-        return dict(self.last(f"{self.base}{device}/state") or {"values": {}, "bad": {}})
+        return dict(
+            self.last(f"{self.base}{device}/state") or {"values": {}, "bad": {}}
+        )
 
     def status(self, device: str) -> dict[str, Any]:
         """Return the newest status."""
@@ -72,7 +115,10 @@ class Client(Watcher):
         return [each.topic.removeprefix(self.base) for each in self.seen[mark:]]
 
     async def kept(self) -> dict[str, bytes]:
-        """Return what the broker retains now, as a late subscriber is told it: before any answer of the bridge."""
+        """Return what the broker retains now, as a late subscriber is told it.
+
+        Before any answer of the bridge.
+        """
         async with Client(self._port, self.base, self.protocol, qos=0) as late:
             await late.ask("bridge", "call/list", {})
             return {each.topic: each.payload for each in late.seen if each.retain}

@@ -1,7 +1,10 @@
-"""`subject`: each bridge, running, on each version of MQTT; `client` beside it. `fresh`: one not yet started.
+"""`subject`: each bridge, running, on each version of MQTT; `client` beside it.
 
-A test says with `section` what part of the contract it holds a bridge to, and with `needs` which traits a subject must
-have: for others there is no such test. A version of MQTT is a trait, too: `mqtt5`.
+`fresh`: one not yet started.
+
+A test says with `section` what part of the contract it holds a bridge to, and with
+`needs` which traits a subject must have: for others there is no such test. A version of
+MQTT is a trait, too: `mqtt5`.
 """
 
 from collections.abc import AsyncIterator, Iterator
@@ -24,7 +27,9 @@ HERE = Path(__file__).parent
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "section(number): the section of docs/contract.md")
+    config.addinivalue_line(
+        "markers", ("section(number): the section of docs/contract.md")
+    )
     config.addinivalue_line("markers", "needs(trait): only for bridges that have it")
 
 
@@ -39,7 +44,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     ]
     for fixture in SCOPES.keys() & set(metafunc.fixturenames):
         if not section(metafunc.definition):
-            raise pytest.UsageError(f"{metafunc.definition.nodeid} names no section of the contract")
+            raise pytest.UsageError(
+                f"{metafunc.definition.nodeid} names no section of the contract"
+            )
         metafunc.parametrize(fixture, kinds, indirect=True, scope=SCOPES[fixture])
 
 
@@ -71,14 +78,18 @@ async def running(
 ) -> AsyncIterator[tuple[Subject, str]]:
     """One bridge for all tests that leave it as they found it."""
     kind, protocol = request.param
-    async with SUBJECTS[kind].make(broker.url, protocol, tmp_path_factory.mktemp(kind)) as made:
+    async with SUBJECTS[kind].make(
+        broker.url, protocol, tmp_path_factory.mktemp(kind)
+    ) as made:
         await made.start()
         yield made, protocol
         await made.stop()
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def client(running: tuple[Subject, str], broker: Mosquitto) -> AsyncIterator[Client]:
+async def client(
+    running: tuple[Subject, str], broker: Mosquitto
+) -> AsyncIterator[Client]:
     """A client of it; all it has seen is valid."""
     subject, protocol = running
     async with Client(broker.port, subject.base, protocol) as client:
@@ -107,7 +118,8 @@ def own_broker() -> Iterator[Mosquitto]:
 
 @dataclass
 class Fresh:
-    """A bridge that has not been started, its client, the broker, and the proxy between bridge and broker."""
+    """A bridge that has not been started, its client, the broker, and the proxy between
+    bridge and broker."""
 
     subject: Subject
     client: Client
@@ -122,10 +134,16 @@ class Fresh:
 
 
 @pytest_asyncio.fixture
-async def fresh(request: Any, own_broker: Mosquitto, tmp_path: Path) -> AsyncIterator[Fresh]:
+async def fresh(
+    request: Any, own_broker: Mosquitto, tmp_path: Path
+) -> AsyncIterator[Fresh]:
     """A bridge with all for itself; what its client has seen is valid."""
     kind, protocol = request.param
-    async with Proxy(own_broker.port) as proxy, SUBJECTS[kind].make(proxy.url, protocol, tmp_path) as made:
-        async with Client(own_broker.port, made.base, protocol, qos=0) as client:  # one order of all messages
+    async with (
+        Proxy(own_broker.port) as proxy,
+        SUBJECTS[kind].make(proxy.url, protocol, tmp_path) as made,
+    ):
+        # one order of all messages
+        async with Client(own_broker.port, made.base, protocol, qos=0) as client:
             yield Fresh(made, client, own_broker, proxy, kind)
         assert payloads.check(client.bridges())

@@ -1,4 +1,7 @@
-"""A bridge under the suite in this process: how it runs, and what the contract knows and its device has not."""
+"""A bridge under the suite in this process.
+
+How it runs, and what the contract knows and its device has not.
+"""
 
 import asyncio
 import contextlib
@@ -44,10 +47,17 @@ class InProcess(Subject):
         self._text, self._url = text, url
 
     async def start(self) -> None:
-        first = plan(self._service, loader.parse(self._text, self._service.config, {}), self._url, {})
+        first = plan(
+            self._service,
+            loader.parse(self._text, self._service.config, {}),
+            self._url,
+            {},
+        )
         self._clock = Clock()
         self.running = Bridge(first, lambda: first, self._clock.now, lambda: True)
-        self.task = asyncio.create_task(self.running.run(), name=f"{self._service.kind} bridge")
+        self.task = asyncio.create_task(
+            self.running.run(), name=f"{self._service.kind} bridge"
+        )
 
     async def kill(self) -> None:
         assert self.task is not None
@@ -84,15 +94,23 @@ class InProcess(Subject):
 
     def refuse(self, value: Any) -> None:
         """Raise what the device answers when this is written to `refusing`."""
-        raise ProtocolError("nonsense") if value == NONSENSE else DeviceRefused("never", number=-1)
+        raise (
+            ProtocolError("nonsense")
+            if value == NONSENSE
+            else DeviceRefused("never", number=-1)
+        )
 
-    async def write(self, set_: Callable[..., Any], device: str, path: str, value: Any, turn: Any) -> Any:
+    async def write(
+        self, set_: Callable[..., Any], device: str, path: str, value: Any, turn: Any
+    ) -> Any:
         """Write a property."""
         return await set_(device, path, value, turn)
 
     def described(self, about: Description) -> Description:
         """Add what the contract knows and a device of this kind has not."""
-        return about.with_(properties={**about.properties, REFUSING.path: REFUSING}).with_blob(Blob("picture"))
+        return about.with_(
+            properties={**about.properties, REFUSING.path: REFUSING}
+        ).with_blob(Blob("picture"))
 
     def _extended(self, link: Link) -> Link:
         @asynccontextmanager
@@ -111,7 +129,11 @@ class InProcess(Subject):
                 session.set = set_  # type: ignore[method-assign]
                 yield session
 
-        return replace(link, open=open_, devices={name: self.described(each) for name, each in link.devices.items()})
+        return replace(
+            link,
+            open=open_,
+            devices={name: self.described(each) for name, each in link.devices.items()},
+        )
 
 
 S = TypeVar("S", bound=InProcess)

@@ -16,18 +16,27 @@ EVENTS = {"change": "event-change", "progress": "event-progress", "log": "event-
 
 @cache
 def _validator(name: str) -> Any:
-    return jsonschema.Draft202012Validator(json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8")))
+    return jsonschema.Draft202012Validator(
+        json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    )
 
 
 def schema_of(topic: str) -> str | None:
-    """Return the name of the schema of a topic below <root>, None for what has none: leaves, blobs, commands."""
+    """Return the name of the schema of a topic below <root>, None for what has none.
+
+    Leaves, blobs, commands.
+    """
     _, bridge, *rest = topic.split("/")
     if bridge == "reply":
         return "reply"
     channel, path = rest[1], rest[2:]
     if channel == "event":
         return EVENTS.get(path[0], "event")
-    return channel if channel in ("status", "info", "state", "reply") and not path else None
+    return (
+        channel
+        if channel in ("status", "info", "state", "reply") and not path
+        else None
+    )
 
 
 def check(seen: Iterable[Seen]) -> int:
@@ -37,6 +46,9 @@ def check(seen: Iterable[Seen]) -> int:
         name = schema_of(each.topic)
         if name is not None and each.payload:
             error = next(_validator(name).iter_errors(each.json), None)
-            assert error is None, f"{each.topic}: {error.message if error else ''}: {each.payload[:200]!r}"
+            assert error is None, (
+                f"{each.topic}: {error.message if error else ''}: "
+                f"{each.payload[:200]!r}"
+            )
             count += 1
     return count

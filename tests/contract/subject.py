@@ -1,4 +1,7 @@
-"""What the suite wants of a bridge under test: to start and end it, and a device that does what the test says."""
+"""What the suite wants of a bridge under test.
+
+To start and end it, and a device that does what the test says.
+"""
 
 import itertools
 from collections.abc import Iterator
@@ -83,7 +86,10 @@ class Subject:
         raise NotImplementedError
 
     async def busy(self, client: Client, seconds: float, **fields: Any) -> str:
-        """Occupy the device with a command for so long; return its id and target once it runs."""
+        """Occupy the device with a command for so long.
+
+        Return its id and target once it runs.
+        """
         raise NotImplementedError
 
     async def blob(self, client: Client) -> str:
@@ -97,7 +103,8 @@ class Subject:
         raise NotImplementedError
 
     def polled_before(self, number: int) -> int:
-        """Return how often it was polled after the last call of `polls` and before it got a mark ("polls")."""
+        """Return how often it was polled after the last call of `polls` and before it
+        got a mark ("polls")."""
         raise NotImplementedError
 
     @property
@@ -120,7 +127,8 @@ class Subject:
         raise NotImplementedError
 
     def discover(self, names: list[str]) -> None:
-        """Let the device have properties of these foreign names, in this order, with the name as value ("names")."""
+        """Let the device have properties of these foreign names, in this order, with
+        the name as value ("names")."""
         raise NotImplementedError
 
     def trouble(self, path: str) -> None:
@@ -136,16 +144,30 @@ class Subject:
         raise NotImplementedError
 
     async def settle(self) -> None:
-        """Let so much time pass that a device which has not appeared is gone (5.4); nothing to do where none can."""
+        """Let so much time pass that a device which has not appeared is gone (5.4).
+
+        Nothing to do where none can.
+        """
 
     async def online(self, client: Client, mark: int = 0) -> None:
         """Wait until bridge and device are online and the snapshot has values."""
 
         def there() -> bool:
-            newest = {each.topic: each.json for each in client.seen[mark:] if each.payload and "/st" in each.topic}
-            states = [newest.get(f"{self.base}{name}/status", {}).get("state") for name in (self.device, "bridge")]
+            newest = {
+                each.topic: each.json
+                for each in client.seen[mark:]
+                if each.payload and "/st" in each.topic
+            }
+            states = [
+                newest.get(f"{self.base}{name}/status", {}).get("state")
+                for name in (self.device, "bridge")
+            ]
             values = newest.get(f"{self.base}{self.device}/state", {}).get("values", {})
-            return states == ["online", "online"] and self.number in values and self.switch in values
+            return (
+                states == ["online", "online"]
+                and self.number in values
+                and self.switch in values
+            )
 
         await until(there, f"{self.bridge} online", 60)
 

@@ -1,4 +1,7 @@
-"""The bridges under the suite. For each: how to start it with its simulator, and what of it the suite may use."""
+"""The bridges under the suite.
+
+For each: how to start it with its simulator, and what of it the suite may use.
+"""
 
 import itertools
 import signal
@@ -46,19 +49,40 @@ devices:
 class Scpi(Subject):
     """The SCPI bridge as a process, with simulated instruments in this one."""
 
-    def __init__(self, simulator: Simulator, url: str, protocol: str, folder: Path, more: str = "") -> None:
-        self._psu, self._process, self._numbers = simulator.psu, None, itertools.count(1)
+    def __init__(
+        self,
+        simulator: Simulator,
+        url: str,
+        protocol: str,
+        folder: Path,
+        more: str = "",
+    ) -> None:
+        self._psu, self._process, self._numbers = (
+            simulator.psu,
+            None,
+            itertools.count(1),
+        )
         ports = {"psu": simulator.psu.port, "dmm": simulator.dmm.port}
         configuration = SCPI.format(protocol=protocol, more=more, **ports)
         self._make = lambda: BridgeProcess(configuration, url, folder)
         super().__init__(
-            "bench", "psu", "dmm", "volts", "output", "voltage", "refusing", "query", "call/query",
+            "bench",
+            "psu",
+            "dmm",
+            "volts",
+            "output",
+            "voltage",
+            "refusing",
+            "query",
+            "call/query",
             ("call/query_binary", {"command": "TRAC1:DATA?"}),
-            {"device": ("call/write", {"command": "NONSENSE"}),
-             "protocol": ("call/query_binary", {"command": "*IDN?"}),
-             "timeout": ("call/query", {"command": "*OPC", "_timeout": 0.2})},
+            {
+                "device": ("call/write", {"command": "NONSENSE"}),
+                "protocol": ("call/query_binary", {"command": "*IDN?"}),
+                "timeout": ("call/query", {"command": "*OPC", "_timeout": 0.2}),
+            },
             clock_synchronised(),
-        )  # fmt: skip
+        )
 
     async def start(self) -> None:
         self._psu.device.channels[0].points = 2000
@@ -79,7 +103,11 @@ class Scpi(Subject):
         return None if code is None else "" if code == 0 else self._process.log
 
     def change(self, path: str, value: Any) -> None:
-        setattr(self._psu.device.channels[0], {self.number: "voltage", self.switch: "output"}[path], value)
+        setattr(
+            self._psu.device.channels[0],
+            {self.number: "voltage", self.switch: "output"}[path],
+            value,
+        )
 
     def unplug(self) -> None:
         self._psu.refuse()
@@ -104,7 +132,11 @@ class Scpi(Subject):
         return id_
 
     async def blob(self, client: Client) -> str:
-        await client.ask(self.device, "call/query_binary", {"command": "TRAC1:DATA?", "blob": "trace"})
+        await client.ask(
+            self.device,
+            "call/query_binary",
+            {"command": "TRAC1:DATA?", "blob": "trace"},
+        )
         return "trace"
 
     def polls(self) -> int:
@@ -114,7 +146,9 @@ class Scpi(Subject):
 
     def polled_before(self, number: int) -> int:
         lines = list(self._psu.lines)
-        return lines[: lines.index(self.mark(number)[1]["command"])].count("MEAS1:VOLT?")
+        return lines[: lines.index(self.mark(number)[1]["command"])].count(
+            "MEAS1:VOLT?"
+        )
 
 
 class Toy(InProcess):
@@ -126,16 +160,32 @@ class Toy(InProcess):
 
     def __init__(self, url: str, protocol: str, more: str = "") -> None:
         self.toy = toy.Toy()
-        text = f"bridge: {{name: lab}}\nshared: true\ntwins: 1\nbroker: {{protocol: {protocol}{more}}}\n"
-        self.serve(replace(toy.service(self.toy), open=lambda settings: None), text, url)
+        text = (
+            f"bridge: {{name: lab}}\nshared: true\ntwins: 1\nbroker: "
+            f"{{protocol: {protocol}{more}}}\n"
+        )
+        self.serve(
+            replace(toy.service(self.toy), open=lambda settings: None), text, url
+        )
         super().__init__(
-            "lab", "toy", "twin1", "level", "on", "reading", "refusing", "echo", "call/work",
+            "lab",
+            "toy",
+            "twin1",
+            "level",
+            "on",
+            "reading",
+            "refusing",
+            "echo",
+            "call/work",
             ("call/echo", {"text": "x", "times": 5000}),
-            {"device": ("set/level", {"_value": 13}), "internal": ("call/fail", {}),
-             "protocol": ("set/refusing", {"_value": NONSENSE}),
-             "timeout": ("call/work", {"seconds": 60, "_timeout": 0.01})},
+            {
+                "device": ("set/level", {"_value": 13}),
+                "internal": ("call/fail", {}),
+                "protocol": ("set/refusing", {"_value": NONSENSE}),
+                "timeout": ("call/work", {"seconds": 60, "_timeout": 0.01}),
+            },
             True,
-        )  # fmt: skip
+        )
 
     def described(self, about: Description) -> Description:
         refusing = replace(toy.PROPERTIES["level"], path="refusing")
@@ -156,7 +206,11 @@ class Toy(InProcess):
         return "call/echo", {"text": f"mark {number}"}
 
     def marks(self) -> list[int]:
-        return [int(each.split()[1]) for each in self.toy.did if isinstance(each, str) and each.startswith("mark ")]
+        return [
+            int(each.split()[1])
+            for each in self.toy.did
+            if isinstance(each, str) and each.startswith("mark ")
+        ]
 
     async def busy(self, client: Client, seconds: float, **fields: Any) -> str:
         before = self.toy.did.count(("work", seconds))
@@ -167,10 +221,16 @@ class Toy(InProcess):
     def discover(self, names: list[str]) -> None:
         paths = {name: level(name) for name in names}
         served = {name: paths[name] for name in names if name not in collisions(paths)}
-        found = {path: Property(path, str, original=name) for name, path in served.items()}
+        found = {
+            path: Property(path, str, original=name) for name, path in served.items()
+        }
         about = self.outlet.description
-        old = [path for path, each in about.properties.items() if each.original is not None]
-        kept = {path: each for path, each in about.properties.items() if path not in old}
+        old = [
+            path for path, each in about.properties.items() if each.original is not None
+        ]
+        kept = {
+            path: each for path, each in about.properties.items() if path not in old
+        }
         self.outlet.describe(about.with_(properties={**kept, **found}))
         self.outlet.values({path: name for name, path in served.items()})
 
@@ -183,7 +243,9 @@ class Toy(InProcess):
 
 
 @asynccontextmanager
-async def scpi(url: str, protocol: str, folder: Path, more: str = "") -> AsyncIterator[Subject]:
+async def scpi(
+    url: str, protocol: str, folder: Path, more: str = ""
+) -> AsyncIterator[Subject]:
     """The SCPI bridge, not yet started; left = gone."""
     async with Simulator() as simulator:
         subject = Scpi(simulator, url, protocol, folder, more)
@@ -195,7 +257,9 @@ async def scpi(url: str, protocol: str, folder: Path, more: str = "") -> AsyncIt
 
 
 @asynccontextmanager
-async def in_process(url: str, protocol: str, folder: Path, more: str = "") -> AsyncIterator[Subject]:
+async def in_process(
+    url: str, protocol: str, folder: Path, more: str = ""
+) -> AsyncIterator[Subject]:
     """The toy, not yet started; left = gone."""
     async with ending(Toy(url, protocol, more)) as subject:
         yield subject
@@ -210,6 +274,17 @@ SUBJECTS = {
     "scpi": Kind(scpi, frozenset({"polls"})),
     "toy": Kind(
         in_process,
-        frozenset({"shared", "progress", "interrupt", "waiting", "event", "names", "trouble", "clock"}),
+        frozenset(
+            {
+                "shared",
+                "progress",
+                "interrupt",
+                "waiting",
+                "event",
+                "names",
+                "trouble",
+                "clock",
+            }
+        ),
     ),
 }

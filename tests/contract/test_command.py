@@ -21,7 +21,12 @@ def main(arguments: list[str]) -> int:
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    with Mosquitto() as broker, Yard(*(WrongBridge(broker.port, name, fault) for name, fault in FAULTS.items())):
+    with (
+        Mosquitto() as broker,
+        Yard(
+            *(WrongBridge(broker.port, name, fault) for name, fault in FAULTS.items())
+        ),
+    ):
         yield broker.url
 
 
@@ -29,7 +34,17 @@ def test_a_bridge_that_keeps_the_contract_gives_0_json_and_junit(
     url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     junit = tmp_path / "report.xml"
-    arguments = ["right", "--device", "lamp", "--active", "--seconds", "0.5", "--json", "--junit", str(junit)]
+    arguments = [
+        "right",
+        "--device",
+        "lamp",
+        "--active",
+        "--seconds",
+        "0.5",
+        "--json",
+        "--junit",
+        str(junit),
+    ]
     assert main(["--broker", url, *arguments]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["devices"] == ["bridge", "lamp"]
@@ -39,7 +54,11 @@ def test_a_bridge_that_keeps_the_contract_gives_0_json_and_junit(
     assert len(found["checks"]) + len(found["not_asked_for"]) == len(CHECKS)
     suite = ElementTree.parse(junit).getroot()
     assert int(suite.attrib["tests"]) == len(found["checks"])
-    assert int(suite.attrib["skipped"]) == len(not_tried) == len(suite.findall("testcase/skipped"))
+    assert (
+        int(suite.attrib["skipped"])
+        == len(not_tried)
+        == len(suite.findall("testcase/skipped"))
+    )
     assert not suite.findall("testcase/failure")
 
 
@@ -47,26 +66,38 @@ def test_a_violation_gives_7_and_says_what_and_where(
     url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     junit = tmp_path / "report.xml"
-    assert main(["wrong", "--broker", url, "--seconds", "0.5", "--junit", str(junit)]) == 7
+    assert (
+        main(["wrong", "--broker", url, "--seconds", "0.5", "--junit", str(junit)]) == 7
+    )
     shown = capsys.readouterr().out
     assert "4 The bridge's own device\n  VIOLATED" in shown
     assert "busbar/wrong/bridge/state: uptime is None" in shown
     assert shown.splitlines()[-1].count("more with --active")
     failures = ElementTree.parse(junit).getroot().findall("testcase/failure")
-    assert [each.attrib["message"] for each in failures] == ["busbar/wrong/bridge/state: uptime is None"]
+    assert [each.attrib["message"] for each in failures] == [
+        ("busbar/wrong/bridge/state: uptime is None")
+    ]
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
         (["nobody"], 5, "no bridge has said anything on busbar/nobody/bridge/status"),
-        (["right", "--device", "fridge", "--active", "--seconds", "0"], 5, "busbar/right/fridge has no status"),
+        (
+            ["right", "--device", "fridge", "--active", "--seconds", "0"],
+            5,
+            "busbar/right/fridge has no status",
+        ),
         (["a/b"], 2, "bridge name 'a/b'"),
         (["right", "--broker", "mqtt://127.0.0.1:9"], 6, "cannot connect"),
     ],
 )
 def test_what_cannot_be_checked_has_its_exit_code(
-    arguments: list[str], code: int, said: str, url: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    code: int,
+    said: str,
+    url: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["--broker", url, *arguments]) == code
     assert said in capsys.readouterr().err

@@ -1,4 +1,7 @@
-"""Section 1: foreign names become topic levels, the same whatever the order in which they arrive."""
+"""Section 1.
+
+Foreign names become topic levels, the same whatever the order in which they arrive.
+"""
 
 import hashlib
 import re
@@ -9,9 +12,23 @@ from busbar.testing.fakes import until
 from tests.contract.client import Client
 from tests.contract.subject import Subject
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.section("1"), pytest.mark.needs("names")]
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.section("1"),
+    pytest.mark.needs("names"),
+]
 
-NAMES = ["CCD Exposure", "CCD_Exposure", "_private", "temp/°C", "temp/°F", "a" * 70, "a" * 71, "plain-name", "x+#"]
+NAMES = [
+    "CCD Exposure",
+    "CCD_Exposure",
+    "_private",
+    "temp/°C",
+    "temp/°F",
+    "a" * 70,
+    "a" * 71,
+    "plain-name",
+    "x+#",
+]
 MEETING = {"CCD Exposure", "CCD_Exposure"}  # on one level: neither is served
 
 
@@ -26,7 +43,9 @@ def expected(name: str) -> str:
     return level
 
 
-@pytest.mark.parametrize("order", [NAMES, NAMES[::-1], sorted(NAMES)], ids=["first", "reversed", "sorted"])
+@pytest.mark.parametrize(
+    "order", [NAMES, NAMES[::-1], sorted(NAMES)], ids=["first", "reversed", "sorted"]
+)
 async def test_foreign_names_are_mapped_the_same_in_any_order(
     order: list[str], subject: Subject, client: Client
 ) -> None:
@@ -35,12 +54,23 @@ async def test_foreign_names_are_mapped_the_same_in_any_order(
         subject.discover(order[:count])
     topic = f"{subject.base}{subject.device}/info"
     originals = lambda: {  # noqa: E731
-        each["original"]: path for path, each in client.last(topic)["properties"].items() if each.get("original")
+        each["original"]: path
+        for path, each in client.last(topic)["properties"].items()
+        if each.get("original")
     }
     await until(lambda: originals() == served, f"{served} in info")
-    leaves = {f"{subject.base}{subject.device}/state/{path}": name for name, path in served.items()}
-    await until(lambda: all(client.last(leaf) == name for leaf, name in leaves.items()), "the leaves")
+    leaves = {
+        f"{subject.base}{subject.device}/state/{path}": name
+        for name, path in served.items()
+    }
+    await until(
+        lambda: all(client.last(leaf) == name for leaf, name in leaves.items()),
+        "the leaves",
+    )
     subject.discover([])
     await until(lambda: not originals(), "their end")
-    await until(lambda: not any(client.on(leaf)[-1].payload for leaf in leaves), "the leaves to go")
+    await until(
+        lambda: not any(client.on(leaf)[-1].payload for leaf in leaves),
+        "the leaves to go",
+    )
     assert not leaves.keys() & (await client.kept()).keys()

@@ -1,4 +1,7 @@
-"""`busbar conformance --all` on our own bridges while their devices change: every check is made, none is violated."""
+"""`busbar conformance --all` on our own bridges while their devices change.
+
+Every check is made, none is violated.
+"""
 
 import asyncio
 import contextlib
@@ -36,9 +39,13 @@ Found = tuple[Subject, report.Report]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def looks(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Found]:
+async def looks(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[tuple[str, str], Found]:
     """Look at all of them at once: it is mostly waiting."""
-    found = await asyncio.gather(*(look(*each, tmp_path_factory.mktemp(each[0])) for each in LOOKS))
+    found = await asyncio.gather(
+        *(look(*each, tmp_path_factory.mktemp(each[0])) for each in LOOKS)
+    )
     return dict(zip(LOOKS, found, strict=True))
 
 
@@ -46,9 +53,17 @@ async def look(kind: str, protocol: str, folder: Path) -> Found:
     with Mosquitto() as broker:
         async with SUBJECTS[kind].make(broker.url, protocol, folder) as subject:
             await subject.start()
-            async with Client(broker.port, subject.base, protocol) as client, changing(subject, client):
-                endpoint, topics = Endpoint(broker.url, protocol=protocol), Topics("busbar", subject.bridge)
-                return subject, await examine.examine(endpoint, topics, "all", None, SECONDS)
+            async with (
+                Client(broker.port, subject.base, protocol) as client,
+                changing(subject, client),
+            ):
+                endpoint, topics = (
+                    Endpoint(broker.url, protocol=protocol),
+                    Topics("busbar", subject.bridge),
+                )
+                return subject, await examine.examine(
+                    endpoint, topics, "all", None, SECONDS
+                )
 
 
 @contextlib.asynccontextmanager
@@ -70,9 +85,15 @@ async def changing(subject: Subject, client: Client) -> AsyncIterator[None]:
 
 
 @pytest.mark.parametrize(("kind", "protocol"), LOOKS)
-async def test_every_check_of_the_product_holds(kind: str, protocol: str, looks: dict[tuple[str, str], Found]) -> None:
+async def test_every_check_of_the_product_holds(
+    kind: str, protocol: str, looks: dict[tuple[str, str], Found]
+) -> None:
     subject, found = looks[kind, protocol]
     assert not found.violated, report.text(found)
-    expected = NOT_HERE | (CORRELATION if protocol != "5" else set()) | (set() if subject.synchronised else SENT)
+    expected = (
+        NOT_HERE
+        | (CORRELATION if protocol != "5" else set())
+        | (set() if subject.synchronised else SENT)
+    )
     not_tried = {each.sentence for each in found.results if each.state == "not tried"}
     assert expected <= not_tried <= expected | BY_CHANCE, report.text(found)

@@ -1,4 +1,7 @@
-"""The product finds each planted fault, and nothing in the same bridge without one. All are looked at at once."""
+"""The product finds each planted fault, and nothing in the same bridge without one.
+
+All are looked at at once.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,10 +20,14 @@ pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.section("1 
 
 SECONDS = 2.5  # to listen: some snapshots
 NOT_HERE = {"There is a snapshot at least every 60 s"}
-FAULTS = {  # fault: how hard to look, the beginning or a part of the check that has to find it
+# fault: how hard to look, the beginning or a part of the check that has to find it
+FAULTS = {
     "status QoS 0": ("passive", "status, info, state, events and replies have QoS 1"),
     "leaf QoS 1": ("passive", "state/<property> and blobs have QoS 0"),
-    "state not retained": ("passive", "status, info and state of every device are there and retained"),
+    "state not retained": (
+        "passive",
+        ("status, info and state of every device are there and retained"),
+    ),
     "leaf not retained": ("passive", "state/<property> is retained"),
     "bad JSON": ("passive", "A state has its shape"),
     "info without commands": ("passive", "An info has its shape"),
@@ -29,7 +36,10 @@ FAULTS = {  # fault: how hard to look, the beginning or a part of the check that
     "another boot in state": ("passive", "boot is the same everywhere"),
     "info behind status": ("passive", "info.revision and state.seq reach"),
     "another contract": ("passive", "info says contract"),
-    "a password in address": ("passive", "Addresses, reasons and errors have no credentials"),
+    "a password in address": (
+        "passive",
+        ("Addresses, reasons and errors have no credentials"),
+    ),
     "a command missing": ("passive", "Every device has the commands"),
     "counters missing": ("passive", "The bridge's own state has its counters"),
     "a value out of its schema": ("passive", "A value that is not bad is valid"),
@@ -47,7 +57,10 @@ FAULTS = {  # fault: how hard to look, the beginning or a part of the check that
     "milliseconds": ("active", "Times are Unix seconds"),
     "reply retained": ("active", "Events, replies and commands are never retained"),
     "reply of another device": ("active", "A reply names bridge and device"),
-    "an error code of its own": ("active", "A reply is ok, or has an error of the list"),
+    "an error code of its own": (
+        "active",
+        ("A reply is ok, or has an error of the list"),
+    ),
     "retryable wrong": ("active", "A reply is ok, or has an error of the list"),
     "no outcome": ("active", "Every command has exactly one outcome"),
     "two outcomes": ("active", "Every command has exactly one outcome"),
@@ -74,12 +87,21 @@ FAULTS = {  # fault: how hard to look, the beginning or a part of the check that
     "the same id run twice": ("all", "A command with a known id"),
     "another command with a known id": ("all", "A command with a known id"),
     "a refused id remembered": ("all", "A command that was refused before it started"),
-    "words for booleans refused": ("all", "Every form of a payload writes the same value"),
+    "words for booleans refused": (
+        "all",
+        ("Every form of a payload writes the same value"),
+    ),
     "half a set applied": ("all", "`set` of several is validated whole"),
     "a range not checked": ("all", "A value out of range or of the wrong type"),
     "writes pass a lock": ("all", "A lock keeps writes of others out"),
-    "retained commands executed": ("all", "After a reconnect every device is announced anew"),
-    "nothing announced after a reconnect": ("all", "After a reconnect every device is announced anew"),
+    "retained commands executed": (
+        "all",
+        ("After a reconnect every device is announced anew"),
+    ),
+    "nothing announced after a reconnect": (
+        "all",
+        ("After a reconnect every device is announced anew"),
+    ),
     "bridge online first": ("all", "After a reconnect every device is announced anew"),
 }
 
@@ -92,31 +114,59 @@ async def reports() -> AsyncIterator[dict[str, report.Report]]:
     """Look at all of them at once: it is mostly waiting."""
     names = {fault: f"wrong{number}" for number, fault in enumerate(FAULTS)}
     with Mosquitto() as broker, Yard(*bridges(broker, names)):
-        looks = [look(broker, names[fault], level) for fault, (level, _) in FAULTS.items()]
-        looks += [look(broker, name, "all", protocol) for name, protocol in RIGHT.items()]
+        looks = [
+            look(broker, names[fault], level) for fault, (level, _) in FAULTS.items()
+        ]
+        looks += [
+            look(broker, name, "all", protocol) for name, protocol in RIGHT.items()
+        ]
         found = await asyncio.gather(*looks)
         yield dict(zip([*FAULTS, *RIGHT], found, strict=True))
 
 
 def bridges(broker: Mosquitto, names: dict[str, str]) -> list[WrongBridge]:
     wrong = [WrongBridge(broker.port, name, fault) for fault, name in names.items()]
-    return [*wrong, *(WrongBridge(broker.port, name, protocol=protocol) for name, protocol in RIGHT.items())]
+    return [
+        *wrong,
+        *(
+            WrongBridge(broker.port, name, protocol=protocol)
+            for name, protocol in RIGHT.items()
+        ),
+    ]
 
 
-async def look(broker: Mosquitto, name: str, level: Any, protocol: str = "5") -> report.Report:
-    return await examine.examine(Endpoint(broker.url, protocol=protocol), Topics("busbar", name), level, None, SECONDS)
+async def look(
+    broker: Mosquitto, name: str, level: Any, protocol: str = "5"
+) -> report.Report:
+    return await examine.examine(
+        Endpoint(broker.url, protocol=protocol),
+        Topics("busbar", name),
+        level,
+        None,
+        SECONDS,
+    )
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_a_planted_fault_is_found(fault: str, reports: dict[str, report.Report]) -> None:
+async def test_a_planted_fault_is_found(
+    fault: str, reports: dict[str, report.Report]
+) -> None:
     found = reports[fault]
     sentences = [each.sentence for each in found.violated]
-    assert any(FAULTS[fault][1] in sentence for sentence in sentences), report.text(found)
+    assert any(FAULTS[fault][1] in sentence for sentence in sentences), report.text(
+        found
+    )
 
 
 @pytest.mark.parametrize("name", RIGHT)
-async def test_nothing_is_found_without_a_fault(name: str, reports: dict[str, report.Report]) -> None:
+async def test_nothing_is_found_without_a_fault(
+    name: str, reports: dict[str, report.Report]
+) -> None:
     found = reports[name]
     assert not found.violated, report.text(found)
-    not_here = NOT_HERE | (set() if RIGHT[name] == "5" else {"MQTT 5: Correlation Data is echoed"})
-    assert {each.sentence for each in found.results if each.state == "not tried"} <= not_here, report.text(found)
+    not_here = NOT_HERE | (
+        set() if RIGHT[name] == "5" else {"MQTT 5: Correlation Data is echoed"}
+    )
+    assert {
+        each.sentence for each in found.results if each.state == "not tried"
+    } <= not_here, report.text(found)

@@ -1,4 +1,6 @@
-"""A little bridge that nobody of us would run: written from the contract alone, on paho, with one fault of choice.
+"""A little bridge that nobody of us would run.
+
+Written from the contract alone, on paho, with one fault of choice.
 
 Without a fault it keeps the contract as far as `busbar conformance --all` can see.
 """
@@ -21,15 +23,33 @@ from tests.contract.client import VERSIONS
 from tests.contract.wrong_device import Device
 from tests.contract.wrong_reading import Refused, read_call, read_set
 
-RETRYABLE = ("locked", "overloaded", "expired", "offline", "timeout", "cancelled", "link")
+RETRYABLE = (
+    "locked",
+    "overloaded",
+    "expired",
+    "offline",
+    "timeout",
+    "cancelled",
+    "link",
+)
 PERIOD = 0.25  # s between readings
 
 
 class WrongBridge:
-    """One bridge: `lamp` is online and changes, `off` is offline, `bridge` is the bridge."""
+    """One bridge.
 
-    def __init__(self, port: int, name: str, fault: str = "", protocol: str = "5") -> None:
-        self.fault, self.name, self.base, self.boot = fault, name, f"busbar/{name}/", secrets.token_hex(4)
+    `lamp` is online and changes, `off` is offline, `bridge` is the bridge.
+    """
+
+    def __init__(
+        self, port: int, name: str, fault: str = "", protocol: str = "5"
+    ) -> None:
+        self.fault, self.name, self.base, self.boot = (
+            fault,
+            name,
+            f"busbar/{name}/",
+            secrets.token_hex(4),
+        )
         self.devices = {each: Device(each, self) for each in ("lamp", "off", "bridge")}
         self._outcomes: dict[tuple[str, str, str], tuple[Any, dict[str, Any]]] = {}
         self._waiting: list[tuple[Device, Callable[[], None]]] = []
@@ -39,14 +59,32 @@ class WrongBridge:
             CallbackAPIVersion.VERSION2, f"busbar.{name}", protocol=VERSIONS[protocol]
         )
         self._client.max_inflight_messages_set(1000)
-        self._client.on_connect, self._client.on_message = self._on_connect, self._on_message
-        will = {"state": "offline", "since": None, "boot": self.boot, "revision": 0, "seq": 0, "reason": None}
+        self._client.on_connect, self._client.on_message = (
+            self._on_connect,
+            self._on_message,
+        )
+        will = {
+            "state": "offline",
+            "since": None,
+            "boot": self.boot,
+            "revision": 0,
+            "seq": 0,
+            "reason": None,
+        }
         self._client.will_set(f"{self.base}bridge/status", json.dumps(will), 1, True)
 
     def has(self, *faults: str) -> bool:
         return self.fault in faults
 
-    def say(self, topic: str, payload: Any, *, qos: int = 1, retain: bool = False, echo: bytes | None = None) -> None:
+    def say(
+        self,
+        topic: str,
+        payload: Any,
+        *,
+        qos: int = 1,
+        retain: bool = False,
+        echo: bytes | None = None,
+    ) -> None:
         """Publish, with the faults of topics and flags."""
         if topic.endswith("/status") and self.has("status QoS 0"):
             qos = 0
@@ -68,7 +106,9 @@ class WrongBridge:
         if echo is None or not self._v5:
             return None
         properties = Properties(PacketTypes.PUBLISH)
-        properties.CorrelationData = b"wrong" if self.has("another's correlation") else echo
+        properties.CorrelationData = (
+            b"wrong" if self.has("another's correlation") else echo
+        )
         return properties
 
     def _on_connect(self, client: paho.Client, *_: Any) -> None:
@@ -77,7 +117,11 @@ class WrongBridge:
         if self.has("nothing announced after a reconnect") and self._connects > 1:
             self.devices["bridge"].announce_status()
             return
-        names = [*reversed(self.devices)] if self.has("bridge online first") else [*self.devices]
+        names = (
+            [*reversed(self.devices)]
+            if self.has("bridge online first")
+            else [*self.devices]
+        )
         for name in names:
             self.devices[name].announce()
         for device in self.devices.values():
@@ -91,14 +135,19 @@ class WrongBridge:
         if self._client.socket() is None:
             self._client.connect("127.0.0.1", self._port)
         self._client.loop_misc()
-        if self._connects and (self._last is None or self._last.is_published()):  # paho sends again in another order
+        # paho sends again in another order
+        if self._connects and (self._last is None or self._last.is_published()):
             for device in self.devices.values():
                 device.tick()
             self.serve_waiting()
 
-    def _on_message(self, _client: Any, _userdata: Any, message: paho.MQTTMessage) -> None:
+    def _on_message(
+        self, _client: Any, _userdata: Any, message: paho.MQTTMessage
+    ) -> None:
         name, _, target = message.topic.removeprefix(self.base).partition("/")
-        if not message.payload and not (self.has("empty payload answered") and "empty" in target):
+        if not message.payload and not (
+            self.has("empty payload answered") and "empty" in target
+        ):
             return
         echo = getattr(message.properties, "CorrelationData", None)
         call = Call(self, name, target, message.payload, echo)
@@ -113,18 +162,34 @@ class WrongBridge:
 
     def _carry_out(self, call: "Call") -> None:
         key = (call.device, call.target, str(call.metadata.get("_id")))
-        if call.remembered and key in self._outcomes and not self.has("the same id run twice"):
+        if (
+            call.remembered
+            and key in self._outcomes
+            and not self.has("the same id run twice")
+        ):
             arguments, outcome = self._outcomes[key]
-            if arguments != call.arguments and not self.has("another command with a known id"):
+            if arguments != call.arguments and not self.has(
+                "another command with a known id"
+            ):
                 raise Refused("duplicate", "the id was used for something else")
             call.send(outcome)
             return
         wait = call.metadata.get("_wait")
-        if wait and not self.has("_wait ignored") and self.devices[call.device].locked_for(call.metadata.get("_lease")):
-            self._waiting.append((self.devices[call.device], lambda: self._carry_out(call)))
+        if (
+            wait
+            and not self.has("_wait ignored")
+            and self.devices[call.device].locked_for(call.metadata.get("_lease"))
+        ):
+            self._waiting.append(
+                (self.devices[call.device], lambda: self._carry_out(call))
+            )
             return
         try:
-            outcome = call.succeed(self.devices[call.device].run(call.target, call.arguments, call.metadata))
+            outcome = call.succeed(
+                self.devices[call.device].run(
+                    call.target, call.arguments, call.metadata
+                )
+            )
         except Refused as error:
             if call.remembered and self.has("a refused id remembered"):
                 self._outcomes[key] = (call.arguments, call.outcome(error=error))
@@ -148,7 +213,9 @@ class Yard:
     def __init__(self, *bridges: WrongBridge) -> None:
         self._bridges = bridges
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="wrong bridges", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, name="wrong bridges", daemon=True
+        )
 
     def __enter__(self) -> "Yard":
         self._thread.start()
@@ -162,7 +229,11 @@ class Yard:
         while not self._stop.is_set():
             for bridge in self._bridges:
                 bridge.turn()
-            clients = {each.client.socket(): each.client for each in self._bridges if each.client.socket()}
+            clients = {
+                each.client.socket(): each.client
+                for each in self._bridges
+                if each.client.socket()
+            }
             wanting = [sock for sock, client in clients.items() if client.want_write()]
             readable, writable, _ = select.select(list(clients), wanting, [], 0.01)
             for sock in readable:
@@ -176,10 +247,27 @@ class Yard:
 class Call:
     """One command from its message to its outcome."""
 
-    def __init__(self, bridge: WrongBridge, device: str, target: str, payload: bytes, echo: bytes | None) -> None:
-        self.bridge, self.device, self.target, self.payload, self.echo = bridge, device, target, payload, echo
+    def __init__(
+        self,
+        bridge: WrongBridge,
+        device: str,
+        target: str,
+        payload: bytes,
+        echo: bytes | None,
+    ) -> None:
+        self.bridge, self.device, self.target, self.payload, self.echo = (
+            bridge,
+            device,
+            target,
+            payload,
+            echo,
+        )
         self.arguments: Any = None
-        self.metadata = {key: value for key, value in peek(payload).items() if key in ("_id", "_reply")}
+        self.metadata = {
+            key: value
+            for key, value in peek(payload).items()
+            if key in ("_id", "_reply")
+        }
         self.private: str | None = None
 
     @property
@@ -194,7 +282,9 @@ class Call:
         if self.device not in self.bridge.devices:
             raise Refused("unknown", "no such device")
         read = read_call if self.target.startswith("call/") else read_set
-        self.arguments, self.metadata = read(self.bridge.devices[self.device], self.target, self.payload)
+        self.arguments, self.metadata = read(
+            self.bridge.devices[self.device], self.target, self.payload
+        )
         self._take_reply_topic()
         sent = self.metadata.get("_sent")
         late = sent and time.time() - sent > self.metadata.get("_ttl", 10) + 5
@@ -206,17 +296,27 @@ class Call:
         if topic is None or topic == f"{self.bridge.base}{self.device}/reply":
             return
         levels = topic.removeprefix("busbar/reply/").split("/")
-        fine = topic.startswith("busbar/reply/") and 1 <= len(levels) <= 4 and not {"#", "+", ""} & set(levels)
+        fine = (
+            topic.startswith("busbar/reply/")
+            and 1 <= len(levels) <= 4
+            and not {"#", "+", ""} & set(levels)
+        )
         if fine or (self.bridge.has("replies anywhere") and "#" not in topic):
             self.private = topic
         else:
             raise Refused("forbidden", "no reply topic")
 
-    def outcome(self, *, result: Any = None, error: Refused | None = None) -> dict[str, Any]:
+    def outcome(
+        self, *, result: Any = None, error: Refused | None = None
+    ) -> dict[str, Any]:
         said = {
             "bridge": self.bridge.name,
-            "device": "somebody" if self.bridge.has("reply of another device") else self.device,
-            "id": None if self.bridge.has("id not echoed") else self.metadata.get("_id"),
+            "device": "somebody"
+            if self.bridge.has("reply of another device")
+            else self.device,
+            "id": None
+            if self.bridge.has("id not echoed")
+            else self.metadata.get("_id"),
             "target": self.target,
             "ok": error is None,
             "time": time.time() * (1000 if self.bridge.has("milliseconds") else 1),
@@ -224,9 +324,18 @@ class Call:
         }
         if error is None:
             return {**said, "result": result}
-        code = "nope" if self.bridge.has("an error code of its own") and error.code == "forbidden" else error.code
+        code = (
+            "nope"
+            if self.bridge.has("an error code of its own") and error.code == "forbidden"
+            else error.code
+        )
         retryable = (code in RETRYABLE) != self.bridge.has("retryable wrong")
-        about = {"code": code, "message": str(error), "retryable": retryable, "detail": error.detail}
+        about = {
+            "code": code,
+            "message": str(error),
+            "retryable": retryable,
+            "detail": error.detail,
+        }
         return {**said, "error": about}
 
     def succeed(self, result: Any) -> dict[str, Any]:
@@ -246,15 +355,21 @@ class Call:
     def send(self, outcome: dict[str, Any]) -> None:
         if self.private and not self.bridge.has("no private reply"):
             self.bridge.say(self.private, outcome, echo=self.echo)
-        self.bridge.say(f"{self.bridge.base}{self.device}/reply", outcome, echo=self.echo)
+        self.bridge.say(
+            f"{self.bridge.base}{self.device}/reply", outcome, echo=self.echo
+        )
         if self.bridge.has("two outcomes") and self.target == "call/refresh":
-            self.bridge.say(f"{self.bridge.base}{self.device}/reply", outcome, echo=self.echo)
+            self.bridge.say(
+                f"{self.bridge.base}{self.device}/reply", outcome, echo=self.echo
+            )
 
 
 def peek(payload: bytes) -> dict[str, Any]:
     """Return the object of a payload as far as it can be read."""
     try:
-        found = msgpack.unpackb(payload) if payload[:1] > b"\x7f" else json.loads(payload)
+        found = (
+            msgpack.unpackb(payload) if payload[:1] > b"\x7f" else json.loads(payload)
+        )
     except (ValueError, RecursionError, msgpack.UnpackException):
         return {}
     return found if isinstance(found, dict) else {}

@@ -7,13 +7,38 @@ from typing import Any
 from tests.contract.wrong_reading import Refused
 
 NUMBERS = (
-    "uptime", "devices", "published", "received", "dropped", "suppressed", "queued", "reconnects", "loop_lag", "rss",
-)  # fmt: skip
+    "uptime",
+    "devices",
+    "published",
+    "received",
+    "dropped",
+    "suppressed",
+    "queued",
+    "reconnects",
+    "loop_lag",
+    "rss",
+)
 LOCK = {"ttl": "number", "owner": "string", "scope": "string", "polls": "boolean"}
-COMMANDS: dict[str, dict[str, str]] = {"refresh": {}, "cancel": {"id": "string"}, "lock": LOCK, "unlock": {}}
+COMMANDS: dict[str, dict[str, str]] = {
+    "refresh": {},
+    "cancel": {"id": "string"},
+    "lock": LOCK,
+    "unlock": {},
+}
 LINK: dict[str, dict[str, str]] = {"connect": {}, "disconnect": {}, "reconnect": {}}
 OWN: dict[str, dict[str, str]] = {
-    name: {} for name in ("list", "scan", "open", "close", "disconnect_all", "reload", "log_level", "clean", "shutdown")
+    name: {}
+    for name in (
+        "list",
+        "scan",
+        "open",
+        "close",
+        "disconnect_all",
+        "reload",
+        "log_level",
+        "clean",
+        "shutdown",
+    )
 }
 SAFE = ("refresh", "cancel", "list")
 ANY = {"type": "object"}
@@ -27,26 +52,50 @@ class Device:
     """One device."""
 
     def __init__(self, name: str, bridge: Any) -> None:
-        self.name, self.bridge, self.revision, self.seq, self.ticks = name, bridge, 1, 0, 0
+        self.name, self.bridge, self.revision, self.seq, self.ticks = (
+            name,
+            bridge,
+            1,
+            0,
+            0,
+        )
         self.state = "offline" if name == "off" else "online"
         self.lease: tuple[str, str, float] | None = None  # token, owner, end (Unix s)
-        self.values: dict[str, Any] = {"_lock": None, "level": 3.5, "on": True, "mode": "a", "reading": 0}
+        self.values: dict[str, Any] = {
+            "_lock": None,
+            "level": 3.5,
+            "on": True,
+            "mode": "a",
+            "reading": 0,
+        }
         self.properties = {
             "_lock": _property({"anyOf": [{"type": "object"}, {"type": "null"}]}),
             "level": _property({"type": "number", "minimum": 0, "maximum": 10}, "rw"),
             "on": _property({"type": "boolean"}, "rw"),
             "mode": _property({"enum": ["a", "b"]}, "rw"),
             "reading": _property({"type": "number"}),
-            "family/{member}": _property({"type": "number"}, parameters={"member": {"minimum": 1, "maximum": 4}}),
+            "family/{member}": _property(
+                {"type": "number"}, parameters={"member": {"minimum": 1, "maximum": 4}}
+            ),
             "seen/{name}": _property({"type": "number"}),
         }
         if name == "bridge":
-            self.values = {"_lock": None, **dict.fromkeys(NUMBERS, 1), "version": "1", "clock": True}
+            self.values = {
+                "_lock": None,
+                **dict.fromkeys(NUMBERS, 1),
+                "version": "1",
+                "clock": True,
+            }
             kinds = {"version": "string", "clock": "boolean"}
-            self.properties = {path: _property({"type": kinds.get(path, "number")}) for path in self.values}
+            self.properties = {
+                path: _property({"type": kinds.get(path, "number")})
+                for path in self.values
+            }
             self.properties["_lock"] = _property({"type": ["object", "null"]})
         self.commands = COMMANDS | (OWN if name == "bridge" else LINK)
-        self.bad = {path: "offline" for path in self.values if path[0] != "_" and name == "off"}
+        self.bad = {
+            path: "offline" for path in self.values if path[0] != "_" and name == "off"
+        }
         self.times = {path: time.time() for path in self.values}
         self._said = 0.0
         self._plant()
@@ -60,7 +109,9 @@ class Device:
         if self.name == "off" and self.bridge.has("a code of its own in bad"):
             self.bad = dict.fromkeys(self.bad, "broken")
         if self.has("a command missing"):
-            self.commands = {name: each for name, each in self.commands.items() if name != "cancel"}
+            self.commands = {
+                name: each for name, each in self.commands.items() if name != "cancel"
+            }
         if self.has("counters missing"):
             for known in (self.values, self.times):
                 known.pop("uptime", None)
@@ -86,25 +137,64 @@ class Device:
 
     def announce_status(self) -> None:
         revision = self.revision + (1 if self.has("info behind status") else 0)
-        said = {"state": self.state, "since": time.time(), "boot": self.bridge.boot, "revision": revision}
-        reason = {"code": "offline", "message": "switched off"} if self.state == "offline" else None
-        self.bridge.say(self.topic("status"), {**said, "seq": self.seq, "reason": reason}, retain=True)
+        said = {
+            "state": self.state,
+            "since": time.time(),
+            "boot": self.bridge.boot,
+            "revision": revision,
+        }
+        reason = (
+            {"code": "offline", "message": "switched off"}
+            if self.state == "offline"
+            else None
+        )
+        self.bridge.say(
+            self.topic("status"),
+            {**said, "seq": self.seq, "reason": reason},
+            retain=True,
+        )
 
     def _info(self) -> dict[str, Any]:
         commands = {
             name: {
-                "title": name, "arguments": {**ANY, "required": ["id"] if name == "cancel" else []},
+                "title": name,
+                "arguments": {**ANY, "required": ["id"] if name == "cancel" else []},
                 "result": {"type": "string"} if self.has("another result") else {},
-                "timeout": 5.0, "safe": name in SAFE, "holds": "exchange",
+                "timeout": 5.0,
+                "safe": name in SAFE,
+                "holds": "exchange",
             }
             for name, arguments in self.commands.items()
-        }  # fmt: skip
-        tick = {"type": "object", "properties": {"number": {"type": "integer"}}, "required": ["number"]}
-        events = {} if self.has("an event that info lacks") else {"tick": {"title": "tick", "schema": tick}}
-        address = "tcp://user:secret@lamp" if self.has("a password in address") else "tcp::lamp"
-        about = {"boot": self.bridge.boot, "revision": self.revision, "address": address, "bridge": self.bridge.name}
-        about |= {"contract": 2 if self.has("another contract") else 1, "device": self.name}
-        about |= {"kind": "bridge" if self.name == "bridge" else "lamp", "properties": self.properties}
+        }
+        tick = {
+            "type": "object",
+            "properties": {"number": {"type": "integer"}},
+            "required": ["number"],
+        }
+        events = (
+            {}
+            if self.has("an event that info lacks")
+            else {"tick": {"title": "tick", "schema": tick}}
+        )
+        address = (
+            "tcp://user:secret@lamp"
+            if self.has("a password in address")
+            else "tcp::lamp"
+        )
+        about = {
+            "boot": self.bridge.boot,
+            "revision": self.revision,
+            "address": address,
+            "bridge": self.bridge.name,
+        }
+        about |= {
+            "contract": 2 if self.has("another contract") else 1,
+            "device": self.name,
+        }
+        about |= {
+            "kind": "bridge" if self.name == "bridge" else "lamp",
+            "properties": self.properties,
+        }
         if self.has("info without commands"):
             return {**about, "events": events, "blobs": {}}
         return {**about, "commands": commands, "events": events, "blobs": {}}
@@ -112,14 +202,23 @@ class Device:
     def _announce_state(self) -> None:
         self._said = time.time()
         boot = "00000000" if self.has("another boot in state") else self.bridge.boot
-        bad = {path: {"code": code, "message": "why"} for path, code in self.bad.items()}
+        bad = {
+            path: {"code": code, "message": "why"} for path, code in self.bad.items()
+        }
         values = {**self.values}
         if self.name == "lamp" and self.has("a change left out"):
             values["mode"] = "b" if self.seq % 2 else "a"
         if self.has("a value that info lacks"):
             values["extra"] = 1
         times = self.times | ({"nothing": 1.0} if self.has("times of nothing") else {})
-        said = {"boot": boot, "seq": self.seq, "time": time.time(), "values": values, "bad": bad, "times": times}
+        said = {
+            "boot": boot,
+            "seq": self.seq,
+            "time": time.time(),
+            "values": values,
+            "bad": bad,
+            "times": times,
+        }
         self.bridge.say(self.topic("state"), said, retain=True)
 
     def announce_leaves(self) -> None:
@@ -128,7 +227,12 @@ class Device:
 
     def _leaf(self, path: str) -> None:
         other = self.has("another value in the leaf") and path == "level"
-        self.bridge.say(self.topic(f"state/{path}"), 9.99 if other else self.values[path], qos=0, retain=True)
+        self.bridge.say(
+            self.topic(f"state/{path}"),
+            9.99 if other else self.values[path],
+            qos=0,
+            retain=True,
+        )
 
     def change(self, path: str, value: Any) -> None:
         """Take a new value and tell."""
@@ -137,19 +241,33 @@ class Device:
         self.values[path], self.times[path] = value, time.time()
         self.seq += 2 if self.has("seq with a gap") and self.seq == 3 else 1
         changes = [{"path": path, "value": value, "time": time.time()}]
-        said = {"boot": self.bridge.boot, "seq": self.seq, "time": time.time(), "changes": changes}
+        said = {
+            "boot": self.bridge.boot,
+            "seq": self.seq,
+            "time": time.time(),
+            "changes": changes,
+        }
         self.bridge.say(self.topic("event/change"), said)
         self._leaf(path)
 
     def tick(self) -> None:
         """What happens by itself."""
-        if self.lease and time.time() > self.lease[2] and not self.has("a lock that never ends"):
+        if (
+            self.lease
+            and time.time() > self.lease[2]
+            and not self.has("a lock that never ends")
+        ):
             self._locked(None)
         if self.name == "lamp":
             self.ticks += 1
             self.change("reading", self.ticks)
             number = "one" if self.has("an event unlike info") else self.ticks
-            said = {"boot": self.bridge.boot, "seq": self.ticks, "time": time.time(), "number": number}
+            said = {
+                "boot": self.bridge.boot,
+                "seq": self.ticks,
+                "time": time.time(),
+                "number": number,
+            }
             self.bridge.say(self.topic("event/tick"), said)
             if self.has("a topic of its own"):
                 self.bridge.say(self.topic("value/level"), 1)
@@ -166,9 +284,16 @@ class Device:
         name = target.removeprefix("call/")
         safe = name in SAFE and not self.has("safe commands locked out")
         free = safe or (target.startswith("set") and self.has("writes pass a lock"))
-        if self.locked_for(metadata.get("_lease")) and not (free or (name == "lock" and self.has("two locks"))):
+        if self.locked_for(metadata.get("_lease")) and not (
+            free or (name == "lock" and self.has("two locks"))
+        ):
             assert self.lease is not None
-            raise Refused("locked", "locked", owner=self.lease[1], seconds=self.lease[2] - time.time())
+            raise Refused(
+                "locked",
+                "locked",
+                owner=self.lease[1],
+                seconds=self.lease[2] - time.time(),
+            )
         if target.startswith("set"):
             for path, value in arguments.items():
                 self.change(path, value)
@@ -189,17 +314,32 @@ class Device:
     def _list(self, arguments: Any, metadata: Any) -> list[dict[str, Any]]:
         left_out = "lamp" if self.has("a device not listed") else ""
         return [
-            {"device": each.name, "kind": "bridge" if each is self else "lamp", "address": None, "status": each.state,
-             "since": None, "locked_by": each.lease and each.lease[1]}
-            for each in self.bridge.devices.values() if each.name != left_out
-        ]  # fmt: skip
+            {
+                "device": each.name,
+                "kind": "bridge" if each is self else "lamp",
+                "address": None,
+                "status": each.state,
+                "since": None,
+                "locked_by": each.lease and each.lease[1],
+            }
+            for each in self.bridge.devices.values()
+            if each.name != left_out
+        ]
 
-    def _lock(self, arguments: dict[str, Any], metadata: dict[str, Any]) -> dict[str, Any]:
+    def _lock(
+        self, arguments: dict[str, Any], metadata: dict[str, Any]
+    ) -> dict[str, Any]:
         ttl = arguments.get("ttl", 10)
         if not 0 < ttl <= 3600 and not self.has("a lock for ever"):
             raise Refused("out_of_range", "an hour at most")
         token = metadata.get("_lease") or secrets.token_hex(4)
-        self._locked((token, arguments.get("owner") or (self.lease[1] if self.lease else ""), time.time() + ttl))
+        self._locked(
+            (
+                token,
+                arguments.get("owner") or (self.lease[1] if self.lease else ""),
+                time.time() + ttl,
+            )
+        )
         return {"lease": token, "until": time.time() + ttl}
 
     def _unlock(self, arguments: Any, metadata: Any) -> None:
@@ -208,5 +348,8 @@ class Device:
     def _locked(self, lease: tuple[str, str, float] | None) -> None:
         self.lease = lease
         if not self.has("a lock not shown"):
-            self.change("_lock", lease and {"owner": lease[1], "until": lease[2], "scope": "device"})
+            self.change(
+                "_lock",
+                lease and {"owner": lease[1], "until": lease[2], "scope": "device"},
+            )
         self.bridge.serve_waiting()

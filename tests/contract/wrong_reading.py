@@ -81,7 +81,11 @@ def _checked(device: Any, path: str, value: Any) -> Any:
     """Return the value that a property takes."""
     schema = _writable(device, path)["schema"]
     if schema.get("type") == "boolean":
-        value = WORDS.get(str(value).lower(), value) if not device.has("words for booleans refused") else value
+        value = (
+            WORDS.get(str(value).lower(), value)
+            if not device.has("words for booleans refused")
+            else value
+        )
         if not isinstance(value, bool):
             raise Refused("bad_request", "no boolean")
     if schema.get("type") == "number":
@@ -100,7 +104,9 @@ def _decode(device: Any, payload: bytes) -> dict[str, Any]:
     if payload[:1] > b"\x7f" and device.has("MessagePack refused"):
         raise Refused("bad_request", "not JSON")
     try:
-        found = msgpack.unpackb(payload) if payload[:1] > b"\x7f" else json.loads(payload)
+        found = (
+            msgpack.unpackb(payload) if payload[:1] > b"\x7f" else json.loads(payload)
+        )
     except (ValueError, RecursionError, msgpack.UnpackException) as error:
         raise Refused("bad_request", str(error)) from error
     if not isinstance(found, dict) or _depth(found) > 16:
@@ -109,20 +115,30 @@ def _decode(device: Any, payload: bytes) -> dict[str, Any]:
 
 
 def _depth(value: Any) -> float:
-    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    children = (
+        value.values()
+        if isinstance(value, dict)
+        else value
+        if isinstance(value, list)
+        else ()
+    )
     if isinstance(value, float) and not math.isfinite(value):
         return math.inf
     return 1 + max(map(_depth, children), default=0)
 
 
-def _split(device: Any, fields: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _split(
+    device: Any, fields: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
     metadata = {key: value for key, value in fields.items() if key in METADATA}
     for key in ("_ttl", "_sent", "_timeout", "_wait"):
         if not isinstance(metadata.get(key, 0), int | float):
             raise Refused("bad_request", f"{key} is no number")
     own = {key: value for key, value in fields.items() if key not in METADATA}
     if device.has("misspelt metadata taken"):
-        own = {key: value for key, value in own.items() if key[0] != "_" or key == "_value"}
+        own = {
+            key: value for key, value in own.items() if key[0] != "_" or key == "_value"
+        }
     return own, metadata
 
 

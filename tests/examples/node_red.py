@@ -1,4 +1,7 @@
-"""A real Node-RED for tests: on 127.0.0.1, with a folder of its own, driven through its admin API."""
+"""A real Node-RED for tests.
+
+On 127.0.0.1, with a folder of its own, driven through its admin API.
+"""
 
 import asyncio
 import json
@@ -43,22 +46,34 @@ class NodeRed:
         self._deployed = 0
 
     async def deploy(self, flows: list[dict[str, Any]], *expected: str) -> None:
-        """Import flows and start them; return when the log says that they run, and what else is expected."""
+        """Import flows and start them.
+
+        Return when the log says that they run, and what else is expected.
+        """
         self._flows, self._deployed = flows, len(self.text)
         await self._ask("/flows", json.dumps({"flows": flows}).encode())
         await self.text.says("Started flows", *expected, after=self._deployed)
 
     async def press(self, name: str) -> int:
         """Press the button of an inject node; return how much had been written before."""
-        [node] = [each["id"] for each in self._flows if each["type"] == "inject" and each["name"] == name]
+        [node] = [
+            each["id"]
+            for each in self._flows
+            if each["type"] == "inject" and each["name"] == name
+        ]
         before = len(self.text)
         await self._ask(f"/inject/{node}", b"{}")
         return before
 
     @property
     def complaints(self) -> list[str]:
-        """The lines of the log since the flows were deployed that are no plain information."""
-        return [line for line in self.text[self._deployed :].decode().splitlines() if UNEASY.search(line)]
+        """The lines of the log since the flows were deployed that are no plain
+        information."""
+        return [
+            line
+            for line in self.text[self._deployed :].decode().splitlines()
+            if UNEASY.search(line)
+        ]
 
     async def serves(self) -> bool:
         try:
@@ -85,13 +100,23 @@ async def node_red(folder: Path, **environment: str) -> AsyncIterator[NodeRed]:
     async with output(*_command(folder, port), **environment) as text:
         running = NodeRed(port, text)
         await until(running.serves, "Node-RED", LIMIT)
-        await text.says("Started flows")  # it serves before; what is deployed then would be started twice
+        # it serves before; what is deployed then would be started twice
+        await text.says("Started flows")
         yield running
 
 
 def _command(folder: Path, port: int) -> list[str]:
     folder.mkdir()
     settings = folder / "settings.js"
-    settings.write_text(f"module.exports = {json.dumps({**SETTINGS, 'uiPort': port})};\n")
+    settings.write_text(
+        f"module.exports = {json.dumps({**SETTINGS, 'uiPort': port})};\n"
+    )
     program = npm.modules("node-red") / "node-red" / "red.js"
-    return [find("node"), str(program), "--userDir", str(folder), "--settings", str(settings)]
+    return [
+        find("node"),
+        str(program),
+        "--userDir",
+        str(folder),
+        "--settings",
+        str(settings),
+    ]

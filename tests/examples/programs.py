@@ -1,4 +1,7 @@
-"""What the programs in the documentation meet: a broker, the simulated supply, the bridge; and how they are run."""
+"""What the programs in the documentation meet.
+
+A broker, the simulated supply, the bridge; and how they are run.
+"""
 
 import asyncio
 import contextlib
@@ -35,7 +38,9 @@ async def bench(folder: Path) -> AsyncIterator[Bench]:
         async with Simulator() as simulator:
             channel = simulator.psu.device.channels[0]
             channel.voltage, channel.output = 5.0, True
-            with BridgeProcess(BENCH.format(psu=simulator.psu.port), broker.url, folder) as bridge:
+            with BridgeProcess(
+                BENCH.format(psu=simulator.psu.port), broker.url, folder
+            ) as bridge:
                 await _shown(broker.port)
                 yield Bench(broker, channel, bridge)
 
@@ -50,7 +55,10 @@ class Output(bytearray):
     """What a program has written so far."""
 
     async def says(self, *parts: str, after: int = 0) -> int:
-        """Wait until it has written all parts, whatever their order; return how much it had written then."""
+        """Wait until it has written all parts, whatever their order.
+
+        Return how much it had written then.
+        """
 
         def missing() -> list[str]:
             return [part for part in parts if part.encode() not in self[after:]]
@@ -58,7 +66,9 @@ class Output(bytearray):
         try:
             await until(lambda: not missing(), "the output", LIMIT)
         except AssertionError as error:
-            raise AssertionError(f"not said: {missing()}, but: {self.decode(errors='replace')}") from error
+            raise AssertionError(
+                f"not said: {missing()}, but: {self.decode(errors='replace')}"
+            ) from error
         return len(self)
 
 

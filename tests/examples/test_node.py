@@ -21,12 +21,18 @@ pytestmark = pytest.mark.timeout(600)  # s; npm may have to download
 async def psu(folder: Path, *arguments: str) -> AsyncIterator[tuple[Bench, Output]]:
     """The bench, and the program beside it when it has shown the supply."""
     script = folder / "psu.mjs"
-    script.write_text((ROOT / "examples" / "node" / "psu.mjs").read_text().replace("PATIENCE = 15", "PATIENCE = 1"))
+    script.write_text(
+        (ROOT / "examples" / "node" / "psu.mjs")
+        .read_text()
+        .replace("PATIENCE = 15", "PATIENCE = 1")
+    )
     npm.link("mqtt", folder)
     async with bench(folder) as running:
         command = [find("node"), str(script), *arguments]
         async with output(*command, BUSBAR_URL=running.broker.url) as text:
-            await text.says("bridge: online", "psu: online", "'setpoint/voltage': ", "bad: {}")
+            await text.says(
+                "bridge: online", "psu: online", "'setpoint/voltage': ", "bad: {}"
+            )
             yield running, text
 
 
@@ -39,11 +45,15 @@ async def test_it_sets_the_voltage_and_tells_the_outcome(tmp_path: Path) -> None
 
 async def test_it_tells_why_a_command_failed(tmp_path: Path) -> None:
     async with psu(tmp_path, "99") as (running, text):
-        await text.says("set/setpoint/voltage: failed: out_of_range: 99 is out of range")
+        await text.says(
+            "set/setpoint/voltage: failed: out_of_range: 99 is out of range"
+        )
         assert running.psu.voltage == 5
 
 
-async def test_it_switches_off_what_is_too_high_also_after_the_broker_was_away(tmp_path: Path) -> None:
+async def test_it_switches_off_what_is_too_high_also_after_the_broker_was_away(
+    tmp_path: Path,
+) -> None:
     async with psu(tmp_path) as (running, text):
         for _ in range(2):
             at = len(text)
@@ -53,10 +63,14 @@ async def test_it_switches_off_what_is_too_high_also_after_the_broker_was_away(t
             running.psu.voltage, running.psu.output = 5.0, True
             at = len(text)
             running.broker.restart()
-            await text.says("bridge: online", "psu: online", "output: true", "bad: {}", after=at)
+            await text.says(
+                "bridge: online", "psu: online", "output: true", "bad: {}", after=at
+            )
 
 
-async def test_it_tells_that_the_bridge_is_gone_and_that_nobody_answers(tmp_path: Path) -> None:
+async def test_it_tells_that_the_bridge_is_gone_and_that_nobody_answers(
+    tmp_path: Path,
+) -> None:
     async with psu(tmp_path) as (running, text):
         running.bridge.signal(signal.SIGKILL)
         await text.says("bridge: offline")

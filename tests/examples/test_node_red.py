@@ -16,17 +16,25 @@ from tests.examples.programs import LIMIT, ROOT, Bench, bench
 
 pytestmark = pytest.mark.timeout(600)  # s; npm may have to download
 
-FLOWS: list[dict[str, Any]] = json.loads((ROOT / "examples" / "node-red" / "flows.json").read_text())
+FLOWS: list[dict[str, Any]] = json.loads(
+    (ROOT / "examples" / "node-red" / "flows.json").read_text()
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def installed() -> None:
-    npm.modules("node-red")  # before a bridge runs: the simulator would be silent meanwhile
+    # before a bridge runs: the simulator would be silent meanwhile
+    npm.modules("node-red")
 
 
 @asynccontextmanager
-async def flows(folder: Path, nodes: list[dict[str, Any]] = FLOWS) -> AsyncIterator[tuple[Bench, NodeRed]]:
-    """The bench, and beside it Node-RED with the flows; at the end it has nothing to complain about."""
+async def flows(
+    folder: Path, nodes: list[dict[str, Any]] = FLOWS
+) -> AsyncIterator[tuple[Bench, NodeRed]]:
+    """The bench, and beside it Node-RED with the flows.
+
+    At the end it has nothing to complain about.
+    """
     async with bench(folder) as running:
         where = {"BUSBAR_HOST": "127.0.0.1", "BUSBAR_PORT": str(running.broker.port)}
         async with node_red(folder / "node-red", **where) as red:
@@ -50,12 +58,19 @@ async def test_one_sets_and_tells_the_outcome(tmp_path: Path) -> None:
         await red.text.says("[debug:done]", "ok: true", after=at)
         assert (running.psu.voltage, running.psu.output) == (5, True)
         at = await red.press("99 V, which is refused")
-        await red.text.says("[debug:failed]", "out_of_range", "99 is out of range", after=at)
+        await red.text.says(
+            "[debug:failed]", "out_of_range", "99 is out of range", after=at
+        )
 
 
 async def test_one_tells_that_no_outcome_came(tmp_path: Path) -> None:
     impatient = json.loads(json.dumps(FLOWS))
-    [limit] = [each for node in impatient for each in node.get("env", []) if each["name"] == "LIMIT"]
+    [limit] = [
+        each
+        for node in impatient
+        for each in node.get("env", [])
+        if each["name"] == "LIMIT"
+    ]
     limit["value"] = "1"
     async with flows(tmp_path, impatient) as (running, red):
         running.bridge.signal(signal.SIGKILL)
@@ -74,7 +89,8 @@ async def test_one_reacts_to_an_event(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "port", "shown"), [("", "", "127.0.0.1 1883"), ("broker.lan", "1884", "broker.lan 1884")]
+    ("host", "port", "shown"),
+    [("", "", "127.0.0.1 1883"), ("broker.lan", "1884", "broker.lan 1884")],
 )
 async def test_the_broker_is_this_machine_unless_the_environment_says_where(
     host: str, port: str, shown: str, tmp_path: Path
@@ -83,16 +99,38 @@ async def test_the_broker_is_this_machine_unless_the_environment_says_where(
     place = {"z": "tab", "x": 100, "y": 100}
     say = 'node.warn(`${env.get("BUSBAR_HOST")} ${env.get("BUSBAR_PORT")}`);'
     tab = {"id": "tab", "type": "tab", "label": "a tab of the test"}
-    button = {"id": "button", "type": "inject", "name": "say", "props": [], "wires": [["say"]], **place}
-    function = {"id": "say", "type": "function", "func": say, "outputs": 0, "libs": [], "wires": [], **place}
-    async with node_red(tmp_path / "node-red", BUSBAR_HOST=host, BUSBAR_PORT=port) as red:
-        await red.deploy([variables, tab, button, function])  # not the rest: who knows which broker is there
+    button = {
+        "id": "button",
+        "type": "inject",
+        "name": "say",
+        "props": [],
+        "wires": [["say"]],
+        **place,
+    }
+    function = {
+        "id": "say",
+        "type": "function",
+        "func": say,
+        "outputs": 0,
+        "libs": [],
+        "wires": [],
+        **place,
+    }
+    async with node_red(
+        tmp_path / "node-red", BUSBAR_HOST=host, BUSBAR_PORT=port
+    ) as red:
+        # not the rest: who knows which broker is there
+        await red.deploy([variables, tab, button, function])
         await red.press("say")
         await red.text.says(shown)
 
 
 def test_what_is_shown_has_its_place_in_the_editor() -> None:
-    # Node-RED takes a node without x and y for a configuration: a subflow's instance then never runs.
+    # Node-RED takes a node without x and y for a configuration: a subflow's instance
+    # then never runs.
     shown = [node for node in FLOWS if node.get("z")]
-    assert all(isinstance(node.get("x"), int) and isinstance(node.get("y"), int) for node in shown)
+    assert all(
+        isinstance(node.get("x"), int) and isinstance(node.get("y"), int)
+        for node in shown
+    )
     assert len({node["id"] for node in FLOWS}) == len(FLOWS)

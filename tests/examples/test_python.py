@@ -31,7 +31,11 @@ async def test_it_tells_why_a_value_was_refused(tmp_path: Path) -> None:
 
 async def test_a_script_without_asyncio_locks_and_sets(tmp_path: Path) -> None:
     async with bench(tmp_path) as running:
-        status, text = await run(sys.executable, str(PYTHON / "without_asyncio.py"), BUSBAR_URL=running.broker.url)
+        status, text = await run(
+            sys.executable,
+            str(PYTHON / "without_asyncio.py"),
+            BUSBAR_URL=running.broker.url,
+        )
         assert status == 0, text
         assert [line for line in text.splitlines() if "setpoint" in line][-3:] == [
             f"bench/psu setpoint/voltage {volts}" for volts in (1.0, 2.0, 3.0)
@@ -39,10 +43,14 @@ async def test_a_script_without_asyncio_locks_and_sets(tmp_path: Path) -> None:
         assert "it says" in text
 
 
-async def test_a_value_is_set_again_and_again_also_after_the_broker_was_away(tmp_path: Path) -> None:
+async def test_a_value_is_set_again_and_again_also_after_the_broker_was_away(
+    tmp_path: Path,
+) -> None:
     async with bench(tmp_path) as running:
         command = [sys.executable, str(PYTHON / "every_ten_seconds.py")]
-        async with output(*command, BUSBAR_URL=running.broker.url, PERIOD="0.2") as text:
+        async with output(
+            *command, BUSBAR_URL=running.broker.url, PERIOD="0.2"
+        ) as text:
             await text.says("set 3.3", "set 5.0")
             running.broker.stop()
             await text.says("not set: link")

@@ -1,4 +1,7 @@
-"""The table of the fault campaign: tests record rows, `--write-faults` writes them to docs/faults.md."""
+"""The table of the fault campaign.
+
+Tests record rows, `--write-faults` writes them to docs/faults.md.
+"""
 
 from collections.abc import Callable, Generator, Iterator
 
@@ -12,7 +15,11 @@ Record = Callable[[str, str, str], None]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--write-faults", action="store_true", help="write the results to docs/faults.md")
+    parser.addoption(
+        "--write-faults",
+        action="store_true",
+        help="write the results to docs/faults.md",
+    )
 
 
 @pytest.hookimpl(wrapper=True)
@@ -39,7 +46,9 @@ def table(config: pytest.Config) -> Table:
 def record(request: pytest.FixtureRequest) -> Record:
     """Takes a row: the fault, what the contract promises, the figure."""
     name = request.path.stem
-    return lambda fault, promise, figure: table(request.config).add(name, fault, promise, figure)
+    return lambda fault, promise, figure: table(request.config).add(
+        name, fault, promise, figure
+    )
 
 
 @pytest.fixture

@@ -1,7 +1,11 @@
-"""A soak: `python -m tests.faults.soak --hours 1`: one bridge, traffic both ways, faults in between, a line a minute.
+"""A soak.
 
-Exit code 1 if memory, descriptors or tasks grow without bound, or if anything is lost unnoticed: an event that is
-missing without a count or an absence that explains it, a command without an outcome, a state that is not the device's.
+`python -m tests.faults.soak --hours 1`: one bridge, traffic both ways, faults in
+between, a line a minute.
+
+Exit code 1 if memory, descriptors or tasks grow without bound, or if anything is lost
+unnoticed: an event that is missing without a count or an absence that explains it, a
+command without an outcome, a state that is not the device's.
 """
 
 import argparse
@@ -31,11 +35,14 @@ from tests.watcher import Watcher
 
 TOY = "busbar/lab/toy"
 MIB = 1024 * 1024
-GROWTH = 16 * MIB  # bytes between the first and the last third that are noise of the allocator
+# bytes between the first and the last third that are noise of the allocator
+GROWTH = 16 * MIB
 EVENTS_PER_SECOND = 200
-PATIENCE = 90.0  # s for everything to be right again; a link is tried every 30 s at least
+# s for everything to be right again; a link is tried every 30 s at least
+PATIENCE = 90.0
 HEAD = (
-    f"{'s':>7} {'rss MiB':>8} {'fds':>5} {'tasks':>6} {'events':>9} {'away':>7} {'dropped':>8} {'unnoticed':>10} "
+    f"{'s':>7} {'rss MiB':>8} {'fds':>5} {'tasks':>6} {'events':>9} {'away':>7} "
+    f"{'dropped':>8} {'unnoticed':>10} "
     + (f"{'commands':>9} {'unanswered':>11} {'faults':>7}")
 )
 
@@ -50,7 +57,8 @@ class Account(Watcher):
         self.answered: set[int] = set()
         self._last: dict[str, int] = {}
         self._connects = 0
-        self._heard: dict[str, int] = {}  # topic: the connection on which it was heard last; before, we were away
+        # topic: the connection on which it was heard last; before, we were away
+        self._heard: dict[str, int] = {}
         self._subscribe = self._client.on_connect
         self._client.on_connect = self._on_connect
 
@@ -58,7 +66,9 @@ class Account(Watcher):
         self._connects += 1
         self._subscribe(*arguments)  # type: ignore[misc]  # that of a Watcher is always set
 
-    def _on_message(self, _client: Any, _userdata: Any, message: paho.MQTTMessage) -> None:
+    def _on_message(
+        self, _client: Any, _userdata: Any, message: paho.MQTTMessage
+    ) -> None:
         if "/event/" in message.topic:
             self._event(message.topic, json.loads(message.payload)["seq"])
         elif message.topic == f"{TOY}/reply":
@@ -89,7 +99,8 @@ class Soak:
     bridge: Bridge
     account: Account
     chance: random.Random = field(default_factory=lambda: random.Random(1))
-    samples: list[tuple[int, int, int]] = field(default_factory=list)  # rss, descriptors, tasks
+    # rss, descriptors, tasks
+    samples: list[tuple[int, int, int]] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     asked: int = 0
     unanswered: int = 0
@@ -98,7 +109,8 @@ class Soak:
 
     @property
     def unnoticed(self) -> int:
-        """Events that are missing and neither counted by the bridge nor explained by an absence of the reader."""
+        """Events that are missing and neither counted by the bridge nor explained by an
+        absence of the reader."""
         return max(0, self.account.gaps - self.bridge.stats()["dropped"])
 
     async def traffic(self) -> None:
@@ -111,16 +123,23 @@ class Soak:
                     session.outlet.event("beep", {"number": self.number})
                 session.outlet.values({"reading": float(self.number)})
             self.asked += 1
-            self.account.publish(f"{TOY}/call/echo", json.dumps({"text": "x", "_id": self.asked}))
+            self.account.publish(
+                f"{TOY}/call/echo", json.dumps({"text": "x", "_id": self.asked})
+            )
 
     async def fault(self) -> None:
         """Break one thing and mend what only its owner can mend."""
         self.faults += 1
         ours = (self._killed, self._restarted, self._cut, self._frozen)
-        before, chosen = self.reconnects, self.chance.choice((*ours, self._stalled, self._flapping))
+        before, chosen = (
+            self.reconnects,
+            self.chance.choice((*ours, self._stalled, self._flapping)),
+        )
         await chosen()
         if chosen in ours:
-            await until(lambda: self.reconnects > before, "another connection", PATIENCE)
+            await until(
+                lambda: self.reconnects > before, "another connection", PATIENCE
+            )
         self.proxy.bury()
 
     @property
@@ -154,7 +173,10 @@ class Soak:
             await asyncio.sleep(0.05)
 
     async def check(self) -> None:
-        """Break something; everything is right again by itself, commands from then on are answered."""
+        """Break something.
+
+        Everything is right again by itself, commands from then on are answered.
+        """
         try:
             await self.fault()
             await until(self._well, "everything right again", PATIENCE)
@@ -168,7 +190,11 @@ class Soak:
         last = self.asked - 5
         try:
             wanted = range(first, last + 1)
-            await until(lambda: all(each in self.account.answered for each in wanted), "outcomes", PATIENCE)
+            await until(
+                lambda: all(each in self.account.answered for each in wanted),
+                "outcomes",
+                PATIENCE,
+            )
         except AssertionError:
             self.unanswered += sum(each not in self.account.answered for each in wanted)
         self.account.answered.clear()
@@ -176,8 +202,14 @@ class Soak:
     def _well(self) -> bool:
         devices = (TOY, "busbar/lab/bridge")
         state = self._say(f"{TOY}/state")
-        online = all((self._say(f"{each}/status") or {}).get("state") == "online" for each in devices)
-        recent = state and state["values"].get("reading", 0) >= self.number - 3 * EVENTS_PER_SECOND
+        online = all(
+            (self._say(f"{each}/status") or {}).get("state") == "online"
+            for each in devices
+        )
+        recent = (
+            state
+            and state["values"].get("reading", 0) >= self.number - 3 * EVENTS_PER_SECOND
+        )
         return bool(online and recent and not state["bad"])
 
     def _picture(self) -> str:
@@ -189,19 +221,27 @@ class Soak:
 
     def sample(self, seconds: float) -> str:
         """Note memory, descriptors and tasks; return the line."""
-        rss, files, tasks = host.resident(), len(list(Path("/proc/self/fd").iterdir())), len(asyncio.all_tasks())
+        rss, files, tasks = (
+            host.resident(),
+            len(list(Path("/proc/self/fd").iterdir())),
+            len(asyncio.all_tasks()),
+        )
         self.samples.append((rss, files, tasks))
         dropped = self.bridge.stats()["dropped"]
         return (
-            f"{seconds:7.0f} {rss / MIB:8.1f} {files:5d} {tasks:6d} {self.account.events:9d} {self.account.away:7d} "
-            f"{dropped:8d} {self.unnoticed:10d} {self.asked:9d} {self.unanswered:11d} {self.faults:7d}"
+            f"{seconds:7.0f} {rss / MIB:8.1f} {files:5d} {tasks:6d} "
+            f"{self.account.events:9d} {self.account.away:7d} "
+            f"{dropped:8d} {self.unnoticed:10d} {self.asked:9d} {self.unanswered:11d} "
+            f"{self.faults:7d}"
         )
 
     def verdict(self) -> list[str]:
         """Return what went wrong."""
         found = list(self.wrong)
         third = max(1, len(self.samples) // 3)
-        for index, (what, allowed) in enumerate((("rss", GROWTH), ("descriptors", 10), ("tasks", 10))):
+        for index, (what, allowed) in enumerate(
+            (("rss", GROWTH), ("descriptors", 10), ("tasks", 10))
+        ):
             series = [each[index] for each in self.samples]
             first, last = median(series[:third]), median(series[-third:])
             if last > first + allowed and last > first * 1.2:
@@ -218,7 +258,12 @@ async def soak(seconds: float, period: float, say: Callable[[str], None]) -> lis
     what = service(toy := Toy())
     with Mosquitto() as broker:
         async with Proxy(broker.port) as proxy, Account(broker.port) as account:
-            first = plan(what, loader.parse("bridge: {name: lab}\n", what.config, {}), proxy.url, {})
+            first = plan(
+                what,
+                loader.parse("bridge: {name: lab}\n", what.config, {}),
+                proxy.url,
+                {},
+            )
             it = Soak(broker, proxy, toy, bridge := Bridge(first), account)
             running = asyncio.create_task(bridge.run())
             await until(it._well, "the start", PATIENCE)
@@ -238,12 +283,23 @@ async def soak(seconds: float, period: float, say: Callable[[str], None]) -> lis
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.faults.soak", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.faults.soak", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument("--hours", type=float, default=1.0)
-    parser.add_argument("--period", type=float, default=45.0, help="seconds of peace before each fault")
+    parser.add_argument(
+        "--period", type=float, default=45.0, help="seconds of peace before each fault"
+    )
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the broker ends with us
-    found = asyncio.run(soak(arguments.hours * 3600, arguments.period, lambda line: print(line, flush=True)))
+    # so that the broker ends with us
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    found = asyncio.run(
+        soak(
+            arguments.hours * 3600,
+            arguments.period,
+            lambda line: print(line, flush=True),
+        )
+    )
     print("\n".join(found) or "nothing lost unnoticed, nothing grown")
     return 1 if found else 0
 

@@ -1,4 +1,5 @@
-"""A bridge in this process on a real broker, a reader that keeps count, and time that passes without waiting."""
+"""A bridge in this process on a real broker, a reader that keeps count, and time that
+passes without waiting."""
 
 import asyncio
 import json
@@ -34,24 +35,31 @@ STOPPING = 30.0  # s; generous, only a bridge that does not stop needs it
 
 
 class Client(Watcher):
-    """A watcher that leaves nothing to the garbage collector, who may come for a socket before its owner."""
+    """A watcher that leaves nothing to the garbage collector, who may come for a socket
+    before its owner."""
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         await super().__aexit__(kind, error, trace)
         self._client._reset_sockets()
 
 
 class Reader(Client):
-    """A watcher that knows the newest message of each topic and which events are missing."""
+    """A watcher that knows the newest message of each topic and which events are
+    missing."""
 
     def __init__(self, port: int, *filters: str, protocol: int = paho.MQTTv5) -> None:
         super().__init__(port, *filters, protocol=protocol)
         self.newest: dict[str, bytes] = {}
         self.seqs: dict[str, list[int]] = defaultdict(list)
 
-    def _on_message(self, client: Any, userdata: Any, message: paho.MQTTMessage) -> None:
+    def _on_message(
+        self, client: Any, userdata: Any, message: paho.MQTTMessage
+    ) -> None:
         super()._on_message(client, userdata, message)
         self.newest[message.topic] = bytes(message.payload)
         if "/event/" in message.topic:
@@ -67,7 +75,10 @@ class Reader(Client):
 
     def online(self, device: str = TOY) -> bool:
         bridge = device.rpartition("/")[0] + "/bridge"
-        return all((self.say(f"{each}/status") or {}).get("state") == "online" for each in (device, bridge))
+        return all(
+            (self.say(f"{each}/status") or {}).get("state") == "online"
+            for each in (device, bridge)
+        )
 
     def missing(self, topic: str) -> set[int]:
         """Sequence numbers of a topic (of one boot, read from its start) that are gaps."""
@@ -81,12 +92,16 @@ class Reader(Client):
 
 
 class Tally(Client):
-    """Counts outcomes by code and keeps nothing else, so that a million fit; `strange` are topics that are not ours."""
+    """Counts outcomes by code and keeps nothing else, so that a million fit.
+
+    `strange` are topics that are not ours.
+    """
 
     def __init__(self, port: int) -> None:
         super().__init__(port, "#")
         self._client.max_inflight_messages_set(OUTSTANDING)
-        self._codes = Counter(dict.fromkeys((*BY_CODE, "ok"), 0))  # all of them: no thread sees a dict that grows
+        # all of them: no thread sees a dict that grows
+        self._codes = Counter(dict.fromkeys((*BY_CODE, "ok"), 0))
         self.strange: set[str] = set()
 
     @property
@@ -97,7 +112,9 @@ class Tally(Client):
     def total(self) -> int:
         return self._codes.total()
 
-    def _on_message(self, client: Any, userdata: Any, message: paho.MQTTMessage) -> None:
+    def _on_message(
+        self, client: Any, userdata: Any, message: paho.MQTTMessage
+    ) -> None:
         levels = message.topic.split("/")
         if levels[:2] == ["busbar", "lab"]:
             if levels[3:] == ["reply"]:
@@ -108,7 +125,10 @@ class Tally(Client):
 
 
 class Live:
-    """A bridge that runs in this process; `acknowledged` are the (topic, seq) of events that the broker took."""
+    """A bridge that runs in this process.
+
+    `acknowledged` are the (topic, seq) of events that the broker took.
+    """
 
     def __init__(self, bridge: Bridge, clock: Clock) -> None:
         self.bridge, self.clock = bridge, clock
@@ -135,8 +155,14 @@ class Live:
         return self.outbox.dropped
 
     def missing(self, reader: Reader) -> int:
-        """Events that a reader, there from the start, does not have; a gap does not show those that were the last."""
-        return sum(count - len(set(reader.seqs[topic])) for topic, count in self.emitted.items())
+        """Events that a reader, there from the start, does not have.
+
+        A gap does not show those that were the last.
+        """
+        return sum(
+            count - len(set(reader.seqs[topic]))
+            for topic, count in self.emitted.items()
+        )
 
     @property
     def reconnects(self) -> int:
@@ -148,7 +174,9 @@ class Live:
         link = self.bridge._connection
         return self.outbox.empty and link is not None and not link._in_flight
 
-    async def until(self, condition: Callable[[], Any], what: str, limit: float = 30.0) -> None:
+    async def until(
+        self, condition: Callable[[], Any], what: str, limit: float = 30.0
+    ) -> None:
         """Wait for a condition; the end of the bridge ends the wait."""
         await until(lambda: self.task.done() or condition(), what, limit)
         if self.task.done() and not condition():
@@ -160,8 +188,13 @@ class Live:
         await self.until(lambda: self.quiet, "quiet")
         await reader.abreast()
 
-    async def pass_until(self, reader: Reader, condition: Callable[[], Any], what: str, limit: int = 120) -> float:
-        """Let time pass, at most so many seconds, until a condition holds for a reader; return how much (s)."""
+    async def pass_until(
+        self, reader: Reader, condition: Callable[[], Any], what: str, limit: int = 120
+    ) -> float:
+        """Let time pass, at most so many seconds, until a condition holds for a reader.
+
+        Return how much (s).
+        """
         for second in range(limit):
             await reader.abreast()
             if condition():
@@ -170,11 +203,16 @@ class Live:
         raise AssertionError(f"{what} did not come true within {limit} s")
 
     async def pass_time(self, seconds: float) -> None:
-        """Let time pass while connected: the broker, which lives in real time, answers each second's messages."""
+        """Let time pass while connected.
+
+        The broker, which lives in real time, answers each second's messages.
+        """
         for _ in range(round(seconds)):
             await self.clock.advance(1.0)
             if self.bridge.connected.is_set():
-                await self.until(lambda: self.quiet or not self.bridge.connected.is_set(), "quiet")
+                await self.until(
+                    lambda: self.quiet or not self.bridge.connected.is_set(), "quiet"
+                )
 
     async def stop(self) -> None:
         """End it cleanly; raise what it ended with unless that was expected."""
@@ -203,7 +241,9 @@ async def live(
     """
     clock = Clock()
     clock.step_wall = step
-    first = plan(what, loader.parse(configuration, what.config, {}, folder=Path("/")), url, {})
+    first = plan(
+        what, loader.parse(configuration, what.config, {}, folder=Path("/")), url, {}
+    )
     first = replace(first, endpoint=replace(first.endpoint, **endpoint))
     one = Live(Bridge(first, None, clock.now, lambda: synchronised), clock)
     try:
@@ -215,10 +255,19 @@ async def live(
 
 
 class Lab:
-    """A toy on a live bridge that reaches the broker through a proxy, and a reader beside it."""
+    """A toy on a live bridge that reaches the broker through a proxy, and a reader
+    beside it."""
 
-    def __init__(self, broker: Mosquitto, proxy: Proxy, reader: Reader, toy: Toy, one: Live) -> None:
-        self.broker, self.proxy, self.reader, self.toy, self.live = broker, proxy, reader, toy, one
+    def __init__(
+        self, broker: Mosquitto, proxy: Proxy, reader: Reader, toy: Toy, one: Live
+    ) -> None:
+        self.broker, self.proxy, self.reader, self.toy, self.live = (
+            broker,
+            proxy,
+            reader,
+            toy,
+            one,
+        )
 
     @property
     def outlet(self) -> Any:
@@ -241,7 +290,10 @@ class Lab:
         self.broker.kill()
 
     async def back(self) -> float:
-        """Start the broker, let the reader subscribe first, then the bridge; return how long that one took (s)."""
+        """Start the broker, let the reader subscribe first, then the bridge.
+
+        Return how long that one took (s).
+        """
         before = self.reader.subscribed
         self.broker.start()
         await until(lambda: self.reader.subscribed > before, "the reader")
@@ -258,20 +310,31 @@ class Lab:
         return {f"{TOY}/status", f"{BRIDGE}/status"} <= topics and self.reader.online()
 
     async def lost(self) -> None:
-        await self.live.until(lambda: not self.live.bridge.connected.is_set(), "the loss of the connection")
+        await self.live.until(
+            lambda: not self.live.bridge.connected.is_set(),
+            "the loss of the connection",
+        )
 
 
 @asynccontextmanager
 async def lab(
-    broker: Mosquitto, configuration: str = LAB, proxy: Proxy | None = None, **endpoint: Any
+    broker: Mosquitto,
+    configuration: str = LAB,
+    proxy: Proxy | None = None,
+    **endpoint: Any,
 ) -> AsyncIterator[Lab]:
     """Entered = online with its first values."""
     toy = Toy()
     async with AsyncExitStack() as stack:
         reader = await stack.enter_async_context(Reader(broker.port))
         between = await stack.enter_async_context(proxy or Proxy(broker.port))
-        one = await stack.enter_async_context(live(service(toy), between.url, configuration, **endpoint))
-        await one.until(lambda: reader.online() and reader.value("level") is not None, "the first values")
+        one = await stack.enter_async_context(
+            live(service(toy), between.url, configuration, **endpoint)
+        )
+        await one.until(
+            lambda: reader.online() and reader.value("level") is not None,
+            "the first values",
+        )
         yield Lab(broker, between, reader, toy, one)
 
 

@@ -23,7 +23,8 @@ afterwards. The figures are those of one run and no promises; the promise stands
 
 
 class Table:
-    """The rows of one run, in groups by the word that follows `test_` in the name of the module."""
+    """The rows of one run, in groups by the word that follows `test_` in the name of
+    the module."""
 
     def __init__(self) -> None:
         self._rows: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
@@ -41,19 +42,35 @@ class Table:
         """Return the page."""
         parts = [HEAD.format(versions=versions())]
         for group in GROUPS:
-            rows = "\n".join(f"| {' | '.join(map(_cell, row))} |" for row in self._rows[group])
-            parts.append(f"## {group}\n\n| fault | promise | this run |\n|---|---|---|\n{rows}\n")
+            rows = "\n".join(
+                f"| {' | '.join(map(_cell, row))} |" for row in self._rows[group]
+            )
+            parts.append(
+                f"## {group}\n\n| fault | promise | this run |\n|---|---|---|\n{rows}\n"
+            )
         if self._broken:
-            parts.append("## Not held\n\n" + "\n".join(f"- {each}" for each in self._broken) + "\n")
+            parts.append(
+                "## Not held\n\n"
+                + "\n".join(f"- {each}" for each in self._broken)
+                + "\n"
+            )
         return "\n".join(parts)
 
 
 def versions() -> str:
     """Name what the run was made with."""
-    said = subprocess.run([find("mosquitto"), "-h"], capture_output=True, text=True, check=False).stdout
+    said = subprocess.run(
+        [find("mosquitto"), "-h"], capture_output=True, text=True, check=False
+    ).stdout
     mosquitto = re.search(r"version (\S+)", said)
-    ours = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("busbar", "paho-mqtt", "msgspec"))
-    return f"Mosquitto {mosquitto[1] if mosquitto else '?'}, Python {platform.python_version()}, {ours}"
+    ours = ", ".join(
+        f"{name} {importlib.metadata.version(name)}"
+        for name in ("busbar", "paho-mqtt", "msgspec")
+    )
+    return (
+        f"Mosquitto {mosquitto[1] if mosquitto else '?'}, Python "
+        f"{platform.python_version()}, {ours}"
+    )
 
 
 def _group(module: str) -> str:

@@ -1,4 +1,7 @@
-"""The broker does not let us: ACL, credentials, certificates; and what happens when somebody mends that."""
+"""The broker does not let us: ACL, credentials, certificates.
+
+And what happens when somebody mends that.
+"""
 
 import gc
 import logging
@@ -20,13 +23,16 @@ OPEN = "topic readwrite #\n"
 
 
 class Guarded:
-    """A broker with an ACL (for anonymous clients and the user `bench`) that can be changed while it runs."""
+    """A broker with an ACL (for anonymous clients and the user `bench`) that can be
+    changed while it runs."""
 
     def __init__(self, folder: Path, bench: str) -> None:
         self._acl, self._passwords = folder / "acl", folder / "passwords"
         self.password("right")
         self._write(bench)
-        self.broker = Mosquitto(f"acl_file {self._acl}", f"password_file {self._passwords}")
+        self.broker = Mosquitto(
+            f"acl_file {self._acl}", f"password_file {self._passwords}"
+        )
 
     def _write(self, bench: str) -> None:
         self._acl.write_text(f"{OPEN}user bench\n{bench}")
@@ -51,7 +57,11 @@ def credentials(word: str = "right") -> dict[str, str]:
 
 @pytest.mark.parametrize(("protocol", "known"), [("5", True), ("3.1.1", False)])
 async def test_denied_writes_show_as_gaps_and_are_counted_where_the_broker_tells(
-    protocol: str, known: bool, tmp_path: Path, record: Record, caplog: pytest.LogCaptureFixture
+    protocol: str,
+    known: bool,
+    tmp_path: Path,
+    record: Record,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     guarded = Guarded(tmp_path, f"{OPEN}topic deny {BEEP}\n")
     with guarded.broker as broker:
@@ -59,20 +69,33 @@ async def test_denied_writes_show_as_gaps_and_are_counted_where_the_broker_tells
             await it.burst(50)
             await it.live.until(lambda: it.live.quiet, "quiet")
             await it.live.pass_time(11)  # floods are reported every ten seconds
-            complaints = [each for each in caplog.records if BEEP in each.message and each.levelno >= logging.WARNING]
+            complaints = [
+                each
+                for each in caplog.records
+                if BEEP in each.message and each.levelno >= logging.WARNING
+            ]
             assert bool(complaints) == known
             guarded.allow(OPEN)
-            await it.live.until(lambda: emits(it.outlet, it.reader), "the first event after that")
+            await it.live.until(
+                lambda: emits(it.outlet, it.reader), "the first event after that"
+            )
             await it.live.until(lambda: it.live.quiet, "quiet")
             dropped, missing = it.live.dropped, len(it.reader.missing(BEEP))
             assert missing >= 50
             assert dropped == (missing if known else 0)
             record(
                 f"ACL denies a topic to the bridge, MQTT {protocol}",
-                "the gap in seq, the count and a log line; works as soon as the ACL allows it"
+                "the gap in seq, the count and a log line; works as soon as the ACL "
+                "allows it"
                 if known
-                else "the gap in seq; more nobody can know, the broker says it has taken them",
-                f"{missing} missing = gap in seq, {dropped} dropped, {len(complaints)} log lines, 0 restarts",
+                else (
+                    "the gap in seq; more nobody can know, the broker says it has "
+                    "taken them"
+                ),
+                (
+                    f"{missing} missing = gap in seq, {dropped} dropped, "
+                    f"{len(complaints)} log lines, 0 restarts"
+                ),
             )
 
 
@@ -86,24 +109,41 @@ async def test_a_bridge_that_may_not_write_anything_does_not_talk_itself_into_a_
 ) -> None:
     guarded = Guarded(tmp_path, "topic read #\n")
     with guarded.broker as broker:
-        async with Reader(broker.port) as reader, live(service(Toy()), broker.url, **credentials()) as one:
+        async with (
+            Reader(broker.port) as reader,
+            live(service(Toy()), broker.url, **credentials()) as one,
+        ):
             await one.pass_time(20)
             caplog.clear()
             await one.pass_time(60)
-            lines = len([each for each in caplog.records if each.levelno >= logging.WARNING])
+            lines = len(
+                [each for each in caplog.records if each.levelno >= logging.WARNING]
+            )
             assert not reader.newest
             guarded.allow(OPEN)
             await one.pass_time(62)
             await one.until(lambda: reader.value("level") is not None, "the snapshot")
-            assert lines <= 30, "a line about a refused log event is an event that is refused"
+            assert lines <= 30, (
+                "a line about a refused log event is an event that is refused"
+            )
             record(
                 "ACL denies every write, MQTT 5",
-                "a few log lines a minute, no storm; with the ACL mended the snapshot follows within a minute",
-                f"{lines} log lines in a minute (virtual), snapshot there after the next heartbeat",
+                (
+                    "a few log lines a minute, no storm; with the ACL mended the "
+                    "snapshot "
+                    "follows within a minute"
+                ),
+                (
+                    f"{lines} log lines in a minute (virtual), snapshot there after "
+                    f"the "
+                    f"next heartbeat"
+                ),
             )
 
 
-async def test_commands_work_as_soon_as_a_denied_read_is_allowed(tmp_path: Path, record: Record) -> None:
+async def test_commands_work_as_soon_as_a_denied_read_is_allowed(
+    tmp_path: Path, record: Record
+) -> None:
     guarded = Guarded(tmp_path, "topic write #\n")
     with guarded.broker as broker:
         async with lab(broker, **credentials()) as it:
@@ -116,8 +156,16 @@ async def test_commands_work_as_soon_as_a_denied_read_is_allowed(tmp_path: Path,
             assert "unheard" not in it.toy.did
             record(
                 "ACL denies reading commands (the broker says `granted` all the same)",
-                "values flow; a command that did not reach us never runs later; works when the ACL allows it",
-                "values served, 0 of 1 commands heard while denied, served after the change, 0 restarts, 0 late",
+                (
+                    "values flow; a command that did not reach us never runs later; "
+                    "works "
+                    "when the ACL allows it"
+                ),
+                (
+                    "values served, 0 of 1 commands heard while denied, served after "
+                    "the "
+                    "change, 0 restarts, 0 late"
+                ),
             )
 
 
@@ -131,9 +179,15 @@ async def test_wrong_credentials_are_said_once_and_tried_until_they_are_right(
 ) -> None:
     guarded = Guarded(tmp_path, OPEN)
     with guarded.broker as broker:
-        async with live(service(Toy()), broker.url, connects=False, **credentials("new")) as one:
+        async with live(
+            service(Toy()), broker.url, connects=False, **credentials("new")
+        ) as one:
             await one.until(lambda: refused(broker) >= 3, "three attempts")
-            said = [each for each in caplog.records if "Not authorized" in each.message and each.levelname == "WARNING"]
+            said = [
+                each
+                for each in caplog.records
+                if "Not authorized" in each.message and each.levelname == "WARNING"
+            ]
             assert len(said) == 1
             guarded.password("new")
             guarded.reload()
@@ -142,8 +196,16 @@ async def test_wrong_credentials_are_said_once_and_tried_until_they_are_right(
             assert f"{TOY}/state" in await kept(broker.port)
             record(
                 "wrong password",
-                "one warning with the reason, attempts at most every 3 s, in as soon as it is right",
-                f"{refused(broker)} attempts, {len(said)} warning, online after the broker learned the password",
+                (
+                    "one warning with the reason, attempts at most every 3 s, in as "
+                    "soon "
+                    "as it is right"
+                ),
+                (
+                    f"{refused(broker)} attempts, {len(said)} warning, online after "
+                    f"the "
+                    f"broker learned the password"
+                ),
             )
 
 
@@ -159,13 +221,18 @@ class Tls:
         self.renew()
         self.expire()
         names = {"cafile": "ca.crt", "certfile": "server.crt", "keyfile": "server.key"}
-        self.broker = Mosquitto(*(f"{option} {folder}/{name}" for option, name in names.items()))
+        self.broker = Mosquitto(
+            *(f"{option} {folder}/{name}" for option, name in names.items())
+        )
 
     def renew(self) -> None:
-        subprocess.run([CERTIFICATES, self.folder, "broker"], check=True, capture_output=True)
+        subprocess.run(
+            [CERTIFICATES, self.folder, "broker"], check=True, capture_output=True
+        )
 
     def expire(self) -> None:
-        """Replace the broker's certificate by one that ended yesterday, of the same authority."""
+        """Replace the broker's certificate by one that ended yesterday, of the same
+        authority."""
         folder = self.folder
         (folder / "index").write_text("")
         (folder / "serial").write_text("1000\n")
@@ -174,12 +241,35 @@ class Tls:
             "default_md=sha256\npolicy=p\nx509_extensions=x\n[p]\ncommonName=supplied\n"
             "[x]\nsubjectAltName=DNS:localhost,IP:127.0.0.1\n"
         )
-        openssl = ["openssl", "req", "-new", "-key", "server.key", "-subj", "/CN=broker", "-out", "old.req"]
+        openssl = [
+            "openssl",
+            "req",
+            "-new",
+            "-key",
+            "server.key",
+            "-subj",
+            "/CN=broker",
+            "-out",
+            "old.req",
+        ]
         subprocess.run(openssl, cwd=folder, check=True, capture_output=True)
-        sign = ["openssl", "ca", "-batch", "-config", "ca.cnf", "-cert", "ca.crt", "-keyfile", "ca.key"]
+        sign = [
+            "openssl",
+            "ca",
+            "-batch",
+            "-config",
+            "ca.cnf",
+            "-cert",
+            "ca.crt",
+            "-keyfile",
+            "ca.key",
+        ]
         dates = ["-startdate", "20200101000000Z", "-enddate", "20200201000000Z"]
         subprocess.run(
-            [*sign, *dates, "-in", "old.req", "-out", "server.crt"], cwd=folder, check=True, capture_output=True
+            [*sign, *dates, "-in", "old.req", "-out", "server.crt"],
+            cwd=folder,
+            check=True,
+            capture_output=True,
         )
 
     @property
@@ -189,7 +279,8 @@ class Tls:
 
 @pytest.fixture
 def tidy(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Let go of what the log keeps alive, while the test may still ignore what is said of it."""
+    """Let go of what the log keeps alive, while the test may still ignore what is said
+    of it."""
     yield
     caplog.get_records("call").clear()
     gc.collect()
@@ -197,7 +288,8 @@ def tidy(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 # paho leaves the socket of a failed handshake to the garbage collector, which says so
 unclosed = pytest.mark.filterwarnings(
-    "ignore:Exception ignored in. <ssl.SSLSocket:pytest.PytestUnraisableExceptionWarning"
+    "ignore:Exception ignored in. "
+    "<ssl.SSLSocket:pytest.PytestUnraisableExceptionWarning"
 )
 
 
@@ -208,7 +300,9 @@ async def test_an_expired_certificate_is_named_and_its_renewal_is_enough(
 ) -> None:
     tls = Tls(tmp_path)
     with tls.broker as broker:
-        async with live(service(Toy()), tls.url, connects=False, ca_file=f"{tmp_path}/ca.crt") as one:
+        async with live(
+            service(Toy()), tls.url, connects=False, ca_file=f"{tmp_path}/ca.crt"
+        ) as one:
             await one.until(said(caplog, "certificate has expired"), "the reason")
             tls.renew()
             os.kill(broker.pid, signal.SIGHUP)
@@ -217,7 +311,10 @@ async def test_an_expired_certificate_is_named_and_its_renewal_is_enough(
             record(
                 "the broker's certificate has expired",
                 "named in the log; nothing is sent; in as soon as it is renewed",
-                "0 messages to an unproven broker, online after the renewal, 0 restarts of the bridge",
+                (
+                    "0 messages to an unproven broker, online after the renewal, 0 "
+                    "restarts of the bridge"
+                ),
             )
 
 
@@ -235,11 +332,20 @@ async def test_a_certificate_file_that_is_missing_during_a_reconnect_is_only_wai
             await one.until(said(caplog, "ca.crt"), "the reason")
             (tmp_path / "away").rename(tmp_path / "ca.crt")
             broker.start()
-            await one.until(lambda: one.bridge.connected.is_set() and one.reconnects == 1, "the connection")
+            await one.until(
+                lambda: one.bridge.connected.is_set() and one.reconnects == 1,
+                "the connection",
+            )
             record(
-                "a TLS file is missing while the bridge connects again (a renewal under way)",
+                (
+                    "a TLS file is missing while the bridge connects again (a renewal "
+                    "under way)"
+                ),
                 "tried again like any other reason",
-                f"online when the file was back, {one.reconnects} reconnect, 0 restarts of the bridge",
+                (
+                    f"online when the file was back, {one.reconnects} reconnect, 0 "
+                    f"restarts of the bridge"
+                ),
             )
 
 

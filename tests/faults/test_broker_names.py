@@ -23,7 +23,10 @@ async def test_of_two_bridges_with_one_name_the_older_leaves_and_the_newer_serve
 ) -> None:
     rounds, took = 2, []
     for _ in range(rounds):
-        async with Reader(broker.port) as reader, live(service(Toy()), broker.url, protocol=protocol) as old:
+        async with (
+            Reader(broker.port) as reader,
+            live(service(Toy()), broker.url, protocol=protocol) as old,
+        ):
             old.expected = (DuplicateName,)
             await old.until(reader.online, "the first")
             began = time.monotonic()
@@ -31,12 +34,24 @@ async def test_of_two_bridges_with_one_name_the_older_leaves_and_the_newer_serve
                 await until(old.task.done, "the end of the older")
                 took.append(time.monotonic() - began)
                 assert isinstance(old.task.exception(), DuplicateName)
-                await new.until(lambda n=new, r=reader: answers(r) and n.bridge.connected.is_set(), "the newer")
-                await until(lambda n=new, r=reader: owner(r) == n.bridge.boot and r.online(), "its own status")
+                await new.until(
+                    lambda n=new, r=reader: answers(r) and n.bridge.connected.is_set(),
+                    "the newer",
+                )
+                await until(
+                    lambda n=new, r=reader: owner(r) == n.bridge.boot and r.online(),
+                    "its own status",
+                )
     record(
         f"two bridges with one name, {rounds} times, MQTT {protocol}",
-        "the one that was there first ends with `duplicate bridge name`; the newer serves; no reconnect war",
-        f"{rounds} of {rounds} decided after {max(took):.1f} s at most, the newer served each time",
+        (
+            "the one that was there first ends with `duplicate bridge name`; the newer "
+            "serves; no reconnect war"
+        ),
+        (
+            f"{rounds} of {rounds} decided after {max(took):.1f} s at most, the newer "
+            f"served each time"
+        ),
     )
 
 
@@ -49,7 +64,9 @@ def owner(reader: Reader) -> str:
     return str((reader.say(f"{BRIDGE}/status") or {}).get("boot"))
 
 
-async def test_of_two_bridges_that_start_at_once_exactly_one_serves(broker: Mosquitto, record: Record) -> None:
+async def test_of_two_bridges_that_start_at_once_exactly_one_serves(
+    broker: Mosquitto, record: Record
+) -> None:
     rounds, wars = 2, []
     for _ in range(rounds):
         async with (
@@ -59,9 +76,14 @@ async def test_of_two_bridges_that_start_at_once_exactly_one_serves(broker: Mosq
         ):
             pair = (one, other)
             one.expected = other.expected = (DuplicateName,)
-            await until(lambda p=pair: any(each.task.done() for each in p), "one to leave", 60)
+            await until(
+                lambda p=pair: any(each.task.done() for each in p), "one to leave", 60
+            )
             left = next(each for each in pair if not each.task.done())
-            await until(lambda n=left, r=reader: owner(r) == n.bridge.boot and r.online(), "the other's status")
+            await until(
+                lambda n=left, r=reader: owner(r) == n.bridge.boot and r.online(),
+                "the other's status",
+            )
             assert not left.task.done()
             wars.append(left.reconnects)
     record(
@@ -71,16 +93,30 @@ async def test_of_two_bridges_that_start_at_once_exactly_one_serves(broker: Mosq
     )
 
 
-async def test_fifty_bridges_come_back_together_after_the_broker_was_killed(broker: Mosquitto, record: Record) -> None:
+async def test_fifty_bridges_come_back_together_after_the_broker_was_killed(
+    broker: Mosquitto, record: Record
+) -> None:
     async with AsyncExitStack() as stack:
-        reader = await stack.enter_async_context(Reader(broker.port, "busbar/+/+/status", "busbar/+/toy/reply"))
+        reader = await stack.enter_async_context(
+            Reader(broker.port, "busbar/+/+/status", "busbar/+/toy/reply")
+        )
         proxy = await stack.enter_async_context(Proxy(broker.port))
         names = [f"lab{number}" for number in range(STORM)]
-        bridges = await asyncio.gather(*(stack.enter_async_context(one(proxy.url, name)) for name in names))
-        await until(lambda: all(reader.online(f"busbar/{name}/toy") for name in names), "all online", 60)
+        bridges = await asyncio.gather(
+            *(stack.enter_async_context(one(proxy.url, name)) for name in names)
+        )
+        await until(
+            lambda: all(reader.online(f"busbar/{name}/toy") for name in names),
+            "all online",
+            60,
+        )
         proxy.accepting = False
         broker.kill()
-        await until(lambda: not any(each.bridge.connected.is_set() for each in bridges), "all lost", 60)
+        await until(
+            lambda: not any(each.bridge.connected.is_set() for each in bridges),
+            "all lost",
+            60,
+        )
         subscribed = reader.subscribed
         broker.start()
         await until(lambda: reader.subscribed > subscribed, "the reader")
@@ -91,14 +127,21 @@ async def test_fifty_bridges_come_back_together_after_the_broker_was_killed(brok
         await until(lambda: all(each.quiet for each in bridges), "quiet", 60)
         for name in names:
             reader.publish(f"busbar/{name}/toy/call/echo", "hello")
-        await until(lambda: len([s for s in reader.seen if s.topic.endswith("/reply")]) == STORM, "all outcomes", 60)
+        await until(
+            lambda: (
+                len([s for s in reader.seen if s.topic.endswith("/reply")]) == STORM
+            ),
+            "all outcomes",
+            60,
+        )
         states = await kept(broker.port, "busbar/+/toy/state")
         assert len(states) == STORM
         assert {each.reconnects for each in bridges} == {1}
         record(
             f"the broker is killed under {STORM} bridges (all in one process)",
             "each comes back by itself, with jitter, once",
-            f"{STORM} of {STORM} online again {took:.1f} s after the broker, 1 reconnect each, "
+            f"{STORM} of {STORM} online again {took:.1f} s after the broker, 1 "
+            f"reconnect each, "
             f"{STORM} of {STORM} commands answered",
         )
 
@@ -109,5 +152,9 @@ def one(url: str, name: str) -> AbstractAsyncContextManager[Live]:
 
 def back(reader: Reader, mark: int) -> int:
     """Statuses that have been published again, online."""
-    topics = {each.topic for each in reader.seen[mark:] if each.topic.endswith("/status")}
-    return sum(1 for topic in topics if (reader.say(topic) or {}).get("state") == "online")
+    topics = {
+        each.topic for each in reader.seen[mark:] if each.topic.endswith("/status")
+    }
+    return sum(
+        1 for topic in topics if (reader.say(topic) or {}).get("state") == "online"
+    )

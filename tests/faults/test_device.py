@@ -40,7 +40,11 @@ class Bench:
 
     def well(self) -> bool:
         state = self.reader.say(f"{PSU}/state")
-        return self.reader.online(PSU) and state["bad"] == {} and "voltage" in state["values"]
+        return (
+            self.reader.online(PSU)
+            and state["bad"] == {}
+            and "voltage" in state["values"]
+        )
 
 
 @asynccontextmanager
@@ -61,15 +65,27 @@ async def test_every_command_has_an_outcome_though_the_instrument_hangs_up_again
     async with bench(broker) as it:
         count, drops = 100, 10
         for number in range(count):
-            it.reader.publish(f"{PSU}/call/query", json.dumps({"command": "*IDN?", "_id": number}))
+            it.reader.publish(
+                f"{PSU}/call/query", json.dumps({"command": "*IDN?", "_id": number})
+            )
             if number % (count // drops) == 5:
-                await it.live.until(lambda n=number: it.live.bridge._commands.received > n // 2, "some of them")
+                await it.live.until(
+                    lambda n=number: it.live.bridge._commands.received > n // 2,
+                    "some of them",
+                )
                 it.psu.drop()
         await it.live.until(lambda: len(answered(it.reader)) == count, "all outcomes")
-        codes = [reply.get("error", {}).get("code", "ok") for reply in answered(it.reader).values()]
+        codes = [
+            reply.get("error", {}).get("code", "ok")
+            for reply in answered(it.reader).values()
+        ]
         assert set(codes) <= {"ok", "link", "offline", "expired"}
         assert len(it.reader.on(f"{PSU}/reply")) == count
-        wrong = [r for r in answered(it.reader).values() if r["ok"] and not r["result"].startswith("BUSBAR")]
+        wrong = [
+            r
+            for r in answered(it.reader).values()
+            if r["ok"] and not r["result"].startswith("BUSBAR")
+        ]
         assert not wrong
         seconds = await it.online()
         record(
@@ -81,7 +97,10 @@ async def test_every_command_has_an_outcome_though_the_instrument_hangs_up_again
 
 
 def answered(reader: Reader) -> dict[object, dict[str, object]]:
-    return {reply["id"]: reply for reply in (each.json for each in reader.on(f"{PSU}/reply"))}
+    return {
+        reply["id"]: reply
+        for reply in (each.json for each in reader.on(f"{PSU}/reply"))
+    }
 
 
 async def test_a_silent_instrument_is_offline_with_a_reason_and_well_again_when_it_speaks(
@@ -92,7 +111,10 @@ async def test_a_silent_instrument_is_offline_with_a_reason_and_well_again_when_
         outcome = await it.reader.call(f"{PSU}/call/query", "*IDN?")
         assert outcome["error"]["code"] in ("timeout", "link")
         await it.passes(lambda: not it.reader.online(PSU), "offline")
-        await it.passes(lambda: it.bad() >= {"voltage", "output", "setpoint/voltage"}, "everything bad")
+        await it.passes(
+            lambda: it.bad() >= {"voltage", "output", "setpoint/voltage"},
+            "everything bad",
+        )
         it.psu.silent = False
         seconds = await it.online()
         record(
@@ -102,14 +124,20 @@ async def test_a_silent_instrument_is_offline_with_a_reason_and_well_again_when_
         )
 
 
-async def test_garbage_costs_only_the_answers_that_it_replaced(broker: Mosquitto, record: Record) -> None:
+async def test_garbage_costs_only_the_answers_that_it_replaced(
+    broker: Mosquitto, record: Record
+) -> None:
     async with bench(broker) as it:
         it.psu.garbled = 60
         await it.passes(it.bad, "the first garbage")
         await it.live.pass_time(30)
         it.psu.garbled = 0
         seconds = await it.online()
-        volts = [change["value"] for change in changes(it.reader, "setpoint/voltage") if "value" in change]
+        volts = [
+            change["value"]
+            for change in changes(it.reader, "setpoint/voltage")
+            if "value" in change
+        ]
         assert set(volts) <= {0.0}
         record(
             "garbage: answers of random bytes",
@@ -120,7 +148,12 @@ async def test_garbage_costs_only_the_answers_that_it_replaced(broker: Mosquitto
 
 def changes(reader: Reader, path: str) -> list[dict[str, object]]:
     events = [each.json for each in reader.on(f"{PSU}/event/change")]
-    return [change for event in events for change in event["changes"] if change["path"] == path]
+    return [
+        change
+        for event in events
+        for change in event["changes"]
+        if change["path"] == path
+    ]
 
 
 async def test_a_device_that_never_stops_talking_does_not_fill_the_memory_nor_hold_up_others(
@@ -130,7 +163,11 @@ async def test_a_device_that_never_stops_talking_does_not_fill_the_memory_nor_ho
         other = f"  - {{name: loud, address: 'tcp::127.0.0.1:{babble.port}', timeout: 0.5}}\n"
         async with bench(broker, other) as it:
             before = host.resident()
-            await it.live.until(lambda: babble.sent > 20 * MIB or babble.connections > 3, "much of it", 60)
+            await it.live.until(
+                lambda: babble.sent > 20 * MIB or babble.connections > 3,
+                "much of it",
+                60,
+            )
             await it.live.pass_time(10)
             reply = await it.reader.call(f"{PSU}/call/query", "*IDN?")
             grown = (host.resident() - before) / MIB
@@ -149,7 +186,9 @@ class Babbler:
     def __init__(self) -> None:
         self.port = self.sent = self.connections = 0
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         self.connections += 1
         noise = bytes(range(11, 256)) * 64
         with contextlib.suppress(OSError):
@@ -171,7 +210,9 @@ async def babbler() -> AsyncIterator[Babbler]:
         server.close()
 
 
-async def test_a_device_that_flaps_ten_times_a_second_leaves_nothing_behind(broker: Mosquitto, record: Record) -> None:
+async def test_a_device_that_flaps_ten_times_a_second_leaves_nothing_behind(
+    broker: Mosquitto, record: Record
+) -> None:
     async with bench(broker) as it:
         tasks, descriptors = len(asyncio.all_tasks()), open_files()
         flaps = 30
@@ -182,7 +223,10 @@ async def test_a_device_that_flaps_ten_times_a_second_leaves_nothing_behind(brok
             await it.psu.accept()
             await asyncio.sleep(0.05)
         seconds = await it.online()
-        await until(lambda: len(asyncio.all_tasks()) <= tasks and open_files() <= descriptors, "what it left behind")
+        await until(
+            lambda: len(asyncio.all_tasks()) <= tasks and open_files() <= descriptors,
+            "what it left behind",
+        )
         assert it.reader.missing(f"{PSU}/event/change") == set()
         assert it.live.dropped == 0
         record(
@@ -212,11 +256,19 @@ async def test_a_device_a_hundred_times_faster_than_the_broker_drops_oldest_and_
         taken = len(it.reader.seqs[BEEP]) / (time.monotonic() - began)
         grown = (host.resident() - before) / MIB
         it.proxy.upstream.rate = None
-        await it.live.until(lambda: it.reader.value("reading") == count - 1, "the newest value", 60)
+        await it.live.until(
+            lambda: it.reader.value("reading") == count - 1, "the newest value", 60
+        )
         await it.live.until(lambda: it.live.quiet, "quiet", 60)
         it.outlet.event("beep", {"number": -1})
-        await it.live.until(lambda: it.reader.seqs[BEEP][-1] == count + 1, "the last event")
-        await it.live.until(lambda: it.live.missing(it.reader) == it.live.dropped, "the count that is missing", 60)
+        await it.live.until(
+            lambda: it.reader.seqs[BEEP][-1] == count + 1, "the last event"
+        )
+        await it.live.until(
+            lambda: it.live.missing(it.reader) == it.live.dropped,
+            "the count that is missing",
+            60,
+        )
         assert it.live.dropped > 0
         assert it.reader.say(f"{TOY}/state")["values"]["reading"] == count - 1
         assert grown < 60

@@ -1,6 +1,9 @@
-"""What our back ends import, on a simulated chip: the class gpiod.Chip, and the module RPi.GPIO.
+"""What our back ends import, on a simulated chip.
 
-They are written from the documentation of those libraries, so that one suite can be run over all three back ends.
+The class gpiod.Chip, and the module RPi.GPIO.
+
+They are written from the documentation of those libraries, so that one suite can be run
+over all three back ends.
 """
 
 import errno
@@ -15,8 +18,17 @@ from gpio_bridge.backends.sim import SimChip
 from gpio_bridge.chip import Edge as Told
 from gpio_bridge.chip import LineSettings
 
-PULLS = {Bias.DISABLED: "off", Bias.PULL_UP: "up", Bias.PULL_DOWN: "down", Bias.AS_IS: "as_is"}
-DRIVES = {Drive.PUSH_PULL: "push_pull", Drive.OPEN_DRAIN: "open_drain", Drive.OPEN_SOURCE: "open_source"}
+PULLS = {
+    Bias.DISABLED: "off",
+    Bias.PULL_UP: "up",
+    Bias.PULL_DOWN: "down",
+    Bias.AS_IS: "as_is",
+}
+DRIVES = {
+    Drive.PUSH_PULL: "push_pull",
+    Drive.OPEN_DRAIN: "open_drain",
+    Drive.OPEN_SOURCE: "open_source",
+}
 DIRECTIONS = {Direction.AS_IS: "as_is", Direction.INPUT: "in", Direction.OUTPUT: "out"}
 BACK = {name: each for each, name in PULLS.items() if name != "as_is"}
 
@@ -67,7 +79,9 @@ class Chip:
             self._events = None
 
     def get_info(self):
-        return SimpleNamespace(name="gpiochip0", label=self.sim.label, num_lines=self.sim.count)
+        return SimpleNamespace(
+            name="gpiochip0", label=self.sim.label, num_lines=self.sim.count
+        )
 
     def line_offset_from_id(self, name):
         if name not in self.sim.names:
@@ -77,14 +91,23 @@ class Chip:
     def get_line_info(self, offset):
         about = self.sim.info(offset)
         return SimpleNamespace(
-            offset=offset, name=about.name, used=about.used, consumer=about.consumer, active_low=about.active_low,
+            offset=offset,
+            name=about.name,
+            used=about.used,
+            consumer=about.consumer,
+            active_low=about.active_low,
             direction=Direction.OUTPUT if about.direction == "out" else Direction.INPUT,
-            bias=BACK.get(about.pull, Bias.UNKNOWN), drive=Drive[about.drive.upper()],
-        )  # fmt: skip
+            bias=BACK.get(about.pull, Bias.UNKNOWN),
+            drive=Drive[about.drive.upper()],
+        )
 
     def watch_line_info(self, offset):
         if not self._watched:
-            self.sim.watch(lambda about: self._events and self._events.put(self.get_line_info(about.offset)))
+            self.sim.watch(
+                lambda about: (
+                    self._events and self._events.put(self.get_line_info(about.offset))
+                )
+            )
             self._watched = True
 
     def read_info_event(self):
@@ -101,7 +124,10 @@ class Chip:
                 raise ValueError("line offset of out range")
             if self.sim.pins[offset].holder:
                 raise OSError(errno.EBUSY, "Device or resource busy")
-            if about.edge_detection is not Edge.NONE and not self.sim.pins[offset].can_tell:
+            if (
+                about.edge_detection is not Edge.NONE
+                and not self.sim.pins[offset].can_tell
+            ):
                 raise OSError(errno.ENXIO, "No such device or address")
         return Request(self.sim, config, consumer)
 
@@ -121,9 +147,18 @@ class Request:
         return self._queue is not None
 
     def tell(self, edge: Told):
-        kind = gpiod.EdgeEvent.Type.RISING_EDGE if edge.value else gpiod.EdgeEvent.Type.FALLING_EDGE
+        kind = (
+            gpiod.EdgeEvent.Type.RISING_EDGE
+            if edge.value
+            else gpiod.EdgeEvent.Type.FALLING_EDGE
+        )
         self._queue.put(
-            SimpleNamespace(event_type=kind, timestamp_ns=edge.time, line_offset=edge.offset, line_seqno=edge.seq)
+            SimpleNamespace(
+                event_type=kind,
+                timestamp_ns=edge.time,
+                line_offset=edge.offset,
+                line_seqno=edge.seq,
+            )
         )
 
     def read_edge_events(self):
@@ -187,7 +222,9 @@ class RpiGpio:
         self.mode = mode
 
     def setup(self, channel, direction, pull_up_down=PUD_OFF, initial=-1):
-        pull = {self.PUD_OFF: "off", self.PUD_DOWN: "down", self.PUD_UP: "up"}[pull_up_down]
+        pull = {self.PUD_OFF: "off", self.PUD_DOWN: "down", self.PUD_UP: "up"}[
+            pull_up_down
+        ]
         pin = self._sim.pins[channel]
         if pin.holder:
             raise RuntimeError(f"channel {channel} is busy")
@@ -200,7 +237,9 @@ class RpiGpio:
     def gpio_function(self, channel):
         if channel in self.functions:
             return self.functions[channel]
-        return self.OUT if self._sim.pins[channel].settings.direction == "out" else self.IN
+        return (
+            self.OUT if self._sim.pins[channel].settings.direction == "out" else self.IN
+        )
 
     def input(self, channel):
         return int(self._sim.level(channel))

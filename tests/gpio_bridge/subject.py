@@ -35,7 +35,8 @@ devices:
     backend: sim
     lines: [{{name: door, line: 1, direction: out, drives: header/17}}]
 """
-LEVEL = Property("level", number(0, 30), "rw")  # a counter has no limits; the suite's number has
+# a counter has no limits; the suite's number has
+LEVEL = Property("level", number(0, 30), "rw")
 
 
 SLOW = 4  # the line that takes its time to be requested
@@ -67,7 +68,10 @@ class SlowChip(SimChip):
         self.slow, self.asked = 0.0, 0
 
     async def request(
-        self, lines: Mapping[int, LineSettings], heard: Heard | None = None, consumer: str = "busbar"
+        self,
+        lines: Mapping[int, LineSettings],
+        heard: Heard | None = None,
+        consumer: str = "busbar",
     ) -> SimRequest:
         if SLOW in lines:
             self.asked += 1
@@ -82,16 +86,34 @@ class Gpio(InProcess):
 
     def __init__(self, url: str, protocol: str, more: str) -> None:
         self._chip = SlowChip("header")
-        self.serve(replace(SERVICE, links=self._links), HEADER.format(protocol=protocol, more=more), url)
+        self.serve(
+            replace(SERVICE, links=self._links),
+            HEADER.format(protocol=protocol, more=more),
+            url,
+        )
         self._session: PinCommands | None = None
         self._changes: set[asyncio.Task[Any]] = set()
         super().__init__(
-            "pi1", "header", "wall", "level", "lamp", "door", "refusing", "resolve", "call/forceinput",
+            "pi1",
+            "header",
+            "wall",
+            "level",
+            "lamp",
+            "door",
+            "refusing",
+            "resolve",
+            "call/forceinput",
             ("call/inspect", {}),
-            {"device": ("set/refusing", {"_value": 1}), "protocol": ("set/refusing", {"_value": NONSENSE}),
-             "timeout": ("call/pulse", {"line": "gate", "seconds": 10, "_timeout": 0.01})},
+            {
+                "device": ("set/refusing", {"_value": 1}),
+                "protocol": ("set/refusing", {"_value": NONSENSE}),
+                "timeout": (
+                    "call/pulse",
+                    {"line": "gate", "seconds": 10, "_timeout": 0.01},
+                ),
+            },
             True,
-        )  # fmt: skip
+        )
 
     def change(self, path: str, value: Any) -> None:
         """Let a line change as if somebody at the header did it."""
@@ -128,12 +150,17 @@ class Gpio(InProcess):
         return super().described(about.with_(properties={**about.properties, **more}))
 
     def _links(self, settings: Config) -> list[Link]:
-        world = World.of(settings.devices, lambda name: self._chip if name == "header" else SimChip(name))
+        world = World.of(
+            settings.devices,
+            lambda name: self._chip if name == "header" else SimChip(name),
+        )
         return [link(each, world) for each in settings.devices]
 
 
 @asynccontextmanager
-async def gpio_bridge(url: str, protocol: str, folder: Path, more: str = "") -> AsyncIterator[Subject]:
+async def gpio_bridge(
+    url: str, protocol: str, folder: Path, more: str = ""
+) -> AsyncIterator[Subject]:
     """The GPIO bridge, not yet started; left = gone."""
     async with ending(Gpio(url, protocol, more)) as subject:
         yield subject

@@ -4,12 +4,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpio_bridge.chip import Edge
-from gpio_bridge.edges.detectors import Clicks, Encoder, Frequency, Hold, LongPress, Losses, Pattern
+from gpio_bridge.edges.detectors import (
+    Clicks,
+    Encoder,
+    Frequency,
+    Hold,
+    LongPress,
+    Losses,
+    Pattern,
+)
 from tests.gpio_bridge.test_filters import MS, edges
 
 
 def pressed(button, *pauses):
-    """Return (kind, ms, count) of what a button tells of presses, so many ms after one another."""
+    """Return (kind, ms, count) of what a button tells of presses, so many ms after one
+    another."""
     told = []
     for edge in edges(*pauses):
         while button.due is not None and button.due <= edge.time:
@@ -27,8 +36,14 @@ def test_a_click_comes_at_once_where_nobody_waits_for_a_second():
 
 def test_two_clicks_in_time_are_a_double_click_and_a_late_one_is_its_own():
     assert pressed(Clicks(0.3, None), 10, 50, 100, 50) == [("double", 210, 1)]
-    assert pressed(Clicks(0.3, None), 10, 50, 500, 50) == [("click", 60, 1), ("click", 610, 1)]
-    assert pressed(Clicks(0.3, None), 10, 50, 100, 50, 100, 50) == [("double", 210, 1), ("click", 360, 1)]
+    assert pressed(Clicks(0.3, None), 10, 50, 500, 50) == [
+        ("click", 60, 1),
+        ("click", 610, 1),
+    ]
+    assert pressed(Clicks(0.3, None), 10, 50, 100, 50, 100, 50) == [
+        ("double", 210, 1),
+        ("click", 360, 1),
+    ]
 
 
 def test_a_long_press_is_told_while_it_lasts_and_is_no_click():
@@ -39,7 +54,11 @@ def test_a_long_press_is_told_while_it_lasts_and_is_no_click():
 
 
 def test_a_hold_repeats_until_release_and_does_not_catch_up():
-    assert pressed(Hold(0.5, 0.2), 0, 1000) == [("hold", 500, 1), ("hold", 700, 2), ("hold", 900, 3)]
+    assert pressed(Hold(0.5, 0.2), 0, 1000) == [
+        ("hold", 500, 1),
+        ("hold", 700, 2),
+        ("hold", 900, 3),
+    ]
     button = Hold(0.5, 0.2)
     button.edge(Edge(1, True, 0, 1))
     (late,) = button.tick(1350 * MS)
@@ -51,7 +70,10 @@ def test_a_hold_repeats_until_release_and_does_not_catch_up():
 @given(st.lists(st.integers(1, 3000), max_size=40))
 def test_nothing_is_due_for_ever_and_presses_are_told_in_order(pauses):
     for button in (Clicks(0.3, 1.0), LongPress(1.0)):
-        times = [at for _, at, _ in pressed(button, *pauses, *([1] if len(pauses) % 2 else []))]
+        times = [
+            at
+            for _, at, _ in pressed(button, *pauses, *([1] if len(pauses) % 2 else []))
+        ]
         assert times == sorted(times)
         assert button.due is None
 
@@ -88,7 +110,12 @@ def test_a_turn_in_quadrature_is_a_step_each_way_and_a_jump_is_none():
     encoder = Encoder(False, False, detent=4)
     forth = [(True, False), (True, True), (False, True), (False, False)]
     assert [encoder.turn(*each) for each in forth] == [0, 0, 0, 1]
-    assert [encoder.turn(*each) for each in [*forth[-2::-1], (False, False)]] == [0, 0, 0, -1]
+    assert [encoder.turn(*each) for each in [*forth[-2::-1], (False, False)]] == [
+        0,
+        0,
+        0,
+        -1,
+    ]
     assert encoder.position == 0
     assert encoder.turn(True, True) == 0
     fine = Encoder(False, False, detent=1)
@@ -109,14 +136,25 @@ def test_a_bouncing_encoder_ends_where_it_was_turned_to(quarters):
 @given(st.lists(st.booleans(), max_size=50))
 def test_every_lost_edge_is_counted(kept):
     losses = Losses()
-    gaps = [losses.gap(Edge(17, seq % 2 == 1, 0, seq)) for seq, keep in enumerate([*kept, True], 1) if keep]
+    gaps = [
+        losses.gap(Edge(17, seq % 2 == 1, 0, seq))
+        for seq, keep in enumerate([*kept, True], 1)
+        if keep
+    ]
     assert sum(gaps) == kept.count(False)
 
 
 def test_an_edge_that_is_told_twice_says_that_one_between_was_lost():
     losses = Losses()
     told = [(True, 1), (True, 2), (False, 3), (False, 5), (False, 7), (True, 9)]
-    assert [losses.gap(Edge(17, value, 0, seq)) for value, seq in told] == [0, 1, 0, 1, 1, 2]
+    assert [losses.gap(Edge(17, value, 0, seq)) for value, seq in told] == [
+        0,
+        1,
+        0,
+        1,
+        1,
+        2,
+    ]
     assert losses.gap(Edge(18, True, 0, 1)) == 0  # lines are counted apart
 
 

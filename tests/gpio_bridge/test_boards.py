@@ -1,4 +1,7 @@
-"""Boards, and which line is meant. The maps are those of reference 3; pins 22 and 24 are right, unlike RPIO's."""
+"""Boards, and which line is meant.
+
+The maps are those of reference 3; pins 22 and 24 are right, unlike RPIO's.
+"""
 
 import pytest
 
@@ -16,15 +19,23 @@ from gpio_bridge.pins.numbering import Pins, this_board
         (0x9000C1, "Zero W", "1.1", 512, "Sony UK", "BCM2835", 3),
         (0xA22082, "3B", "1.2", 1024, "Embest", "BCM2837", 3),
         (0x0002, "B", "1.0", 256, "Egoman", "BCM2835", 1),
-        (0x1000003, "B", "1.0", 256, "Egoman", "BCM2835", 1),  # the warranty bit of an overclocked one
+        # the warranty bit of an overclocked one
+        (0x1000003, "B", "1.0", 256, "Egoman", "BCM2835", 1),
         (0x000E, "B", "2.0", 512, "Sony UK", "BCM2835", 2),
         (0x0009, "A", "2.0", 256, "Qisda", "BCM2835", 2),
         (0x0010, "B+", "1.2", 512, "Sony UK", "BCM2835", 3),
     ],
 )
-def test_a_revision_code_tells_the_board(code, model, revision, memory, maker, processor, generation):
+def test_a_revision_code_tells_the_board(
+    code, model, revision, memory, maker, processor, generation
+):
     found = board(code)
-    assert (found.model, found.revision, found.memory, found.maker) == (model, revision, memory, maker)
+    assert (found.model, found.revision, found.memory, found.maker) == (
+        model,
+        revision,
+        memory,
+        maker,
+    )
     assert (found.processor, found.generation) == (processor, generation)
 
 
@@ -49,7 +60,9 @@ def test_the_headers_have_the_lines_that_they_have():
 def test_this_board_is_read_from_the_device_tree_or_from_cpuinfo(tmp_path):
     tree, cpuinfo = tmp_path / "revision", tmp_path / "cpuinfo"
     assert this_board(tree, cpuinfo) is None
-    cpuinfo.write_text("Hardware\t: BCM2835\nRevision\t: 000e\nModel\t: Raspberry Pi Model B Rev 2\n")
+    cpuinfo.write_text(
+        "Hardware\t: BCM2835\nRevision\t: 000e\nModel\t: Raspberry Pi Model B Rev 2\n"
+    )
     assert this_board(tree, cpuinfo).model == "B"
     cpuinfo.write_text("Revision : 000e\nModel : something else\n")
     assert this_board(tree, cpuinfo) is None
@@ -58,7 +71,12 @@ def test_this_board_is_read_from_the_device_tree_or_from_cpuinfo(tmp_path):
 
 
 def pins(numbering="BCM", code=0xC03111, count=54):
-    return Pins(numbering, board(code) if code else None, count, lambda name: int(name.removeprefix("GPIO")))
+    return Pins(
+        numbering,
+        board(code) if code else None,
+        count,
+        lambda name: int(name.removeprefix("GPIO")),
+    )
 
 
 def test_a_line_is_found_by_every_number():
@@ -76,7 +94,13 @@ def test_a_line_is_found_by_every_number():
 def test_what_is_no_line_is_refused_with_what_is():
     with pytest.raises(OutOfRange, match=r"no line 54; allowed: 0 to 53"):
         pins().offset(54)
-    with pytest.raises(OutOfRange, match=r"pin 6 of Raspberry Pi 4B is no GPIO line; those are: 3, 5, 7"):
+    with pytest.raises(
+        OutOfRange,
+        match=(
+            r"pin 6 of Raspberry Pi 4B is no GPIO "
+            r"line; those are: 3, 5, 7"
+        ),
+    ):
         pins("BOARD").offset(6)
     with pytest.raises(UnknownTarget, match="no Raspberry Pi that is known"):
         pins("BOARD", None).offset(11)

@@ -92,12 +92,24 @@ async def test_an_edge_is_an_event_with_the_kernels_stamp_and_number_and_the_sta
         assert await bench.bus.value("header", "door") is False
         bench.chip.drive(17, False)
         (edge,) = await bench.seen("edge", 1)
-        assert {key: edge[key] for key in ("line", "edge", "value", "line_seq", "lost", "seq")} == {
-            "line": "door", "edge": "rising", "value": True, "line_seq": 1, "lost": 0, "seq": 1,
-        }  # fmt: skip
+        assert {
+            key: edge[key]
+            for key in ("line", "edge", "value", "line_seq", "lost", "seq")
+        } == {
+            "line": "door",
+            "edge": "rising",
+            "value": True,
+            "line_seq": 1,
+            "lost": 0,
+            "seq": 1,
+        }
         assert isinstance(edge["timestamp_ns"], int)
         assert await bench.bus.value("header", "door", lambda value: value) is True
-        (change,) = [each for each in bench.bus.changes("header") if each["path"] == "door" and each.get("value")]
+        (change,) = [
+            each
+            for each in bench.bus.changes("header")
+            if each["path"] == "door" and each.get("value")
+        ]
         assert change["time"] == edge["time"]
 
 
@@ -108,7 +120,9 @@ async def test_lost_edges_are_counted_and_the_state_is_true():
             bench.chip.drive(23, level)
         (edge,) = await bench.seen("edge", 1)
         assert (edge["line_seq"], edge["lost"]) == (4, 3)
-        assert await bench.bus.value("header", "_lost", lambda lost: lost) == {"bell": 3}
+        assert await bench.bus.value("header", "_lost", lambda lost: lost) == {
+            "bell": 3
+        }
         assert await bench.bus.value("header", "bell") is False
 
 
@@ -118,7 +132,8 @@ async def test_after_a_loss_the_level_is_read(monkeypatch):
         pin = bench.chip.pins[23]
         pin.lose = 1
         bench.chip.drive(23, True)
-        bench.chip.drive(23, False)  # told with a gap before it; then comes one more that is lost
+        # told with a gap before it; then comes one more that is lost
+        bench.chip.drive(23, False)
         pin.lose = 1
         bench.chip.drive(23, True)
         assert await bench.bus.value("header", "bell", lambda value: value) is True
@@ -138,7 +153,9 @@ async def test_lockout_tells_the_first_edge_only_and_the_state_ends_at_the_true_
         bench.chip.drive(24, False)
         assert await bench.bus.value("header", "quick", lambda value: value) is True
         await bench.bus.clock.advance(1)
-        assert await bench.bus.value("header", "quick", lambda value: not value) is False
+        assert (
+            await bench.bus.value("header", "quick", lambda value: not value) is False
+        )
         assert [each["edge"] for each in bench.events("edge")] == ["rising"]
 
 
@@ -174,7 +191,9 @@ async def test_a_counter_counts_scales_and_can_be_set():
         assert (await bench.bus.set("header", "flow", 100))["result"] == 100
         bench.chip.drive(22, True)
         await bench.ok("refresh")
-        assert await bench.bus.value("header", "flow", lambda value: value > 100) == 100.5
+        assert (
+            await bench.bus.value("header", "flow", lambda value: value > 100) == 100.5
+        )
         info = bench.bus.retained("header", "info")
         assert info["properties"]["flow/rate"]["unit"] == "l/s"
 
@@ -207,7 +226,9 @@ async def test_pulses_too_short_for_the_kernel_to_read_are_counted_and_told_as_l
             for number, value in enumerate((True, False, False), 1):
                 request.tell(Edge(line, value, number, number))
         await bench.ok("refresh")
-        assert await bench.bus.value("header", "flow", lambda value: value == 1.0) == 1.0
+        assert (
+            await bench.bus.value("header", "flow", lambda value: value == 1.0) == 1.0
+        )
         assert [each["lost"] for each in await bench.seen("edge", 3)] == [0, 0, 1]
         assert bench.bus.good("header")["_lost"] == {"flow": 1, "bell": 1}
 
@@ -217,7 +238,10 @@ async def test_a_long_total_keeps_its_last_pulse():
         assert (await bench.bus.set("header", "flow", 123456789012))["ok"]
         bench.chip.drive(22, True)
         await bench.ok("refresh")
-        assert await bench.bus.value("header", "flow", lambda value: value % 1) == 123456789012.5
+        assert (
+            await bench.bus.value("header", "flow", lambda value: value % 1)
+            == 123456789012.5
+        )
 
 
 async def test_a_frequency_counts_lost_edges_too():
@@ -274,7 +298,11 @@ async def test_an_output_is_set_turned_over_and_read_back():
 
 async def test_a_pulse_is_done_when_it_is_over_and_blinking_goes_on_by_itself():
     async with stage() as bench:
-        calling = asyncio.create_task(bench.bus.call("header", "pulse", {"line": "lamp", "seconds": 1, "count": 2}))
+        calling = asyncio.create_task(
+            bench.bus.call(
+                "header", "pulse", {"line": "lamp", "seconds": 1, "count": 2}
+            )
+        )
         levels = []
 
         async def over():
@@ -284,7 +312,11 @@ async def test_a_pulse_is_done_when_it_is_over_and_blinking_goes_on_by_itself():
 
         await until(over, "the end of the pulse")
         assert (await calling)["ok"]
-        values = [each["value"] for each in bench.bus.changes("header") if each["path"] == "lamp" and "value" in each]
+        values = [
+            each["value"]
+            for each in bench.bus.changes("header")
+            if each["path"] == "lamp" and "value" in each
+        ]
         assert values == [False, True, False, True, False]
         await bench.ok("blink", line="lamp", on=0.5, off=0.5)
         await until(lambda: bench.chip.level(27))
@@ -319,7 +351,9 @@ async def test_a_timed_value_goes_back_and_a_stop_leaves_it():
 
 async def test_another_command_takes_a_pulse_over_and_a_cancel_ends_it_off():
     async with stage() as bench:
-        calling = asyncio.create_task(bench.bus.call("header", "pulse", {"line": "lamp", "seconds": 60}))
+        calling = asyncio.create_task(
+            bench.bus.call("header", "pulse", {"line": "lamp", "seconds": 60})
+        )
         await until(lambda: bench.chip.level(27))
         assert (await bench.bus.set("header", "lamp", True))["ok"]
         reply = await calling
@@ -345,11 +379,17 @@ async def test_pwm_and_servo_repeat_pulses_and_stop():
         assert bench.chip.waves[13].pulses == ((0.0, 0.002),)
         assert await bench.bus.value("header", "pan", bool) == 2000
         assert (await bench.bus.set("header", "pan", 1500))["ok"]
-        assert await bench.bus.value("header", "pan/angle", lambda angle: angle == 0) == 0
-        assert (await bench.bus.set("header", "pan", 100))["error"]["code"] == "out_of_range"
+        assert (
+            await bench.bus.value("header", "pan/angle", lambda angle: angle == 0) == 0
+        )
+        assert (await bench.bus.set("header", "pan", 100))["error"][
+            "code"
+        ] == "out_of_range"
         assert (await bench.bus.set("header", "pan/angle", "null"))["ok"]
         assert bench.chip.waves[13].pulses == ()
-        assert (await bench.bus.set("header", "fan", 101))["error"]["code"] == "out_of_range"
+        assert (await bench.bus.set("header", "fan", 101))["error"][
+            "code"
+        ] == "out_of_range"
 
 
 async def test_pulses_are_those_of_rpio_pwm():
@@ -360,25 +400,40 @@ async def test_pulses_are_those_of_rpio_pwm():
         assert await bench.bus.value("header", "fan", bool) == 10
         assert bench.bus.good("header")["fan/frequency"] == 50
         overlapping = [{"start": 0, "width": 1000}, {"start": 500, "width": 10}]
-        said = await bench.refused("pulses", "bad_request", line="fan", pulses=overlapping)
+        said = await bench.refused(
+            "pulses", "bad_request", line="fan", pulses=overlapping
+        )
         assert "from 500 us for 10 us overlaps" in said
         await bench.ok("pulses", line="fan", pulses=[])
         assert bench.chip.waves[18].pulses == ()
-        assert "it is servo" in await bench.refused("pulses", "bad_request", line="pan", pulses=[])
+        assert "it is servo" in await bench.refused(
+            "pulses", "bad_request", line="pan", pulses=[]
+        )
 
 
 async def test_a_line_is_set_up_released_and_cleaned_up():
     async with stage() as bench:
-        assert await bench.ok("setup", bcm=26, direction="out", initial="high") == "gpio26"
+        assert (
+            await bench.ok("setup", bcm=26, direction="out", initial="high") == "gpio26"
+        )
         assert bench.chip.level(26) is True
         assert (await bench.bus.set("header", "gpio26", False))["ok"]
         await bench.bus.info("header", lambda info: "gpio26" in info["properties"])
         await bench.ok("release", line="gpio26")
         await bench.bus.info("header", lambda info: "gpio26" not in info["properties"])
-        await bench.ok("setup", line="door", direction="in", pull="down", edges="none", debounce={"time": 0.1})
+        await bench.ok(
+            "setup",
+            line="door",
+            direction="in",
+            pull="down",
+            edges="none",
+            debounce={"time": 0.1},
+        )
         await bench.ok("setup", board=7, direction="counter", name="extra")
         await bench.ok("cleanup")
-        info = await bench.bus.info("header", lambda info: "extra" not in info["properties"])
+        info = await bench.bus.info(
+            "header", lambda info: "extra" not in info["properties"]
+        )
         assert "door" in info["properties"]
         assert bench.chip.info(4).direction == "in"
         assert bench.chip.info(17).pull == "up"
@@ -387,10 +442,19 @@ async def test_a_line_is_set_up_released_and_cleaned_up():
 async def test_a_setup_that_fails_leaves_things_as_they_were():
     async with stage() as bench:
         bench.chip.occupy(26, "spi0 CS1")
-        assert "busy: 'spi0 CS1' holds it" in await bench.refused("setup", "device", bcm=26, direction="in")
-        said = await bench.refused("setup", "bad_request", bcm=4, direction="in", initial="high")
-        assert said == "a line of direction in has no initial; it has: pull, active_low, edges, debounce, press"
-        said = await bench.refused("setup", "bad_request", bcm=4, direction="out", initial=5)
+        assert "busy: 'spi0 CS1' holds it" in await bench.refused(
+            "setup", "device", bcm=26, direction="in"
+        )
+        said = await bench.refused(
+            "setup", "bad_request", bcm=4, direction="in", initial="high"
+        )
+        assert said == (
+            "a line of direction in has no initial; it has: pull, active_low, edges, "
+            "debounce, press"
+        )
+        said = await bench.refused(
+            "setup", "bad_request", bcm=4, direction="out", initial=5
+        )
         assert said.startswith("a line of direction out cannot be that: ")
         said = await bench.refused("setup", "bad_request", bcm=6, direction="in")
         assert said == "line 6 is one of two of knob; `release` that first"
@@ -410,28 +474,50 @@ async def test_force_reads_and_writes_lines_that_are_not_set_up():
         assert bench.chip.level(16) is True
         assert await bench.ok("forceoutput", bcm=16, value=False) is False
         await bench.ok("release", bcm=16)
-        assert "release" in await bench.refused("forceoutput", "bad_request", line="door", value=True)
-        assert "driven with pulses" in await bench.refused("forceinput", "device", line="fan")
+        assert "release" in await bench.refused(
+            "forceoutput", "bad_request", line="door", value=True
+        )
+        assert "driven with pulses" in await bench.refused(
+            "forceinput", "device", line="fan"
+        )
         await bench.ok("set_pullupdn", line="bell", pull="up")
         assert bench.chip.info(23).pull == "up"
-        assert "it is out" in await bench.refused("set_pullupdn", "bad_request", line="lamp", pull="up")
+        assert "it is out" in await bench.refused(
+            "set_pullupdn", "bad_request", line="lamp", pull="up"
+        )
 
 
 async def test_forceoutput_has_to_be_allowed():
-    async with stage(HEADER.replace("allow_force: true", "allow_force: false")) as bench:
-        assert "allow_force: true" in await bench.refused("forceoutput", "forbidden", bcm=16, value=True)
+    async with stage(
+        HEADER.replace("allow_force: true", "allow_force: false")
+    ) as bench:
+        assert "allow_force: true" in await bench.refused(
+            "forceoutput", "forbidden", bcm=16, value=True
+        )
         assert await bench.ok("forceinput", bcm=16) is False
 
 
 async def test_which_line_is_said_in_one_way():
     async with stage() as bench:
-        assert "one of line, bcm and board" in await bench.refused("toggle", "bad_request")
-        assert "one of line, bcm and board" in await bench.refused("toggle", "bad_request", bcm=27, board=13)
-        assert "wrong direction: it is in" in await bench.refused("toggle", "bad_request", line="door")
-        assert "line 4 is not set up" in await bench.refused("toggle", "bad_request", bcm=4)
+        assert "one of line, bcm and board" in await bench.refused(
+            "toggle", "bad_request"
+        )
+        assert "one of line, bcm and board" in await bench.refused(
+            "toggle", "bad_request", bcm=27, board=13
+        )
+        assert "wrong direction: it is in" in await bench.refused(
+            "toggle", "bad_request", line="door"
+        )
+        assert "line 4 is not set up" in await bench.refused(
+            "toggle", "bad_request", bcm=4
+        )
         said = await bench.refused("toggle", "unknown", line="lmap")
-        assert "no line 'lmap' on header; there are: GPIO0, " in said.replace("sim", "header")
-        assert said.endswith("set up are: door, bell, quick, lamp, fan, pan, flow, wind, knob")
+        assert ("no line 'lmap' on header; there are: GPIO0, ") in said.replace(
+            "sim", "header"
+        )
+        assert said.endswith(
+            "set up are: door, bell, quick, lamp, fan, pan, flow, wind, knob"
+        )
         assert await bench.ok("resolve", channel=22, numbering="BOARD") == {
             "bcm": 25, "board": 22, "name": "GPIO25", "used_as": "wind",
         }  # fmt: skip
@@ -447,8 +533,15 @@ async def test_the_board_is_known_and_every_pin_is_seen():
         rows = {row["line"]: row for row in await bench.ok("inspect", levels=True)}
         assert len(rows) == 26
         assert (rows[2]["level"], rows[2]["pin"], rows[2]["consumer"]) == (True, 3, "")
-        assert (rows[17]["used_as"], rows[17]["pull"], rows[17]["function"]) == ("door", "up", "in")
-        assert (await bench.ok("gpio_function", bcm=27)) == {"function": "out", "reason": None}
+        assert (rows[17]["used_as"], rows[17]["pull"], rows[17]["function"]) == (
+            "door",
+            "up",
+            "in",
+        )
+        assert (await bench.ok("gpio_function", bcm=27)) == {
+            "function": "out",
+            "reason": None,
+        }
         bench.chip.occupy(10, "spi0")
 
         for _ in range(3):
@@ -463,7 +556,11 @@ async def test_the_view_shows_levels_at_the_pin_and_follows_every_line():
 
         async def row(line, **wanted):
             await bench.bus.clock.advance(1.1)
-            found = next(each for each in bench.bus.good("header")["_inspect"] if each["line"] == line)
+            found = next(
+                each
+                for each in bench.bus.good("header")["_inspect"]
+                if each["line"] == line
+            )
             return wanted.items() <= found.items()
 
         assert await bench.bus.value("header", "door") is False
@@ -489,11 +586,20 @@ devices:
 """
 
 
-async def test_a_line_that_is_busy_is_bad_and_taken_when_it_is_free_while_others_work(monkeypatch):
-    monkeypatch.setattr(session, "AGAIN", 3600.0)  # nobody looks but for the line that is free
-    async with stage(BUSY, lambda chips: chips["header"].occupy(1, "spi0 CS1")) as bench:
-        assert "a: line 1 is busy: 'spi0 CS1' holds it" in await bench.bus.bad("header", "a", "device")
-        assert "no line 99; allowed: 0 to 53" in await bench.bus.bad("header", "c", "out_of_range")
+async def test_a_line_that_is_busy_is_bad_and_taken_when_it_is_free_while_others_work(
+    monkeypatch,
+):
+    # nobody looks but for the line that is free
+    monkeypatch.setattr(session, "AGAIN", 3600.0)
+    async with stage(
+        BUSY, lambda chips: chips["header"].occupy(1, "spi0 CS1")
+    ) as bench:
+        assert "a: line 1 is busy: 'spi0 CS1' holds it" in await bench.bus.bad(
+            "header", "a", "device"
+        )
+        assert "no line 99; allowed: 0 to 53" in await bench.bus.bad(
+            "header", "c", "out_of_range"
+        )
         assert (await bench.bus.set("header", "b", True))["ok"]
         bench.chip.occupy(1, "")
         assert await bench.bus.value("header", "a") is False
@@ -537,7 +643,10 @@ async def test_at_start_and_exit_outputs_are_as_the_configuration_says_and_kept_
         chip.pins[1].configure(LineSettings("out", value=True))  # somebody before us
         witness = SimChip("witness")
         witness.wire(0, chip, 1)
-        witness.pins[0].take(LineSettings("in", edges=True), type("Request", (), {"tell": staticmethod(edges.append)}))
+        witness.pins[0].take(
+            LineSettings("in", edges=True),
+            type("Request", (), {"tell": staticmethod(edges.append)}),
+        )
         chips.update(made)
 
     async with stage(EXITS, driven) as bench:
@@ -576,7 +685,10 @@ async def test_when_the_broker_is_lost_outputs_go_where_the_configuration_says()
 async def test_a_chip_that_goes_away_takes_its_device_offline_until_it_is_back():
     async with stage() as bench:
         bench.chip.unplug()
-        assert "no such device" in (await bench.bus.status("header", "offline"))["reason"]["message"]
+        assert (
+            "no such device"
+            in (await bench.bus.status("header", "offline"))["reason"]["message"]
+        )
         bench.chip.plug()
         await bench.bus.call("header", "connect")
         await bench.bus.status("header", "online")
@@ -598,7 +710,9 @@ devices:
 
 
 async def test_a_stimulus_loses_edges_on_request():
-    text = WALL.replace("count: 2}", "count: 2, lose: 2}").replace("line: 17, d", "line: 22, d")
+    text = WALL.replace("count: 2}", "count: 2, lose: 2}").replace(
+        "line: 17, d", "line: 22, d"
+    )
     async with stage(text) as bench:
         (edge, *_) = await bench.seen("edge", 1)
         assert (edge["line_seq"], edge["lost"]) == (3, 2)
@@ -619,13 +733,20 @@ async def test_the_same_bridge_on_the_other_back_ends(backend, monkeypatch):
     sim = SimChip(label="pinctrl-bcm2711")
     backend, _, old = backend.partition(" ")
     if backend == "gpiod" and not old:
-        monkeypatch.setattr(libgpiod, "find", lambda wanted: libgpiod.Path("/dev/gpiochip0"))
+        monkeypatch.setattr(
+            libgpiod, "find", lambda wanted: libgpiod.Path("/dev/gpiochip0")
+        )
         monkeypatch.setattr(libgpiod.gpiod, "Chip", lambda path: fakes.Chip(sim))
     else:
         monkeypatch.setattr(libgpiod, "supported", lambda: False)
         monkeypatch.setattr(rpigpio, "load", lambda: fakes.RpiGpio(sim))
-    text = HEADER.replace("backend: sim", f"backend: {backend}\n    revision: 0xC03111\n    pinctrl_root: /nowhere")
-    lines = [line for line in text.splitlines() if "pwm" not in line and "servo" not in line]
+    text = HEADER.replace(
+        "backend: sim",
+        (f"backend: {backend}\n    revision: 0xC03111\n    pinctrl_root: /nowhere"),
+    )
+    lines = [
+        line for line in text.splitlines() if "pwm" not in line and "servo" not in line
+    ]
     async with running(SERVICE, "\n".join(lines)) as bus:
         await bus.status("header", "online")
         bench = Bench(bus, {"header": sim})
@@ -645,30 +766,42 @@ async def test_the_same_bridge_on_the_other_back_ends(backend, monkeypatch):
 
 async def test_what_needs_an_extra_says_so_and_other_lines_work(monkeypatch, tmp_path):
     sim = SimChip(label="pinctrl-bcm2711")
-    monkeypatch.setattr(libgpiod, "find", lambda wanted: libgpiod.Path("/dev/gpiochip0"))
+    monkeypatch.setattr(
+        libgpiod, "find", lambda wanted: libgpiod.Path("/dev/gpiochip0")
+    )
     monkeypatch.setattr(libgpiod.gpiod, "Chip", lambda path: fakes.Chip(sim))
     monkeypatch.setitem(__import__("sys").modules, "lgpio", None)
     text = HEADER.replace("backend: sim", f"backend: gpiod\n    pwm_root: {tmp_path}")
     text += "      - {name: hard, line: 12, direction: pwm, by: hardware}\n"
     text += "      - {name: named, line: 19, direction: pwm, channel: fe20c000.pwm/0}\n"
     async with running(SERVICE, text) as bus:
-        assert "pip install 'gpio-bridge[lgpio]'" in await bus.bad("header", "fan", "device")
+        assert "pip install 'gpio-bridge[lgpio]'" in await bus.bad(
+            "header", "fan", "device"
+        )
         assert "dtoverlay=pwm-2chan" in await bus.bad("header", "hard", "device")
-        assert "no PWM channel 'fe20c000.pwm/0'" in await bus.bad("header", "named", "device")
+        assert "no PWM channel 'fe20c000.pwm/0'" in await bus.bad(
+            "header", "named", "device"
+        )
         assert await bus.value("header", "door") is False
 
 
 async def test_a_line_that_is_busy_is_not_pulsed_either(monkeypatch):
     monkeypatch.setattr(session, "AGAIN", 3600.0)
-    async with stage(HEADER, lambda chips: chips["header"].occupy(18, "pwm-fan")) as bench:
-        assert "fan: line 18 is busy: 'pwm-fan' holds it" in await bench.bus.bad("header", "fan", "device")
+    async with stage(
+        HEADER, lambda chips: chips["header"].occupy(18, "pwm-fan")
+    ) as bench:
+        assert ("fan: line 18 is busy: 'pwm-fan' holds it") in await bench.bus.bad(
+            "header", "fan", "device"
+        )
         bench.chip.occupy(18, "")
         assert await bench.bus.value("header", "fan") == 0
         assert (await bench.bus.set("header", "fan", 10))["ok"]
 
 
 async def test_a_machine_without_a_chip_is_offline_with_the_reason():
-    async with running(SERVICE, "bridge: {name: pi1}\ndevices: [{name: header, chip: /dev/nowhere}]") as bus:
+    async with running(
+        SERVICE, ("bridge: {name: pi1}\ndevices: [{name: header, chip: /dev/nowhere}]")
+    ) as bus:
         reason = (await bus.status("header", "offline"))["reason"]
         while reason["code"] == "offline":
             await settle()
@@ -680,19 +813,35 @@ async def test_a_chip_can_be_opened_by_its_address():
     allowed = "bridge: {name: pi1, allow_open: ['sim::*']}\ndevices: []"
     async with running(SERVICE, allowed) as bus:
         line = {"name": "lamp", "line": 11, "direction": "out"}
-        wanted = {"name": "more", "address": "sim::sim", "numbering": "BOARD", "lines": [line]}
+        wanted = {
+            "name": "more",
+            "address": "sim::sim",
+            "numbering": "BOARD",
+            "lines": [line],
+        }
         assert (await bus.call("bridge", "open", wanted))["ok"]
         await bus.status("more", "online")
         assert (await bus.set("more", "lamp", True))["ok"]
         twice = {**wanted, "name": "other", "lines": [line, line]}
-        assert "there twice" in (await bus.call("bridge", "open", twice))["error"]["message"]
-        assert (await bus.call("bridge", "open", {**wanted, "name": "x", "address": "gpiod::auto"}))["error"][
-            "code"
-        ] == "forbidden"
+        assert (
+            "there twice"
+            in (await bus.call("bridge", "open", twice))["error"]["message"]
+        )
+        assert (
+            await bus.call(
+                "bridge", "open", {**wanted, "name": "x", "address": "gpiod::auto"}
+            )
+        )["error"]["code"] == "forbidden"
 
 
-def test_a_scan_lists_the_chips_of_the_kernel_by_label_and_where_that_is_not_enough_by_path(monkeypatch, tmp_path):
-    labels = {"gpiochip0": "pinctrl-rp1", "gpiochip1": "mcp23017", "gpiochip2": "mcp23017"}
+def test_a_scan_lists_the_chips_of_the_kernel_by_label_and_where_that_is_not_enough_by_path(
+    monkeypatch, tmp_path
+):
+    labels = {
+        "gpiochip0": "pinctrl-rp1",
+        "gpiochip1": "mcp23017",
+        "gpiochip2": "mcp23017",
+    }
     for name in [*labels, "gpiochip3"]:
         (tmp_path / name).touch()
 
@@ -714,20 +863,40 @@ def test_a_scan_lists_the_chips_of_the_kernel_by_label_and_where_that_is_not_eno
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ("stimuli: [{line: 54, high: 1, low: 1}]", "header: no line 54; allowed: 0 to 53"),
-        ("lines: [{name: a, line: 1, direction: out, drives: header/99}]", "header: no line 99; allowed: 0 to 53"),
-        ("lines: [{name: a, line: 70, direction: out, drives: header/9}]", "header: no line 70; allowed: 0 to 53"),
+        (
+            "stimuli: [{line: 54, high: 1, low: 1}]",
+            "header: no line 54; allowed: 0 to 53",
+        ),
+        (
+            ("lines: [{name: a, line: 1, direction: out, drives: header/99}]"),
+            "header: no line 99; allowed: 0 to 53",
+        ),
+        (
+            ("lines: [{name: a, line: 70, direction: out, drives: header/9}]"),
+            "header: no line 70; allowed: 0 to 53",
+        ),
     ],
 )
-def test_wires_and_stimuli_of_lines_that_are_not_there_are_found_at_the_start(more, said):
-    text = f"bridge: {{name: pi1}}\ndevices:\n  - name: header\n    backend: sim\n    {more}\n"
+def test_wires_and_stimuli_of_lines_that_are_not_there_are_found_at_the_start(
+    more, said
+):
+    text = (
+        f"bridge: {{name: pi1}}\ndevices:\n  - name: header\n    backend: sim\n    "
+        f"{more}\n"
+    )
     with pytest.raises(ConfigError, match=said):
         list(SERVICE.links(loader.parse(text, SERVICE.config, {})))
 
 
 async def test_two_names_of_one_line_are_told_apart():
-    text = "bridge: {name: pi1}\ndevices:\n  - name: header\n    backend: sim\n    lines:\n"
-    text += "      - {name: a, line: 4, direction: in}\n      - {name: b, line: GPIO4, direction: in}\n"
+    text = (
+        "bridge: {name: pi1}\ndevices:\n  - name: header\n    backend: sim\n    "
+        "lines:\n"
+    )
+    text += (
+        "      - {name: a, line: 4, direction: in}\n      - {name: b, line: GPIO4, "
+        "direction: in}\n"
+    )
     async with running(SERVICE, text) as bus:
         assert await bus.bad("header", "b", "device") == "b: line 4 is a already"
         assert await bus.value("header", "a") is False

@@ -1,4 +1,7 @@
-"""One suite for all back ends: on gpiod and RPi.GPIO as `fakes` has them, and on the simulated chip itself."""
+"""One suite for all back ends.
+
+On gpiod and RPi.GPIO as `fakes` has them, and on the simulated chip itself.
+"""
 
 import asyncio
 from pathlib import Path
@@ -51,7 +54,9 @@ async def bench(request, monkeypatch):
 
 async def test_an_input_tells_its_value_and_its_edges_in_order(bench):
     bench.sim.drive(17, True)
-    request = await bench.chip.request({17: LineSettings("in", "off", edges=True)}, bench.heard)
+    request = await bench.chip.request(
+        {17: LineSettings("in", "off", edges=True)}, bench.heard
+    )
     assert await request.read(17) is True
     for count, level in enumerate((False, True, False), 1):
         bench.sim.drive(17, level)
@@ -61,17 +66,23 @@ async def test_an_input_tells_its_value_and_its_edges_in_order(bench):
         (17, True, 2),
         (17, False, 3),
     ]
-    assert sorted(each.time for each in bench.edges) == [each.time for each in bench.edges]
+    assert sorted(each.time for each in bench.edges) == [
+        each.time for each in bench.edges
+    ]
     assert await request.read(17) is False
 
 
 async def test_active_low_turns_values_and_edges_over(bench):
-    request = await bench.chip.request({17: LineSettings("in", "off", active_low=True, edges=True)}, bench.heard)
+    request = await bench.chip.request(
+        {17: LineSettings("in", "off", active_low=True, edges=True)}, bench.heard
+    )
     assert await request.read(17) is True
     bench.sim.drive(17, True)
     await bench.come(1)
     assert bench.edges[0].value is False
-    lamp = await bench.chip.request({27: LineSettings("out", active_low=True, value=False)})
+    lamp = await bench.chip.request(
+        {27: LineSettings("out", active_low=True, value=False)}
+    )
     assert bench.sim.level(27) is True
     await lamp.write(27, True)
     assert (bench.sim.level(27), await lamp.read(27)) == (False, True)
@@ -79,13 +90,17 @@ async def test_active_low_turns_values_and_edges_over(bench):
 
 @pytest.mark.parametrize(("pull", "level"), [("up", True), ("down", False)])
 async def test_a_pull_decides_where_nobody_drives(bench, pull, level):
-    request = await bench.chip.request({4: LineSettings("in", "down" if pull == "up" else "up")})
+    request = await bench.chip.request(
+        {4: LineSettings("in", "down" if pull == "up" else "up")}
+    )
     await request.configure({4: LineSettings("in", pull)})
     assert await request.read(4) is level
     assert bench.chip.info(4).pull == pull
 
 
-async def test_an_output_has_its_value_from_the_first_moment_and_keeps_it_after_release(bench):
+async def test_an_output_has_its_value_from_the_first_moment_and_keeps_it_after_release(
+    bench,
+):
     request = await bench.chip.request({27: LineSettings("out", value=True)})
     assert bench.sim.level(27) is True
     await request.write(27, False)
@@ -95,7 +110,9 @@ async def test_an_output_has_its_value_from_the_first_moment_and_keeps_it_after_
     assert bench.sim.level(27) is True
 
 
-async def test_as_is_reads_an_output_and_changes_nothing_and_then_takes_it_over_without_an_edge(bench):
+async def test_as_is_reads_an_output_and_changes_nothing_and_then_takes_it_over_without_an_edge(
+    bench,
+):
     first = await bench.chip.request({27: LineSettings("out", value=True)})
     await first.release()
     levels = []
@@ -140,7 +157,9 @@ async def test_lines_have_names(bench):
 
 async def test_settling_leaves_out_what_bounces(bench):
     clock = Clock()
-    request = await bench.chip.request({17: LineSettings("in", "off", edges=True, debounce=0.5)}, bench.heard)
+    request = await bench.chip.request(
+        {17: LineSettings("in", "off", edges=True, debounce=0.5)}, bench.heard
+    )
     for level in (True, False, True, False, True):
         bench.sim.drive(17, level)
     assert (bench.edges, await request.read(17)) == ([], False)
@@ -159,9 +178,13 @@ async def test_changes_of_lines_are_told(bench):
     told = []
     bench.chip.watch(told.append)
     request = await bench.chip.request({8: IN})
-    await until(lambda: any(each.offset == 8 and each.used for each in told), "that it is taken")
+    await until(
+        lambda: any(each.offset == 8 and each.used for each in told), "that it is taken"
+    )
     await request.release()
-    await until(lambda: told[-1].offset == 8 and not told[-1].used, "that it is given back")
+    await until(
+        lambda: told[-1].offset == 8 and not told[-1].used, "that it is given back"
+    )
 
 
 async def test_a_line_without_an_interrupt_says_so(monkeypatch):
@@ -176,7 +199,9 @@ async def test_a_line_without_an_interrupt_says_so(monkeypatch):
 async def test_open_drain_lets_go_for_high_and_is_read_as_it_is(monkeypatch):
     for kind in ("gpiod", "sim"):
         bench = Bench(kind, monkeypatch)
-        request = await bench.chip.request({2: LineSettings("out", "up", "open_drain", value=True)})
+        request = await bench.chip.request(
+            {2: LineSettings("out", "up", "open_drain", value=True)}
+        )
         assert await request.read(2) is True
         bench.sim.drive(2, False)
         assert await request.read(2) is False
@@ -211,7 +236,9 @@ async def test_rpigpio_counts_what_it_missed(monkeypatch):
 
 async def test_rpigpio_tells_nothing_of_a_line_that_was_given_back(monkeypatch):
     bench = Bench("rpigpio", monkeypatch)
-    request = await bench.chip.request({17: LineSettings("in", "off", edges=True)}, bench.heard)
+    request = await bench.chip.request(
+        {17: LineSettings("in", "off", edges=True)}, bench.heard
+    )
     late = bench.sim.pins[17].request
     await request.release()
     late.tell(None)  # a callback that was under way
@@ -247,7 +274,11 @@ async def test_rpigpio_turns_the_values_of_its_callbacks_over(monkeypatch):
             return len(bench.edges) == count
 
         await until(come, f"{count} edges")
-    assert [(each.value, each.seq) for each in bench.edges] == [(False, 1), (True, 2), (False, 3)]
+    assert [(each.value, each.seq) for each in bench.edges] == [
+        (False, 1),
+        (True, 2),
+        (False, 3),
+    ]
     await bench.chip.close()
 
 
@@ -263,7 +294,9 @@ async def test_lost_edges_leave_a_gap_in_the_numbers(monkeypatch):
         await bench.chip.close()
 
 
-async def test_rpigpio_pulses_one_a_period_and_ends_with_the_period_that_runs(monkeypatch):
+async def test_rpigpio_pulses_one_a_period_and_ends_with_the_period_that_runs(
+    monkeypatch,
+):
     bench, clock = Bench("rpigpio", monkeypatch), Clock()
     pulses = rpigpio.RpiGpioPulses(bench.chip, 18)
     with pytest.raises(DeviceRefused, match="one pulse a period; more needs lgpio"):
@@ -278,6 +311,11 @@ async def test_rpigpio_pulses_one_a_period_and_ends_with_the_period_that_runs(mo
     await clock.advance(20)
     await stopping
     assert pwm.told == [
-        ("made", 18, 0.1), ("start", 50.0), ("frequency", 0.05), ("duty", 25.0), ("duty", 0), ("stop",),
-    ]  # fmt: skip
+        ("made", 18, 0.1),
+        ("start", 50.0),
+        ("frequency", 0.05),
+        ("duty", 25.0),
+        ("duty", 0),
+        ("stop",),
+    ]
     await bench.chip.close()

@@ -1,4 +1,7 @@
-"""Which edges count, whatever a contact does: order kept, and in the end the true value."""
+"""Which edges count, whatever a contact does.
+
+Order kept, and in the end the true value.
+"""
 
 import pytest
 from hypothesis import given
@@ -10,9 +13,11 @@ from gpio_bridge.edges.debounce import Glitch, Lockout, Settle, Unfiltered
 MS = 1_000_000
 PERIOD = 0.01  # s
 FILTERS = {
-    "none": Unfiltered, "settle": lambda v: Settle(v, PERIOD), "glitch": lambda v: Glitch(v, PERIOD),
+    "none": Unfiltered,
+    "settle": lambda v: Settle(v, PERIOD),
+    "glitch": lambda v: Glitch(v, PERIOD),
     "lockout": lambda v: Lockout(v, PERIOD),
-}  # fmt: skip
+}
 pauses = st.lists(st.integers(1, 40), max_size=60)  # ms between edges
 
 
@@ -26,7 +31,10 @@ def edges(*pauses):
 
 
 def played(filter_, given_edges, looks=()):
-    """Return what counts: the filter is looked at whenever it is due, as the bridge does."""
+    """Return what counts.
+
+    The filter is looked at whenever it is due, as the bridge does.
+    """
     told = []
     for edge in given_edges:
         while filter_.due is not None and filter_.due <= edge.time:
@@ -39,7 +47,9 @@ def played(filter_, given_edges, looks=()):
 
 @pytest.mark.parametrize("kind", FILTERS)
 @given(pauses)
-def test_whatever_bounces_the_order_is_kept_and_the_final_value_is_true(kind, given_pauses):
+def test_whatever_bounces_the_order_is_kept_and_the_final_value_is_true(
+    kind, given_pauses
+):
     bounce = edges(*given_pauses)
     filter_ = FILTERS[kind](False)
     told = played(filter_, bounce)
@@ -52,7 +62,9 @@ def test_whatever_bounces_the_order_is_kept_and_the_final_value_is_true(kind, gi
 
 @pytest.mark.parametrize("kind", FILTERS)
 @given(pauses, st.lists(st.integers(0, 100), max_size=20))
-def test_looking_too_often_or_too_late_changes_nothing_that_is_told(kind, given_pauses, looks):
+def test_looking_too_often_or_too_late_changes_nothing_that_is_told(
+    kind, given_pauses, looks
+):
     bounce = edges(*given_pauses)
     expected = played(FILTERS[kind](False), bounce)
     late, told = FILTERS[kind](False), []
@@ -69,19 +81,29 @@ def test_settle_tells_nothing_that_lasted_less_than_the_period(given_pauses):
     bounce = edges(*given_pauses)
     told = played(Settle(False, PERIOD), bounce)
     ends = [*(each.time for each in bounce[1:]), 10**15]
-    stable = [each for each, end in zip(bounce, ends, strict=False) if end - each.time >= PERIOD * 1e9]
+    stable = [
+        each
+        for each, end in zip(bounce, ends, strict=False)
+        if end - each.time >= PERIOD * 1e9
+    ]
     assert {each.seq for each in told} <= {each.seq for each in stable}
 
 
 def test_settle_stamps_when_the_level_had_settled_and_glitch_when_it_changed():
     bounce = edges(5, 1, 1)  # up at 5, down at 6, up at 7
-    assert [(each.value, each.time // MS) for each in played(Settle(False, PERIOD), bounce)] == [(True, 17)]
-    assert [(each.value, each.time // MS) for each in played(Glitch(False, PERIOD), bounce)] == [(True, 7)]
+    assert [
+        (each.value, each.time // MS) for each in played(Settle(False, PERIOD), bounce)
+    ] == [(True, 17)]
+    assert [
+        (each.value, each.time // MS) for each in played(Glitch(False, PERIOD), bounce)
+    ] == [(True, 7)]
 
 
 def test_a_glitch_is_dropped_with_both_of_its_edges():
     assert played(Glitch(False, PERIOD), edges(5, 3)) == []
-    assert [each.seq for each in played(Glitch(False, PERIOD), edges(5, 30, 3, 3, 30))] == [1, 4, 5]
+    assert [
+        each.seq for each in played(Glitch(False, PERIOD), edges(5, 30, 3, 3, 30))
+    ] == [1, 4, 5]
 
 
 def test_lockout_is_that_of_rpio_the_first_edge_counts_at_once_and_the_rest_of_the_window_never():
@@ -94,7 +116,8 @@ def test_lockout_is_that_of_rpio_the_first_edge_counts_at_once_and_the_rest_of_t
 
 
 def test_edges_that_nobody_wants_lock_nothing_out():
-    filter_ = Lockout(False, PERIOD, [True])  # as RPIO with edge='rising': up at 5, down at 20, up at 23, down at 40
+    # as RPIO with edge='rising': up at 5, down at 20, up at 23, down at 40
+    filter_ = Lockout(False, PERIOD, [True])
     assert [each.seq for each in played(filter_, edges(5, 15, 3, 17))] == [1, 3]
     assert filter_.value is False
 

@@ -1,4 +1,7 @@
-"""The view of the header: what pinctrl says, which chip has the header, and who has a line."""
+"""The view of the header.
+
+What pinctrl says, which chip has the header, and who has a line.
+"""
 
 import pytest
 
@@ -23,28 +26,58 @@ pin 4 (gpio4): (MUX UNCLAIMED) pinctrl:4 function gpio group gpio4
 async def test_functions_are_told_and_a_line_with_one_is_left_alone(tmp_path):
     (tmp_path / "sim").mkdir()
     (tmp_path / "sim/pinmux-pins").write_text(MUXES)
-    async with stage(header("name: a, line: 4, direction: out", more=f"    pinctrl_root: {tmp_path}\n")) as bench:
-        assert await bench.ok("gpio_function", bcm=2) == {"function": "alt0", "reason": None}
-        assert await bench.ok("gpio_function", bcm=3) == {"function": None, "reason": "pinctrl calls it i2c1"}
-        assert await bench.ok("gpio_function", bcm=4) == {"function": "out", "reason": None}
-        assert "line 2 has the function alt0" in await bench.refused("forceinput", "device", bcm=2)
+    async with stage(
+        header(
+            "name: a, line: 4, direction: out", more=f"    pinctrl_root: {tmp_path}\n"
+        )
+    ) as bench:
+        assert await bench.ok("gpio_function", bcm=2) == {
+            "function": "alt0",
+            "reason": None,
+        }
+        assert await bench.ok("gpio_function", bcm=3) == {
+            "function": None,
+            "reason": "pinctrl calls it i2c1",
+        }
+        assert await bench.ok("gpio_function", bcm=4) == {
+            "function": "out",
+            "reason": None,
+        }
+        assert "line 2 has the function alt0" in await bench.refused(
+            "forceinput", "device", bcm=2
+        )
         bench.chip.occupy(7, "spi0 CS1")
         bench.chip.drive(8, True)
         rows = {each["line"]: each for each in await bench.ok("inspect", levels=True)}
-        assert [(rows[line]["level"], rows[line]["consumer"]) for line in (2, 7, 8)] == [
-            (None, ""), (None, "spi0 CS1"), (True, ""),
-        ]  # fmt: skip
+        assert [
+            (rows[line]["level"], rows[line]["consumer"]) for line in (2, 7, 8)
+        ] == [
+            (None, ""),
+            (None, "spi0 CS1"),
+            (True, ""),
+        ]
 
 
-@pytest.mark.parametrize(("label", "rows", "pin"), [("pinctrl-bcm2711", 26, 32), ("expander", 54, None)])
-async def test_only_the_chip_of_the_header_has_its_pins_and_its_pwm(label, rows, pin, monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("label", "rows", "pin"), [("pinctrl-bcm2711", 26, 32), ("expander", 54, None)]
+)
+async def test_only_the_chip_of_the_header_has_its_pins_and_its_pwm(
+    label, rows, pin, monkeypatch, tmp_path
+):
     sim = SimChip(label=label)
     monkeypatch.setattr(bridge, "this_board", lambda: board(0xC03111))
-    monkeypatch.setattr(libgpiod, "find", lambda wanted: libgpiod.Path("/dev/gpiochip0"))
+    monkeypatch.setattr(
+        libgpiod, "find", lambda wanted: libgpiod.Path("/dev/gpiochip0")
+    )
     monkeypatch.setattr(libgpiod.gpiod, "Chip", lambda path: fakes.Chip(sim))
     monkeypatch.setitem(__import__("sys").modules, "lgpio", None)
-    text = header("name: a, line: 12, direction: pwm", more=f"    pwm_root: {tmp_path}\n")
-    async with pwm_tree(tmp_path), running(SERVICE, text.replace("backend: sim", "backend: gpiod")) as bus:
+    text = header(
+        "name: a, line: 12, direction: pwm", more=f"    pwm_root: {tmp_path}\n"
+    )
+    async with (
+        pwm_tree(tmp_path),
+        running(SERVICE, text.replace("backend: sim", "backend: gpiod")) as bus,
+    ):
         await bus.status("header", "online")
         if pin is None:
             assert "software PWM needs lgpio" in await bus.bad("header", "a", "device")
@@ -55,7 +88,10 @@ async def test_only_the_chip_of_the_header_has_its_pins_and_its_pwm(label, rows,
 
 
 async def test_software_is_used_where_it_is_asked_for(tmp_path):
-    text = header("name: a, line: 12, direction: pwm, by: software", more=f"    pwm_root: {tmp_path}\n")
+    text = header(
+        ("name: a, line: 12, direction: pwm, by: software"),
+        more=f"    pwm_root: {tmp_path}\n",
+    )
     async with pwm_tree(tmp_path) as tree, stage(text) as bench:
         assert (await bench.bus.set("header", "a", 50))["ok"]
         assert bench.chip.waves[12].pulses == ((0.0, 0.005),)

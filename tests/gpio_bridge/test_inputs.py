@@ -1,4 +1,7 @@
-"""Inputs on a simulated chip and a clock that is moved: whatever bounces, order is kept and the end is true."""
+"""Inputs on a simulated chip and a clock that is moved.
+
+Whatever bounces, order is kept and the end is true.
+"""
 
 import asyncio
 import itertools
@@ -36,12 +39,22 @@ class Told:
 
 @pytest.mark.parametrize("mode", MODES)
 @settings(max_examples=20, deadline=None)
-@given(bounces=st.lists(st.tuples(st.booleans(), st.integers(0, 50), st.booleans()), max_size=30))
-async def test_order_is_kept_and_the_final_level_is_true_whatever_bounces_and_is_lost(mode, bounces):
+@given(
+    bounces=st.lists(
+        st.tuples(st.booleans(), st.integers(0, 50), st.booleans()), max_size=30
+    )
+)
+async def test_order_is_kept_and_the_final_level_is_true_whatever_bounces_and_is_lost(
+    mode, bounces
+):
     clock, chip, told = Clock(), SimChip(), Told()
     lost = []
     place = Place(
-        chip, told, WallClock(asyncio.get_running_loop().time, clock.now), None, lost=lambda name, n: lost.append(n)
+        chip,
+        told,
+        WallClock(asyncio.get_running_loop().time, clock.now),
+        None,
+        lost=lambda name, n: lost.append(n),
     )
     line = Input(In(name="door", line=17, debounce=MODES[mode]), (17,), place)
     await line.open()
@@ -51,7 +64,8 @@ async def test_order_is_kept_and_the_final_level_is_true_whatever_bounces_and_is
         await clock.advance(pause / 1000)
     await clock.advance(0.1)
     chip.pins[17].lose = 0
-    chip.drive(17, not chip.level(17))  # one more that is told: a loss behind the last edge shows with the next
+    # one more that is told: a loss behind the last edge shows with the next
+    chip.drive(17, not chip.level(17))
     await clock.advance(0.1)
     await settle()
     assert told.values_[-1][1] == line.level(17) == chip.level(17)
@@ -70,7 +84,9 @@ async def test_order_is_kept_and_the_final_level_is_true_whatever_bounces_and_is
 
 async def test_an_edge_after_the_wall_clock_was_set_has_the_new_time():
     clock, chip, told = Clock(), SimChip(), Told()
-    place = Place(chip, told, WallClock(asyncio.get_running_loop().time, clock.now), None)
+    place = Place(
+        chip, told, WallClock(asyncio.get_running_loop().time, clock.now), None
+    )
     line = Input(In(name="door", line=17), (17,), place)
     await line.open()
     chip.drive(17, True)
@@ -94,7 +110,8 @@ def test_the_wall_clock_of_stamps_moves_only_when_somebody_sets_it():
 
 
 def test_an_interruption_between_the_two_clocks_moves_no_stamp():
-    late = iter([0.0, 0.0, 0.0, 0.005, 0.0, 0.005, 0.0])  # s that a reading of the monotonic clock comes late
+    # s that a reading of the monotonic clock comes late
+    late = iter([0.0, 0.0, 0.0, 0.005, 0.0, 0.005, 0.0])
     clock = WallClock(lambda: 100.0 + next(late), lambda: 5000.0)
     clock.compare()
     assert clock.at(100_000_000_000) == 5000.0

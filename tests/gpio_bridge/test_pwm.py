@@ -20,15 +20,27 @@ def test_a_channel_is_found_by_the_device_behind_it_whatever_its_number(tmp_path
     assert sysfs_pwm.find(19, four.root) == (four.chip, 1)
     assert sysfs_pwm.find(17, four.root) is None
     five = PwmTree(tmp_path / "5", "1f00098000.pwm", 4)
-    assert [sysfs_pwm.find(line, five.root)[1] for line in (12, 13, 18, 19)] == [0, 1, 2, 3]
+    assert [sysfs_pwm.find(line, five.root)[1] for line in (12, 13, 18, 19)] == [
+        0,
+        1,
+        2,
+        3,
+    ]
     assert sysfs_pwm.find(18, PwmTree(tmp_path / "other", "1000.pwm", 4).root) is None
-    assert sysfs_pwm.find(19, PwmTree(tmp_path / "one", "20c000.pwm", 1).root) is None  # dtoverlay=pwm has one channel
+    # dtoverlay=pwm has one channel
+    assert sysfs_pwm.find(19, PwmTree(tmp_path / "one", "20c000.pwm", 1).root) is None
 
 
 def test_a_channel_can_be_named(tmp_path):
     tree = PwmTree(tmp_path, "1000.pwm", 4)
     assert sysfs_pwm.named("1000.pwm/3", tmp_path) == (tree.chip, 3)
-    with pytest.raises(DeviceRefused, match=r"no PWM channel '1000.pwm/4'; there are: 1000.pwm/0 to 3"):
+    with pytest.raises(
+        DeviceRefused,
+        match=(
+            r"no PWM channel '1000.pwm/4'; there "
+            r"are: 1000.pwm/0 to 3"
+        ),
+    ):
         sysfs_pwm.named("1000.pwm/4", tmp_path)
     with pytest.raises(DeviceRefused, match="none; `dtoverlay=pwm-2chan`"):
         sysfs_pwm.named("1000.pwm/4", tmp_path / "nowhere")
@@ -38,9 +50,17 @@ async def test_pulses_are_a_period_and_a_width(tmp_path):
     async with pwm_tree(tmp_path) as tree:
         channel = HardwarePulses(tree.chip, 1, set())
         await channel.repeat(0.01, [Pulse(0.0, 0.0025)])
-        assert tree.channel(1) == {"period": 10_000_000, "duty_cycle": 2_500_000, "enable": 1}
+        assert tree.channel(1) == {
+            "period": 10_000_000,
+            "duty_cycle": 2_500_000,
+            "enable": 1,
+        }
         await channel.repeat(0.001, [Pulse(0.0, 0.0005)])
-        assert tree.channel(1) == {"period": 1_000_000, "duty_cycle": 500_000, "enable": 1}
+        assert tree.channel(1) == {
+            "period": 1_000_000,
+            "duty_cycle": 500_000,
+            "enable": 1,
+        }
         with pytest.raises(DeviceRefused, match="one pulse a period"):
             await channel.repeat(0.01, [Pulse(0.0, 0.001), Pulse(0.005, 0.001)])
 
@@ -60,9 +80,19 @@ async def test_a_width_is_never_longer_than_its_period(monkeypatch, tmp_path):
     async with pwm_tree(tmp_path) as tree:
         channel = HardwarePulses(tree.chip, 0, set())
         monkeypatch.setattr(sysfs_pwm.Path, "write_text", refusing)
-        for period, width in ((0.01, 0.01), (0.001, 0.0005), (0.02, 0.02), (0.002, 0.0001), (0.002, 0.002)):
+        for period, width in (
+            (0.01, 0.01),
+            (0.001, 0.0005),
+            (0.02, 0.02),
+            (0.002, 0.0001),
+            (0.002, 0.002),
+        ):
             await channel.repeat(period, [Pulse(0.0, width)])
-            wanted = {"period": round(period * 1e9), "duty_cycle": round(width * 1e9), "enable": 1}
+            wanted = {
+                "period": round(period * 1e9),
+                "duty_cycle": round(width * 1e9),
+                "enable": 1,
+            }
             assert tree.channel(0) == wanted
 
 
@@ -74,7 +104,11 @@ async def test_stopping_ends_with_the_period_that_runs(tmp_path):
         await channel.repeat(10.0, [Pulse(0.0, 5.0)])
         stopping = asyncio.create_task(channel.stop())
         await settle()
-        assert tree.channel(0) == {"period": 10_000_000_000, "duty_cycle": 0, "enable": 1}
+        assert tree.channel(0) == {
+            "period": 10_000_000_000,
+            "duty_cycle": 0,
+            "enable": 1,
+        }
         await clock.advance(10)
         await stopping
         assert tree.channel(0)["enable"] == 0
@@ -97,7 +131,9 @@ async def test_closing_gives_the_channel_back_or_lets_it_go_on(tmp_path):
 
 async def test_a_channel_that_never_becomes_ours_says_which_group(tmp_path):
     clock, tree = Clock(), PwmTree(tmp_path)  # nobody looks at `export`
-    task = asyncio.create_task(HardwarePulses(tree.chip, 0, set()).repeat(0.01, [Pulse(0.0, 0.001)]))
+    task = asyncio.create_task(
+        HardwarePulses(tree.chip, 0, set()).repeat(0.01, [Pulse(0.0, 0.001)])
+    )
     await clock.advance(2)
     with pytest.raises(DeviceRefused, match=r"no permission on .*pwm0: .* group gpio"):
         await task
@@ -116,7 +152,13 @@ async def test_a_channel_drives_one_line_until_it_is_given_back(tmp_path):
     async with pwm_tree(tmp_path) as tree:
         taken = set()
         first = HardwarePulses(tree.chip, 0, taken)
-        with pytest.raises(DeviceRefused, match=r"channel 0 .* another line already: before the Pi 5"):
+        with pytest.raises(
+            DeviceRefused,
+            match=(
+                r"channel 0 .* another line already: "
+                r"before the Pi 5"
+            ),
+        ):
             HardwarePulses(tree.chip, 0, taken)
         await first.close()
         HardwarePulses(tree.chip, 0, taken)

@@ -1,4 +1,7 @@
-"""The README: its configurations are taken, and each row of its two tables of parity is run."""
+"""The README.
+
+Its configurations are taken, and each row of its two tables of parity is run.
+"""
 
 import asyncio
 import re
@@ -33,7 +36,11 @@ devices:
 
 def rows(title):
     part = TEXT.partition(f"## {title}")[2].partition("\n## ")[0]
-    lines = [line.strip("| ").split(" | ") for line in part.splitlines() if line.startswith("| `")]
+    lines = [
+        line.strip("| ").split(" | ")
+        for line in part.splitlines()
+        if line.startswith("| `")
+    ]
     return [(line[0], re.findall("`([^`]+)`", line[1])) for line in lines]
 
 
@@ -45,7 +52,9 @@ def level(line, value):
 
 
 def about(line, **wanted):
-    return lambda bench, result: all(getattr(bench.chip.info(line), key) == value for key, value in wanted.items())
+    return lambda bench, result: all(
+        getattr(bench.chip.info(line), key) == value for key, value in wanted.items()
+    )
 
 
 def pulses(line, *wanted):
@@ -115,7 +124,11 @@ def turns(line, *wanted):
 
 def was(path, *wanted):
     def changes(bench):
-        return [each["value"] for each in bench.bus.changes("header") if each["path"] == path and "value" in each]
+        return [
+            each["value"]
+            for each in bench.bus.changes("header")
+            if each["path"] == path and "value" in each
+        ]
 
     async def check(bench, result):
         await until(lambda: changes(bench) == list(wanted), f"{path} that was {wanted}")
@@ -129,30 +142,41 @@ def has(key):
 
 
 def rows_of_header(bench, result):
-    return len(result) == 26 and {"pin", "name", "function", "level", "pull", "consumer"} <= result[0].keys()
+    return (
+        len(result) == 26
+        and {"pin", "name", "function", "level", "pull", "consumer"} <= result[0].keys()
+    )
 
 
 CHECKS = {
     "`RPIO.setmode(RPIO.BOARD)`": level(27, True),
-    "`RPIO.setup(26, RPIO.IN, pull_up_down=RPIO.PUD_UP)`": about(26, direction="in", pull="up", used=True),
+    ("`RPIO.setup(26, RPIO.IN, pull_up_down=RPIO.PUD_UP)`"): about(
+        26, direction="in", pull="up", used=True
+    ),
     "`RPIO.setup(26, RPIO.OUT, initial=RPIO.HIGH)`": level(26, True),
     "`RPIO.output(27, True)`": level(27, True),
     "`RPIO.input(17)`": is_(True),
-    "`RPIO.forceinput(4)`": lambda bench, result: result is True and not bench.chip.info(4).used,
+    "`RPIO.forceinput(4)`": lambda bench, result: (
+        result is True and not bench.chip.info(4).used
+    ),
     "`RPIO.forceoutput(4, True)`": level(4, True),
     "`RPIO.set_pullupdn(17, RPIO.PUD_DOWN)`": about(17, pull="down"),
     "`RPIO.gpio_function(27)`": is_({"function": "out", "reason": None}),
     "`RPIO.channel_to_gpio(11)`": lambda bench, result: result["bcm"] == 17,
     "`RPIO.add_interrupt_callback(17, f)`": both_edges,
     "`RPIO.add_interrupt_callback(17, f, edge='rising')`": told("rising"),
-    "`RPIO.add_interrupt_callback(17, f, pull_up_down=RPIO.PUD_UP)`": about(4, pull="up"),
+    ("`RPIO.add_interrupt_callback(17, f, pull_up_down=RPIO.PUD_UP)`"): about(
+        4, pull="up"
+    ),
     "`RPIO.add_interrupt_callback(17, f, debounce_timeout_ms=100)`": told("rising"),
     "`RPIO.del_interrupt_callback(17)`": no_more_edges,
     "`RPIO.cleanup_interrupts()`": about(17, used=False),
     "`RPIO.cleanup()`": about(26, direction="in", used=False),
     "`RPIO.sysinfo()`": has("model"),
     "`RPIO.version()`": has("gpio-bridge"),
-    "`PWM.init_channel(0, 20000)`, `PWM.add_channel_pulse(0, 18, 0, 100)`": pulses(18, (0.0, 0.001), (0.005, 0.001)),
+    ("`PWM.init_channel(0, 20000)`, `PWM.add_channel_pulse(0, 18, 0, 100)`"): pulses(
+        18, (0.0, 0.001), (0.005, 0.001)
+    ),
     "`PWM.clear_channel(0)`, `PWM.clear_channel_gpio(0, 18)`": pulses(18),
     "`PWM.Servo().set_servo(13, 1200)`": pulses(13, (0.0, 0.0012)),
     "`PWM.Servo().stop_servo(13)`": pulses(13),
@@ -250,7 +274,11 @@ async def run(bench, target, payload=None):
     return reply["result"]
 
 
-@pytest.mark.parametrize(("theirs", "ours"), [*RPIO, *MQTT_IO], ids=lambda each: each if isinstance(each, str) else "")
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [*RPIO, *MQTT_IO],
+    ids=lambda each: each if isinstance(each, str) else "",
+)
 async def test_every_row_of_parity_does_what_it_says(theirs, ours):
     line = ours[0] if ours[0].startswith("- ") else ""
     prepare = without_interrupt if "poll" in line else lambda chips: None
@@ -266,22 +294,79 @@ def test_every_feature_of_the_reference_is_in_the_tables_or_named_beside_them():
     assert {theirs for theirs, _ in [*RPIO, *MQTT_IO]} == CHECKS.keys()
     first, _, second = TEXT.partition("## From RPIO")[2].partition("## From mqtt-io")
     functions = [
-        "setmode", "setup", "output", "input", "forceoutput", "forceinput", "set_pullupdn", "gpio_function",
-        "channel_to_gpio", "setwarnings", "cleanup", "cleanup_interrupts", "sysinfo", "version",
-        "add_interrupt_callback", "del_interrupt_callback", "wait_for_interrupts", "stop_waiting_for_interrupts",
-        "add_tcp_callback", "close_tcp_client", "init_channel", "add_channel_pulse", "clear_channel",
-        "clear_channel_gpio", "print_channel", "is_setup", "pulse_incr_us", "set_servo", "stop_servo", "rpio -i",
-        "rpio -I", "rpio -s", "rpio -w", "--setinput", "--setoutput", "--sysinfo", "rpio-curses", "set_loglevel",
-        "is_channel_initialized", "get_pulse_incr_us", "get_channel_subcycle_time_us", "Exceptions", "GPIO_LIST",
+        "setmode",
+        "setup",
+        "output",
+        "input",
+        "forceoutput",
+        "forceinput",
+        "set_pullupdn",
+        "gpio_function",
+        "channel_to_gpio",
+        "setwarnings",
+        "cleanup",
+        "cleanup_interrupts",
+        "sysinfo",
+        "version",
+        "add_interrupt_callback",
+        "del_interrupt_callback",
+        "wait_for_interrupts",
+        "stop_waiting_for_interrupts",
+        "add_tcp_callback",
+        "close_tcp_client",
+        "init_channel",
+        "add_channel_pulse",
+        "clear_channel",
+        "clear_channel_gpio",
+        "print_channel",
+        "is_setup",
+        "pulse_incr_us",
+        "set_servo",
+        "stop_servo",
+        "rpio -i",
+        "rpio -I",
+        "rpio -s",
+        "rpio -w",
+        "--setinput",
+        "--setoutput",
+        "--sysinfo",
+        "rpio-curses",
+        "set_loglevel",
+        "is_channel_initialized",
+        "get_pulse_incr_us",
+        "get_channel_subcycle_time_us",
+        "Exceptions",
+        "GPIO_LIST",
         "threaded_callback",
-    ]  # fmt: skip
+    ]
     assert [each for each in functions if each not in first] == []
     options = [
-        "gpio_modules", "cleanup", "stream_modules", "sensor_inputs", "inverted", "pullup", "pulldown", "interrupt",
-        "interrupt_for", "bouncetime", "retain", "poll_interval", "on_payload", "timed_set_ms", "initial",
-        "publish_initial", "set_on_ms", "set_off_ms", "ha_discovery", "flowsensor", "frequencycounter", "status",
-        "install_requirements", "mcp23017", "mock",
-    ]  # fmt: skip
+        "gpio_modules",
+        "cleanup",
+        "stream_modules",
+        "sensor_inputs",
+        "inverted",
+        "pullup",
+        "pulldown",
+        "interrupt",
+        "interrupt_for",
+        "bouncetime",
+        "retain",
+        "poll_interval",
+        "on_payload",
+        "timed_set_ms",
+        "initial",
+        "publish_initial",
+        "set_on_ms",
+        "set_off_ms",
+        "ha_discovery",
+        "flowsensor",
+        "frequencycounter",
+        "status",
+        "install_requirements",
+        "mcp23017",
+        "mock",
+    ]
     assert [each for each in options if each not in second] == []
 
 
@@ -291,14 +376,25 @@ def test_every_configuration_in_the_readme_is_taken(block):
 
 
 def test_the_example_is_taken():
-    path = Path(__file__).parents[2] / "services/gpio-bridge/src/gpio_bridge/example.yaml"
+    path = (
+        Path(__file__).parents[2] / "services/gpio-bridge/src/gpio_bridge/example.yaml"
+    )
     plan(SERVICE, loader.load(path, Config, {}), None, {})
 
 
 def test_every_key_command_and_event_is_in_the_readme():
-    kinds = [settings.In, settings.Out, settings.Pwm, settings.Servo, settings.Counter, settings.Frequency]
+    kinds = [
+        settings.In,
+        settings.Out,
+        settings.Pwm,
+        settings.Servo,
+        settings.Counter,
+        settings.Frequency,
+    ]
     keys = {
-        key for kind in [settings.Device, *kinds, settings.Encoder, settings.Stimulus] for key in kind.__struct_fields__
+        key
+        for kind in [settings.Device, *kinds, settings.Encoder, settings.Stimulus]
+        for key in kind.__struct_fields__
     }
     named = TEXT.replace("`class` (of", "`class_` (of")
     for name in [*keys, *commands(PinCommands), *(f"event/{each}" for each in EVENTS)]:

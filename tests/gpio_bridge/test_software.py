@@ -68,7 +68,9 @@ def test_pulses_become_steps_of_level_and_microseconds():
     assert len(steps(0.0001, [Pulse(0.00001, 0.00001)])) <= lgpio_pulses.PULSES_LIMIT
 
 
-@pytest.mark.parametrize("pulses", [[(0.0, 0.003), (0.002, 0.001)], [(0.019, 0.002)], [(0.0, 0.0)]])
+@pytest.mark.parametrize(
+    "pulses", [[(0.0, 0.003), (0.002, 0.001)], [(0.019, 0.002)], [(0.0, 0.0)]]
+)
 def test_pulses_that_overlap_or_leave_the_period_are_refused(pulses):
     with pytest.raises(DeviceRefused, match="overlaps another, or leaves the subcycle"):
         steps(0.02, [Pulse(*each) for each in pulses])
@@ -81,8 +83,12 @@ async def test_one_pulse_a_period_is_left_to_lgpio_and_stopped_without_a_cut():
     await servo.repeat(0.02, [Pulse(0.0, 0.002)])
     await servo.close()
     assert module.told == [
-        ("open", 0), ("pulse", 1500, 18500, 0), ("pulse", 2000, 18000, 0), ("pulse", 0, 20000, 1), ("close", 7),
-    ]  # fmt: skip
+        ("open", 0),
+        ("pulse", 1500, 18500, 0),
+        ("pulse", 2000, 18000, 0),
+        ("pulse", 0, 20000, 1),
+        ("close", 7),
+    ]
 
 
 async def test_several_pulses_are_fed_ahead_until_they_are_stopped():
@@ -106,7 +112,9 @@ async def test_what_is_faster_than_lgpio_promises_is_refused_and_what_runs_goes_
     module = Lgpio()
     line = opened(module)
     await line.repeat(0.0001, [Pulse(0.0, 0.00005)])
-    with pytest.raises(DeviceRefused, match="1e\\+06 Hz; allowed for software PWM: up to 10000"):
+    with pytest.raises(
+        DeviceRefused, match=("1e\\+06 Hz; allowed for software PWM: up to 10000")
+    ):
         await line.repeat(0.000001, [Pulse(0.0, 0.0000005)])
     assert module.told[-1] == ("pulse", 50, 50, 0)
     await line.close()
@@ -145,7 +153,11 @@ async def test_a_train_that_does_not_end_is_cut():
     await line.repeat(0.02, [Pulse(0.0, 0.0015)])
     module.tx_busy = lambda handle, gpio, kind: kind == module.TX_PWM
     stopping = asyncio.create_task(line.stop())
-    await clock.advance(lgpio_pulses.ENDING * lgpio_pulses.LOOK + lgpio_pulses.AHEAD * lgpio_pulses.WAVE + 1)
+    await clock.advance(
+        lgpio_pulses.ENDING * lgpio_pulses.LOOK
+        + lgpio_pulses.AHEAD * lgpio_pulses.WAVE
+        + 1
+    )
     await stopping
     assert module.told[-1] == ("pulse", 0, 0, 0)
 

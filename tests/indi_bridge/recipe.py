@@ -1,6 +1,9 @@
-"""The bridge on Debian's indiserver with eleven simulators; test_indiserver.py runs this in a network of its own.
+"""The bridge on Debian's indiserver with eleven simulators.
 
-The oracles are indi_getprop, indi_setprop and indi_eval, and a plain socket. Source: reference 7.
+test_indiserver.py runs this in a network of its own.
+
+The oracles are indi_getprop, indi_setprop and indi_eval, and a plain socket. Source:
+reference 7.
 """
 
 import asyncio
@@ -25,7 +28,19 @@ from tests.indi_bridge.stage import CAMERA, COORDINATES, FOCUSER, MOUNT, failure
 from tests.running import Running, running
 
 PORT = 7624
-SIMULATORS = ["telescope", "ccd", "guide", "focus", "wheel", "dome", "weather", "rotator", "gps", "sqm", "lightpanel"]
+SIMULATORS = [
+    "telescope",
+    "ccd",
+    "guide",
+    "focus",
+    "wheel",
+    "dome",
+    "weather",
+    "rotator",
+    "gps",
+    "sqm",
+    "lightpanel",
+]
 VECTORS, MEMBERS = 266, 655  # of indi-bin 1.9.9, all connected
 LIMIT = 60.0  # s
 OBSERVATORY = """
@@ -46,17 +61,35 @@ class Server:
         self.log = folder / f"{port}.log"
         environment = {**os.environ, "HOME": str(folder)}
         with self.log.open("wb") as log:
-            command = ["indiserver", "-v", "-p", str(port), "-m", "1000", "-u", f"/tmp/busbar-{port}", *drivers]
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+            command = [
+                "indiserver",
+                "-v",
+                "-p",
+                str(port),
+                "-m",
+                "1000",
+                "-u",
+                f"/tmp/busbar-{port}",
+                *drivers,
+            ]
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=log, env=environment
+            )
 
     def driver(self, name: str) -> int:
         """Return the process id of a driver."""
         for each in Path("/proc").glob("[0-9]*"):
             try:
-                command, fields = (each / "cmdline").read_bytes(), (each / "stat").read_text().rpartition(") ")[2]
+                command, fields = (
+                    (each / "cmdline").read_bytes(),
+                    (each / "stat").read_text().rpartition(") ")[2],
+                )
             except OSError:
                 continue  # it has just ended
-            if command.split(b"\0")[0] == name.encode() and int(fields.split()[1]) == self.process.pid:
+            if (
+                command.split(b"\0")[0] == name.encode()
+                and int(fields.split()[1]) == self.process.pid
+            ):
                 return int(each.name)
         raise LookupError(f"no driver {name} of process {self.process.pid}")
 
@@ -67,31 +100,45 @@ class Server:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    started = Server(tmp_path_factory.mktemp("home"), PORT, *(f"indi_simulator_{name}" for name in SIMULATORS))
+    started = Server(
+        tmp_path_factory.mktemp("home"),
+        PORT,
+        *(f"indi_simulator_{name}" for name in SIMULATORS),
+    )
     yield started
     started.end()
 
 
 def oracle(program: str, *arguments: str) -> str:
-    done = subprocess.run([program, "-p", str(PORT), *arguments], capture_output=True, check=False)
+    done = subprocess.run(
+        [program, "-p", str(PORT), *arguments], capture_output=True, check=False
+    )
     return done.stdout.decode("utf-8", "replace")
 
 
 @asynccontextmanager
-async def bridge(address: str = "indi::127.0.0.1", more: str = "") -> AsyncIterator[Running]:
+async def bridge(
+    address: str = "indi::127.0.0.1", more: str = ""
+) -> AsyncIterator[Running]:
     """The bridge, all devices connected and all defined."""
     async with running(SERVICE, OBSERVATORY.format(address=address, more=more)) as bus:
         yield bus
 
 
 async def complete(bus: Running, vectors: int = VECTORS) -> None:
-    done = lambda: bus.good("pi").get("definitions_complete") and bus.good("pi").get("vectors") == vectors  # noqa: E731
+    done = lambda: (  # noqa: E731
+        bus.good("pi").get("definitions_complete")
+        and bus.good("pi").get("vectors") == vectors
+    )
     await until(done, f"all {vectors} definitions", LIMIT)
 
 
 def listed() -> dict[tuple[str, str, str], str]:
     """Return what indi_getprop lists: device, vector, member -> value."""
-    return {(d, v, m): value for d, v, m, value in _LINE.findall(oracle("indi_getprop", "-t", "2"))}
+    return {
+        (d, v, m): value
+        for d, v, m, value in _LINE.findall(oracle("indi_getprop", "-t", "2"))
+    }
 
 
 def shown(bus: Running, device: str, vector: str, member: str) -> object:
@@ -106,7 +153,9 @@ def same(found: object, text: str) -> bool:
     return isinstance(found, str) and found == text.strip()
 
 
-async def test_every_vector_that_indi_getprop_lists_is_on_the_bus_and_equal(server: Server) -> None:
+async def test_every_vector_that_indi_getprop_lists_is_on_the_bus_and_equal(
+    server: Server,
+) -> None:
     async with bridge() as bus:
         await complete(bus)
         assert bus.good("pi")["members"] == MEMBERS
@@ -118,21 +167,33 @@ async def test_every_vector_that_indi_getprop_lists_is_on_the_bus_and_equal(serv
         async def equal() -> bool:
             told = await asyncio.to_thread(listed)
             differing.clear()
-            differing.update(key for key, text in told.items() if not same(shown(bus, *key), text))
-            return not {key for key in differing if key[1] not in (COORDINATES, "TIME_UTC", "TIME_LST")}
+            differing.update(
+                key for key, text in told.items() if not same(shown(bus, *key), text)
+            )
+            return not {
+                key
+                for key in differing
+                if key[1] not in (COORDINATES, "TIME_UTC", "TIME_LST")
+            }
 
         await until(equal, "the same values", LIMIT)
 
 
-async def test_a_goto_that_takes_the_place_of_another_ends_when_indi_eval_says_so(server: Server) -> None:
+async def test_a_goto_that_takes_the_place_of_another_ends_when_indi_eval_says_so(
+    server: Server,
+) -> None:
     async with bridge() as bus:
         await complete(bus)
         assert (await bus.call(MOUNT, "connect"))["ok"]  # it is connected
         ra = (bus.good(MOUNT)[COORDINATES]["RA"] + 0.2) % 24
-        elsewhere = asyncio.ensure_future(bus.call(MOUNT, "goto", {"ra": ra, "dec": 40}))
+        elsewhere = asyncio.ensure_future(
+            bus.call(MOUNT, "goto", {"ra": ra, "dec": 40})
+        )
         await bus.value(MOUNT, COORDINATES, lambda value: value["_state"] == "Busy")
         reply = await bus.call(MOUNT, "goto", {"ra": ra, "dec": 80})
-        assert failure(await elsewhere).startswith("cancelled: EQUATORIAL_EOD_COORD: superseded")
+        assert failure(await elsewhere).startswith(
+            "cancelled: EQUATORIAL_EOD_COORD: superseded"
+        )
         assert reply["ok"], reply
         state = '"Telescope Simulator.EQUATORIAL_EOD_COORD._STATE"==1'
         command = ["indi_eval", "-p", str(PORT), "-t", "5", "-w", state]
@@ -147,15 +208,34 @@ async def test_indi_setprop_is_an_event_and_a_value(server: Server) -> None:
         await complete(bus)
         arguments = "Focuser Simulator.ABS_FOCUS_POSITION.FOCUS_ABSOLUTE_POSITION=51000"
         await asyncio.to_thread(oracle, "indi_setprop", arguments)
-        await until(lambda: bus.events(FOCUSER, "command"), "the command of another client", LIMIT)
-        await bus.value(FOCUSER, "ABS_FOCUS_POSITION", lambda value: value["FOCUS_ABSOLUTE_POSITION"] == 51000)
+        await until(
+            lambda: bus.events(FOCUSER, "command"),
+            "the command of another client",
+            LIMIT,
+        )
+        await bus.value(
+            FOCUSER,
+            "ABS_FOCUS_POSITION",
+            lambda value: value["FOCUS_ABSOLUTE_POSITION"] == 51000,
+        )
 
 
 async def blob_of(device: str, vector: str) -> asyncio.Future[bytes]:
-    """Ask as a client of its own; return the bytes of the next BLOB as the server sends them."""
+    """Ask as a client of its own.
+
+    Return the bytes of the next BLOB as the server sends them.
+    """
     stream, writer = await asyncio.open_connection("127.0.0.1", PORT, limit=1 << 26)
-    writer.write(f"<getProperties version='1.7' device='{device}' name='{vector}'/>".encode())
-    writer.write(f"<enableBLOB device='{device}' name='{vector}'>Only</enableBLOB><pingRequest uid='on'/>".encode())
+    writer.write(
+        (f"<getProperties version='1.7' device='{device}' name='{vector}'/>").encode()
+    )
+    writer.write(
+        (
+            f"<enableBLOB device='{device}' "
+            f"name='{vector}'>Only</enableBLOB><pingRequest "
+            f"uid='on'/>"
+        ).encode()
+    )
     await stream.readuntil(b"<pingReply")  # it has read what was before it
 
     async def receive() -> bytes:
@@ -173,15 +253,34 @@ async def test_an_exposure_is_byte_by_byte_what_the_server_sent(server: Server) 
         reply = await bus.call(CAMERA, "expose", {"seconds": 0.5})
         assert reply["ok"], reply
         expected = await sent
-        await until(lambda: bus.broker.payloads(f"busbar/dome/{CAMERA}/blob/CCD1_CCD1"), "the image", LIMIT)
+        await until(
+            lambda: bus.broker.payloads(f"busbar/dome/{CAMERA}/blob/CCD1_CCD1"),
+            "the image",
+            LIMIT,
+        )
         assert bus.broker.payloads(f"busbar/dome/{CAMERA}/blob/CCD1_CCD1") == [expected]
         about = await bus.value(CAMERA, "CCD1_CCD1")
         assert about["sha256"] == hashlib.sha256(expected).hexdigest()
         assert (about["size"], about["fits"]["NAXIS1"]) == (len(expected), 1280)
-        await until(lambda: bus.broker.payloads(f"busbar/dome/{CAMERA}/blob/CCD1_CCD1_preview"), "the preview", LIMIT)
-        prepared = {"seconds": 0.1, "type": "dark", "frame": [0, 0, 640, 480], "binning": 2, "gain": 80}
+        await until(
+            lambda: bus.broker.payloads(f"busbar/dome/{CAMERA}/blob/CCD1_CCD1_preview"),
+            "the preview",
+            LIMIT,
+        )
+        prepared = {
+            "seconds": 0.1,
+            "type": "dark",
+            "frame": [0, 0, 640, 480],
+            "binning": 2,
+            "gain": 80,
+        }
         cards = (await bus.call(CAMERA, "expose", prepared))["result"]["about"]["fits"]
-        assert (cards["NAXIS1"], cards["NAXIS2"], cards["XBINNING"], cards["GAIN"]) == (320, 240, 2, 80)
+        assert (cards["NAXIS1"], cards["NAXIS2"], cards["XBINNING"], cards["GAIN"]) == (
+            320,
+            240,
+            2,
+            80,
+        )
         assert cards["FRAME"] == "Dark"
 
 
@@ -192,11 +291,19 @@ async def test_an_abort_and_what_is_out_of_range(server: Server) -> None:
         await bus.value(CAMERA, "CCD_EXPOSURE", lambda value: value["_state"] == "Busy")
         assert (await bus.call(CAMERA, "abort"))["ok"]
         assert failure(await running_).startswith("cancelled: CCD_EXPOSURE: aborted")
-        assert failure(await bus.call(CAMERA, "expose", {"seconds": 80000})).startswith("out_of_range")
-        reply = await bus.set(FOCUSER, "ABS_FOCUS_POSITION", {"FOCUS_ABSOLUTE_POSITION": 50123.5})
-        assert failure(reply).startswith("out_of_range: FOCUS_ABSOLUTE_POSITION: 50123.5 is no whole number of steps")
+        assert failure(await bus.call(CAMERA, "expose", {"seconds": 80000})).startswith(
+            "out_of_range"
+        )
+        reply = await bus.set(
+            FOCUSER, "ABS_FOCUS_POSITION", {"FOCUS_ABSOLUTE_POSITION": 50123.5}
+        )
+        assert failure(reply).startswith(
+            "out_of_range: FOCUS_ABSOLUTE_POSITION: 50123.5 is no whole number of steps"
+        )
         assert failure(await bus.set(CAMERA, "NOPE", {"x": 1})).startswith("unknown")
-        assert failure(await bus.set(CAMERA, "CCD_EXPOSURE", {"NOPE": 1})).startswith("bad_request")
+        assert failure(await bus.set(CAMERA, "CCD_EXPOSURE", {"NOPE": 1})).startswith(
+            "bad_request"
+        )
 
 
 async def test_latin_1_of_another_client_is_survived(server: Server) -> None:
@@ -208,12 +315,18 @@ async def test_latin_1_of_another_client_is_survived(server: Server) -> None:
                 b"<newTextVector device='CCD Simulator' name='ACTIVE_DEVICES'>"
                 b"<oneText name='ACTIVE_TELESCOPE'>T\xe9l\xe9scope</oneText></newTextVector>"
             )
-            await bus.value(CAMERA, "ACTIVE_DEVICES", lambda value: value["ACTIVE_TELESCOPE"] == "Téléscope")
+            await bus.value(
+                CAMERA,
+                "ACTIVE_DEVICES",
+                lambda value: value["ACTIVE_TELESCOPE"] == "Téléscope",
+            )
         assert bus.retained("pi", "status")["state"] == "online"
     async with bridge() as bus:  # the definitions have it, too
         await complete(bus)
         assert bus.good(CAMERA)["ACTIVE_DEVICES"]["ACTIVE_TELESCOPE"] == "Téléscope"
-        reply = await bus.set(CAMERA, "ACTIVE_DEVICES", {"ACTIVE_TELESCOPE": "Telescope Simulator"})
+        reply = await bus.set(
+            CAMERA, "ACTIVE_DEVICES", {"ACTIVE_TELESCOPE": "Telescope Simulator"}
+        )
         assert reply["ok"], reply
 
 
@@ -227,10 +340,19 @@ async def test_a_chained_server(server: Server, tmp_path: Path) -> None:
     chained = Server(tmp_path, PORT + 1, f"CCD Simulator@127.0.0.1:{PORT}")
     try:
         async with bridge(f"indi::127.0.0.1:{PORT + 1}") as bus:
-            wanted = {"CCD1", "CCD_EXPOSURE"}  # each comes when the server has read it from the other one
-            await until(lambda: wanted <= bus.good(CAMERA).keys(), "the camera of the other server", LIMIT)
-            short, images = {"CCD_EXPOSURE_VALUE": 0.1}, f"busbar/dome/{CAMERA}/blob/CCD1_CCD1"
-            async with asyncio.timeout(LIMIT):  # nobody tells when the other server has been asked for images
+            # each comes when the server has read it from the other one
+            wanted = {"CCD1", "CCD_EXPOSURE"}
+            await until(
+                lambda: wanted <= bus.good(CAMERA).keys(),
+                "the camera of the other server",
+                LIMIT,
+            )
+            short, images = (
+                {"CCD_EXPOSURE_VALUE": 0.1},
+                f"busbar/dome/{CAMERA}/blob/CCD1_CCD1",
+            )
+            # nobody tells when the other server has been asked for images
+            async with asyncio.timeout(LIMIT):
                 while not bus.broker.payloads(images):
                     assert (await bus.set(CAMERA, "CCD_EXPOSURE", short))["ok"]
             reply = await bus.call(CAMERA, "expose", {"seconds": 0.1})
@@ -245,9 +367,14 @@ async def test_a_driver_and_a_server_that_are_killed(server: Server) -> None:
         await complete(bus)
         os.kill(server.driver("indi_simulator_focus"), signal.SIGKILL)
         statuses = lambda: bus.broker.payloads(f"busbar/dome/{FOCUSER}/status")  # noqa: E731
-        await until(lambda: any(b'"offline"' in each for each in statuses()[1:]), "offline", LIMIT)
+        await until(
+            lambda: any(b'"offline"' in each for each in statuses()[1:]),
+            "offline",
+            LIMIT,
+        )
         await bus.status(FOCUSER, "online")
-        await bus.value(FOCUSER, "CONNECTION", lambda value: value["CONNECT"])  # it came up disconnected
+        # it came up disconnected
+        await bus.value(FOCUSER, "CONNECTION", lambda value: value["CONNECT"])
         await bus.value(FOCUSER, "ABS_FOCUS_POSITION")
         server.end()
         for device in ("pi", MOUNT, CAMERA):

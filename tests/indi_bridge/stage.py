@@ -1,4 +1,5 @@
-"""The bridge in this process on a broker in memory, with the simulated observatory on the other side."""
+"""The bridge in this process on a broker in memory, with the simulated observatory on
+the other side."""
 
 import asyncio
 import json
@@ -29,14 +30,18 @@ class Stage:
     def __init__(self, bus: Running, simulator: Simulator) -> None:
         self.bus, self.simulator = bus, simulator
 
-    async def call(self, device: str, command: str, payload: Any = "{}") -> dict[str, Any]:
+    async def call(
+        self, device: str, command: str, payload: Any = "{}"
+    ) -> dict[str, Any]:
         """Run a command while time flies."""
         return await self.hurried(self.bus.call(device, command, payload))
 
     async def write(self, device: str, path: str, payload: Any) -> dict[str, Any]:
         return await self.hurried(self.bus.set(device, path, payload))
 
-    async def hurried(self, doing: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
+    async def hurried(
+        self, doing: Coroutine[Any, Any, dict[str, Any]]
+    ) -> dict[str, Any]:
         task = asyncio.ensure_future(doing)
         while not task.done():
             await self.bus.clock.advance(0.25)
@@ -62,11 +67,17 @@ class Stage:
 
     def statuses(self, device: str) -> list[str]:
         topic = f"{self.bus.base}/{device}/status"
-        return [json.loads(each)["state"] for each in self.bus.broker.payloads(topic) if each]
+        return [
+            json.loads(each)["state"]
+            for each in self.bus.broker.payloads(topic)
+            if each
+        ]
 
     def reasons(self, device: str) -> str:
         """Return all reasons of its status so far."""
-        return b"".join(self.bus.broker.payloads(f"{self.bus.base}/{device}/status")).decode()
+        return b"".join(
+            self.bus.broker.payloads(f"{self.bus.base}/{device}/status")
+        ).decode()
 
 
 def failure(reply: dict[str, Any]) -> str:
@@ -78,9 +89,13 @@ def failure(reply: dict[str, Any]) -> str:
 @asynccontextmanager
 async def empty(more: str = "") -> AsyncIterator[Stage]:
     """A server without devices, and the bridge on it."""
-    async with Simulator() as simulator, running(SERVICE, CONFIG.format(address=simulator.address, more=more)) as bus:
+    async with (
+        Simulator() as simulator,
+        running(SERVICE, CONFIG.format(address=simulator.address, more=more)) as bus,
+    ):
         await bus.status("pi", "online")
-        await until(lambda: simulator.asked, "getProperties")  # before it nothing is sent to us
+        # before it nothing is sent to us
+        await until(lambda: simulator.asked, "getProperties")
         yield Stage(bus, simulator)
 
 
@@ -90,7 +105,12 @@ async def observatory(more: str = 'connect: ["*"]') -> AsyncIterator[Stage]:
     async with empty(more) as stage:
         stage.simulator.observatory()
         if "connect" in more:
-            for device, vector in ((MOUNT, COORDINATES), (CAMERA, "CCD1"), (DOME, "DOME_PARK"), (WHEEL, "FILTER_NAME")):
+            for device, vector in (
+                (MOUNT, COORDINATES),
+                (CAMERA, "CCD1"),
+                (DOME, "DOME_PARK"),
+                (WHEEL, "FILTER_NAME"),
+            ):
                 await stage.online(device, vector)
         await stage.online(WEATHER, "WEATHER_PARAMETERS")
         await stage.bus.clock.advance(1.25)

@@ -1,4 +1,7 @@
-"""The INDI bridge under the contract suite: in this process, on a server whose driver does what the test says."""
+"""The INDI bridge under the contract suite.
+
+In this process, on a server whose driver does what the test says.
+"""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -36,18 +39,37 @@ class Indi(InProcess):
         self._bench = Bench(server.tell, server.tell_blob)
         server.add(self._bench)
         server.add(Bench(server.tell, server.tell_blob, "Hall"))
-        self.serve(SERVICE, OBSERVATORY.format(address=server.address, protocol=protocol, more=more), url)
+        self.serve(
+            SERVICE,
+            OBSERVATORY.format(address=server.address, protocol=protocol, more=more),
+            url,
+        )
         super().__init__(
-            "observatory", "Bench", "Hall", "LEVEL/VALUE", "OUTPUT/ON", "READING/VALUE", "REFUSING/VALUE", "send",
-            "call/get_properties", ("call/snapshot", {}),
-            {"device": ("set/REFUSING/VALUE", {"_value": 1}), "protocol": ("set/REFUSING/VALUE", {"_value": NONSENSE}),
-             "timeout": ("set/SILENT/VALUE", {"_value": 1, "_timeout": 0.01})},
+            "observatory",
+            "Bench",
+            "Hall",
+            "LEVEL/VALUE",
+            "OUTPUT/ON",
+            "READING/VALUE",
+            "REFUSING/VALUE",
+            "send",
+            "call/get_properties",
+            ("call/snapshot", {}),
+            {
+                "device": ("set/REFUSING/VALUE", {"_value": 1}),
+                "protocol": ("set/REFUSING/VALUE", {"_value": NONSENSE}),
+                "timeout": ("set/SILENT/VALUE", {"_value": 1, "_timeout": 0.01}),
+            },
             True,
-        )  # fmt: skip
+        )
 
     def change(self, path: str, value: Any) -> None:
         name, member = path.split("/")
-        text = {True: "On", False: "Off"}[value] if isinstance(value, bool) else repr(value)
+        text = (
+            {True: "On", False: "Off"}[value]
+            if isinstance(value, bool)
+            else repr(value)
+        )
         self._bench.change(name, member, text)
 
     def unplug(self) -> None:
@@ -57,7 +79,9 @@ class Indi(InProcess):
         await self._server.plug()
 
     def mark(self, number: int) -> Call:
-        element = indi.encode(NewVector("Text", "Bench", "MARK", {"TEXT": f"mark {number}"}))
+        element = indi.encode(
+            NewVector("Text", "Bench", "MARK", {"TEXT": f"mark {number}"})
+        )
         return "call/send", {"element": element.decode()}
 
     def marks(self) -> list[int]:
@@ -81,7 +105,8 @@ class Indi(InProcess):
         await self.advance(40)
 
     def refuse(self, value: Any) -> None:
-        """Let a driver send nonsense, which INDI's elements cannot say in answer to a set; the rest is its own."""
+        """Let a driver send nonsense, which INDI's elements cannot say in answer to a
+        set; the rest is its own."""
         if value == NONSENSE:
             super().refuse(value)
 
@@ -90,7 +115,12 @@ class Indi(InProcess):
 
 
 @asynccontextmanager
-async def indi_bridge(url: str, protocol: str, folder: Path, more: str = "") -> AsyncIterator[Subject]:
+async def indi_bridge(
+    url: str, protocol: str, folder: Path, more: str = ""
+) -> AsyncIterator[Subject]:
     """The INDI bridge, not yet started; left = gone."""
-    async with Simulator() as server, ending(Indi(server, url, protocol, more)) as subject:
+    async with (
+        Simulator() as server,
+        ending(Indi(server, url, protocol, more)) as subject,
+    ):
         yield subject

@@ -1,4 +1,7 @@
-"""BLOBs: from the server's base64 to the bus, to files and previews, and back to drivers."""
+"""BLOBs.
+
+From the server's base64 to the bus, to files and previews, and back to drivers.
+"""
 
 import asyncio
 import base64
@@ -13,7 +16,15 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from busbar.codecs.indi import BlobData, BlobEnd, BlobStart, DefMember, DefVector, NewBlob, SetVector
+from busbar.codecs.indi import (
+    BlobData,
+    BlobEnd,
+    BlobStart,
+    DefMember,
+    DefVector,
+    NewBlob,
+    SetVector,
+)
 from busbar.testing.fakes import until
 from indi_bridge.blobs import connection, receive
 from indi_bridge.blobs.fits import read_header
@@ -27,7 +38,9 @@ SHOT = {"seconds": 0.2}
 NOW = 1_700_000_000.0  # 2023-11-14 22:13:20 UTC
 
 
-def receive(receiver: Receiver, data: bytes, format: str = ".bin", error: str = "") -> receive.Received | None:
+def receive(
+    receiver: Receiver, data: bytes, format: str = ".bin", error: str = ""
+) -> receive.Received | None:
     receiver.start(BlobStart("D", "V", "M", len(data), format))
     for start in range(0, len(data), 1000):
         receiver.data(BlobData(data[start : start + 1000]))
@@ -39,7 +52,10 @@ async def bench(stage: Stage) -> Bench:
     driver = Bench(stage.simulator.tell, stage.simulator.tell_blob)
     stage.simulator.add(driver)
     await stage.online("Bench", "PICTURE")
-    await until(lambda: any(each.blobs for each in stage.simulator._clients), "the connection for BLOBs")
+    await until(
+        lambda: any(each.blobs for each in stage.simulator._clients),
+        "the connection for BLOBs",
+    )
     return driver
 
 
@@ -48,13 +64,22 @@ async def bench(stage: Stage) -> Bench:
 
 def test_what_comes_is_summed_up_and_inflated() -> None:
     data = random.Random(1).randbytes(50_000) * 3
-    plain, packed = receive(Receiver(10**6, None), data), receive(Receiver(10**6, None), zlib.compress(data), ".bin.z")
+    plain, packed = (
+        receive(Receiver(10**6, None), data),
+        receive(Receiver(10**6, None), zlib.compress(data), ".bin.z"),
+    )
     assert plain is not None and packed is not None
-    assert (plain.data, plain.size, plain.sha256) == (data, len(data), hashlib.sha256(data).hexdigest())
+    assert (plain.data, plain.size, plain.sha256) == (
+        data,
+        len(data),
+        hashlib.sha256(data).hexdigest(),
+    )
     assert (packed.data, packed.sha256, packed.format) == (data, plain.sha256, ".bin")
 
 
-@pytest.mark.parametrize("bad", [b"no zlib", zlib.compress(b"x" * 5000)[:-8]], ids=["no zlib", "cut"])
+@pytest.mark.parametrize(
+    "bad", [b"no zlib", zlib.compress(b"x" * 5000)[:-8]], ids=["no zlib", "cut"]
+)
 def test_what_cannot_be_inflated_is_lost_and_counted(bad: bytes) -> None:
     receiver = Receiver(10**6, None)
     assert receive(receiver, bad, ".txt.z") is None
@@ -68,7 +93,9 @@ def test_only_a_state_is_no_blob_and_no_loss() -> None:
     assert receiver.lost == 0
 
 
-def test_what_inflates_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_what_inflates_without_end_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(receive, "FILE_LIMIT", 5_000_000)
     receiver = Receiver(1000, tmp_path)
     assert receive(receiver, zlib.compress(bytes(50_000_000)), ".z") is None
@@ -78,14 +105,26 @@ def test_what_inflates_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch, 
 def test_files_have_the_names_of_indipyclient(tmp_path: Path) -> None:
     receiver = Receiver(10**6, tmp_path, lambda: NOW)
     names = [receive(receiver, b"%d" % number, ".fits").file for number in range(3)]  # type: ignore[union-attr]
-    assert names == ["M_20231114_22_13_20.fits", "M_20231114_22_13_20_1.fits", "M_20231114_22_13_20_2.fits"]
-    assert sorted(each.read_bytes() for each in tmp_path.iterdir()) == [b"0", b"1", b"2"]
+    assert names == [
+        "M_20231114_22_13_20.fits",
+        "M_20231114_22_13_20_1.fits",
+        "M_20231114_22_13_20_2.fits",
+    ]
+    assert sorted(each.read_bytes() for each in tmp_path.iterdir()) == [
+        b"0",
+        b"1",
+        b"2",
+    ]
 
 
 def test_a_format_is_never_a_path(tmp_path: Path) -> None:
     received = receive(Receiver(10**6, tmp_path, lambda: NOW), b"x", "/../../etc/x")
     assert received is not None
-    assert [each.name for each in tmp_path.iterdir()] == [received.file] == ["M_20231114_22_13_20....etcx"]
+    assert (
+        [each.name for each in tmp_path.iterdir()]
+        == [received.file]
+        == ["M_20231114_22_13_20....etcx"]
+    )
 
 
 def test_too_large_for_the_bus_is_a_file_alone(tmp_path: Path) -> None:
@@ -104,7 +143,9 @@ def test_a_blob_that_fails_or_is_cut_off_leaves_no_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_written_costs_the_file_only(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_folder_that_cannot_be_written_costs_the_file_only(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     received = receive(Receiver(10**6, tmp_path / "gone"), b"x")
     assert received is not None
     assert (received.data, received.file) == (b"x", None)
@@ -125,7 +166,12 @@ def test_a_card_too_large_for_json_is_a_float_and_one_that_is_none_is_null() -> 
     ]
     header = read_header("".join(each.ljust(80) for each in [*cards, "END"]).encode())
     assert header is not None
-    assert [repr(header.cards[key]) for key in "ABCD"] == ["1e+300", "1e+20", "700", "None"]
+    assert [repr(header.cards[key]) for key in "ABCD"] == [
+        "1e+300",
+        "1e+20",
+        "700",
+        "None",
+    ]
 
 
 def test_the_cards_of_a_header() -> None:
@@ -133,29 +179,53 @@ def test_the_cards_of_a_header() -> None:
     assert header is not None
     assert header.shape == (320, 240, 1)
     assert header.cards | {"SIMPLE": None} == {
-        "SIMPLE": None, "BITPIX": 16, "NAXIS": 2, "NAXIS1": 320, "NAXIS2": 240, "BZERO": 32768, "BSCALE": 1,
-        "INSTRUME": "CCD Simulator", "EXPTIME": 2.5, "IMAGETYP": "Light Frame", "ROWORDER": "TOP-DOWN",
-    }  # fmt: skip
+        "SIMPLE": None,
+        "BITPIX": 16,
+        "NAXIS": 2,
+        "NAXIS1": 320,
+        "NAXIS2": 240,
+        "BZERO": 32768,
+        "BSCALE": 1,
+        "INSTRUME": "CCD Simulator",
+        "EXPTIME": 2.5,
+        "IMAGETYP": "Light Frame",
+        "ROWORDER": "TOP-DOWN",
+    }
     cards = (
-        b"SIMPLE  =                    T" + b" " * 50 + b"NAME    = 'it''s'   / a comment".ljust(80) + b"END".ljust(80)
+        b"SIMPLE  =                    T"
+        + b" " * 50
+        + b"NAME    = 'it''s'   / a comment".ljust(80)
+        + b"END".ljust(80)
     )
     assert read_header(cards).cards == {"SIMPLE": True, "NAME": "it's"}  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("data", [b"", b"SIMPLE  =", b"\x89PNG", b"SIMPLE  = T".ljust(80) + b"X" * 5000])
+@pytest.mark.parametrize(
+    "data", [b"", b"SIMPLE  =", b"\x89PNG", b"SIMPLE  = T".ljust(80) + b"X" * 5000]
+)
 def test_what_has_no_header(data: bytes) -> None:
     assert read_header(data) is None
     assert jpeg(data) is None
 
 
 def fits(bitpix: int, width: int, height: int, pixels: bytes, planes: int = 1) -> bytes:
-    cards = {"SIMPLE": "T", "BITPIX": bitpix, "NAXIS": 3 if planes > 1 else 2, "NAXIS1": width, "NAXIS2": height}
+    cards = {
+        "SIMPLE": "T",
+        "BITPIX": bitpix,
+        "NAXIS": 3 if planes > 1 else 2,
+        "NAXIS1": width,
+        "NAXIS2": height,
+    }
     cards |= {"NAXIS3": planes} if planes > 1 else {}
-    text = "".join(f"{key:8}= {value:>20}".ljust(80) for key, value in cards.items()) + "END".ljust(80)
+    text = "".join(
+        f"{key:8}= {value:>20}".ljust(80) for key, value in cards.items()
+    ) + "END".ljust(80)
     return text.ljust(2880).encode() + pixels
 
 
-@pytest.mark.parametrize(("bitpix", "size"), [(8, 1), (16, 2), (32, 4), (-32, 4), (-64, 8)])
+@pytest.mark.parametrize(
+    ("bitpix", "size"), [(8, 1), (16, 2), (32, 4), (-32, 4), (-64, 8)]
+)
 def test_a_preview_of_each_kind_of_pixel(bitpix: int, size: int) -> None:
     made = jpeg(fits(bitpix, 2000, 100, random.Random(1).randbytes(2000 * 100 * size)))
     assert made is not None
@@ -165,7 +235,8 @@ def test_a_preview_of_each_kind_of_pixel(bitpix: int, size: int) -> None:
 
 
 def test_a_preview_shows_stars_on_dark_sky_the_right_way_up_and_colours() -> None:
-    sky = jpeg(fits(8, 4, 2, bytes([0, 0, 0, 0, 255, 255, 255, 255])))  # the first row of a file is at the bottom
+    # the first row of a file is at the bottom
+    sky = jpeg(fits(8, 4, 2, bytes([0, 0, 0, 0, 255, 255, 255, 255])))
     with Image.open(io.BytesIO(sky or b"")) as image:
         assert image.getpixel((1, 0)) > 200 > 60 > image.getpixel((1, 1))  # type: ignore[operator]
     coloured = jpeg(fits(8, 16, 16, bytes(range(256)) * 3, planes=3))
@@ -188,37 +259,65 @@ async def test_an_exposure_gives_the_image_its_description_and_a_preview() -> No
         assert reply["result"]["blob"] == "CCD1_CCD1"
         about = await stage.bus.value(CAMERA, "CCD1_CCD1")
         (image,) = stage.blobs(CAMERA, "CCD1_CCD1")
-        assert (about["size"], about["sha256"]) == (len(image), hashlib.sha256(image).hexdigest())
-        assert (about["format"], about["content_type"], about["file"]) == (".fits", "image/fits", None)
+        assert (about["size"], about["sha256"]) == (
+            len(image),
+            hashlib.sha256(image).hexdigest(),
+        )
+        assert (about["format"], about["content_type"], about["file"]) == (
+            ".fits",
+            "image/fits",
+            None,
+        )
         assert (about["fits"]["EXPTIME"], about["fits"]["NAXIS1"]) == (2.0, 320)
         assert reply["result"]["about"]["sha256"] == about["sha256"]
         await until(lambda: stage.blobs(CAMERA, "CCD1_CCD1_preview"), "the preview")
         assert stage.blobs(CAMERA, about["preview"])[0].startswith(b"\xff\xd8")
         info = stage.bus.retained(CAMERA, "info")
         assert {"CCD1_CCD1", "CCD1_CCD1_preview"} <= info["blobs"].keys()
-        fractions = [e["fraction"] for e in stage.bus.events(CAMERA, "progress") if e["target"] == "call/expose"]
+        fractions = [
+            e["fraction"]
+            for e in stage.bus.events(CAMERA, "progress")
+            if e["target"] == "call/expose"
+        ]
         assert fractions[0] == 0.0
-        assert (await stage.call(CAMERA, "get_properties"))["ok"]  # a definition anew says nothing of the last image
+        # a definition anew says nothing of the last image
+        assert (await stage.call(CAMERA, "get_properties"))["ok"]
         assert stage.vector(CAMERA, "CCD1")["CCD1"] == {"format": ".fits"}
 
 
 async def test_images_are_saved_and_retained_as_configured(tmp_path: Path) -> None:
-    async with observatory(f'connect: ["*"]\n    blobs: {{save: {tmp_path}, retain: true}}') as stage:
+    async with observatory(
+        f'connect: ["*"]\n    blobs: {{save: {tmp_path}, retain: true}}'
+    ) as stage:
         await stage.call(CAMERA, "expose", SHOT)
         about = await stage.bus.value(CAMERA, "CCD1_CCD1", lambda about: about["file"])
         assert re.fullmatch(r"CCD1_\d{8}_\d\d_\d\d_\d\d\.fits", about["file"])
-        assert stage.blobs(CAMERA, "CCD1_CCD1") == [(tmp_path / about["file"]).read_bytes()]
-        assert f"busbar/dome/{CAMERA}/blob/CCD1_CCD1" in stage.bus.broker.retained
-        dump = (await stage.call("pi", "snapshot", {"inc_blob": True, "device": "CCD Simulator", "vector": "CCD1"}))[
-            "result"
+        assert stage.blobs(CAMERA, "CCD1_CCD1") == [
+            (tmp_path / about["file"]).read_bytes()
         ]
+        assert f"busbar/dome/{CAMERA}/blob/CCD1_CCD1" in stage.bus.broker.retained
+        dump = (
+            await stage.call(
+                "pi",
+                "snapshot",
+                {"inc_blob": True, "device": "CCD Simulator", "vector": "CCD1"},
+            )
+        )["result"]
         member = dump["members"]["CCD1"]
-        assert (member["filename"], member["blobsize"], member["blobformat"]) == (about["file"], about["size"], ".fits")
+        assert (member["filename"], member["blobsize"], member["blobformat"]) == (
+            about["file"],
+            about["size"],
+            ".fits",
+        )
         assert base64.b64decode(member["value"]) == stage.blobs(CAMERA, "CCD1_CCD1")[0]
 
 
-async def test_an_image_over_the_limit_is_only_saved_and_described(tmp_path: Path) -> None:
-    async with observatory(f'connect: ["*"]\n    blobs: {{limit: 10kB, save: {tmp_path}, preview: jpeg}}') as stage:
+async def test_an_image_over_the_limit_is_only_saved_and_described(
+    tmp_path: Path,
+) -> None:
+    async with observatory(
+        f'connect: ["*"]\n    blobs: {{limit: 10kB, save: {tmp_path}, preview: jpeg}}'
+    ) as stage:
         reply = await stage.call(CAMERA, "expose", SHOT)
         about = await stage.bus.value(CAMERA, "CCD1_CCD1", lambda about: about["file"])
         assert (about["size"], about["preview"]) == (158_400, None)
@@ -233,18 +332,32 @@ async def test_without_images_an_exposure_has_none_and_nobody_asks_for_them() ->
         assert reply["result"] == {"blob": None, "about": None}
         assert not any(client.blobs for client in stage.simulator._clients)
         assert (await stage.call(CAMERA, "enable_blob", "also"))["ok"]
-        await until(lambda: any(each.blobs for each in stage.simulator._clients), "the connection for BLOBs")
-        assert (await stage.call(CAMERA, "expose", SHOT))["result"]["blob"] == "CCD1_CCD1"
+        await until(
+            lambda: any(each.blobs for each in stage.simulator._clients),
+            "the connection for BLOBs",
+        )
+        assert (await stage.call(CAMERA, "expose", SHOT))["result"][
+            "blob"
+        ] == "CCD1_CCD1"
 
 
 async def test_the_image_of_another_sensor_is_not_that_of_the_exposure() -> None:
     async with observatory() as stage:
-        guider = DefVector("BLOB", "CCD Simulator", "CCD2", (DefMember("CCD2"),), perm="ro")
+        guider = DefVector(
+            "BLOB", "CCD Simulator", "CCD2", (DefMember("CCD2"),), perm="ro"
+        )
         stage.simulator.tell(guider)
         wanted = ("CCD Simulator", "CCD2")
-        await until(lambda: any(wanted in each.blobs for each in stage.simulator._clients), "it is wanted")
-        exposing = asyncio.ensure_future(stage.bus.call(CAMERA, "expose", {"seconds": 1}))
-        await stage.bus.value(CAMERA, "CCD_EXPOSURE", lambda value: value["_state"] == "Busy")
+        await until(
+            lambda: any(wanted in each.blobs for each in stage.simulator._clients),
+            "it is wanted",
+        )
+        exposing = asyncio.ensure_future(
+            stage.bus.call(CAMERA, "expose", {"seconds": 1})
+        )
+        await stage.bus.value(
+            CAMERA, "CCD_EXPOSURE", lambda value: value["_state"] == "Busy"
+        )
         told = SetVector("BLOB", *wanted, {}, "Ok")
         stage.simulator.tell_blob(told, {"CCD2": NewBlob(b"guide", ".fits", 5)})
         await until(lambda: stage.blobs(CAMERA, "CCD2_CCD2"), "the image of the guider")
@@ -255,26 +368,41 @@ async def test_only_images() -> None:
     async with empty("connect: ['*']\n    blobs: {mode: only}") as stage:
         stage.simulator.observatory()
         await until(lambda: "CCD1" in stage.properties(CAMERA), "the camera")
-        await until(lambda: any(each.blobs for each in stage.simulator._clients), "the connection for BLOBs")
-        own = {path for path, each in stage.properties(CAMERA).items() if each.get("original")}
+        await until(
+            lambda: any(each.blobs for each in stage.simulator._clients),
+            "the connection for BLOBs",
+        )
+        own = {
+            path
+            for path, each in stage.properties(CAMERA).items()
+            if each.get("original")
+        }
         assert own == {"CCD1"}
-        stage.simulator.drivers["CCD Simulator"].set("CCD_EXPOSURE", {"CCD_EXPOSURE_VALUE": "0.1"})
+        stage.simulator.drivers["CCD Simulator"].set(
+            "CCD_EXPOSURE", {"CCD_EXPOSURE_VALUE": "0.1"}
+        )
         await stage.bus.clock.advance(1)
         await until(lambda: stage.blobs(CAMERA, "CCD1_CCD1"), "the image")
 
 
 async def test_enable_blob_stops_and_starts_images() -> None:
     async with observatory() as stage:
-        policies = lambda: [list(each.blobs.values()) for each in stage.simulator._clients if each.blobs]  # noqa: E731
+        policies = lambda: [  # noqa: E731
+            list(each.blobs.values()) for each in stage.simulator._clients if each.blobs
+        ]
         await until(lambda: policies() == [["Only"]], "images")
-        assert (await stage.call(CAMERA, "enable_blob", "never"))["result"] == ["CCD Simulator.CCD1"]
+        assert (await stage.call(CAMERA, "enable_blob", "never"))["result"] == [
+            "CCD Simulator.CCD1"
+        ]
         await until(lambda: policies() == [["Never"]], "no images")
         arguments = {"value": "also", "device": "CCD Simulator", "vector": "CCD1"}
         assert (await stage.call("pi", "enable_blob", arguments))["ok"]
         await until(lambda: policies() == [["Only"]], "images again")
 
 
-async def test_a_connection_for_images_that_breaks_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_connection_for_images_that_breaks_is_made_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(connection, "RETRY", 1000.0)
     async with empty() as stage:
         driver = await bench(stage)
@@ -283,11 +411,16 @@ async def test_a_connection_for_images_that_breaks_is_made_anew(monkeypatch: pyt
         await until(lambda: blob_client not in stage.simulator._clients, "its end")
         await stage.bus.clock.advance(400)
         assert (await stage.bus.call("pi", "snapshot"))["ok"]
-        assert not any(each.blobs for each in stage.simulator._clients)  # not at once: it may break again
+        # not at once: it may break again
+        assert not any(each.blobs for each in stage.simulator._clients)
         await stage.bus.clock.advance(700)
-        await until(lambda: any(each.blobs for each in stage.simulator._clients), "another one")
+        await until(
+            lambda: any(each.blobs for each in stage.simulator._clients), "another one"
+        )
         driver.picture(b"again")
-        await until(lambda: stage.blobs("Bench", "PICTURE_IMAGE") == [b"again"], "the image")
+        await until(
+            lambda: stage.blobs("Bench", "PICTURE_IMAGE") == [b"again"], "the image"
+        )
         assert stage.statuses("pi").count("offline") == 1  # before it was ever up
 
 
@@ -298,10 +431,13 @@ async def test_of_a_video_the_newest_frames_are_published_at_the_rate() -> None:
             driver.picture(b"frame %d" % number, ".stream")
         await until(lambda: stage.blobs("Bench", "PICTURE_IMAGE"), "the first frame")
         await until(
-            lambda: stage.vector("Bench", "PICTURE")["IMAGE"] == {"format": ".stream"}, "the last frame is here"
+            lambda: stage.vector("Bench", "PICTURE")["IMAGE"] == {"format": ".stream"},
+            "the last frame is here",
         )
         await stage.bus.clock.advance(1)
-        await until(lambda: len(stage.blobs("Bench", "PICTURE_IMAGE")) == 2, "the newest")
+        await until(
+            lambda: len(stage.blobs("Bench", "PICTURE_IMAGE")) == 2, "the newest"
+        )
         assert stage.blobs("Bench", "PICTURE_IMAGE") == [b"frame 0", b"frame 19"]
         await stage.bus.clock.advance(1)
         await stage.bus.value("pi", "frames_dropped", lambda count: count == 18)
@@ -313,7 +449,9 @@ async def test_a_blob_goes_to_a_driver() -> None:
         stage.simulator.tell(upload)
         await until(lambda: "UP" in stage.properties("D"), "the property")
         data = base64.b64encode(b"\0\1\2").decode()
-        reply = await stage.write("D", "UP", {"FILE": {"format": ".bin", "data": data}, "_timeout": 0.05})
+        reply = await stage.write(
+            "D", "UP", {"FILE": {"format": ".bin", "data": data}, "_timeout": 0.05}
+        )
         assert failure(reply).startswith("timeout")  # nobody answers
         assert stage.simulator.seen[-1].members == {"FILE": ".bin"}
         assert stage.simulator.uploads == [b"\0\1\2"]
@@ -336,7 +474,9 @@ async def test_what_is_known_of_the_last_image_outlives_the_link() -> None:
     async with empty() as stage:
         driver = await bench(stage)
         driver.picture(b"one")
-        await stage.bus.value("Bench", "PICTURE_IMAGE", lambda about: about["size"] == 3)
+        await stage.bus.value(
+            "Bench", "PICTURE_IMAGE", lambda about: about["size"] == 3
+        )
         stage.simulator.unplug()
         await stage.bus.status("Bench", "offline")
         await stage.simulator.plug()

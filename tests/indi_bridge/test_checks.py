@@ -13,7 +13,10 @@ COORDINATES = (
     DefMember("RA", "", "5 06 00", "%010.6m", "0", "24", "0"),
     DefMember("DEC", "", "-3:30:00", "%010.6m", "-90", "90", "0"),
 )
-STEPS = (DefMember("AT", "", "0", "%g", "0", "100", "10"), DefMember("FREE", "", "junk", "%g", "0", "0", "0"))
+STEPS = (
+    DefMember("AT", "", "0", "%g", "0", "100", "10"),
+    DefMember("FREE", "", "junk", "%g", "0", "0", "0"),
+)
 
 
 def vector(kind: Any, members: tuple[DefMember, ...], **more: Any) -> Vector:
@@ -21,7 +24,11 @@ def vector(kind: Any, members: tuple[DefMember, ...], **more: Any) -> Vector:
 
 
 def switches(rule: str, **values: str) -> Vector:
-    return vector("Switch", tuple(DefMember(name, "", value) for name, value in values.items()), rule=rule)
+    return vector(
+        "Switch",
+        tuple(DefMember(name, "", value) for name, value in values.items()),
+        rule=rule,
+    )
 
 
 def sent(of: Vector, given: dict[str, Any], *, steps: bool = False) -> dict[str, str]:
@@ -30,8 +37,13 @@ def sent(of: Vector, given: dict[str, Any], *, steps: bool = False) -> dict[str,
     return new.members
 
 
-def test_numbers_and_texts_that_are_not_given_are_filled_in_numbers_as_decimals() -> None:
-    assert sent(vector("Number", COORDINATES), {"RA": 6.25}) == {"RA": "6.25", "DEC": "-3.5"}
+def test_numbers_and_texts_that_are_not_given_are_filled_in_numbers_as_decimals() -> (
+    None
+):
+    assert sent(vector("Number", COORDINATES), {"RA": 6.25}) == {
+        "RA": "6.25",
+        "DEC": "-3.5",
+    }
     texts = vector("Text", (DefMember("A", "", "one"), DefMember("B", "", "two")))
     assert sent(texts, {"B": "<&>"}) == {"A": "one", "B": "<&>"}
     assert sent(vector("Number", STEPS), {"AT": 5}) == {"AT": "5.0", "FREE": "junk"}
@@ -40,8 +52,13 @@ def test_numbers_and_texts_that_are_not_given_are_filled_in_numbers_as_decimals(
 def test_switches_go_as_they_are_given_those_off_first() -> None:
     three = {"A": "On", "B": "Off", "C": "Off"}
     assert sent(switches("OneOfMany", **three), {"B": True}) == {"B": "On"}
-    assert list(sent(switches("OneOfMany", **three), {"B": True, "A": False}).items()) == [("A", "Off"), ("B", "On")]
-    assert sent(switches("AnyOfMany", **three), {"A": False, "C": True}) == {"A": "Off", "C": "On"}
+    assert list(
+        sent(switches("OneOfMany", **three), {"B": True, "A": False}).items()
+    ) == [("A", "Off"), ("B", "On")]
+    assert sent(switches("AnyOfMany", **three), {"A": False, "C": True}) == {
+        "A": "Off",
+        "C": "On",
+    }
     assert sent(switches("AtMostOne", **three), {"A": False}) == {"A": "Off"}
     assert sent(switches("OneOfMany", **three), {"B": False}) == {}  # it is off
 
@@ -52,39 +69,98 @@ def test_the_time_of_a_set_is_its_timestamp() -> None:
 
 
 def test_a_blob_is_sent_with_its_format() -> None:
-    new = wanted(vector("BLOB", (DefMember("UP"),)), {"UP": Upload(".bin", 0, b"123")}, None, steps=False)
+    new = wanted(
+        vector("BLOB", (DefMember("UP"),)),
+        {"UP": Upload(".bin", 0, b"123")},
+        None,
+        steps=False,
+    )
     assert new.blobs == {"UP": NewBlob(b"123", ".bin", 3)}
 
 
 REFUSED: list[tuple[Vector, dict[str, Any], type[BusbarError], str]] = [
-    (vector("Number", COORDINATES), {"RA": 24.5}, OutOfRange, "RA: 24.5 is out of range; allowed: 0 to 24"),
-    (vector("Number", COORDINATES), {"RA": float("nan")}, BadRequest, "RA: nan is no number"),
+    (
+        vector("Number", COORDINATES),
+        {"RA": 24.5},
+        OutOfRange,
+        ("RA: 24.5 is out of range; allowed: 0 to 24"),
+    ),
+    (
+        vector("Number", COORDINATES),
+        {"RA": float("nan")},
+        BadRequest,
+        "RA: nan is no number",
+    ),
     (vector("Number", COORDINATES), {}, BadRequest, "V: no member; there are: RA, DEC"),
-    (vector("Number", COORDINATES), {"ALT": 1}, BadRequest, "V has no member ALT; there are: RA, DEC"),
+    (
+        vector("Number", COORDINATES),
+        {"ALT": 1},
+        BadRequest,
+        ("V has no member ALT; there are: RA, DEC"),
+    ),
     (
         vector("Number", STEPS),
         {"AT": 15},
         OutOfRange,
-        "AT: 15 is no whole number of steps of 10 from 0; `steps: false` lets it through",
+        (
+            "AT: 15 is no whole number of steps of 10 from 0; `steps: false` lets it "
+            "through"
+        ),
     ),
     (vector("Text", (DefMember("A"),)), {"A": "\0"}, BadRequest, "control characters"),
-    (vector("Text", (DefMember("A"),)), {"A": "x" * 70_000}, BadRequest, "70000 characters; allowed: 65536"),
-    (vector("Text", (DefMember("A"),), perm="ro"), {"A": "x"}, ReadOnly, "V is read-only"),
-    (switches("OneOfMany", A="On", B="Off"), {"A": False}, BadRequest, "exactly one of A, B is on"),
-    (switches("OneOfMany", A="On", B="Off"), {"A": True, "B": True}, BadRequest, "exactly one of A, B is on"),
-    (switches("AtMostOne", A="On", B="Off"), {"A": True, "B": True}, BadRequest, "at most one of A, B"),
-    (vector("BLOB", (DefMember("UP"),)), {"UP": Upload(".bin")}, BadRequest, "UP: no data"),
+    (
+        vector("Text", (DefMember("A"),)),
+        {"A": "x" * 70_000},
+        BadRequest,
+        "70000 characters; allowed: 65536",
+    ),
+    (
+        vector("Text", (DefMember("A"),), perm="ro"),
+        {"A": "x"},
+        ReadOnly,
+        "V is read-only",
+    ),
+    (
+        switches("OneOfMany", A="On", B="Off"),
+        {"A": False},
+        BadRequest,
+        "exactly one of A, B is on",
+    ),
+    (
+        switches("OneOfMany", A="On", B="Off"),
+        {"A": True, "B": True},
+        BadRequest,
+        "exactly one of A, B is on",
+    ),
+    (
+        switches("AtMostOne", A="On", B="Off"),
+        {"A": True, "B": True},
+        BadRequest,
+        "at most one of A, B",
+    ),
+    (
+        vector("BLOB", (DefMember("UP"),)),
+        {"UP": Upload(".bin")},
+        BadRequest,
+        "UP: no data",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("of", "given", "error", "said"), REFUSED, ids=[each[3] for each in REFUSED])
-def test_what_is_refused(of: Vector, given: dict[str, Any], error: type[BusbarError], said: str) -> None:
+@pytest.mark.parametrize(
+    ("of", "given", "error", "said"), REFUSED, ids=[each[3] for each in REFUSED]
+)
+def test_what_is_refused(
+    of: Vector, given: dict[str, Any], error: type[BusbarError], said: str
+) -> None:
     with pytest.raises(error) as raised:
         wanted(of, given, None, steps=True)
     assert said in raised.value.message
 
 
-def test_steps_are_kept_from_the_minimum_on_unless_the_configuration_says_that_they_are_hints() -> None:
+def test_steps_are_kept_from_the_minimum_on_unless_the_configuration_says_that_they_are_hints() -> (
+    None
+):
     assert sent(vector("Number", STEPS), {"AT": 15})["AT"] == "15.0"
     assert sent(vector("Number", STEPS), {"AT": 30}, steps=True)["AT"] == "30.0"
     odd = vector("Number", (DefMember("AT", "", "-0.7", "%g", "-1", "1", "0.1"),))
@@ -92,8 +168,11 @@ def test_steps_are_kept_from_the_minimum_on_unless_the_configuration_says_that_t
 
 
 def test_steps_between_which_the_driver_itself_rests_are_none() -> None:
-    """The exposure of every camera begins at 0.01 s, has a step of 1 s, and is 1 s (measured, indiserver 1.9.9)."""
-    exposure = vector("Number", (DefMember("AT", "", "1", "%5.2f", "0.01", "3600", "1"),))
+    """The exposure of every camera begins at 0.01 s, has a step of 1 s, and is 1 s
+    (measured, indiserver 1.9.9)."""
+    exposure = vector(
+        "Number", (DefMember("AT", "", "1", "%5.2f", "0.01", "3600", "1"),)
+    )
     assert sent(exposure, {"AT": 0.5}, steps=True)["AT"] == "0.5"
     focuser = vector("Number", STEPS)
     focuser.apply(SetVector("Number", "D", "V", {"AT": "34.5"}, "Busy"), 0.0)

@@ -4,10 +4,13 @@ import pytest
 
 from indi_bridge.completion import GRACE, Completion, End
 
-Heard = tuple[float, str, bool]  # s after the set, state, whether it has what was wanted
+# s after the set, state, whether it has what was wanted
+Heard = tuple[float, str, bool]
 
 
-def follow(before: str, *heard: Heard, deadline: float = 60.0) -> tuple[float, End | None]:
+def follow(
+    before: str, *heard: Heard, deadline: float = 60.0
+) -> tuple[float, End | None]:
     """Return when and how it ends, asking at each due time in between."""
     made = Completion(before, 0.0, deadline)
     for time, state, reached in heard:
@@ -24,39 +27,88 @@ def follow(before: str, *heard: Heard, deadline: float = 60.0) -> tuple[float, E
 
 CASES: dict[str, tuple[str, list[Heard], tuple[float, End]]] = {
     "Busy, then Ok": ("Idle", [(0.1, "Busy", False), (8, "Ok", True)], (8, "Ok")),
-    "Busy, then Ok elsewhere: the sky turns": ("Idle", [(0.1, "Busy", False), (8, "Ok", False)], (8, "Ok")),
-    "Busy, then Alert": ("Ok", [(0.1, "Busy", False), (3, "Alert", False)], (3, "Alert")),
-    "Busy, then Idle: aborted": ("Ok", [(0.1, "Busy", False), (1, "Idle", False)], (1, "aborted")),
-    "Busy, then Idle where it was wanted": ("Ok", [(0.1, "Busy", False), (1, "Idle", True)], (1, "Idle")),
+    "Busy, then Ok elsewhere: the sky turns": (
+        "Idle",
+        [(0.1, "Busy", False), (8, "Ok", False)],
+        (8, "Ok"),
+    ),
+    "Busy, then Alert": (
+        "Ok",
+        [(0.1, "Busy", False), (3, "Alert", False)],
+        (3, "Alert"),
+    ),
+    "Busy, then Idle: aborted": (
+        "Ok",
+        [(0.1, "Busy", False), (1, "Idle", False)],
+        (1, "aborted"),
+    ),
+    "Busy, then Idle where it was wanted": (
+        "Ok",
+        [(0.1, "Busy", False), (1, "Idle", True)],
+        (1, "Idle"),
+    ),
     "Ok at once": ("Idle", [(0.01, "Ok", True)], (0.01, "Ok")),
     "Ok at once, as it was": ("Ok", [(0.01, "Ok", True)], (0.01, "Ok")),
     "Idle at once: nothing to do": ("Ok", [(0.01, "Idle", True)], (0.01, "Idle")),
     "Alert at once": ("Ok", [(0.01, "Alert", False)], (0.01, "Alert")),
-    "an old Idle, then Busy": ("Idle", [(0.01, "Idle", False), (0.2, "Busy", False), (9, "Ok", True)], (9, "Ok")),
-    "an old Ok, then Busy": ("Ok", [(0.01, "Ok", False), (0.2, "Busy", False), (9, "Ok", True)], (9, "Ok")),
+    "an old Idle, then Busy": (
+        "Idle",
+        [(0.01, "Idle", False), (0.2, "Busy", False), (9, "Ok", True)],
+        (9, "Ok"),
+    ),
+    "an old Ok, then Busy": (
+        "Ok",
+        [(0.01, "Ok", False), (0.2, "Busy", False), (9, "Ok", True)],
+        (9, "Ok"),
+    ),
     "an old Ok, then nothing": ("Ok", [(0.01, "Ok", False)], (GRACE, "Ok")),
     "Alert as it was": ("Alert", [(0.01, "Alert", False)], (GRACE, "Alert")),
     "Ok elsewhere, late": ("Ok", [(3, "Ok", False)], (3, "Ok")),
     "nothing": ("Ok", [], (60.0, "timeout")),
-    "Busy for ever": ("Ok", [(0.1, "Busy", False), (5, "Busy", False)], (60.0, "timeout")),
-    "Busy before and after, then Ok": ("Busy", [(0.1, "Busy", False), (5, "Ok", True)], (5, "Ok")),
+    "Busy for ever": (
+        "Ok",
+        [(0.1, "Busy", False), (5, "Busy", False)],
+        (60.0, "timeout"),
+    ),
+    "Busy before and after, then Ok": (
+        "Busy",
+        [(0.1, "Busy", False), (5, "Ok", True)],
+        (5, "Ok"),
+    ),
     "Busy before, Ok of the old set, then ours": (
-        "Busy", [(0.05, "Ok", False), (0.2, "Busy", False), (5, "Ok", True)], (5, "Ok"),
+        "Busy",
+        [(0.05, "Ok", False), (0.2, "Busy", False), (5, "Ok", True)],
+        (5, "Ok"),
     ),
     "Busy before, Busy and Ok of the old set, then ours": (
-        "Busy", [(0.05, "Busy", False), (0.1, "Ok", False), (0.2, "Busy", False), (5, "Ok", True)], (5, "Ok"),
+        "Busy",
+        [
+            (0.05, "Busy", False),
+            (0.1, "Ok", False),
+            (0.2, "Busy", False),
+            (5, "Ok", True),
+        ],
+        (5, "Ok"),
     ),
-    "Busy before, Ok elsewhere, then nothing": ("Busy", [(0.05, "Ok", False)], (GRACE, "Ok")),
+    ("Busy before, Ok elsewhere, then nothing"): (
+        "Busy",
+        [(0.05, "Ok", False)],
+        (GRACE, "Ok"),
+    ),
     "Busy before, Ok where it was wanted": ("Busy", [(0.05, "Ok", True)], (0.05, "Ok")),
     "Busy before, Alert": ("Busy", [(0.05, "Alert", False)], (0.05, "Alert")),
     "Busy before, Busy, then aborted at once": (
-        "Busy", [(0.1, "Busy", False), (0.5, "Idle", False)], (GRACE, "aborted"),
+        "Busy",
+        [(0.1, "Busy", False), (0.5, "Idle", False)],
+        (GRACE, "aborted"),
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("before", "heard", "expected"), CASES.values(), ids=CASES)
-def test_how_a_set_ends(before: str, heard: list[Heard], expected: tuple[float, End]) -> None:
+def test_how_a_set_ends(
+    before: str, heard: list[Heard], expected: tuple[float, End]
+) -> None:
     assert follow(before, *heard) == expected
 
 

@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from busbar.codecs import indi
-from busbar.codecs.indi import BlobData, BlobEnd, BlobStart, DefMember, DefVector, DelProperty, SetVector
+from busbar.codecs.indi import (
+    BlobData,
+    BlobEnd,
+    BlobStart,
+    DefMember,
+    DefVector,
+    DelProperty,
+    SetVector,
+)
 from busbar.testing.fakes import until
 from indi_bridge.blobs.publish import WAIT
 from indi_bridge.blobs.receive import Receiver
@@ -18,7 +26,9 @@ from tests.indi_bridge.stage import CAMERA, WHEEL, empty, failure, observatory
 
 
 def number(device: str, name: str = "V", **about: str) -> DefVector:
-    return DefVector("Number", device, name, (DefMember("A", "", about.pop("value", "1"), **about),))
+    return DefVector(
+        "Number", device, name, (DefMember("A", "", about.pop("value", "1"), **about),)
+    )
 
 
 NUMBERS = {
@@ -76,22 +86,39 @@ ELEMENTS: dict[str, tuple[bytes, int, int]] = {  # and what they add to `errors`
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("element", "errors", "ignored"), ELEMENTS.values(), ids=ELEMENTS)
-async def test_an_element_costs_itself_only(element: bytes, errors: int, ignored: int) -> None:
+@pytest.mark.parametrize(
+    ("element", "errors", "ignored"), ELEMENTS.values(), ids=ELEMENTS
+)
+async def test_an_element_costs_itself_only(
+    element: bytes, errors: int, ignored: int
+) -> None:
     async with empty("blobs: {mode: never}") as stage:
         stage.simulator.add(Bench(stage.simulator.tell, stage.simulator.tell_blob))
         await stage.online("Bench", "READING")
-        sets = [SetVector("Number", "Bench", "READING", {"VALUE": str(each)}, "Ok") for each in range(100, 150)]
-        stage.simulator.raw(element + b"".join(map(indi.encode, sets)))  # in one segment
+        sets = [
+            SetVector("Number", "Bench", "READING", {"VALUE": str(each)}, "Ok")
+            for each in range(100, 150)
+        ]
+        stage.simulator.raw(
+            element + b"".join(map(indi.encode, sets))
+        )  # in one segment
         await stage.bus.value("Bench", "READING", lambda value: value["VALUE"] == 149.0)
-        told = [each["value"]["VALUE"] for each in stage.bus.changes("Bench") if each["path"] == "READING"]
+        told = [
+            each["value"]["VALUE"]
+            for each in stage.bus.changes("Bench")
+            if each["path"] == "READING"
+        ]
         assert told[-50:] == [float(each) for each in range(100, 150)]
         assert (await stage.write("Bench", "LEVEL", {"VALUE": 7}))["ok"]
         assert (await stage.call("pi", "snapshot"))["ok"]
         await stage.bus.clock.advance(1.25)
         await stage.bus.value("pi", "errors", lambda count: count == errors)
         await stage.bus.value("pi", "ignored", lambda count: count == ignored)
-        await stage.bus.value("pi", "latin1", lambda count: count == (b"\xb0" in element or b"\xe9" in element))
+        await stage.bus.value(
+            "pi",
+            "latin1",
+            lambda count: count == (b"\xb0" in element or b"\xe9" in element),
+        )
         assert stage.statuses("pi").count("offline") == 1  # before it was ever up
 
 
@@ -100,16 +127,27 @@ async def test_a_blob_that_is_only_a_state_and_one_that_is_packed() -> None:
         driver = Bench(stage.simulator.tell, stage.simulator.tell_blob)
         stage.simulator.add(driver)
         await stage.online("Bench", "PICTURE")
-        await until(lambda: any(each.blobs for each in stage.simulator._clients), "the connection for BLOBs")
+        await until(
+            lambda: any(each.blobs for each in stage.simulator._clients),
+            "the connection for BLOBs",
+        )
         stage.simulator.raw(
             b'<setBLOBVector device="Bench" name="PICTURE" state="Alert">'
             b'<oneBLOB name="IMAGE" size="0" enclen="0" format=".fits">\n </oneBLOB></setBLOBVector>'
         )
-        await stage.bus.value("Bench", "PICTURE", lambda value: value["_state"] == "Alert")
+        await stage.bus.value(
+            "Bench", "PICTURE", lambda value: value["_state"] == "Alert"
+        )
         driver.picture(zlib.compress(b"a text"), ".txt.z")
         about = await stage.bus.value("Bench", "PICTURE_IMAGE")
-        assert (about["format"], about["content_type"], about["size"]) == (".txt", "text/plain", 6)
-        await until(lambda: stage.blobs("Bench", "PICTURE_IMAGE") == [b"a text"], "the text")
+        assert (about["format"], about["content_type"], about["size"]) == (
+            ".txt",
+            "text/plain",
+            6,
+        )
+        await until(
+            lambda: stage.blobs("Bench", "PICTURE_IMAGE") == [b"a text"], "the text"
+        )
 
 
 async def test_what_is_wrong_on_the_connection_for_blobs_is_counted_too() -> None:
@@ -123,7 +161,9 @@ async def test_what_is_wrong_on_the_connection_for_blobs_is_counted_too() -> Non
             await stage.bus.clock.advance(1.25)
             await stage.bus.value("pi", "errors", lambda errors, c=count: errors == c)
             client.abort()
-            await until(lambda gone=client: gone not in stage.simulator._clients, "its end")
+            await until(
+                lambda gone=client: gone not in stage.simulator._clients, "its end"
+            )
             await stage.bus.clock.advance(2)
 
 
@@ -132,7 +172,10 @@ async def test_an_exposure_without_a_member_is_refused() -> None:
         stage.simulator.tell(DefVector("Number", "odd", "CCD_EXPOSURE", ()))
         await stage.online("odd", "CCD_EXPOSURE")
         said = failure(await stage.call("odd", "expose", {"seconds": 1}))
-        assert said == "bad_request: CCD_EXPOSURE has no member CCD_EXPOSURE_VALUE; there are: none"
+        assert (
+            said
+            == "bad_request: CCD_EXPOSURE has no member CCD_EXPOSURE_VALUE; there are: none"
+        )
 
 
 @pytest.mark.parametrize("name", ["bridge", "pi"])
@@ -149,7 +192,11 @@ async def test_a_device_of_a_taken_name_costs_itself_even_if_it_goes_on_talking(
         assert (await stage.call("pi", "snapshot"))["ok"]
         assert set(stage.statuses("pi")) == {"offline", "online"}
         assert stage.statuses("pi")[-1] == "online"
-        assert caplog.text.count("have one name on the bus") + caplog.text.count("is not served") == 1
+        assert (
+            caplog.text.count("have one name on the bus")
+            + caplog.text.count("is not served")
+            == 1
+        )
 
 
 async def test_a_device_that_takes_the_name_of_one_that_is_gone() -> None:
@@ -161,7 +208,9 @@ async def test_a_device_that_takes_the_name_of_one_that_is_gone() -> None:
         stage.simulator.tell(number("other"))
         await stage.online("other", "V")
         await stage.bus.clock.advance(GONE + 10)
-        await until(lambda: stage.bus.retained("a_b", "info") is None, "neither is served")
+        await until(
+            lambda: stage.bus.retained("a_b", "info") is None, "neither is served"
+        )
         assert stage.statuses("pi")[-1] == "online"
 
 
@@ -181,7 +230,15 @@ async def test_a_device_whose_properties_are_deleted_one_by_one_is_gone() -> Non
 
 async def test_a_time_beyond_the_calendar_is_none() -> None:
     async with empty() as stage:
-        stage.simulator.tell(DefVector("Text", "odd", "T", (DefMember("A"),), timestamp="9999-12-31T23:59:59.9999999"))
+        stage.simulator.tell(
+            DefVector(
+                "Text",
+                "odd",
+                "T",
+                (DefMember("A"),),
+                timestamp="9999-12-31T23:59:59.9999999",
+            )
+        )
         await stage.online("odd", "T")
         assert stage.vector("odd", "T")["_time"] < 253402300800
         assert (await stage.call("pi", "snapshot"))["ok"]
@@ -194,20 +251,27 @@ async def test_a_device_that_is_gone_is_unknown_to_the_server() -> None:
         stage.simulator.crash("CCD Simulator")
         await stage.bus.status(CAMERA, "offline")
         reply = await stage.call("pi", "snapshot", {"device": "CCD_Simulator"})
-        assert failure(reply) == "unknown: the driver of 'CCD_Simulator' is gone at present"
+        assert (
+            failure(reply)
+            == "unknown: the driver of 'CCD_Simulator' is gone at present"
+        )
 
 
 async def test_what_is_unfinished_is_not_sent() -> None:
     async with observatory() as stage:
         for rest in ("<newSwitchVector", "<!--", "</x>", "text"):
             element = f"<getProperties version='1.7' device='CCD Simulator'/>{rest}"
-            assert "is not one whole" in failure(await stage.call(CAMERA, "send", {"element": element}))
+            assert "is not one whole" in failure(
+                await stage.call(CAMERA, "send", {"element": element})
+            )
 
 
 async def test_a_set_that_was_superseded_is_not_missed_afterwards() -> None:
     async with observatory() as stage:
         stage.simulator.silent.add("FILTER_SLOT")
-        first = asyncio.ensure_future(stage.bus.set(WHEEL, "FILTER_SLOT", {"FILTER_SLOT_VALUE": 2}))
+        first = asyncio.ensure_future(
+            stage.bus.set(WHEEL, "FILTER_SLOT", {"FILTER_SLOT_VALUE": 2})
+        )
         await until(lambda: stage.simulator.seen[-1].name == "FILTER_SLOT", "the first")
         stage.simulator.silent.clear()
         assert (await stage.write(WHEEL, "FILTER_SLOT", {"FILTER_SLOT_VALUE": 3}))["ok"]
@@ -262,12 +326,16 @@ async def test_images_that_nobody_wants_stay_away_when_they_are_defined_again() 
         assert reply["result"] == {"blob": None, "about": None}
         assert reply["took"] < WAIT  # for nothing
         assert (await stage.call(CAMERA, "enable_blob", {"value": "also"}))["ok"]
-        assert (await stage.call(CAMERA, "expose", {"seconds": 0.2}))["result"]["blob"] == "CCD1_CCD1"
+        assert (await stage.call(CAMERA, "expose", {"seconds": 0.2}))["result"][
+            "blob"
+        ] == "CCD1_CCD1"
 
 
 async def test_an_exposure_that_cannot_be_changes_nothing() -> None:
     async with observatory() as stage:
         sent = len(stage.simulator.seen)
-        reply = await stage.call(CAMERA, "expose", {"seconds": 0.2, "type": "dark", "binning": 2})
+        reply = await stage.call(
+            CAMERA, "expose", {"seconds": 0.2, "type": "dark", "binning": 2}
+        )
         assert failure(reply) == "unknown: CCD_Simulator has no CCD_BINNING at present"
         assert len(stage.simulator.seen) == sent

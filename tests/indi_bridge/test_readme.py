@@ -1,4 +1,8 @@
-"""The README: every configuration is taken, every key is there, every row of the tables does what it says."""
+"""The README.
+
+Every configuration is taken, every key is there, every row of the tables does what it
+says.
+"""
 
 import asyncio
 import json
@@ -31,7 +35,11 @@ OF_DICT = {"data"}  # of collections.UserDict
 
 def test_every_member_of_indipyclient_is_in_the_tables() -> None:
     client = indipyclient.IPyClient()
-    public = {name for name in {*vars(indipyclient.IPyClient), *vars(client)} if not name.startswith("_")} - OF_DICT
+    public = {
+        name
+        for name in {*vars(indipyclient.IPyClient), *vars(client)}
+        if not name.startswith("_")
+    } - OF_DICT
     assert {name for row in ROWS for name in row[0]} >= public
     own = {name for name in vars(QueClient) if not name.startswith("_")}
     assert own == {"rxevent", "hardware"}  # it adds queues: the second table
@@ -44,22 +52,33 @@ def test_every_configuration_in_the_readme_is_taken(block: str) -> None:
 
 def test_the_example_is_taken() -> None:
     assert (
-        plan(SERVICE, loader.load(EXAMPLE, Config, {"INDI_PORT": "7625"}), None, {}).links[0].address
+        plan(SERVICE, loader.load(EXAMPLE, Config, {"INDI_PORT": "7625"}), None, {})
+        .links[0]
+        .address
         == "indi::127.0.0.1:7625"
     )
 
 
 def test_every_key_command_and_property_is_in_the_readme() -> None:
-    for name in [*Server.__struct_fields__, *Blobs.__struct_fields__, *commands(Session), *OWN]:
+    for name in [
+        *Server.__struct_fields__,
+        *Blobs.__struct_fields__,
+        *commands(Session),
+        *OWN,
+    ]:
         assert f"`{name}`" in TEXT or f"/{name}`" in TEXT, name
 
 
-async def check(stage: Stage, device: str, channel: str, path: str, payload: str | None) -> Any:
+async def check(
+    stage: Stage, device: str, channel: str, path: str, payload: str | None
+) -> Any:
     """Do what a cell says; return the result, or what is on the topic."""
     bus, device = stage.bus, device.replace("mount-pi", "pi")
     topic = f"{bus.base}/{device}/{channel}" + (f"/{path}" if path else "")
     if channel == "call":
-        reply = await stage.call(device, path, payload.replace("mount-pi", "pi") if payload else "{}")
+        reply = await stage.call(
+            device, path, payload.replace("mount-pi", "pi") if payload else "{}"
+        )
         assert reply["ok"], (topic, reply)
         return reply.get("result")
     if channel == "set":
@@ -79,7 +98,13 @@ def effect(stage: Stage, members: list[str], result: Any) -> None:
             assert stage.simulator.seen[-1].timestamp == format_time(1763640000)
             assert result["FOCUS_ABSOLUTE_POSITION"] == 51000.0
         case "snapshot":
-            assert list(result) == ["indihost", "indiport", "connected", "messages", "devices"]
+            assert list(result) == [
+                "indihost",
+                "indiport",
+                "connected",
+                "messages",
+                "devices",
+            ]
         case "get_vector_state":
             assert result["_state"] in ("Idle", "Ok")
         case "enabledlen":
@@ -99,7 +124,9 @@ def effect(stage: Stage, members: list[str], result: Any) -> None:
         case "send_enableBLOB" | "resend_enableBLOB":
             assert result == ["CCD Simulator.CCD1"]
         case "hardware":
-            assert {"CCD_Simulator", "pi", "bridge"} <= {row["device"] for row in result}
+            assert {"CCD_Simulator", "pi", "bridge"} <= {
+                row["device"] for row in result
+            }
         case "idle_timer":
             assert result is None or result >= 0
 
@@ -110,13 +137,23 @@ async def test_every_row_of_the_tables_does_what_it_says(tmp_path: Path) -> None
         for members, (cell, *payload) in ROWS:
             if cell.startswith(("blobs:", "timeouts:")):
                 text = CONFIG.format(address="indi::127.0.0.1", more=cell)
-                assert plan(SERVICE, loader.parse(text, Config, {}, folder=tmp_path), None, {}).links
+                assert plan(
+                    SERVICE, loader.parse(text, Config, {}, folder=tmp_path), None, {}
+                ).links
                 continue
             device, channel, path = [*cell.split("/", 2), ""][:3]
             try:
-                effect(stage, members, await check(stage, device, channel, path, payload[0] if payload else None))
+                effect(
+                    stage,
+                    members,
+                    await check(
+                        stage, device, channel, path, payload[0] if payload else None
+                    ),
+                )
             except Exception as error:
-                raise AssertionError(f"{members}: {cell} {payload}: {error!r}") from error
+                raise AssertionError(
+                    f"{members}: {cell} {payload}: {error!r}"
+                ) from error
             if path in ("disconnect", "log"):
                 await again(stage, closed=path == "disconnect")
 

@@ -29,7 +29,10 @@ def test_addresses(address: str, expected: Place) -> None:
     assert place(address) == expected
 
 
-@pytest.mark.parametrize("address", ["indi::", "h:7624", "indi::h:0", "indi::h:70000", "indi::fe80::1", "tcp::h:1"])
+@pytest.mark.parametrize(
+    "address",
+    ["indi::", "h:7624", "indi::h:0", "indi::h:70000", "indi::fe80::1", "tcp::h:1"],
+)
 def test_addresses_that_are_none(address: str) -> None:
     with pytest.raises(ValueError, match="address: "):
         place(address)
@@ -59,15 +62,30 @@ def test_what_is_refused(more: str, said: str) -> None:
 
 def test_the_defaults() -> None:
     (server,) = taken("").servers
-    assert (server.blobs.mode, server.blobs.limit, server.blobs.save, server.connect) == ("also", 64 << 20, None, ())
+    assert (
+        server.blobs.mode,
+        server.blobs.limit,
+        server.blobs.save,
+        server.connect,
+    ) == ("also", 64 << 20, None, ())
     assert server.steps
-    assert (server.timeouts.enable, server.timeouts.min, server.timeouts.max) == (True, 2.0, 10.0)
+    assert (server.timeouts.enable, server.timeouts.min, server.timeouts.max) == (
+        True,
+        2.0,
+        10.0,
+    )
 
 
 def test_a_folder_is_from_the_files_own_and_has_to_be_there(tmp_path: Path) -> None:
     settings = taken(", blobs: {save: images}", tmp_path)
     assert settings.servers[0].blobs.save == str(tmp_path / "images")
-    with pytest.raises(ConfigError, match=r"servers: pi: blobs: save: there is no folder .*images"):
+    with pytest.raises(
+        ConfigError,
+        match=(
+            r"servers: pi: blobs: save: there is "
+            r"no folder .*images"
+        ),
+    ):
         plan(SERVICE, settings, None, {})
     (tmp_path / "images").mkdir()
     assert plan(SERVICE, settings, None, {}).blobs_apart > 64 << 20
@@ -75,6 +93,11 @@ def test_a_folder_is_from_the_files_own_and_has_to_be_there(tmp_path: Path) -> N
 
 def test_a_selection() -> None:
     selection = Selection(include=("CCD*", "Dome ?"), exclude=("*Guider",))
-    assert [name for name in ("CCD Simulator", "CCD Guider", "Dome 1", "ccd x", "Mount") if selection.has(name)] == [
-        "CCD Simulator", "Dome 1",
-    ]  # fmt: skip
+    assert [
+        name
+        for name in ("CCD Simulator", "CCD Guider", "Dome 1", "ccd x", "Mount")
+        if selection.has(name)
+    ] == [
+        "CCD Simulator",
+        "Dome 1",
+    ]

@@ -1,4 +1,5 @@
-"""The snapshot is that of indipyclient 0.9.4, key by key and value by value, taken of the same server."""
+"""The snapshot is that of indipyclient 0.9.4, key by key and value by value, taken of
+the same server."""
 
 import asyncio
 from typing import Any
@@ -9,7 +10,8 @@ from busbar.codecs.indi import SetVector
 from busbar.testing.fakes import until
 from tests.indi_bridge.stage import FOCUSER, observatory
 
-NEVER_THE_SAME = {"timestamp", "message_timestamp", "indihost"}  # it stamps an undated element when it reads it
+# it stamps an undated element when it reads it
+NEVER_THE_SAME = {"timestamp", "message_timestamp", "indihost"}
 
 
 class Silent(indipyclient.IPyClient):
@@ -35,7 +37,11 @@ async def theirs(port: int, vectors: int, **options: bool) -> dict[str, Any]:
 def plain(dump: Any) -> Any:
     """Return a dump without what cannot be the same."""
     if isinstance(dump, dict):
-        return {key: plain(value) for key, value in dump.items() if key not in NEVER_THE_SAME}
+        return {
+            key: plain(value)
+            for key, value in dump.items()
+            if key not in NEVER_THE_SAME
+        }
     return dump
 
 
@@ -61,9 +67,14 @@ async def test_it_is_what_indipyclient_dumps() -> None:
 async def test_user_strings_are_there_when_asked_for() -> None:
     async with observatory() as stage:
         ours = (await stage.call("pi", "snapshot", {"inc_user_string": True}))["result"]
-        dump = await theirs(stage.simulator.port, stage.bus.good("pi")["vectors"], inc_user_string=True)
+        dump = await theirs(
+            stage.simulator.port, stage.bus.good("pi")["vectors"], inc_user_string=True
+        )
         assert list(ours) == list(dump)
-        device, mine = dump["devices"]["CCD Simulator"], ours["devices"]["CCD Simulator"]
+        device, mine = (
+            dump["devices"]["CCD Simulator"],
+            ours["devices"]["CCD Simulator"],
+        )
         assert list(mine) == list(device)
         for name, vector in device["vectors"].items():
             assert list(mine["vectors"][name]) == list(vector)
@@ -75,12 +86,22 @@ async def test_user_strings_are_there_when_asked_for() -> None:
 async def test_parts_of_it() -> None:
     async with observatory() as stage:
         whole = (await stage.call("pi", "snapshot"))["result"]
-        for device, arguments in (("pi", {"device": "Focuser Simulator"}), ("pi", {"device": FOCUSER}), (FOCUSER, {})):
+        for device, arguments in (
+            ("pi", {"device": "Focuser Simulator"}),
+            ("pi", {"device": FOCUSER}),
+            (FOCUSER, {}),
+        ):
             part = (await stage.call(device, "snapshot", arguments))["result"]
-            assert plain(part["vectors"]) == plain(whole["devices"]["Focuser Simulator"]["vectors"])
-        vector = (await stage.call(FOCUSER, "snapshot", {"vector": "FOCUS_MOTION"}))["result"]
+            assert plain(part["vectors"]) == plain(
+                whole["devices"]["Focuser Simulator"]["vectors"]
+            )
+        vector = (await stage.call(FOCUSER, "snapshot", {"vector": "FOCUS_MOTION"}))[
+            "result"
+        ]
         assert vector["vectortype"] == "SwitchVector"
-        assert (await stage.call(FOCUSER, "snapshot", {"vector": "NOPE"}))["error"]["code"] == "unknown"
+        assert (await stage.call(FOCUSER, "snapshot", {"vector": "NOPE"}))["error"][
+            "code"
+        ] == "unknown"
 
 
 async def test_a_message_keeps_its_own_time() -> None:
@@ -88,9 +109,25 @@ async def test_a_message_keeps_its_own_time() -> None:
         for hour, message in (("10", "said once"), ("11", "")):
             time = f"2026-11-20T{hour}:00:00"
             stage.simulator.tell(
-                SetVector("Switch", "Focuser Simulator", "FOCUS_MOTION", {}, "Ok", None, time, message)
+                SetVector(
+                    "Switch",
+                    "Focuser Simulator",
+                    "FOCUS_MOTION",
+                    {},
+                    "Ok",
+                    None,
+                    time,
+                    message,
+                )
             )
-        await stage.bus.value(FOCUSER, "FOCUS_MOTION", lambda value: value["_time"] == 1795172400.0)
-        vector = (await stage.call(FOCUSER, "snapshot", {"vector": "FOCUS_MOTION"}))["result"]
-        assert (vector["message"], vector["message_timestamp"]) == ("said once", "2026-11-20T10:00:00+00:00")
+        await stage.bus.value(
+            FOCUSER, "FOCUS_MOTION", lambda value: value["_time"] == 1795172400.0
+        )
+        vector = (await stage.call(FOCUSER, "snapshot", {"vector": "FOCUS_MOTION"}))[
+            "result"
+        ]
+        assert (vector["message"], vector["message_timestamp"]) == (
+            "said once",
+            "2026-11-20T10:00:00+00:00",
+        )
         assert vector["timestamp"] == "2026-11-20T11:00:00+00:00"

@@ -1,4 +1,7 @@
-"""The Modbus bridge under the contract suite: in this process, on the simulated plant, two units of one line."""
+"""The Modbus bridge under the contract suite.
+
+In this process, on the simulated plant, two units of one line.
+"""
 
 import itertools
 from collections.abc import AsyncIterator, Callable
@@ -41,22 +44,40 @@ NONSENSE, SILENCE = 0x64, 0x65  # functions that the meter answers so
 class Modbus(InProcess):
     """A meter, and a pump as its neighbour."""
 
-    def __init__(self, simulator: Simulator, url: str, protocol: str, more: str) -> None:
+    def __init__(
+        self, simulator: Simulator, url: str, protocol: str, more: str
+    ) -> None:
         self._simulator, self._addresses = simulator, itertools.count(900)
-        self._seen: list[tuple[str, int]] = []  # ("poll", 0) and ("mark", number), in order
+        # ("poll", 0) and ("mark", number), in order
+        self._seen: list[tuple[str, int]] = []
         meter = simulator.plant.meter
         meter.guarded = {GUARDED}
-        for unit in (meter, simulator.plant.pump):  # what these do is the suite's business
+        # what these do is the suite's business
+        for unit in (meter, simulator.plant.pump):
             unit.execute = partial(self._noted, unit.execute)  # type: ignore[method-assign]
-        self.serve(SERVICE, PLANT.format(address=simulator.address, protocol=protocol, more=more), url)
+        self.serve(
+            SERVICE,
+            PLANT.format(address=simulator.address, protocol=protocol, more=more),
+            url,
+        )
         super().__init__(
-            "plant", "meter", "pump", "volts", "door", "reading", "refusing", "request", "call/read",
+            "plant",
+            "meter",
+            "pump",
+            "volts",
+            "door",
+            "reading",
+            "refusing",
+            "request",
+            "call/read",
             ("call/read", {"table": "coil", "address": 0, "count": 999}),
-            {"device": ("call/read", {"address": 5000}),
-             "protocol": ("call/request", {"pdu": f"{NONSENSE:02x}"}),
-             "timeout": ("call/request", {"pdu": f"{SILENCE:02x}", "_timeout": 0.2})},
+            {
+                "device": ("call/read", {"address": 5000}),
+                "protocol": ("call/request", {"pdu": f"{NONSENSE:02x}"}),
+                "timeout": ("call/request", {"pdu": f"{SILENCE:02x}", "_timeout": 0.2}),
+            },
             True,
-        )  # fmt: skip
+        )
 
     def change(self, path: str, value: Any) -> None:
         meter = self._simulator.plant.meter
@@ -91,7 +112,10 @@ class Modbus(InProcess):
         return count
 
     def polled_before(self, number: int) -> int:
-        return sum(what == "poll" for what, _ in self._seen[: self._seen.index(("mark", number))])
+        return sum(
+            what == "poll"
+            for what, _ in self._seen[: self._seen.index(("mark", number))]
+        )
 
     def _noted(self, execute: Callable[[bytes], bytes], pdu: bytes) -> Any:
         """Answer as the unit does, and remember what is asked."""
@@ -116,7 +140,12 @@ class Modbus(InProcess):
 
 
 @asynccontextmanager
-async def modbus_bridge(url: str, protocol: str, folder: Path, more: str = "") -> AsyncIterator[Subject]:
+async def modbus_bridge(
+    url: str, protocol: str, folder: Path, more: str = ""
+) -> AsyncIterator[Subject]:
     """The Modbus bridge, not yet started; left = gone."""
-    async with Simulator() as simulator, ending(Modbus(simulator, url, protocol, more)) as subject:
+    async with (
+        Simulator() as simulator,
+        ending(Modbus(simulator, url, protocol, more)) as subject,
+    ):
         yield subject

@@ -8,7 +8,15 @@ from functools import partial
 import pytest
 
 from busbar.codecs import modbus
-from busbar.codecs.modbus import Identify, MaskWrite, Read, WriteCoil, WriteCoils, WriteRegister, WriteRegisters
+from busbar.codecs.modbus import (
+    Identify,
+    MaskWrite,
+    Read,
+    WriteCoil,
+    WriteCoils,
+    WriteRegister,
+    WriteRegisters,
+)
 from busbar.testing.fakes import settle, until
 from modbus_bridge.bridge import SERVICE
 from modbus_bridge.simulator.__main__ import Simulator
@@ -45,7 +53,10 @@ devices:
 
 @asynccontextmanager
 async def plant(framing="tcp", text=PLANT):
-    async with Simulator(framing=framing) as simulator, running(SERVICE, text.format(address=simulator.address)) as bus:
+    async with (
+        Simulator(framing=framing) as simulator,
+        running(SERVICE, text.format(address=simulator.address)) as bus,
+    ):
         await bus.status("heating", "online")
         yield simulator, bus
 
@@ -84,12 +95,21 @@ async def test_values_are_read_and_written_in_every_framing(framing):
 
 
 @pytest.mark.parametrize("framing", ["tcp", "rtu"])
-async def test_no_older_value_follows_a_write_while_the_unit_is_polled_at_full_rate(framing):
-    async with plant(framing, PLANT.replace("every: 0.05", "every: 0.0001")) as (_, bus):
+async def test_no_older_value_follows_a_write_while_the_unit_is_polled_at_full_rate(
+    framing,
+):
+    async with plant(framing, PLANT.replace("every: 0.05", "every: 0.0001")) as (
+        _,
+        bus,
+    ):
         await bus.value("heating", "total")
         for number in range(1, 51):
             assert (await bus.set("heating", "total", number))["result"] == number
-        seen = [each["value"] for each in bus.changes("heating") if each["path"] == "total" and "value" in each]
+        seen = [
+            each["value"]
+            for each in bus.changes("heating")
+            if each["path"] == "total" and "value" in each
+        ]
         assert seen == list(range(51))
 
 
@@ -110,13 +130,19 @@ async def test_each_value_goes_by_the_function_that_is_meant_for_it():
 
 
 async def test_single_writes_can_go_by_functions_15_and_16():
-    text = PLANT.replace("    unit: 18\n", "    unit: 18\n    single: false\n    mask_write: never\n")
+    text = PLANT.replace(
+        "    unit: 18\n", ("    unit: 18\n    single: false\n    mask_write: never\n")
+    )
     async with plant(text=text) as (simulator, bus):
         requests = simulator.plant.heating.requests
         for path, value in (("relay", True), ("setpoint", 6), ("overheat", True)):
             assert (await bus.set("heating", path, value))["ok"]
         sent = [each for each in requests if not isinstance(each, Read)]
-        assert sent == [WriteCoils(3, (True,)), WriteRegisters(40, b"\x00\x3c"), WriteRegisters(50, b"\x00\x10")]
+        assert sent == [
+            WriteCoils(3, (True,)),
+            WriteRegisters(40, b"\x00\x3c"),
+            WriteRegisters(50, b"\x00\x10"),
+        ]
 
 
 async def test_a_bit_is_written_without_its_neighbours_whether_the_unit_has_function_22_or_not():
@@ -128,7 +154,8 @@ async def test_a_bit_is_written_without_its_neighbours_whether_the_unit_has_func
             assert (await bus.set("heating", "overheat", True))["result"] is True
             assert (await bus.set("heating", "level", 5))["result"] == 5
             assert heating.get("holding", 50) == 0b1000_0101_0001_0001
-        assert sum(isinstance(each, MaskWrite) for each in heating.requests) == 3  # then it was known
+        # then it was known
+        assert sum(isinstance(each, MaskWrite) for each in heating.requests) == 3
 
 
 async def test_an_enumeration_has_names_and_says_which_there_are():
@@ -138,7 +165,9 @@ async def test_an_enumeration_has_names_and_says_which_there_are():
         assert simulator.plant.heating.get("holding", 60) == 2
         assert error(await bus.set("heating", "mode", "eco"))["code"] == "out_of_range"
         simulator.plant.heating.put("holding", 60, 7)
-        assert "7 has no name; there are: 0 off, 2 boost" in await bus.bad("heating", "mode", "protocol")
+        assert ("7 has no name; there are: 0 off, 2 boost") in await bus.bad(
+            "heating", "mode", "protocol"
+        )
         simulator.plant.heating.put("holding", 60, 0)
         await bus.value("heating", "mode", lambda value: value == "off")
 
@@ -153,7 +182,9 @@ async def test_an_enumeration_has_names_and_says_which_there_are():
         ("meter", "blob", '"AQ=="', "2 registers have 4"),
     ],
 )
-async def test_a_bad_value_is_out_of_range_before_anything_is_sent(device, path, value, says):
+async def test_a_bad_value_is_out_of_range_before_anything_is_sent(
+    device, path, value, says
+):
     async with plant() as (simulator, bus):
         failed = error(await bus.set(device, path, value))
         assert failed["code"] == "out_of_range"
@@ -167,15 +198,26 @@ async def test_a_refusal_has_its_number_and_name():
         simulator.plant.heating.guarded = {80}
         failed = error(await bus.set("heating", "guarded", 1))
         assert failed["code"] == "device"
-        assert failed["detail"] == {"code": 4, "text": "server device failure", "function": 6}
+        assert failed["detail"] == {
+            "code": 4,
+            "text": "server device failure",
+            "function": 6,
+        }
 
 
 async def test_nonsense_is_a_protocol_error_and_costs_one_exchange():
     async with plant() as (simulator, bus):
         lease = (await bus.call("meter", "lock", {"polls": False}))["result"]["lease"]
         simulator.nonsense = 1
-        assert error(await bus.call("meter", "read", {"address": 100, "_lease": lease}))["code"] == "protocol"
-        assert (await bus.call("meter", "read", {"address": 100, "_lease": lease}))["ok"]
+        assert (
+            error(await bus.call("meter", "read", {"address": 100, "_lease": lease}))[
+                "code"
+            ]
+            == "protocol"
+        )
+        assert (await bus.call("meter", "read", {"address": 100, "_lease": lease}))[
+            "ok"
+        ]
 
 
 async def test_an_unchanged_answer_is_confirmed_before_it_is_stale():
@@ -187,22 +229,31 @@ devices:
     timeout: 10
     properties: [{{path: energy, address: 100, type: float32, every: 0.02}}]
 """
-    async with Simulator() as simulator, running(SERVICE, text.format(address=simulator.address)) as bus:
+    async with (
+        Simulator() as simulator,
+        running(SERVICE, text.format(address=simulator.address)) as bus,
+    ):
         await bus.value("meter", "energy")
         for _ in range(2):  # together longer than its max_age of 10.06 s
             asyncio.get_running_loop().shift += 8
             asked = simulator.asked
             await until(lambda n=asked: simulator.asked > n + 3, "more polls")
         bus.bridge._tick()
-        assert not any(each.get("bad") for each in bus.changes("meter") if each["path"] == "energy")
+        assert not any(
+            each.get("bad") for each in bus.changes("meter") if each["path"] == "energy"
+        )
 
 
 async def test_what_has_not_been_read_for_three_periods_is_stale_until_it_is_read_again():
     async with plant() as (_, bus):
         await bus.value("heating", "setpoint")
-        lease = (await bus.call("heating", "lock", {"polls": False, "ttl": 60}))["result"]["lease"]
+        lease = (await bus.call("heating", "lock", {"polls": False, "ttl": 60}))[
+            "result"
+        ]["lease"]
         await bus.clock.advance(2)
-        assert "no reading for more than 0.65 s" in await bus.bad("heating", "setpoint", "stale")
+        assert "no reading for more than 0.65 s" in await bus.bad(
+            "heating", "setpoint", "stale"
+        )
         assert (await bus.call("heating", "unlock", {"_lease": lease}))["ok"]
         assert await bus.value("heating", "setpoint") == 21.5
 
@@ -212,7 +263,10 @@ async def test_what_is_no_number_is_null_and_bad():
         await bus.value("meter", "energy")
         simulator.plant.meter.put("holding", 100, math.nan, "float32")
         told = {"path": "energy", "value": None}
-        await until(lambda: any(told.items() <= each.items() for each in bus.changes("meter")), "null")
+        await until(
+            lambda: any(told.items() <= each.items() for each in bus.changes("meter")),
+            "null",
+        )
         assert "energy" in bus.faults("meter")
 
 
@@ -243,7 +297,9 @@ async def test_a_refresh_of_a_unit_that_does_not_answer_fails():
 def refusing(execute, *codes):
     """Return what refuses the first reads of holding registers with these codes."""
     left = list(codes)
-    return lambda pdu: modbus.exception(pdu[0], left.pop(0)) if left and pdu[0] == 3 else execute(pdu)
+    return lambda pdu: (
+        modbus.exception(pdu[0], left.pop(0)) if left and pdu[0] == 3 else execute(pdu)
+    )
 
 
 async def test_what_is_read_once_is_read_later_by_a_unit_that_is_busy_now():
@@ -267,17 +323,25 @@ devices:
 
 
 async def test_a_refresh_reads_the_rest_of_a_unit_that_is_busy_and_fails():
-    async with Simulator() as simulator, running(SERVICE, ONCE.format(address=simulator.address)) as bus:
+    async with (
+        Simulator() as simulator,
+        running(SERVICE, ONCE.format(address=simulator.address)) as bus,
+    ):
         await bus.value("meter", "b")
         meter = simulator.plant.meter
         meter.put("holding", 110, "changed")
         meter.execute = refusing(meter.execute, modbus.BUSY)
-        assert error(await bus.call("meter", "refresh"))["detail"]["code"] == modbus.BUSY
+        assert (
+            error(await bus.call("meter", "refresh"))["detail"]["code"] == modbus.BUSY
+        )
         assert bus.good("meter")["label"] == "changed"
 
 
 async def test_a_write_that_cannot_be_read_back_is_told_as_written():
-    async with Simulator() as simulator, running(SERVICE, ONCE.format(address=simulator.address)) as bus:
+    async with (
+        Simulator() as simulator,
+        running(SERVICE, ONCE.format(address=simulator.address)) as bus,
+    ):
         await bus.value("meter", "b")
         meter = simulator.plant.meter
         meter.execute = refusing(meter.execute, modbus.ILLEGAL_ADDRESS)
@@ -293,14 +357,18 @@ async def test_a_block_that_a_refresh_takes_apart_is_read_in_the_same_parts_by_t
         "devices: [{{name: meter, address: '{address}::17', every: 5,"
         " properties: [{{path: a, address: 100}}, {{path: b, address: 102}}]}}]"
     )
-    async with Simulator() as simulator, running(SERVICE, text.format(address=simulator.address)) as bus:
+    async with (
+        Simulator() as simulator,
+        running(SERVICE, text.format(address=simulator.address)) as bus,
+    ):
         await bus.value("meter", "b")
         meter = simulator.plant.meter
         meter.missing = {("holding", 101)}
         assert (await bus.call("meter", "refresh"))["ok"]
         meter.requests.clear()
         await bus.clock.advance(6)
-        await until(lambda: len(meter.requests) == 3, "the polls")  # the whole, then its parts
+        # the whole, then its parts
+        await until(lambda: len(meter.requests) == 3, "the polls")
         await bus.value("meter", "b")
         meter.requests.clear()
         assert (await bus.call("meter", "refresh"))["ok"]
@@ -311,7 +379,8 @@ async def test_neighbours_are_read_together_and_apart_where_the_unit_refuses():
     async with Simulator() as simulator:
         simulator.plant.meter.missing = {("holding", 104)}
         paths = "\n".join(
-            f"      - {{path: r{address}, address: {address}, every: 0.05}}" for address in (100, 102, 104, 106)
+            f"      - {{path: r{address}, address: {address}, every: 0.05}}"
+            for address in (100, 102, 104, 106)
         )
         text = f"""
 bridge: {{name: plant}}
@@ -338,11 +407,17 @@ async def test_a_silent_unit_goes_offline_and_its_mates_go_on_and_it_comes_back(
         assert await bus.value("heating", "serial") == 9
         simulator.silent = {18}
         status = await bus.status("heating", "offline")
-        assert "unit 18 did not answer within 0.5 s; 2 times in a row" in status["reason"]["message"]
-        assert (await bus.value("heating", "_counts", lambda value: value["silences"]))["silences"] == 2
+        assert ("unit 18 did not answer within 0.5 s; 2 times in a row") in status[
+            "reason"
+        ]["message"]
+        assert (await bus.value("heating", "_counts", lambda value: value["silences"]))[
+            "silences"
+        ] == 2
         assert error(await bus.set("heating", "relay", True))["code"] == "offline"
         before = len(simulator.plant.meter.requests)
-        await until(lambda: len(simulator.plant.meter.requests) > before + 5, "the mate")
+        await until(
+            lambda: len(simulator.plant.meter.requests) > before + 5, "the mate"
+        )
         assert bus.retained("meter", "status")["state"] == "online"
         simulator.silent = set()
         await bus.clock.advance(10)
@@ -374,8 +449,13 @@ async def reads_in(seconds, *units):
 
 
 @pytest.mark.parametrize("framing", ["tcp", "rtu"])
-async def test_a_unit_that_dies_leaves_its_mates_nine_tenths_of_their_rate_and_comes_back(framing):
-    """The whole bridge in virtual time; the plan of polling by itself is in test_polling."""
+async def test_a_unit_that_dies_leaves_its_mates_nine_tenths_of_their_rate_and_comes_back(
+    framing,
+):
+    """The whole bridge in virtual time.
+
+    The plan of polling by itself is in test_polling.
+    """
     async with (
         Simulator(framing=framing) as simulator,
         running(SERVICE, THREE.format(address=simulator.address)) as bus,
@@ -388,14 +468,19 @@ async def test_a_unit_that_dies_leaves_its_mates_nine_tenths_of_their_rate_and_c
         simulator.silent = {19}
         after = await reads_in(60, *mates)
         assert bus.retained("pump", "status")["state"] == "offline"
-        assert all(now >= 0.9 * then for now, then in zip(after, before, strict=True)), (before, after)
+        assert all(
+            now >= 0.9 * then for now, then in zip(after, before, strict=True)
+        ), (before, after)
         simulator.silent = set()
         plant.pump.put("input", 0, 7)
         assert (await reads_in(32, plant.pump))[0] > 0  # a probe later at the latest
         assert bus.retained("pump", "status")["state"] == "online"
         assert bus.good("pump")["speed"] == 7
         again = await reads_in(60, *mates, plant.pump)
-        assert all(now >= 0.9 * then for now, then in zip(again, [*before, before[0]], strict=True)), (before, again)
+        assert all(
+            now >= 0.9 * then
+            for now, then in zip(again, [*before, before[0]], strict=True)
+        ), (before, again)
         for name in ("meter", "heating"):
             assert bus.retained(name, "status")["state"] == "online"
 
@@ -403,10 +488,18 @@ async def test_a_unit_that_dies_leaves_its_mates_nine_tenths_of_their_rate_and_c
 async def test_a_unit_whose_answers_cannot_be_read_is_left_alone_like_a_silent_one():
     async with plant("rtu") as (simulator, bus):
         await bus.value("heating", "setpoint")
-        simulator.plant.heating.execute, execute = lambda pdu: b"\x65\x00", simulator.plant.heating.execute
-        assert "2 times in a row" in (await bus.status("heating", "offline"))["reason"]["message"]
+        simulator.plant.heating.execute, execute = (
+            lambda pdu: b"\x65\x00",
+            simulator.plant.heating.execute,
+        )
+        assert (
+            "2 times in a row"
+            in (await bus.status("heating", "offline"))["reason"]["message"]
+        )
         before = len(simulator.plant.meter.requests)
-        await until(lambda: len(simulator.plant.meter.requests) > before + 5, "the mate")
+        await until(
+            lambda: len(simulator.plant.meter.requests) > before + 5, "the mate"
+        )
         simulator.plant.heating.execute = execute
         await bus.clock.advance(10)
         await bus.status("heating", "online")
@@ -417,7 +510,10 @@ async def test_a_gateway_that_says_the_unit_is_silent_is_believed(code):
     async with plant() as (simulator, bus):
         simulator.plant.heating.execute = lambda pdu: modbus.exception(pdu[0], code)
         await bus.status("heating", "offline")
-        simulator.plant.heating.execute = lambda pdu: modbus.exception(pdu[0], modbus.ILLEGAL_ADDRESS)  # the unit's own
+        # the unit's own
+        simulator.plant.heating.execute = lambda pdu: modbus.exception(
+            pdu[0], modbus.ILLEGAL_ADDRESS
+        )
         await bus.clock.advance(10)
         await bus.status("heating", "online")
 
@@ -432,7 +528,10 @@ async def test_a_lost_connection_is_told_and_made_again():
 
 
 async def test_a_connection_that_is_closed_while_nobody_is_polled_is_noticed():
-    text = "bridge: {{name: plant}}\ndevices: [{{name: heating, address: '{address}::18'}}]"
+    text = (
+        "bridge: {{name: plant}}\ndevices: [{{name: heating, address: "
+        "'{address}::18'}}]"
+    )
     async with plant(text=text) as (simulator, bus):
         simulator.unplug()
         await bus.clock.advance(2)
@@ -445,9 +544,13 @@ async def test_a_connection_that_only_seems_open_is_made_again():
         await bus.value("meter", "energy")
         simulator.silent = {17, 18}
         said = partial(bus.broker.payloads, f"{bus.base}/meter/status")
-        await in_a_while(bus, lambda: any(b"the connection is dead" in each for each in said()))
+        await in_a_while(
+            bus, lambda: any(b"the connection is dead" in each for each in said())
+        )
         simulator.silent = set()
-        await in_a_while(bus, lambda: bus.retained("meter", "status")["state"] == "online")
+        await in_a_while(
+            bus, lambda: bus.retained("meter", "status")["state"] == "online"
+        )
 
 
 async def test_units_of_a_line_share_its_locks_and_its_name():
@@ -486,16 +589,25 @@ async def test_a_broadcast_reaches_all_units_and_waits_for_none():
         assert (await bus.set("everyone", "relay", True))["result"] is None
         await bus.value("heating", "relay", lambda value: value is True)
         assert all(unit.bits["coil"][3] for unit in simulator.plant.units.values())
-        assert error(await bus.call("everyone", "read", {"address": 1}))["code"] == "bad_request"
+        assert (
+            error(await bus.call("everyone", "read", {"address": 1}))["code"]
+            == "bad_request"
+        )
 
 
 async def test_identification_goes_into_info():
     text = PLANT.replace("    unit: 17\n", "    unit: 17\n    identify: true\n")
     async with plant(text=text) as (simulator, bus):
         info = await bus.info("meter", lambda info: info.get("manufacturer"))
-        assert (info["manufacturer"], info["model"], info["firmware"]) == ("Busbar", "Meter", "1.0")
+        assert (info["manufacturer"], info["model"], info["firmware"]) == (
+            "Busbar",
+            "Meter",
+            "1.0",
+        )
         requests = simulator.plant.meter.requests
-        await until(lambda: sum(isinstance(each, Read) for each in requests) > 10, "more polls")
+        await until(
+            lambda: sum(isinstance(each, Read) for each in requests) > 10, "more polls"
+        )
         assert sum(each == Identify(3, 0) for each in requests) == 1
 
 
@@ -511,12 +623,18 @@ async def test_a_unit_that_does_not_know_who_it_is_works_all_the_same():
 async def test_a_device_on_demand_is_opened_by_a_command():
     text = (
         "bridge: {{name: plant}}\n"
-        "devices: [{{name: meter, address: '{address}::17', connect: on_demand, idle_close: 0.2,"
+        "devices: [{{name: meter, address: '{address}::17', connect: on_demand, "
+        "idle_close: 0.2,"
         " properties: [{{path: energy, address: 100, type: float32}}]}}]"
     )
-    async with Simulator() as simulator, running(SERVICE, text.format(address=simulator.address)) as bus:
+    async with (
+        Simulator() as simulator,
+        running(SERVICE, text.format(address=simulator.address)) as bus,
+    ):
         assert (await bus.status("meter", "online"))["reason"]["code"] == "idle"
         assert simulator.connections == 0
-        assert (await bus.call("meter", "read", {"address": 100, "type": "float32"}))["result"] == 1234.5
+        assert (await bus.call("meter", "read", {"address": 100, "type": "float32"}))[
+            "result"
+        ] == 1234.5
         await bus.clock.advance(1)
         await until(lambda: simulator.connections == 0, "the end of the connection")

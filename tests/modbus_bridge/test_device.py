@@ -1,4 +1,8 @@
-"""One line: every request has its own answer or none, whatever comes late, garbled, or from somebody else."""
+"""One line.
+
+Every request has its own answer or none, whatever comes late, garbled, or from somebody
+else.
+"""
 
 import asyncio
 import contextlib
@@ -25,7 +29,9 @@ class Wire:
 
     def __init__(self, framing, stream):
         self.framing, self.stream = framing, stream
-        self.reader = modbus.reader(framing, lambda unit, head: modbus.request_length(head))
+        self.reader = modbus.reader(
+            framing, lambda unit, head: modbus.request_length(head)
+        )
         self.heard = []
 
     async def hear(self):
@@ -37,7 +43,9 @@ class Wire:
                 return found[0]
 
     async def say(self, frame, pdu=None, **changed):
-        frame = frame._replace(pdu=frame.pdu if pdu is None else bytes.fromhex(pdu), **changed)
+        frame = frame._replace(
+            pdu=frame.pdu if pdu is None else bytes.fromhex(pdu), **changed
+        )
         await self.stream.write(modbus.encode(self.framing, frame))
 
 
@@ -86,8 +94,13 @@ async def test_an_exception_is_the_device_saying_no(framing):
 
 
 @pytest.mark.parametrize("framing", FRAMINGS)
-async def test_a_server_that_answers_once_too_late_and_then_at_the_limit_is_never_misread(framing):
-    """Reference 2.1: pymodbus 3.16 by RTU answers 2 with [1], 3 with [2], 4 with [3] from then on."""
+async def test_a_server_that_answers_once_too_late_and_then_at_the_limit_is_never_misread(
+    framing,
+):
+    """Reference 2.1.
+
+    Pymodbus 3.16 by RTU answers 2 with [1], 3 with [2], 4 with [3] from then on.
+    """
 
     async def server(stream):
         pauses = [0.25] + [0.15] * 100
@@ -105,9 +118,19 @@ async def test_a_server_that_answers_once_too_late_and_then_at_the_limit_is_neve
             await made.ask(ONE, Read("holding", 1, 1))
         for number in range(2, 8):
             with contextlib.suppress(DeviceTimeout):
-                assert int.from_bytes(await made.ask(ONE, Read("holding", number, 1)), "big") == number
+                assert (
+                    int.from_bytes(
+                        await made.ask(ONE, Read("holding", number, 1)), "big"
+                    )
+                    == number
+                )
         for number in (8, 9):
-            assert int.from_bytes(await made.ask(ONE, Read("holding", number, 1), 20), "big") == number
+            assert (
+                int.from_bytes(
+                    await made.ask(ONE, Read("holding", number, 1), 20), "big"
+                )
+                == number
+            )
         assert made.counters[1].late >= 1
         serving.cancel()
 
@@ -115,12 +138,15 @@ async def test_a_server_that_answers_once_too_late_and_then_at_the_limit_is_neve
 @pytest.mark.parametrize("framing", ["rtu", "ascii"])
 async def test_after_a_silence_the_unit_first_answers_something_else(framing):
     async with line(framing) as (made, wire):
-        with pytest.raises(DeviceTimeout, match=r"unit 1 did not answer within 0\.01 s"):
+        with pytest.raises(
+            DeviceTimeout, match=r"unit 1 did not answer within 0\.01 s"
+        ):
             await made.ask(ONE, Read("holding", 1, 1), 0.01)
         first = await wire.hear()
         answer = asking(made, Read("holding", 2, 1), timeout=20)
         check = await wire.hear()
-        assert check.pdu[0] == 4  # input registers: an answer that cannot be the owed one
+        # input registers: an answer that cannot be the owed one
+        assert check.pdu[0] == 4
         await wire.say(first, register(1))  # late
         await wire.say(check, "8402")
         await wire.say(await wire.hear(), register(2))
@@ -194,7 +220,9 @@ async def test_who_owes_answers_to_everything_is_not_asked_before_they_are_forgo
         for _ in range(4):
             with pytest.raises(DeviceTimeout, match="did not answer"):
                 await made.ask(ONE, Read("holding", 1, 1), 0.001)
-        with pytest.raises(DeviceTimeout, match="owes answers to all that could be asked"):
+        with pytest.raises(
+            DeviceTimeout, match=("owes answers to all that could be asked")
+        ):
             await made.ask(ONE, Read("holding", 1, 1), 0.001)
         await clock.advance(MEMORY + 1)
         await wire.hear()
@@ -208,7 +236,8 @@ async def test_who_owes_answers_to_everything_is_not_asked_before_they_are_forgo
 async def test_a_slow_unit_owes_its_answer_for_ten_timeouts():
     clock, slow = Clock(), Unit(1, timeout=3)
     async with line() as (made, wire):
-        for pause, first in ((25, 4), (35, 3)):  # s, and the function of the next request: input to see, or holding
+        # s, and the function of the next request: input to see, or holding
+        for pause, first in ((25, 4), (35, 3)):
             silent = asking(made, Read("holding", 1, 1), slow)
             await clock.advance(4)
             with pytest.raises(DeviceTimeout):
@@ -358,7 +387,9 @@ async def test_half_an_answer_that_comes_too_late_does_not_hide_the_next():
     """TCP loses nothing: the rest of it comes, and only then what was asked later."""
     async with line("tcp", connected=True) as (made, wire):
         answer = asking(made, Read("holding", 1, 1), timeout=0.05)
-        first = modbus.encode("tcp", (await wire.hear())._replace(pdu=bytes.fromhex(register(1))))
+        first = modbus.encode(
+            "tcp", (await wire.hear())._replace(pdu=bytes.fromhex(register(1)))
+        )
         await wire.stream.write(first[:8])
         with pytest.raises(DeviceTimeout):
             await answer
@@ -371,7 +402,9 @@ async def test_half_an_answer_that_comes_too_late_does_not_hide_the_next():
 
 
 @pytest.mark.parametrize(("framing", "characters"), [("rtu", 255), ("ascii", 511)])
-async def test_what_a_slow_line_takes_for_an_answer_is_not_the_silence_of_the_unit(framing, characters):
+async def test_what_a_slow_line_takes_for_an_answer_is_not_the_silence_of_the_unit(
+    framing, characters
+):
     clock = Clock()
     async with line(framing, character=0.1) as (made, wire):
         answer = asking(made, Read("holding", 0, 125), timeout=3)
@@ -402,7 +435,11 @@ async def test_a_closed_line_says_so():
 
 @pytest.mark.parametrize(
     ("options", "unit", "pause"),
-    [({"gap": 5.0}, ONE, 5.0), ({"character": 0.5}, ONE, 1.75), ({}, Unit(1, delay=3.0), 3.0)],
+    [
+        ({"gap": 5.0}, ONE, 5.0),
+        ({"character": 0.5}, ONE, 1.75),
+        ({}, Unit(1, delay=3.0), 3.0),
+    ],
     ids=["gap", "3.5 characters", "delay of the unit"],
 )
 async def test_pauses_are_kept_between_requests(options, unit, pause):
@@ -467,7 +504,10 @@ PAUSES = st.sampled_from([0.0, 0.0, 0.1, 1.0, 5.0, 60.0, 900.0])  # s
 
 
 class Faulty:
-    """Units on a wire that answer in order, with a fault now and then; each register holds its own address."""
+    """Units on a wire that answer in order, with a fault now and then.
+
+    Each register holds its own address.
+    """
 
     def __init__(self, framing, wire):
         self.next = []  # the fault of the next answer
@@ -488,26 +528,48 @@ class Faulty:
         while True:
             frame = await self._wire.hear()
             fault, amount = self.next.pop(0) if self.next else ("fine", 0)
-            when = max(self._ready.get(frame.unit, 0.0), loop.time() + (amount if fault == "late" else 0.0))
+            when = max(
+                self._ready.get(frame.unit, 0.0),
+                loop.time() + (amount if fault == "late" else 0.0),
+            )
             self._ready[frame.unit] = when
             if fault != "lost":
-                loop.call_at(when, lambda f=frame, k=fault: self._tasks.append(asyncio.create_task(self._answer(f, k))))
+                loop.call_at(
+                    when,
+                    lambda f=frame, k=fault: self._tasks.append(
+                        asyncio.create_task(self._answer(f, k))
+                    ),
+                )
 
     async def _answer(self, frame, fault):
         address = int.from_bytes(frame.pdu[1:3], "big")
-        pdu = bytes([frame.pdu[0], 2]) + (1000 * frame.unit + address).to_bytes(2, "big")
+        pdu = bytes([frame.pdu[0], 2]) + (1000 * frame.unit + address).to_bytes(
+            2, "big"
+        )
         if frame.pdu[0] in (1, 2):
             pdu = bytes([frame.pdu[0], 1, 0])
         data = modbus.encode(self._framing, Frame(frame.unit, pdu, frame.transaction))
-        broken = {"garbled": data[:-3] + b"\x55" + data[-2:], "cut": data[:-2], "noise": b"\x00\x55" + data}
-        if not (self._framing == "tcp" and fault in broken):  # TCP itself does not let that happen
+        broken = {
+            "garbled": data[:-3] + b"\x55" + data[-2:],
+            "cut": data[:-2],
+            "noise": b"\x00\x55" + data,
+        }
+        # TCP itself does not let that happen
+        if not (self._framing == "tcp" and fault in broken):
             await self._wire.stream.write(broken.get(fault, data))
 
 
 @pytest.mark.parametrize("framing", FRAMINGS)
-@settings(max_examples=5, deadline=None, phases=[Phase.explicit, Phase.generate])  # shrinking would take an hour
-@given(faults=st.lists(st.tuples(FAULTS, st.integers(1, 3), PAUSES), min_size=30, max_size=80))
-async def test_in_a_day_of_random_faults_no_answer_is_ever_another_ones(framing, faults):
+# shrinking would take an hour
+@settings(max_examples=5, deadline=None, phases=[Phase.explicit, Phase.generate])
+@given(
+    faults=st.lists(
+        st.tuples(FAULTS, st.integers(1, 3), PAUSES), min_size=30, max_size=80
+    )
+)
+async def test_in_a_day_of_random_faults_no_answer_is_ever_another_ones(
+    framing, faults
+):
     """Units answer at most 8 s late; a wrong answer would show."""
     clock, loop = Clock(), asyncio.get_running_loop()
     end = loop.time() + 86400

@@ -40,7 +40,11 @@ async def works(address, more=""):
 
 @pytest.mark.parametrize("framing", ["rtu", "ascii", "tcp"])
 async def test_a_unit_on_a_serial_port(framing, tmp_path):
-    async with cable(tmp_path) as (ours, theirs), Simulator() as simulator, simulator.on_serial(theirs, framing):
+    async with (
+        cable(tmp_path) as (ours, theirs),
+        Simulator() as simulator,
+        simulator.on_serial(theirs, framing),
+    ):
         await works(f"modbus::{framing}::{ours}::115200::8N1")
 
 
@@ -51,7 +55,9 @@ async def test_frames_on_a_serial_port_are_apart_by_its_speed(tmp_path):
         cable(tmp_path) as (ours, theirs),
         Simulator() as simulator,
         simulator.on_serial(theirs),
-        running(SERVICE, text.format(address=f"modbus::rtu::{ours}::300::8N1", more="")) as bus,
+        running(
+            SERVICE, text.format(address=f"modbus::rtu::{ours}::300::8N1", more="")
+        ) as bus,
     ):
         await bus.status("meter", "online")
         before = loop.time()
@@ -62,7 +68,9 @@ async def test_frames_on_a_serial_port_are_apart_by_its_speed(tmp_path):
 
 async def test_an_adapter_that_is_unplugged_is_a_lost_link_until_it_is_back(tmp_path):
     """As with a USB adapter: reads fail, then the port is not there."""
-    text = METER.format(address=f"modbus::rtu::{tmp_path / 'one'}::115200::8N1", more="")
+    text = METER.format(
+        address=f"modbus::rtu::{tmp_path / 'one'}::115200::8N1", more=""
+    )
     async with Simulator() as simulator, contextlib.AsyncExitStack() as plugged:
         _, theirs = await plugged.enter_async_context(cable(tmp_path))
         serving = simulator.on_serial(theirs)
@@ -71,7 +79,10 @@ async def test_an_adapter_that_is_unplugged_is_a_lost_link_until_it_is_back(tmp_
             await bus.value("meter", "energy")
             await plugged.aclose()
             assert (await bus.status("meter", "offline"))["reason"]["code"] == "link"
-            await until(lambda: "cannot open" in str(bus.retained("meter", "status")["reason"]), "the reason")
+            await until(
+                lambda: "cannot open" in str(bus.retained("meter", "status")["reason"]),
+                "the reason",
+            )
             async with cable(tmp_path) as (_, theirs), simulator.on_serial(theirs):
                 await bus.status("meter", "online")
                 await bus.value("meter", "energy")
@@ -94,7 +105,11 @@ class Datagrams(asyncio.DatagramProtocol):
 
     async def answer(self, data, address):
         for frame in modbus.reader("tcp", lambda unit, head: None).feed(data):
-            answer = Frame(frame.unit, await self.plant.handle(frame.unit, frame.pdu), frame.transaction)
+            answer = Frame(
+                frame.unit,
+                await self.plant.handle(frame.unit, frame.pdu),
+                frame.transaction,
+            )
             self.transport.sendto(modbus.encode("tcp", answer), address)
 
 
@@ -112,10 +127,15 @@ async def test_a_udp_port_where_nobody_is_is_a_lost_link():
     transport, _ = await loop.create_datagram_endpoint(Datagrams, ("127.0.0.1", 0))
     port = transport.get_extra_info("sockname")[1]
     transport.close()
-    async with running(SERVICE, METER.format(address=f"modbus::udp::127.0.0.1:{port}", more="")) as bus:
+    async with running(
+        SERVICE, METER.format(address=f"modbus::udp::127.0.0.1:{port}", more="")
+    ) as bus:
         status = await bus.status("meter", "offline")
         assert status["reason"]["code"] in ("link", "offline")
-        await until(lambda: "refused" in str(bus.retained("meter", "status")["reason"]), "the reason")
+        await until(
+            lambda: "refused" in str(bus.retained("meter", "status")["reason"]),
+            "the reason",
+        )
 
 
 @pytest.fixture(scope="module")
@@ -143,8 +163,17 @@ async def test_a_unit_inside_tls_that_knows_us_by_our_certificate(certificate):
     server = await asyncio.start_server(plant.serve, "127.0.0.1", 0, ssl=plant.context)
     address = f"modbus::tls::127.0.0.1:{server.sockets[0].getsockname()[1]}"
     cert, key = certificate
-    await works(address, f"fingerprint: {fingerprint(cert)}\n    cert_file: {cert}\n    key_file: {key}")
+    await works(
+        address,
+        (
+            f"fingerprint: {fingerprint(cert)}\n    "
+            f"cert_file: {cert}\n    key_file: {key}"
+        ),
+    )
     async with running(SERVICE, METER.format(address=address, more="")) as bus:
-        await until(lambda: "not trusted" in str(bus.retained("meter", "status")["reason"]), "the reason")
+        await until(
+            lambda: "not trusted" in str(bus.retained("meter", "status")["reason"]),
+            "the reason",
+        )
     server.close()
     await server.wait_closed()

@@ -48,9 +48,16 @@ def test_a_block_that_is_refused_is_split_at_its_holes_and_then_in_halves():
 def test_overlapping_items_are_one_block_and_have_their_own_parts():
     block = join([item(10, 4), item(11), item(12, 2)], 0)[0]
     answer = bytes(range(8))
-    assert [answer[place] for place in block.places.values()] == [answer, answer[2:4], answer[4:8]]
+    assert [answer[place] for place in block.places.values()] == [
+        answer,
+        answer[2:4],
+        answer[4:8],
+    ]
     bits = Block((item(3, table="coil"), item(5, table="coil")))
-    assert [[True, False, False][place] for place in bits.places.values()] == [[True], [False]]
+    assert [[True, False, False][place] for place in bits.places.values()] == [
+        [True],
+        [False],
+    ]
 
 
 items = st.lists(
@@ -66,15 +73,21 @@ items = st.lists(
 
 
 @settings(deadline=None)
-@given(items, st.integers(0, 20), st.integers(4, REGISTERS_READ), st.integers(4, BITS_READ))
+@given(
+    items, st.integers(0, 20), st.integers(4, REGISTERS_READ), st.integers(4, BITS_READ)
+)
 def test_every_item_is_in_one_block_within_the_limits(found, gap, registers, bits):
     blocks = join(found, gap, registers, bits)
-    assert sorted(map(repr, found)) == sorted(repr(each) for block in blocks for each in block.items)
+    assert sorted(map(repr, found)) == sorted(
+        repr(each) for block in blocks for each in block.items
+    )
     for block in blocks:
         request = block.request
         assert request.count <= (bits if request.bits else registers)
         pieces = block.pieces or [block]
-        assert sorted(map(repr, block.items)) == sorted(repr(each) for piece in pieces for each in piece.items)
+        assert sorted(map(repr, block.items)) == sorted(
+            repr(each) for piece in pieces for each in piece.items
+        )
         assert len(pieces) > 1 or block.pieces == []
 
 
@@ -118,28 +131,36 @@ def test_a_dead_unit_leaves_its_mates_nine_tenths_of_their_rate_and_comes_back(e
     bus.run(900)
     for name in "ab":
         assert bus.rate(name, 300, 900) >= 0.9 * before[name]
-        assert bus.rate(name, 305, 365) >= 0.9 * before[name]  # from the moment when it is known
+        # from the moment when it is known
+        assert bus.rate(name, 305, 365) >= 0.9 * before[name]
     assert bus.schedule.quarantined("c")
     bus.dead = set()
     bus.run(1300)
     assert bus.read["c"][-1] > 1290
-    assert min(each for each in bus.read["c"] if each > 900) < 900 + 31  # at most a probe later
+    # at most a probe later
+    assert min(each for each in bus.read["c"] if each > 900) < 900 + 31
     assert bus.rate("a", 1000, 1300) == pytest.approx(before["a"], rel=0.05)
 
 
 def test_probes_come_ever_more_rarely_up_to_a_limit():
-    bus = Bus({"a": join([item(0)], 0)}, {"a": Patience(timeout=0.5, silences=3, probe=15)})
+    bus = Bus(
+        {"a": join([item(0)], 0)}, {"a": Patience(timeout=0.5, silences=3, probe=15)}
+    )
     bus.dead = {"a"}
     bus.run(100)
     times = [when for when, _ in bus.asked]
-    gaps = [round(second - first - 0.5, 6) for first, second in itertools.pairwise(times)]
+    gaps = [
+        round(second - first - 0.5, 6) for first, second in itertools.pairwise(times)
+    ]
     assert gaps[:2] == [0.5, 0.5]  # not yet known to be dead
     assert gaps[2:6] == [5, 10, 15, 15]
     assert bus.schedule.overruns("a") == 0  # the line was not busy
 
 
 def test_a_slow_unit_in_quarantine_takes_at_most_a_tenth():
-    bus = Bus({"a": join([item(0)], 0)}, {"a": Patience(timeout=10, silences=1, probe=1)})
+    bus = Bus(
+        {"a": join([item(0)], 0)}, {"a": Patience(timeout=10, silences=1, probe=1)}
+    )
     bus.dead = {"a"}
     bus.run(1000)
     assert len(bus.asked) * 10 <= 1000 / 10 + 10
@@ -160,16 +181,26 @@ def test_a_quarantine_is_taken_up_by_the_next_session():
 def test_no_due_unit_waits_more_than_one_round(data):
     """While a unit waits, every other one is served at most once."""
     names = "abcde"
-    periods = {name: data.draw(st.sampled_from([0.01, 0.05, 0.3, 1.0])) for name in names}
+    periods = {
+        name: data.draw(st.sampled_from([0.01, 0.05, 0.3, 1.0])) for name in names
+    }
     counts = {name: data.draw(st.integers(1, 5)) for name in names}
     blocks = {
-        name: join([item(100 * number, every=periods[name]) for number in range(counts[name])], 0) for name in names
+        name: join(
+            [item(100 * number, every=periods[name]) for number in range(counts[name])],
+            0,
+        )
+        for name in names
     }
     bus = Bus(blocks)
     bus.dead = set(data.draw(st.sets(st.sampled_from(names), max_size=2)))
     waiting = {}
     for _ in range(500):
-        due = {name for name, unit in bus.schedule._units.items() if bus.schedule._when(unit) <= bus.now}
+        due = {
+            name
+            for name, unit in bus.schedule._units.items()
+            if bus.schedule._when(unit) <= bus.now
+        }
         for name in due:
             waiting.setdefault(name, [])
         before = len(bus.asked)
@@ -178,7 +209,9 @@ def test_no_due_unit_waits_more_than_one_round(data):
             for other, seen in waiting.items():
                 if other != name and other in due:
                     seen.append(name)
-                    assert len(set(seen)) == len(seen), f"{other} waits while {name} has a second turn"
+                    assert len(set(seen)) == len(seen), (
+                        f"{other} waits while {name} has a second turn"
+                    )
             waiting.pop(name, None)
         bus.now = max(bus.now, bus.schedule.when())
 
@@ -186,7 +219,9 @@ def test_no_due_unit_waits_more_than_one_round(data):
 def test_periods_keep_their_phase_and_what_is_missed_is_counted():
     bus = Bus({"a": join([item(0, every=1.0)], 0)})
     bus.run(10.5)
-    assert [round(each, 6) for each in bus.read["a"]] == [round(n + EXCHANGE, 6) for n in range(11)]
+    assert [round(each, 6) for each in bus.read["a"]] == [
+        round(n + EXCHANGE, 6) for n in range(11)
+    ]
     assert bus.schedule.overruns("a") == 0
     slow = Bus({"a": join([item(0, every=1.0)], 0)}, exchange=3.5)
     slow.run(350)
@@ -207,7 +242,10 @@ def test_what_is_read_once_is_tried_again_until_it_was_read():
 
 def test_all_of_a_unit_that_comes_back_is_read_at_once():
     periods = (0.0, 1.0, 3600.0)  # once, often, seldom
-    blocks = [join([item(100 * number, every=every)], 0)[0] for number, every in enumerate(periods)]
+    blocks = [
+        join([item(100 * number, every=every)], 0)[0]
+        for number, every in enumerate(periods)
+    ]
     schedule = Schedule({"a": blocks}, {"a": Patience(silences=1)}, 0.0)
     for now in (0.0, 0.1, 0.2):
         name, block, planned = schedule.next(now)
@@ -227,7 +265,12 @@ def test_all_of_a_unit_that_comes_back_is_read_at_once():
 
 def test_a_day_of_units_that_come_and_go():
     chance = random.Random(4)
-    bus = Bus({name: join([item(0, every=1.0), item(500, every=60.0)], 0) for name in "abcdef"})
+    bus = Bus(
+        {
+            name: join([item(0, every=1.0), item(500, every=60.0)], 0)
+            for name in "abcdef"
+        }
+    )
     end = 0.0
     while end < 86400:
         bus.dead = {name for name in "abcdef" if chance.random() < 0.3}

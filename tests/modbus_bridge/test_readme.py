@@ -1,4 +1,7 @@
-"""The README: its table cell by cell on a real broker, its configurations, its keys and commands."""
+"""The README.
+
+Its table cell by cell on a real broker, its configurations, its keys and commands.
+"""
 
 import ast
 import asyncio
@@ -35,11 +38,13 @@ TEXT = README.read_text()
 ROWS = codes(TEXT.partition("## From comsrv")[2])
 BASE = "busbar/plant/meter/"
 PLANT = "bridge: {{name: plant}}\ndevices: [{{name: meter, address: '{address}::17'}}]"
-# What the unit is asked for, and what the caller gets. comsrv: python/comsrv/modbus.py, reference 1.6.
+# What the unit is asked for, and what the caller gets. comsrv: python/comsrv/modbus.py,
+# reference 1.6.
 EXPECTED = {
     "read_holding": (Read("holding", 300, 2), [7, 8]),
     "read_input": (Read("input", 2, 1), [2300]),
-    "read_coil": (Read("coil", 3, 10), [True] + [False] * 9),  # ten, not two: reference 1.10, B3 and B8
+    # ten, not two: reference 1.10, B3 and B8
+    "read_coil": (Read("coil", 3, 10), [True] + [False] * 9),
     "read_discrete": (Read("discrete", 0, 4), [False, True, False, False]),
     "write_registers": (WriteRegisters(40, b"\0\x01\0\x02"), None),
     "write_coils": (WriteCoils(3, (True, False)), None),
@@ -57,7 +62,12 @@ async def stage():
         meter.put("input", 2, 2300)
         meter.bits["coil"][3] = meter.bits["discrete"][1] = True
         with Mosquitto() as broker:
-            first = plan(SERVICE, loader.parse(PLANT.format(address=simulator.address), Config, {}), broker.url, {})
+            first = plan(
+                SERVICE,
+                loader.parse(PLANT.format(address=simulator.address), Config, {}),
+                broker.url,
+                {},
+            )
             bridge = Bridge(first, lambda: first)
             task = asyncio.create_task(bridge.run())
             try:
@@ -73,7 +83,9 @@ async def stage():
 async def by_mqtt(watcher, target, payload):
     before = len(watcher.on(f"{BASE}reply"))
     watcher.publish(BASE + target, payload)
-    await until(lambda: len(watcher.on(f"{BASE}reply")) > before, f"the outcome of {target}")
+    await until(
+        lambda: len(watcher.on(f"{BASE}reply")) > before, f"the outcome of {target}"
+    )
     reply = watcher.on(f"{BASE}reply")[-1].json
     assert reply["ok"], reply
     return reply["result"]
@@ -112,11 +124,17 @@ async def test_every_cell_of_the_table_does_what_it_says():
                 assert list(meter.requests) == [request], (call, meter.requests)
                 if isinstance(got, str) and not isinstance(result, str):
                     shown = "" if result is None else result
-                    assert re.findall(r"\w+", got.lower()) == re.findall(r"\w+", str(shown).lower()), (call, got)
+                    assert re.findall(r"\w+", got.lower()) == re.findall(
+                        r"\w+", str(shown).lower()
+                    ), (call, got)
                 else:
                     assert got == result, (call, got)
-                replies = 3 * number + way  # all outcomes so far: the next one is that of the next call
-                await until(lambda n=replies: len(watcher.on(f"{BASE}reply")) == n, "the outcome")
+                # all outcomes so far: the next one is that of the next call
+                replies = 3 * number + way
+                await until(
+                    lambda n=replies: len(watcher.on(f"{BASE}reply")) == n,
+                    "the outcome",
+                )
 
 
 def test_every_call_of_comsrv_is_in_the_table():
@@ -129,14 +147,24 @@ def test_every_address_in_the_readme_is_taken(address):
     assert place(address)
 
 
-@pytest.mark.parametrize("block", re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL), ids=["line", "serve"])
+@pytest.mark.parametrize(
+    "block", re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL), ids=["line", "serve"]
+)
 def test_every_configuration_in_the_readme_is_taken(block):
     plan(SERVICE, loader.parse(block, Config, {}), None, {})
 
 
 def test_every_key_command_and_counter_is_in_the_readme():
-    keys = {name.rstrip("_") for each in (Channel, Device, Property) for name in each.__struct_fields__}
-    arguments = {name for each in commands(Commands).values() for name in each.arguments.__struct_fields__}
+    keys = {
+        name.rstrip("_")
+        for each in (Channel, Device, Property)
+        for name in each.__struct_fields__
+    }
+    arguments = {
+        name
+        for each in commands(Commands).values()
+        for name in each.arguments.__struct_fields__
+    }
     for name in [*keys, *commands(Commands), *arguments, *Counts.__struct_fields__]:
         assert f"`{name}`" in TEXT, name
     assert all(f"{name}:" in TEXT for name in Serve.__struct_fields__)
@@ -146,12 +174,24 @@ async def test_the_simulator_says_in_one_line_that_its_port_is_taken():
     async with Simulator() as simulator:
         port = simulator.address.rpartition(":")[2]
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "modbus_bridge.simulator.__main__", "--modbus-port", port),
+            *(
+                sys.executable,
+                "-m",
+                "modbus_bridge.simulator.__main__",
+                "--modbus-port",
+                port,
+            ),
             stderr=asyncio.subprocess.PIPE,
         )
         _, said = await process.communicate()
     assert process.returncode == 1
-    assert re.fullmatch(rf"simulator: cannot listen on 127\.0\.0\.1:{port}: .*\n", said.decode())
+    assert re.fullmatch(
+        (
+            rf"simulator: cannot listen on "
+            rf"127\.0\.0\.1:{port}: .*\n"
+        ),
+        said.decode(),
+    )
 
 
 def test_the_example_is_the_simulated_plant():

@@ -1,4 +1,7 @@
-"""A line offered to other masters: one connection to the device, many to us; and the server's half by itself."""
+"""A line offered to other masters: one connection to the device, many to us.
+
+And the server's half by itself.
+"""
 
 import asyncio
 from contextlib import asynccontextmanager
@@ -55,12 +58,15 @@ async def test_other_masters_use_the_one_connection():
     async with offered() as (simulator, _, port):
         async with master(port) as first, master(port) as second:
             answers = await asyncio.gather(
-                first.ask(Unit(17, 20), Read("holding", 100, 2)), second.ask(Unit(18, 20), Read("coil", 3, 1))
+                first.ask(Unit(17, 20), Read("holding", 100, 2)),
+                second.ask(Unit(18, 20), Read("coil", 3, 1)),
             )
             assert answers == [bytes.fromhex("449a5000"), [False]]
             await first.ask(Unit(18, 20), WriteCoil(3, True))
             assert simulator.plant.heating.bits["coil"][3]
-            assert await first.ask(Unit(17, 20), Raw(0x44, bytes.fromhex("0502850a"))) == bytes.fromhex("05010a")
+            assert await first.ask(
+                Unit(17, 20), Raw(0x44, bytes.fromhex("0502850a"))
+            ) == bytes.fromhex("05010a")
         assert simulator.connections == 1
 
 
@@ -88,7 +94,9 @@ async def test_a_master_that_asks_a_unit_in_quarantine_does_not_hold_up_the_line
         simulator.silent = set()
         await bus.clock.advance(10)
         await bus.status("meter", "online")
-        assert await made.ask(Unit(17, 20), Read("holding", 100, 2)) == bytes.fromhex("449a5000")
+        assert await made.ask(Unit(17, 20), Read("holding", 100, 2)) == bytes.fromhex(
+            "449a5000"
+        )
 
 
 async def test_masters_leave_a_silent_unit_alone_that_nobody_polls():
@@ -110,10 +118,15 @@ async def test_masters_only_read_unless_they_may_write():
     async with offered("r") as (simulator, _, port), master(port) as made:
         assert await refused(made, 18, WriteCoil(3, True)) == 1
         assert not simulator.plant.heating.bits["coil"][3]
-        assert await made.ask(Unit(17, 20), Read("holding", 100, 2)) == bytes.fromhex("449a5000")
+        assert await made.ask(Unit(17, 20), Read("holding", 100, 2)) == bytes.fromhex(
+            "449a5000"
+        )
 
 
-@pytest.mark.parametrize("request_", [Raw(8, b"\0\4\0\0"), Raw(8, b"\0\1\xff\0"), Raw(43, b"\x0d\0"), Raw(22, b"\0")])
+@pytest.mark.parametrize(
+    "request_",
+    [Raw(8, b"\0\4\0\0"), Raw(8, b"\0\1\xff\0"), Raw(43, b"\x0d\0"), Raw(22, b"\0")],
+)
 async def test_masters_that_only_read_cannot_make_a_unit_deaf(request_):
     async with offered("r") as (simulator, _, port), master(port) as made:
         before = list(simulator.plant.heating.requests)
@@ -124,15 +137,21 @@ async def test_masters_that_only_read_cannot_make_a_unit_deaf(request_):
 
 
 @pytest.mark.parametrize(
-    ("pdu", "code"), [("0300", 3), ("030000007e", 3), ("03fffe0003", 2), ("1000000001", 3), ("00", 1)]
+    ("pdu", "code"),
+    [("0300", 3), ("030000007e", 3), ("03fffe0003", 2), ("1000000001", 3), ("00", 1)],
 )
 async def test_half_a_request_does_not_reach_the_line(pdu, code):
     async with offered() as (simulator, _, port):
         heard = []
         execute = simulator.plant.heating.execute
-        simulator.plant.heating.execute = lambda asked: heard.append(asked) or execute(asked)
+        simulator.plant.heating.execute = lambda asked: (
+            heard.append(asked) or execute(asked)
+        )
         stream = await open_tcp("127.0.0.1", port, "master")
-        for frame in (Frame(18, bytes.fromhex(pdu), 1), Frame(18, Read("coil", 3, 1).encode(), 2)):
+        for frame in (
+            Frame(18, bytes.fromhex(pdu), 1),
+            Frame(18, Read("coil", 3, 1).encode(), 2),
+        ):
             await stream.write(modbus.encode("tcp", frame))
         reader, got = modbus.reader("tcp", lambda unit, head: None), []
         while len(got) < 2:
@@ -155,9 +174,13 @@ async def test_a_crowd_is_told_of_once(caplog):
 
 async def test_a_lock_that_pauses_polls_pauses_masters():
     async with offered() as (simulator, bus, port):
-        lease = (await bus.call("heating", "lock", {"polls": False, "ttl": 60}))["result"]["lease"]
+        lease = (await bus.call("heating", "lock", {"polls": False, "ttl": 60}))[
+            "result"
+        ]["lease"]
         async with master(port) as made:
-            asked = asyncio.create_task(made.ask(Unit(18, 60), WriteRegister(40, b"\0\x07")))
+            asked = asyncio.create_task(
+                made.ask(Unit(18, 60), WriteRegister(40, b"\0\x07"))
+            )
             await bus.call("heating", "read", {"address": 40, "_lease": lease})
             assert simulator.plant.heating.get("holding", 40) == 215
             await bus.call("heating", "unlock", {"_lease": lease})
@@ -167,10 +190,13 @@ async def test_a_lock_that_pauses_polls_pauses_masters():
 
 async def test_a_locked_unit_is_read_by_masters_and_not_written():
     async with offered() as (simulator, bus, port), master(port) as made:
-        lease = (await bus.call("heating", "lock", {"scope": "device", "ttl": 60}))["result"]["lease"]
+        lease = (await bus.call("heating", "lock", {"scope": "device", "ttl": 60}))[
+            "result"
+        ]["lease"]
         assert await refused(made, 18, WriteRegister(40, b"\0\x07")) == modbus.BUSY
         assert await made.ask(Unit(18, 20), Read("holding", 40, 1)) == b"\0\xd7"
-        await made.ask(Unit(17, 20), WriteRegister(40, b"\0\x07"))  # the lock is not on this one
+        # the lock is not on this one
+        await made.ask(Unit(17, 20), WriteRegister(40, b"\0\x07"))
         await bus.call("heating", "unlock", {"_lease": lease})
         await made.ask(Unit(18, 20), WriteRegister(40, b"\0\x07"))
         assert simulator.plant.heating.get("holding", 40) == 7
@@ -186,7 +212,11 @@ async def test_a_master_that_has_waited_too_long_is_told_to_come_again():
 
 
 async def test_too_many_masters_are_turned_away_and_all_are_let_go_with_the_line():
-    async with offered() as (simulator, bus, port), master(port) as first, master(port) as second:
+    async with (
+        offered() as (simulator, bus, port),
+        master(port) as first,
+        master(port) as second,
+    ):
         for made in (first, second):
             await made.ask(Unit(17, 20), Read("holding", 100, 2))
         async with master(port) as third:
@@ -203,7 +233,12 @@ async def test_an_address_that_cannot_be_had_is_told():
         text = PLANT.format(address=simulator.address, port=simulator.port, access="r")
         async with running(SERVICE, text) as bus:
             status = await bus.status("meter", "offline")
-            await until(lambda: "cannot listen on" in str(bus.retained("meter", "status")["reason"]), "the reason")
+            await until(
+                lambda: (
+                    "cannot listen on" in str(bus.retained("meter", "status")["reason"])
+                ),
+                "the reason",
+            )
             assert status["reason"]["code"] in ("link", "offline")
 
 

@@ -24,7 +24,9 @@ devices:
 @asynccontextmanager
 async def alone(more="timeout: 20", wiring="gap: 0"):
     """One unit by RTU, and all of them."""
-    async with plant("rtu", ALONE.replace("{more}", more).replace("{wiring}", wiring)) as (simulator, bus):
+    async with plant(
+        "rtu", ALONE.replace("{more}", more).replace("{wiring}", wiring)
+    ) as (simulator, bus):
         yield simulator.plant.meter, bus
 
 
@@ -49,11 +51,18 @@ async def test_pauses_are_those_of_the_configuration(more, wiring, first):
         assert loop.time() - before >= 29  # the last pause began a little earlier
 
 
-@pytest.mark.parametrize(("resync", "checks"), [("verify", [Read("input", 0, 1)]), ("quiet", [])])
+@pytest.mark.parametrize(
+    ("resync", "checks"), [("verify", [Read("input", 0, 1)]), ("quiet", [])]
+)
 async def test_what_comes_after_a_silence_is_configured(resync, checks):
     async with alone(f"resync: {resync}") as (meter, bus):
         meter.execute, execute = lambda pdu: None, meter.execute
-        assert error(await bus.call("meter", "read", {"address": 1, "_timeout": 0.05}))["code"] == "timeout"
+        assert (
+            error(await bus.call("meter", "read", {"address": 1, "_timeout": 0.05}))[
+                "code"
+            ]
+            == "timeout"
+        )
         meter.execute = execute
         assert (await bus.call("meter", "read", {"address": 2, "_timeout": 0.3}))["ok"]
         assert list(meter.requests) == [*checks, Read("holding", 2, 1)]
@@ -70,7 +79,8 @@ async def test_what_comes_after_a_silence_is_configured(resync, checks):
     ],
 )
 async def test_what_is_read_together_is_configured(table, limits, reads):
-    each = "{{{{path: p{0}, table: {1}, address: {0}, every: 0}}}}"  # braces twice: it goes through two formats
+    # braces twice: it goes through two formats
+    each = "{{{{path: p{0}, table: {1}, address: {0}, every: 0}}}}"
     listed = ", ".join(each.format(address, table) for address in (100, 105))
     async with alone(f"{limits}\n    properties: [{listed}]") as (meter, bus):
         await bus.value("meter", "p105")
@@ -78,8 +88,14 @@ async def test_what_is_read_together_is_configured(table, limits, reads):
 
 
 async def test_a_slow_unit_is_given_the_time_that_a_write_takes():
-    """Four requests: function 22, which it does not have, read, write, read back; each may take delay and timeout."""
-    more = "timeout: 3\n    delay: 2\n    properties: [{{path: bit, address: 4, bit: 1, access: rw, every: 0}}]"
+    """Four requests: function 22, which it does not have, read, write, read back.
+
+    Each may take delay and timeout.
+    """
+    more = (
+        "timeout: 3\n    delay: 2\n    properties: [{{path: bit, address: 4, bit: 1, "
+        "access: rw, every: 0}}]"
+    )
     async with alone(more) as (meter, bus):
         meter.without = {22}
         written = asyncio.create_task(bus.set("meter", "bit", True))

@@ -1,4 +1,7 @@
-"""The whole bridge in one process: a broker in memory on one side, the simulated instruments on the other."""
+"""The whole bridge in one process.
+
+A broker in memory on one side, the simulated instruments on the other.
+"""
 
 import asyncio
 import base64
@@ -37,13 +40,21 @@ devices:
 
 @asynccontextmanager
 async def bench(more="", every=""):
-    """A supply on the bus, read once or polled; `more` lines follow its properties. Gives (bus, simulator)."""
+    """A supply on the bus, read once or polled; `more` lines follow its properties.
+
+    Gives (bus, simulator).
+    """
     async with Simulator() as simulator:
-        places = {"psu": simulator.psu.address, "dmm": simulator.dmm.address, "dmm_port": simulator.dmm.port}
+        places = {
+            "psu": simulator.psu.address,
+            "dmm": simulator.dmm.address,
+            "dmm_port": simulator.dmm.port,
+        }
         text = BENCH.format(**places, every=every, more=more.format(**places))
         async with running(SERVICE, text) as bus:
             await bus.status("psu", "online")
-            await bus.clock.advance(0.25)  # values follow the description, which waits a moment for more news
+            # values follow the description, which waits a moment for more news
+            await bus.clock.advance(0.25)
             await bus.value("psu", "points")
             yield bus, simulator
 
@@ -79,7 +90,10 @@ async def hurried(bus, doing):
 
 def reasons(bus, device):
     """Return why a device has been offline, in order."""
-    statuses = [json.loads(payload) for payload in bus.broker.payloads(f"{bus.base}/{device}/status")]
+    statuses = [
+        json.loads(payload)
+        for payload in bus.broker.payloads(f"{bus.base}/{device}/status")
+    ]
     return [each["reason"] for each in statuses if each["state"] == "offline"]
 
 
@@ -96,17 +110,36 @@ async def test_the_identity_of_the_instrument_fills_its_description():
         info = await bus.info("psu", lambda info: "serial" in info)
         assert (info["manufacturer"], info["model"]) == ("BUSBAR", "PSU-SIM 30-5")
         assert (info["serial"], info["firmware"]) == ("SIM0001", "1.0")
-        assert (info["kind"], info["name"], info["address"]) == ("scpi", "Bench supply", simulator.psu.address)
-        assert info["properties"]["voltage"] == {"schema": {"type": "number"}, "access": "r", "unit": "V"}
+        assert (info["kind"], info["name"], info["address"]) == (
+            "scpi",
+            "Bench supply",
+            simulator.psu.address,
+        )
+        assert info["properties"]["voltage"] == {
+            "schema": {"type": "number"},
+            "access": "r",
+            "unit": "V",
+        }
         assert info["properties"]["limit"]["readback"] is None
-        assert {"query", "write", "query_binary", "identify", "clear", "refresh", "lock"} <= info["commands"].keys()
+        assert {
+            "query",
+            "write",
+            "query_binary",
+            "identify",
+            "clear",
+            "refresh",
+            "lock",
+        } <= info["commands"].keys()
         assert info["commands"]["query"]["result"] == {"type": "string"}
 
 
 async def test_what_was_wrong_before_the_bridge_came_is_forgotten():
     async with Simulator() as simulator:
         simulator.psu.device.report(-222)
-        async with running(SERVICE, BENCH.format(psu=simulator.psu.address, dmm_port=1, every="", more="")) as bus:
+        async with running(
+            SERVICE,
+            BENCH.format(psu=simulator.psu.address, dmm_port=1, every="", more=""),
+        ) as bus:
             await bus.status("psu", "online")
             assert (await bus.set("psu", "setpoint/voltage", 5))["ok"]
 
@@ -117,7 +150,9 @@ async def test_values_appear_and_follow_the_instrument():
         assert await bus.value("psu", "mode") == "OFF"
         simulator.psu.device.channels[0].voltage = 8.0
         simulator.psu.device.channels[0].output = True
-        assert await bus.value("psu", "voltage", lambda volts: volts > 6) == pytest.approx(8.0, rel=0.01)
+        assert await bus.value(
+            "psu", "voltage", lambda volts: volts > 6
+        ) == pytest.approx(8.0, rel=0.01)
         assert await bus.value("psu", "output", lambda on: on) is True
         assert await bus.value("psu", "mode") == "OFF"  # not polled
         assert (await bus.call("psu", "refresh"))["ok"]
@@ -126,7 +161,9 @@ async def test_values_appear_and_follow_the_instrument():
 
 async def test_a_value_beyond_all_numbers_is_null_and_bad():
     more = '      - {{path: load, query: "MEAS:RES?"}}\n'
-    async with bench("  - name: dmm\n    address: {dmm}\n    properties:\n" + more) as (bus, simulator):
+    async with bench(
+        ("  - name: dmm\n    address: {dmm}\n    properties:\n") + more
+    ) as (bus, simulator):
         assert await bus.value("dmm", "load") == pytest.approx(10, rel=0.01)
         simulator.psu.device.channels[0].load = float("inf")
         await bus.call("dmm", "refresh")
@@ -142,21 +179,31 @@ async def test_one_wrong_question_costs_one_property():
     async with bench(more, every=", every: 0.5") as (bus, simulator):
         simulator.psu.device.channels[0].load = float("inf")
         simulator.psu.device.channels[0].output = True
-        assert "-113: Undefined header" in await hurried(bus, bus.bad("psu", "wrong", "device"))
+        assert "-113: Undefined header" in await hurried(
+            bus, bus.bad("psu", "wrong", "device")
+        )
         for volts in (5.0, 10.0, 15.0):
             simulator.psu.device.channels[0].voltage = volts
             simulator.psu.lines.clear()
             await hurried(bus, received(simulator.psu, "NONSENSE?"))
-            found = await hurried(bus, bus.value("psu", "voltage", lambda seen, least=volts - 1: seen > least))
+            found = await hurried(
+                bus,
+                bus.value("psu", "voltage", lambda seen, least=volts - 1: seen > least),
+            )
             assert found == pytest.approx(volts, rel=0.01)
             reply = await hurried(bus, bus.set("psu", "points", int(volts)))
             assert reply["ok"], reply  # the error of the poll is not that of the set
         assert reasons(bus, "psu")[1:] == []
-        await until(lambda: bus.faults("psu").keys() == {"wrong"}, "the others all good")
+        await until(
+            lambda: bus.faults("psu").keys() == {"wrong"}, "the others all good"
+        )
 
 
 async def test_an_answer_of_another_type_is_bad_and_an_impossible_one_is_out_of_range():
-    more = '      - {{path: words, query: "*IDN?"}}\n      - {{path: high, query: "TRAC1:POIN?", maximum: 50}}\n'
+    more = (
+        '      - {{path: words, query: "*IDN?"}}\n      - {{path: high, query: '
+        '"TRAC1:POIN?", maximum: 50}}\n'
+    )
     async with bench(more) as (bus, _):
         assert "not a number" in await bus.bad("psu", "words", "protocol")
         assert "100.0 is out of range" in await bus.bad("psu", "high", "out_of_range")
@@ -166,7 +213,9 @@ async def test_an_answer_of_another_type_is_bad_and_an_impossible_one_is_out_of_
 async def test_garbled_answers_are_bad_until_a_good_one_comes():
     async with bench(every=EVERY) as (bus, simulator):
         simulator.psu.garbled = 5
-        await until(lambda: "protocol" in json.dumps(bus.changes("psu")), "a bad property")
+        await until(
+            lambda: "protocol" in json.dumps(bus.changes("psu")), "a bad property"
+        )
         await until(lambda: bus.faults("psu") == {}, "all good again")
         assert reasons(bus, "psu")[1:] == []
 
@@ -180,11 +229,17 @@ async def test_a_set_is_written_checked_and_read_back():
         reply = await bus.set("psu", "setpoint/voltage", "5.5")
         assert (reply["ok"], reply["result"]) == (True, 5.5)
         assert await bus.value("psu", "setpoint/voltage", lambda volts: volts) == 5.5
-        assert list(simulator.psu.lines) == ["SOUR1:VOLT 5.5", "SYST:ERR?", "SOUR1:VOLT?"]
+        assert list(simulator.psu.lines) == [
+            "SOUR1:VOLT 5.5",
+            "SYST:ERR?",
+            "SOUR1:VOLT?",
+        ]
         assert simulator.psu.device.channels[0].voltage == 5.5
 
 
-@pytest.mark.parametrize(("payload", "line"), [("on", "OUTP1 1"), ("TRUE", "OUTP1 1"), ("0", "OUTP1 0")])
+@pytest.mark.parametrize(
+    ("payload", "line"), [("on", "OUTP1 1"), ("TRUE", "OUTP1 1"), ("0", "OUTP1 0")]
+)
 async def test_booleans_are_written_as_numbers(payload, line):
     async with bench() as (bus, simulator):
         reply = await bus.set("psu", "output", payload)
@@ -216,7 +271,9 @@ async def test_several_are_written_in_order_up_to_the_first_failure():
     async with bench() as (bus, simulator):
         reply = await bus.set("psu", "", {"setpoint/voltage": 3, "output": True})
         assert reply["result"] == {"setpoint/voltage": 3, "output": True}
-        reply = await bus.set("psu", "", {"points": 7, "setpoint/voltage": 40, "output": False})
+        reply = await bus.set(
+            "psu", "", {"points": 7, "setpoint/voltage": 40, "output": False}
+        )
         assert failure(reply) == "device"
         assert reply["error"]["detail"] | {"errors": []} == {
             "code": -222,
@@ -252,9 +309,21 @@ REFUSED = [
     ("call/query_binary", "TRAC1:DATA?\n*RST", "bad_request"),
     ("call/query_binary", '{"command": "TRAC1:DATA?", "blob": "../x"}', "out_of_range"),
     ("call/query_binary", '{"command": "TRAC1:DATA?", "blob": "a/b"}', "out_of_range"),
-    ("call/query_binary", '{"command": "TRAC1:DATA?", "blob": "wave\\n"}', "out_of_range"),
-    ("call/query_binary", '{"command": "TRAC1:DATA?", "blob": "_wave"}', "out_of_range"),
-    ("call/query_binary", '{"command": "TRAC1:DATA?", "blob": "voltage"}', "bad_request"),
+    (
+        "call/query_binary",
+        ('{"command": "TRAC1:DATA?", "blob": "wave\\n"}'),
+        "out_of_range",
+    ),
+    (
+        "call/query_binary",
+        ('{"command": "TRAC1:DATA?", "blob": "_wave"}'),
+        "out_of_range",
+    ),
+    (
+        "call/query_binary",
+        ('{"command": "TRAC1:DATA?", "blob": "voltage"}'),
+        "bad_request",
+    ),
 ]
 
 
@@ -273,8 +342,12 @@ async def test_what_is_refused_never_reaches_the_instrument():
 
 async def test_query_returns_the_answer_as_text():
     async with bench() as (bus, _):
-        assert (await bus.call("psu", "query", "*IDN?"))["result"] == "BUSBAR,PSU-SIM 30-5,SIM0001,1.0"
-        assert (await bus.call("psu", "query", {"command": "SOUR1:VOLT?;CURR?"}))["result"] == "0.0000;1.0000"
+        assert (await bus.call("psu", "query", "*IDN?"))[
+            "result"
+        ] == "BUSBAR,PSU-SIM 30-5,SIM0001,1.0"
+        assert (await bus.call("psu", "query", {"command": "SOUR1:VOLT?;CURR?"}))[
+            "result"
+        ] == "0.0000;1.0000"
 
 
 async def test_a_question_the_instrument_does_not_know_says_so():
@@ -313,19 +386,30 @@ async def test_identify_returns_and_publishes_the_identity():
             "serial": "42",
             "firmware": None,
         }
-        await bus.info("psu", lambda info: (info["manufacturer"], info["serial"]) == ("ACME", "42"))
+        await bus.info(
+            "psu", lambda info: (info["manufacturer"], info["serial"]) == ("ACME", "42")
+        )
 
 
 async def test_an_identity_that_is_not_four_fields_is_text_only():
     async with bench() as (bus, simulator):
         simulator.psu.device.model = "Thermostat"
         result = (await bus.call("psu", "identify"))["result"]
-        assert result == {"text": "Thermostat", "manufacturer": None, "model": None, "serial": None, "firmware": None}
-        await bus.info("psu", lambda info: info["manufacturer"] == "BUSBAR")  # as it was
+        assert result == {
+            "text": "Thermostat",
+            "manufacturer": None,
+            "model": None,
+            "serial": None,
+            "firmware": None,
+        }
+        # as it was
+        await bus.info("psu", lambda info: info["manufacturer"] == "BUSBAR")
 
 
 async def test_an_instrument_that_cannot_identify_itself_is_not_asked():
-    more = "  - {{name: dmm, address: '{dmm}', identify: null, errors: null, clear: null}}"
+    more = (
+        "  - {{name: dmm, address: '{dmm}', identify: null, errors: null, clear: null}}"
+    )
     async with bench(more) as (bus, simulator):
         await bus.status("dmm", "online")
         assert failure(await bus.call("dmm", "identify")) == "unknown"
@@ -353,10 +437,16 @@ async def test_a_block_comes_back_as_base64():
 
 async def test_a_block_may_go_to_a_topic():
     async with bench() as (bus, _):
-        reply = await bus.call("psu", "query_binary", {"command": "TRAC1:DATA?", "blob": "wave"})
+        reply = await bus.call(
+            "psu", "query_binary", {"command": "TRAC1:DATA?", "blob": "wave"}
+        )
         assert reply["result"] == {"size": 400, "blob": "wave"}
-        await until(lambda: bus.broker.payloads("busbar/bench/psu/blob/wave"), "the blob")
-        assert [len(data) for data in bus.broker.payloads("busbar/bench/psu/blob/wave")] == [400]
+        await until(
+            lambda: bus.broker.payloads("busbar/bench/psu/blob/wave"), "the blob"
+        )
+        assert [
+            len(data) for data in bus.broker.payloads("busbar/bench/psu/blob/wave")
+        ] == [400]
         info = await bus.info("psu", lambda info: "wave" in info["blobs"])
         assert "wave" in info["properties"]
         assert (await bus.value("psu", "wave"))["size"] == 400
@@ -391,9 +481,13 @@ async def test_a_block_too_large_for_a_message_is_refused_as_such():
 async def test_a_running_query_can_be_cancelled_and_leaves_no_answer_behind():
     async with bench() as (bus, simulator):
         simulator.psu.late(1, 1.0)
-        asking = asyncio.create_task(bus.call("psu", "query", {"command": "SOUR1:CURR?", "_id": "mine"}))
+        asking = asyncio.create_task(
+            bus.call("psu", "query", {"command": "SOUR1:CURR?", "_id": "mine"})
+        )
         await received(simulator.psu, "SOUR1:CURR?")
-        assert (await bus.call("psu", "cancel", {"id": "mine"}))["result"] == {"cancelled": 1}
+        assert (await bus.call("psu", "cancel", {"id": "mine"}))["result"] == {
+            "cancelled": 1
+        }
         assert failure(await asking) == "cancelled"
         await bus.clock.advance(1.1)
         assert (await bus.call("psu", "query", "OUTP1:MODE?"))["result"] == "OFF"
@@ -431,10 +525,17 @@ async def test_a_silent_instrument_is_bad_then_offline_then_back():
         seen = len(simulator.psu.lines)
         await until(lambda: len(simulator.psu.lines) > seen)
         await bus.clock.advance(4.4)
-        await until(lambda: "timeout" in {fault["code"] for fault in bus.faults("psu").values()}, "a bad property")
+        await until(
+            lambda: (
+                "timeout" in {fault["code"] for fault in bus.faults("psu").values()}
+            ),
+            "a bad property",
+        )
         await bus.clock.advance(4.4)
         await bus.status("psu", "offline")
-        lost = next(reason for reason in reasons(bus, "psu") if reason["code"] == "link")
+        lost = next(
+            reason for reason in reasons(bus, "psu") if reason["code"] == "link"
+        )
         assert "without an answer" in lost["message"]
         await bus.bad("psu", "voltage", "offline")
         simulator.psu.silent = False
@@ -442,14 +543,19 @@ async def test_a_silent_instrument_is_bad_then_offline_then_back():
         simulator.psu.device.channels[0].output = True
         await bus.clock.advance(40)
         await bus.status("psu", "online")
-        assert await bus.value("psu", "voltage", lambda volts: volts > 1) == pytest.approx(4.0, rel=0.01)
+        assert await bus.value(
+            "psu", "voltage", lambda volts: volts > 1
+        ) == pytest.approx(4.0, rel=0.01)
         await until(lambda: bus.faults("psu") == {}, "all good again")
 
 
 async def test_an_instrument_that_does_not_say_who_it_is_stays_offline():
     async with Simulator() as simulator:
         simulator.psu.silent = True
-        async with running(SERVICE, BENCH.format(psu=simulator.psu.address, dmm_port=1, every="", more="")) as bus:
+        async with running(
+            SERVICE,
+            BENCH.format(psu=simulator.psu.address, dmm_port=1, every="", more=""),
+        ) as bus:
             await received(simulator.psu, "*IDN?")
             assert bus.retained("psu", "status")["state"] == "connecting"
             await bus.clock.advance(2.2)
@@ -486,31 +592,49 @@ async def test_a_link_that_breaks_under_a_command_fails_it_and_is_noticed():
         simulator.psu.drop()
         reply = await asking
         assert (failure(reply), reply["error"]["retryable"]) == ("link", True)
-        await bus.clock.advance(2.2)  # nothing is polled: the idle session looks by itself
+        # nothing is polled: the idle session looks by itself
+        await bus.clock.advance(2.2)
         await bus.status("psu", "offline")
 
 
 async def test_three_commands_without_an_answer_take_an_idle_instrument_offline():
     async with bench() as (bus, simulator):
         simulator.psu.silent = True
-        assert failure(await silent_query(bus, simulator, "SOUR1:CURR?", 4.4)) == "timeout"
-        assert failure(await silent_query(bus, simulator, "SOUR2:CURR?", 4.4)) == "timeout"
+        assert (
+            failure(await silent_query(bus, simulator, "SOUR1:CURR?", 4.4)) == "timeout"
+        )
+        assert (
+            failure(await silent_query(bus, simulator, "SOUR2:CURR?", 4.4)) == "timeout"
+        )
         for _ in range(8):
             await bus.clock.advance(1.0)
-        await until(lambda: "link" in [reason["code"] for reason in reasons(bus, "psu")], "offline")
+        await until(
+            lambda: "link" in [reason["code"] for reason in reasons(bus, "psu")],
+            "offline",
+        )
 
 
 async def test_misspelt_queries_of_callers_do_not_take_an_instrument_offline():
     async with bench() as (bus, simulator):
         for _ in range(5):
-            assert failure(await silent_query(bus, simulator, "NONSENSE?", 4.4)) == "device"
+            assert (
+                failure(await silent_query(bus, simulator, "NONSENSE?", 4.4))
+                == "device"
+            )
         await bus.clock.advance(3.0)
         assert (await bus.call("psu", "query", "*IDN?"))["ok"]
         assert reasons(bus, "psu")[1:] == []
 
 
 async def test_one_instrument_away_does_not_hold_up_the_other():
-    more = '  - name: dmm\n    address: {dmm}\n    properties: [{{path: volts, query: "MEAS:VOLT?"' + EVERY + "}}]\n"
+    more = (
+        (
+            "  - name: dmm\n    address: {dmm}\n    properties: [{{path: volts, query: "
+            '"MEAS:VOLT?"'
+        )
+        + EVERY
+        + "}}]\n"
+    )
     async with bench(more, every=EVERY) as (bus, simulator):
         simulator.dmm.refuse()
         simulator.dmm.drop()
@@ -530,7 +654,9 @@ async def test_a_link_on_demand_opens_for_a_command_and_closes_when_idle():
         assert status["reason"]["code"] == "idle"
         assert simulator.dmm.accepted == 0
         for count in (1, 2):
-            assert (await bus.call("dmm", "query", "*IDN?"))["result"].startswith("BUSBAR,DMM")
+            assert (await bus.call("dmm", "query", "*IDN?"))["result"].startswith(
+                "BUSBAR,DMM"
+            )
             assert (await bus.status("dmm", "online"))["reason"] is None
             assert simulator.dmm.accepted == count
             await bus.clock.advance(3)
@@ -582,7 +708,9 @@ async def test_reconnect_opens_the_link_anew():
 
 async def test_a_lock_keeps_others_out_and_lets_its_owner_and_safe_commands_in():
     async with bench() as (bus, simulator):
-        lease = (await bus.call("psu", "lock", {"owner": "bench 3", "ttl": 30}))["result"]["lease"]
+        lease = (await bus.call("psu", "lock", {"owner": "bench 3", "ttl": 30}))[
+            "result"
+        ]["lease"]
         async with untouched(simulator.psu):
             for target in ("query", "write", "query_binary"):
                 reply = await bus.call("psu", target, {"command": "*IDN?"})
@@ -600,7 +728,9 @@ async def test_a_lock_keeps_others_out_and_lets_its_owner_and_safe_commands_in()
 async def test_a_lock_without_polls_keeps_the_line_quiet():
     async with bench(every=EVERY) as (bus, simulator):
         lease = (await bus.call("psu", "lock", {"polls": False}))["result"]["lease"]
-        reply = await bus.call("psu", "query", {"command": "OUTP1:MODE?", "_lease": lease})
+        reply = await bus.call(
+            "psu", "query", {"command": "OUTP1:MODE?", "_lease": lease}
+        )
         assert reply["result"] == "OFF"  # and a poll that was under way has ended
         async with untouched(simulator.psu):
             await bus.clock.advance(5)
@@ -621,7 +751,8 @@ async def test_a_lock_with_polls_does_not_stop_them():
 
 @asynccontextmanager
 async def scripted(answers, greeting=b""):
-    """An instrument that answers lines as a table says, and on all but its first connection greets after a moment."""
+    """An instrument that answers lines as a table says, and on all but its first
+    connection greets after a moment."""
     lines, writers = [], []
 
     async def serve(reader, writer):
@@ -663,8 +794,16 @@ devices:
 
 
 async def test_the_ways_of_an_odd_instrument_are_configured():
-    answers = {b"WHO": b"Bath,1\r\n", b"T? \xb0C": b"24.0\r\n", b"T 24.0 \xb0C": b"\r\n", b"INIT": b"\xb0\r\n"}
-    async with scripted(answers) as (port, lines), running(SERVICE, ODD.format(port=port)) as bus:
+    answers = {
+        b"WHO": b"Bath,1\r\n",
+        b"T? \xb0C": b"24.0\r\n",
+        b"T 24.0 \xb0C": b"\r\n",
+        b"INIT": b"\xb0\r\n",
+    }
+    async with (
+        scripted(answers) as (port, lines),
+        running(SERVICE, ODD.format(port=port)) as bus,
+    ):
         assert await bus.value("bath", "temperature") == 24.0
         lines.clear()
         assert (await bus.set("bath", "temperature", 24))["result"] == 24.0
@@ -677,12 +816,17 @@ async def test_the_ways_of_an_odd_instrument_are_configured():
 
 async def test_a_late_reply_that_a_converter_delivers_on_the_new_connection_is_not_the_next_answer():
     answers = {b"WHO": b"Bath,1\r", b"T? \xb0C": b"24.0\r", b"B?": b"answer of B\r"}
-    async with scripted(answers, b"answer of A\r") as (port, lines), running(SERVICE, ODD.format(port=port)) as bus:
+    async with (
+        scripted(answers, b"answer of A\r") as (port, lines),
+        running(SERVICE, ODD.format(port=port)) as bus,
+    ):
         await bus.value("bath", "temperature")
         reply = await hurried(bus, bus.call("bath", "query", "A?"))
         assert failure(reply) == "timeout"
         assert "within 3 s" in reply["error"]["message"]
-        assert (await hurried(bus, bus.call("bath", "query", "B?")))["result"] == "answer of B"
+        assert (await hurried(bus, bus.call("bath", "query", "B?")))[
+            "result"
+        ] == "answer of B"
         assert lines[-2:] == [b"A?", b"B?"]
 
 
@@ -697,7 +841,9 @@ async def test_reload_restarts_only_what_changed():
         bus.configuration = bus.configuration.replace("unit: V", "unit: mV")
         reply = await bus.call("bridge", "reload")
         assert reply["result"] == {"stopped": ["psu"], "started": ["psu"]}
-        await bus.info("psu", lambda info: info["properties"]["voltage"]["unit"] == "mV")
+        await bus.info(
+            "psu", lambda info: info["properties"]["voltage"]["unit"] == "mV"
+        )
         await bus.status("psu", "online")
         await until(lambda: simulator.psu.connections == 1, "the old link closed")
         assert (simulator.psu.accepted, simulator.dmm.accepted) == (2, 1)
@@ -707,9 +853,15 @@ async def test_reload_adds_and_removes_devices():
     async with bench(TWO) as (bus, simulator):
         await bus.status("dmm", "online")
         bus.configuration = bus.configuration.replace("name: dmm", "name: meter")
-        assert (await bus.call("bridge", "reload"))["result"] == {"stopped": ["dmm"], "started": ["meter"]}
+        assert (await bus.call("bridge", "reload"))["result"] == {
+            "stopped": ["dmm"],
+            "started": ["meter"],
+        }
         await bus.status("meter", "online")
-        await until(lambda: not [topic for topic in bus.broker.retained if "/dmm/" in topic], "dmm gone")
+        await until(
+            lambda: not [topic for topic in bus.broker.retained if "/dmm/" in topic],
+            "dmm gone",
+        )
         assert simulator.psu.accepted == 1
 
 
@@ -731,7 +883,12 @@ async def test_a_wrong_configuration_is_told_and_changes_nothing(change, words):
         assert failure(reply) == "bad_request"
         assert words in reply["error"]["message"]
         logged = bus.events("bridge", "log")
-        await until(lambda: any(words in each["message"] for each in bus.events("bridge", "log")), f"{logged}")
+        await until(
+            lambda: any(
+                words in each["message"] for each in bus.events("bridge", "log")
+            ),
+            f"{logged}",
+        )
         assert (await bus.call("psu", "query", "OUTP1:MODE?"))["result"] == "OFF"
         assert (simulator.psu.accepted, simulator.dmm.accepted) == (1, 1)
 
@@ -739,7 +896,11 @@ async def test_a_wrong_configuration_is_told_and_changes_nothing(change, words):
 async def test_open_adds_a_device_and_close_removes_it():
     async with bench() as (bus, simulator):
         asked = {"path": "volts", "query": "MEAS:VOLT?", "unit": "V"}
-        settings = {"name": "meter", "address": simulator.dmm.address, "properties": [asked]}
+        settings = {
+            "name": "meter",
+            "address": simulator.dmm.address,
+            "properties": [asked],
+        }
         reply = await bus.call("bridge", "open", settings)
         assert reply["ok"], reply
         await bus.status("meter", "online")
@@ -750,8 +911,13 @@ async def test_open_adds_a_device_and_close_removes_it():
         assert failure(await bus.call("bridge", "open", settings)) == "bad_request"
         assert (await bus.call("bridge", "close", {"name": "meter"}))["ok"]
         await until(lambda: simulator.dmm.connections == 0, "the link closed")
-        await until(lambda: not [topic for topic in bus.broker.retained if "/meter/" in topic], "no trace of it")
-        assert failure(await bus.call("bridge", "close", {"name": "meter"})) == "unknown"
+        await until(
+            lambda: not [topic for topic in bus.broker.retained if "/meter/" in topic],
+            "no trace of it",
+        )
+        assert (
+            failure(await bus.call("bridge", "close", {"name": "meter"})) == "unknown"
+        )
 
 
 WRONG_OPEN = [
@@ -764,7 +930,10 @@ WRONG_OPEN = [
     ({"name": "x", "address": "{dmm}", "tiemout": 1}, "bad_request"),
     ({"name": "x", "address": "nonsense"}, "bad_request"),
     ({"name": "x", "address": "{dmm}", "properties": [{"path": "p"}]}, "bad_request"),
-    ({"name": "x", "address": "{dmm}", "properties": [{"path": "p", "set": "{x}"}]}, "bad_request"),
+    (
+        {"name": "x", "address": "{dmm}", "properties": [{"path": "p", "set": "{x}"}]},
+        "bad_request",
+    ),
 ]
 
 
@@ -781,7 +950,9 @@ async def test_open_refuses_what_is_not_allowed_or_wrong():
 async def test_nothing_is_opened_unless_the_configuration_allows_it():
     async with Simulator() as simulator:
         async with running(SERVICE, "bridge: {name: bench}") as bus:
-            reply = await bus.call("bridge", "open", {"name": "x", "address": simulator.dmm.address})
+            reply = await bus.call(
+                "bridge", "open", {"name": "x", "address": simulator.dmm.address}
+            )
             assert failure(reply) == "forbidden"
         assert simulator.dmm.accepted == 0
 
@@ -796,7 +967,9 @@ async def test_a_clean_stop_closes_the_link_and_says_stopped():
 
 async def ask(bus: Running, command: str) -> str:
     """Return the error code of a query with a short patience."""
-    asking = asyncio.create_task(bus.call("psu", "query", {"command": command, "_timeout": 1}))
+    asking = asyncio.create_task(
+        bus.call("psu", "query", {"command": command, "_timeout": 1})
+    )
     while not asking.done():
         await bus.clock.advance(0.25)
     return str((await asking)["error"]["code"])
@@ -815,10 +988,15 @@ async def test_shortened_timeouts_add_up_to_a_lost_link_and_are_counted() -> Non
         assert await ask(bus, "A1?") == "timeout"
         await bus.clock.advance(2)
         assert {"timeout"} != {await ask(bus, f"A{number}?") for number in range(2, 6)}
-        assert [change["value"] for change in bus.changes("psu") if change["path"] == "_resyncs" and "value" in change][
-            1:
-        ]
+        assert [
+            change["value"]
+            for change in bus.changes("psu")
+            if change["path"] == "_resyncs" and "value" in change
+        ][1:]
 
 
 def plain(simulator: Simulator) -> str:
-    return f"bridge: {{name: b}}\ndevices: [{{name: psu, address: '{simulator.psu.address}'}}]"
+    return (
+        f"bridge: {{name: b}}\ndevices: "
+        f"[{{name: psu, address: '{simulator.psu.address}'}}]"
+    )

@@ -1,4 +1,7 @@
-"""One conversation with one instrument: over a null modem whose other end the test holds, and with the simulator."""
+"""One conversation with one instrument.
+
+Over a null modem whose other end the test holds, and with the simulator.
+"""
 
 import asyncio
 import struct
@@ -7,7 +10,13 @@ from contextlib import asynccontextmanager
 import pytest
 
 from busbar.codecs.ieee488 import encode_block
-from busbar.errors import BadRequest, DeviceRefused, DeviceTimeout, LinkLost, ProtocolError
+from busbar.errors import (
+    BadRequest,
+    DeviceRefused,
+    DeviceTimeout,
+    LinkLost,
+    ProtocolError,
+)
 from busbar.net.streams import open_tcp
 from busbar.testing.fakes import Clock, null_modem, settle, until
 from scpi_bridge import instrument as conversation
@@ -24,7 +33,8 @@ class Bench:
     def __init__(self):
         self.ends = []
         self.refusing = False
-        self.waiting = b""  # what the next link finds there, as behind a converter that kept it
+        # what the next link finds there, as behind a converter that kept it
+        self.waiting = b""
 
     async def connect(self):
         if self.refusing:
@@ -84,12 +94,18 @@ async def instrument(bench):
 @pytest.fixture
 async def psu():
     """The simulated supply: (instrument, its endpoint)."""
-    async with Simulator() as simulator, talking(lambda: open_tcp(HOST, simulator.psu.port, "psu")) as talk:
+    async with (
+        Simulator() as simulator,
+        talking(lambda: open_tcp(HOST, simulator.psu.port, "psu")) as talk,
+    ):
         yield talk, simulator.psu
 
 
 async def asked(instrument, bench, line, data):
-    """Ask a question that the other end answers with these bytes; return what the instrument made of it."""
+    """Ask a question that the other end answers with these bytes.
+
+    Return what the instrument made of it.
+    """
     asking = asyncio.create_task(instrument.query(line))
     await bench.answer(line, data)
     return await asking
@@ -138,7 +154,9 @@ async def test_a_terminator_of_two_bytes_may_be_cut_in_two(bench):
         assert await asking == "1"
 
 
-async def test_a_newline_after_the_return_is_neither_the_next_answer_nor_worth_a_warning(bench, caplog):
+async def test_a_newline_after_the_return_is_neither_the_next_answer_nor_worth_a_warning(
+    bench, caplog
+):
     async with talking(bench.connect, terminator="\r") as instrument:
         for number in (b"1", b"2", b"3"):
             asking = asyncio.create_task(instrument.query("A?"))
@@ -155,7 +173,9 @@ async def test_a_write_sends_one_line_and_waits_for_nothing(instrument, bench):
     assert await bench.line() == "OUTP 1"
 
 
-@pytest.mark.parametrize("text", ["A\nB", "A\rB", "A\n", "\n", "", "  ", "A\x00B", "A\x1bB"])
+@pytest.mark.parametrize(
+    "text", ["A\nB", "A\rB", "A\n", "\n", "", "  ", "A\x00B", "A\x1bB"]
+)
 @pytest.mark.parametrize("method", ["write", "query", "query_binary"])
 async def test_what_is_not_one_line_is_never_sent(instrument, bench, method, text):
     with pytest.raises(BadRequest, match="not one line"):
@@ -170,7 +190,9 @@ async def test_a_tab_is_part_of_a_line(instrument, bench):
     assert await bench.line() == "A\tB"
 
 
-@pytest.mark.parametrize(("encoding", "wire"), [("utf-8", b"\xc2\xb5"), ("latin1", b"\xb5")])
+@pytest.mark.parametrize(
+    ("encoding", "wire"), [("utf-8", b"\xc2\xb5"), ("latin1", b"\xb5")]
+)
 async def test_text_is_encoded_both_ways(bench, encoding, wire):
     async with talking(bench.connect, encoding=encoding) as instrument:
         asking = asyncio.create_task(instrument.query("µ?"))
@@ -193,7 +215,9 @@ async def test_an_answer_in_another_encoding_costs_itself_only(instrument, bench
     assert instrument.resyncs == 0
 
 
-async def test_a_line_that_does_not_end_is_given_up_with_its_link(instrument, bench, monkeypatch):
+async def test_a_line_that_does_not_end_is_given_up_with_its_link(
+    instrument, bench, monkeypatch
+):
     monkeypatch.setattr(conversation, "LINE_LIMIT", 100)
     with pytest.raises(ProtocolError, match="more than 100 bytes"):
         await asked(instrument, bench, "A?", b"x" * 101)
@@ -227,7 +251,9 @@ async def test_silence_late_reply_right_reply(psu):
     assert (talk.resyncs, endpoint.accepted) == (1, 2)
 
 
-async def test_a_late_reply_during_the_next_question_is_not_its_answer(instrument, bench):
+async def test_a_late_reply_during_the_next_question_is_not_its_answer(
+    instrument, bench
+):
     await silence(instrument.query("A?"), "A?", bench)
     asking = asyncio.create_task(instrument.query("B?"))
     await until(lambda: len(bench.ends) == 2)
@@ -304,7 +330,9 @@ async def test_the_second_line_of_an_answer_is_not_the_next_answer(instrument, b
     assert await asked(instrument, bench, "B?", b"2\n") == "2"
 
 
-async def test_the_answer_to_a_question_that_was_only_written_is_no_answer(instrument, bench):
+async def test_the_answer_to_a_question_that_was_only_written_is_no_answer(
+    instrument, bench
+):
     await instrument.write("A?")
     assert await bench.line() == "A?"
     assert await asked_anew(instrument, bench) == "1"
@@ -390,7 +418,9 @@ async def test_check_sends_nothing(instrument, bench):
     assert instrument.resyncs == 0
 
 
-async def test_a_link_that_could_not_be_opened_again_is_tried_by_the_next_exchange(instrument, bench):
+async def test_a_link_that_could_not_be_opened_again_is_tried_by_the_next_exchange(
+    instrument, bench
+):
     bench.refusing = True
     with pytest.raises(LinkLost, match="refused"):
         await instrument.resync()
@@ -411,7 +441,9 @@ DEFINITE = encode_block(PAYLOAD) + b"\n"
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
-@pytest.mark.parametrize("message", [DEFINITE, encode_block(PAYLOAD) + b"\r\n", b"#0" + PAYLOAD + b"\n"])
+@pytest.mark.parametrize(
+    "message", [DEFINITE, encode_block(PAYLOAD) + b"\r\n", b"#0" + PAYLOAD + b"\n"]
+)
 async def test_a_block_may_come_in_any_pieces(instrument, bench, message, size):
     asking = asyncio.create_task(instrument.query_binary("DATA?"))
     assert await bench.line() == "DATA?"
@@ -442,7 +474,9 @@ async def test_a_block_may_end_with_the_terminator_of_the_instrument(bench):
     assert instrument.resyncs == 0
 
 
-async def test_the_newline_after_a_block_is_waited_for_so_that_it_is_no_answer(instrument, bench):
+async def test_the_newline_after_a_block_is_waited_for_so_that_it_is_no_answer(
+    instrument, bench
+):
     asking = asyncio.create_task(instrument.query_binary("DATA?"))
     await bench.answer("DATA?", encode_block(b"12"))
     await settle()
@@ -468,7 +502,9 @@ async def test_a_pause_within_an_indefinite_block_does_not_end_it(instrument, be
     assert await asking == b"first second"
 
 
-async def test_what_follows_an_indefinite_block_is_not_the_next_answer(instrument, bench):
+async def test_what_follows_an_indefinite_block_is_not_the_next_answer(
+    instrument, bench
+):
     asking = asyncio.create_task(instrument.query_binary("DATA?"))
     await bench.answer("DATA?", b"#0first\n")
     await Clock().advance(0.5)
@@ -507,7 +543,9 @@ async def test_an_indefinite_block_grows_no_further_than_the_limit(bench):
 
 
 @pytest.mark.parametrize("answer", [b"5.0\n", b"#A1\n", b"\n", b"#12", b"#15hello#"])
-async def test_text_in_place_of_a_block_is_an_error_and_not_the_next_answer(instrument, bench, answer):
+async def test_text_in_place_of_a_block_is_an_error_and_not_the_next_answer(
+    instrument, bench, answer
+):
     asking = asyncio.create_task(instrument.query_binary("DATA?"))
     await bench.answer("DATA?", answer)
     await Clock().advance(2.1)  # for those that could still go on
@@ -540,7 +578,11 @@ async def test_the_trace_of_the_simulator_arrives_whole(psu):
 async def test_the_error_queue_is_emptied_oldest_first(psu):
     talk, _ = psu
     await talk.write("SOUR1:VOLT 99;CURR 99;NONSENSE 1")
-    assert await talk.errors() == [(-222, "Data out of range"), (-222, "Data out of range"), (-113, "Undefined header")]
+    assert await talk.errors() == [
+        (-222, "Data out of range"),
+        (-222, "Data out of range"),
+        (-113, "Undefined header"),
+    ]
     assert await talk.errors() == []
 
 
@@ -550,8 +592,15 @@ async def test_an_error_is_refused_with_all_that_the_instrument_said(psu):
     await talk.write("SOUR1:VOLT 99;NONSENSE 1")
     with pytest.raises(DeviceRefused, match="-222: Data out of range") as caught:
         await talk.refuse_errors()
-    entries = [{"code": -222, "text": "Data out of range"}, {"code": -113, "text": "Undefined header"}]
-    assert caught.value.detail == {"code": -222, "text": "Data out of range", "errors": entries}
+    entries = [
+        {"code": -222, "text": "Data out of range"},
+        {"code": -113, "text": "Undefined header"},
+    ]
+    assert caught.value.detail == {
+        "code": -222,
+        "text": "Data out of range",
+        "errors": entries,
+    }
     await talk.refuse_errors()
 
 
@@ -587,7 +636,9 @@ async def test_errors_of_a_write_that_was_given_up_are_not_those_of_the_next(psu
 
 
 @pytest.mark.parametrize("checked", [False, True])
-async def test_errors_of_a_question_without_an_answer_are_not_those_of_the_next_write(psu, checked):
+async def test_errors_of_a_question_without_an_answer_are_not_those_of_the_next_write(
+    psu, checked
+):
     talk, endpoint = psu
     asking = asyncio.create_task(talk.query("NONSENSE?"))
     await endpoint.received("NONSENSE?")

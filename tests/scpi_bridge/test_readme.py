@@ -44,20 +44,37 @@ async def by_python(broker, code):
     async with Client(broker.url) as bus:
         psu = bus.device("bench/psu")
         await psu.wait_online(20)
-        found = eval(compile(code, "README", "eval", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), {"psu": psu})
+        found = eval(
+            compile(code, "README", "eval", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT),
+            {"psu": psu},
+        )
         return await found if inspect.isawaitable(found) else found
 
 
-@pytest.mark.parametrize(("call", "topic", "line", "code"), ROWS, ids=[row[0][0] for row in ROWS])
-async def test_every_cell_of_the_table_does_what_it_says(call, topic, line, code, tmp_path):
+@pytest.mark.parametrize(
+    ("call", "topic", "line", "code"), ROWS, ids=[row[0][0] for row in ROWS]
+)
+async def test_every_cell_of_the_table_does_what_it_says(
+    call, topic, line, code, tmp_path
+):
     async with bench(tmp_path) as running:
-        for way, given in ((by_mqtt, topic), (by_command_line, line), (by_python, code)):
+        for way, given in (
+            (by_mqtt, topic),
+            (by_command_line, line),
+            (by_python, code),
+        ):
             running.psu.output = False
-            assert RESULTS[call[0].partition("(")[0]] in str(await way(running.broker, *given))
+            assert RESULTS[call[0].partition("(")[0]] in str(
+                await way(running.broker, *given)
+            )
             assert running.psu.output is call[0].startswith("write")
 
 
 def test_every_key_and_command_is_in_the_readme():
-    keys = {name.rstrip("_") for each in (Device, Property) for name in each.__struct_fields__}
+    keys = {
+        name.rstrip("_")
+        for each in (Device, Property)
+        for name in each.__struct_fields__
+    }
     for name in (*keys, *commands(ScpiSession)):
         assert f"`{name}`" in TEXT, name

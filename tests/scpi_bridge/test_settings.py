@@ -1,4 +1,7 @@
-"""The configuration of an instrument: what is refused and where, what is sent for a value, what an answer means."""
+"""The configuration of an instrument.
+
+What is refused and where, what is sent for a value, what an answer means.
+"""
 
 import json
 import math
@@ -13,7 +16,9 @@ from busbar.errors import BadRequest, ConfigError, OutOfRange, ProtocolError
 from scpi_bridge.bridge import describe
 from scpi_bridge.settings import Config, Device, Property, endpoint
 
-START = "bridge: {name: bench}\ndevices:\n  - {name: psu, address: tcp::127.0.0.1:5025%s}\n"
+START = (
+    "bridge: {name: bench}\ndevices:\n  - {name: psu, address: tcp::127.0.0.1:5025%s}\n"
+)
 
 
 def parsed(text):
@@ -56,7 +61,9 @@ devices:
     (psu,) = parsed(text).devices
     voltage, output, setpoint = psu.properties
     assert voltage == Property(path="voltage", query="MEAS:VOLT?", every=0.5, unit="V")
-    assert output == Property(path="output", query="OUTP?", set="OUTP {value}", type="boolean", every=1)
+    assert output == Property(
+        path="output", query="OUTP?", set="OUTP {value}", type="boolean", every=1
+    )
     assert (setpoint.minimum, setpoint.maximum) == (0, 30)
 
 
@@ -110,7 +117,9 @@ DEVICE_ERRORS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("key", "path", "words"), DEVICE_ERRORS, ids=[key for key, _, _ in DEVICE_ERRORS])
+@pytest.mark.parametrize(
+    ("key", "path", "words"), DEVICE_ERRORS, ids=[key for key, _, _ in DEVICE_ERRORS]
+)
 def test_a_wrong_key_of_a_device_is_refused_with_its_place(key, path, words):
     message = refused(START % (", " + key))
     column = START.splitlines()[2].index("%s") + 1 + len(", ")
@@ -121,18 +130,30 @@ def test_a_wrong_key_of_a_device_is_refused_with_its_place(key, path, words):
 
 
 PROPERTY_ERRORS = [
-    ("query: V?, evry: 1", "evry", "did you mean \"every\"?"),
+    ("query: V?, evry: 1", "evry", 'did you mean "every"?'),
     ("title: Nothing to do", "path", "needs `query`, `set` or both"),
     ('query: ""', "query", "one line"),
     ('query: "V?\\n"', "query", "one line"),
     ('query: "V?\\nW?"', "query", "one line"),
     ('set: "V {value}\\r"', "set", "one line"),
     ("query: V?, every: 0", "every", "out of range"),
-    ('set: "V {value}", every: 1', "every", "only a property with a `query` can be read"),
+    (
+        'set: "V {value}", every: 1',
+        "every",
+        ("only a property with a `query` can be read"),
+    ),
     ("query: V?, type: float", "type", "boolean, integer, number, string"),
     ("query: V?, choices: [A, B]", "choices", "only for the type string"),
-    ("query: V?, type: boolean, minimum: 0", "minimum", "only for the types number and integer"),
-    ("query: V?, type: string, maximum: 0", "maximum", "only for the types number and integer"),
+    (
+        "query: V?, type: boolean, minimum: 0",
+        "minimum",
+        "only for the types number and integer",
+    ),
+    (
+        "query: V?, type: string, maximum: 0",
+        "maximum",
+        "only for the types number and integer",
+    ),
     ("query: V?, minimum: 2, maximum: 1", "minimum", "2 is above the maximum of 1"),
     ("query: V?, type: integer, minimum: 0.5", "minimum", "0.5 is not a whole number"),
     ("query: V?, type: integer, maximum: 1.5", "maximum", "1.5 is not a whole number"),
@@ -152,23 +173,35 @@ PROPERTY_ERRORS = [
     ('set: "V {value:{value}}"', "set", "Invalid format"),
     ('set: "V {value:.1f}", type: string', "set", "allowed are {value}"),
     ('set: "V {value:.1f}", type: boolean', "set", "allowed are {value}"),
-]  # fmt: skip
+]
 
 
-@pytest.mark.parametrize(("keys", "path", "words"), PROPERTY_ERRORS, ids=[keys for keys, _, _ in PROPERTY_ERRORS])
+@pytest.mark.parametrize(
+    ("keys", "path", "words"),
+    PROPERTY_ERRORS,
+    ids=[keys for keys, _, _ in PROPERTY_ERRORS],
+)
 def test_a_wrong_key_of_a_property_is_refused_with_its_place(keys, path, words):
-    start = "bridge: {name: b}\ndevices:\n - name: psu\n   address: tcp::h:1\n   properties:\n"
+    start = (
+        "bridge: {name: b}\ndevices:\n - name: psu\n   address: tcp::h:1\n   "
+        "properties:\n"
+    )
     line = f"   - {{path: p, {keys}}}\n"
     column = line.index(f"{path}:") + 1
     if "did you mean" not in words:
         column += len(path) + 2
     message = refused(start + line)
-    assert message.startswith(f"bench.yaml:6:{column}: devices[0].properties[0].{path}: ")
+    assert message.startswith(
+        f"bench.yaml:6:{column}: devices[0].properties[0].{path}: "
+    )
     assert words in message
     assert len(message.splitlines()) == 1
 
 
-@pytest.mark.parametrize("path", ["", "/a", "a/", "a//b", "_lock", "a/_b", "a b", "a+", "#", "ä", "a" * 65, "a\\n"])
+@pytest.mark.parametrize(
+    "path",
+    ["", "/a", "a/", "a//b", "_lock", "a/_b", "a b", "a+", "#", "ä", "a" * 65, "a\\n"],
+)
 def test_a_path_that_is_no_topic_or_ours_is_refused(path):
     message = refused(START % f', properties: [{{path: "{path}", query: X?}}]')
     assert message.startswith("bench.yaml:3:")
@@ -177,22 +210,39 @@ def test_a_path_that_is_no_topic_or_ours_is_refused(path):
 
 @pytest.mark.parametrize("path", ["a", "-", "A-1_b/2/c", "a" * 64])
 def test_a_path_of_topic_levels_is_taken(path):
-    assert device(f'properties: [{{path: "{path}", query: X?}}]').properties[0].path == path
+    assert (
+        device(f'properties: [{{path: "{path}", query: X?}}]').properties[0].path
+        == path
+    )
 
 
 def test_a_path_can_be_there_only_once():
-    message = refused(START % ", properties: [{path: a, query: A?}, {path: b, query: B?}, {path: a, query: C?}]")
+    message = refused(
+        START
+        % (
+            ", properties: [{path: a, query: A?}, {path: b, query: B?}, {path: a, "
+            "query: "
+            "C?}]"
+        )
+    )
     assert "devices[0].properties: 'a' is there twice" in message
 
 
 def test_a_device_needs_name_and_address():
-    assert "devices[0].address: missing" in refused("bridge: {name: b}\ndevices: [{name: psu}]\n")
-    assert "devices[0].name: missing" in refused("bridge: {name: b}\ndevices: [{address: tcp::h:1}]\n")
+    assert "devices[0].address: missing" in refused(
+        "bridge: {name: b}\ndevices: [{name: psu}]\n"
+    )
+    assert "devices[0].name: missing" in refused(
+        "bridge: {name: b}\ndevices: [{address: tcp::h:1}]\n"
+    )
 
 
 def test_all_unknown_keys_are_told_at_once():
     message = refused(START % ", tiemout: 1, setle: 2")
-    assert [line.split(": ")[1] for line in message.splitlines()] == ["devices[0].tiemout", "devices[0].setle"]
+    assert [line.split(": ")[1] for line in message.splitlines()] == [
+        "devices[0].tiemout",
+        "devices[0].setle",
+    ]
 
 
 # Addresses.
@@ -206,11 +256,33 @@ ADDRESSES = [
     ("tcp::[fe80::1%eth0]:5025", ("fe80::1%eth0", 5025)),
 ]
 WRONG_ADDRESSES = [
-    "", "tcp", "tcp::", "tcp::host", "tcp::host:", "tcp:::5025", "tcp::[]:5025", "tcp:host:5025", "host:5025",
-    "udp::host:5025", "serial::/dev/ttyUSB0:9600", "tcp::::1:5025", "tcp::2001:db8::5:5025", "tcp::[::1]",
-    "tcp::[::1:5025", "tcp::::1]:5025", "tcp::host:0", "tcp::host:65536", "tcp::host:-1", "tcp::host:+1",
-    "tcp::host:5025 ", "tcp::host:1e3", "tcp::host:5_0", "tcp::ho st:5025", "tcp::user@host:5025", "tcp::host:5025\n",
-]  # fmt: skip
+    "",
+    "tcp",
+    "tcp::",
+    "tcp::host",
+    "tcp::host:",
+    "tcp:::5025",
+    "tcp::[]:5025",
+    "tcp:host:5025",
+    "host:5025",
+    "udp::host:5025",
+    "serial::/dev/ttyUSB0:9600",
+    "tcp::::1:5025",
+    "tcp::2001:db8::5:5025",
+    "tcp::[::1]",
+    "tcp::[::1:5025",
+    "tcp::::1]:5025",
+    "tcp::host:0",
+    "tcp::host:65536",
+    "tcp::host:-1",
+    "tcp::host:+1",
+    "tcp::host:5025 ",
+    "tcp::host:1e3",
+    "tcp::host:5_0",
+    "tcp::ho st:5025",
+    "tcp::user@host:5025",
+    "tcp::host:5025\n",
+]
 
 
 @pytest.mark.parametrize(("address", "found"), ADDRESSES)
@@ -225,13 +297,22 @@ def test_an_address_that_names_no_host_and_port_is_refused(address):
 
 
 def test_a_wrong_address_is_told_with_its_place():
-    message = refused("bridge: {name: b}\ndevices:\n  - name: psu\n    address: 127.0.0.1:5025\n")
-    assert message.startswith("bench.yaml:4:14: devices[0].address: '127.0.0.1:5025' is not tcp::HOST:PORT")
+    message = refused(
+        "bridge: {name: b}\ndevices:\n  - name: psu\n    address: 127.0.0.1:5025\n"
+    )
+    assert message.startswith(
+        "bench.yaml:4:14: devices[0].address: '127.0.0.1:5025' is not tcp::HOST:PORT"
+    )
 
 
 # What is sent for a value.
 
-NUMBER, INTEGER, BOOLEAN, STRING = ("", "type: integer", "type: boolean", "type: string")
+NUMBER, INTEGER, BOOLEAN, STRING = (
+    "",
+    "type: integer",
+    "type: boolean",
+    "type: string",
+)
 COMMANDS = [
     (NUMBER, "VOLT {value}", 5.0, "VOLT 5.0"),
     (NUMBER, "VOLT {value}", -1e-9, "VOLT -1e-09"),
@@ -262,7 +343,10 @@ def test_a_template_becomes_the_line_of_a_value(keys, template, value, line):
     assert written(keys, template, value) == line
 
 
-@pytest.mark.parametrize("template", ["FUNC {value}", 'DISP "ready";FUNC {value}', "A '{value}';FUNC {value}"])
+@pytest.mark.parametrize(
+    "template",
+    ["FUNC {value}", 'DISP "ready";FUNC {value}', "A '{value}';FUNC {value}"],
+)
 @pytest.mark.parametrize("text", ["a;*RST", 'a"', "a'", "a,b", "#15hello"])
 def test_text_outside_quotes_cannot_begin_anything(template, text):
     with pytest.raises(BadRequest, match="outside a quoted string"):
@@ -270,7 +354,9 @@ def test_text_outside_quotes_cannot_begin_anything(template, text):
 
 
 @pytest.mark.parametrize("template", ["FUNC {value}", 'DISP:TEXT "{value}"'])
-@pytest.mark.parametrize("text", ["a\n*RST", "a\r*RST", "a\x00", "a\x1b[2J", "a\u2028b", "\ud800"])
+@pytest.mark.parametrize(
+    "text", ["a\n*RST", "a\r*RST", "a\x00", "a\x1b[2J", "a\u2028b", "\ud800"]
+)
 def test_text_with_control_characters_is_never_sent(template, text):
     with pytest.raises(BadRequest, match="cannot be sent"):
         written(STRING, template, text)
@@ -305,8 +391,12 @@ def test_an_answer_becomes_a_value_of_its_type(keys, answer, value):
     assert (found, type(found)) == (value, type(value))
 
 
-@pytest.mark.parametrize("keys", [NUMBER, INTEGER, "minimum: 0, maximum: 10", "type: integer, maximum: 10"])
-@pytest.mark.parametrize(("answer", "value"), [("9.9E37", math.inf), ("-9.90000000E+37", -math.inf)])
+@pytest.mark.parametrize(
+    "keys", [NUMBER, INTEGER, "minimum: 0, maximum: 10", "type: integer, maximum: 10"]
+)
+@pytest.mark.parametrize(
+    ("answer", "value"), [("9.9E37", math.inf), ("-9.90000000E+37", -math.inf)]
+)
 def test_beyond_the_range_of_the_instrument_is_infinite(keys, answer, value):
     assert one(f"query: X?, {keys}").parse(answer) == value
 
@@ -317,11 +407,20 @@ def test_what_the_instrument_calls_not_a_number_is_not_a_number(keys):
 
 
 NONSENSE = [
-    (NUMBER, "5 V"), (NUMBER, "nan"), (NUMBER, ""), (NUMBER, "ON"), (NUMBER, "1,2"), (NUMBER, "1_0"),
-    (INTEGER, "1.5"), (INTEGER, "x"),
-    (BOOLEAN, "yes"), (BOOLEAN, "1.5"), (BOOLEAN, ""),
-    (STRING, '"open'), (STRING, '"a" b'),
-]  # fmt: skip
+    (NUMBER, "5 V"),
+    (NUMBER, "nan"),
+    (NUMBER, ""),
+    (NUMBER, "ON"),
+    (NUMBER, "1,2"),
+    (NUMBER, "1_0"),
+    (INTEGER, "1.5"),
+    (INTEGER, "x"),
+    (BOOLEAN, "yes"),
+    (BOOLEAN, "1.5"),
+    (BOOLEAN, ""),
+    (STRING, '"open'),
+    (STRING, '"a" b'),
+]
 
 
 @pytest.mark.parametrize(("keys", "answer"), NONSENSE)
@@ -348,13 +447,19 @@ def test_an_impossible_answer_is_out_of_range(keys, answer):
 
 SCHEMAS = [
     ("query: X?", {"type": "number"}),
-    ("query: X?, minimum: 0, maximum: 30", {"type": "number", "minimum": 0, "maximum": 30}),
+    (
+        "query: X?, minimum: 0, maximum: 30",
+        {"type": "number", "minimum": 0, "maximum": 30},
+    ),
     ("query: X?, type: integer", {"type": "integer"}),
-    ("query: X?, type: integer, minimum: -1, maximum: 3", {"type": "integer", "minimum": -1, "maximum": 3}),
+    (
+        ("query: X?, type: integer, minimum: -1, maximum: 3"),
+        {"type": "integer", "minimum": -1, "maximum": 3},
+    ),
     ("query: X?, type: boolean", {"type": "boolean"}),
     ("query: X?, type: string", {"type": "string"}),
     ("query: X?, type: string, choices: [CV, CC]", {"enum": ["CC", "CV"]}),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("keys", "schema"), SCHEMAS)
@@ -372,9 +477,17 @@ def test_access_follows_from_query_and_set(keys, access, readback):
 
 
 def test_what_is_shown_and_reported_passes_through():
-    keys = "query: X?, title: T, unit: V, group: G, class: voltage, deadband: 1, min_interval: 2, max_silence: 3"
+    keys = (
+        "query: X?, title: T, unit: V, group: G, class: voltage, deadband: 1, "
+        "min_interval: 2, max_silence: 3"
+    )
     declared = one(keys).declared(2.0)
-    assert (declared.title, declared.unit, declared.group, declared.class_) == ("T", "V", "G", "voltage")
+    assert (declared.title, declared.unit, declared.group, declared.class_) == (
+        "T",
+        "V",
+        "G",
+        "voltage",
+    )
     assert (declared.deadband, declared.min_interval, declared.max_silence) == (1, 2, 3)
 
 
@@ -384,16 +497,31 @@ def test_a_polled_value_is_stale_after_three_periods_and_a_silence():
 
 
 def test_a_set_has_time_for_its_exchanges_and_a_reopened_link():
-    described = describe(device("timeout: 3, settle: 2, title: Supply, properties: [{path: p, set: X}]"))
+    described = describe(
+        device("timeout: 3, settle: 2, title: Supply, properties: [{path: p, set: X}]")
+    )
     assert isinstance(described, Description)
-    assert (described.kind, described.name, described.timeout) == ("scpi", "Supply", 17.0)
+    assert (described.kind, described.name, described.timeout) == (
+        "scpi",
+        "Supply",
+        17.0,
+    )
     assert set(described.properties) == {"p", "_resyncs"}
-    assert set(described.commands) == {"query", "write", "query_binary", "identify", "clear"}
+    assert set(described.commands) == {
+        "query",
+        "write",
+        "query_binary",
+        "identify",
+        "clear",
+    }
 
 
 def test_the_settings_survive_the_wire():
     """The command `open` takes the same keys as the file."""
-    wire = b'{"name": "x", "address": "tcp::h:1", "properties": [{"path": "p", "query": "P?", "class": "power"}]}'
+    wire = (
+        b'{"name": "x", "address": "tcp::h:1", "properties": [{"path": "p", "query": '
+        b'"P?", "class": "power"}]}'
+    )
     assert msgspec.json.decode(wire, type=Device).properties[0].class_ == "power"
 
 
@@ -401,7 +529,10 @@ def test_the_settings_survive_the_wire():
     ("names", "complaint"),
     [
         (("psu", "psu"), "<config>:3:3: devices: two devices are named 'psu'"),
-        (("psu", "bridge"), "<config>:5:11: devices[1].name: 'bridge' is the bridge itself"),
+        (
+            ("psu", "bridge"),
+            ("<config>:5:11: devices[1].name: 'bridge' is the bridge itself"),
+        ),
     ],
 )
 def test_names_that_cannot_stand_are_refused_where_they_are(names, complaint):

@@ -65,11 +65,17 @@ def test_both_instruments_say_who_they_are(psu, dmm):
     ],
 )
 def test_long_and_short_forms_set_channel_one(psu, command):
-    assert psu.ask(command, "VOLT?;:SOUR1:VOLT:LEV?;:SOUR2:VOLT?") == "12.0000;12.0000;0.0000"
+    assert (
+        psu.ask(command, "VOLT?;:SOUR1:VOLT:LEV?;:SOUR2:VOLT?")
+        == "12.0000;12.0000;0.0000"
+    )
 
 
 def test_a_suffix_chooses_the_channel(psu):
-    assert psu.ask("SOUR2:VOLT 7;CURR 2", "OUTP2 ON", "SOUR2:VOLT?;CURR?;:OUTP1?;:OUTP2?") == "7.0000;2.0000;0;1"
+    assert (
+        psu.ask("SOUR2:VOLT 7;CURR 2", "OUTP2 ON", "SOUR2:VOLT?;CURR?;:OUTP1?;:OUTP2?")
+        == "7.0000;2.0000;0;1"
+    )
 
 
 def test_a_path_holds_within_a_line_and_common_commands_leave_it(psu):
@@ -119,7 +125,9 @@ def test_an_unknown_query_is_not_answered(psu):
     assert psu.error() == -113
 
 
-def test_a_command_error_costs_the_rest_of_the_line_and_an_execution_error_does_not(psu):
+def test_a_command_error_costs_the_rest_of_the_line_and_an_execution_error_does_not(
+    psu,
+):
     assert psu.ask("VOLT 1;BOGUS;VOLT 2", "VOLT?") == "1.0000"
     assert psu.ask("VOLT 99;VOLT 3;VOLT?") == "3.0000"
     assert psu.ask("SOUR2:VOLT 99;CURR 3;CURR?;:CURR?") == "3.0000;1.0000"
@@ -156,7 +164,10 @@ def test_the_status_byte_sums_up_queue_and_enabled_events(psu):
 def test_reset_returns_to_the_first_settings_and_keeps_the_load(circuits, psu):
     circuits[0].load = 7.0
     psu.send("VOLT 5;CURR 2;:OUTP ON;:VOLT:PROT 20", "*RST")
-    assert psu.ask("VOLT?;CURR?;:OUTP?;:VOLT:PROT?;*TST?;*OPC?") == "0.0000;1.0000;0;33.0000;0;1"
+    assert (
+        psu.ask("VOLT?;CURR?;:OUTP?;:VOLT:PROT?;*TST?;*OPC?")
+        == "0.0000;1.0000;0;33.0000;0;1"
+    )
     assert circuits[0].load == 7.0
 
 
@@ -192,7 +203,9 @@ def test_a_protection_trips_the_output_until_it_is_cleared(psu, protection):
     assert psu.ask("VOLT 12;CURR 5", "OUTP ON", "OUTP?;OUTP:PROT:TRIP?") == "1;0"
     assert psu.ask(protection, "OUTP?;OUTP:PROT:TRIP?;:OUTP2?") == "0;1;0"
     assert psu.error("OUTP ON") == -221
-    assert psu.ask("VOLT 5", "OUTP:PROT:CLE", "OUTP ON", "OUTP?;OUTP:PROT:TRIP?") == "1;0"
+    assert (
+        psu.ask("VOLT 5", "OUTP:PROT:CLE", "OUTP ON", "OUTP?;OUTP:PROT:TRIP?") == "1;0"
+    )
 
 
 def test_over_current_protection_trips_in_constant_current(psu):

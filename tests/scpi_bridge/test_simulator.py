@@ -1,4 +1,7 @@
-"""The simulated instruments over plain sockets: what a bridge, a demo and the tests of the bridge rely on."""
+"""The simulated instruments over plain sockets.
+
+What a bridge, a demo and the tests of the bridge rely on.
+"""
 
 import asyncio
 import json
@@ -130,7 +133,9 @@ async def test_a_line_above_the_limit_is_dropped_with_an_error(psu):
 
 
 async def test_random_bytes_do_not_stop_it(psu):
-    psu.writer.write(bytes(range(256)) * 20 + b"\n;;;:\n*\n:?\n?\n'\"\n" + "é?\n".encode())
+    psu.writer.write(
+        bytes(range(256)) * 20 + b"\n;;;:\n*\n:?\n?\n'\"\n" + "é?\n".encode()
+    )
     psu.send("*CLS")
     assert await psu.ask("SYST:ERR:COUN?") == "0"
 
@@ -139,7 +144,11 @@ async def test_several_connections_share_one_instrument(simulator, psu):
     async with connected(simulator.psu) as other:
         assert await other.ask("VOLT 8;*OPC?") == "1"
         assert await psu.ask("VOLT?") == "8.0000"
-        assert (simulator.psu.accepted, simulator.psu.connections, simulator.dmm.accepted) == (2, 2, 0)
+        assert (
+            simulator.psu.accepted,
+            simulator.psu.connections,
+            simulator.dmm.accepted,
+        ) == (2, 2, 0)
 
 
 async def test_it_keeps_what_it_received(simulator, psu):
@@ -169,7 +178,11 @@ async def test_a_slow_answer_holds_up_its_connection_and_no_other(simulator, psu
 async def test_a_late_answer_still_comes_first(simulator, psu):
     simulator.psu.late(1, 0.05)
     psu.send("*IDN?", "*OPC?", "VOLT?")
-    assert [await psu.line() for _ in range(3)] == [b"BUSBAR,PSU-SIM 30-5,SIM0001,1.0", b"1", b"0.0000"]
+    assert [await psu.line() for _ in range(3)] == [
+        b"BUSBAR,PSU-SIM 30-5,SIM0001,1.0",
+        b"1",
+        b"0.0000",
+    ]
 
 
 async def test_only_the_next_queries_are_late(simulator, psu):
@@ -198,7 +211,9 @@ async def test_drop_closes_all_connections_and_new_ones_are_accepted(simulator, 
         assert await again.ask("VOLT?") == "3.0000"
 
 
-async def test_refuse_keeps_connections_and_refuses_new_ones_until_accept(simulator, psu):
+async def test_refuse_keeps_connections_and_refuses_new_ones_until_accept(
+    simulator, psu
+):
     port = simulator.psu.port
     await psu.ask("*OPC?")
     simulator.psu.refuse()
@@ -232,7 +247,9 @@ async def test_an_error_of_the_caller_comes_out_as_it_is():
             raise KeyError("mine")
 
 
-async def test_a_port_that_is_taken_is_an_error_and_the_other_one_is_released(simulator):
+async def test_a_port_that_is_taken_is_an_error_and_the_other_one_is_released(
+    simulator,
+):
     other = Simulator(dmm_port=simulator.psu.port)
     with pytest.raises(OSError, match="already in use"):
         await other.__aenter__()

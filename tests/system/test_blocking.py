@@ -1,4 +1,5 @@
-"""The client without asyncio, on a real Mosquitto and a toy whose bridge runs in another thread."""
+"""The client without asyncio, on a real Mosquitto and a toy whose bridge runs in
+another thread."""
 
 import asyncio
 import contextlib
@@ -13,7 +14,15 @@ from typing import Any
 
 import pytest
 
-from busbar.client import Change, LinkLost, Locked, NotConnected, Offline, OutOfRange, Stale
+from busbar.client import (
+    Change,
+    LinkLost,
+    Locked,
+    NotConnected,
+    Offline,
+    OutOfRange,
+    Stale,
+)
 from busbar.client.blocking import Client
 from busbar.config import loader
 from busbar.runtime.bridge import Bridge
@@ -27,11 +36,16 @@ LIMIT = 30.0  # s; generous, only something broken needs it
 @contextmanager
 def bridge(url: str, toy: Toy) -> Iterator[None]:
     """A bridge in a thread with a loop of its own."""
-    ready, made = threading.Event(), queue.SimpleQueue[tuple[Bridge, asyncio.AbstractEventLoop]]()
+    ready, made = (
+        threading.Event(),
+        queue.SimpleQueue[tuple[Bridge, asyncio.AbstractEventLoop]](),
+    )
 
     async def run() -> None:
         wanted = service(toy)
-        settings = loader.parse(f"bridge: {{name: lab}}\nbroker: {{url: '{url}'}}\n", wanted.config, {})
+        settings = loader.parse(
+            (f"bridge: {{name: lab}}\nbroker: {{url: '{url}'}}\n"), wanted.config, {}
+        )
         running = Bridge(plan(wanted, settings, None, {}))
         made.put((running, asyncio.get_running_loop()))
         task = asyncio.create_task(running.run())
@@ -73,7 +87,11 @@ def test_it_sets_calls_reads_and_tells_what_is_wrong(url: str) -> None:
         device = bus.device("lab/toy")
         device.wait_online(timeout=LIMIT)
         device.set("level", 5)
-        assert (device["level"], device.reading("level").stale, device.state) == (5.0, None, "online")
+        assert (device["level"], device.reading("level").stale, device.state) == (
+            5.0,
+            None,
+            "online",
+        )
         assert device.time("level") == device.snapshot().times["level"]
         assert device.call("echo", text="hi", times=2) == "hihi"
         with pytest.raises(OutOfRange, match="99"):
@@ -86,7 +104,9 @@ def test_it_sets_calls_reads_and_tells_what_is_wrong(url: str) -> None:
         assert (bus.messages[0].text, device.messages[0].text) == ("look", "look")
 
 
-def test_callbacks_run_on_one_worker_thread_or_their_own_and_queues_are_filled(url: str) -> None:
+def test_callbacks_run_on_one_worker_thread_or_their_own_and_queues_are_filled(
+    url: str,
+) -> None:
     with Client(url) as bus:
         device = bus.device("lab/toy")
         device.wait_online(timeout=LIMIT)
@@ -94,7 +114,9 @@ def test_callbacks_run_on_one_worker_thread_or_their_own_and_queues_are_filled(u
         news: queue.Queue[Change] = queue.Queue(1)
 
         def note(name: str) -> Callable[[Change], None]:
-            return lambda change: threads.setdefault(name, threading.current_thread().name)
+            return lambda change: threads.setdefault(
+                name, threading.current_thread().name
+            )
 
         for name in ("one", "two"):
             device.subscribe("level", note(name), current=False)
@@ -106,7 +128,10 @@ def test_callbacks_run_on_one_worker_thread_or_their_own_and_queues_are_filled(u
         assert threads["one"] == threads["two"] != threading.current_thread().name
         for mode in ("b", "a"):
             device.set("mode", mode)
-        until(lambda: list(news.queue)[-1:] and news.queue[-1].value == "a", "the newest in a full queue")
+        until(
+            lambda: list(news.queue)[-1:] and news.queue[-1].value == "a",
+            "the newest in a full queue",
+        )
         end()
         device.set("mode", "b")
         assert news.get(timeout=LIMIT).value == "a"
@@ -161,7 +186,9 @@ def test_a_client_that_was_stopped_can_be_started_again(url: str) -> None:
             device = bus.device("lab/toy")
             device.wait_online(timeout=LIMIT)
             seen: queue.Queue[float] = queue.Queue()
-            device.subscribe("level", lambda change, seen=seen: seen.put(change.value), current=False)
+            device.subscribe(
+                "level", lambda change, seen=seen: seen.put(change.value), current=False
+            )
             device.set("level", level)
             assert seen.get(timeout=LIMIT) == device["level"] == level
 
@@ -204,8 +231,14 @@ print("done")
 
 
 @pytest.mark.parametrize("way", ["exit", "forever"])
-def test_a_program_ends_although_the_client_and_a_callback_are_busy(url: str, way: str) -> None:
+def test_a_program_ends_although_the_client_and_a_callback_are_busy(
+    url: str, way: str
+) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, url, way], capture_output=True, text=True, timeout=LIMIT, check=False
+        [sys.executable, "-c", SCRIPT, url, way],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")

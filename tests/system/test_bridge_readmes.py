@@ -1,4 +1,7 @@
-"""What the READMEs of the bridges share: sections in one order, and a simulator that the example finds."""
+"""What the READMEs of the bridges share.
+
+Sections in one order, and a simulator that the example finds.
+"""
 
 import re
 import shlex
@@ -8,8 +11,13 @@ import pytest
 
 from tests.examples.programs import ROOT
 
-KINDS = sorted(path.name.removesuffix("-bridge") for path in (ROOT / "services").iterdir() if path.is_dir())
-ORDER = ("Keys of", "Commands", "What goes wrong", "From", "Limits", "Figures")  # whatever stands between
+KINDS = sorted(
+    path.name.removesuffix("-bridge")
+    for path in (ROOT / "services").iterdir()
+    if path.is_dir()
+)
+# whatever stands between
+ORDER = ("Keys of", "Commands", "What goes wrong", "From", "Limits", "Figures")
 
 
 def readme(kind: str) -> str:
@@ -19,7 +27,12 @@ def readme(kind: str) -> str:
 @pytest.mark.parametrize("kind", KINDS)
 def test_sections_have_the_same_names_in_the_same_order(kind: str) -> None:
     found = re.findall(r"^## (.+)$", readme(kind), re.MULTILINE)
-    places = [number for beginning in ORDER for number, each in enumerate(found) if each.startswith(beginning)]
+    places = [
+        number
+        for beginning in ORDER
+        for number, each in enumerate(found)
+        if each.startswith(beginning)
+    ]
     assert places == sorted(places)
     for beginning in ORDER[:4]:
         assert any(each.startswith(beginning) for each in found), beginning
@@ -29,14 +42,19 @@ def test_sections_have_the_same_names_in_the_same_order(kind: str) -> None:
 def test_the_example_finds_the_simulator_that_is_started_as_it_says(kind: str) -> None:
     example = f"services/{kind}-bridge/src/{kind}_bridge/example.yaml"
     lines = re.findall(r"^    (.+)$", readme(kind), re.MULTILINE)
-    (bridge,) = (line for line in lines if line.endswith(f"{kind}-bridge --config {example}"))
+    (bridge,) = (
+        line for line in lines if line.endswith(f"{kind}-bridge --config {example}")
+    )
     known = (resources.files(f"{kind}_bridge") / "example.yaml").read_text() + bridge
     for line in lines:
         if line.startswith(f"python -m {kind}_bridge.simulator"):
             assert all(each in known for each in shlex.split(line)[4::2])
             assert len(shlex.split(line)) > 3
     if kind != "gpio":  # its simulated chip is in the bridge
-        assert f"    python -m {kind}_bridge.simulator --{kind if kind != 'scpi' else 'psu'}-port " in readme(kind)
+        assert (
+            f"    python -m {kind}_bridge.simulator "
+            f"--{kind if kind != 'scpi' else 'psu'}-port "
+        ) in readme(kind)
 
 
 @pytest.mark.parametrize("kind", KINDS)

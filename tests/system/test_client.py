@@ -1,4 +1,5 @@
-"""The client on a real Mosquitto, both versions of MQTT, with a toy in this process and the SCPI bridge as another."""
+"""The client on a real Mosquitto, both versions of MQTT, with a toy in this process and
+the SCPI bridge as another."""
 
 import asyncio
 import itertools
@@ -13,7 +14,17 @@ from typing import Any
 import msgspec
 import pytest
 
-from busbar.client import Change, Client, Device, Gap, LeaseLost, LinkLost, Offline, OutOfRange, Stale
+from busbar.client import (
+    Change,
+    Client,
+    Device,
+    Gap,
+    LeaseLost,
+    LinkLost,
+    Offline,
+    OutOfRange,
+    Stale,
+)
 from busbar.config import loader
 from busbar.contract import messages
 from busbar.contract.messages import Info, State, Status
@@ -33,7 +44,11 @@ from tests.watcher import Watcher
 
 LAB = "bridge: {name: lab}\n"
 ROOT = Path(__file__).parents[2]
-NARROW = ("max_queued_messages 100", "max_queued_bytes 1000000", "max_inflight_messages 20")
+NARROW = (
+    "max_queued_messages 100",
+    "max_queued_bytes 1000000",
+    "max_inflight_messages 20",
+)
 
 
 @pytest.fixture
@@ -51,7 +66,10 @@ def protocol(request: pytest.FixtureRequest) -> str:
 async def lab(broker: Mosquitto, protocol: str = "5") -> AsyncIterator[Toy]:
     """A toy's bridge, with the broker's url in its configuration."""
     toy = Toy()
-    toys, text = service(toy), LAB + f"broker: {{url: '{broker.url}', protocol: '{protocol}'}}\n"
+    toys, text = (
+        service(toy),
+        LAB + f"broker: {{url: '{broker.url}', protocol: '{protocol}'}}\n",
+    )
 
     def planned() -> Plan:
         return plan(toys, loader.parse(text, toys.config, {}), None, {})
@@ -59,7 +77,9 @@ async def lab(broker: Mosquitto, protocol: str = "5") -> AsyncIterator[Toy]:
     bridge = Bridge(planned(), planned, time.time, lambda: True)
     task = asyncio.create_task(bridge.run(), name="bridge under test")
     try:
-        await until(lambda: bridge.connected.is_set() or task.done(), "the announcement")
+        await until(
+            lambda: bridge.connected.is_set() or task.done(), "the announcement"
+        )
         yield toy
     finally:
         bridge.stop()
@@ -67,7 +87,9 @@ async def lab(broker: Mosquitto, protocol: str = "5") -> AsyncIterator[Toy]:
 
 
 @asynccontextmanager
-async def client(broker: Mosquitto | Proxy, protocol: str = "5", **options: Any) -> AsyncIterator[Client]:
+async def client(
+    broker: Mosquitto | Proxy, protocol: str = "5", **options: Any
+) -> AsyncIterator[Client]:
     async with Client(Endpoint(broker.url, protocol=protocol), **options) as made:
         yield made
 
@@ -91,7 +113,11 @@ def good(device: Device, path: str) -> Any:
 async def test_what_one_client_sets_another_sees_and_both_get_their_own_outcomes(
     broker: Mosquitto, protocol: str
 ) -> None:
-    async with lab(broker, protocol), client(broker, protocol) as one, client(broker, protocol) as other:
+    async with (
+        lab(broker, protocol),
+        client(broker, protocol) as one,
+        client(broker, protocol) as other,
+    ):
         here, there = await usable(one), await usable(other)
         changes = there.watch("level", current=False)
         assert await here.set("level", 7.5) == 7.5
@@ -104,12 +130,16 @@ async def test_what_one_client_sets_another_sees_and_both_get_their_own_outcomes
             None,
         )
         assert there["level"] == 7.5
-        answers = await asyncio.gather(here.call("echo", text="here"), there.call("echo", text="there"))
+        answers = await asyncio.gather(
+            here.call("echo", text="here"), there.call("echo", text="there")
+        )
         assert answers == ["here", "there"]
         assert one._line.calls.strays == other._line.calls.strays == 0
 
 
-async def test_an_error_of_the_device_is_typed_and_has_its_facts(broker: Mosquitto, protocol: str) -> None:
+async def test_an_error_of_the_device_is_typed_and_has_its_facts(
+    broker: Mosquitto, protocol: str
+) -> None:
     async with lab(broker, protocol), client(broker, protocol) as bus:
         device = await usable(bus)
         with pytest.raises(OutOfRange):
@@ -119,12 +149,18 @@ async def test_an_error_of_the_device_is_typed_and_has_its_facts(broker: Mosquit
         assert (refused.value.code, refused.value.detail) == ("device", {"number": 13})
 
 
-async def test_a_hundred_calls_at_once_all_get_their_own_outcome(broker: Mosquitto, protocol: str) -> None:
+async def test_a_hundred_calls_at_once_all_get_their_own_outcome(
+    broker: Mosquitto, protocol: str
+) -> None:
     async with lab(broker, protocol) as toy, client(broker, protocol) as bus:
         device = await usable(bus)
-        answers = await asyncio.gather(*(device.call("echo", text=str(number)) for number in range(100)))
+        answers = await asyncio.gather(
+            *(device.call("echo", text=str(number)) for number in range(100))
+        )
         assert answers == [str(number) for number in range(100)]
-        assert sorted(did for did in toy.did if isinstance(did, str) and did.isdigit()) == sorted(answers)
+        assert sorted(
+            did for did in toy.did if isinstance(did, str) and did.isdigit()
+        ) == sorted(answers)
 
 
 # What is lost.
@@ -147,9 +183,14 @@ async def test_a_stalled_reader_whose_newest_messages_the_broker_has_dropped_end
             while "Outgoing messages are being dropped" not in broker.log:
                 number += 1
                 toy.sessions[0].outlet.values({"name": f"{number:05}" + "x" * 2000})
-                await until(lambda: good(witness, "name")[:5] == f"{number:05}", "the witness")  # noqa: B023
+                await until(
+                    lambda: good(witness, "name")[:5] == f"{number:05}",  # noqa: B023
+                    "the witness",
+                )
             toy.sessions[0].outlet.values({"name": "last"})
-            await until(lambda: good(witness, "name") == "last", "the witness at the end")
+            await until(
+                lambda: good(witness, "name") == "last", "the witness at the end"
+            )
             proxy.downstream.set()
             await until(lambda: good(device, "name") == "last", "the right value", 90)
             await until(lambda: gaps, "the report", 30)
@@ -161,10 +202,15 @@ async def test_a_broken_bridge_process_marks_its_values_and_a_new_one_makes_them
     broker: Mosquitto, tmp_path: Path, protocol: str
 ) -> None:
     async with Simulator() as simulator, client(broker, protocol) as bus:
-        with BridgeProcess(BENCH.format(psu=simulator.psu.port), broker.url, tmp_path) as bridge:
+        with BridgeProcess(
+            BENCH.format(psu=simulator.psu.port), broker.url, tmp_path
+        ) as bridge:
             psu = bus.device("bench/psu")
             await psu.wait_online(30)
-            await until(lambda: psu.snapshot().values.get("setpoint/voltage") is not None, "a reading")
+            await until(
+                lambda: psu.snapshot().values.get("setpoint/voltage") is not None,
+                "a reading",
+            )
             assert isinstance(psu["setpoint/voltage"], int | float)
             assert bridge._process is not None
             bridge._process.kill()
@@ -176,7 +222,10 @@ async def test_a_broken_bridge_process_marks_its_values_and_a_new_one_makes_them
             bridge.start()
             await psu.wait_online(30)
             await psu.set("setpoint/voltage", 3.5)
-            await until(lambda: good(psu, "setpoint/voltage") == 3.5, "the value of the new process")
+            await until(
+                lambda: good(psu, "setpoint/voltage") == 3.5,
+                "the value of the new process",
+            )
 
 
 # The broker goes and comes back.
@@ -187,8 +236,13 @@ async def test_calls_under_way_fail_when_the_broker_goes_and_can_be_repeated_wit
 ) -> None:
     async with lab(broker, protocol) as toy, client(broker, protocol) as bus:
         device = await usable(bus)
-        running = [asyncio.create_task(device.call("wait", seconds=1, id=f"number {n:04}")) for n in range(20)]
-        running.append(asyncio.create_task(device.call("echo", text="done", id="already done")))
+        running = [
+            asyncio.create_task(device.call("wait", seconds=1, id=f"number {n:04}"))
+            for n in range(20)
+        ]
+        running.append(
+            asyncio.create_task(device.call("echo", text="done", id="already done"))
+        )
         assert await running.pop() == "done"
         await until(lambda: len(bus._line.calls) == 20, "the calls on their way")
         broker.kill()
@@ -201,15 +255,26 @@ async def test_calls_under_way_fail_when_the_broker_goes_and_can_be_repeated_wit
         await bus.wait_online("lab/toy", timeout=60)
         assert await device.call("echo", text="done", id="already done") == "done"
         assert (
-            await asyncio.gather(*(device.call("wait", seconds=1, id=f"number {n:04}") for n in range(20))) == [1] * 20
+            await asyncio.gather(
+                *(
+                    device.call("wait", seconds=1, id=f"number {n:04}")
+                    for n in range(20)
+                )
+            )
+            == [1] * 20
         )
         assert [did for did in toy.did if did in ("done", "not connected")] == ["done"]
 
 
-async def test_after_the_broker_was_away_everything_is_followed_again(broker: Mosquitto, protocol: str) -> None:
+async def test_after_the_broker_was_away_everything_is_followed_again(
+    broker: Mosquitto, protocol: str
+) -> None:
     async with lab(broker, protocol) as toy, client(broker, protocol) as bus:
         device = await usable(bus)
-        events, changes = bus.events("lab/toy", "beep"), device.watch("level", current=False)
+        events, changes = (
+            bus.events("lab/toy", "beep"),
+            device.watch("level", current=False),
+        )
         broker.restart()
         await until(lambda: device.stale, "the mark")
         await device.wait_online(60)
@@ -223,7 +288,9 @@ async def test_after_the_broker_was_away_everything_is_followed_again(broker: Mo
 
 async def test_a_client_without_a_broker_says_so(broker: Mosquitto) -> None:
     broker.kill()
-    with pytest.raises(LinkLost, match=f"no broker at mqtt://127.0.0.1:{broker.port}: cannot connect"):
+    with pytest.raises(
+        LinkLost, match=(f"no broker at mqtt://127.0.0.1:{broker.port}: cannot connect")
+    ):
         async with client(broker, timeout=1.0):
             pass
 
@@ -235,16 +302,30 @@ def picture(number: int) -> list[Message]:
     """What is retained of one device."""
     name, about = f"d{number:04}", {"schema": {"type": "number"}, "access": "r"}
     description = {
-        "contract": 1, "bridge": "crowd", "device": name, "kind": "toy", "revision": 1, "boot": "b1",
-        "properties": {"n": about}, "commands": {}, "events": {}, "blobs": {},
-    }  # fmt: skip
-    state, status = State("b1", 0, 1.0, {"n": number}, {}), Status("online", 1.0, "b1", 1, 0)
+        "contract": 1,
+        "bridge": "crowd",
+        "device": name,
+        "kind": "toy",
+        "revision": 1,
+        "boot": "b1",
+        "properties": {"n": about},
+        "commands": {},
+        "events": {},
+        "blobs": {},
+    }
+    state, status = (
+        State("b1", 0, 1.0, {"n": number}, {}),
+        Status("online", 1.0, "b1", 1, 0),
+    )
     payloads = {
         "status": messages.encode(status),
         "info": messages.encode(description),
         "state": messages.encode(state),
     }
-    return [Message(f"busbar/crowd/{name}/{channel}", data, retain=True) for channel, data in payloads.items()]
+    return [
+        Message(f"busbar/crowd/{name}/{channel}", data, retain=True)
+        for channel, data in payloads.items()
+    ]
 
 
 async def test_a_late_joiner_knows_thousands_of_retained_topics_when_it_is_entered(
@@ -254,27 +335,40 @@ async def test_a_late_joiner_knows_thousands_of_retained_topics_when_it_is_enter
     devices = 5000 // 3
     messages = [message for number in range(devices) for message in picture(number)]
     messages += [
-        Message("busbar/crowd/bridge/" + m.topic.rpartition("/")[2], m.payload, retain=True) for m in picture(0)
+        Message(
+            "busbar/crowd/bridge/" + m.topic.rpartition("/")[2], m.payload, retain=True
+        )
+        for m in picture(0)
     ]
     async with Watcher(broker.port, "busbar/crowd/bridge/#") as watcher:
         for message in messages:
             watcher.publish(message.topic, message.payload, retain=True)
-        await until(lambda: len(watcher.on("busbar/crowd/bridge/state")) == 1, "all of them", 60)
+        await until(
+            lambda: len(watcher.on("busbar/crowd/bridge/state")) == 1, "all of them", 60
+        )
         begin = time.monotonic()
         async with client(broker, protocol) as bus:
             took = time.monotonic() - begin
-            print(f"{len(messages)} retained topics joined in {took:.2f} s on MQTT {protocol}")
+            print(
+                f"{len(messages)} retained topics joined in {took:.2f} s on MQTT "
+                f"{protocol}"
+            )
             known = bus.devices()
             await until(lambda: len(known) == devices + 1, "all devices")
             for number in range(devices):
-                await until(lambda: bus.device(f"crowd/d{number:04}")["n"] == number, "its value")  # noqa: B023
+                await until(
+                    lambda: bus.device(f"crowd/d{number:04}")["n"] == number,  # noqa: B023
+                    "its value",
+                )
             assert bus.gaps == 0
 
 
 # Slow callbacks.
 
 
-async def test_a_stalled_callback_delays_nobody_else(broker: Mosquitto, protocol: str) -> None:
+async def test_a_stalled_callback_delays_nobody_else(
+    broker: Mosquitto, protocol: str
+) -> None:
     never = asyncio.Event()
     seen: list[Any] = []
 
@@ -284,7 +378,9 @@ async def test_a_stalled_callback_delays_nobody_else(broker: Mosquitto, protocol
     async with lab(broker, protocol) as toy, client(broker, protocol) as bus:
         device = await usable(bus)
         end = device.subscribe("level", stalled)
-        device.subscribe("level", lambda change: seen.append(change.value), current=False)
+        device.subscribe(
+            "level", lambda change: seen.append(change.value), current=False
+        )
         for number in range(100):
             toy.sessions[0].outlet.values({"level": number / 10 + 2})
             await asyncio.sleep(0)
@@ -294,7 +390,9 @@ async def test_a_stalled_callback_delays_nobody_else(broker: Mosquitto, protocol
         end()
 
 
-async def test_wide_reading_that_ends_at_once_takes_nothing_from_the_others(broker: Mosquitto, protocol: str) -> None:
+async def test_wide_reading_that_ends_at_once_takes_nothing_from_the_others(
+    broker: Mosquitto, protocol: str
+) -> None:
     async with lab(broker, protocol) as toy, client(broker, protocol) as bus:
         device = await usable(bus)
         beeps = device.events("beep")
@@ -330,25 +428,41 @@ asyncio.run(main())
 
 
 async def contend(name: str, url: str, rounds: int) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(sys.executable, "-c", CONTENDER, name, url, str(rounds), cwd=ROOT)
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-c", CONTENDER, name, url, str(rounds), cwd=ROOT
+    )
 
 
-async def test_two_processes_take_turns_with_a_lock_and_neither_starves(broker: Mosquitto) -> None:
+async def test_two_processes_take_turns_with_a_lock_and_neither_starves(
+    broker: Mosquitto,
+) -> None:
     async with lab(broker) as toy:
         rounds = 15
-        processes = [await contend(name, broker.url, rounds) for name in ("left", "right")]
+        processes = [
+            await contend(name, broker.url, rounds) for name in ("left", "right")
+        ]
         assert [await process.wait() for process in processes] == [0, 0]
-        steps = [did for did in toy.did if isinstance(did, str) and did.split()[-1] in ("in", "out")]
+        steps = [
+            did
+            for did in toy.did
+            if isinstance(did, str) and did.split()[-1] in ("in", "out")
+        ]
         assert len(steps) == 4 * rounds
         owners = [step.split()[0] for step in steps[::2]]
-        assert steps == [f"{owner} {step}" for owner in owners for step in ("in", "out")], "nobody between in and out"
-        begin = next(number for number, owner in enumerate(owners) if owner != owners[0])
+        assert steps == [
+            f"{owner} {step}" for owner in owners for step in ("in", "out")
+        ], "nobody between in and out"
+        begin = next(
+            number for number, owner in enumerate(owners) if owner != owners[0]
+        )
         end = min(len(owners) - owners[::-1].index(name) for name in ("left", "right"))
         contended = owners[begin:end]  # both were there
         assert all(one != two for one, two in itertools.pairwise(contended)), owners
 
 
-async def test_a_lock_is_lost_when_its_holder_hears_nothing_any_more(broker: Mosquitto, protocol: str) -> None:
+async def test_a_lock_is_lost_when_its_holder_hears_nothing_any_more(
+    broker: Mosquitto, protocol: str
+) -> None:
     async with (
         lab(broker, protocol),
         Proxy(broker.port) as proxy,
@@ -365,7 +479,10 @@ async def test_a_lock_is_lost_when_its_holder_hears_nothing_any_more(broker: Mos
 
         holding = asyncio.create_task(hold())
         await entered.wait()
-        await until(lambda: (there.locked or {}).get("owner") == "first", "the lock seen by the other")
+        await until(
+            lambda: (there.locked or {}).get("owner") == "first",
+            "the lock seen by the other",
+        )
         proxy.freeze()
         async with there.lock(owner="second", wait=30):
             with pytest.raises(LeaseLost):
@@ -374,20 +491,31 @@ async def test_a_lock_is_lost_when_its_holder_hears_nothing_any_more(broker: Mos
         proxy.cut()
 
 
-async def test_a_device_is_the_same_to_the_client_as_on_the_bus(broker: Mosquitto, protocol: str) -> None:
-    async with lab(broker, protocol), client(broker, protocol) as bus, Watcher(broker.port) as watcher:
+async def test_a_device_is_the_same_to_the_client_as_on_the_bus(
+    broker: Mosquitto, protocol: str
+) -> None:
+    async with (
+        lab(broker, protocol),
+        client(broker, protocol) as bus,
+        Watcher(broker.port) as watcher,
+    ):
         device = await usable(bus)
         await device.set({"level": 3, "on": True, "mode": "b"})
 
         def alike() -> bool:
             state = watcher.last("busbar/lab/toy/state")
             snapshot = json.loads(device.snapshot().dumps())
-            return bool(state) and (state["values"], state["times"]) == (snapshot["values"], snapshot["times"])
+            return bool(state) and (state["values"], state["times"]) == (
+                snapshot["values"],
+                snapshot["times"],
+            )
 
         await until(alike, "the snapshot of the broker")
 
 
-async def test_who_joins_reads_the_values_of_now_and_no_false_gap(broker: Mosquitto, protocol: str) -> None:
+async def test_who_joins_reads_the_values_of_now_and_no_false_gap(
+    broker: Mosquitto, protocol: str
+) -> None:
     async with lab(broker, protocol), client(broker, protocol) as writer:
         device = await usable(writer)
         for level in range(10):
@@ -400,7 +528,9 @@ async def test_who_joins_reads_the_values_of_now_and_no_false_gap(broker: Mosqui
                 assert (late.gaps, there.missed) == (0, 0)
 
 
-async def test_two_tasks_of_one_client_never_hold_one_lock_together(broker: Mosquitto) -> None:
+async def test_two_tasks_of_one_client_never_hold_one_lock_together(
+    broker: Mosquitto,
+) -> None:
     async with lab(broker), client(broker) as bus:
         device = await usable(bus)
         inside: list[str] = []

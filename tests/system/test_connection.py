@@ -1,4 +1,7 @@
-"""One MQTT connection to a real Mosquitto: transports, credentials, limits, what happens when it breaks."""
+"""One MQTT connection to a real Mosquitto.
+
+Transports, credentials, limits, what happens when it breaks.
+"""
 
 import asyncio
 import gc
@@ -24,7 +27,11 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tls")
-    subprocess.run([ROOT / "mosquitto" / "certificates.sh", folder, "broker", "bench"], check=True, capture_output=True)
+    subprocess.run(
+        [ROOT / "mosquitto" / "certificates.sh", folder, "broker", "bench"],
+        check=True,
+        capture_output=True,
+    )
     for file in folder.iterdir():
         file.chmod(0o644)
     folder.chmod(0o755)
@@ -56,15 +63,22 @@ async def test_a_connection_over_tcp_serves(broker: Mosquitto, protocol: str) ->
 
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
-async def test_a_connection_over_a_unix_socket_serves(tmp_path: Path, protocol: str) -> None:
+async def test_a_connection_over_a_unix_socket_serves(
+    tmp_path: Path, protocol: str
+) -> None:
     path = tmp_path / "mqtt.sock"
     with Mosquitto(f"listener 0 {path}"):
         await serves(Endpoint(f"unix://{path}", protocol=protocol))
 
 
 # paho leaves the socket of a failed handshake to the garbage collector, which says so
-@pytest.mark.filterwarnings("ignore:Exception ignored in. <ssl.SSLSocket:pytest.PytestUnraisableExceptionWarning")
-async def test_a_connection_over_tls_with_a_client_certificate_serves(certificates: Path) -> None:
+@pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. "
+    "<ssl.SSLSocket:pytest.PytestUnraisableExceptionWarning"
+)
+async def test_a_connection_over_tls_with_a_client_certificate_serves(
+    certificates: Path,
+) -> None:
     lines = [
         f"cafile {certificates}/ca.crt",
         f"certfile {certificates}/server.crt",
@@ -72,9 +86,14 @@ async def test_a_connection_over_tls_with_a_client_certificate_serves(certificat
     ]
     with Mosquitto(*lines, "require_certificate true") as broker:
         url = broker.url.replace("mqtt:", "mqtts:")
-        bench = {"cert_file": f"{certificates}/bench.crt", "key_file": f"{certificates}/bench.key"}
+        bench = {
+            "cert_file": f"{certificates}/bench.crt",
+            "key_file": f"{certificates}/bench.key",
+        }
         await serves(Endpoint(url, ca_file=f"{certificates}/ca.crt", **bench))
-        with pytest.raises(BrokerLost, match=r"certificate|alert|handshake|EOF|ended|reset|closed"):
+        with pytest.raises(
+            BrokerLost, match=r"certificate|alert|handshake|EOF|ended|reset|closed"
+        ):
             await serves(Endpoint(url, ca_file=f"{certificates}/ca.crt"))
         with pytest.raises(BrokerLost, match="CERTIFICATE_VERIFY_FAILED"):
             await serves(Endpoint(url, **bench))
@@ -93,23 +112,46 @@ async def test_wrong_credentials_are_named(tmp_path: Path, protocol: str) -> Non
     passwords.touch()
     command = [find("mosquitto_passwd"), "-b", passwords, "bench", "right"]
     await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True)
-    with Mosquitto(f"password_file {passwords}", configuration="allow_anonymous false\n") as broker:
+    with Mosquitto(
+        f"password_file {passwords}", configuration="allow_anonymous false\n"
+    ) as broker:
         await serves(Endpoint(broker.url, "bench", "right", protocol))
-        await serves(Endpoint(broker.url.replace("//", "//bench:right@"), protocol=protocol))
-        with pytest.raises(BrokerLost, match=r"refuses the connection: (Not authorized|Bad user name)"):
+        await serves(
+            Endpoint(broker.url.replace("//", "//bench:right@"), protocol=protocol)
+        )
+        with pytest.raises(
+            BrokerLost,
+            match=(
+                r"refuses the connection: (Not "
+                r"authorized|Bad user name)"
+            ),
+        ):
             await serves(Endpoint(broker.url, "bench", "wrong", protocol))
 
 
 async def test_a_broker_that_is_not_there_is_named(broker: Mosquitto) -> None:
     broker.kill()
-    with pytest.raises(BrokerLost, match=rf"cannot connect to mqtt://127\.0\.0\.1:{broker.port}: .*refused"):
+    with pytest.raises(
+        BrokerLost,
+        match=(
+            rf"cannot connect to "
+            rf"mqtt://127\.0\.0\.1:{broker.port}: "
+            rf".*refused"
+        ),
+    ):
         await serves(Endpoint(broker.url))
 
 
-async def test_an_oversize_message_is_dropped_and_counted_before_the_broker_could_close_the_connection() -> None:
-    with Mosquitto(configuration="allow_anonymous true\nmax_packet_size 2000\n") as broker:
+async def test_an_oversize_message_is_dropped_and_counted_before_the_broker_could_close_the_connection() -> (
+    None
+):
+    with Mosquitto(
+        configuration=("allow_anonymous true\nmax_packet_size 2000\n")
+    ) as broker:
         outbox, seen = Outbox(), list[Received]()
-        async with connection(Endpoint(broker.url), outbox, seen.append, "busbar.test") as link:
+        async with connection(
+            Endpoint(broker.url), outbox, seen.append, "busbar.test"
+        ) as link:
             await link.subscribe(["busbar/#"])
             assert outbox.limit < 2000
             outbox.put(Message("busbar/big", bytes(3000)))
@@ -121,11 +163,16 @@ async def test_an_oversize_message_is_dropped_and_counted_before_the_broker_coul
             assert outbox.dropped == 2
 
 
-async def test_at_most_100_messages_are_in_flight_and_none_is_lost(broker: Mosquitto) -> None:
+async def test_at_most_100_messages_are_in_flight_and_none_is_lost(
+    broker: Mosquitto,
+) -> None:
     async with Proxy(broker.port) as proxy, Watcher(broker.port) as watcher:
         outbox = Outbox()
         async with connection(
-            Endpoint(f"mqtt://127.0.0.1:{proxy.port}"), outbox, lambda _: None, "busbar.test"
+            Endpoint(f"mqtt://127.0.0.1:{proxy.port}"),
+            outbox,
+            lambda _: None,
+            "busbar.test",
         ) as link:
             proxy.downstream.clear()
             for number in range(500):
@@ -139,12 +186,17 @@ async def test_at_most_100_messages_are_in_flight_and_none_is_lost(broker: Mosqu
             assert [int(each.payload) for each in watcher.seen] == list(range(500))
 
 
-async def test_what_was_not_acknowledged_goes_back_to_the_outbox_in_order(broker: Mosquitto) -> None:
+async def test_what_was_not_acknowledged_goes_back_to_the_outbox_in_order(
+    broker: Mosquitto,
+) -> None:
     async with Proxy(broker.port) as proxy:
         outbox = Outbox()
         with pytest.raises(BrokerLost):
             async with connection(
-                Endpoint(f"mqtt://127.0.0.1:{proxy.port}"), outbox, lambda _: None, "busbar.test"
+                Endpoint(f"mqtt://127.0.0.1:{proxy.port}"),
+                outbox,
+                lambda _: None,
+                "busbar.test",
             ) as link:
                 proxy.downstream.clear()
                 for number in range(150):
@@ -166,7 +218,10 @@ async def test_a_half_open_link_is_given_up_when_acknowledgements_stay_away(
         outbox = Outbox()
         with pytest.raises(BrokerLost, match="no acknowledgement"):
             async with connection(
-                Endpoint(f"mqtt://127.0.0.1:{proxy.port}"), outbox, lambda _: None, "busbar.test"
+                Endpoint(f"mqtt://127.0.0.1:{proxy.port}"),
+                outbox,
+                lambda _: None,
+                "busbar.test",
             ) as link:
                 link.begin()
                 proxy.upstream.clear()
@@ -175,24 +230,39 @@ async def test_a_half_open_link_is_given_up_when_acknowledgements_stay_away(
         assert outbox.queued == 1
 
 
-async def test_a_connection_that_only_listens_outlives_its_keepalives(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_connection_that_only_listens_outlives_its_keepalives(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("busbar.mqtt.connection.ACK_TIMEOUT", 0.5)
     with Mosquitto("log_type all") as broker:
         endpoint = Endpoint(broker.url, keepalive=1)
-        async with connection(endpoint, Outbox(), lambda _: None, "busbar.test") as link:
+        async with connection(
+            endpoint, Outbox(), lambda _: None, "busbar.test"
+        ) as link:
             link.begin()
-            await until(lambda: broker.log.count("Received PINGREQ") >= 3 or link.closed.done(), "three pings")
+            await until(
+                lambda: broker.log.count("Received PINGREQ") >= 3 or link.closed.done(),
+                "three pings",
+            )
             assert not link.closed.done()
 
 
-async def test_the_will_is_published_after_a_break_and_not_after_a_clean_end(broker: Mosquitto) -> None:
+async def test_the_will_is_published_after_a_break_and_not_after_a_clean_end(
+    broker: Mosquitto,
+) -> None:
     will = Message("busbar/will", b"gone", retain=True)
     async with Watcher(broker.port) as watcher, Proxy(broker.port) as proxy:
-        async with connection(Endpoint(broker.url), Outbox(), lambda _: None, "busbar.clean", will):
+        async with connection(
+            Endpoint(broker.url), Outbox(), lambda _: None, "busbar.clean", will
+        ):
             pass
         with pytest.raises(BrokerLost):
             async with connection(
-                Endpoint(f"mqtt://127.0.0.1:{proxy.port}"), Outbox(), lambda _: None, "busbar.broken", will
+                Endpoint(f"mqtt://127.0.0.1:{proxy.port}"),
+                Outbox(),
+                lambda _: None,
+                "busbar.broken",
+                will,
             ) as link:
                 assert not watcher.on("busbar/will")
                 proxy.cut()

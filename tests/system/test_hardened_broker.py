@@ -1,4 +1,7 @@
-"""What `mosquitto/hardened.conf` and `acl` grant and refuse: seen in what arrives, never in what is acknowledged."""
+"""What `mosquitto/hardened.conf` and `acl` grant and refuse.
+
+Seen in what arrives, never in what is acknowledged.
+"""
 
 import re
 import shutil
@@ -40,9 +43,13 @@ class Client:
         self._answer: str | None = None
         self._lost = False
         self._granted: set[int] = set()
-        paho.on_connect = lambda _c, _u, _f, reason, _p: self._set(lambda: setattr(self, "_answer", str(reason)))
+        paho.on_connect = lambda _c, _u, _f, reason, _p: self._set(
+            lambda: setattr(self, "_answer", str(reason))
+        )
         paho.on_disconnect = lambda *_: self._set(lambda: setattr(self, "_lost", True))
-        paho.on_subscribe = lambda _c, _u, mid, *_: self._set(lambda: self._granted.add(mid))
+        paho.on_subscribe = lambda _c, _u, mid, *_: self._set(
+            lambda: self._granted.add(mid)
+        )
         paho.on_message = self._on_message
 
     def connect(self, port: int) -> None:
@@ -61,7 +68,10 @@ class Client:
         self._wait(lambda: self._lost)
 
     def subscribe(self, topic: str) -> None:
-        """Return when the broker has answered; what it had for us before that has arrived, too."""
+        """Return when the broker has answered.
+
+        What it had for us before that has arrived, too.
+        """
         _, mid = self._paho.subscribe(topic, qos=1)
         assert mid is not None
         self._wait(lambda: mid in self._granted)
@@ -92,7 +102,9 @@ class Site:
     def tls(self, *, ca: str = "ca.crt", client: str | None = None) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=self.files / ca)
         if client is not None:
-            context.load_cert_chain(self.files / f"{client}.crt", self.files / f"{client}.key")
+            context.load_cert_chain(
+                self.files / f"{client}.crt", self.files / f"{client}.key"
+            )
         return context
 
     @contextmanager
@@ -106,7 +118,12 @@ class Site:
         version: MQTTProtocolVersion = V311,
     ) -> Iterator[Client]:
         name = f"test-{next(NUMBER)}"
-        paho = Paho(CallbackAPIVersion.VERSION2, name, protocol=version, reconnect_on_failure=False)
+        paho = Paho(
+            CallbackAPIVersion.VERSION2,
+            name,
+            protocol=version,
+            reconnect_on_failure=False,
+        )
         if user is not None:
             paho.username_pw_set(user, password or secret(user))
         if not plain:
@@ -124,17 +141,30 @@ def secret(user: str) -> str:
 
 
 def shell(command: str, directory: Path) -> None:
-    subprocess.run(["sh", "-ec", command], cwd=directory, check=True, capture_output=True, timeout=LIMIT)
+    subprocess.run(
+        ["sh", "-ec", command],
+        cwd=directory,
+        check=True,
+        capture_output=True,
+        timeout=LIMIT,
+    )
 
 
 def documented(beginning: str) -> str:
     """Return the one command of the README that begins like this."""
-    (command,) = re.findall(rf"^    ({re.escape(beginning)}.*)$", (SOURCE / "README.md").read_text(), re.MULTILINE)
+    (command,) = re.findall(
+        rf"^    ({re.escape(beginning)}.*)$",
+        (SOURCE / "README.md").read_text(),
+        re.MULTILINE,
+    )
     return str(command)
 
 
 def lay_out(directory: Path) -> str:
-    """Put what the configuration names into a directory; return the configuration for it."""
+    """Put what the configuration names into a directory.
+
+    Return the configuration for it.
+    """
     shell(f"{SOURCE}/certificates.sh . broker.test scpi1 viewer", directory)
     shell(f"{SOURCE}/certificates.sh other broker.test", directory)
     shutil.copy(SOURCE / "acl", directory)
@@ -144,9 +174,13 @@ def lay_out(directory: Path) -> str:
     passwords = directory / "passwords"
     passwords.write_text("".join(f"{user}:{secret(user)}\n" for user in USERS))
     passwords.chmod(0o600)
-    subprocess.run([find("mosquitto_passwd"), "-U", passwords], check=True, timeout=LIMIT)
+    subprocess.run(
+        [find("mosquitto_passwd"), "-U", passwords], check=True, timeout=LIMIT
+    )
     text = (SOURCE / "hardened.conf").read_text()
-    return text.replace("/etc/mosquitto/busbar/", f"{directory}/").replace("/var/lib/mosquitto/", f"{directory}/")
+    return text.replace("/etc/mosquitto/busbar/", f"{directory}/").replace(
+        "/var/lib/mosquitto/", f"{directory}/"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +233,9 @@ def handshake(site: Site, tls: ssl.SSLContext, name: str = "localhost") -> None:
 
 
 @pytest.mark.parametrize("name", ["localhost", "127.0.0.1", "broker.test"])
-def test_the_certificate_holds_for_the_name_and_for_this_machine(site: Site, name: str) -> None:
+def test_the_certificate_holds_for_the_name_and_for_this_machine(
+    site: Site, name: str
+) -> None:
     handshake(site, site.tls(), name)
 
 
@@ -221,13 +257,21 @@ def test_an_old_tls_version_is_refused(site: Site) -> None:
 
 @pytest.mark.parametrize("version", [V311, V5])
 def test_a_wrong_password_is_refused(site: Site, version: MQTTProtocolVersion) -> None:
-    with pytest.raises(RefusedError, match=r"[Nn]ot authorized"), site.client("viewer", "wrong", version=version):
+    with (
+        pytest.raises(RefusedError, match=r"[Nn]ot authorized"),
+        site.client("viewer", "wrong", version=version),
+    ):
         pass
 
 
 @pytest.mark.parametrize("version", [V311, V5])
-def test_an_anonymous_client_is_refused(site: Site, version: MQTTProtocolVersion) -> None:
-    with pytest.raises(RefusedError, match=r"[Nn]ot authorized"), site.client(None, version=version):
+def test_an_anonymous_client_is_refused(
+    site: Site, version: MQTTProtocolVersion
+) -> None:
+    with (
+        pytest.raises(RefusedError, match=r"[Nn]ot authorized"),
+        site.client(None, version=version),
+    ):
         pass
 
 
@@ -248,7 +292,9 @@ def test_an_unknown_user_is_refused(site: Site) -> None:
         "homeassistant/device/scpi1/psu/config",
     ],
 )
-def test_a_bridge_writes_its_own_tree_replies_and_discovery(site: Site, topic: str) -> None:
+def test_a_bridge_writes_its_own_tree_replies_and_discovery(
+    site: Site, topic: str
+) -> None:
     assert arrives(site, "scpi1", "witness", topic)
 
 
@@ -285,7 +331,9 @@ def test_a_bridge_writes_nothing_else(site: Site, topic: str) -> None:
         "homeassistant/status",
     ],
 )
-def test_a_bridge_reads_its_own_commands_and_what_it_left_behind(site: Site, topic: str) -> None:
+def test_a_bridge_reads_its_own_commands_and_what_it_left_behind(
+    site: Site, topic: str
+) -> None:
     assert arrives(site, "witness", "scpi1", topic)
 
 
@@ -305,7 +353,9 @@ def test_a_bridge_reads_nothing_of_others(site: Site, topic: str) -> None:
     assert not arrives(site, "witness", "scpi1", topic)
 
 
-def test_a_bridge_added_with_the_documented_command_has_the_same_rights(site: Site) -> None:
+def test_a_bridge_added_with_the_documented_command_has_the_same_rights(
+    site: Site,
+) -> None:
     assert arrives(site, "cip1", "witness", "busbar/cip1/panel/state")
     assert arrives(site, "operator", "cip1", "busbar/cip1/panel/set/digital/1")
     assert arrives(site, "cip1", "operator", "busbar/reply/operator/1")
@@ -313,7 +363,15 @@ def test_a_bridge_added_with_the_documented_command_has_the_same_rights(site: Si
     assert not arrives(site, "operator", "cip1", "busbar/scpi1/psu/set/output")
 
 
-CHANNELS = ["status", "info", "state", "state/a/b", "event/change", "blob/screen", "reply"]
+CHANNELS = [
+    "status",
+    "info",
+    "state",
+    "state/a/b",
+    "event/change",
+    "blob/screen",
+    "reply",
+]
 COMMANDS = ["set", "set/a/b", "call/query"]
 
 
@@ -339,7 +397,9 @@ def test_an_operator_commands_a_bridge(site: Site, user: str, channel: str) -> N
     assert arrives(site, user, "scpi1", f"busbar/scpi1/psu/{channel}")
 
 
-@pytest.mark.parametrize("topic", [*(f"scpi1/psu/{channel}" for channel in CHANNELS), "reply/operator/1"])
+@pytest.mark.parametrize(
+    "topic", [*(f"scpi1/psu/{channel}" for channel in CHANNELS), "reply/operator/1"]
+)
 @pytest.mark.parametrize("user", ["viewer", "operator", "homeassistant"])
 def test_a_person_cannot_speak_for_a_bridge(site: Site, user: str, topic: str) -> None:
     assert not arrives(site, user, "witness", f"busbar/{topic}")
@@ -352,7 +412,9 @@ def test_an_operator_reads_the_own_private_replies(site: Site) -> None:
 
 @pytest.mark.parametrize("rest", ["1", "a/b/c", *CHANNELS, *COMMANDS])
 @pytest.mark.parametrize("user", ["viewer", "operator", "cip1", "homeassistant"])
-def test_nobody_reads_private_replies_to_somebody_else(site: Site, user: str, rest: str) -> None:
+def test_nobody_reads_private_replies_to_somebody_else(
+    site: Site, user: str, rest: str
+) -> None:
     assert not arrives(site, "scpi1", user, f"busbar/reply/somebody/{rest}")
 
 
@@ -361,14 +423,20 @@ def test_an_operator_cannot_forge_a_private_reply(site: Site, rest: str) -> None
     assert not arrives(site, "operator", "witness", f"busbar/reply/somebody/{rest}")
 
 
-def test_home_assistant_hears_discovery_and_says_that_it_has_started(site: Site) -> None:
-    assert arrives(site, "scpi1", "homeassistant", "homeassistant/device/scpi1/psu/config")
+def test_home_assistant_hears_discovery_and_says_that_it_has_started(
+    site: Site,
+) -> None:
+    assert arrives(
+        site, "scpi1", "homeassistant", "homeassistant/device/scpi1/psu/config"
+    )
     assert arrives(site, "homeassistant", "scpi1", "homeassistant/status")
 
 
 def test_a_retained_status_is_there_for_who_comes_later(site: Site) -> None:
     with site.client("scpi1") as bridge:
-        bridge._paho.publish("busbar/scpi1/late/status", "x", qos=1, retain=True).wait_for_publish(LIMIT)
+        bridge._paho.publish(
+            "busbar/scpi1/late/status", "x", qos=1, retain=True
+        ).wait_for_publish(LIMIT)
     with site.client("viewer") as viewer:
         viewer.subscribe("busbar/+/late/status")
         viewer.subscribe("barrier")
@@ -380,7 +448,10 @@ def test_the_largest_message_of_the_contract_passes_and_a_larger_one_is_refused(
     site: Site, version: MQTTProtocolVersion
 ) -> None:
     topic, largest = f"busbar/scpi1/psu/blob/{version}", 1024 * 1024
-    with site.client("viewer") as viewer, site.client("scpi1", version=version) as bridge:
+    with (
+        site.client("viewer") as viewer,
+        site.client("scpi1", version=version) as bridge,
+    ):
         viewer.subscribe(topic)
         bridge.publish(topic, bytes(largest))
         bridge.publish_and_be_cut_off(topic, bytes(largest + 128 * 1024))
@@ -388,9 +459,14 @@ def test_the_largest_message_of_the_contract_passes_and_a_larger_one_is_refused(
         assert viewer.received == [(topic, largest)]
 
 
-def test_with_client_certificates_the_common_name_is_the_user(certificate_site: Site) -> None:
+def test_with_client_certificates_the_common_name_is_the_user(
+    certificate_site: Site,
+) -> None:
     scpi1, viewer = (certificate_site.tls(client=user) for user in ("scpi1", "viewer"))
-    with certificate_site.client(None, tls=viewer) as reader, certificate_site.client(None, tls=scpi1) as bridge:
+    with (
+        certificate_site.client(None, tls=viewer) as reader,
+        certificate_site.client(None, tls=scpi1) as bridge,
+    ):
         reader.subscribe("#")
         bridge.publish("busbar/cip1/panel/status")
         bridge.publish("busbar/scpi1/psu/status")
@@ -398,6 +474,11 @@ def test_with_client_certificates_the_common_name_is_the_user(certificate_site: 
         assert [topic for topic, _ in reader.received] == ["busbar/scpi1/psu/status"]
 
 
-def test_with_client_certificates_a_password_alone_is_refused(certificate_site: Site) -> None:
-    with pytest.raises((RefusedError, ssl.SSLError, ConnectionError)), certificate_site.client("viewer"):
+def test_with_client_certificates_a_password_alone_is_refused(
+    certificate_site: Site,
+) -> None:
+    with (
+        pytest.raises((RefusedError, ssl.SSLError, ConnectionError)),
+        certificate_site.client("viewer"),
+    ):
         pass

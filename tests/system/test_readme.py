@@ -27,10 +27,14 @@ async def test_the_client_sets_asks_is_refused_and_watches(tmp_path: Path) -> No
     async with bench(tmp_path) as running:
         script.write_text(blocks("python")[0].replace("1883", str(running.broker.port)))
         async with output(sys.executable, str(script)) as text:
-            await text.says("BUSBAR,PSU-SIM", "99 is out of range", "output True good", "voltage ")
+            await text.says(
+                "BUSBAR,PSU-SIM", "99 is out of range", "output True good", "voltage "
+            )
 
 
-@pytest.mark.parametrize("block", blocks("python", (ROOT / "docs" / "client.md").read_text()))
+@pytest.mark.parametrize(
+    "block", blocks("python", (ROOT / "docs" / "client.md").read_text())
+)
 def test_the_names_in_the_page_of_the_client_are_there(block: str) -> None:
     exec(compile(block, "client.md", "exec"), {})
 
@@ -40,14 +44,19 @@ async def test_the_subscriber_in_python_prints_values(tmp_path: Path) -> None:
     async with bench(tmp_path) as running:
         script.write_text(blocks("python")[1].replace("1883", str(running.broker.port)))
         async with output(sys.executable, str(script)) as text:
-            await until(lambda: b"'setpoint/voltage': 5.0" in text and b"bad: {}" in text, "the values")
+            await until(
+                lambda: b"'setpoint/voltage': 5.0" in text and b"bad: {}" in text,
+                "the values",
+            )
 
 
 async def test_the_subscriber_in_javascript_prints_values(tmp_path: Path) -> None:
     npm.link("mqtt", tmp_path)
     script = tmp_path / "subscriber.js"
     async with bench(tmp_path) as running:
-        script.write_text(blocks("javascript")[0].replace("1883", str(running.broker.port)))
+        script.write_text(
+            blocks("javascript")[0].replace("1883", str(running.broker.port))
+        )
         async with output(find("node"), str(script)) as text:
             await until(lambda: b"'setpoint/voltage': 5" in text, "the values")
 
@@ -56,7 +65,9 @@ async def test_the_subscriber_in_shell_prints_values(tmp_path: Path) -> None:
     async with bench(tmp_path) as running:
         script = blocks("sh")[0].replace("1883", str(running.broker.port))
         async with output(shutil.which("sh") or "/bin/sh", "-c", script) as text:
-            await until(lambda: re.search(rb"voltage is (4\.9|5\.0)\d* V", text), "the voltage")
+            await until(
+                lambda: re.search(rb"voltage is (4\.9|5\.0)\d* V", text), "the voltage"
+            )
 
 
 async def test_the_bridge_in_one_screen_is_a_bridge(tmp_path: Path) -> None:
@@ -65,9 +76,19 @@ async def test_the_bridge_in_one_screen_is_a_bridge(tmp_path: Path) -> None:
     settings.write_text("bridge: {name: office}\n")
     with Mosquitto() as broker:
         async with Watcher(broker.port) as watcher:
-            command = [sys.executable, str(script), "--config", str(settings), "--broker", broker.url]
+            command = [
+                sys.executable,
+                str(script),
+                "--config",
+                str(settings),
+                "--broker",
+                broker.url,
+            ]
             async with output(*command) as text:
-                await until(lambda: watcher.on("busbar/office/clock/state/time"), f"the time {text.decode()}")
+                await until(
+                    lambda: watcher.on("busbar/office/clock/state/time"),
+                    f"the time {text.decode()}",
+                )
                 reply = await watcher.call("busbar/office/clock/call/greet", "Ada")
                 assert reply["result"] == "hello Ada"
 

@@ -48,7 +48,8 @@ devices:
 class Julabo:
     """The process; entered = it accepts connections, left = it is gone.
 
-    We ask it on one connection that stays: lewis dies of a connection that ends after a younger one has ended.
+    We ask it on one connection that stays: lewis dies of a connection that ends after a
+    younger one has ended.
     """
 
     def __init__(self) -> None:
@@ -66,11 +67,15 @@ class Julabo:
     def start(self) -> None:
         lewis = Path(sys.executable).with_name("lewis")
         protocol = f"julabo-version-1: {{bind_address: 127.0.0.1, port: {self.port}}}"
-        self._process = subprocess.Popen([lewis, "julabo", "-p", protocol], stderr=subprocess.DEVNULL)
+        self._process = subprocess.Popen(
+            [lewis, "julabo", "-p", protocol], stderr=subprocess.DEVNULL
+        )
         deadline = time.monotonic() + LIMIT
         while time.monotonic() < deadline and self._process.poll() is None:
             try:
-                self._connection = socket.create_connection(("127.0.0.1", self.port), timeout=LIMIT)
+                self._connection = socket.create_connection(
+                    ("127.0.0.1", self.port), timeout=LIMIT
+                )
             except OSError:
                 time.sleep(0.05)
             else:
@@ -108,18 +113,32 @@ class Client:
         out = await self._run("mosquitto_sub", "-t", topic, "-C", "1", "-W", "2")
         return json.loads(out) if out else None
 
-    async def request(self, topic: str, argument: str, value: Any, **metadata: Any) -> dict[str, Any]:
+    async def request(
+        self, topic: str, argument: str, value: Any, **metadata: Any
+    ) -> dict[str, Any]:
         """Return the outcome of a command, which comes on a topic of our own."""
         answer = f"busbar/reply/peers/{next(NUMBER)}"
         if self._old:  # without a Response Topic the payload has to say it
             metadata["_reply"] = answer
         payload = json.dumps({argument: value, **metadata})
-        out = await self._run("mosquitto_rr", "-t", topic, "-e", answer, "-m", payload, "-W", str(int(LIMIT)))
+        out = await self._run(
+            "mosquitto_rr",
+            "-t",
+            topic,
+            "-e",
+            answer,
+            "-m",
+            payload,
+            "-W",
+            str(int(LIMIT)),
+        )
         return dict(json.loads(out))
 
     async def _run(self, program: str, *arguments: str) -> str:
         command = [find(program), *self._options, *arguments]
-        done = await asyncio.to_thread(subprocess.run, command, capture_output=True, timeout=2 * LIMIT, check=False)
+        done = await asyncio.to_thread(
+            subprocess.run, command, capture_output=True, timeout=2 * LIMIT, check=False
+        )
         assert not done.stderr or b"Timed out" in done.stderr, done.stderr
         return done.stdout.decode()
 
@@ -127,7 +146,9 @@ class Client:
 class Lab:
     """The thermostat, a broker and a bridge between them."""
 
-    def __init__(self, julabo: Julabo, broker: Mosquitto, bridge: BridgeProcess) -> None:
+    def __init__(
+        self, julabo: Julabo, broker: Mosquitto, bridge: BridgeProcess
+    ) -> None:
         self.julabo, self.broker, self.bridge = julabo, broker, bridge
 
 
@@ -137,7 +158,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     with (
         Julabo() as julabo,
         Mosquitto() as broker,
-        BridgeProcess(CONFIGURATION.format(port=julabo.port), broker.url, folder) as bridge,
+        BridgeProcess(
+            CONFIGURATION.format(port=julabo.port), broker.url, folder
+        ) as bridge,
     ):
         yield Lab(julabo, broker, bridge)
 
@@ -172,7 +195,9 @@ async def test_its_readings_arrive(client: Client) -> None:
     assert (await client.retained(f"{BATH}/state"))["bad"] == {}
 
 
-async def test_a_set_point_published_arrives_and_reads_back(lab: Lab, client: Client) -> None:
+async def test_a_set_point_published_arrives_and_reads_back(
+    lab: Lab, client: Client
+) -> None:
     for wanted in (30.5, 24.0):
         await client.publish(f"{BATH}/set/setpoint", str(wanted))
         await until(partial(shows, client, wanted), f"a set point of {wanted}", LIMIT)
@@ -183,10 +208,18 @@ async def shows(client: Client, value: float) -> bool:
     return bool(await client.retained(f"{BATH}/state/setpoint") == value)
 
 
-async def test_the_outcome_of_a_set_is_what_it_made_of_it(lab: Lab, client: Client) -> None:
+async def test_the_outcome_of_a_set_is_what_it_made_of_it(
+    lab: Lab, client: Client
+) -> None:
     reply = await client.request(f"{BATH}/set/setpoint", "_value", 41.5, _id=7)
-    assert (reply["ok"], reply["result"], reply["id"], reply["target"]) == (True, 41.5, 7, "set/setpoint")
-    reply = await client.request(f"{BATH}/set/setpoint", "_value", 500)  # it takes 0 to 100 and says nothing
+    assert (reply["ok"], reply["result"], reply["id"], reply["target"]) == (
+        True,
+        41.5,
+        7,
+        "set/setpoint",
+    )
+    # it takes 0 to 100 and says nothing
+    reply = await client.request(f"{BATH}/set/setpoint", "_value", 500)
     assert (reply["ok"], reply["result"]) == (True, 41.5)
     reply = await client.request(f"{BATH}/set/setpoint", "_value", 1001)
     assert (reply["ok"], reply["error"]["code"]) == (False, "out_of_range")
@@ -196,9 +229,12 @@ async def test_the_outcome_of_a_set_is_what_it_made_of_it(lab: Lab, client: Clie
 
 
 async def test_every_set_reads_back_its_own_answer(client: Client) -> None:
-    """Each command is answered by an empty line, which must not become the answer to the next question."""
+    """Each command is answered by an empty line, which must not become the answer to
+    the next question."""
     for number in range(3, 13):
-        reply = await client.request(f"{BATH}/set", "integral", number, circulating=bool(number % 2))
+        reply = await client.request(
+            f"{BATH}/set", "integral", number, circulating=bool(number % 2)
+        )
         assert reply["ok"], reply
         assert reply["result"] == {"integral": number, "circulating": bool(number % 2)}
     reply = await client.request(f"{BATH}/set", "integral", 3, circulating=False)
@@ -218,10 +254,14 @@ async def test_a_silence_does_not_disturb_the_next_answer(client: Client) -> Non
 
 
 async def test_a_write_that_it_does_not_know_has_an_outcome(client: Client) -> None:
-    assert (await client.request(f"{BATH}/call/write", "command", "OUT_PAR_06 0.1"))["ok"]
+    assert (await client.request(f"{BATH}/call/write", "command", "OUT_PAR_06 0.1"))[
+        "ok"
+    ]
     reply = await client.request(f"{BATH}/call/write", "command", "OUT_PAR_99 1")
     assert (reply["ok"], reply["error"]["code"]) == (False, "timeout")
-    assert (await client.request(f"{BATH}/call/query", "command", "IN_PAR_06"))["result"] == "0.1"
+    assert (await client.request(f"{BATH}/call/query", "command", "IN_PAR_06"))[
+        "result"
+    ] == "0.1"
 
 
 async def test_it_goes_and_comes_back(lab: Lab, client: Client) -> None:
@@ -233,7 +273,9 @@ async def test_it_goes_and_comes_back(lab: Lab, client: Client) -> None:
     await client.publish(f"{BATH}/call/connect", "{}")
     await until(lambda: is_online(client), "the thermostat online", LIMIT)
     await until(lambda: shows(client, 24), "the set point that it starts with", LIMIT)
-    assert (await client.request(f"{BATH}/call/query", "command", "IN_SP_00"))["result"] == "24.0"
+    assert (await client.request(f"{BATH}/call/query", "command", "IN_SP_00"))[
+        "result"
+    ] == "24.0"
 
 
 async def is_offline(client: Client) -> bool:

@@ -12,10 +12,13 @@ from typing import Any, ClassVar, NamedTuple
 
 
 class Retry(NamedTuple):
-    """How soon a link is tried again after an error: after `first` seconds, doubling, never later than `most`.
+    """How soon a link is tried again after an error.
 
-    `firm`: also when somebody sends a command meanwhile; `connect`, `reconnect` and `reload` try at once.
-    `soon`: the other side says that it will be there in a moment; the device is `connecting` and commands wait.
+    After `first` seconds, doubling, never later than `most`.
+
+    `firm`: also when somebody sends a command meanwhile; `connect`, `reconnect` and
+    `reload` try at once. `soon`: the other side says that it will be there in a moment;
+    the device is `connecting` and commands wait.
     """
 
     first: float
@@ -25,15 +28,20 @@ class Retry(NamedTuple):
 
 
 class BusbarError(Exception):
-    """Base of all errors with a code on the wire; `detail` holds JSON-ready facts for programs."""
+    """Base of all errors with a code on the wire.
+
+    `detail` holds JSON-ready facts for programs.
+    """
 
     code: ClassVar[str] = "internal"
     retryable: ClassVar[bool] = False
-    retry: ClassVar[Retry | None] = None  # of a link that ended so; None: as links usually are
+    # of a link that ended so; None: as links usually are
+    retry: ClassVar[Retry | None] = None
 
     def __init__(self, message: str, **detail: Any) -> None:
         super().__init__(message)
-        self.message = message.encode(errors="backslashreplace").decode()  # a device may send what is no text
+        # a device may send what is no text
+        self.message = message.encode(errors="backslashreplace").decode()
         self.detail = detail
 
 
@@ -97,7 +105,10 @@ class DeviceTimeout(BusbarError):
 
 
 class Cancelled(BusbarError):
-    """The command was cancelled by its sender, by a safe command, or by a stop. Not asyncio's CancelledError."""
+    """The command was cancelled by its sender, by a safe command, or by a stop.
+
+    Not asyncio's CancelledError.
+    """
 
     code = "cancelled"
     retryable = True
@@ -127,13 +138,32 @@ class InternalError(BusbarError):
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used; the message names file, line, column, key and what is allowed."""
+    """The configuration cannot be used.
+
+    The message names file, line, column, key and what is allowed.
+    """
 
 
 BY_CODE: dict[str, type[BusbarError]] = {
     error.code: error
     for error in (
-        BadRequest, UnknownTarget, ReadOnly, OutOfRange, TooLarge, RetainedCommand, Forbidden, Locked, Overloaded,
-        Expired, Duplicate, Offline, DeviceTimeout, Cancelled, LinkLost, ProtocolError, DeviceRefused, InternalError,
+        BadRequest,
+        UnknownTarget,
+        ReadOnly,
+        OutOfRange,
+        TooLarge,
+        RetainedCommand,
+        Forbidden,
+        Locked,
+        Overloaded,
+        Expired,
+        Duplicate,
+        Offline,
+        DeviceTimeout,
+        Cancelled,
+        LinkLost,
+        ProtocolError,
+        DeviceRefused,
+        InternalError,
     )
-}  # fmt: skip
+}

@@ -1,6 +1,9 @@
-"""The library's face for whoever writes a bridge: links, sessions, descriptions, the service that runs them.
+"""The library's face for whoever writes a bridge.
 
-Beside it: `busbar.bridge.config` and `.values` for a service's settings, `.streams` and `.errors` for its device side.
+Links, sessions, descriptions, the service that runs them.
+
+Beside it: `busbar.bridge.config` and `.values` for a service's settings, `.streams` and
+`.errors` for its device side.
 """
 
 from busbar.bridge.errors import (

@@ -1,4 +1,7 @@
-"""What the settings of a bridge are made of: the configuration that all bridges share, and types of common keys."""
+"""What the settings of a bridge are made of.
+
+The configuration that all bridges share, and types of common keys.
+"""
 
 from busbar.config.loader import (
     Config,

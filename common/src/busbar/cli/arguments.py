@@ -1,4 +1,7 @@
-"""What somebody typed, read and checked by what `info` says: before anything is sent, in words for people."""
+"""What somebody typed, read and checked by what `info` says.
+
+Before anything is sent, in words for people.
+"""
 
 import difflib
 import re
@@ -14,22 +17,41 @@ from busbar.errors import BadRequest, OutOfRange
 
 Schema = Any  # a mapping, or true or false
 
-_WORDS = {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}  # contract 2
+# contract 2
+_WORDS = {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}
 _NAMES = {
-    "boolean": "true or false", "integer": "a whole number", "number": "a number", "string": "text",
-    "object": "an object", "array": "a list", "null": "null",
-}  # fmt: skip
-_LIMITS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
+    "boolean": "true or false",
+    "integer": "a whole number",
+    "number": "a number",
+    "string": "text",
+    "object": "an object",
+    "array": "a list",
+    "null": "null",
+}
+_LIMITS = {
+    "minimum": "at least",
+    "exclusiveMinimum": "above",
+    "maximum": "at most",
+    "exclusiveMaximum": "below",
+}
 _HEX = re.compile(r"-?0x[0-9a-f]{1,16}")
 _ENDS = ("minimum", "maximum")
 _FITS = {
-    "boolean": bool, "integer": int, "number": (int, float), "string": str, "object": dict, "array": list,
+    "boolean": bool,
+    "integer": int,
+    "number": (int, float),
+    "string": str,
+    "object": dict,
+    "array": list,
     "null": type(None),
-}  # fmt: skip
+}
 
 
 def value(text: str, schema: Schema, what: str, root: Schema = None) -> Any:
-    """Return what a text means to a schema (of `root`); raise BadRequest, OutOfRange with `what` it is."""
+    """Return what a text means to a schema (of `root`).
+
+    Raise BadRequest, OutOfRange with `what` it is.
+    """
     root = schema if root is None else root
     read = _read(text, kinds(schema, root), what)
     check(read, schema, what, root)
@@ -55,10 +77,16 @@ def arguments(name: str, about: CommandInfo, given: Sequence[str]) -> dict[str, 
     bare = required[0] if len(required) == 1 else None
     whole = _object(given, bare)
     texts = {} if whole is not None else _named(name, given, fields, bare)
-    found = whole if whole is not None else {key: value(text, fields[key], key, root) for key, text in texts.items()}
+    found = (
+        whole
+        if whole is not None
+        else {key: value(text, fields[key], key, root) for key, text in texts.items()}
+    )
     for key, each in found.items():
         if key not in fields:
-            raise BadRequest(f"unknown argument {key!r} of {name}{suggestion(key, fields)}")
+            raise BadRequest(
+                f"unknown argument {key!r} of {name}{suggestion(key, fields)}"
+            )
         check(each, fields[key], key, root)
     missing = [key for key in required if key not in found]
     if missing:
@@ -68,15 +96,29 @@ def arguments(name: str, about: CommandInfo, given: Sequence[str]) -> dict[str, 
 
 def usage(about: CommandInfo) -> str:
     """Return the arguments of a command in one line, optional ones in brackets and without null."""
-    fields, required = about.arguments.get("properties", {}), about.arguments.get("required", [])
+    fields, required = (
+        about.arguments.get("properties", {}),
+        about.arguments.get("required", []),
+    )
     words = [(key, expected(field, about.arguments)) for key, field in fields.items()]
-    return " ".join(f"{k}={w}" if k in required else f"[{k}={w.removesuffix('|null')}]" for k, w in words) or "none"
+    return (
+        " ".join(
+            f"{k}={w}" if k in required else f"[{k}={w.removesuffix('|null')}]"
+            for k, w in words
+        )
+        or "none"
+    )
 
 
 def expected(schema: Schema, root: Schema = None) -> str:
     """Return in short what a schema allows: `0..30`, `a|b`, `number|auto`."""
     root = schema if root is None else root
-    return "|".join(dict.fromkeys(word for part in parts(schema, root) for word in _words(part))) or "any"
+    return (
+        "|".join(
+            dict.fromkeys(word for part in parts(schema, root) for word in _words(part))
+        )
+        or "any"
+    )
 
 
 def _words(part: Mapping[str, Any]) -> list[str]:
@@ -124,9 +166,16 @@ def parts(schema: Schema, root: Schema) -> list[Mapping[str, Any]]:
 
 
 def _read(text: str, wanted: set[str], what: str) -> Any:
-    """Read a text as a payload is read (contract 2): text verbatim, words for booleans, else JSON; and 0x10."""
+    """Read a text as a payload is read (contract 2).
+
+    Text verbatim, words for booleans, else JSON; and 0x10.
+    """
     word = text.strip().lower()
-    if "boolean" in wanted and word in _WORDS and not (word.isdigit() and wanted & {"integer", "number"}):
+    if (
+        "boolean" in wanted
+        and word in _WORDS
+        and not (word.isdigit() and wanted & {"integer", "number"})
+    ):
         return _WORDS[word]
     if wanted == {"string"} and not text.lstrip().startswith('"'):
         return text
@@ -136,7 +185,12 @@ def _read(text: str, wanted: set[str], what: str) -> Any:
         read = msgspec.json.decode(text)
     except msgspec.DecodeError:
         read = text
-    if isinstance(read, float) and read.is_integer() and "integer" in wanted and "number" not in wanted:
+    if (
+        isinstance(read, float)
+        and read.is_integer()
+        and "integer" in wanted
+        and "number" not in wanted
+    ):
         return int(read)
     if "string" in wanted and not _is_one(read, wanted):
         return text
@@ -145,16 +199,23 @@ def _read(text: str, wanted: set[str], what: str) -> Any:
     return read
 
 
-def _named(name: str, given: Sequence[str], fields: Mapping[str, Any], bare: str | None) -> dict[str, str]:
+def _named(
+    name: str, given: Sequence[str], fields: Mapping[str, Any], bare: str | None
+) -> dict[str, str]:
     found: dict[str, str] = {}
     for text in given:
         key, sign, rest = text.partition("=")
         if not (sign and key in fields):
             if bare is None or bare in found or (sign and len(given) > 1):
-                raise BadRequest(f"unknown argument {key!r} of {name}{suggestion(key, fields)}")
+                raise BadRequest(
+                    f"unknown argument {key!r} of {name}{suggestion(key, fields)}"
+                )
             if sign and difflib.get_close_matches(key[:100], fields, n=1):
                 literally = f"to send it as it is: {bare}={text}"
-                raise BadRequest(f"unknown argument {key!r} of {name}{suggestion(key, fields)}; {literally:.200}")
+                raise BadRequest(
+                    f"unknown argument {key!r} of {name}{suggestion(key, fields)}; "
+                    f"{literally:.200}"
+                )
             key, rest = bare, text
         if key in found:
             raise BadRequest(f"argument {key!r} of {name} is there twice")
@@ -175,10 +236,23 @@ def _object(given: Sequence[str], bare: str | None) -> dict[str, Any] | None:
 def _out_of_range(read: Any, schema: Schema, root: Schema) -> str:
     every = parts(schema, root)
     choices = [each for part in every for each in part.get("enum", [])]
-    limits = [f"{word} {_number(part[key])}" for part in every for key, word in _LIMITS.items() if key in part]
-    told = [part["description"] for part in every if part.get("type") == "string" and "description" in part]
+    limits = [
+        f"{word} {_number(part[key])}"
+        for part in every
+        for key, word in _LIMITS.items()
+        if key in part
+    ]
+    told = [
+        part["description"]
+        for part in every
+        if part.get("type") == "string" and "description" in part
+    ]
     ranges = [" and ".join(limits)] if limits else []
-    allowed = ", ".join(map(_shown, choices)) if choices else ", or ".join([*ranges, *(told if limits else [])])
+    allowed = (
+        ", ".join(map(_shown, choices))
+        if choices
+        else ", or ".join([*ranges, *(told if limits else [])])
+    )
     return f"{_shown(read)} is out of range; allowed: {allowed}" if allowed else ""
 
 
@@ -198,7 +272,11 @@ def _listed(wanted: set[str]) -> str:
 
 def _shown(read: Any) -> str:
     text = read if isinstance(read, str) else msgspec.json.encode(read).decode()
-    return f"{text!r}" if isinstance(read, str) and (not text or " " in text) else text[:60]
+    return (
+        f"{text!r}"
+        if isinstance(read, str) and (not text or " " in text)
+        else text[:60]
+    )
 
 
 def _number(bound: Any) -> str:

@@ -14,7 +14,12 @@ from busbar.client.files import save
 
 
 @command("blobs")
-@click.argument("pattern", default="+/+", metavar="[DEVICE|PATTERN]", shell_complete=completion.devices)
+@click.argument(
+    "pattern",
+    default="+/+",
+    metavar="[DEVICE|PATTERN]",
+    shell_complete=completion.devices,
+)
 @click.argument("name", default="#")
 @click.option(
     "--save",
@@ -55,5 +60,10 @@ def blobs_command(
 
 
 def _print(blob: Blob, path: Path, output: Output) -> None:
-    about = {"device": blob.device, "name": blob.name, "size": len(blob.data), "content_type": blob.content_type}
+    about = {
+        "device": blob.device,
+        "name": blob.name,
+        "size": len(blob.data),
+        "content_type": blob.content_type,
+    }
     output.record({**about, "time": blob.time, "file": str(path)}, str(path))

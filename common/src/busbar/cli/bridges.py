@@ -39,14 +39,20 @@ def scan_command(settings: Settings, output: Output, bridge: str) -> None:
 
 @command("clean")
 @click.argument("bridge", shell_complete=completion.bridges)
-@click.option("--gone", is_flag=True, help="of a bridge that does not run any more: remove all of it")
+@click.option(
+    "--gone",
+    is_flag=True,
+    help=("of a bridge that does not run any more: remove all of it"),
+)
 def clean_command(settings: Settings, output: Output, bridge: str, gone: bool) -> None:
     """Remove what the broker retains of a bridge.
 
     One that runs does it itself, then publishes what lives anew.
     """
     topics = _topics(settings, bridge)
-    count = bus.run(_remove(settings, topics) if gone else _ask(settings, output, topics))
+    count = bus.run(
+        _remove(settings, topics) if gone else _ask(settings, output, topics)
+    )
     if output.json:
         output.document({"bridge": bridge, "removed": count})
     else:
@@ -60,12 +66,16 @@ async def _ask(settings: Settings, output: Output, topics: Topics) -> int:
             return int(await call(device, output, "clean", (), {}))
     except (Offline, UnknownTarget) as error:
         raise type(error)(
-            f"{error.message}; if it does not run any more: busbar clean --gone {topics.bridge}"
+            f"{error.message}; if it does not run any more: busbar clean --gone "
+            f"{topics.bridge}"
         ) from error
 
 
 async def _answer(bridge: Device) -> None:
-    """Return when a bridge answers; raise Offline. What was replayed says "online" for ever."""
+    """Return when a bridge answers; raise Offline.
+
+    What was replayed says "online" for ever.
+    """
     try:
         async with asyncio.timeout(ANSWER):
             await bridge.call("list")
@@ -74,18 +84,28 @@ async def _answer(bridge: Device) -> None:
 
 
 async def _remove(settings: Settings, topics: Topics) -> int:
-    """Clear every retained topic of a bridge that does not run; raise BadRequest if it does."""
+    """Clear every retained topic of a bridge that does not run.
+
+    Raise BadRequest if it does.
+    """
     async with observing(settings.endpoint, f"{topics.base}#") as observer:
         if await _lives(observer, topics):
-            raise BadRequest(f"the bridge {topics.bridge} is online: without --gone it cleans up itself")
+            raise BadRequest(
+                f"the bridge {topics.bridge} is online: without --gone it cleans "
+                f"up "
+                f"itself"
+            )
         found = await kept(settings.endpoint, f"{topics.base}#")
         for topic in found:
             observer.publish(topic, b"", retain=True)
         cleared = await observer.until(
-            lambda: found.keys() <= {s.topic for s in observer.seen if not s.payload}, CLEARED
+            lambda: found.keys() <= {s.topic for s in observer.seen if not s.payload},
+            CLEARED,
         )
     if not cleared:
-        raise BrokerLost(f"the broker has not removed all of {topics.base}#; may we write there?")
+        raise BrokerLost(
+            f"the broker has not removed all of {topics.base}#; may we write there?"
+        )
     return len(found)
 
 
@@ -94,7 +114,11 @@ async def _lives(observer: Observer, topics: Topics) -> bool:
     id_, reply = secrets.token_hex(8), topics.topic(BRIDGE, "reply")
     observer.publish(topics.topic(BRIDGE, "call", "list"), encode({"_id": id_}))
     return await observer.until(
-        lambda: any(each.topic == reply and id_.encode() in each.payload for each in observer.seen), ANSWER
+        lambda: any(
+            each.topic == reply and id_.encode() in each.payload
+            for each in observer.seen
+        ),
+        ANSWER,
     )
 
 

@@ -33,7 +33,9 @@ class Terminated(BaseException):
 async def connected(
     settings: Settings, devices: Sequence[str] = ("+/+",), *, settled: bool = True
 ) -> AsyncIterator[Client]:
-    """A client that knows the devices (patterns); raise BrokerLost as soon as the broker refuses or is not there.
+    """A client that knows the devices (patterns).
+
+    Raise BrokerLost as soon as the broker refuses or is not there.
 
     settled: their values are those of now, which takes up to 2 s.
     """
@@ -81,14 +83,20 @@ async def _entered(client: Client, refused: "asyncio.Future[BrokerLost]") -> Non
 
 
 @contextlib.asynccontextmanager
-async def device(settings: Settings, name: str, *, settled: bool = True) -> AsyncIterator[Device]:
+async def device(
+    settings: Settings, name: str, *, settled: bool = True
+) -> AsyncIterator[Device]:
     """A device that is known on the bus; raise UsageError, UnknownTarget, BrokerLost."""
     check_name(name)
     async with connected(settings, [name], settled=settled) as client:
         found = client.device(name)
         if found.info is None:
             shown = settings.endpoint.shown
-            raise UnknownTarget(f"there is no device {name} on {shown}; `busbar ls` shows those that there are")
+            raise UnknownTarget(
+                f"there is no device {name} on {shown}; `busbar ls` shows those "
+                f"that "
+                f"there are"
+            )
         yield found
 
 
@@ -99,19 +107,31 @@ def check_name(name: str) -> None:
 
 
 def pattern(text: str) -> str:
-    """Return the pattern of `bridge/device` that is meant: `bench`, `bench/*`, `+/psu`; raise UsageError."""
+    """Return the pattern of `bridge/device` that is meant: `bench`, `bench/*`, `+/psu`.
+
+    Raise UsageError.
+    """
     levels = text.replace("*", "+").split("/")
     if len(levels) == 1:
         levels = ["+", "+"] if levels[0] in ("+", "#") else [levels[0], "+"]
     if levels[-1] == "#":
         levels[-1] = "+"
-    if len(levels) != 2 or not all(each == "+" or LEVEL.fullmatch(each) for each in levels):
-        raise usage(f"{text!r} is neither BRIDGE/DEVICE nor a pattern of it such as BRIDGE, BRIDGE/* or */DEVICE")
+    if len(levels) != 2 or not all(
+        each == "+" or LEVEL.fullmatch(each) for each in levels
+    ):
+        raise usage(
+            f"{text!r} is neither BRIDGE/DEVICE nor a pattern of it such as "
+            f"BRIDGE, "
+            f"BRIDGE/* or */DEVICE"
+        )
     return "/".join(levels)
 
 
 def checked(path: str) -> str:
-    """Return a pattern of what is below a device; raise UsageError for one that nothing can fit."""
+    """Return a pattern of what is below a device.
+
+    Raise UsageError for one that nothing can fit.
+    """
     try:
         check(path)
     except ValueError as error:
@@ -125,7 +145,10 @@ def usage(message: str) -> click.UsageError:
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run to the end; raise Interrupted after Ctrl-C and Terminated after SIGTERM, when all is tidied."""
+    """Run to the end.
+
+    Raise Interrupted after Ctrl-C and Terminated after SIGTERM, when all is tidied.
+    """
     terminated = False
 
     async def guarded() -> T:
@@ -151,9 +174,13 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         raise
 
 
-async def limited(items: AsyncIterator[T], count: int | None, duration: float | None) -> AsyncIterator[T]:
+async def limited(
+    items: AsyncIterator[T], count: int | None, duration: float | None
+) -> AsyncIterator[T]:
     """Return items as they come: at most so many, for so long (s); None = without end."""
-    deadline = None if duration is None else asyncio.get_running_loop().time() + duration
+    deadline = (
+        None if duration is None else asyncio.get_running_loop().time() + duration
+    )
     taken = 0
     while count is None or taken < count:
         try:

@@ -17,16 +17,29 @@ from busbar.contract.messages import Info
 from busbar.contract.topics import matches
 
 LOOK = 0.2  # s between two pictures of a device that is watched
-COMMON = frozenset({"refresh", "connect", "disconnect", "reconnect", "cancel", "lock", "unlock"})  # contract 2
+# contract 2
+COMMON = frozenset(
+    {"refresh", "connect", "disconnect", "reconnect", "cancel", "lock", "unlock"}
+)
 IDENTITY = ("name", "manufacturer", "model", "serial", "firmware", "address", "channel")
 
 
 @command("ls")
 @click.argument("pattern", default="+/+", shell_complete=completion.devices)
-@click.option("--watch", "-w", is_flag=True, help="then tell how devices come, change their state and go")
+@click.option(
+    "--watch",
+    "-w",
+    is_flag=True,
+    help=("then tell how devices come, change their state and go"),
+)
 @ends
 def ls_command(
-    settings: Settings, output: Output, pattern: str, watch: bool, count: int | None, duration: float | None
+    settings: Settings,
+    output: Output,
+    pattern: str,
+    watch: bool,
+    count: int | None,
+    duration: float | None,
 ) -> None:
     """List devices: kind, state, title.
 
@@ -41,8 +54,22 @@ def ls_command(
                 output.document(rows) if output.json else _print(rows, output)
                 return
             for row in rows:
-                output.record(row, row["device"], row["kind"], row["state"], row["title"], style=row["state"])
-            await _follow(client, wanted, {row["device"]: row["state"] for row in rows}, output, count, duration)
+                output.record(
+                    row,
+                    row["device"],
+                    row["kind"],
+                    row["state"],
+                    row["title"],
+                    style=row["state"],
+                )
+            await _follow(
+                client,
+                wanted,
+                {row["device"]: row["state"] for row in rows},
+                output,
+                count,
+                duration,
+            )
 
     bus.run(work())
 
@@ -53,15 +80,28 @@ def listing(client: Client, pattern: str) -> list[dict[str, Any]]:
     for name, device in client.devices().items():
         if matches(pattern, name):
             about: Mapping[str, Any] = msgspec.to_builtins(device.info)
-            row = {"device": name, "kind": about["kind"], "state": device.state, "title": title(device.info)}
-            rows.append({**row, "address": about.get("address"), "reason": _reason(device)})
+            row = {
+                "device": name,
+                "kind": about["kind"],
+                "state": device.state,
+                "title": title(device.info),
+            }
+            rows.append(
+                {**row, "address": about.get("address"), "reason": _reason(device)}
+            )
     return rows
 
 
 def title(info: Info | None) -> str:
     """Return what a device calls itself: its name, else maker and model."""
-    known = {key: text for key in IDENTITY if isinstance(text := getattr(info, key, None), str)}
-    return known.get("name") or " ".join(known[key] for key in ("manufacturer", "model") if key in known)
+    known = {
+        key: text
+        for key in IDENTITY
+        if isinstance(text := getattr(info, key, None), str)
+    }
+    return known.get("name") or " ".join(
+        known[key] for key in ("manufacturer", "model") if key in known
+    )
 
 
 def _reason(device: Device) -> str | None:
@@ -69,7 +109,10 @@ def _reason(device: Device) -> str | None:
 
 
 def _print(rows: list[dict[str, Any]], output: Output) -> None:
-    cells = [[row["device"], row["kind"], row["state"], row["title"], row["reason"] or ""] for row in rows]
+    cells = [
+        [row["device"], row["kind"], row["state"], row["title"], row["reason"] or ""]
+        for row in rows
+    ]
     why = any(row["reason"] for row in rows)
     headings = ["device", "kind", "state", "title", *(["why"] if why else [])]
     if rows:
@@ -79,35 +122,61 @@ def _print(rows: list[dict[str, Any]], output: Output) -> None:
 
 
 async def _follow(
-    client: Client, pattern: str, told: dict[str, str], output: Output, count: int | None, duration: float | None
+    client: Client,
+    pattern: str,
+    told: dict[str, str],
+    output: Output,
+    count: int | None,
+    duration: float | None,
 ) -> None:
     bus.follow()
 
     async def news() -> Any:
         async for presence in client.watch_devices():
-            if matches(pattern, presence.device) and told.get(presence.device) != presence.state:
+            if (
+                matches(pattern, presence.device)
+                and told.get(presence.device) != presence.state
+            ):
                 told[presence.device] = presence.state
                 yield presence
 
     async for presence in bus.limited(news(), count, duration):
         reason = presence.reason.message if presence.reason else ""
-        row = {"device": presence.device, "state": presence.state, "reason": reason or None}
-        output.record(row, presence.device, presence.state, reason, style=presence.state)
+        row = {
+            "device": presence.device,
+            "state": presence.state,
+            "reason": reason or None,
+        }
+        output.record(
+            row, presence.device, presence.state, reason, style=presence.state
+        )
 
 
 @command("show")
 @click.argument("device", shell_complete=completion.devices)
-@click.option("--watch", "-w", is_flag=True, help="then show its values again whenever they have changed")
+@click.option(
+    "--watch",
+    "-w",
+    is_flag=True,
+    help=("then show its values again whenever they have changed"),
+)
 @ends
 def show_command(
-    settings: Settings, output: Output, device: str, watch: bool, count: int | None, duration: float | None
+    settings: Settings,
+    output: Output,
+    device: str,
+    watch: bool,
+    count: int | None,
+    duration: float | None,
 ) -> None:
     """Show what a device is, its values, its commands."""
 
     async def work() -> None:
         async with bus.device(settings, device) as found:
             if not watch:
-                output.document(described(found)) if output.json else _print_device(found, output)
+                output.document(described(found)) if output.json else _print_device(
+                    found, output
+                )
                 return
             bus.follow()
             async for snapshot in bus.limited(_snapshots(found), count, duration):
@@ -156,12 +225,17 @@ def _print_device(device: Device, output: Output) -> None:
     assert info is not None
     state = f"{device.state}: {device.stale.message}" if device.stale else device.state
     facts = [("device", device.name), ("state", state), ("kind", info.kind)]
-    facts += [(key, text) for key in IDENTITY if isinstance(text := getattr(info, key), str)]
+    facts += [
+        (key, text) for key in IDENTITY if isinstance(text := getattr(info, key), str)
+    ]
     output.table([], [list(fact) for fact in facts])
     _print_values(device, info, output)
     if info.commands:
         output.text()
-        rows = [[name, info.commands[name].title, usage(info.commands[name])] for name in commands_of(info)]
+        rows = [
+            [name, info.commands[name].title, usage(info.commands[name])]
+            for name in commands_of(info)
+        ]
         output.table(["command", "title", "arguments"], rows)
     for what, named in (("events", info.events), ("blobs", info.blobs)):
         if named:
@@ -175,7 +249,9 @@ def _print_values(device: Device, info: Info, output: Output) -> None:
     rows = _values(device, info, tables)
     if rows:
         output.text()
-        output.table(["property", "value", "unit", "age", "access", "allowed", "title"], rows)
+        output.table(
+            ["property", "value", "unit", "age", "access", "allowed", "title"], rows
+        )
     for path, table in tables.items():
         about = info.properties.get(path)
         output.text(f"\n{path}: {(about.title if about else None) or ''}")
@@ -187,7 +263,9 @@ def rows_of(info: Info, values: Mapping[str, Any]) -> Iterable[str]:
     readbacks = {about.readback for about in info.properties.values()}
     families = [path for path in info.properties if "{" in path]
     single = [path for path in info.properties if "{" not in path]
-    return dict.fromkeys([*single, *values, *(path for path in families if path not in readbacks)])
+    return dict.fromkeys(
+        [*single, *values, *(path for path in families if path not in readbacks)]
+    )
 
 
 def commands_of(info: Info) -> list[str]:
@@ -215,5 +293,7 @@ def _values(device: Device, info: Info, tables: Collection[str]) -> list[list[st
         access = about.access if about else "r"
         allowed = expected(about.schema) if about else ""
         heading = (about.title or "") if about else ""
-        rows.append([path, value, unit, age(known.times.get(path)), access, allowed, heading])
+        rows.append(
+            [path, value, unit, age(known.times.get(path)), access, allowed, heading]
+        )
     return rows

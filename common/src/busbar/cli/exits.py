@@ -7,15 +7,21 @@ from busbar.errors import BusbarError, ConfigError
 from busbar.mqtt.reconnect import BrokerLost
 
 DONE, BUG, USAGE, REFUSED, BUSY, OFFLINE, BROKER, FOUND = range(8)
-INTERRUPTED, PIPE, TERMINATED = 130, 141, 143  # 128 + SIGINT, SIGPIPE, SIGTERM, as shells have it
+# 128 + SIGINT, SIGPIPE, SIGTERM, as shells have it
+INTERRUPTED, PIPE, TERMINATED = 130, 141, 143
 
 MEANINGS: Mapping[int, str] = {
     DONE: "done",
     BUG: "a bug, ours or the bridge's",
     USAGE: "wrong usage: options, names, files, the configuration",
-    REFUSED: "refused by the description, the bridge or the device; repeating it changes nothing",
+    REFUSED: (
+        "refused by the description, the bridge or the device; repeating it changes "
+        "nothing"
+    ),
     BUSY: "not now: locked, overloaded, expired, cancelled",
-    OFFLINE: "the device did not answer: offline, timeout, a broken link, a stale value",
+    OFFLINE: (
+        "the device did not answer: offline, timeout, a broken link, a stale value"
+    ),
     BROKER: "no connection to the broker",
     FOUND: "a check found problems (doctor, conformance, config check)",
     INTERRUPTED: "ended by Ctrl-C",
@@ -57,13 +63,22 @@ def exit_code(error: Expected) -> int:
     """Return the exit code of an expected error."""
     if isinstance(error, NotConnected):
         return BROKER
-    return BY_ERROR[error.code] if isinstance(error, BusbarError) else _CODES[type(error)][0]
+    return (
+        BY_ERROR[error.code]
+        if isinstance(error, BusbarError)
+        else _CODES[type(error)][0]
+    )
 
 
 def described(error: Expected) -> dict[str, object]:
     """Return an expected error as `--json` shows it."""
     if isinstance(error, BusbarError):
-        about = {"code": error.code, "message": error.message, "retryable": error.retryable, "detail": error.detail}
+        about = {
+            "code": error.code,
+            "message": error.message,
+            "retryable": error.retryable,
+            "detail": error.detail,
+        }
     else:
         about = {"code": _CODES[type(error)][1], "message": str(error)}
     return {"ok": False, "error": about, "exit": exit_code(error)}

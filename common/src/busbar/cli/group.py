@@ -1,4 +1,7 @@
-"""`busbar`: which commands there are, the options they share, and what becomes of their errors."""
+"""`busbar`.
+
+Which commands there are, the options they share, and what becomes of their errors.
+"""
 
 import importlib
 import itertools
@@ -16,10 +19,22 @@ from busbar.cli.bus import Interrupted, Terminated
 from busbar.cli.options import Unread, shared
 from busbar.cli.output import printable
 
-SECTIONS: Mapping[str, Mapping[str, str]] = {  # command -> the module that has it, as `<command>_command`
-    "Devices": {"ls": "devices", "show": "devices", "watch": "watching", "events": "watching", "blobs": "blobs"},
+# command -> the module that has it, as `<command>_command`
+SECTIONS: Mapping[str, Mapping[str, str]] = {
+    "Devices": {
+        "ls": "devices",
+        "show": "devices",
+        "watch": "watching",
+        "events": "watching",
+        "blobs": "blobs",
+    },
     "Commands": {"get": "values", "set": "values", "call": "values", "lock": "locks"},
-    "Bridges": {"scan": "bridges", "log": "logs", "clean": "bridges", "config": "check.configuration"},
+    "Bridges": {
+        "scan": "bridges",
+        "log": "logs",
+        "clean": "bridges",
+        "config": "check.configuration",
+    },
     "The bus": {
         "doctor": "check.doctor",
         "record": "recording.record",
@@ -38,7 +53,11 @@ class Commands(click.Group):
         return [name for section in SECTIONS.values() for name in section]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        modules = {name: module for section in SECTIONS.values() for name, module in section.items()}
+        modules = {
+            name: module
+            for section in SECTIONS.values()
+            for name, module in section.items()
+        }
         if cmd_name not in modules:
             if ctx.resilient_parsing:  # a shell that completes
                 return None
@@ -47,22 +66,34 @@ class Commands(click.Group):
         found: click.Command = getattr(module, f"{cmd_name}_command")
         return found
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(
+        self, ctx: click.Context, formatter: click.HelpFormatter
+    ) -> None:
         for title, names in SECTIONS.items():
             found = [(name, self.get_command(ctx, name)) for name in names]
             with formatter.section(title):
-                formatter.write_dl([(name, each.get_short_help_str(66)) for name, each in found if each])
+                formatter.write_dl(
+                    [
+                        (name, each.get_short_help_str(66))
+                        for name, each in found
+                        if each
+                    ]
+                )
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Exit codes"):
-            formatter.write_dl([(str(code), meaning) for code, meaning in exits.MEANINGS.items()])
+            formatter.write_dl(
+                [(str(code), meaning) for code, meaning in exits.MEANINGS.items()]
+            )
 
 
 def _main(**options: Any) -> None:
     """Devices on MQTT: what is there, what it says, and what it is told."""
 
 
-busbar = Commands("busbar", callback=_main, params=list(shared(repeated=False)), help=_main.__doc__)
+busbar = Commands(
+    "busbar", callback=_main, params=list(shared(repeated=False)), help=_main.__doc__
+)
 click.version_option(package_name="busbar", message="%(version)s")(busbar)
 
 
@@ -70,7 +101,9 @@ def run(arguments: Sequence[str]) -> int:
     """Run the command line; return the exit code, with an error on stderr in one line."""
     as_json = "--json" in itertools.takewhile(lambda each: each != "--", arguments)
     try:
-        code = busbar.main(args=list(arguments), prog_name="busbar", standalone_mode=False)
+        code = busbar.main(
+            args=list(arguments), prog_name="busbar", standalone_mode=False
+        )
         return code if isinstance(code, int) else exits.DONE
     except click.ClickException as error:
         return _refused(error, as_json)
@@ -82,7 +115,9 @@ def run(arguments: Sequence[str]) -> int:
         extra = _EXTRAS.get((error.name or "").partition(".")[0])
         if extra is None:
             raise
-        return _unusable(f"this command needs an extra: pip install 'busbar[{extra}]'", as_json)
+        return _unusable(
+            (f"this command needs an extra: pip install 'busbar[{extra}]'"), as_json
+        )
     except exits.EXPECTED as error:
         _tell(str(error), exits.described(error), as_json)
         return exits.exit_code(error)
@@ -109,6 +144,12 @@ def _unusable(message: str, as_json: bool, path: str = "busbar") -> int:
     return exits.USAGE
 
 
-def _tell(message: str, document: Mapping[str, object], as_json: bool, path: str = "busbar") -> None:
-    text = msgspec.json.encode(document).decode() if as_json else f"{path}: {printable(message)}"
+def _tell(
+    message: str, document: Mapping[str, object], as_json: bool, path: str = "busbar"
+) -> None:
+    text = (
+        msgspec.json.encode(document).decode()
+        if as_json
+        else f"{path}: {printable(message)}"
+    )
     print(text, file=sys.stderr)

@@ -19,11 +19,34 @@ PATIENCE = 5.0  # s for the program to end after the lock was lost
 
 @command("lock", context_settings={"ignore_unknown_options": True})
 @click.argument("device", shell_complete=completion.devices)
-@click.argument("program", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND [ARGUMENT]...")
-@click.option("--wait", type=click.FloatRange(min=0), default=0.0, metavar="SECONDS", help="for somebody else's lock")
-@click.option("--ttl", type=click.FloatRange(min=1, max=3600), metavar="SECONDS", help="it lasts when we are gone")
-@click.option("--owner", metavar="TEXT", help="shown to others (default: user and program)")
-@click.option("--scope", type=click.Choice(["device", "channel"]), help="default: the channel where one is shared")
+@click.argument(
+    "program",
+    nargs=-1,
+    required=True,
+    type=click.UNPROCESSED,
+    metavar="-- COMMAND [ARGUMENT]...",
+)
+@click.option(
+    "--wait",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    metavar="SECONDS",
+    help="for somebody else's lock",
+)
+@click.option(
+    "--ttl",
+    type=click.FloatRange(min=1, max=3600),
+    metavar="SECONDS",
+    help="it lasts when we are gone",
+)
+@click.option(
+    "--owner", metavar="TEXT", help=("shown to others (default: user and program)")
+)
+@click.option(
+    "--scope",
+    type=click.Choice(["device", "channel"]),
+    help=("default: the channel where one is shared"),
+)
 @click.option("--no-polls", is_flag=True, help="pause polling in scope")
 def lock_command(
     settings: Settings,
@@ -38,16 +61,23 @@ def lock_command(
 ) -> int:
     """Run a program while nobody else commands a device.
 
-    The program finds the lease in $BUSBAR_LEASE, where `busbar set` and `busbar call` look for it, and the broker in
-    $BUSBAR_URL. The exit code is the program's.
+    The program finds the lease in $BUSBAR_LEASE, where `busbar set` and `busbar call`
+    look for it, and the broker in $BUSBAR_URL. The exit code is the program's.
     """
 
     async def work() -> int:
         async with bus.device(settings, device) as found:
             bus.follow()
-            options = {"ttl": ttl, "wait": wait, "scope": scope, "polls": False if no_polls else None}
+            options = {
+                "ttl": ttl,
+                "wait": wait,
+                "scope": scope,
+                "polls": False if no_polls else None,
+            }
             async with found.lock(owner=owner or _owner(program), **options) as lease:  # type: ignore[arg-type]  # mixed
-                return await _run(program, {**settings.environment(), "BUSBAR_LEASE": lease})
+                return await _run(
+                    program, {**settings.environment(), "BUSBAR_LEASE": lease}
+                )
 
     return bus.run(work())
 
@@ -58,15 +88,23 @@ def _owner(program: Sequence[str]) -> str:
 
 
 async def _run(program: Sequence[str], variables: Mapping[str, str]) -> int:
-    """Run a program to its end, which Ctrl-C may bring; when the lock is lost it is ended. Return its exit code."""
+    """Run a program to its end, which Ctrl-C may bring.
+
+    When the lock is lost it is ended. Return its exit code.
+    """
     try:
-        process = await asyncio.create_subprocess_exec(*program, env={**os.environ, **variables})
+        process = await asyncio.create_subprocess_exec(
+            *program, env={**os.environ, **variables}
+        )
     except FileNotFoundError:
         raise click.UsageError(f"there is no program {program[0]!r}") from None
     except OSError as error:
-        raise click.UsageError(f"{program[0]!r} cannot be run: {error.strerror}") from error
+        raise click.UsageError(
+            f"{program[0]!r} cannot be run: {error.strerror}"
+        ) from error
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGINT, lambda: None)  # the terminal sends it to the program, too, which decides
+    # the terminal sends it to the program, too, which decides
+    loop.add_signal_handler(signal.SIGINT, lambda: None)
     loop.add_signal_handler(signal.SIGTERM, lambda: _signal(process, signal.SIGTERM))
     try:
         code = await process.wait()

@@ -18,7 +18,12 @@ _SEVERITY = {**LEVELS, "critical": 50}
 
 @command("log")
 @click.argument("bridge", default="+", shell_complete=completion.bridges)
-@click.option("--level", type=click.Choice(["warning", "error", "critical"]), default="warning", help="and above")
+@click.option(
+    "--level",
+    type=click.Choice(["warning", "error", "critical"]),
+    default="warning",
+    help="and above",
+)
 @click.option("--device", metavar="NAME", help="of this device only")
 @ends
 def log_command(
@@ -42,7 +47,8 @@ def log_command(
             lines = (
                 event
                 async for event in client.events(f"{name}/{BRIDGE}", "log")
-                if _SEVERITY.get(event.fields["level"], 50) >= least and device in (None, event.fields["device"])
+                if _SEVERITY.get(event.fields["level"], 50) >= least
+                and device in (None, event.fields["device"])
             )
             async for event in bus.limited(lines, count, duration):
                 _print(event, output)
@@ -56,4 +62,6 @@ def _print(event: Event, output: Output) -> None:
     where = f"{bridge}/{fields['device']}" if fields["device"] else bridge
     when = clock.strftime("%Y-%m-%d %H:%M:%S", clock.localtime(event.time))
     row = {"time": event.time, "bridge": bridge, **fields}
-    output.record(row, when, fields["level"], where, fields["message"], style=fields["level"])
+    output.record(
+        row, when, fields["level"], where, fields["message"], style=fields["level"]
+    )

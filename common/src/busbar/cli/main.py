@@ -1,11 +1,17 @@
-"""The command `busbar`. Its library is an extra (docs/decisions/0006): without it this says how to get it."""
+"""The command `busbar`.
+
+Its library is an extra (docs/decisions/0006): without it this says how to get it.
+"""
 
 import os
 import sys
 from collections.abc import Sequence
 
 NEEDED = {"click", "rich"}
-WITHOUT = "busbar: the command line (demo, ls, show, get, set, ...) needs an extra: pip install 'busbar[cli]'"
+WITHOUT = (
+    "busbar: the command line (demo, ls, show, get, set, ...) needs an extra: pip "
+    "install 'busbar[cli]'"
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,6 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run(arguments)
     except KeyboardInterrupt:  # before a command has begun
         return 130
-    except BrokenPipeError:  # `busbar ... | head`: nobody reads on, and the interpreter must not trip over it again
+    except BrokenPipeError:
+        # `busbar ... | head`: nobody reads on, and the interpreter must not trip over
+        # it again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141  # 128 + SIGPIPE

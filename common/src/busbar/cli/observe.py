@@ -1,4 +1,8 @@
-"""An observer: it keeps every message of one bridge in order of arrival, and can publish. It knows MQTT, no device."""
+"""An observer.
+
+It keeps every message of one bridge in order of arrival, and can publish. It knows
+MQTT, no device.
+"""
 
 import asyncio
 import contextlib
@@ -36,7 +40,13 @@ class Observer:
     def __init__(self, endpoint: Endpoint) -> None:
         self.seen: list[Seen] = []
         self._outbox = Outbox()
-        self._link = Connection(endpoint, self._outbox, self._take, f"busbar-conformance-{secrets.token_hex(4)}", None)
+        self._link = Connection(
+            endpoint,
+            self._outbox,
+            self._take,
+            f"busbar-conformance-{secrets.token_hex(4)}",
+            None,
+        )
         self._loop = asyncio.get_running_loop()
         self._news = asyncio.Event()
 
@@ -53,15 +63,27 @@ class Observer:
     def close(self) -> None:
         self._link.close(clean=True)
 
-    def publish(self, topic: str, payload: bytes, *, retain: bool = False, correlation: bytes | None = None) -> None:
-        self._outbox.put(Message(topic, payload, retain=retain, correlation=correlation))
+    def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        retain: bool = False,
+        correlation: bytes | None = None,
+    ) -> None:
+        self._outbox.put(
+            Message(topic, payload, retain=retain, correlation=correlation)
+        )
 
     async def listen(self, seconds: float) -> None:
         """Let messages come; raise BrokerLost."""
         await self.until(lambda: False, seconds)
 
     async def until(self, condition: Callable[[], Any], limit: float) -> bool:
-        """Wait for what a message brings about; return whether it came within `limit` s; raise BrokerLost."""
+        """Wait for what a message brings about.
+
+        Return whether it came within `limit` s; raise BrokerLost.
+        """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limit):
                 while not condition():
@@ -73,7 +95,10 @@ class Observer:
         """Return when nothing retained has come for a moment."""
         end = self._loop.time() + LONGEST
         count = -1
-        while count != (now := sum(each.retained for each in self.seen)) and self._loop.time() < end:
+        while (
+            count != (now := sum(each.retained for each in self.seen))
+            and self._loop.time() < end
+        ):
             count = now
             await self.listen(QUIET)
 
@@ -90,15 +115,31 @@ class Observer:
     def _take(self, received: Received) -> None:
         if len(self.seen) >= MESSAGES_LIMIT:
             return
-        payload = received.payload[:BLOB_KEPT] if "/blob/" in received.topic else received.payload
+        payload = (
+            received.payload[:BLOB_KEPT]
+            if "/blob/" in received.topic
+            else received.payload
+        )
         properties = (received.correlation, received.response_topic)
-        self.seen.append(Seen(received.topic, payload, received.retain, received.qos, self._loop.time(), *properties))
+        self.seen.append(
+            Seen(
+                received.topic,
+                payload,
+                received.retain,
+                received.qos,
+                self._loop.time(),
+                *properties,
+            )
+        )
         self._news.set()
 
 
 @contextlib.asynccontextmanager
 async def observing(endpoint: Endpoint, *filters: str) -> AsyncIterator[Observer]:
-    """One observer: entered = it hears what the filters cover, left = disconnected; raise BrokerLost."""
+    """One observer: entered = it hears what the filters cover, left = disconnected.
+
+    Raise BrokerLost.
+    """
     observer = Observer(endpoint)
     try:
         await observer.open(filters)
@@ -115,7 +156,11 @@ async def kept(endpoint: Endpoint, *filters: str) -> dict[str, Seen]:
 
 
 async def take_over(endpoint: Endpoint, client_id: str) -> None:
-    """Break another client's connection: a broker lets the newest of two with one client id stay."""
-    with contextlib.suppress(BrokerLost):  # the other one may be quick to come back, which ends us
+    """Break another client's connection.
+
+    A broker lets the newest of two with one client id stay.
+    """
+    # the other one may be quick to come back, which ends us
+    with contextlib.suppress(BrokerLost):
         async with connection(endpoint, Outbox(), lambda _: None, client_id):
             pass

@@ -17,30 +17,57 @@ _SHARED: Mapping[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "broker": (
         ("--broker", "-b"),
         {
-            "metavar": "URL", "envvar": "BUSBAR_URL",
+            "metavar": "URL",
+            "envvar": "BUSBAR_URL",
             "help": "mqtt://host[:port], mqtts://host[:port] or unix:///path (default: mqtt://127.0.0.1)",
         },
     ),
-    "root": (("--root",), {"metavar": "LEVELS", "help": f"the topics' beginning (default: {ROOT})"}),
-    "json": (("--json",), {"is_flag": True, "help": "print one JSON document; lines of JSON for what does not end"}),
+    "root": (
+        ("--root",),
+        {"metavar": "LEVELS", "help": (f"the topics' beginning (default: {ROOT})")},
+    ),
+    "json": (
+        ("--json",),
+        {
+            "is_flag": True,
+            "help": ("print one JSON document; lines of JSON for what does not end"),
+        },
+    ),
     "username": (("--username", "-u"), {"metavar": "NAME", "help": "to log in"}),
     "password_file": (
-        ("--password-file",), {"type": _FILE, "help": "its first line is the password; or $BUSBAR_PASSWORD"}
+        ("--password-file",),
+        {
+            "type": _FILE,
+            "help": ("its first line is the password; or $BUSBAR_PASSWORD"),
+        },
     ),
-    "ca_file": (("--ca-file",), {"type": _FILE, "help": "PEM; default: the system's authorities"}),
+    "ca_file": (
+        ("--ca-file",),
+        {"type": _FILE, "help": "PEM; default: the system's authorities"},
+    ),
     "cert_file": (("--cert-file",), {"type": _FILE, "help": "PEM, our certificate"}),
     "key_file": (("--key-file",), {"type": _FILE, "help": "PEM, its key"}),
-    "insecure": (("--insecure",), {"is_flag": True, "help": "do not check the broker's certificate"}),
-    "protocol": (("--protocol",), {"type": click.Choice(["5", "3.1.1"]), "help": "of MQTT (default: 5)"}),
+    "insecure": (
+        ("--insecure",),
+        {"is_flag": True, "help": "do not check the broker's certificate"},
+    ),
+    "protocol": (
+        ("--protocol",),
+        {"type": click.Choice(["5", "3.1.1"]), "help": "of MQTT (default: 5)"},
+    ),
     "connect_timeout": (
         ("--connect-timeout",),
         {
-            "type": click.FloatRange(min=0, min_open=True), "metavar": "SECONDS",
+            "type": click.FloatRange(min=0, min_open=True),
+            "metavar": "SECONDS",
             "help": f"to wait for the broker (default: {CONNECT_TIMEOUT:g})",
         },
     ),
-    "verbose": (("--verbose", "-v"), {"is_flag": True, "help": "show every message both ways on stderr"}),
-}  # fmt: skip
+    "verbose": (
+        ("--verbose", "-v"),
+        {"is_flag": True, "help": "show every message both ways on stderr"},
+    ),
+}
 _OFTEN = ("broker", "root", "json")  # those that a command's own help repeats
 
 
@@ -49,10 +76,18 @@ class Unread(BaseException):
 
 
 def shared(*, repeated: bool) -> list[click.Option]:
-    """Return the shared options: of `busbar` itself, or repeated by a command, which does not read the environment."""
+    """Return the shared options.
+
+    Of `busbar` itself, or repeated by a command, which does not read the environment.
+    """
     built = []
     for name, (words, about) in _SHARED.items():
-        details = {"envvar": f"BUSBAR_{name.upper()}", "show_envvar": True, **about, "default": None}
+        details = {
+            "envvar": f"BUSBAR_{name.upper()}",
+            "show_envvar": True,
+            **about,
+            "default": None,
+        }
         if name in WITHOUT_VARIABLE or repeated:
             details |= {"envvar": None, "show_envvar": False}
         if repeated:
@@ -64,7 +99,10 @@ def shared(*, repeated: bool) -> list[click.Option]:
 def settings_of(context: click.Context, own: Mapping[str, Any]) -> Settings:
     """Return the settings of a command: its own words, then those of `busbar`."""
     above = context.find_root().params
-    root = Settings(**{name: above.get(name) for name in _SHARED}, password=os.environ.get("BUSBAR_PASSWORD"))
+    root = Settings(
+        **{name: above.get(name) for name in _SHARED},
+        password=os.environ.get("BUSBAR_PASSWORD"),
+    )
     return Settings(**{name: own.get(name) for name in _SHARED}).over(root)
 
 
@@ -91,13 +129,24 @@ def command(name: str, **details: Any) -> Callable[[Callable[..., Any]], click.C
 
 def ends(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command that would not end by itself the options `count` and `duration` (s)."""
-    most = click.option("--count", "-n", type=click.IntRange(min=1), metavar="N", help="end after so many")
+    most = click.option(
+        "--count",
+        "-n",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="end after so many",
+    )
     seconds = click.FloatRange(min=0)
-    longest = click.option("--for", "duration", type=seconds, metavar="SECONDS", help="end after this time")
+    longest = click.option(
+        "--for", "duration", type=seconds, metavar="SECONDS", help="end after this time"
+    )
     return most(longest(function))
 
 
 def _start_log(verbose: bool) -> None:
-    """Log to stderr; without --verbose only errors, and what a command that goes on tells (bus.follow)."""
+    """Log to stderr.
+
+    Without --verbose only errors, and what a command that goes on tells (bus.follow).
+    """
     logging.basicConfig(level=logging.ERROR, format="busbar: %(message)s", force=True)
     logging.getLogger("busbar").setLevel(TRACE if verbose else logging.ERROR)

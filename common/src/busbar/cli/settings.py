@@ -1,4 +1,7 @@
-"""What every command is told: the broker, the root, how to print. From options, else from the environment."""
+"""What every command is told: the broker, the root, how to print.
+
+From options, else from the environment.
+"""
 
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -39,7 +42,8 @@ class Settings:
     @cached_property
     def endpoint(self) -> Endpoint:
         """How to reach the broker; raise ConfigError."""
-        password = self.password if self.password_file is None else None  # what names a file is the later decision
+        # what names a file is the later decision
+        password = self.password if self.password_file is None else None
         endpoint = Endpoint(
             self.broker or default_url(),
             username=self.username,
@@ -51,7 +55,8 @@ class Settings:
             insecure=bool(self.insecure),
         )
         if endpoint.tls:
-            endpoint.ssl_context()  # files that cannot be used are an error of usage, not of the connection
+            # files that cannot be used are an error of usage, not of the connection
+            endpoint.ssl_context()
         return endpoint
 
     @property
@@ -59,7 +64,9 @@ class Settings:
         """The root of all topics; raise ConfigError."""
         root = self.root or ROOT
         if not all(map(LEVEL.fullmatch, root.split("/"))):
-            raise ConfigError(f"root {root!r} is not levels of A-Z a-z 0-9 _ - with / between them")
+            raise ConfigError(
+                f"root {root!r} is not levels of A-Z a-z 0-9 _ - with / between them"
+            )
         return root
 
     @property
@@ -75,8 +82,15 @@ class Settings:
     def environment(self) -> dict[str, str]:
         """Return the variables by which a program of ours finds the same broker."""
         names = {"broker": "BUSBAR_URL"}
-        told = {key: each for key, each in _given(self).items() if key not in WITHOUT_VARIABLE}
-        return {names.get(key, f"BUSBAR_{key.upper()}"): _text(each) for key, each in told.items()}
+        told = {
+            key: each
+            for key, each in _given(self).items()
+            if key not in WITHOUT_VARIABLE
+        }
+        return {
+            names.get(key, f"BUSBAR_{key.upper()}"): _text(each)
+            for key, each in told.items()
+        }
 
 
 VARIABLES = OTHER_VARIABLES | {

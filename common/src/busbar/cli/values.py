@@ -1,4 +1,7 @@
-"""`busbar get`, `set` and `call`: read values, write them, run commands; checked before anything is sent."""
+"""`busbar get`, `set` and `call`: read values, write them, run commands.
+
+Checked before anything is sent.
+"""
 
 import asyncio
 import secrets
@@ -20,11 +23,33 @@ from busbar.errors import ReadOnly, UnknownTarget
 
 _SECONDS = click.FloatRange(min=0)
 _SENT: Sequence[Callable[[Callable[..., Any]], Callable[..., Any]]] = (
-    click.option("--id", metavar="TEXT", help="from 8 characters up: safe to repeat within 10 minutes"),
-    click.option("--ttl", type=_SECONDS, metavar="SECONDS", help="that it may wait before it starts (default: 10)"),
-    click.option("--wait", type=_SECONDS, metavar="SECONDS", help="for somebody else's lock (default: 0)"),
-    click.option("--timeout", type=_SECONDS, metavar="SECONDS", help="for the device's answer"),
-    click.option("--lease", envvar="BUSBAR_LEASE", show_envvar=True, metavar="TOKEN", help="of a lock of ours"),
+    click.option(
+        "--id",
+        metavar="TEXT",
+        help=("from 8 characters up: safe to repeat within 10 minutes"),
+    ),
+    click.option(
+        "--ttl",
+        type=_SECONDS,
+        metavar="SECONDS",
+        help=("that it may wait before it starts (default: 10)"),
+    ),
+    click.option(
+        "--wait",
+        type=_SECONDS,
+        metavar="SECONDS",
+        help="for somebody else's lock (default: 0)",
+    ),
+    click.option(
+        "--timeout", type=_SECONDS, metavar="SECONDS", help="for the device's answer"
+    ),
+    click.option(
+        "--lease",
+        envvar="BUSBAR_LEASE",
+        show_envvar=True,
+        metavar="TOKEN",
+        help="of a lock of ours",
+    ),
 )
 _TEXTS = {"ignore_unknown_options": True}  # -5 is a number here, not an option
 
@@ -40,7 +65,9 @@ def sent(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("device", shell_complete=completion.devices)
 @click.argument("paths", nargs=-1, metavar="[PATH]...", shell_complete=completion.paths)
 @click.option("--stale", is_flag=True, help="the last known value will do, too")
-def get_command(settings: Settings, output: Output, device: str, paths: Sequence[str], stale: bool) -> None:
+def get_command(
+    settings: Settings, output: Output, device: str, paths: Sequence[str], stale: bool
+) -> None:
     """Print values: one alone, several with their paths, or all.
 
     A value that is not to be trusted is an error, unless --stale.
@@ -65,46 +92,84 @@ def readings(device: Device, paths: Sequence[str]) -> dict[str, dict[str, Any]]:
     info = device.info
     assert info is not None
     known = device.snapshot().values
-    readable = [path for path, about in info.properties.items() if "r" in about.access and "{" not in path]
-    theirs = [path for path in dict.fromkeys([*readable, *known]) if not path.startswith("_")]
+    readable = [
+        path
+        for path, about in info.properties.items()
+        if "r" in about.access and "{" not in path
+    ]
+    theirs = [
+        path for path in dict.fromkeys([*readable, *known]) if not path.startswith("_")
+    ]
     rows = {}
     for path in paths or theirs:
         try:
             reading = device.reading(path)
         except KeyError:
-            raise UnknownTarget(f"{device.name} has no property {path!r}{suggestion(path, info.properties)}") from None
-        why = {"code": reading.stale.code, "message": reading.stale.message} if reading.stale else None
+            raise UnknownTarget(
+                f"{device.name} has no property "
+                f"{path!r}{suggestion(path, info.properties)}"
+            ) from None
+        why = (
+            {"code": reading.stale.code, "message": reading.stale.message}
+            if reading.stale
+            else None
+        )
         rows[path] = {"value": reading.value, "time": reading.time, "stale": why}
     return rows
 
 
-def _print(rows: dict[str, dict[str, Any]], alone: bool, stale: bool, output: Output) -> None:
-    good = {path: row["value"] for path, row in rows.items() if stale or not row["stale"]}
+def _print(
+    rows: dict[str, dict[str, Any]], alone: bool, stale: bool, output: Output
+) -> None:
+    good = {
+        path: row["value"] for path, row in rows.items() if stale or not row["stale"]
+    }
     if alone:
         for each in good.values():
             output.text("null" if each is None else shown(each))
     elif good:
-        output.table([], [[path, "null" if each is None else shown(each)] for path, each in good.items()])
+        output.table(
+            [],
+            [
+                [path, "null" if each is None else shown(each)]
+                for path, each in good.items()
+            ],
+        )
 
 
 @command("set", context_settings=_TEXTS)
 @click.argument("device", shell_complete=completion.devices)
 @click.argument(
-    "given", nargs=-1, required=True, metavar="PATH VALUE | PATH=VALUE...", shell_complete=completion.writable
+    "given",
+    nargs=-1,
+    required=True,
+    metavar="PATH VALUE | PATH=VALUE...",
+    shell_complete=completion.writable,
 )
 @sent
-def set_command(settings: Settings, output: Output, device: str, given: Sequence[str], **options: Any) -> None:
+def set_command(
+    settings: Settings,
+    output: Output,
+    device: str,
+    given: Sequence[str],
+    **options: Any,
+) -> None:
     """Set one property, or several at once; print what came of it."""
 
     async def work() -> None:
         async with bus.device(settings, device, settled=False) as found:
-            values = {path: read(found, path, text) for path, text in pairs(given).items()}
+            values = {
+                path: read(found, path, text) for path, text in pairs(given).items()
+            }
             if len(values) == 1:
                 ((path, one),) = values.items()
                 target, result = f"set/{path}", await found.set(path, one, **options)
             else:
                 target, result = "set", await found.set(values, **options)
-            output.answer(result, {"ok": True, "device": device, "target": target, "result": result})
+            output.answer(
+                result,
+                {"ok": True, "device": device, "target": target, "result": result},
+            )
 
     bus.run(work())
 
@@ -117,15 +182,23 @@ def pairs(given: Sequence[str]) -> dict[str, str]:
     for each in given:
         path, sign, text = each.partition("=")
         if not sign or not path or path in found:
-            why = "is there twice" if path in found else "is neither PATH VALUE nor PATH=VALUE"
+            why = (
+                "is there twice"
+                if path in found
+                else "is neither PATH VALUE nor PATH=VALUE"
+            )
             raise bus.usage(f"{each!r} {why}")
         found[path] = text
     return found
 
 
 def read(device: Device, path: str, text: str) -> Any:
-    """Return the value that a text means; raise BadRequest, OutOfRange, ReadOnly; the bridge judges unknown paths."""
-    about = property_of(device.info, path)  # None: perhaps the generic path behind an alias (contract 3.2)
+    """Return the value that a text means.
+
+    Raise BadRequest, OutOfRange, ReadOnly; the bridge judges unknown paths.
+    """
+    # None: perhaps the generic path behind an alias (contract 3.2)
+    about = property_of(device.info, path)
     if about is not None and "w" not in about.access:
         raise ReadOnly(f"{device.name} {path} is read-only")
     return value(text, about.schema if about else True, path)
@@ -134,31 +207,61 @@ def read(device: Device, path: str, text: str) -> Any:
 @command("call", context_settings=_TEXTS)
 @click.argument("device", shell_complete=completion.devices)
 @click.argument("name", metavar="COMMAND", shell_complete=completion.commands)
-@click.argument("given", nargs=-1, metavar="[KEY=VALUE | VALUE]...", shell_complete=completion.arguments)
+@click.argument(
+    "given",
+    nargs=-1,
+    metavar="[KEY=VALUE | VALUE]...",
+    shell_complete=completion.arguments,
+)
 @sent
 def call_command(
-    settings: Settings, output: Output, device: str, name: str, given: Sequence[str], **options: Any
+    settings: Settings,
+    output: Output,
+    device: str,
+    name: str,
+    given: Sequence[str],
+    **options: Any,
 ) -> None:
     """Run a command of a device and print its result.
 
-    A command with one required argument takes it without its name. `busbar show DEVICE` lists the commands.
+    A command with one required argument takes it without its name. `busbar show DEVICE`
+    lists the commands.
     """
 
     async def work() -> None:
         async with bus.device(settings, device, settled=False) as found:
             result = await call(found, output, name, given, options)
-            output.answer(result, {"ok": True, "device": device, "target": f"call/{name}", "result": result})
+            output.answer(
+                result,
+                {
+                    "ok": True,
+                    "device": device,
+                    "target": f"call/{name}",
+                    "result": result,
+                },
+            )
 
     bus.run(work())
 
 
-async def call(device: Device, output: Output, name: str, given: Sequence[str], options: dict[str, Any]) -> Any:
-    """Run a command as it was typed; raise what it raises, and before anything is sent what is wrong with it."""
+async def call(
+    device: Device,
+    output: Output,
+    name: str,
+    given: Sequence[str],
+    options: dict[str, Any],
+) -> Any:
+    """Run a command as it was typed.
+
+    Raise what it raises, and before anything is sent what is wrong with it.
+    """
     info = device.info
     assert info is not None
     about = info.commands.get(name)
     if about is None:
-        raise UnknownTarget(f"{device.name} has no command {name!r}{suggestion(name, info.commands)}")
+        raise UnknownTarget(
+            f"{device.name} has no command {name!r}{suggestion(name, info.commands)}"
+        )
     fields = arguments(name, about, given)
     if output.live and not options.get("id"):
         options = {**options, "id": secrets.token_hex(8)}
@@ -167,7 +270,9 @@ async def call(device: Device, output: Output, name: str, given: Sequence[str], 
 
 
 @asynccontextmanager
-async def _progress(device: Device, output: Output, name: str, id_: str | None) -> AsyncIterator[None]:
+async def _progress(
+    device: Device, output: Output, name: str, id_: str | None
+) -> AsyncIterator[None]:
     """Show what the device tells of a long command."""
     if not output.live:
         yield
@@ -177,7 +282,10 @@ async def _progress(device: Device, output: Output, name: str, id_: str | None) 
         async def follow() -> None:
             async for event in device.events("progress"):
                 if event.fields.get("id") == id_:
-                    show(event.fields.get("fraction") or 0.0, str(event.fields.get("message", "")))
+                    show(
+                        event.fields.get("fraction") or 0.0,
+                        str(event.fields.get("message", "")),
+                    )
 
         following = asyncio.create_task(follow(), name="progress")
         try:

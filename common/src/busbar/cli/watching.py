@@ -51,13 +51,26 @@ def watch_command(
     bus.run(work())
 
 
-def _tell_unknown(client: Client, wanted: str, paths: Sequence[str], output: Output) -> None:
-    """Tell which paths fit no property of the devices that are known; they may still come."""
-    devices = [each for name, each in client.devices().items() if each.info and matches(wanted, name)]
-    known = dict.fromkeys(path for each in devices for path in (each.info.properties if each.info else ()))
+def _tell_unknown(
+    client: Client, wanted: str, paths: Sequence[str], output: Output
+) -> None:
+    """Tell which paths fit no property of the devices that are known.
+
+    They may still come.
+    """
+    devices = [
+        each
+        for name, each in client.devices().items()
+        if each.info and matches(wanted, name)
+    ]
+    known = dict.fromkeys(
+        path for each in devices for path in (each.info.properties if each.info else ())
+    )
     for path in paths if devices else ():
         if not any(_has(each, path) for each in devices):
-            output.note(f"no property of {wanted} fits {path!r}{suggestion(path, known)}")
+            output.note(
+                f"no property of {wanted} fits {path!r}{suggestion(path, known)}"
+            )
 
 
 def _has(device: Device, pattern: str) -> bool:
@@ -65,30 +78,59 @@ def _has(device: Device, pattern: str) -> bool:
     return (
         property_of(device.info, pattern) is not None
         or any(matches(pattern, path) for path in device.snapshot().values)
-        or (("+" in pattern or "#" in pattern) and any(_meets(pattern, each) for each in templates))
+        or (
+            ("+" in pattern or "#" in pattern)
+            and any(_meets(pattern, each) for each in templates)
+        )
     )
 
 
 def _meets(pattern: str, template: str) -> bool:
-    """Return whether a pattern covers a member of a family: `digital/+` one of `digital/{join}`."""
+    """Return whether a pattern covers a member of a family.
+
+    `digital/+` one of `digital/{join}`.
+    """
     wanted, levels = pattern.split("/"), template.split("/")
     padded = [*wanted, *levels[len(wanted) :]]
-    member = [mine if "{" in level else level for mine, level in zip(padded, levels, strict=False)]
+    member = [
+        mine if "{" in level else level
+        for mine, level in zip(padded, levels, strict=False)
+    ]
     return matches(pattern, "/".join(member))
 
 
 def _print_change(change: Change, output: Output) -> None:
-    why = {"code": change.stale.code, "message": change.stale.message} if change.stale else None
-    row = {"device": change.device, "path": change.path, "value": change.value, "time": change.time, "stale": why}
+    why = (
+        {"code": change.stale.code, "message": change.stale.message}
+        if change.stale
+        else None
+    )
+    row = {
+        "device": change.device,
+        "path": change.path,
+        "value": change.value,
+        "time": change.time,
+        "stale": why,
+    }
     marked = f"({change.stale.code})" if change.stale else ""
-    cells = (stamp(change.time), change.device, change.path, shown(change.value), marked)
+    cells = (
+        stamp(change.time),
+        change.device,
+        change.path,
+        shown(change.value),
+        marked,
+    )
     output.record(row, *cells, style="offline" if change.stale else "")
 
 
 @command("events")
 @click.argument("pattern", metavar="DEVICE|PATTERN", shell_complete=completion.devices)
 @click.argument("name", default="#")
-@click.option("--changes", is_flag=True, help="event/change, too; `watch` has it in a handier form")
+@click.option(
+    "--changes",
+    is_flag=True,
+    help=("event/change, too; `watch` has it in a handier form"),
+)
 @ends
 def events_command(
     settings: Settings,
@@ -109,7 +151,11 @@ def events_command(
         async with bus.connected(settings, [wanted]) as client:
             bus.follow()
             stream = client.events(wanted, bus.checked(name), items=True)
-            chosen = (event async for event in stream if changes or name == "change" or event.name != "change")
+            chosen = (
+                event
+                async for event in stream
+                if changes or name == "change" or event.name != "change"
+            )
             async for event in bus.limited(chosen, count, duration):
                 _print_event(event, output)
             _tell_lost(stream.dropped, output)
@@ -119,7 +165,13 @@ def events_command(
 
 def _print_event(event: Event, output: Output) -> None:
     fields = dict(event.fields)
-    row = {"device": event.device, "event": event.name, "time": event.time, "seq": event.seq, "fields": fields}
+    row = {
+        "device": event.device,
+        "event": event.name,
+        "time": event.time,
+        "seq": event.seq,
+        "fields": fields,
+    }
     output.record(row, stamp(event.time), event.device, event.name, shown(fields))
 
 

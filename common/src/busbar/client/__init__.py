@@ -1,4 +1,7 @@
-"""The subscribe-style client for consumers: `async with Client("mqtt://127.0.0.1") as bus: ...`; see the README."""
+"""The subscribe-style client for consumers.
+
+`async with Client("mqtt://127.0.0.1") as bus: ...`; see the README.
+"""
 
 from busbar.client.client import Client, default_url, set_default
 from busbar.client.device import Device
@@ -40,9 +43,40 @@ from busbar.errors import (
 )
 
 __all__ = [
-    "BadRequest", "Blob", "BusbarError", "Cancelled", "Change", "Client", "ConfigError", "Device", "DeviceRefused",
-    "DeviceTimeout", "Duplicate", "Event", "Expired", "Forbidden", "Gap", "InternalError", "LeaseLost", "LinkLost",
-    "Locked", "NotConnected", "Note", "Offline", "OutOfRange", "Overloaded", "Presence", "ProtocolError", "ReadOnly",
-    "Reading", "RetainedCommand", "Snapshot", "Stale", "Stream", "TooLarge", "UnknownTarget", "default_url",
+    "BadRequest",
+    "Blob",
+    "BusbarError",
+    "Cancelled",
+    "Change",
+    "Client",
+    "ConfigError",
+    "Device",
+    "DeviceRefused",
+    "DeviceTimeout",
+    "Duplicate",
+    "Event",
+    "Expired",
+    "Forbidden",
+    "Gap",
+    "InternalError",
+    "LeaseLost",
+    "LinkLost",
+    "Locked",
+    "NotConnected",
+    "Note",
+    "Offline",
+    "OutOfRange",
+    "Overloaded",
+    "Presence",
+    "ProtocolError",
+    "ReadOnly",
+    "Reading",
+    "RetainedCommand",
+    "Snapshot",
+    "Stale",
+    "Stream",
+    "TooLarge",
+    "UnknownTarget",
+    "default_url",
     "set_default",
-]  # fmt: skip
+]

@@ -1,4 +1,6 @@
-"""The client without asyncio: the same client on a loop of its own in a background thread.
+"""The client without asyncio.
+
+The same client on a loop of its own in a background thread.
 
 with Client("mqtt://127.0.0.1") as bus:
     bus.device("bench/psu").set("output", True)
@@ -19,20 +21,33 @@ from busbar import client
 from busbar.client import lock
 from busbar.client.portal import Portal, Worker
 from busbar.client.queues import Stream
-from busbar.client.types import Blob, Change, Event, Gap, Note, Presence, Reading, Snapshot
+from busbar.client.types import (
+    Blob,
+    Change,
+    Event,
+    Gap,
+    Note,
+    Presence,
+    Reading,
+    Snapshot,
+)
 from busbar.contract.messages import Fault, Info
 from busbar.net.endpoint import Endpoint
 
 T = TypeVar("T")
-Reader = Callable[[Any], Any] | queue.Queue[Any]  # who takes news: a plain function, or a queue
+# who takes news: a plain function, or a queue
+Reader = Callable[[Any], Any] | queue.Queue[Any]
 
 _END = object()
 
 
 class Client:
-    """The client of `busbar.client` for programs without asyncio: entered or started = connected; arguments as there.
+    """The client of `busbar.client` for programs without asyncio.
 
-    Callbacks run one after the other on one worker thread, or with `threaded=True` on a thread of their own.
+    Entered or started = connected; arguments as there.
+
+    Callbacks run one after the other on one worker thread, or with `threaded=True` on a
+    thread of their own.
     """
 
     def __init__(
@@ -46,11 +61,17 @@ class Client:
         settled: bool = True,
     ) -> None:
         self._client = client.Client(
-            broker, root=root, devices=devices, timeout=timeout, on_gap=on_gap, settled=settled
+            broker,
+            root=root,
+            devices=devices,
+            timeout=timeout,
+            on_gap=on_gap,
+            settled=settled,
         )
         self._portal: Portal | None = None
         self._workers: list[Worker] = []
-        self._shared: Worker | None = None  # the one of all callbacks that are not `threaded`
+        # the one of all callbacks that are not `threaded`
+        self._shared: Worker | None = None
         self._stopped = threading.Event()
 
     def __enter__(self) -> Self:
@@ -86,7 +107,10 @@ class Client:
             self.stop()
 
     def stop(self) -> None:
-        """Disconnect and end the threads, within a second or so; harmless when called twice, and done at exit."""
+        """Disconnect and end the threads, within a second or so.
+
+        Harmless when called twice, and done at exit.
+        """
         portal, self._portal = self._portal, None
         self._stopped.set()
         if portal is None:
@@ -106,9 +130,14 @@ class Client:
 
     @property
     def portal(self) -> Portal:
-        """The thread that does the work; raise RuntimeError when the client is not started."""
+        """The thread that does the work.
+
+        Raise RuntimeError when the client is not started.
+        """
         if self._portal is None:
-            raise RuntimeError("the client is not started: use `with Client(...) as bus:` or start()")
+            raise RuntimeError(
+                "the client is not started: use `with Client(...) as bus:` or start()"
+            )
         return self._portal
 
     @property
@@ -130,7 +159,9 @@ class Client:
         """Return all devices that have a description now, by name."""
         return {
             name: Device(self, device)
-            for name, device in self.portal.call(lambda: dict(self._client.devices())).items()
+            for name, device in self.portal.call(
+                lambda: dict(self._client.devices())
+            ).items()
         }
 
     def device(self, name: str) -> "Device":
@@ -142,7 +173,10 @@ class Client:
         self.portal.run(self._client.wait_online(*names, timeout=timeout))
 
     def watch_devices(self) -> "Series[Presence]":
-        """Return how devices come, change their state and go; first those that are there."""
+        """Return how devices come, change their state and go.
+
+        First those that are there.
+        """
         return Series(self.portal, self.portal.call(self._client.watch_devices))
 
     def snapshot(self, *, notes: bool = False) -> dict[str, Snapshot]:
@@ -150,7 +184,12 @@ class Client:
         return self.portal.call(self._client.snapshot, notes=notes)
 
     def subscribe(
-        self, pattern: str, reader: Reader, *, current: bool = True, threaded: bool = False
+        self,
+        pattern: str,
+        reader: Reader,
+        *,
+        current: bool = True,
+        threaded: bool = False,
     ) -> Callable[[], None]:
         """Call a function, or fill a queue.Queue, with all that fits `bridge/device/channel/path`; return what ends it.
 
@@ -160,22 +199,35 @@ class Client:
         end = self.portal.call(self._client.subscribe, pattern, take, current=current)
         return lambda: self.portal.call(end)
 
-    def events(self, device: str = "+/+", name: str = "#", *, items: bool = False) -> "Series[Event]":
+    def events(
+        self, device: str = "+/+", name: str = "#", *, items: bool = False
+    ) -> "Series[Event]":
         """Return events of a device (or pattern)."""
-        return Series(self.portal, self.portal.call(self._client.events, device, name, items=items))
+        return Series(
+            self.portal,
+            self.portal.call(self._client.events, device, name, items=items),
+        )
 
     def blobs(self, device: str = "+/+", name: str = "#") -> "Series[Blob]":
         """Return binary data of a device (or pattern)."""
         return Series(self.portal, self.portal.call(self._client.blobs, device, name))
 
     def save_blobs(
-        self, folder: str | Path, pattern: str = "+/+/blob/#", saved: Callable[[Blob, Path], None] | None = None
+        self,
+        folder: str | Path,
+        pattern: str = "+/+/blob/#",
+        saved: Callable[[Blob, Path], None] | None = None,
     ) -> Callable[[], None]:
-        """Write blobs into a folder that exists; return what ends it. Raises ValueError, NotADirectoryError."""
+        """Write blobs into a folder that exists; return what ends it.
+
+        Raises ValueError, NotADirectoryError.
+        """
         end = self.portal.call(self._client.save_blobs, folder, pattern, saved)
         return lambda: self.portal.call(end)
 
-    def report(self, text: str, level: str = "info", *, device: str | None = None) -> None:
+    def report(
+        self, text: str, level: str = "info", *, device: str | None = None
+    ) -> None:
         """Add a line of your own to `messages`, and to those of a device."""
         self.portal.call(self._client.report, text, level, device=device)
 
@@ -183,7 +235,11 @@ class Client:
         if isinstance(reader, queue.Queue):
             return lambda item: _put(reader, item)
         if inspect.iscoroutinefunction(reader):
-            raise TypeError(f"{reader!r} is a coroutine function: without asyncio a callback is a plain function")
+            raise TypeError(
+                f"{reader!r} is a coroutine function: without asyncio a callback "
+                f"is a "
+                f"plain function"
+            )
         if threaded:
             worker = self._own_worker()
         else:
@@ -196,7 +252,10 @@ class Client:
 
 
 class Device:
-    """A device of the blocking client; the same as `busbar.client.Device`, where each method is described."""
+    """A device of the blocking client.
+
+    The same as `busbar.client.Device`, where each method is described.
+    """
 
     def __init__(self, bus: Client, device: client.Device) -> None:
         self._bus, self._device = bus, device
@@ -246,7 +305,10 @@ class Device:
         return self._bus.portal.call(self._device.__getitem__, path)
 
     def reading(self, path: str) -> Reading:
-        """Return the newest value of a property, its time and why it is stale; raise KeyError."""
+        """Return the newest value of a property, its time and why it is stale.
+
+        Raise KeyError.
+        """
         return self._bus.portal.call(self._device.reading, path)
 
     def time(self, path: str) -> float | None:
@@ -257,17 +319,27 @@ class Device:
         """Return a copy of all that is known now."""
         return self._bus.portal.call(self._device.snapshot, notes=notes)
 
-    def set(self, path: str | Mapping[str, Any], value: Any = None, **options: Any) -> Any:
-        """Write a property, or several, and return what is known of the result; options and errors as there."""
+    def set(
+        self, path: str | Mapping[str, Any], value: Any = None, **options: Any
+    ) -> Any:
+        """Write a property, or several, and return what is known of the result.
+
+        Options and errors as there.
+        """
         return self._bus.portal.run(self._device.set(path, value, **options))
 
-    def call(self, command: str, arguments: Mapping[str, Any] | None = None, /, **more: Any) -> Any:
+    def call(
+        self, command: str, arguments: Mapping[str, Any] | None = None, /, **more: Any
+    ) -> Any:
         """Run a command and return its result; arguments, options and errors as there."""
         return self._bus.portal.run(self._device.call(command, arguments, **more))
 
     @contextlib.contextmanager
     def lock(self, **options: Any) -> Iterator[str]:
-        """Keep everybody else from commanding the device during the block; options and errors as there."""
+        """Keep everybody else from commanding the device during the block.
+
+        Options and errors as there.
+        """
         portal = self._bus.portal
         token, leave = portal.run(lock.taken(self._device.lock(**options)))
         try:
@@ -275,17 +347,27 @@ class Device:
         finally:
             portal.run(leave())
 
-    def watch(self, *paths: str, latest: bool = False, current: bool = True) -> "Series[Change]":
+    def watch(
+        self, *paths: str, latest: bool = False, current: bool = True
+    ) -> "Series[Change]":
         """Return every transition of properties in order."""
         return Series(
-            self._bus.portal, self._bus.portal.call(self._device.watch, *paths, latest=latest, current=current)
+            self._bus.portal,
+            self._bus.portal.call(
+                self._device.watch, *paths, latest=latest, current=current
+            ),
         )
 
     def subscribe(
         self, path: str, reader: Reader, *, current: bool = True, threaded: bool = False
     ) -> Callable[[], None]:
-        """Call a function, or fill a queue.Queue, with a Change for every transition; return what ends it."""
-        return self._bus.subscribe(f"{self.name}/state/{path}", reader, current=current, threaded=threaded)
+        """Call a function, or fill a queue.Queue, with a Change for every transition.
+
+        Return what ends it.
+        """
+        return self._bus.subscribe(
+            f"{self.name}/state/{path}", reader, current=current, threaded=threaded
+        )
 
     def events(self, name: str = "#", *, items: bool = False) -> "Series[Event]":
         """Return what happens at the device."""
@@ -296,7 +378,10 @@ class Device:
         return self._bus.blobs(self.name, name)
 
     def wait_online(self, timeout: float | None = None) -> None:
-        """Return when the device is usable and its values are known; raise TimeoutError."""
+        """Return when the device is usable and its values are known.
+
+        Raise TimeoutError.
+        """
         self._bus.wait_online(self.name, timeout=timeout)
 
     def report(self, text: str, level: str = "info") -> None:
@@ -305,7 +390,10 @@ class Device:
 
 
 class Series(Generic[T]):
-    """An endless series: `for item in series`, or `get`; it ends when it or the client is closed."""
+    """An endless series: `for item in series`, or `get`.
+
+    It ends when it or the client is closed.
+    """
 
     def __init__(self, portal: Portal, stream: Stream[T]) -> None:
         self._portal, self._stream = portal, stream
@@ -316,7 +404,10 @@ class Series(Generic[T]):
         return self._stream.dropped
 
     def get(self, timeout: float | None = None) -> T:
-        """Return the next item; raise TimeoutError after `timeout` (s), EOFError at the end."""
+        """Return the next item.
+
+        Raise TimeoutError after `timeout` (s), EOFError at the end.
+        """
         item = self._portal.run(self._next(timeout))
         if item is _END:
             raise EOFError("the client was closed")

@@ -1,6 +1,9 @@
-"""The client: devices of all bridges, as a consumer wants them. Source: docs/contract.md.
+"""The client: devices of all bridges, as a consumer wants them.
 
-It reads `status`, `info`, `state` and `event/change`, never the leaves, and knows no protocol of any device.
+Source: docs/contract.md.
+
+It reads `status`, `info`, `state` and `event/change`, never the leaves, and knows no
+protocol of any device.
 """
 
 import asyncio
@@ -39,7 +42,10 @@ _default = {"url": ""}
 
 
 def set_default(url: str) -> None:
-    """Set the broker of clients that are made without one; before it counts BUSBAR_URL, then mqtt://127.0.0.1."""
+    """Set the broker of clients that are made without one.
+
+    Before it counts BUSBAR_URL, then mqtt://127.0.0.1.
+    """
     Endpoint(url)
     _default["url"] = url
 
@@ -50,12 +56,15 @@ def default_url() -> str:
 
 
 class Client:
-    """One connection to a broker: entered = it knows the devices in its scope, left = closed.
+    """One connection to a broker.
 
-    broker: a url, or an Endpoint with credentials and TLS. devices: what to know, patterns of `bridge/device`; another
-    device is added when it is asked for. timeout: s for the first connection. on_gap is called with each Gap.
-    settled: entered = values are those of now, which takes a second where they change; False for who only commands.
-    Raises NotConnected on entering, ConfigError for a wrong url.
+    Entered = it knows the devices in its scope, left = closed.
+
+    broker: a url, or an Endpoint with credentials and TLS. devices: what to know,
+    patterns of `bridge/device`; another device is added when it is asked for. timeout:
+    s for the first connection. on_gap is called with each Gap. settled: entered =
+    values are those of now, which takes a second where they change; False for who only
+    commands. Raises NotConnected on entering, ConfigError for a wrong url.
     """
 
     def __init__(
@@ -69,28 +78,46 @@ class Client:
         settled: bool = True,
         connect: Connect = connection,
     ) -> None:
-        self.endpoint = broker if isinstance(broker, Endpoint) else Endpoint(broker or default_url())
+        self.endpoint = (
+            broker
+            if isinstance(broker, Endpoint)
+            else Endpoint(broker or default_url())
+        )
         self.root = root
         self.name = f"busbar-{secrets.token_hex(6)}"
-        self.messages: deque[Note] = deque(maxlen=NOTES_KEPT)  # of bridges' logs and `report`, newest first
+        # of bridges' logs and `report`, newest first
+        self.messages: deque[Note] = deque(maxlen=NOTES_KEPT)
         self.notes: dict[str, str] = {}  # your own annotations
         self.gaps = 0  # times that messages did not reach us
-        self._patterns, self._timeout, self._on_gap, self._connect = list(devices), timeout, on_gap, connect
+        self._patterns, self._timeout, self._on_gap, self._connect = (
+            list(devices),
+            timeout,
+            on_gap,
+            connect,
+        )
         self._settled = settled
 
     async def __aenter__(self) -> Self:
-        self._devices: dict[str, Device] = {}  # with the pictures of this connection's inbox
-        self._line = line = Line(self.endpoint, self.root, self.name, self._patterns, self._connect)
-        self._inbox = Inbox(self.root, self._take_gap, self._take_note, line.calls.fail, line.beat)
+        # with the pictures of this connection's inbox
+        self._devices: dict[str, Device] = {}
+        self._line = line = Line(
+            self.endpoint, self.root, self.name, self._patterns, self._connect
+        )
+        self._inbox = Inbox(
+            self.root, self._take_gap, self._take_note, line.calls.fail, line.beat
+        )
         line.start(self._inbox)
         try:
             await line.until(lambda: line.joined, self._timeout)
             if self._settled:
-                with contextlib.suppress(TimeoutError):  # what is not settled then says so
+                # what is not settled then says so
+                with contextlib.suppress(TimeoutError):
                     await line.until(self._inbox.settled, SETTLE)
         except TimeoutError:
             await self.close()
-            raise NotConnected(f"no broker at {self.endpoint.shown}: {line.problem}") from None
+            raise NotConnected(
+                f"no broker at {self.endpoint.shown}: {line.problem}"
+            ) from None
         except BaseException:
             await self.close()
             raise
@@ -115,10 +142,17 @@ class Client:
         return _Known(self)
 
     def device(self, name: str) -> Device:
-        """Return a device by its name, `bridge/device`, known or not; raise ValueError for what is no such name."""
+        """Return a device by its name, `bridge/device`, known or not.
+
+        Raise ValueError for what is no such name.
+        """
         if name not in self._devices:
-            if len(name.split("/")) != 2 or not all(map(LEVEL.fullmatch, name.split("/"))):
-                raise ValueError(f"{name!r} is not the name of a device: <bridge>/<device>")
+            if len(name.split("/")) != 2 or not all(
+                map(LEVEL.fullmatch, name.split("/"))
+            ):
+                raise ValueError(
+                    f"{name!r} is not the name of a device: <bridge>/<device>"
+                )
             self._devices[name] = Device(self, name, self._inbox.picture(name))
             self._line.follow(name)
         return self._devices[name]
@@ -126,23 +160,38 @@ class Client:
     async def wait_online(self, *names: str, timeout: float | None = None) -> None:
         """Return when devices are usable and known, without names when we are connected; raise TimeoutError."""
         pictures = [self.device(name)._picture for name in names]  # noqa: SLF001  # the two are one room
-        await self._line.until(lambda: self._line.joined and all(each.why() is None for each in pictures), timeout)
+        await self._line.until(
+            lambda: self._line.joined and all(each.why() is None for each in pictures),
+            timeout,
+        )
 
     def watch_devices(self) -> Stream[Presence]:
-        """Return how devices come, change their state and go; first those that are there."""
+        """Return how devices come, change their state and go.
+
+        First those that are there.
+        """
         queue: Queue[Presence] = Queue()
         for picture in self._inbox.pictures.values():
             if picture.status is not None:
-                queue.put(Presence(picture.device, picture.status.state, picture.status.reason))
+                queue.put(
+                    Presence(
+                        picture.device, picture.status.state, picture.status.reason
+                    )
+                )
         return self.stream([("+/+", "status", "#")], queue, current=False)
 
     def snapshot(self, *, notes: bool = False) -> dict[str, Snapshot]:
         """Return a copy of all that is known of every device."""
-        return {name: device.snapshot(notes=notes) for name, device in self.devices().items()}
+        return {
+            name: device.snapshot(notes=notes)
+            for name, device in self.devices().items()
+        }
 
     # News.
 
-    def subscribe(self, pattern: str, callback: Callback, *, current: bool = True) -> Callable[[], None]:
+    def subscribe(
+        self, pattern: str, callback: Callback, *, current: bool = True
+    ) -> Callable[[], None]:
         """Call a function or coroutine for what fits `bridge/device/channel/path` (+ and #); return what ends it.
 
         `state/...` brings Change (first what is known, unless not `current`), `event/...` Event, `blob/...` Blob,
@@ -151,7 +200,9 @@ class Client:
         parsed = parse(pattern)
         queue: Queue[Any] = Queue(BLOBS if parsed[1] == "blob" else LIMIT)
         leave = self._read([parsed], queue, current)
-        task = self._line.spawn(run_callback(queue, callback, pattern), f"callback {pattern}")
+        task = self._line.spawn(
+            run_callback(queue, callback, pattern), f"callback {pattern}"
+        )
 
         def end() -> None:
             queue.close()
@@ -160,8 +211,13 @@ class Client:
 
         return end
 
-    def events(self, device: str = "+/+", name: str = "#", *, items: bool = False) -> Stream[Event]:
-        """Return events of a device (or pattern); items=True: each element of a batch is an event of its own."""
+    def events(
+        self, device: str = "+/+", name: str = "#", *, items: bool = False
+    ) -> Stream[Event]:
+        """Return events of a device (or pattern).
+
+        items=True: each element of a batch is an event of its own.
+        """
         queue: Queue[Event] = _Items(self._inbox) if items else Queue()
         return self.stream([(device, "event", name)], queue, current=False)
 
@@ -170,11 +226,17 @@ class Client:
         return self.stream([(device, "blob", name)], Queue(BLOBS), current=False)
 
     def save_blobs(
-        self, folder: str | Path, pattern: str = "+/+/blob/#", saved: Callable[[Blob, Path], None] | None = None
+        self,
+        folder: str | Path,
+        pattern: str = "+/+/blob/#",
+        saved: Callable[[Blob, Path], None] | None = None,
     ) -> Callable[[], None]:
-        """Write blobs into a folder that exists, each under a name of its own; return what ends it.
+        """Write blobs into a folder that exists, each under a name of its own.
 
-        saved is called with each. Raises ValueError for another pattern, NotADirectoryError.
+        Return what ends it.
+
+        saved is called with each. Raises ValueError for another pattern,
+        NotADirectoryError.
         """
         place = Path(folder)
         if not place.is_dir():
@@ -189,15 +251,24 @@ class Client:
 
         return self.subscribe(pattern, save)
 
-    def report(self, text: str, level: str = "info", *, device: str | None = None) -> None:
+    def report(
+        self, text: str, level: str = "info", *, device: str | None = None
+    ) -> None:
         """Add a line of your own to `messages`, and to those of a device."""
-        log.log(logging.getLevelNamesMapping().get(level.upper(), logging.INFO), "%s", text)
+        log.log(
+            logging.getLevelNamesMapping().get(level.upper(), logging.INFO), "%s", text
+        )
         self._take_note(Note(round(clock.time(), 6), level, text, device))
 
     # What devices and streams ask.
 
-    async def run(self, name: str, target: str, fields: Mapping[str, Any], patience: float) -> Any:
-        """Send a command and return its result; raise its error, NotConnected, Offline, UnknownTarget."""
+    async def run(
+        self, name: str, target: str, fields: Mapping[str, Any], patience: float
+    ) -> Any:
+        """Send a command and return its result.
+
+        Raise its error, NotConnected, Offline, UnknownTarget.
+        """
         self._line.check()
         picture = self.device(name)._picture  # noqa: SLF001
         if picture.status is None:
@@ -211,11 +282,15 @@ class Client:
             raise Offline(fault.message)
         return await self._line.calls.run(name, target, fields, patience)
 
-    def stream(self, wanted: Iterable[tuple[str, str, str]], queue: Queue[Any], current: bool) -> Stream[Any]:
+    def stream(
+        self, wanted: Iterable[tuple[str, str, str]], queue: Queue[Any], current: bool
+    ) -> Stream[Any]:
         """Return a series of what fits any of (device, channel, path) patterns."""
         return Stream(queue, self._read(list(wanted), queue, current))
 
-    def _read(self, wanted: list[tuple[str, str, str]], queue: Queue[Any], current: bool) -> Callable[[], None]:
+    def _read(
+        self, wanted: list[tuple[str, str, str]], queue: Queue[Any], current: bool
+    ) -> Callable[[], None]:
         filters = [each for one in wanted for each in self._line.needed(*one)]
         self._line.want(filters)
         if self._line.stopped:
@@ -235,10 +310,20 @@ class Client:
 
         return leave
 
-    def _put_current(self, wanted: list[tuple[str, str, str]], queue: Queue[Any]) -> None:
+    def _put_current(
+        self, wanted: list[tuple[str, str, str]], queue: Queue[Any]
+    ) -> None:
         for picture in self._inbox.pictures.values():
-            paths = [path for device, channel, path in wanted if channel == "state" and matches(device, picture.device)]
-            known = [path for path in picture.values if any(matches(pattern, path) for pattern in paths)]
+            paths = [
+                path
+                for device, channel, path in wanted
+                if channel == "state" and matches(device, picture.device)
+            ]
+            known = [
+                path
+                for path in picture.values
+                if any(matches(pattern, path) for pattern in paths)
+            ]
             for change in picture.current(known):
                 queue.put(change)
 
@@ -251,7 +336,8 @@ class Client:
         try:
             if self._on_gap is not None:
                 self._on_gap(gap)
-        except Exception:  # the callback is not ours; paho would lose its place in the stream
+        except Exception:
+            # the callback is not ours; paho would lose its place in the stream
             log.exception("on_gap failed on %r", gap)
 
     def _take_note(self, note: Note) -> None:
@@ -286,5 +372,7 @@ class _Items(Queue[Event]):
         self._inbox = inbox
 
     def put(self, item: Event) -> None:
-        for fields in elements(self._inbox.picture(item.device).info, item.name, item.fields):
+        for fields in elements(
+            self._inbox.picture(item.device).info, item.name, item.fields
+        ):
             super().put(item._replace(fields=fields))

@@ -1,4 +1,7 @@
-"""The client's connection to the broker, which comes back: what is subscribed, when all has come, what is healed."""
+"""The client's connection to the broker, which comes back.
+
+What is subscribed, when all has come, what is healed.
+"""
 
 import asyncio
 import contextlib
@@ -25,7 +28,8 @@ log = logging.getLogger("busbar.client")
 JOIN = 1.0  # s for our own message to come back behind all retained ones
 QUIET = 0.3  # s that stand for it where we may not publish
 RESYNC = 5.0  # s between two attempts to heal one device
-STALLED = 2.0  # s of a standstill of ours, in which the broker may have dropped messages
+# s of a standstill of ours, in which the broker may have dropped messages
+STALLED = 2.0
 STOPPING = 2.0  # s for the broker to let us go
 
 DENIED = "denied"
@@ -33,15 +37,33 @@ NOT_CONNECTED = Fault("link", "not connected to the broker")
 
 
 class Line:
-    """One client on one broker; `patterns` are the devices that it follows, as `bridge/device`."""
+    """One client on one broker.
 
-    def __init__(self, endpoint: Endpoint, root: str, name: str, patterns: Iterable[str], connect: Connect) -> None:
+    `patterns` are the devices that it follows, as `bridge/device`.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        root: str,
+        name: str,
+        patterns: Iterable[str],
+        connect: Connect,
+    ) -> None:
         self.patterns = list(patterns)
         self.joined = False  # connected, and all that was retained has come
         self.problem = "no answer"
-        self._endpoint, self._root, self._name, self._connect = endpoint, root, name, connect
-        user = endpoint.credentials[0]  # brokers with rights give each user a space of its own there: mosquitto/acl
-        self._reply = "/".join([root, REPLY, *([user] if user and LEVEL.fullmatch(user) else []), name])
+        self._endpoint, self._root, self._name, self._connect = (
+            endpoint,
+            root,
+            name,
+            connect,
+        )
+        # brokers with rights give each user a space of its own there: mosquitto/acl
+        user = endpoint.credentials[0]
+        self._reply = "/".join(
+            [root, REPLY, *([user] if user and LEVEL.fullmatch(user) else []), name]
+        )
         self._outgoing = Outgoing(self._refused)
         self.calls = Calls(self._outgoing.put, root, f"{self._reply}/outcome")
         self._filters = Filters()
@@ -51,7 +73,8 @@ class Line:
         self._healed: dict[str, float] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._pulse: asyncio.Future[None] | None = None
-        self._filtering = asyncio.Lock()  # in order: what one asks for, another may have given up
+        # in order: what one asks for, another may have given up
+        self._filtering = asyncio.Lock()
         self._stop = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
@@ -135,9 +158,17 @@ class Line:
         """Return the filters for devices, and for the bridges that they live on."""
         filters: list[str] = []
         for pattern in patterns:
-            base, bridge = f"{self._root}/{pattern}", f"{self._root}/{pattern.partition('/')[0]}/{BRIDGE}"
-            filters += [f"{base}/{each}" for each in ("status", "info", "state", "event/change")]
-            filters += [f"{bridge}/{each}" for each in ("status", "info", "state", "event/change", "event/log")]
+            base, bridge = (
+                f"{self._root}/{pattern}",
+                f"{self._root}/{pattern.partition('/')[0]}/{BRIDGE}",
+            )
+            filters += [
+                f"{base}/{each}" for each in ("status", "info", "state", "event/change")
+            ]
+            filters += [
+                f"{bridge}/{each}"
+                for each in ("status", "info", "state", "event/change", "event/log")
+            ]
         return filters
 
     def _change(self, more: set[str], less: set[str]) -> None:
@@ -156,7 +187,9 @@ class Line:
 
     async def _connect_and_serve(self) -> None:
         try:
-            async with self._connect(self._endpoint, self._outgoing, self._received, self._name) as link:
+            async with self._connect(
+                self._endpoint, self._outgoing, self._received, self._name
+            ) as link:
                 await self._serve(link)
         except BrokerLost as error:
             self.problem = str(error)
@@ -184,7 +217,10 @@ class Line:
             await link.closed
 
     async def _hear_all(self) -> bool:
-        """Wait for all that is retained: our own message stands behind it. False: perhaps it was not all."""
+        """Wait for all that is retained: our own message stands behind it.
+
+        False: perhaps it was not all.
+        """
         self._marker = secrets.token_hex(4)
         self._outgoing.put(Message(f"{self._reply}/joined", self._marker.encode()))
         with contextlib.suppress(TimeoutError):
@@ -224,15 +260,22 @@ class Line:
             await asyncio.sleep(1)
             lacking = self._inbox.tick()
             if self._loop.time() - before > STALLED:
-                lacking = list(self._inbox.known)  # we stood still: the broker may have dropped what nobody misses yet
+                # we stood still: the broker may have dropped what nobody misses yet
+                lacking = list(self._inbox.known)
             if self._link is not None and self.joined:
                 await self._heal(self._link, lacking)
 
     async def _heal(self, link: Connection, names: Iterable[str]) -> None:
         """Have the broker tell again what is retained of devices."""
         now = self._loop.time()
-        due = [name for name in names if now - self._healed.get(name, -RESYNC) >= RESYNC]
+        due = [
+            name for name in names if now - self._healed.get(name, -RESYNC) >= RESYNC
+        ]
         self._healed.update(dict.fromkeys(due, now))
-        filters = {f"{self._root}/{name}/{channel}" for name in due for channel in ("status", "info", "state")}
+        filters = {
+            f"{self._root}/{name}/{channel}"
+            for name in due
+            for channel in ("status", "info", "state")
+        }
         if filters:
             await self._refilter(link, filters, filters - self._filters.active)

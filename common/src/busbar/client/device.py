@@ -26,15 +26,17 @@ NOTES_KEPT = 8
 class Device:
     """A device by its name, `bridge/device`; it may be absent, and come and go.
 
-    Values are JSON values in the units of `info.properties`. A value is good or it says why not: `device[path]` raises
-    Stale, `reading` marks.
+    Values are JSON values in the units of `info.properties`. A value is good or it says
+    why not: `device[path]` raises Stale, `reading` marks.
     """
 
     def __init__(self, client: "Client", name: str, picture: Picture) -> None:
         self.name = name
-        self.notes: dict[str, str] = {}  # your own annotations by path; nobody else sees them
+        # your own annotations by path; nobody else sees them
+        self.notes: dict[str, str] = {}
         self.messages: deque[Note] = deque(maxlen=NOTES_KEPT)  # newest first
-        self.lock_time = 10.0  # s that a lock lasts without being renewed, unless `lock` says otherwise
+        # s that a lock lasts without being renewed, unless `lock` says otherwise
+        self.lock_time = 10.0
         self._client, self._picture = client, picture
         self._lease: str | None = None
 
@@ -64,37 +66,59 @@ class Device:
         return self._picture.missed
 
     def __getitem__(self, path: str) -> Any:
-        """Return the value of a property; raise Stale when it is not to be trusted, KeyError if unknown."""
+        """Return the value of a property.
+
+        Raise Stale when it is not to be trusted, KeyError if unknown.
+        """
         reading = self.reading(path)
         if reading.stale is not None:
             raise Stale(f"{self.name} {path}", reading.stale)
         return reading.value
 
     def reading(self, path: str) -> Reading:
-        """Return the newest value of a property, its time and why it is stale; raise KeyError for an unknown path."""
+        """Return the newest value of a property, its time and why it is stale.
+
+        Raise KeyError for an unknown path.
+        """
         picture = self._picture
         if path in picture.values:
-            return Reading(picture.values[path], picture.times.get(path), picture.why(path))
+            return Reading(
+                picture.values[path], picture.times.get(path), picture.why(path)
+            )
         if (name := named(picture.info, path)) is not None:
             raise KeyError(f"{path!r} of {self.name} is published as {name!r}")
         about = property_of(picture.info, path)
         if about is None and picture.info is not None and path not in picture.bad:
             raise KeyError(f"{self.name} has no property {path!r}")
-        if about is not None and about.default is not UNSET and not (picture.info and picture.info.truncated):
+        if (
+            about is not None
+            and about.default is not UNSET
+            and not (picture.info and picture.info.truncated)
+        ):
             return Reading(about.default, None, picture.why(path))
         return Reading(None, None, picture.why(path) or UNKNOWN)
 
     def time(self, path: str) -> float | None:
-        """Return when a value last changed (Unix s), None if nobody knows; raise KeyError."""
+        """Return when a value last changed (Unix s), None if nobody knows.
+
+        Raise KeyError.
+        """
         return self.reading(path).time
 
     def snapshot(self, *, notes: bool = False) -> Snapshot:
         """Return a copy of all that is known now, with your notes on wish."""
         picture = self._picture
         return Snapshot(
-            self.name, self.state, round(clock.time(), 6), dict(picture.values), dict(picture.times),
-            dict(picture.bad), picture.why(), picture.info, dict(self.notes) if notes else {},
-        )  # fmt: skip
+            self.name,
+            self.state,
+            round(clock.time(), 6),
+            dict(picture.values),
+            dict(picture.times),
+            dict(picture.bad),
+            picture.why(),
+            picture.info,
+            dict(self.notes) if notes else {},
+        )
 
     @property
     def locked(self) -> Mapping[str, Any] | None:
@@ -119,7 +143,11 @@ class Device:
         Returns when the device has taken it. ttl: s that it may wait to be started; wait: s for somebody else's lock;
         timeout: s for the device's answer; id: makes it safe to repeat. Raises what is in `busbar.errors`.
         """
-        target, fields = ("set", dict(path)) if isinstance(path, Mapping) else (f"set/{path}", {"_value": value})
+        target, fields = (
+            ("set", dict(path))
+            if isinstance(path, Mapping)
+            else (f"set/{path}", {"_value": value})
+        )
         return await self._run(target, fields, ANSWER, ttl, wait, timeout, id, lease)
 
     async def call(
@@ -135,14 +163,18 @@ class Device:
         lease: str | None = None,
         **more: Any,
     ) -> Any:
-        """Run a command and return its result; arguments whose names are taken (`ttl`, `id`, ...) go into the mapping.
+        """Run a command and return its result.
+
+        Arguments whose names are taken (`ttl`, `id`, ...) go into the mapping.
 
         Options and errors as for `set`.
         """
         about = self.info.commands.get(command) if self.info else None
         patience = about.timeout if about else ANSWER
         fields = {**(arguments or {}), **more}
-        return await self._run(f"call/{command}", fields, patience, ttl, wait, timeout, id, lease)
+        return await self._run(
+            f"call/{command}", fields, patience, ttl, wait, timeout, id, lease
+        )
 
     async def _run(
         self,
@@ -162,7 +194,12 @@ class Device:
             "_lease": self._lease if lease is None else lease or None,
         }
         metadata = {**options, **({"_id": id_} if id_ is not None else {})}
-        limit = (TTL if ttl is None else ttl) + (wait or 0.0) + max(patience, timeout or 0.0) + MARGIN
+        limit = (
+            (TTL if ttl is None else ttl)
+            + (wait or 0.0)
+            + max(patience, timeout or 0.0)
+            + MARGIN
+        )
         return await self._client.run(self.name, target, {**fields, **metadata}, limit)
 
     @contextlib.asynccontextmanager
@@ -175,10 +212,13 @@ class Device:
         scope: str | None = None,
         polls: bool | None = None,
     ) -> AsyncIterator[str]:
-        """Keep everybody else from commanding the device; entered = it is ours, the value is the lease.
+        """Keep everybody else from commanding the device.
 
-        ttl: s until it ends by itself when we are gone (default `lock_time`); it renews itself. Our commands carry the
-        lease. Raises Locked when somebody else has it (after `wait` s), LeaseLost when it could not be renewed.
+        Entered = it is ours, the value is the lease.
+
+        ttl: s until it ends by itself when we are gone (default `lock_time`); it renews
+        itself. Our commands carry the lease. Raises Locked when somebody else has it
+        (after `wait` s), LeaseLost when it could not be renewed.
         """
         options = {"owner": owner or self._client.name, "scope": scope, "polls": polls}
         given = {key: value for key, value in options.items() if value is not None}
@@ -192,20 +232,36 @@ class Device:
 
     # News.
 
-    def watch(self, *paths: str, latest: bool = False, current: bool = True) -> Stream[Change]:
-        """Return every transition of properties (patterns; default all) in order; first, if `current`, what is known.
+    def watch(
+        self, *paths: str, latest: bool = False, current: bool = True
+    ) -> Stream[Change]:
+        """Return every transition of properties (patterns; default all) in order.
+
+        First, if `current`, what is known.
 
         latest=True: only the newest of each property, for readers that may be slow.
         """
         queue: Queue[Change] = Queue(latest=_path if latest else None)
-        return self._client.stream([(self.name, "state", path) for path in paths or ("#",)], queue, current)
+        return self._client.stream(
+            [(self.name, "state", path) for path in paths or ("#",)], queue, current
+        )
 
-    def subscribe(self, path: str, callback: Callback, *, current: bool = True) -> Callable[[], None]:
-        """Call with a Change for every transition of a property (or pattern); return what ends it."""
-        return self._client.subscribe(f"{self.name}/state/{path}", callback, current=current)
+    def subscribe(
+        self, path: str, callback: Callback, *, current: bool = True
+    ) -> Callable[[], None]:
+        """Call with a Change for every transition of a property (or pattern).
+
+        Return what ends it.
+        """
+        return self._client.subscribe(
+            f"{self.name}/state/{path}", callback, current=current
+        )
 
     def events(self, name: str = "#", *, items: bool = False) -> Stream[Event]:
-        """Return what happens at the device; items=True: each element of a batch is an event of its own."""
+        """Return what happens at the device.
+
+        items=True: each element of a batch is an event of its own.
+        """
         return self._client.events(self.name, name, items=items)
 
     def blobs(self, name: str = "#") -> Stream[Blob]:
@@ -213,7 +269,10 @@ class Device:
         return self._client.blobs(self.name, name)
 
     async def wait_online(self, timeout: float | None = None) -> None:
-        """Return when the device is usable and its values are known; raise TimeoutError."""
+        """Return when the device is usable and its values are known.
+
+        Raise TimeoutError.
+        """
         await self._client.wait_online(self.name, timeout=timeout)
 
     def report(self, text: str, level: str = "info") -> None:

@@ -1,4 +1,7 @@
-"""What has come from all bridges: a picture of each device, and who is told what. No I/O."""
+"""What has come from all bridges: a picture of each device, and who is told what.
+
+No I/O.
+"""
 
 import asyncio
 import logging
@@ -31,7 +34,10 @@ _logs = msgspec.json.Decoder(LogEvent)
 
 
 class Inbox:
-    """Takes every message of the devices; `gap`, `told` (notes), `lost` (why, bridge) and `pulse` hear of it."""
+    """Takes every message of the devices.
+
+    `gap`, `told` (notes), `lost` (why, bridge) and `pulse` hear of it.
+    """
 
     def __init__(
         self,
@@ -50,10 +56,14 @@ class Inbox:
         self._loop = asyncio.get_running_loop()
         self._link: Fault | None = Fault("link", "not connected to the broker")
         self._heard: dict[str, float] = {}  # bridge -> loop time of its last snapshot
-        self._faults: dict[str, Fault | None] = {}  # bridge -> why its devices cannot be used
-        self._seen: set[str] = set()  # devices that have shown themselves on this connection
-        self._lacking: dict[str, float] = {}  # device -> since when it is incomplete (loop time)
-        self._seqs: dict[tuple[str, str], tuple[str, int]] = {}  # device, event -> boot, seq
+        # bridge -> why its devices cannot be used
+        self._faults: dict[str, Fault | None] = {}
+        # devices that have shown themselves on this connection
+        self._seen: set[str] = set()
+        # device -> since when it is incomplete (loop time)
+        self._lacking: dict[str, float] = {}
+        # device, event -> boot, seq
+        self._seqs: dict[tuple[str, str], tuple[str, int]] = {}
         self._channels: dict[str, Callable[[str, str, Received], None]] = {
             "status": self._take_status,
             "info": self._take_info,
@@ -75,13 +85,22 @@ class Inbox:
         for picture in self.pictures.values():
             picture.forget()
 
-    def connected(self, fault: Fault | None, expected: Callable[[str], bool] = lambda name: False) -> None:
-        """Take how our connection is (None = joined); forget devices that were expected and stayed away."""
+    def connected(
+        self, fault: Fault | None, expected: Callable[[str], bool] = lambda name: False
+    ) -> None:
+        """Take how our connection is (None = joined).
+
+        Forget devices that were expected and stayed away.
+        """
         self._link = fault
         if fault is None:
             for bridge in {name.partition("/")[0] for name in self.pictures}:
                 self._heard.setdefault(bridge, self._loop.time())
-            for name in [name for name in self.pictures if name not in self._seen and expected(name)]:
+            for name in [
+                name
+                for name in self.pictures
+                if name not in self._seen and expected(name)
+            ]:
                 self._removed(name)
         for name, picture in self.pictures.items():
             self._deliver(picture.take_outside(self._outside(name)))
@@ -101,10 +120,16 @@ class Inbox:
 
     def settled(self) -> bool:
         """True when all has come that the devices' status promises, and nothing newer can be on its way."""
-        return all(picture.settled or picture.status is None for picture in self.pictures.values())
+        return all(
+            picture.settled or picture.status is None
+            for picture in self.pictures.values()
+        )
 
     def tick(self) -> list[str]:
-        """Let a second pass; return the devices whose messages are incomplete for too long."""
+        """Let a second pass.
+
+        Return the devices whose messages are incomplete for too long.
+        """
         now = self._loop.time()
         for bridge in list(self._heard):
             self._judge(bridge)
@@ -120,7 +145,9 @@ class Inbox:
         if status.state != "online":
             return Fault("offline", f"the bridge {bridge} is {status.state}")
         if self._loop.time() - self._heard.get(bridge, self._loop.time()) > LOST:
-            return Fault("offline", f"no sign of life from the bridge {bridge} for {LOST:g} s")
+            return Fault(
+                "offline", (f"no sign of life from the bridge {bridge} for {LOST:g} s")
+            )
         return None
 
     def _outside(self, name: str) -> Fault | None:
@@ -132,7 +159,8 @@ class Inbox:
         if self._faults.get(bridge, UNKNOWN) == fault:
             return
         self._faults[bridge] = fault
-        if fault is not None and fault.code == "offline":  # a removed status is soon told again
+        # a removed status is soon told again
+        if fault is not None and fault.code == "offline":
             self._lost(fault.message, bridge)
         for name, picture in self.pictures.items():
             if name.startswith(f"{bridge}/"):
@@ -152,7 +180,10 @@ class Inbox:
             self._judge(bridge)
             if before is not None and before.boot != status.boot:
                 self._lost("the bridge was restarted", bridge)
-        if before is None or (before.state, before.reason) != (status.state, status.reason):
+        if before is None or (before.state, before.reason) != (
+            status.state,
+            status.reason,
+        ):
             self._tell(name, "status", "", Presence(name, status.state, status.reason))
 
     def _take_info(self, name: str, path: str, received: Received) -> None:
@@ -204,24 +235,47 @@ class Inbox:
         packed = messages.is_msgpack_map(
             received.payload
         )  # whatever Content Type and `info` say, JSON begins otherwise
-        fields = (msgspec.msgpack if packed else msgspec.json).decode(received.payload, type=dict[str, Any])
+        fields = (msgspec.msgpack if packed else msgspec.json).decode(
+            received.payload, type=dict[str, Any]
+        )
         head = msgspec.convert(fields, messages.Event)
         boot, known = self._seqs.get((name, path), (head.boot, head.seq - 1))
         if head.boot == boot and head.seq <= known:
             return None
-        if head.boot == boot and head.seq > known + 1 and path != "change":  # of those the picture tells
-            self._gap(Gap(name, f"event/{path}", head.seq - known - 1, "messages did not reach us"))
+        # of those the picture tells
+        if head.boot == boot and head.seq > known + 1 and path != "change":
+            self._gap(
+                Gap(
+                    name,
+                    f"event/{path}",
+                    head.seq - known - 1,
+                    "messages did not reach us",
+                )
+            )
         self._seqs[name, path] = (head.boot, head.seq)
-        own = {key: value for key, value in fields.items() if key not in ("boot", "seq", "time")}
+        own = {
+            key: value
+            for key, value in fields.items()
+            if key not in ("boot", "seq", "time")
+        }
         return Event(name, path, head.time, MappingProxyType(own), head.seq)
 
     def _forget_unread(self) -> None:
         """What nobody reads is not missed."""
-        self._seqs = {key: seq for key, seq in self._seqs.items() if self.readers.of(key[0], "event", key[1])}
+        self._seqs = {
+            key: seq
+            for key, seq in self._seqs.items()
+            if self.readers.of(key[0], "event", key[1])
+        }
 
     def _take_blob(self, name: str, path: str, received: Received) -> None:
         if received.payload:
-            self._tell(name, "blob", path, Blob(name, path, received.payload, received.content_type, clock.time()))
+            self._tell(
+                name,
+                "blob",
+                path,
+                Blob(name, path, received.payload, received.content_type, clock.time()),
+            )
 
     def _removed(self, name: str) -> None:
         picture = self.pictures[name]

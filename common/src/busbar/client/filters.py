@@ -1,4 +1,7 @@
-"""Which topic filters the broker is asked for: none inside another, which Mosquitto would deliver twice (MQTT 5)."""
+"""Which topic filters the broker is asked for.
+
+None inside another, which Mosquitto would deliver twice (MQTT 5).
+"""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -14,7 +17,11 @@ class Filters:
         self.active: set[str] = set()
 
     def add(self, filters: Iterable[str]) -> tuple[set[str], set[str]]:
-        """Want filters; return which to subscribe and which to unsubscribe; raise ValueError for a wrong one."""
+        """Want filters.
+
+        Return which to subscribe and which to unsubscribe; raise ValueError for a wrong
+        one.
+        """
         more = list(filters)
         for each in more:
             check(each)
@@ -29,16 +36,27 @@ class Filters:
 
     def _settle(self) -> tuple[set[str], set[str]]:
         before = self.active
-        self.active = {each for each in self._wanted if not any(covers(wide, each) for wide in self._wanted)}
+        self.active = {
+            each
+            for each in self._wanted
+            if not any(covers(wide, each) for wide in self._wanted)
+        }
         return self.active - before, before - self.active
 
 
 def check(name: str) -> None:
-    """Raise ValueError for a filter that no name of the contract fits: a broker would close the connection for some."""
+    """Raise ValueError for a filter that no name of the contract fits.
+
+    A broker would close the connection for some.
+    """
     *firsts, last = name.split("/")
-    if not all(level == "+" or LEVEL.fullmatch(level) for level in [*firsts, "+" if last == "#" else last]):
+    if not all(
+        level == "+" or LEVEL.fullmatch(level)
+        for level in [*firsts, "+" if last == "#" else last]
+    ):
         raise ValueError(
-            f"{name!r:.200}: a level is 1 to 64 of A-Z a-z 0-9 _ -, or + for any, or # at the end for the rest"
+            f"{name!r:.200}: a level is 1 to 64 of A-Z a-z 0-9 _ -, or + for any, or "
+            f"# at the end for the rest"
         )
 
 
@@ -50,6 +68,10 @@ def covers(wide: str, narrow: str) -> bool:
     for position, level in enumerate(wides):
         if level == "#":
             return True
-        if position >= len(narrows) or narrows[position] == "#" or level not in ("+", narrows[position]):
+        if (
+            position >= len(narrows)
+            or narrows[position] == "#"
+            or level not in ("+", narrows[position])
+        ):
             return False
     return len(wides) == len(narrows)

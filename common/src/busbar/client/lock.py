@@ -14,14 +14,21 @@ if TYPE_CHECKING:
 
 
 @contextlib.asynccontextmanager
-async def held(device: "Device", ttl: float, wait: float, given: Mapping[str, Any]) -> AsyncIterator[str]:
-    """Lock for the block; raise Locked, and LeaseLost at the end of a block during which it was lost."""
+async def held(
+    device: "Device", ttl: float, wait: float, given: Mapping[str, Any]
+) -> AsyncIterator[str]:
+    """Lock for the block.
+
+    Raise Locked, and LeaseLost at the end of a block during which it was lost.
+    """
     answer = await device.call("lock", {"ttl": ttl, **given}, wait=wait, lease="")
     token: str = answer["lease"]
     lost: list[BusbarError] = []
     block = asyncio.current_task()
     assert block is not None
-    renewing = asyncio.create_task(_renew(device, token, ttl, given, lost, block), name=f"lease of {device.name}")
+    renewing = asyncio.create_task(
+        _renew(device, token, ttl, given, lost, block), name=f"lease of {device.name}"
+    )
     try:
         yield token
     except asyncio.CancelledError:
@@ -39,8 +46,13 @@ async def held(device: "Device", ttl: float, wait: float, given: Mapping[str, An
                 await device.call("unlock", lease=token)
 
 
-async def taken(lock: AbstractAsyncContextManager[str]) -> tuple[str, Callable[[], Coroutine[Any, Any, None]]]:
-    """Enter a lock in a task of its own, for users without `async with`; return the lease and what leaves it."""
+async def taken(
+    lock: AbstractAsyncContextManager[str],
+) -> tuple[str, Callable[[], Coroutine[Any, Any, None]]]:
+    """Enter a lock in a task of its own, for users without `async with`.
+
+    Return the lease and what leaves it.
+    """
     entered: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     leaving = asyncio.Event()
 
@@ -83,6 +95,10 @@ async def _renew(
         except (BusbarError, TimeoutError) as error:
             if isinstance(error, LinkLost) and loop.time() + ttl / 3 < until:
                 continue  # the broker may be back in time
-            lost.append(error if isinstance(error, BusbarError) else LinkLost("no outcome of the renewal in time"))
+            lost.append(
+                error
+                if isinstance(error, BusbarError)
+                else LinkLost("no outcome of the renewal in time")
+            )
             block.cancel()
             return

@@ -1,4 +1,7 @@
-"""What the client sends: commands. What a broken connection has not delivered is never sent again."""
+"""What the client sends: commands.
+
+What a broken connection has not delivered is never sent again.
+"""
 
 from collections import deque
 from collections.abc import Callable
@@ -26,14 +29,21 @@ class Outgoing:
         if not self.open:
             raise NotConnected("not connected to the broker")
         if message.size > self.limit:
-            raise TooLarge(f"{len(message.payload)} bytes are more than the broker takes ({self.limit})")
+            raise TooLarge(
+                f"{len(message.payload)} bytes are more than the broker takes "
+                f"({self.limit})"
+            )
         if len(self._queue) >= QUEUE_LIMIT:
             raise Overloaded(f"{QUEUE_LIMIT} commands wait for the broker")
         self._queue.append(message)
         self.wake()
 
     def lower(self, limit: int | None) -> None:
-        self.limit = messages.MESSAGE_LIMIT if limit is None else min(messages.MESSAGE_LIMIT, limit)
+        self.limit = (
+            messages.MESSAGE_LIMIT
+            if limit is None
+            else min(messages.MESSAGE_LIMIT, limit)
+        )
 
     def pull(self) -> Message | None:
         return self._queue.popleft() if self._queue else None

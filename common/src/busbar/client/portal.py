@@ -1,4 +1,7 @@
-"""Threads of blocking use: one that runs the event loop, and workers that run callbacks."""
+"""Threads of blocking use.
+
+One that runs the event loop, and workers that run callbacks.
+"""
 
 import asyncio
 import queue
@@ -10,18 +13,28 @@ T = TypeVar("T")
 
 
 class Portal:
-    """An event loop in a daemon thread; what is asked runs there while the caller waits."""
+    """An event loop in a daemon thread.
+
+    What is asked runs there while the caller waits.
+    """
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="busbar-client", daemon=True)
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="busbar-client", daemon=True
+        )
         self._thread.start()
 
     def run(self, work: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
-        """Run a coroutine and return its result; raise its error, TimeoutError after `timeout` (s)."""
+        """Run a coroutine and return its result.
+
+        Raise its error, TimeoutError after `timeout` (s).
+        """
         if threading.current_thread() is self._thread or self._loop.is_closed():
             work.close()
-            raise RuntimeError("the blocking client is closed, or called from its own event loop")
+            raise RuntimeError(
+                "the blocking client is closed, or called from its own event loop"
+            )
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result(timeout)
@@ -46,7 +59,10 @@ class Portal:
 
 
 class Worker:
-    """A daemon thread that runs callbacks one after the other: a stalled one cannot hold up the end of the program."""
+    """A daemon thread that runs callbacks one after the other.
+
+    A stalled one cannot hold up the end of the program.
+    """
 
     def __init__(self, name: str) -> None:
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()

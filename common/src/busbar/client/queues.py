@@ -1,4 +1,7 @@
-"""What waits for one reader: bounded, so that a slow one costs itself news and nobody else anything."""
+"""What waits for one reader.
+
+Bounded, so that a slow one costs itself news and nobody else anything.
+"""
 
 import asyncio
 import contextlib
@@ -18,9 +21,14 @@ SLICE = 50  # callbacks in a row before the loop may do something else
 
 
 class Queue(Generic[T]):
-    """Items in order, the oldest dropped and counted when it is full; `latest` keeps the newest of each key instead."""
+    """Items in order, the oldest dropped and counted when it is full.
 
-    def __init__(self, limit: int = LIMIT, latest: Callable[[T], Any] | None = None) -> None:
+    `latest` keeps the newest of each key instead.
+    """
+
+    def __init__(
+        self, limit: int = LIMIT, latest: Callable[[T], Any] | None = None
+    ) -> None:
         self.dropped = 0
         self.closed = False
         self._limit, self._key = limit, latest
@@ -68,7 +76,10 @@ class Queue(Generic[T]):
 
 
 class Stream(Generic[T]):
-    """An endless series: `async for item in stream`; it ends when it or the client is closed."""
+    """An endless series: `async for item in stream`.
+
+    It ends when it or the client is closed.
+    """
 
     def __init__(self, queue: Queue[T], leave: Callable[[], None]) -> None:
         self._queue, self._leave, self._loop = queue, leave, asyncio.get_running_loop()
@@ -99,15 +110,23 @@ class Stream(Generic[T]):
 
     def __del__(self) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(self._leave)  # the last owner may be another thread
+            # the last owner may be another thread
+            self._loop.call_soon_threadsafe(self._leave)
 
 
 async def run_callback(queue: Queue[Any], call: Callback, name: str) -> None:
-    """Call for each item, in order; an error of the callback is logged and costs that item, as do drops."""
+    """Call for each item, in order.
+
+    An error of the callback is logged and costs that item, as do drops.
+    """
     told = 0
     while await queue.wait():
         if queue.dropped > told:
-            log.warning("callback of %s is too slow: %d items dropped", name, queue.dropped - told)
+            log.warning(
+                ("callback of %s is too slow: %d items dropped"),
+                name,
+                queue.dropped - told,
+            )
             told = queue.dropped
         for _ in range(SLICE):
             if not len(queue):

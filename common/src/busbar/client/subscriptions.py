@@ -1,4 +1,7 @@
-"""Who reads what: patterns over device, channel and path, looked up once for each topic."""
+"""Who reads what.
+
+Patterns over device, channel and path, looked up once for each topic.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -53,7 +56,9 @@ class Readers:
             wanting = (
                 reader.queue
                 for reader in self._readers
-                if reader.channel == channel and matches(reader.device, device) and matches(reader.path, path)
+                if reader.channel == channel
+                and matches(reader.device, device)
+                and matches(reader.path, path)
             )
             found = self._found[key] = tuple(dict.fromkeys(wanting))
         return found
@@ -65,13 +70,27 @@ class Readers:
 
 
 def parse(pattern: str) -> tuple[str, str, str]:
-    """Split `bridge/device/channel[/path]`, each with wildcards; raise ValueError with what is allowed."""
+    """Split `bridge/device/channel[/path]`, each with wildcards.
+
+    Raise ValueError with what is allowed.
+    """
     levels = pattern.split("/")
     bridge, device, channel, *path = [*levels, "", "", ""][: max(3, len(levels))]
-    wrong = not (bridge and device) or channel not in CHANNELS or "#" in levels[:-1] or (channel == "status" and path)
+    wrong = (
+        not (bridge and device)
+        or channel not in CHANNELS
+        or "#" in levels[:-1]
+        or (channel == "status" and path)
+    )
     if wrong:
-        allowed = " or ".join(f"<bridge>/<device>/{each}/<path>" for each in CHANNELS[:3])
-        raise ValueError(f"{pattern!r} is not {allowed} or <bridge>/<device>/status (with + and # as wildcards)")
+        allowed = " or ".join(
+            f"<bridge>/<device>/{each}/<path>" for each in CHANNELS[:3]
+        )
+        raise ValueError(
+            f"{pattern!r} is not {allowed} or <bridge>/<device>/status (with + "
+            f"and # "
+            f"as wildcards)"
+        )
     if channel == "status":
         return f"{bridge}/{device}", channel, "#"
     return f"{bridge}/{device}", channel, "/".join(path) or "#"

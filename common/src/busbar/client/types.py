@@ -12,7 +12,10 @@ from busbar.errors import BY_CODE, BusbarError, LinkLost
 
 
 class Stale(Exception):
-    """A value is not to be trusted; `fault` says why: `link`, `offline`, `gap`, `unknown`, or the property's code."""
+    """A value is not to be trusted.
+
+    `fault` says why: `link`, `offline`, `gap`, `unknown`, or the property's code.
+    """
 
     def __init__(self, what: str, fault: Fault) -> None:
         super().__init__(f"{what}: {fault.message}")
@@ -20,7 +23,10 @@ class Stale(Exception):
 
 
 class NotConnected(LinkLost):
-    """There is no connection to the broker; as with any LinkLost, a command that was under way may have been done."""
+    """There is no connection to the broker.
+
+    As with any LinkLost, a command that was under way may have been done.
+    """
 
 
 class LeaseLost(Exception):
@@ -30,8 +36,8 @@ class LeaseLost(Exception):
 class Change(NamedTuple):
     """One transition of one property.
 
-    `value` and `old` are JSON values, None where there is none; `time` is Unix time (s) of the reading; `stale` is None
-    or why the value is not to be trusted any more.
+    `value` and `old` are JSON values, None where there is none; `time` is Unix time (s)
+    of the reading; `stale` is None or why the value is not to be trusted any more.
     """
 
     device: str
@@ -71,7 +77,10 @@ class Blob(NamedTuple):
 
 
 class Presence(NamedTuple):
-    """How a device is now: `connecting`, `online`, `offline`, `stopped`, or `gone` when it was removed."""
+    """How a device is now.
+
+    `connecting`, `online`, `offline`, `stopped`, or `gone` when it was removed.
+    """
 
     device: str
     state: str

@@ -1,6 +1,9 @@
-"""CAN frames as every part of the bridge has them: identifiers, flags, lengths, filters, error frames.
+"""CAN frames as every part of the bridge has them.
 
-Source: ISO 11898-1 (identifiers, data length codes), linux/can.h and linux/can/error.h (error frames).
+Identifiers, flags, lengths, filters, error frames.
+
+Source: ISO 11898-1 (identifiers, data length codes), linux/can.h and linux/can/error.h
+(error frames).
 """
 
 import re
@@ -9,11 +12,14 @@ from typing import NamedTuple
 
 from busbar.errors import BadRequest, OutOfRange
 
-EXTENDED, REMOTE, FD, BRS, ESI, ERROR, SENT = 1, 2, 4, 8, 16, 32, 64  # bits of Frame.flags
+# bits of Frame.flags
+EXTENDED, REMOTE, FD, BRS, ESI, ERROR, SENT = 1, 2, 4, 8, 16, 32, 64
 STANDARD_IDS, EXTENDED_IDS = 0x7FF, 0x1FFFFFFF  # the highest of each
 CLASSIC_BYTES = 8
 FD_LENGTHS = (*range(9), 12, 16, 20, 24, 32, 48, 64)  # by data length code
-CANSEND = re.compile(r"([0-9A-Fa-f]{3}|[0-9A-Fa-f]{8})#(?:(R)([0-8])?|(#)([0-9A-Fa-f])|)((?:[0-9A-Fa-f]{2}\.?)*)")
+CANSEND = re.compile(
+    r"([0-9A-Fa-f]{3}|[0-9A-Fa-f]{8})#(?:(R)([0-8])?|(#)([0-9A-Fa-f])|)((?:[0-9A-Fa-f]{2}\.?)*)"
+)
 
 
 class Frame(NamedTuple):
@@ -32,7 +38,10 @@ class Frame(NamedTuple):
 
 
 class Mask(NamedTuple):
-    """A filter as controllers have it: a frame passes when its identifier agrees in the bits of the mask."""
+    """A filter as controllers have it.
+
+    A frame passes when its identifier agrees in the bits of the mask.
+    """
 
     id: int
     mask: int
@@ -40,7 +49,10 @@ class Mask(NamedTuple):
 
     def matches(self, frame: Frame) -> bool:
         """True if a data or remote frame passes."""
-        return not (frame.id ^ self.id) & self.mask and bool(frame.flags & EXTENDED) == self.extended
+        return (
+            not (frame.id ^ self.id) & self.mask
+            and bool(frame.flags & EXTENDED) == self.extended
+        )
 
 
 def exactly(id: int, extended: bool) -> Mask:
@@ -49,8 +61,15 @@ def exactly(id: int, extended: bool) -> Mask:
 
 
 def accepts(masks: Iterable[Mask] | None, frame: Frame) -> bool:
-    """True if one of the filters lets a frame pass, or there are none (None); error frames always do."""
-    return masks is None or bool(frame.flags & ERROR) or any(mask.matches(frame) for mask in masks)
+    """True if one of the filters lets a frame pass, or there are none (None).
+
+    Error frames always do.
+    """
+    return (
+        masks is None
+        or bool(frame.flags & ERROR)
+        or any(mask.matches(frame) for mask in masks)
+    )
 
 
 def frame(
@@ -64,17 +83,26 @@ def frame(
     length: int | None = None,
     time: float = 0.0,
 ) -> Frame:
-    """Return a frame that can be sent; raise OutOfRange or BadRequest. `length` is only for remote frames."""
+    """Return a frame that can be sent; raise OutOfRange or BadRequest.
+
+    `length` is only for remote frames.
+    """
     highest = EXTENDED_IDS if extended else STANDARD_IDS
     if not 0 <= id <= highest:
-        hint = "" if extended or id > EXTENDED_IDS else "; `extended: true` allows 29 bits"
+        hint = (
+            "" if extended or id > EXTENDED_IDS else "; `extended: true` allows 29 bits"
+        )
         raise OutOfRange(f"id: 0x{id:X} is not 0 to 0x{highest:X}{hint}")
     if remote and (fd or brs or data):
         raise BadRequest("remote: a remote frame has no data and is not CAN FD")
     if brs and not fd:
         raise BadRequest("brs: only CAN FD frames switch the bit rate")
     if length is not None and not remote and length != len(data):
-        raise BadRequest(f"length: {length}, but data has {len(data)} bytes; only a remote frame needs it")
+        raise BadRequest(
+            f"length: {length}, but data has {len(data)} bytes; only a remote "
+            f"frame "
+            f"needs it"
+        )
     size = (length or 0) if remote else len(data)
     _check_length(size, fd)
     flags = EXTENDED * extended | REMOTE * remote | FD * fd | BRS * brs
@@ -83,17 +111,29 @@ def frame(
 
 def _check_length(size: int, fd: bool) -> None:
     if fd and size not in FD_LENGTHS:
-        raise OutOfRange(f"data: {size} bytes; CAN FD has frames of {', '.join(map(str, FD_LENGTHS))}")
+        raise OutOfRange(
+            f"data: {size} bytes; CAN FD has frames of "
+            f"{', '.join(map(str, FD_LENGTHS))}"
+        )
     if not fd and not 0 <= size <= CLASSIC_BYTES:
         more = "; `fd: true` allows 64" if size <= FD_LENGTHS[-1] else ""
-        raise OutOfRange(f"data: {size} bytes; a classic frame has 0 to {CLASSIC_BYTES}{more}")
+        raise OutOfRange(
+            f"data: {size} bytes; a classic frame has 0 to {CLASSIC_BYTES}{more}"
+        )
 
 
 def parse(text: str) -> Frame:
-    """Return the frame of a text as `cansend` of can-utils takes it: 123#DEADBEEF, 123#R4, 123##1DEADBEEF."""
+    """Return the frame of a text as `cansend` of can-utils takes it.
+
+    123#DEADBEEF, 123#R4, 123##1DEADBEEF.
+    """
     found = CANSEND.fullmatch(text.strip())
     if found is None:
-        raise BadRequest(f"{text!r:.60} is not ID#DATA, ID#R or ID##FLAGSDATA, in hex, the ID of 3 or 8 digits")
+        raise BadRequest(
+            f"{text!r:.60} is not ID#DATA, ID#R or ID##FLAGSDATA, in hex, the ID "
+            f"of 3 "
+            f"or 8 digits"
+        )
     id_, remote, asked, fd, flags, data = found.groups()
     payload = bytes.fromhex(data.replace(".", ""))
     return frame(
@@ -117,9 +157,11 @@ def shown(frame: Frame) -> str:
     return f"{id_}#{frame.data.hex().upper()}"
 
 
-# Bits on the wire without stuff bits, interframe space included. Source: ISO 11898-1, 10.4; CRC of FD 17 or 21 bits.
+# Bits on the wire without stuff bits, interframe space included. Source: ISO 11898-1,
+# 10.4; CRC of FD 17 or 21 bits.
 _STANDARD, _EXTENDED = 47, 67
-_FD_STANDARD, _FD_EXTENDED, _FD_SWITCHED = 32, 51, 26  # the last: between BRS and CRC delimiter, without data
+# the last: between BRS and CRC delimiter, without data
+_FD_STANDARD, _FD_EXTENDED, _FD_SWITCHED = 32, 51, 26
 
 
 def bits(frame: Frame) -> tuple[int, int]:
@@ -172,13 +214,21 @@ _PROTOCOL = (
     (0x40, "active error announcement"),
     (0x80, "on transmission"),
 )
-_CONTROLLER_KIND, _PROTOCOL_KIND, _OFF_KIND, _RESTARTED_KIND = 0x004, 0x008, 0x040, 0x100
+_CONTROLLER_KIND, _PROTOCOL_KIND, _OFF_KIND, _RESTARTED_KIND = (
+    0x004,
+    0x008,
+    0x040,
+    0x100,
+)
 
 
 def trouble(frame: Frame) -> Trouble:
     """Return what an error frame means. Source: linux/can/error.h."""
     id_, data = frame.id, frame.data.ljust(CLASSIC_BYTES, b"\0")
-    details = {_CONTROLLER_KIND: (_CONTROLLER, data[1]), _PROTOCOL_KIND: (_PROTOCOL, data[2])}
+    details = {
+        _CONTROLLER_KIND: (_CONTROLLER, data[1]),
+        _PROTOCOL_KIND: (_PROTOCOL, data[2]),
+    }
     kinds, texts = [], []
     for bit, kind, text in _KINDS:
         if id_ & bit:

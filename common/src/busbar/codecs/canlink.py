@@ -1,4 +1,6 @@
-"""What the Linux kernel tells of a CAN interface over rtnetlink: the request, and its answer. No I/O.
+"""What the Linux kernel tells of a CAN interface over rtnetlink.
+
+The request, and its answer. No I/O.
 
 Source: linux/rtnetlink.h, linux/if_link.h, linux/can/netlink.h.
 """
@@ -10,7 +12,14 @@ from typing import Literal, NamedTuple
 from busbar.errors import ProtocolError
 
 State = Literal["active", "warning", "passive", "off", "stopped"]
-_STATES: tuple[State, ...] = ("active", "warning", "passive", "off", "stopped", "stopped")
+_STATES: tuple[State, ...] = (
+    "active",
+    "warning",
+    "passive",
+    "off",
+    "stopped",
+    "stopped",
+)
 
 _NEWLINK, _GETLINK, _ERROR = 16, 18, 2
 _REQUEST, _ACKNOWLEDGE = 1, 4
@@ -19,7 +28,15 @@ _INFO = struct.Struct("=BxHiII")  # family, type, index, flags, change
 _ATTRIBUTE = struct.Struct("=HH")
 _UP = 1
 _IFNAME, _LINKINFO, _INFO_KIND, _INFO_DATA = 3, 18, 1, 2
-_BITTIMING, _STATE, _CTRLMODE, _RESTART_MS, _RESTART, _BERR_COUNTER, _DATA_BITTIMING = 1, 4, 5, 6, 7, 8, 9
+_BITTIMING, _STATE, _CTRLMODE, _RESTART_MS, _RESTART, _BERR_COUNTER, _DATA_BITTIMING = (
+    1,
+    4,
+    5,
+    6,
+    7,
+    8,
+    9,
+)
 _LISTEN_ONLY = 0x02
 
 
@@ -51,19 +68,27 @@ def restart(number: int) -> bytes:
 
 
 def parse(answer: bytes) -> Interface:
-    """Return the interface that an answer describes; raise OSError as the kernel says, ProtocolError."""
+    """Return the interface that an answer describes.
+
+    Raise OSError as the kernel says, ProtocolError.
+    """
     try:
         kind = _kind(answer)
         if kind != _NEWLINK:
             raise ProtocolError(f"rtnetlink answers with message {kind}")
         _, _, index, flags, _ = _INFO.unpack_from(answer, _HEAD.size)
-        return _interface(index, flags, dict(_attributes(answer[_HEAD.size + _INFO.size :])))
+        return _interface(
+            index, flags, dict(_attributes(answer[_HEAD.size + _INFO.size :]))
+        )
     except struct.error as error:
         raise ProtocolError(f"rtnetlink: a short answer: {error}") from error
 
 
 def acknowledged(answer: bytes) -> None:
-    """Return if the kernel has done what it was told; raise OSError as it says, ProtocolError."""
+    """Return if the kernel has done what it was told.
+
+    Raise OSError as it says, ProtocolError.
+    """
     try:
         kind = _kind(answer)
     except struct.error as error:
@@ -73,7 +98,10 @@ def acknowledged(answer: bytes) -> None:
 
 
 def _kind(answer: bytes) -> int:
-    """Return the type of an answer; raise OSError for an error, which has the code 0 where there is none."""
+    """Return the type of an answer.
+
+    Raise OSError for an error, which has the code 0 where there is none.
+    """
     kind: int = _HEAD.unpack_from(answer)[1]
     if kind == _ERROR and (code := -struct.unpack_from("=i", answer, _HEAD.size)[0]):
         raise OSError(code, "the kernel refuses")
@@ -85,7 +113,11 @@ def _interface(index: int, flags: int, found: dict[int, bytes]) -> Interface:
     kind = about[_INFO_KIND].rstrip(b"\0").decode() if _INFO_KIND in about else None
     data = dict(_attributes(about.get(_INFO_DATA, b""))) if kind == "can" else {}
     state, restart = _number(data.get(_STATE)), _number(data.get(_RESTART_MS))
-    counters = struct.unpack_from("=HH", data[_BERR_COUNTER]) if _BERR_COUNTER in data else (None, None)
+    counters = (
+        struct.unpack_from("=HH", data[_BERR_COUNTER])
+        if _BERR_COUNTER in data
+        else (None, None)
+    )
     modes = struct.unpack_from("=II", data[_CTRLMODE])[1] if _CTRLMODE in data else None
     return Interface(
         index,

@@ -1,6 +1,9 @@
-"""Answers of IEEE 488.2 and SCPI instruments: binary blocks, numbers, booleans, strings and error queue entries.
+"""Answers of IEEE 488.2 and SCPI instruments.
 
-Sources: IEEE 488.2-1992 section 8 (response elements), SCPI-1999 volume 1 (7.2.1, 7.3) and volume 2 (21.8).
+Binary blocks, numbers, booleans, strings and error queue entries.
+
+Sources: IEEE 488.2-1992 section 8 (response elements), SCPI-1999 volume 1 (7.2.1, 7.3)
+and volume 2 (21.8).
 """
 
 import math
@@ -8,8 +11,10 @@ import re
 
 from busbar.errors import BadRequest, ProtocolError, TooLarge
 
-BLOCK_LIMIT = 64 * 1024 * 1024  # bytes; the deepest oscilloscope records in one answer stay below this
-MAX_DECLARED = 999_999_999  # bytes; one digit tells the number of digits, so nine of them are the most (8.7.9.2)
+# bytes; the deepest oscilloscope records in one answer stay below this
+BLOCK_LIMIT = 64 * 1024 * 1024
+# bytes; one digit tells the number of digits, so nine of them are the most (8.7.9.2)
+MAX_DECLARED = 999_999_999
 
 _HEADER_SIZE = 11  # '#', the digit, up to nine digits
 _SHOWN = 32  # bytes or characters of a bad answer that an error message repeats
@@ -23,9 +28,15 @@ _BOOLEANS = {"ON": True, "OFF": False}
 
 
 def encode_block(data: bytes) -> bytes:
-    """Return `data` as a definite length block; raise TooLarge above 999 999 999 bytes. Source: 488.2, 8.7.9."""
+    """Return `data` as a definite length block; raise TooLarge above 999 999 999 bytes.
+
+    Source: 488.2, 8.7.9.
+    """
     if len(data) > MAX_DECLARED:
-        raise TooLarge(f"a block holds at most {MAX_DECLARED} bytes, not {len(data)}", limit=MAX_DECLARED)
+        raise TooLarge(
+            (f"a block holds at most {MAX_DECLARED} bytes, not {len(data)}"),
+            limit=MAX_DECLARED,
+        )
     length = b"%d" % len(data)
     return b"#%d%b%b" % (len(length), length, data)
 
@@ -40,15 +51,20 @@ def decode_block(message: bytes) -> bytes:
         return _indefinite(message[start:])
     payload, rest = message[start : start + length], message[start + length :]
     if len(payload) < length or rest not in (b"", b"\n", b"\r\n"):
-        raise ProtocolError(f"the block declares {length} bytes and has {len(message) - start}")
+        raise ProtocolError(
+            f"the block declares {length} bytes and has {len(message) - start}"
+        )
     return payload
 
 
 class BlockReader:
-    r"""Binary blocks out of a byte stream: feed() what arrived, then message() until it returns None.
+    r"""Binary blocks out of a byte stream.
 
-    A text answer in place of a block costs one error and is skipped through its newline; a block above `limit` costs
-    one error and is skipped by its declared length.
+    feed() what arrived, then message() until it returns None.
+
+    A text answer in place of a block costs one error and is skipped through its
+    newline; a block above `limit` costs one error and is skipped by its declared
+    length.
     """
 
     def __init__(self, limit: int = BLOCK_LIMIT) -> None:
@@ -57,12 +73,18 @@ class BlockReader:
 
     @property
     def indefinite(self) -> bool:
-        """Whether an indefinite block is arriving: only the end of the answer ends it, then call finish()."""
+        """Whether an indefinite block is arriving.
+
+        Only the end of the answer ends it, then call finish().
+        """
         return self._indefinite
 
     @property
     def terminated(self) -> bool:
-        """Whether the terminator of the last block was consumed; it may arrive after the block."""
+        """Whether the terminator of the last block was consumed.
+
+        It may arrive after the block.
+        """
         return self._terminated
 
     @property
@@ -75,23 +97,36 @@ class BlockReader:
         self._buffer += data
 
     def message(self) -> bytes | None:
-        """Return the next definite block's payload, None if more is needed; raise ProtocolError once per bad one."""
+        """Return the next definite block's payload, None if more is needed.
+
+        Raise ProtocolError once per bad one.
+        """
         self._skip()
         if self._at_start():
             self._start()
-        if self._indefinite and len(self._buffer) > self._limit + 1:  # its NL is no payload
-            raise self._bad_line(f"an indefinite block is longer than the limit of {self._limit} bytes")
+        # its NL is no payload
+        if self._indefinite and len(self._buffer) > self._limit + 1:
+            raise self._bad_line(
+                f"an indefinite block is longer than the limit of {self._limit} bytes"
+            )
         if self._length is None or len(self._buffer) < self._length:
             return None
         return self._take(self._length)
 
     def finish(self) -> bytes:
-        """Return the indefinite block now that the answer has ended; raise ProtocolError for any other or cut block."""
+        """Return the indefinite block now that the answer has ended.
+
+        Raise ProtocolError for any other or cut block.
+        """
         data, length, indefinite = bytes(self._buffer), self._length, self._indefinite
         self._reset()
         if indefinite:
             return _indefinite(data)
-        raise ProtocolError(f"the answer ended {len(data)} bytes into a block of {length or 'unknown'} bytes")
+        raise ProtocolError(
+            f"the answer ended {len(data)} bytes into a block of "
+            f"{length or 'unknown'} "
+            f"bytes"
+        )
 
     def _reset(self) -> None:
         self._buffer = bytearray()
@@ -102,7 +137,12 @@ class BlockReader:
         self._terminated = True
 
     def _at_start(self) -> bool:
-        if self._skip_line or self._skip_bytes or self._indefinite or self._length is not None:
+        if (
+            self._skip_line
+            or self._skip_bytes
+            or self._indefinite
+            or self._length is not None
+        ):
             return False
         self._drop_terminator()
         return self._terminated or self._buffer != b"\r"
@@ -142,7 +182,9 @@ class BlockReader:
     def _bad_block(self, length: int) -> ProtocolError:
         self._length, self._skip_bytes, self._terminated = None, length, False
         self._skip()
-        return ProtocolError(f"a block of {length} bytes is above the limit of {self._limit} bytes")
+        return ProtocolError(
+            f"a block of {length} bytes is above the limit of {self._limit} bytes"
+        )
 
     def _skip(self) -> None:
         if self._skip_line:
@@ -155,16 +197,30 @@ class BlockReader:
 
 
 def parse_number(text: str) -> float:
-    """Return an NR1, NR2 or NR3 answer; 9.9E37 is inf, 9.91E37 nan. Source: SCPI-1999, 7.2.1.4 and 7.2.1.5."""
+    """Return an NR1, NR2 or NR3 answer; 9.9E37 is inf, 9.91E37 nan.
+
+    Source: SCPI-1999, 7.2.1.4 and 7.2.1.5.
+    """
     value = float(text) if _NUMBER.fullmatch(text.strip()) else math.inf
     if not math.isfinite(value):
         raise ProtocolError(f"not a number: {_shown(text)}")
-    # Instruments that compute in float32 print digits of its rounding, hence not equality.
-    return next((meaning for code, meaning in _SPECIAL.items() if math.isclose(value, code, rel_tol=1e-6)), value)
+    # Instruments that compute in float32 print digits of its rounding, hence not
+    # equality.
+    return next(
+        (
+            meaning
+            for code, meaning in _SPECIAL.items()
+            if math.isclose(value, code, rel_tol=1e-6)
+        ),
+        value,
+    )
 
 
 def parse_boolean(text: str) -> bool:
-    """Return a boolean answer: ON, OFF or an integer, of which 0 is false. Source: SCPI-1999, 7.3."""
+    """Return a boolean answer: ON, OFF or an integer, of which 0 is false.
+
+    Source: SCPI-1999, 7.3.
+    """
     word = text.strip()
     if _INTEGER.fullmatch(word):
         return word.strip("+-0") != ""
@@ -174,7 +230,10 @@ def parse_boolean(text: str) -> bool:
 
 
 def parse_string(text: str) -> str:
-    """Return a quoted answer without its quotes, an unquoted one stripped. Source: 488.2, 8.7.8."""
+    """Return a quoted answer without its quotes, an unquoted one stripped.
+
+    Source: 488.2, 8.7.8.
+    """
     word = text.strip()
     if not word.startswith(("'", '"')):
         return word
@@ -184,14 +243,23 @@ def parse_string(text: str) -> str:
 
 
 def quote_string(text: str) -> str:
-    """Return `text` as a quoted parameter; raise BadRequest unless it is printable ASCII. Source: 488.2, 7.7.5."""
-    if not (text.isascii() and text.isprintable()):  # a newline would end the command and start another one
-        raise BadRequest(f"an instrument takes printable ASCII only, not {_shown(text)}")
+    """Return `text` as a quoted parameter.
+
+    Raise BadRequest unless it is printable ASCII. Source: 488.2, 7.7.5.
+    """
+    # a newline would end the command and start another one
+    if not (text.isascii() and text.isprintable()):
+        raise BadRequest(
+            f"an instrument takes printable ASCII only, not {_shown(text)}"
+        )
     return '"' + text.replace('"', '""') + '"'
 
 
 def parse_error(text: str) -> tuple[int, str]:
-    """Return number and text of an answer to SYSTem:ERRor?; 0 is no error. Source: SCPI-1999, 21.8."""
+    """Return number and text of an answer to SYSTem:ERRor?; 0 is no error.
+
+    Source: SCPI-1999, 21.8.
+    """
     match = _ERROR.fullmatch(text)
     if match is None:
         raise ProtocolError(f"not an entry of an error queue: {_shown(text)}")
@@ -213,7 +281,9 @@ def _header(head: bytes) -> tuple[int, int | None] | None:
 
 def _indefinite(data: bytes) -> bytes:
     if not data.endswith(b"\n"):
-        raise ProtocolError(f"an indefinite block ends without a newline: ...{data[-_SHOWN:]!r}")
+        raise ProtocolError(
+            f"an indefinite block ends without a newline: ...{data[-_SHOWN:]!r}"
+        )
     return data[:-1]
 
 

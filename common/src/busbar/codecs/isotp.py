@@ -1,7 +1,10 @@
-"""ISO-TP: messages of up to 4095 bytes (or more) over CAN frames with flow control, without I/O. Source: ISO 15765-2.
+"""ISO-TP.
 
-Normal addressing: the identifiers alone say who speaks to whom. `Sender` and `Receiver` say what to send next; whoever
-uses them waits and keeps time.
+Messages of up to 4095 bytes (or more) over CAN frames with flow control, without I/O.
+Source: ISO 15765-2.
+
+Normal addressing: the identifiers alone say who speaks to whom. `Sender` and `Receiver`
+say what to send next; whoever uses them waits and keeps time.
 """
 
 from typing import NamedTuple
@@ -24,9 +27,18 @@ class FlowControl(NamedTuple):
 
 
 class Receiver:
-    """Puts one message after the other together; `feed` returns what is whole, and the frame to answer with."""
+    """Puts one message after the other together.
 
-    def __init__(self, limit: int = LONGEST, size: int = CLASSIC, block: int = 0, pause: float = 0.0) -> None:
+    `feed` returns what is whole, and the frame to answer with.
+    """
+
+    def __init__(
+        self,
+        limit: int = LONGEST,
+        size: int = CLASSIC,
+        block: int = 0,
+        pause: float = 0.0,
+    ) -> None:
         self._limit, self._size = limit, size
         self._control = bytes((0x30, block, _pause_code(pause)))
         self._block, self._left = block, 0
@@ -35,7 +47,10 @@ class Receiver:
         self._next = 0  # 0 before anything: a sequence begins at 1
 
     def feed(self, data: bytes) -> tuple[bytes | None, bytes | None]:
-        """Take the data of one frame; return (message, answer). Raise ProtocolError; the next message is fine again."""
+        """Take the data of one frame; return (message, answer).
+
+        Raise ProtocolError; the next message is fine again.
+        """
         kind = data[0] >> 4 if data else -1
         if kind == 0:
             return self._single(data), None
@@ -51,7 +66,9 @@ class Receiver:
         if length == 0 and len(data) > CLASSIC:
             length, start = data[1], 2
         if not 0 < length <= len(data) - start:
-            raise ProtocolError(f"a single frame says {length} bytes and has {len(data) - start}")
+            raise ProtocolError(
+                f"a single frame says {length} bytes and has {len(data) - start}"
+            )
         return bytes(data[start : start + length])
 
     def _first(self, data: bytes) -> bytes:
@@ -64,7 +81,9 @@ class Receiver:
         if length > self._limit:
             return bytes((0x30 | OVERFLOW, 0, 0))
         if length <= len(data) - start:
-            raise ProtocolError(f"a first frame of a message of {length} bytes, which needs none")
+            raise ProtocolError(
+                f"a first frame of a message of {length} bytes, which needs none"
+            )
         self._length, self._next, self._left = length, 1, self._block
         self._data = bytearray(data[start:])
         return self._control
@@ -74,7 +93,10 @@ class Receiver:
             return None, None  # of a message whose beginning we missed
         if data[0] & 15 != self._next:
             expected, self._length = self._next, 0
-            raise ProtocolError(f"part {data[0] & 15} of a message where {expected} was next: the message is lost")
+            raise ProtocolError(
+                f"part {data[0] & 15} of a message where {expected} was next: the "
+                f"message is lost"
+            )
         self._next = (self._next + 1) & 15
         self._data += data[1:]
         if len(self._data) >= self._length:
@@ -89,11 +111,22 @@ class Receiver:
 
 
 class Sender:
-    """Cuts one message: `frames()` are those to send now; after them `feed` the flow control, until `done`."""
+    """Cuts one message: `frames()` are those to send now.
 
-    def __init__(self, message: bytes, size: int = CLASSIC, padding: int | None = 0xCC, limit: int = LONGEST) -> None:
+    After them `feed` the flow control, until `done`.
+    """
+
+    def __init__(
+        self,
+        message: bytes,
+        size: int = CLASSIC,
+        padding: int | None = 0xCC,
+        limit: int = LONGEST,
+    ) -> None:
         if not 0 < len(message) <= limit:
-            raise OutOfRange(f"data: {len(message)} bytes; an ISO-TP message has 1 to {limit}")
+            raise OutOfRange(
+                f"data: {len(message)} bytes; an ISO-TP message has 1 to {limit}"
+            )
         self._size, self._padding = size, padding
         self.pause = 0.0  # s between frames, as the receiver wants it
         self._rest = memoryview(message)
@@ -108,19 +141,27 @@ class Sender:
         return self._head is None and not self._rest
 
     def frames(self) -> list[bytes]:
-        """Return the data of the frames that may be sent now; between them is to be `pause`."""
+        """Return the data of the frames that may be sent now.
+
+        Between them is to be `pause`.
+        """
         if self._head is not None:
             head, self._head = self._head, None
             return [head]
         made = []
         while self._rest and self._allowed:
-            made.append(self._padded(bytes((0x20 | self._next,)) + self._take(self._size - 1)))
+            made.append(
+                self._padded(bytes((0x20 | self._next,)) + self._take(self._size - 1))
+            )
             self._next = (self._next + 1) & 15
             self._allowed -= 1
         return made
 
     def feed(self, data: bytes) -> bool:
-        """Take a frame of the receiver; return whether it was flow control. Raise ProtocolError if it gives up."""
+        """Take a frame of the receiver; return whether it was flow control.
+
+        Raise ProtocolError if it gives up.
+        """
         control = flow_control(data)
         if control is None:
             return False
@@ -130,7 +171,11 @@ class Sender:
                 raise ProtocolError(f"the receiver asked {WAITS_LIMIT} times to wait")
             return True
         if control.status != CONTINUE:
-            why = "has no room for the message" if control.status == OVERFLOW else f"says {control.status}"
+            why = (
+                "has no room for the message"
+                if control.status == OVERFLOW
+                else f"says {control.status}"
+            )
             raise ProtocolError(f"the receiver {why}")
         self._waits = 0
         self.pause = control.pause

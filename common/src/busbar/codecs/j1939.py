@@ -1,4 +1,7 @@
-"""Identifiers of SAE J1939: parameter group, source and destination. Source: SAE J1939-21, 5.2."""
+"""Identifiers of SAE J1939: parameter group, source and destination.
+
+Source: SAE J1939-21, 5.2.
+"""
 
 BROADCAST = 0xFF
 ANY_SOURCE = 0xFE  # the null address: in a database a place holder for whoever sends

@@ -25,7 +25,8 @@ class Lock(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     ttl: Seconds = 10.0  # s
     owner: Annotated[str, Meta(max_length=200)] = ""
-    scope: Literal["device", "channel"] | None = None  # None: the channel where devices share one
+    # None: the channel where devices share one
+    scope: Literal["device", "channel"] | None = None
     polls: bool = True
 
 
@@ -51,12 +52,20 @@ class Cancelled(msgspec.Struct, frozen=True):
 class DeviceCommands:
     """What the bridge answers for each of its devices."""
 
-    def __init__(self, registry: Registry, running: Callable[[], Commands], now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        running: Callable[[], Commands],
+        now: Callable[[], float],
+    ) -> None:
         self._registry, self._running, self._now = registry, running, now
 
     def bound(self) -> Mapping[str, Command]:
         """Return the commands, ready to run."""
-        return {name: replace(c, run=partial(c.run, self)) for name, c in commands(type(self)).items()}
+        return {
+            name: replace(c, run=partial(c.run, self))
+            for name, c in commands(type(self)).items()
+        }
 
     def _find(self, device: str) -> tuple[Device, Channel]:
         found = self._registry.find(device)
@@ -65,7 +74,9 @@ class DeviceCommands:
         return found
 
     @command(safe=True, timeout=60.0)
-    async def refresh(self, session: Any, device: str, arguments: NoArguments, turn: Turn) -> None:
+    async def refresh(
+        self, session: Any, device: str, arguments: NoArguments, turn: Turn
+    ) -> None:
         """Read everything anew and publish it."""
         await session.refresh(device)
         found, _ = self._find(device)
@@ -86,7 +97,13 @@ class DeviceCommands:
         _, channel = self._find(device)
         scope = arguments.scope or ("channel" if channel.link.shared else "device")
         lease = await channel.leases.lock(
-            device, arguments.owner, scope, arguments.ttl, arguments.polls, claim.lease, claim.wait
+            device,
+            arguments.owner,
+            scope,
+            arguments.ttl,
+            arguments.polls,
+            claim.lease,
+            claim.wait,
         )
         return Lease(lease.token, round(self._now() + channel.leases.left(lease), 3))
 
@@ -107,14 +124,18 @@ class LinkCommands(DeviceCommands):
         channel.connect(found)
 
     @command(queued=False)
-    async def disconnect(self, device: str, arguments: NoArguments, claim: Claim) -> None:
+    async def disconnect(
+        self, device: str, arguments: NoArguments, claim: Claim
+    ) -> None:
         """Stay offline until `connect`."""
         found, channel = self._find(device)
         channel.leases.check(device, claim.lease)
         channel.disconnect(found)
 
     @command(queued=False)
-    async def reconnect(self, device: str, arguments: NoArguments, claim: Claim) -> None:
+    async def reconnect(
+        self, device: str, arguments: NoArguments, claim: Claim
+    ) -> None:
         """Close the link and open it anew, for all its devices."""
         _, channel = self._find(device)
         channel.leases.check(device, claim.lease)

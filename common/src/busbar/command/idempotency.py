@@ -1,4 +1,7 @@
-"""What came of commands with an id: the same command is not run twice. Source: docs/contract.md, 2 (`_id`)."""
+"""What came of commands with an id: the same command is not run twice.
+
+Source: docs/contract.md, 2 (`_id`).
+"""
 
 import asyncio
 import hashlib
@@ -27,7 +30,10 @@ class _Entry:
 
 
 class Outcomes:
-    """The outcomes of one bridge, forgotten after 10 minutes, by number, or by size: the oldest first."""
+    """The outcomes of one bridge, forgotten after 10 minutes, by number, or by size.
+
+    The oldest first.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -35,7 +41,10 @@ class Outcomes:
         self._bytes = 0
 
     def begin(self, key: Key, arguments: object) -> asyncio.Future[Reply] | None:
-        """Return the outcome, perhaps still to come, of the same command; None = it is new, run it and `finish` it."""
+        """Return the outcome, perhaps still to come, of the same command.
+
+        None = it is new, run it and `finish` it.
+        """
         self._forget()
         digest = hashlib.sha256(messages.canonical(arguments)).digest()
         entry = self._entries.get(key)
@@ -44,11 +53,18 @@ class Outcomes:
             self._entries[key] = _Entry(digest, self._clock() + MEMORY, outcome)
             return None
         if entry.digest != digest:
-            raise Duplicate(f"id {key[2]!r} was used for other arguments of {key[1]} within the last 10 minutes")
+            raise Duplicate(
+                f"id {key[2]!r} was used for other arguments of {key[1]} within "
+                f"the "
+                f"last 10 minutes"
+            )
         return entry.outcome
 
     def finish(self, key: Key, reply: Reply, *, keep: bool) -> None:
-        """Tell an outcome to those who ask again; `keep` is False for what was never started and may be tried again."""
+        """Tell an outcome to those who ask again.
+
+        `keep` is False for what was never started and may be tried again.
+        """
         entry = self._entries.get(key)
         if entry is None:
             return

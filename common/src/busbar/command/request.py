@@ -1,4 +1,7 @@
-"""One command: what came, what it asks for, validated before the device is touched. Source: docs/contract.md, 2."""
+"""One command: what came, what it asks for, validated before the device is touched.
+
+Source: docs/contract.md, 2.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -26,7 +29,8 @@ class Request:
     began: float  # loop time
     metadata: Metadata = field(default_factory=Metadata)
     private: str | None = None
-    entered: bool = False  # the task runs; cancelled before that it could not give an outcome
+    # the task runs; cancelled before that it could not give an outcome
+    entered: bool = False
     started: bool = False  # the device may have been touched
     channel: Channel | None = None
     task: "asyncio.Task[None] | None" = None
@@ -57,7 +61,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Claim:
-    """What a command that the bridge itself answers is given: the caller's lease and patience (s)."""
+    """What a command that the bridge itself answers is given.
+
+    The caller's lease and patience (s).
+    """
 
     lease: str | None
     wait: float
@@ -92,21 +99,30 @@ def _read_call(device: Device, name: str, request: Request) -> tuple[Job, Metada
     async def answer(_session: None, turn: Any) -> Any:
         return await command.run(device.name, arguments, turn)
 
-    return Job(run if command.queued else answer, command.timeout, arguments, command), metadata
+    return Job(
+        run if command.queued else answer, command.timeout, arguments, command
+    ), metadata
 
 
-def _read_set(device: Device, path: str, payload: bytes) -> tuple[dict[str, Any], Metadata]:
+def _read_set(
+    device: Device, path: str, payload: bytes
+) -> tuple[dict[str, Any], Metadata]:
     description = device.description
     if path:
         value, metadata = description.writable(path).reader.payload(payload)
         return {path: value}, metadata
     fields = messages.decode(payload)
     if not isinstance(fields, dict):
-        raise BadRequest(f"`set` takes an object of property paths and values, not {messages.shown(payload)}")
+        raise BadRequest(
+            f"`set` takes an object of property paths and values, not "
+            f"{messages.shown(payload)}"
+        )
     own, metadata = messages.take_metadata(fields)
     if not own:
         raise BadRequest("`set` names no property")
-    return {key: _value(description, key, value) for key, value in own.items()}, metadata
+    return {
+        key: _value(description, key, value) for key, value in own.items()
+    }, metadata
 
 
 def _value(description: Description, path: str, value: Any) -> Any:
@@ -116,8 +132,13 @@ def _value(description: Description, path: str, value: Any) -> Any:
         raise type(error)(f"{path}: {error.message}", failed=path) from error
 
 
-async def _set_all(session: Any, device: str, values: Mapping[str, Any], turn: Turn) -> dict[str, Any]:
-    """Write several properties in order; the first failure stops and tells what had been applied."""
+async def _set_all(
+    session: Any, device: str, values: Mapping[str, Any], turn: Turn
+) -> dict[str, Any]:
+    """Write several properties in order.
+
+    The first failure stops and tells what had been applied.
+    """
     results: dict[str, Any] = {}
     for path, value in values.items():
         try:
@@ -131,7 +152,13 @@ async def _set_all(session: Any, device: str, values: Mapping[str, Any], turn: T
 def peek(payload: bytes) -> Metadata:
     """Return what can be read of the metadata of a command that is refused, so that its outcome finds its sender."""
     try:
-        fields = messages.decode(payload[: messages.COMMAND_LIMIT]) if payload[:1] in b"{" or payload[0] > 127 else {}
-        return messages.take_metadata({k: fields[k] for k in ("_id", "_reply") if k in fields})[1]
+        fields = (
+            messages.decode(payload[: messages.COMMAND_LIMIT])
+            if payload[:1] in b"{" or payload[0] > 127
+            else {}
+        )
+        return messages.take_metadata(
+            {k: fields[k] for k in ("_id", "_reply") if k in fields}
+        )[1]
     except (BadRequest, TypeError):
         return Metadata()

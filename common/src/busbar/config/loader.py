@@ -1,4 +1,7 @@
-"""The configuration of a bridge: typed structs read from YAML; every error says where, what and what is allowed."""
+"""The configuration of a bridge: typed structs read from YAML.
+
+Every error says where, what and what is allowed.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,37 +20,59 @@ from busbar.net.endpoint import Endpoint
 T = TypeVar("T")
 SECRET_LIMIT = 4096  # bytes of a password's line
 
-Size = Annotated[  # bytes; the text is read before msgspec sees it, so that defaults and results are plain numbers
+# bytes; the text is read before msgspec sees it, so that defaults and results are plain
+# numbers
+Size = Annotated[
     int,
     Meta(
         ge=1,
         le=2**53,
-        description="a number of bytes, or text such as 64MiB (B, KiB, MiB, GiB, kB, MB, GB)",
+        description=(
+            "a number of bytes, or text such as 64MiB (B, KiB, MiB, GiB, kB, MB, GB)"
+        ),
         extra={"size": True},
         extra_json_schema={"pattern": SIZE},
     ),
 ]
 _LEVEL = "[A-Za-z0-9_-]{1,64}"
-# What an editor can tell; Endpoint is what parses it. No "@": secrets_of would miss the password behind it.
+# What an editor can tell; Endpoint is what parses it. No "@": secrets_of would miss the
+# password behind it.
 _URL = r"^(mqtts?://(?!.*:0/?$)[^\s/?#@]+/?|unix:///.+)(?!\n)$"
-Url = Annotated[str, Meta(pattern=_URL, description="mqtt://host:port, mqtts://host:port or unix:///path")]
+Url = Annotated[
+    str,
+    Meta(
+        pattern=_URL,
+        description=("mqtt://host:port, mqtts://host:port or unix:///path"),
+    ),
+]
 Name = Annotated[
     str,
-    Meta(pattern=rf"^(?!reply$){_LEVEL}(?!\n)$", description='1 to 64 letters, digits, "_" and "-", not "reply"'),
+    Meta(
+        pattern=rf"^(?!reply$){_LEVEL}(?!\n)$",
+        description=('1 to 64 letters, digits, "_" and "-", not "reply"'),
+    ),
 ]
 Root = Annotated[
     str,
     Meta(
-        pattern=rf"^{_LEVEL}(/{_LEVEL})*(?!\n)$", description='levels of 1 to 64 letters, digits, "_" and "-" with "/"'
+        pattern=rf"^{_LEVEL}(/{_LEVEL})*(?!\n)$",
+        description=('levels of 1 to 64 letters, digits, "_" and "-" with "/"'),
     ),
 ]
 Filter = Annotated[
     str,
-    Meta(pattern=r"^([^+#/\n]+/|\+/)*([^+#/\n]+|\+|#)(?!\n)$", description="a topic filter such as # or measure/+"),
+    Meta(
+        pattern=r"^([^+#/\n]+/|\+/)*([^+#/\n]+|\+|#)(?!\n)$",
+        description="a topic filter such as # or measure/+",
+    ),
 ]
 
 Fingerprint = Annotated[
-    str, Meta(pattern=r"^([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}(?!\n)$", description="SHA-256 in hex, with or without :")
+    str,
+    Meta(
+        pattern=r"^([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}(?!\n)$",
+        description="SHA-256 in hex, with or without :",
+    ),
 ]
 
 
@@ -70,7 +95,9 @@ class Broker(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         if self.url is not None:
             _check_url(self.url)
         if self.password is not None and self.password_file is not None:
-            raise ValueError("password_file: there is a password, too; allowed: one of them")
+            raise ValueError(
+                "password_file: there is a password, too; allowed: one of them"
+            )
         if self.key_file is not None and self.cert_file is None:
             raise ValueError("key_file: a key without a cert_file")
 
@@ -86,10 +113,13 @@ class Bridge(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     name: Name
     root: Root = "busbar"
     leaves: tuple[Filter, ...] = ("#",)  # properties published one by one
-    allow_open: tuple[str, ...] = ()  # patterns of addresses that the command `open` may open
+    # patterns of addresses that the command `open` may open
+    allow_open: tuple[str, ...] = ()
     allow_shutdown: bool = False
     max_command: Size = 256 * 1024  # bytes of a command's payload
-    folder: str | None = None  # where blobs too large for the bus are saved, from the file's own folder; None: nowhere
+    # where blobs too large for the bus are saved, from the file's own folder; None:
+    # nowhere
+    folder: str | None = None
 
 
 class Log(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -105,34 +135,65 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     log: Log = Log()
 
     def within(self, folder: Path) -> Self:
-        """Return it with its paths taken from `folder`, that of the file; a service adds its own."""
+        """Return it with its paths taken from `folder`, that of the file.
+
+        A service adds its own.
+        """
         if self.bridge.folder is None:
             return self
-        return replace(self, bridge=replace(self.bridge, folder=str(folder / self.bridge.folder)))
+        return replace(
+            self, bridge=replace(self.bridge, folder=str(folder / self.bridge.folder))
+        )
 
 
 def load(path: Path, type: type[T], environment: Mapping[str, str]) -> T:
-    """Return the configuration in a file; raise ConfigError with `file:line:column: key: what; allowed`."""
+    """Return the configuration in a file.
+
+    Raise ConfigError with `file:line:column: key: what; allowed`.
+    """
     name = str(path)
     try:
         with path.open("rb") as file:
             data = file.read(SIZE_LIMIT + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise ConfigError(problem(name, (1, 1), (), f"cannot read the file: {_reason(error)}")) from error
+        raise ConfigError(
+            problem(name, (1, 1), (), (f"cannot read the file: {_reason(error)}"))
+        ) from error
     if len(data) > SIZE_LIMIT:
-        raise ConfigError(problem(name, (1, 1), (), f"the file is too large; allowed: {SIZE_LIMIT} bytes"))
+        raise ConfigError(
+            problem(
+                name,
+                (1, 1),
+                (),
+                (f"the file is too large; allowed: {SIZE_LIMIT} bytes"),
+            )
+        )
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
         before = data[: error.start].decode()
         raise ConfigError(
-            problem(name, place_in(before, len(before)), (), "this byte is not UTF-8; allowed: UTF-8 text")
+            problem(
+                name,
+                place_in(before, len(before)),
+                (),
+                ("this byte is not UTF-8; allowed: UTF-8 text"),
+            )
         ) from error
     return parse(text, type, environment, name, path.parent)
 
 
-def parse(text: str, type: type[T], environment: Mapping[str, str], name: str = "<config>", folder: Path = Path()) -> T:
-    """Return the configuration in `text`, its paths relative to `folder`; raise ConfigError as `load` does."""
+def parse(
+    text: str,
+    type: type[T],
+    environment: Mapping[str, str],
+    name: str = "<config>",
+    folder: Path = Path(),
+) -> T:
+    """Return the configuration in `text`, its paths relative to `folder`.
+
+    Raise ConfigError as `load` does.
+    """
     config = Conversion(read(text, name, environment, folder), type, name).result()
     return config.within(folder) if isinstance(config, Config) else config
 
@@ -141,11 +202,18 @@ def check_names(devices: Iterable[str]) -> None:
     """Raise ValueError when two devices of a configuration have one name."""
     doubled = [name for name, count in Counter(devices).items() if count > 1]
     if doubled:
-        raise ValueError(f"devices: two devices are named {min(doubled)!r}; each needs a name of its own")
+        raise ValueError(
+            f"devices: two devices are named {min(doubled)!r}; each needs a name "
+            f"of "
+            f"its own"
+        )
 
 
 def secret(value: str | None, file: str | None, name: str) -> str | None:
-    """Return a password given as it is or as the first line of a file; raise ConfigError if that fails."""
+    """Return a password given as it is or as the first line of a file.
+
+    Raise ConfigError if that fails.
+    """
     if value is not None and file is not None:
         raise ConfigError(f"{name}: given twice; allowed: either {name} or {name}_file")
     if file is None:
@@ -154,22 +222,33 @@ def secret(value: str | None, file: str | None, name: str) -> str | None:
         with Path(file).open("rb") as stream:
             line = stream.readline(SECRET_LIMIT).decode().rstrip("\r\n")
     except (OSError, ValueError) as error:  # ValueError: not UTF-8
-        raise ConfigError(f"{name}_file: cannot read {file}: {_reason(error)}") from error
+        raise ConfigError(
+            f"{name}_file: cannot read {file}: {_reason(error)}"
+        ) from error
     if not line:
         raise ConfigError(f"{name}_file: the first line of {file} is empty")
     return line
 
 
 def secrets_of(config: object) -> frozenset[str]:
-    """Return every password in a configuration, for the log to leave out; raise ConfigError as `secret` does."""
+    """Return every password in a configuration, for the log to leave out.
+
+    Raise ConfigError as `secret` does.
+    """
     return frozenset(_secrets(config, ""))
 
 
 def schema(type: type[Struct]) -> dict[str, Any]:
     """Return the JSON Schema (2020-12) of a configuration file."""
-    (root,), parts = msgspec.json.schema_components([type], ref_template="#/$defs/{name}")
+    (root,), parts = msgspec.json.schema_components(
+        [type], ref_template="#/$defs/{name}"
+    )
     parts = {name: _or_variable(part) for name, part in parts.items()}
-    variable = {"type": "string", "pattern": r"\$\{", "description": "${NAME} or ${NAME:-default} of the environment"}
+    variable = {
+        "type": "string",
+        "pattern": r"\$\{",
+        "description": ("${NAME} or ${NAME:-default} of the environment"),
+    }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": type.__name__,
@@ -192,14 +271,23 @@ def _or_variable(part: Any) -> Any:
     if not isinstance(part, dict):
         return part
     kind, pattern = part.get("type"), isinstance(part.get("pattern"), str)
-    if isinstance(part.get("enum"), list) or pattern or kind in ("integer", "number", "boolean"):
+    if (
+        isinstance(part.get("enum"), list)
+        or pattern
+        or kind in ("integer", "number", "boolean")
+    ):
         if kind == "integer" and pattern:  # msgspec does not let Meta change the type
             part = part | {"type": ["integer", "string"]}
         notes = {key: part[key] for key in ("description", "default") if key in part}
         rest = {key: value for key, value in part.items() if key not in notes}
         return {"anyOf": [rest, {"$ref": "#/$defs/environment"}], **notes}
-    fields = {name: _or_variable(field) for name, field in part.get("properties", {}).items()}
-    rest = {key: value if key == "default" else _or_variable(value) for key, value in part.items()}
+    fields = {
+        name: _or_variable(field) for name, field in part.get("properties", {}).items()
+    }
+    rest = {
+        key: value if key == "default" else _or_variable(value)
+        for key, value in part.items()
+    }
     return rest | ({"properties": fields} if fields else {})
 
 
@@ -210,7 +298,11 @@ def _secrets(value: object, path: str) -> Iterator[str]:
             for name in names:
                 yield from _secrets(getattr(value, name), f"{path}.{name}")
             for name in (name for name in names if name.endswith("password")):
-                if found := secret(getattr(value, name), getattr(value, f"{name}_file", None), f"{path}.{name}"[1:]):
+                if found := secret(
+                    getattr(value, name),
+                    getattr(value, f"{name}_file", None),
+                    f"{path}.{name}"[1:],
+                ):
                     yield found
         case dict():
             for key, item in value.items():

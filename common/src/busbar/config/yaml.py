@@ -27,7 +27,8 @@ from ruamel.yaml.reader import ReaderError
 from busbar.errors import ConfigError
 
 SIZE_LIMIT = 1024 * 1024  # bytes of a file; a thousand devices are about a tenth of it
-NODE_LIMIT = 200_000  # values after aliases are expanded: nested aliases grow exponentially
+# values after aliases are expanded: nested aliases grow exponentially
+NODE_LIMIT = 200_000
 DEPTH_LIMIT = 64  # nested lists and mappings: below Python's own recursion limit
 NUMBER_LIMIT = 64  # bit; what every reader of our schema can hold
 
@@ -38,7 +39,11 @@ Place = tuple[int, int]  # line and column, from 1
 
 @dataclass
 class Scalar:
-    """One value; `text` is what the environment said, for a key that wants text where a number was read."""
+    """One value.
+
+    `text` is what the environment said, for a key that wants text where a number was
+    read.
+    """
 
     place: Place
     value: Value
@@ -73,7 +78,9 @@ Node = Scalar | ListNode | MapNode
 
 
 def read(text: str, name: str, environment: Mapping[str, str], folder: Path) -> Node:
-    """Return the only document of `text`, a null if there is none; raise ConfigError with the position.
+    """Return the only document of `text`, a null if there is none.
+
+    Raise ConfigError with the position.
 
     The value of a key that ends in `_file` is a path relative to `folder`.
     """
@@ -93,9 +100,16 @@ def plain(node: Node) -> Any:
 
 def problem(name: str, place: Place, path: tuple[Key, ...], text: str) -> str:
     """Return `file:line:column: key.path: text` on one line."""
-    shown = (f"[{key}]" if isinstance(key, int) else f".{key if key.isprintable() else ascii(key)}" for key in path)
+    shown = (
+        f"[{key}]"
+        if isinstance(key, int)
+        else f".{key if key.isprintable() else ascii(key)}"
+        for key in path
+    )
     keys = "".join(shown).removeprefix(".")
-    return ": ".join(part for part in (f"{name}:{place[0]}:{place[1]}", keys, text) if part)
+    return ": ".join(
+        part for part in (f"{name}:{place[0]}:{place[1]}", keys, text) if part
+    )
 
 
 def place_in(text: str, index: int) -> Place:
@@ -106,7 +120,9 @@ def place_in(text: str, index: int) -> Place:
 class _Composer:
     """Builds the nodes of one document from ruamel's events."""
 
-    def __init__(self, text: str, name: str, environment: Mapping[str, str], folder: Path) -> None:
+    def __init__(
+        self, text: str, name: str, environment: Mapping[str, str], folder: Path
+    ) -> None:
         self._events = _events(text, name)
         self._name, self._environment, self._folder = name, environment, folder
         self._anchors: dict[str, Node | None] = {}
@@ -120,7 +136,9 @@ class _Composer:
         root = self._node(next(self._events), (1, 1))
         next(self._events)  # the document's end
         if isinstance(end := next(self._events), DocumentStartEvent):
-            self._fail(_place(end), "a second document starts here; allowed: one document")
+            self._fail(
+                _place(end), ("a second document starts here; allowed: one document")
+            )
         return root
 
     def _node(self, event: Any, place: Place) -> Node:
@@ -130,9 +148,13 @@ class _Composer:
         place = place if _is_empty(event) else _place(event)
         if event.tag:
             tag = str(event.tag).replace("tag:yaml.org,2002:", "!!")
-            self._fail(place, f"the tag {tag} is not supported; allowed: values without a tag")
+            self._fail(
+                place,
+                (f"the tag {tag} is not supported; allowed: values without a tag"),
+            )
         if event.anchor:
-            self._anchors[event.anchor] = None  # an alias inside its own anchor has no end
+            # an alias inside its own anchor has no end
+            self._anchors[event.anchor] = None
         node = self._new(event, place)
         if event.anchor:
             self._anchors[event.anchor] = node
@@ -142,20 +164,29 @@ class _Composer:
         self._add(1, place)
         if isinstance(event, ScalarEvent):
             return self._scalar(event, place)
-        return self._list(place) if isinstance(event, SequenceStartEvent) else self._mapping(place)
+        return (
+            self._list(place)
+            if isinstance(event, SequenceStartEvent)
+            else self._mapping(place)
+        )
 
     def _alias(self, event: Any) -> Node:
         place = _place(event)
         node = self._anchors.get(event.anchor)
         if node is None:
-            self._fail(place, f"no value with the anchor &{event.anchor} ends before this")
+            self._fail(
+                place, (f"no value with the anchor &{event.anchor} ends before this")
+            )
         self._add(node.size, place)
         return node
 
     def _add(self, count: int, place: Place) -> None:
         self._count += count
         if self._count > NODE_LIMIT:
-            self._fail(place, f"too many values; allowed: {NODE_LIMIT}, aliases counted in full")
+            self._fail(
+                place,
+                (f"too many values; allowed: {NODE_LIMIT}, aliases counted in full"),
+            )
 
     def _list(self, place: Place) -> ListNode:
         node = ListNode(place)
@@ -172,7 +203,10 @@ class _Composer:
             key = self._key(event)
             with self._inside(key, place):
                 if first := node.entries.get(key):
-                    self._fail(_place(event), f"the key is given twice, first in line {first.place[0]}")
+                    self._fail(
+                        _place(event),
+                        (f"the key is given twice, first in line {first.place[0]}"),
+                    )
                 value = self._node(next(self._events), _place(event))
                 self._grow(node, value)
             node.entries[key] = Entry(_place(event), self._in_folder(key, value))
@@ -195,28 +229,50 @@ class _Composer:
     def _key(self, event: Any) -> Key:
         """Return a whole number or else the text as it stands."""
         if not isinstance(event, ScalarEvent) or event.tag:
-            self._fail(_place(event), "this cannot be a key; allowed: text, a whole number")
-        value = self._resolved(event.value, _place(event)) if event.implicit[0] else None
+            self._fail(
+                _place(event), ("this cannot be a key; allowed: text, a whole number")
+            )
+        value = (
+            self._resolved(event.value, _place(event)) if event.implicit[0] else None
+        )
         return value if type(value) is int else self._text(event.value, _place(event))
 
     def _scalar(self, event: Any, place: Place) -> Scalar:
-        text = self._text(_VARIABLE.sub(lambda match: self._variable(match, place), event.value), place)
+        text = self._text(
+            _VARIABLE.sub(lambda match: self._variable(match, place), event.value),
+            place,
+        )
         if not event.implicit[0]:
             return Scalar(place, text)
         if (whole := _VARIABLE.fullmatch(event.value)) and whole[1]:
             return Scalar(place, self._number_or_text(text), text)
-        return Scalar(place, self._resolved(text, place) if text == event.value else text)
+        return Scalar(
+            place, self._resolved(text, place) if text == event.value else text
+        )
 
     def _variable(self, match: re.Match[str], place: Place) -> str:
         if match[0] == "$${":
             return "${"
         if not match[1]:
-            self._fail(place, "`${` starts no variable; allowed: ${NAME}, ${NAME:-default}, $${ for the text ${")
+            self._fail(
+                place,
+                (
+                    "`${` starts no variable; allowed: ${NAME}, ${NAME:-default}, $${ "
+                    "for "
+                    "the text ${"
+                ),
+            )
         value = self._environment.get(match[1])
         if match[2] is not None:
             return value or match[2]
         if value is None:
-            self._fail(place, f"the environment has no variable {match[1]}; allowed: ${{{match[1]}:-default}}")
+            self._fail(
+                place,
+                (
+                    f"the environment has no variable {match[1]}; allowed: "
+                    f"${{{match[1]}:-default}}"
+                ),
+            )
         return value
 
     def _number_or_text(self, text: str) -> Value:
@@ -228,23 +284,39 @@ class _Composer:
 
     def _resolved(self, text: str, place: Place) -> Value:
         try:
-            value = next((read(text) for pattern, read in _CORE if pattern.fullmatch(text)), text)
+            value = next(
+                (read(text) for pattern, read in _CORE if pattern.fullmatch(text)), text
+            )
         except ValueError:  # Python converts at most 4300 digits
             value = math.inf
         if not _is_usable(value):
-            self._fail(place, f"not a number that can be used; allowed: finite numbers of at most {NUMBER_LIMIT} bit")
+            self._fail(
+                place,
+                (
+                    f"not a number that can be used; allowed: finite numbers of at "
+                    f"most "
+                    f"{NUMBER_LIMIT} bit"
+                ),
+            )
         return value
 
     def _text(self, text: str, place: Place) -> str:
         if any("\ud800" <= character <= "\udfff" for character in text):
-            self._fail(place, "the text has half of a surrogate pair; allowed: Unicode characters")
+            self._fail(
+                place,
+                ("the text has half of a surrogate pair; allowed: Unicode characters"),
+            )
         return text
 
     def _in_folder(self, key: Key, node: Node) -> Node:
         if not isinstance(node, Scalar) or not str(key).endswith("_file"):
             return node
         value = self._joined(node.value) if isinstance(node.value, str) else node.value
-        return replace(node, value=value, text=None if node.text is None else self._joined(node.text))
+        return replace(
+            node,
+            value=value,
+            text=None if node.text is None else self._joined(node.text),
+        )
 
     def _joined(self, file: str) -> str:
         return str(self._folder / file)
@@ -263,20 +335,30 @@ def _events(text: str, name: str) -> Iterator[Any]:
         raise ConfigError(_syntax(error, name, place)) from error
     except ReaderError as error:
         what = f"the character U+{ord(text[error.position]):04X} is not allowed in YAML"
-        raise ConfigError(problem(name, place_in(text, error.position), (), what)) from error
+        raise ConfigError(
+            problem(name, place_in(text, error.position), (), what)
+        ) from error
     except (ValueError, OverflowError) as error:  # from chr(): "\UFFFFFFFF"
         escape = re.search(r"\\U(?!000|0010)", text)
         place = place_in(text, escape.start() if escape else 0)
-        raise ConfigError(problem(name, place, (), "this escape names no Unicode character")) from error
+        raise ConfigError(
+            problem(name, place, (), "this escape names no Unicode character")
+        ) from error
 
 
 def _syntax(error: MarkedYAMLError, name: str, place: Place) -> str:
     mark, start = error.problem_mark or error.context_mark, error.context_mark
     place = (mark.line + 1, mark.column + 1) if mark else place
     if "'\\t'" in str(error.problem):
-        return problem(name, place, (), "a tab where YAML wants spaces; allowed: spaces")
+        return problem(
+            name, place, (), ("a tab where YAML wants spaces; allowed: spaces")
+        )
     what = ", ".join(str(part) for part in (error.context, error.problem) if part)
-    since = f" (it starts at {start.line + 1}:{start.column + 1})" if start and start is not mark else ""
+    since = (
+        (f" (it starts at {start.line + 1}:{start.column + 1})")
+        if start and start is not mark
+        else ""
+    )
     return problem(name, place, (), f"not valid YAML: {what}{since}")
 
 
@@ -292,7 +374,11 @@ def _is_usable(value: Value) -> bool:
 
 def _is_empty(event: Any) -> bool:
     # ruamel puts a value that is not there where the next token stands
-    return isinstance(event, ScalarEvent) and not event.value and event.start_mark.index == event.end_mark.index
+    return (
+        isinstance(event, ScalarEvent)
+        and not event.value
+        and event.start_mark.index == event.end_mark.index
+    )
 
 
 _VARIABLE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|\$\{")
@@ -304,5 +390,8 @@ _CORE: tuple[tuple[re.Pattern[str], Callable[[str], Value]], ...] = (
     (re.compile(r"0o[0-7]+"), lambda text: int(text[2:], 8)),
     (re.compile(r"0x[0-9a-fA-F]+"), lambda text: int(text[2:], 16)),
     (re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"), float),
-    (re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"), lambda text: float(text.replace(".", ""))),
+    (
+        re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"),
+        lambda text: float(text.replace(".", "")),
+    ),
 )

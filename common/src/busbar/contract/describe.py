@@ -1,7 +1,7 @@
 """What a device offers, declared once: properties, commands, events, blobs.
 
-The declaration drives validation, `info`, the JSON Schemas, discovery, forms and the SDK.
-Source: docs/contract.md, 3.2.
+The declaration drives validation, `info`, the JSON Schemas, discovery, forms and the
+SDK. Source: docs/contract.md, 3.2.
 """
 
 import difflib
@@ -31,7 +31,10 @@ class NoArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class Property:
-    """One value that changes atomically; a path with `{parameters}` declares a family of them."""
+    """One value that changes atomically.
+
+    A path with `{parameters}` declares a family of them.
+    """
 
     path: str
     type: Any = float
@@ -46,8 +49,10 @@ class Property:
     parameters: Mapping[str, range] = field(default_factory=dict)
     deadband: float = 0.0  # a smaller difference is not reported
     min_interval: float = 0.0  # s between reports; the newest value follows at the end
-    max_silence: float = 0.0  # s after which an unchanged reading is reported again; 0 = never
-    max_age: float = 0.0  # s without a reading after which the value is stale; 0 = never
+    # s after which an unchanged reading is reported again; 0 = never
+    max_silence: float = 0.0
+    # s without a reading after which the value is stale; 0 = never
+    max_age: float = 0.0
 
     @cached_property
     def reader(self) -> Reader:
@@ -56,27 +61,43 @@ class Property:
     @cached_property
     def limited(self) -> bool:
         """True if not every reading that is another is reported, or if readings age."""
-        return bool(self.deadband or self.min_interval or self.max_silence or self.max_age)
+        return bool(
+            self.deadband or self.min_interval or self.max_silence or self.max_age
+        )
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:
         """The paths of a family."""
         parts = _PARAMETER.split(self.path)
-        return re.compile("".join(f"(?P<{p}>[^/]+)" if odd % 2 else re.escape(p) for odd, p in enumerate(parts)))
+        return re.compile(
+            "".join(
+                f"(?P<{p}>[^/]+)" if odd % 2 else re.escape(p)
+                for odd, p in enumerate(parts)
+            )
+        )
 
     def matches(self, path: str) -> bool:
         """True if a path is a member of this family."""
         match = self.pattern.fullmatch(path)
-        return match is not None and all(_within(self.parameters.get(k), v) for k, v in match.groupdict().items())
+        return match is not None and all(
+            _within(self.parameters.get(k), v) for k, v in match.groupdict().items()
+        )
 
     def check_range(self, path: str) -> None:
         """Raise OutOfRange for a path that would be a member of this family, were its number not out of range."""
         match = self.pattern.fullmatch(path)
         for name, text in match.groupdict().items() if match else ():
             allowed = self.parameters.get(name)
-            if allowed is not None and _NUMBER.fullmatch(text) and int(text) not in allowed:
+            if (
+                allowed is not None
+                and _NUMBER.fullmatch(text)
+                and int(text) not in allowed
+            ):
                 bounds = _bounds(allowed)
-                raise OutOfRange(f"{path}: {name} {text} is not {bounds['minimum']} to {bounds['maximum']}")
+                raise OutOfRange(
+                    f"{path}: {name} {text} is not {bounds['minimum']} to "
+                    f"{bounds['maximum']}"
+                )
 
     def info(self) -> PropertyInfo:
         return PropertyInfo(
@@ -89,14 +110,18 @@ class Property:
             readback=UNSET if self.readback == "" else self.readback,
             default=self.default,
             original=_optional(self.original),
-            parameters=_optional({k: _bounds(r) for k, r in self.parameters.items()} or None),
+            parameters=_optional(
+                {k: _bounds(r) for k, r in self.parameters.items()} or None
+            ),
         )
 
 
 def _within(allowed: range | None, text: str) -> bool:
     if not LEVEL.fullmatch(text):
         return False
-    return allowed is None or (text.isdigit() and str(int(text)) == text and int(text) in allowed)
+    return allowed is None or (
+        text.isdigit() and str(int(text)) == text and int(text) in allowed
+    )
 
 
 def _bounds(allowed: range) -> dict[str, int]:
@@ -128,12 +153,17 @@ class Command:
 
     @cached_property
     def _fields(self) -> dict[str, Reader]:
-        return {f.encode_name: Reader(f.type) for f in msgspec.structs.fields(self.arguments)}
+        return {
+            f.encode_name: Reader(f.type)
+            for f in msgspec.structs.fields(self.arguments)
+        }
 
     @cached_property
     def _bare(self) -> str | None:
         """The one required argument, which may come as a bare value."""
-        required = [f.encode_name for f in msgspec.structs.fields(self.arguments) if f.required]
+        required = [
+            f.encode_name for f in msgspec.structs.fields(self.arguments) if f.required
+        ]
         return required[0] if len(required) == 1 else None
 
     def read(self, payload: bytes) -> tuple[Any, Metadata]:
@@ -141,7 +171,10 @@ class Command:
         fields, metadata = self._payload(payload)
         for key in fields:
             if key not in self._fields:
-                raise BadRequest(f"unknown argument {key!r} of {self.name}{_suggest(key, self._fields)}")
+                raise BadRequest(
+                    f"unknown argument {key!r} of "
+                    f"{self.name}{_suggest(key, self._fields)}"
+                )
         return self._reader.value(fields), metadata
 
     def _payload(self, payload: bytes) -> tuple[dict[str, Any], Metadata]:
@@ -153,7 +186,10 @@ class Command:
             return {self._bare: own.pop("_value"), **own}, metadata
         if self._bare is None:
             names = ", ".join(self._fields) or "none"
-            raise BadRequest(f"{self.name} takes a JSON object of arguments ({names}), not {messages.shown(payload)}")
+            raise BadRequest(
+                f"{self.name} takes a JSON object of arguments ({names}), not "
+                f"{messages.shown(payload)}"
+            )
         value, metadata = self._fields[self._bare].payload(payload)
         return {self._bare: value}, metadata
 
@@ -186,7 +222,10 @@ Method = TypeVar("Method", bound=Callable[..., Awaitable[Any]])
 
 
 def command(**options: Any) -> Callable[[Method], Method]:
-    """Declare a method `(self, device, arguments, turn)` as a command; types come from its annotations."""
+    """Declare a method `(self, device, arguments, turn)` as a command.
+
+    Types come from its annotations.
+    """
 
     def mark(method: Method) -> Method:
         setattr(method, _MARK, options)
@@ -213,8 +252,11 @@ def _command(method: Callable[..., Awaitable[Any]], options: dict[str, Any]) -> 
         run=method,
         arguments=hints.get("arguments", NoArguments),
         result=hints.get("return", None),
-        title=options.get("title") or (method.__doc__ or "").partition("\n")[0].rstrip("."),
-        **{key: value for key, value in options.items() if key not in ("title", "name")},
+        title=options.get("title")
+        or (method.__doc__ or "").partition("\n")[0].rstrip("."),
+        **{
+            key: value for key, value in options.items() if key not in ("title", "name")
+        },
         name=name,
     )
 
@@ -230,7 +272,9 @@ class Event:
 
     def info(self) -> EventInfo:
         encoding = UNSET if self.encoding == "json" else self.encoding
-        return EventInfo(title=self.title or self.name, schema=schema(self.fields), encoding=encoding)
+        return EventInfo(
+            title=self.title or self.name, schema=schema(self.fields), encoding=encoding
+        )
 
 
 @dataclass(frozen=True)
@@ -246,7 +290,10 @@ class Blob:
 
 
 class BlobValue(msgspec.Struct, frozen=True):
-    """What the property of a blob says of the latest one; `file` where it was saved instead of published."""
+    """What the property of a blob says of the latest one.
+
+    `file` where it was saved instead of published.
+    """
 
     size: int
     content_type: str
@@ -277,7 +324,11 @@ class Description:
     def with_blob(self, blob: Blob) -> "Description":
         """Add a blob and the property that describes the latest."""
         about = Property(blob.name, BlobValue, title=blob.title or None)
-        return replace(self, blobs={**self.blobs, blob.name: blob}, properties={**self.properties, blob.name: about})
+        return replace(
+            self,
+            blobs={**self.blobs, blob.name: blob},
+            properties={**self.properties, blob.name: about},
+        )
 
     @cached_property
     def _families(self) -> list[Property]:
@@ -291,12 +342,17 @@ class Description:
         return next((family for family in self._families if family.matches(path)), None)
 
     def writable(self, path: str) -> Property:
-        """Return the property to write; raise UnknownTarget, ReadOnly, or OutOfRange beyond the end of a family."""
+        """Return the property to write.
+
+        Raise UnknownTarget, ReadOnly, or OutOfRange beyond the end of a family.
+        """
         found = self.find(path)
         if found is None:
             for family in self._families:
                 family.check_range(path)
-            raise UnknownTarget(f"no property {path!r:.100}{_suggest(path, self.properties)}")
+            raise UnknownTarget(
+                f"no property {path!r:.100}{_suggest(path, self.properties)}"
+            )
         if "w" not in found.access:
             raise ReadOnly(f"property {path!r} is read-only")
         return found
@@ -304,10 +360,14 @@ class Description:
     def command(self, name: str) -> Command:
         """Return a command; raise UnknownTarget."""
         if name not in self.commands:
-            raise UnknownTarget(f"no command {name!r:.100}{_suggest(name, self.commands)}")
+            raise UnknownTarget(
+                f"no command {name!r:.100}{_suggest(name, self.commands)}"
+            )
         return self.commands[name]
 
-    def info(self, bridge: str, device: str, revision: int, boot: str, truncated: int = 0) -> messages.Info:
+    def info(
+        self, bridge: str, device: str, revision: int, boot: str, truncated: int = 0
+    ) -> messages.Info:
         return messages.Info(
             contract=messages.CONTRACT,
             bridge=bridge,
@@ -324,7 +384,15 @@ class Description:
         )
 
 
-_IDENTITY = ("name", "manufacturer", "model", "serial", "firmware", "address", "channel")
+_IDENTITY = (
+    "name",
+    "manufacturer",
+    "model",
+    "serial",
+    "firmware",
+    "address",
+    "channel",
+)
 
 
 def by_path(properties: Iterable[Property]) -> dict[str, Property]:

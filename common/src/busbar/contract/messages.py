@@ -1,6 +1,9 @@
-"""The wire messages of the MQTT contract, version 1. The only module that knows payload shapes.
+"""The wire messages of the MQTT contract, version 1.
 
-Source: docs/contract.md; the numbers in the docstrings are its sections. Topics are in `topics`.
+The only module that knows payload shapes.
+
+Source: docs/contract.md; the numbers in the docstrings are its sections. Topics are in
+`topics`.
 """
 
 from typing import Annotated, Any, Literal
@@ -15,7 +18,8 @@ COMMAND_LIMIT = 256 * 1024  # bytes of a command's payload (2)
 MESSAGE_LIMIT = 1024 * 1024  # bytes of anything we publish (3)
 DEPTH_LIMIT = 16
 LONGEST = 86400.0  # s that a command may ask for anything
-STRUCTURE_LIMIT = 20_000  # nodes of one command: bounds the work that one message can ask for
+# nodes of one command: bounds the work that one message can ask for
+STRUCTURE_LIMIT = 20_000
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -91,7 +95,8 @@ class Info(msgspec.Struct, frozen=True):
     firmware: str | UnsetType = UNSET
     address: str | UnsetType = UNSET
     channel: str | UnsetType = UNSET
-    truncated: int | UnsetType = UNSET  # properties that the snapshot, or this, had no room for
+    # properties that the snapshot, or this, had no room for
+    truncated: int | UnsetType = UNSET
 
 
 class State(msgspec.Struct, frozen=True):
@@ -160,7 +165,8 @@ class ReplyError(msgspec.Struct, frozen=True):
         made = cls(error.code, error.message, error.retryable, error.detail)
         try:
             encode(made)
-        except (TypeError, ValueError):  # a session's detail that JSON cannot say: the rest can be said
+        except (TypeError, ValueError):
+            # a session's detail that JSON cannot say: the rest can be said
             return cls(error.code, error.message, error.retryable, {})
         return made
 
@@ -177,10 +183,16 @@ class Reply(msgspec.Struct, frozen=True):
     took: float
     result: Any = UNSET
     error: ReplyError | UnsetType = UNSET
-    size: int | UnsetType = UNSET  # bytes of a result that only the private reply carries
+    # bytes of a result that only the private reply carries
+    size: int | UnsetType = UNSET
 
 
-class Metadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=lambda name: f"_{name}"):
+class Metadata(
+    msgspec.Struct,
+    frozen=True,
+    forbid_unknown_fields=True,
+    rename=lambda name: f"_{name}",
+):
     """2: the optional keys with a leading underscore."""
 
     id: Annotated[str, Meta(max_length=256)] | int | None = None
@@ -203,9 +215,14 @@ def is_msgpack_map(payload: bytes) -> bool:
 
 
 def decode(payload: bytes) -> Any:
-    """Return a JSON value or MessagePack map; raise BadRequest when malformed, too deep or not finite (2)."""
+    """Return a JSON value or MessagePack map.
+
+    Raise BadRequest when malformed, too deep or not finite (2).
+    """
     try:
-        value = (msgspec.msgpack if is_msgpack_map(payload) else msgspec.json).decode(payload)
+        value = (msgspec.msgpack if is_msgpack_map(payload) else msgspec.json).decode(
+            payload
+        )
     except (msgspec.MsgspecError, RecursionError, ValueError) as error:
         raise BadRequest(f"cannot read {shown(payload)}: {error}") from error
     _check(value)
@@ -225,7 +242,11 @@ def _check(value: Any) -> None:
         item, depth = stack.pop()
         nodes += 1
         if depth > DEPTH_LIMIT or nodes > STRUCTURE_LIMIT:
-            raise BadRequest(f"more than {DEPTH_LIMIT} levels deep or {STRUCTURE_LIMIT} values in one command")
+            raise BadRequest(
+                f"more than {DEPTH_LIMIT} levels deep or {STRUCTURE_LIMIT} values "
+                f"in "
+                f"one command"
+            )
         if isinstance(item, dict):
             if not all(isinstance(key, str) for key in item):
                 raise BadRequest("keys of a map must be text")
@@ -239,14 +260,22 @@ def _check(value: Any) -> None:
 
 
 def take_metadata(fields: dict[str, Any]) -> tuple[dict[str, Any], Metadata]:
-    """Split an object into its own fields and the metadata; raise BadRequest for metadata of a wrong type."""
+    """Split an object into its own fields and the metadata.
+
+    Raise BadRequest for metadata of a wrong type.
+    """
     own = {key: value for key, value in fields.items() if key not in METADATA}
     try:
-        return own, msgspec.convert({key: fields[key] for key in METADATA & fields.keys()}, Metadata)
+        return own, msgspec.convert(
+            {key: fields[key] for key in METADATA & fields.keys()}, Metadata
+        )
     except msgspec.ValidationError as error:
         where = str(error).partition(" - at `$.")
-        raise BadRequest(f"{where[2].rstrip('`')}: {where[0]}" if where[2] else where[0]) from error
+        raise BadRequest(
+            f"{where[2].rstrip('`')}: {where[0]}" if where[2] else where[0]
+        ) from error
 
 
 encode = msgspec.json.Encoder().encode
-canonical = msgspec.json.Encoder(order="deterministic").encode  # equal values, equal bytes
+# equal values, equal bytes
+canonical = msgspec.json.Encoder(order="deterministic").encode

@@ -1,4 +1,7 @@
-"""Names that are one topic level, and how foreign names become such. Source: docs/contract.md, 1."""
+"""Names that are one topic level, and how foreign names become such.
+
+Source: docs/contract.md, 1.
+"""
 
 import hashlib
 import re
@@ -26,7 +29,10 @@ def level(original: str) -> str:
 
 
 def collisions(originals: Mapping[str, str]) -> set[str]:
-    """Return the originals (of original -> topic path) that share a path with another: none of them may be served."""
+    """Return the originals (of original -> topic path) that share a path with another.
+
+    None of them may be served.
+    """
     seen: dict[str, list[str]] = {}
     for original, path in originals.items():
         seen.setdefault(path, []).append(original)
@@ -36,4 +42,6 @@ def collisions(originals: Mapping[str, str]) -> set[str]:
 def check_level(name: str, what: str) -> None:
     """Raise ConfigError unless the name is one topic level."""
     if not LEVEL.fullmatch(name):
-        raise ConfigError(f"{what} {name!r} must be 1 to 64 of the characters A-Z a-z 0-9 _ -")
+        raise ConfigError(
+            f"{what} {name!r} must be 1 to 64 of the characters A-Z a-z 0-9 _ -"
+        )

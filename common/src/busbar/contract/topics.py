@@ -1,4 +1,7 @@
-"""The topic grammar: the topics of one bridge, built and parsed. Source: docs/contract.md, 1."""
+"""The topic grammar: the topics of one bridge, built and parsed.
+
+Source: docs/contract.md, 1.
+"""
 
 import re
 from typing import NamedTuple
@@ -9,9 +12,11 @@ from busbar.errors import ConfigError, Forbidden
 BRIDGE = "bridge"  # the device that is the bridge itself
 REPLY = "reply"  # reserved bridge name: <root>/reply/... are private reply topics
 
-# Mosquitto disconnects whoever publishes on a topic with control characters, surrogates or noncharacters (measured).
+# Mosquitto disconnects whoever publishes on a topic with control characters, surrogates
+# or noncharacters (measured).
 _UNSENDABLE = r"\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef" + "".join(
-    f"{chr(plane + 0xFFFE)}{chr(plane + 0xFFFF)}" for plane in range(0, 0x110000, 0x10000)
+    f"{chr(plane + 0xFFFE)}{chr(plane + 0xFFFF)}"
+    for plane in range(0, 0x110000, 0x10000)
 )
 _REPLY_LEVEL = re.compile(rf"[^+#/{_UNSENDABLE}]{{1,128}}")
 
@@ -32,15 +37,27 @@ class Topics:
             check_level(part, "root level")
         check_level(bridge, "bridge name")
         if bridge == REPLY:
-            raise ConfigError(f"bridge name {REPLY!r} is reserved for private reply topics; choose another")
+            raise ConfigError(
+                f"bridge name {REPLY!r} is reserved for private reply topics; "
+                f"choose "
+                f"another"
+            )
         self.root, self.bridge = root, bridge
         self.base = f"{root}/{bridge}/"
         self.client_id = f"{root.replace('/', '.')}.{bridge}"
-        self.commands = [f"{self.base}+/{channel}/#" for channel in ("set", "call")]  # `set/#` covers `set`
-        self.leftovers = [f"{self.base}+/{channel}" for channel in ("status", "info", "state/#", "blob/#")]
+        # `set/#` covers `set`
+        self.commands = [f"{self.base}+/{channel}/#" for channel in ("set", "call")]
+        self.leftovers = [
+            f"{self.base}+/{channel}"
+            for channel in ("status", "info", "state/#", "blob/#")
+        ]
 
     def topic(self, device: str, channel: str, path: str = "") -> str:
-        return f"{self.base}{device}/{channel}/{path}" if path else f"{self.base}{device}/{channel}"
+        return (
+            f"{self.base}{device}/{channel}/{path}"
+            if path
+            else f"{self.base}{device}/{channel}"
+        )
 
     def parse(self, topic: str) -> Address | None:
         """Return the address of a topic of ours, None for anything else."""
@@ -51,13 +68,19 @@ class Topics:
         return Address(device, channel, path) if device and channel else None
 
     def private_reply(self, topic: str, device: str) -> str | None:
-        """Return a usable private reply topic, None for the device's own; raise Forbidden for any other topic."""
+        """Return a usable private reply topic, None for the device's own.
+
+        Raise Forbidden for any other topic.
+        """
         if topic == self.topic(device, REPLY):
             return None
         prefix = f"{self.root}/{REPLY}/"
         levels = topic[len(prefix) :].split("/") if topic.startswith(prefix) else []
         if not 1 <= len(levels) <= 4 or not all(map(_REPLY_LEVEL.fullmatch, levels)):
-            raise Forbidden(f"reply topic {topic[:200]!r} is not {prefix} plus 1 to 4 levels without wildcards")
+            raise Forbidden(
+                f"reply topic {topic[:200]!r} is not {prefix} plus 1 to 4 levels "
+                f"without wildcards"
+            )
         return topic
 
 

@@ -1,6 +1,9 @@
-"""Values and their types: how a payload is read, what is in range, the JSON Schema. Source: docs/contract.md, 2.
+"""Values and their types: how a payload is read, what is in range, the JSON Schema.
 
-A type is anything msgspec understands: `bool`, `float`, `Annotated[int, Meta(ge=0)]`, `Literal["a", "b"]`, a Struct.
+Source: docs/contract.md, 2.
+
+A type is anything msgspec understands: `bool`, `float`, `Annotated[int, Meta(ge=0)]`,
+`Literal["a", "b"]`, a Struct.
 """
 
 import re
@@ -10,18 +13,43 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, inspect
 
-from busbar.contract.messages import METADATA, Metadata, decode, is_msgpack_map, shown, take_metadata
+from busbar.contract.messages import (
+    METADATA,
+    Metadata,
+    decode,
+    is_msgpack_map,
+    shown,
+    take_metadata,
+)
 from busbar.errors import BadRequest, BusbarError, OutOfRange, ProtocolError
 
 _WORDS = {"true": True, "1": True, "on": True, "false": False, "0": False, "off": False}
-_RANGE = re.compile(r"(<=|>=|<|>) |multiple of|of length|matching regex|Invalid enum value")
+_RANGE = re.compile(
+    r"(<=|>=|<|>) |multiple of|of "
+    r"length|matching regex|Invalid enum value"
+)
 _NAMES = {
-    "float": "a number", "int": "a whole number", "str": "text", "bool": "true or false (1/0, on/off)",
-    "null": "nothing", "object": "an object", "array": "a list", "bytes": "base64 text",
-}  # fmt: skip
-_JSON_NAMES = {inspect.BoolType: "bool", inspect.IntType: "int", inspect.FloatType: "float"}
+    "float": "a number",
+    "int": "a whole number",
+    "str": "text",
+    "bool": "true or false (1/0, on/off)",
+    "null": "nothing",
+    "object": "an object",
+    "array": "a list",
+    "bytes": "base64 text",
+}
+_JSON_NAMES = {
+    inspect.BoolType: "bool",
+    inspect.IntType: "int",
+    inspect.FloatType: "float",
+}
 _SIMPLE = tuple(_JSON_NAMES)
-_OBJECTS = (inspect.StructType, inspect.DictType, inspect.TypedDictType, inspect.DataclassType)
+_OBJECTS = (
+    inspect.StructType,
+    inspect.DictType,
+    inspect.TypedDictType,
+    inspect.DataclassType,
+)
 
 
 def number(minimum: float | None = None, maximum: float | None = None) -> Any:
@@ -57,7 +85,9 @@ class Reader:
         self._info = info
         self.takes_object = isinstance(info, _OBJECTS)
         self.verbatim = _is_text(info)
-        self._or_text = isinstance(info, inspect.UnionType) and any(map(_is_text, info.types))
+        self._or_text = isinstance(info, inspect.UnionType) and any(
+            map(_is_text, info.types)
+        )
 
     def payload(self, payload: bytes) -> tuple[Any, Metadata]:
         """Return value and metadata of a payload; raise BadRequest or OutOfRange."""
@@ -80,7 +110,10 @@ class Reader:
                 return self._text(payload)
             word = payload.strip().lower().decode(errors="replace")
             if word not in _WORDS and isinstance(self._info, _SIMPLE):
-                raise BadRequest(f"{shown(payload)}: expected {_wanted(_JSON_NAMES[type(self._info)])}") from None
+                raise BadRequest(
+                    f"{shown(payload)}: expected "
+                    f"{_wanted(_JSON_NAMES[type(self._info)])}"
+                ) from None
             if word not in _WORDS:
                 raise
             raw = word
@@ -97,18 +130,30 @@ class Reader:
         try:
             return payload.decode(), Metadata()
         except UnicodeDecodeError as error:
-            raise BadRequest(f"{shown(payload)} is not UTF-8 text: {error.reason} at byte {error.start}") from error
+            raise BadRequest(
+                f"{shown(payload)} is not UTF-8 text: {error.reason} at byte "
+                f"{error.start}"
+            ) from error
 
     def _unwrap(self, fields: dict[str, Any]) -> tuple[Any, Metadata]:
         own, metadata = take_metadata(fields)
         if "_value" in own:
             value = own.pop("_value")
             if own:
-                raise BadRequest(f"unknown key {next(iter(own))!r} beside `_value`; allowed: metadata like `_id`")
+                raise BadRequest(
+                    f"unknown key {next(iter(own))!r} beside `_value`; allowed: "
+                    f"metadata like `_id`"
+                )
             return value, metadata
-        unknown = [key for key in own if key.startswith("_") and not isinstance(self._info, inspect.StructType)]
+        unknown = [
+            key
+            for key in own
+            if key.startswith("_") and not isinstance(self._info, inspect.StructType)
+        ]
         if unknown:  # misspelt metadata; a Struct names its own keys
-            raise BadRequest(f"unknown key {unknown[0]!r}; allowed: {', '.join(sorted(METADATA))}")
+            raise BadRequest(
+                f"unknown key {unknown[0]!r}; allowed: {', '.join(sorted(METADATA))}"
+            )
         return own, metadata
 
 
@@ -135,11 +180,22 @@ def _plain_type(info: inspect.Type) -> inspect.Type:
 
 
 def _coerce(raw: Any, info: inspect.Type) -> Any:
-    """Return the value with the liberties that a payload has: words for booleans, 5.0 for an integer."""
+    """Return the value with the liberties that a payload has.
+
+    Words for booleans, 5.0 for an integer.
+    """
     info = _plain_type(info)
     if isinstance(info, inspect.BoolType):
-        return _WORDS.get(str(raw).lower(), raw) if isinstance(raw, bool | int | str) else raw
-    if isinstance(info, inspect.IntType) and isinstance(raw, float) and raw.is_integer():
+        return (
+            _WORDS.get(str(raw).lower(), raw)
+            if isinstance(raw, bool | int | str)
+            else raw
+        )
+    if (
+        isinstance(info, inspect.IntType)
+        and isinstance(raw, float)
+        and raw.is_integer()
+    ):
         return int(raw)
     if isinstance(info, inspect.StructType) and isinstance(raw, dict):
         return _members(raw, info)
@@ -157,33 +213,50 @@ def _members(raw: dict[str, Any], info: inspect.StructType) -> dict[str, Any]:
     for key in raw:
         if key not in fields and key != info.tag_field:
             raise BadRequest(f"unknown key {key!r:.100}; allowed: {', '.join(fields)}")
-    return {key: _coerce(value, fields[key]) if key in fields else value for key, value in raw.items()}
+    return {
+        key: _coerce(value, fields[key]) if key in fields else value
+        for key, value in raw.items()
+    }
 
 
 def _without_null(info: inspect.UnionType) -> list[inspect.Type]:
     return [member for member in info.types if not isinstance(member, inspect.NoneType)]
 
 
-def convert(raw: Any, type_: Any, refuse: Callable[[str], BusbarError] = BadRequest) -> Any:
-    """Convert to the type; raise OutOfRange for a value of the right kind, `refuse` for another kind."""
+def convert(
+    raw: Any, type_: Any, refuse: Callable[[str], BusbarError] = BadRequest
+) -> Any:
+    """Convert to the type.
+
+    Raise OutOfRange for a value of the right kind, `refuse` for another kind.
+    """
     try:
         return msgspec.convert(raw, type_)
     except msgspec.ValidationError as error:
         message = plain(str(error))
         if not _RANGE.search(str(error)):
-            raise refuse(f"{raw!r:.60}: {message}" if not isinstance(raw, dict | list) else message) from error
+            raise refuse(
+                f"{raw!r:.60}: {message}"
+                if not isinstance(raw, dict | list)
+                else message
+            ) from error
         info = _plain_info(type_)
         if isinstance(info, inspect.StructType) and isinstance(raw, dict):
             _convert_members(raw, info.cls, refuse)
         allowed = _allowed(info)
-        raise OutOfRange(f"{raw!r:.60} is out of range; {f'allowed: {allowed}' if allowed else message}") from error
+        raise OutOfRange(
+            f"{raw!r:.60} is out of range; "
+            f"{f'allowed: {allowed}' if allowed else message}"
+        ) from error
 
 
 def plain(message: str) -> str:
     """Return a message of msgspec in the words of a user."""
     where = re.search(r" - at `(?:key in )?\$\.?(.*)`$", message)
     text = message[: where.start()] if where else message
-    text = re.sub(r"Expected `([^`]+)`", lambda match: f"expected {_wanted(match[1])}", text)
+    text = re.sub(
+        r"Expected `([^`]+)`", lambda match: f"expected {_wanted(match[1])}", text
+    )
     text = re.sub(r"got `([^`]+)`", lambda match: f"got {_wanted(match[1])}", text)
     text = re.sub(r"^Object missing required field `(.+)`$", r"'\1' is missing", text)
     text = text.replace("Invalid base64 encoded string", "this is not base64")
@@ -194,7 +267,9 @@ def _wanted(types: str) -> str:
     return " or ".join(_NAMES.get(each, each) for each in types.split(" | "))
 
 
-def _convert_members(raw: dict[str, Any], cls: type, refuse: Callable[[str], BusbarError]) -> None:
+def _convert_members(
+    raw: dict[str, Any], cls: type, refuse: Callable[[str], BusbarError]
+) -> None:
     """Raise OutOfRange with the name of the member that is."""
     for member in msgspec.structs.fields(cls):
         try:
@@ -212,17 +287,32 @@ def _allowed(info: inspect.Type) -> str:
     if isinstance(info, inspect.EnumType):
         return ", ".join(str(member.value) for member in info.cls)
     if isinstance(info, inspect.IntType | inspect.FloatType):
-        bounds = {"at least": info.ge, "above": info.gt, "at most": info.le, "below": info.lt}
-        return " and ".join(f"{word} {limit(bound)}" for word, bound in bounds.items() if bound is not None)
+        bounds = {
+            "at least": info.ge,
+            "above": info.gt,
+            "at most": info.le,
+            "below": info.lt,
+        }
+        return " and ".join(
+            f"{word} {limit(bound)}"
+            for word, bound in bounds.items()
+            if bound is not None
+        )
     return ""
 
 
 def limit(number: float) -> str:
-    """Return a limit for a message: whole numbers in full, 2147483647 and not 2.14748e+09."""
+    """Return a limit for a message.
+
+    Whole numbers in full, 2147483647 and not 2.14748e+09.
+    """
     whole = float(number).is_integer() and abs(number) < 1e15
     return str(int(number)) if whole or isinstance(number, int) else f"{number:g}"
 
 
 def reading(raw: Any, type_: Any) -> Any:
-    """Convert what a device said; raise ProtocolError for another kind, OutOfRange for an impossible value."""
+    """Convert what a device said.
+
+    Raise ProtocolError for another kind, OutOfRange for an impossible value.
+    """
     return convert(raw, type_, ProtocolError)

@@ -1,7 +1,9 @@
-"""The arbiter of one physical channel: who may exchange next. Source: docs/contract.md, 2.
+"""The arbiter of one physical channel: who may exchange next.
 
-Safe commands first, then commands, then polls, each in order of arrival; one exchange at a time. Leases (locks) decide
-who may ask at all, see `leases`.
+Source: docs/contract.md, 2.
+
+Safe commands first, then commands, then polls, each in order of arrival; one exchange
+at a time. Leases (locks) decide who may ask at all, see `leases`.
 """
 
 import asyncio
@@ -12,7 +14,8 @@ from enum import IntEnum
 
 from busbar.errors import Overloaded
 
-QUEUE_LIMIT = 100  # commands waiting for one channel; at 10 s of ttl more could hardly be served
+# commands waiting for one channel; at 10 s of ttl more could hardly be served
+QUEUE_LIMIT = 100
 
 
 class Priority(IntEnum):
@@ -27,7 +30,9 @@ class Arbiter:
     """Hands the channel to one exchange after the other."""
 
     def __init__(self) -> None:
-        self._waiting: dict[Priority, deque[asyncio.Future[None]]] = {priority: deque() for priority in Priority}
+        self._waiting: dict[Priority, deque[asyncio.Future[None]]] = {
+            priority: deque() for priority in Priority
+        }
         self._taken = False
         self._polls_allowed = asyncio.Event()
         self._polls_allowed.set()
@@ -51,7 +56,8 @@ class Arbiter:
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 self.release()  # it was our turn already
-            elif turn in self._waiting[priority]:  # else `release` has passed it over already
+            elif turn in self._waiting[priority]:
+                # else `release` has passed it over already
                 self._waiting[priority].remove(turn)
             raise
 
@@ -67,7 +73,10 @@ class Arbiter:
 
     @contextlib.asynccontextmanager
     async def poll(self) -> AsyncIterator[None]:
-        """The channel for one poll: after all commands, and not while a lease pauses polling."""
+        """The channel for one poll.
+
+        After all commands, and not while a lease pauses polling.
+        """
         await self._acquire_poll()
         try:
             yield
@@ -91,17 +100,26 @@ class Arbiter:
 
 
 class Turn:
-    """What a running command may do beside its work: report progress, let the channel go early."""
+    """What a running command may do beside its work.
+
+    Report progress, let the channel go early.
+    """
 
     def __init__(
         self,
         asked: float | None,
         release: Callable[[], None],
         progress: Callable[[float | None, str], None],
-        when_unlocked: Callable[[Hashable, Callable[[], None]], None] = lambda key, then: None,
+        when_unlocked: Callable[
+            [Hashable, Callable[[], None]], None
+        ] = lambda key, then: None,
     ) -> None:
         self.asked = asked  # s for the device's answer, where the caller said so
-        self._release, self._progress, self._when_unlocked = release, progress, when_unlocked
+        self._release, self._progress, self._when_unlocked = (
+            release,
+            progress,
+            when_unlocked,
+        )
 
     def progress(self, fraction: float | None, message: str = "") -> None:
         """Report how far the command is: 0 to 1, None = unknown."""
@@ -112,13 +130,19 @@ class Turn:
         self._release()
 
     def when_unlocked(self, key: Hashable, then: Callable[[], None]) -> None:
-        """Call `then` when the caller's own lock ends, whatever ends it; of one `key` the last counts."""
+        """Call `then` when the caller's own lock ends, whatever ends it.
+
+        Of one `key` the last counts.
+        """
         self._when_unlocked(key, then)
 
 
 @contextlib.asynccontextmanager
 async def held(arbiter: Arbiter) -> AsyncIterator[Callable[[], None]]:
-    """The channel that has been acquired, until the end; yields a function that lets it go early."""
+    """The channel that has been acquired, until the end.
+
+    Yields a function that lets it go early.
+    """
     mine = True
 
     def release() -> None:

@@ -1,6 +1,9 @@
-"""Locks with owner and end, on one device or a whole channel. Source: docs/contract.md, 2.
+"""Locks with owner and end, on one device or a whole channel.
 
-A lease protects against accidents, not attackers. It ends by itself on the monotonic clock.
+Source: docs/contract.md, 2.
+
+A lease protects against accidents, not attackers. It ends by itself on the monotonic
+clock.
 """
 
 import asyncio
@@ -28,7 +31,8 @@ class Lease:
     polls: bool
     ends: float
     timer: asyncio.TimerHandle | None = field(default=None, repr=False)
-    ended: dict[Hashable, Callable[[], None]] = field(default_factory=dict, repr=False)  # what to do at the end
+    # what to do at the end
+    ended: dict[Hashable, Callable[[], None]] = field(default_factory=dict, repr=False)
 
     def covers(self, device: str) -> bool:
         return self.scope == "channel" or self.device == device
@@ -57,7 +61,9 @@ class Leases:
 
     def on(self, device: str) -> Lease | None:
         """Return the lease that covers a device."""
-        return next((lease for lease in self._leases.values() if lease.covers(device)), None)
+        return next(
+            (lease for lease in self._leases.values() if lease.covers(device)), None
+        )
 
     @property
     def polls_paused(self) -> bool:
@@ -67,8 +73,13 @@ class Leases:
         """Return the seconds until a lease ends."""
         return max(0.0, lease.ends - self._loop.time())
 
-    def when_ended(self, token: str | None, key: Hashable, then: Callable[[], None]) -> None:
-        """Call `then` when this lease ends, now if it has; of one `key` the last counts; without a lease never."""
+    def when_ended(
+        self, token: str | None, key: Hashable, then: Callable[[], None]
+    ) -> None:
+        """Call `then` when this lease ends, now if it has.
+
+        Of one `key` the last counts; without a lease never.
+        """
         if token is None:
             return
         lease = self._leases.get(token)
@@ -78,7 +89,10 @@ class Leases:
             lease.ended[key] = then
 
     async def admit(self, device: str, token: str | None, wait: float) -> None:
-        """Return when a command may enter the queue; raise Locked after `wait` seconds, at once for a dead lease."""
+        """Return when a command may enter the queue.
+
+        Raise Locked after `wait` seconds, at once for a dead lease.
+        """
         self._check_alive(device, token)
         if self._conflict(device, "device", token) is not None:
             await self._wait(device, "device", wait)
@@ -95,9 +109,19 @@ class Leases:
             raise self._locked(conflict)
 
     async def lock(
-        self, device: str, owner: str, scope: Scope, ttl: float, polls: bool, token: str | None, wait: float
+        self,
+        device: str,
+        owner: str,
+        scope: Scope,
+        ttl: float,
+        polls: bool,
+        token: str | None,
+        wait: float,
     ) -> Lease:
-        """Grant or renew a lease; raise Locked when another one overlaps for longer than `wait` seconds."""
+        """Grant or renew a lease.
+
+        Raise Locked when another one overlaps for longer than `wait` seconds.
+        """
         if token is not None:
             return self._renew(device, token, owner, ttl, polls)
         granted: list[Lease] = []
@@ -105,7 +129,9 @@ class Leases:
         def grant() -> None:
             granted.append(self._grant(device, owner, scope, ttl, polls))
 
-        if self._conflict(device, scope, None) is None and not self._behind(device, scope, self._waiters):
+        if self._conflict(device, scope, None) is None and not self._behind(
+            device, scope, self._waiters
+        ):
             grant()
             return granted[0]
         try:
@@ -129,10 +155,15 @@ class Leases:
     def _check_alive(self, device: str, token: str | None) -> None:
         lease = self._leases.get(token or "")
         if token is not None and (lease is None or not lease.covers(device)):
-            why = "has ended or is not one of this device; lock again, or leave `_lease` out"
+            why = (
+                "has ended or is not one of this device; lock again, or leave `_lease` "
+                "out"
+            )
             raise Locked(f"the lease {why}", owner=None, seconds=0)
 
-    def _renew(self, device: str, token: str, owner: str, ttl: float, polls: bool) -> Lease:
+    def _renew(
+        self, device: str, token: str, owner: str, ttl: float, polls: bool
+    ) -> Lease:
         lease = self._leases.get(token)
         if lease is None or not lease.covers(device):
             raise Locked("this lease has ended; lock again", owner=None, seconds=0)
@@ -141,7 +172,9 @@ class Leases:
         self._changed()
         return lease
 
-    def _grant(self, device: str, owner: str, scope: Scope, ttl: float, polls: bool) -> Lease:
+    def _grant(
+        self, device: str, owner: str, scope: Scope, ttl: float, polls: bool
+    ) -> Lease:
         lease = Lease(secrets.token_hex(8), owner, scope, device, polls, 0.0)
         self._leases[lease.token] = lease
         self._arm(lease, ttl)
@@ -165,11 +198,16 @@ class Leases:
         self._next()
 
     def _next(self) -> None:
-        """Let waiters through, first come first served; a lock that still waits stops those behind it."""
+        """Let waiters through, first come first served.
+
+        A lock that still waits stops those behind it.
+        """
         waiting: list[_Waiter] = []
         for waiter in self._waiters:
             conflict = self._conflict(waiter.device, waiter.scope, None)
-            if conflict is None and not (waiter.locks and self._behind(waiter.device, waiter.scope, waiting)):
+            if conflict is None and not (
+                waiter.locks and self._behind(waiter.device, waiter.scope, waiting)
+            ):
                 waiter.grant()
                 waiter.future.set_result(None)
             else:
@@ -179,12 +217,23 @@ class Leases:
     @staticmethod
     def _behind(device: str, scope: Scope, waiting: list[_Waiter]) -> bool:
         """True if a lock that overlaps waits already."""
-        return any(w.locks and ("channel" in (scope, w.scope) or w.device == device) for w in waiting)
+        return any(
+            w.locks and ("channel" in (scope, w.scope) or w.device == device)
+            for w in waiting
+        )
 
-    async def _wait(self, device: str, scope: Scope, wait: float, grant: Callable[[], None] | None = None) -> None:
+    async def _wait(
+        self,
+        device: str,
+        scope: Scope,
+        wait: float,
+        grant: Callable[[], None] | None = None,
+    ) -> None:
         if wait > 0 and len(self._waiters) < WAITERS_LIMIT:
             future: asyncio.Future[None] = self._loop.create_future()
-            waiter = _Waiter(device, scope, grant is not None, grant or (lambda: None), future)
+            waiter = _Waiter(
+                device, scope, grant is not None, grant or (lambda: None), future
+            )
             self._waiters.append(waiter)
             try:
                 await asyncio.wait([future], timeout=wait)
@@ -195,12 +244,22 @@ class Leases:
             if future.done():
                 return
         conflict = self._conflict(device, scope, None)
-        raise self._locked(conflict) if conflict else Locked("others wait for this lock", owner=None, seconds=0)
+        raise (
+            self._locked(conflict)
+            if conflict
+            else Locked("others wait for this lock", owner=None, seconds=0)
+        )
 
     def _conflict(self, device: str, scope: Scope, token: str | None) -> Lease | None:
-        overlapping = (lease for lease in self._leases.values() if lease.overlaps(device, scope))
+        overlapping = (
+            lease for lease in self._leases.values() if lease.overlaps(device, scope)
+        )
         return next((lease for lease in overlapping if lease.token != token), None)
 
     def _locked(self, lease: Lease) -> Locked:
         left = round(self.left(lease), 3)
-        return Locked(f"locked by {lease.owner or 'somebody'} for {left:g} s more", owner=lease.owner, seconds=left)
+        return Locked(
+            (f"locked by {lease.owner or 'somebody'} for {left:g} s more"),
+            owner=lease.owner,
+            seconds=left,
+        )

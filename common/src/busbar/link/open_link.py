@@ -1,4 +1,7 @@
-"""One link at run time: its devices, its session, its arbiter and leases. The Port that a session is given."""
+"""One link at run time: its devices, its session, its arbiter and leases.
+
+The Port that a session is given.
+"""
 
 import asyncio
 import contextlib
@@ -12,7 +15,14 @@ import msgspec
 from busbar.contract.describe import Command, Description, Property
 from busbar.contract.messages import Fault
 from busbar.contract.names import LEVEL
-from busbar.errors import BadRequest, BusbarError, LinkLost, Offline, TooLarge, UnknownTarget
+from busbar.errors import (
+    BadRequest,
+    BusbarError,
+    LinkLost,
+    Offline,
+    TooLarge,
+    UnknownTarget,
+)
 from busbar.link.arbiter import Arbiter
 from busbar.link.locks import Leases
 from busbar.link.session import Link, Outlet, Session, supervise
@@ -25,12 +35,17 @@ DISCONNECTED = Fault(Offline.code, "disconnected by command; `connect` brings it
 IDLE = Fault("idle", "the link is closed while nobody uses it; a command opens it")
 NOT_YET = Fault(Offline.code, "the link has not been up yet")
 UNSEEN = Offline("the link is back, the device has not appeared again")
-SETTLED = 30.0  # s after which a device that has not appeared again is gone. Source: docs/contract.md, 5.4
+# s after which a device that has not appeared again is gone. Source: docs/contract.md,
+# 5.4
+SETTLED = 30.0
 FOUND_LIMIT = 1000  # devices of one link
 
 
 class LockState(msgspec.Struct, frozen=True):
-    """Value of `state/_lock` while there is one: its owner, its end (Unix s), what it covers."""
+    """Value of `state/_lock` while there is one.
+
+    Its owner, its end (Unix s), what it covers.
+    """
 
     owner: str
     until: float
@@ -61,7 +76,9 @@ class Home(Protocol):
 class Channel:
     """Runs one link; `builtins` are the commands that all its devices have."""
 
-    def __init__(self, bus: Bus, link: Link, builtins: Mapping[str, Command], home: Home) -> None:
+    def __init__(
+        self, bus: Bus, link: Link, builtins: Mapping[str, Command], home: Home
+    ) -> None:
         self.link = link
         self.arbiter = Arbiter()
         self.leases = Leases(self._leases_changed)
@@ -75,7 +92,8 @@ class Channel:
         self._asked = asyncio.Event()
         self._used = 0.0
         self._firm = False  # waiting, and not for a command
-        self._seen: set[str] = set()  # devices that have appeared since the link came up
+        # devices that have appeared since the link came up
+        self._seen: set[str] = set()
         self._returned: set[str] = set()  # devices to be read anew
         self._news = 0.0  # loop time when one last did, or the link came up
         for name, description in link.devices.items():
@@ -130,16 +148,26 @@ class Channel:
             self._seen.add(name)  # its session does not know yet
 
     def settled(self) -> bool:
-        """True once the link has been up for a while without a new device; what has not appeared again is gone."""
+        """True once the link has been up for a while without a new device.
+
+        What has not appeared again is gone.
+        """
         now = asyncio.get_running_loop().time()
-        if self.session is None or self._state != "online" or now - self._news < SETTLED:
+        if (
+            self.session is None
+            or self._state != "online"
+            or now - self._news < SETTLED
+        ):
             return False
         for name in self._found() - self._seen:
             self.vanish(name)
         return True
 
     async def ready(self, device: Device) -> Session:
-        """Return the session once it can serve; raise Offline. The caller limits the wait."""
+        """Return the session once it can serve; raise Offline.
+
+        The caller limits the wait.
+        """
         if device.refused:
             raise Offline(device.refused.message)  # nobody opens the link for it
         self.used()
@@ -154,7 +182,9 @@ class Channel:
             if self.session is not None:
                 return self.session
             if self._state == "offline":
-                raise Offline(self._reason.message if self._reason else "the link is down")
+                raise Offline(
+                    self._reason.message if self._reason else "the link is down"
+                )
             self._changed.clear()
             await self._changed.wait()
 
@@ -165,7 +195,8 @@ class Channel:
     def connect(self, device: Device) -> None:
         """Bring a disconnected device back, or try a lost link at once."""
         if device.refused is not None and self.session is not None:
-            self._returned.add(device.name)  # others have kept the link open: its values are old by now
+            # others have kept the link open: its values are old by now
+            self._returned.add(device.name)
         device.refused = None
         self._apply(device)
         if self.session is None or self._leave.is_set():
@@ -193,9 +224,11 @@ class Channel:
 
     async def _until_wanted(self) -> None:
         if self._state == "online" and not self.link.on_demand:
-            self._set("connecting", None)  # it was closed on purpose and will be opened again
+            # it was closed on purpose and will be opened again
+            self._set("connecting", None)
         if self._unwanted():
-            self._set("offline", DISCONNECTED)  # for devices that were found: nobody told them
+            # for devices that were found: nobody told them
+            self._set("offline", DISCONNECTED)
             while self._unwanted():
                 self._changed.clear()
                 await self._changed.wait()
@@ -225,7 +258,10 @@ class Channel:
         self._set("online", None)
         for name in self._found() - self._seen:
             self.devices[name].offline(UNSEEN)
-        tasks = [asyncio.create_task(work, name=f"{self.link.name}-{name}") for name, work in self._work(session)]
+        tasks = [
+            asyncio.create_task(work, name=f"{self.link.name}-{name}")
+            for name, work in self._work(session)
+        ]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for each in done:
@@ -247,7 +283,10 @@ class Channel:
         self._set("connecting" if soon else "offline", fault)
 
     def _work(self, session: Session) -> list[tuple[str, Any]]:
-        work: list[tuple[str, Any]] = [("serve", session.serve()), ("leave", self._leave.wait())]
+        work: list[tuple[str, Any]] = [
+            ("serve", session.serve()),
+            ("leave", self._leave.wait()),
+        ]
         work.append(("refresh", self._refresh(session)))
         return [*work, ("idle", self._idle())] if self.link.on_demand else work
 
@@ -277,7 +316,9 @@ class Channel:
             if self._home.busy(self):
                 self.used()
 
-    def _set(self, state: Literal["connecting", "online", "offline"], reason: Fault | None) -> None:
+    def _set(
+        self, state: Literal["connecting", "online", "offline"], reason: Fault | None
+    ) -> None:
         self._state, self._reason = state, reason
         for device in self.devices.values():
             if state != "online":
@@ -299,18 +340,27 @@ class Channel:
 
     def _unwanted(self) -> bool:
         """True if no configured device wants the link."""
-        return bool(self.link.devices) and all(self.devices[name].refused for name in self.link.devices)
+        return bool(self.link.devices) and all(
+            self.devices[name].refused for name in self.link.devices
+        )
 
     def _found(self) -> set[str]:
         return self.devices.keys() - self.link.devices.keys()
 
     def _adopt(self, name: str, description: Description) -> None:
         if not LEVEL.fullmatch(name):
-            raise BadRequest(f"{name!r:.100} cannot be a device: 1 to 64 of the characters A-Z a-z 0-9 _ -")
+            raise BadRequest(
+                f"{name!r:.100} cannot be a device: 1 to 64 of the characters A-Z "
+                f"a-z "
+                f"0-9 _ -"
+            )
         if self._home.find(name) is not None:
             raise BadRequest(f"there is a device {name!r} on this bridge already")
         if len(self.devices) >= FOUND_LIMIT:
-            raise TooLarge(f"there are {FOUND_LIMIT} devices on this link already", limit=FOUND_LIMIT)
+            raise TooLarge(
+                (f"there are {FOUND_LIMIT} devices on this link already"),
+                limit=FOUND_LIMIT,
+            )
         self._add(name, description)
         self._home.arrived(self.devices[name])
 
@@ -324,7 +374,8 @@ class Channel:
     def _complete(self, description: Description) -> Description:
         return description.with_(
             properties={**description.properties, LOCK.path: LOCK},
-            commands={**self._builtins, **description.commands},  # a device may have a `connect` of its own
+            # a device may have a `connect` of its own
+            commands={**self._builtins, **description.commands},
             address=description.address or self.link.address,
             channel=self.link.name if self.link.shared else None,
         )
@@ -337,4 +388,7 @@ class Channel:
     def _lock(self, device: str) -> dict[str, Any]:
         lease = self.leases.on(device)
         until = lease and round(self._bus.now() + self.leases.left(lease), 3)
-        return {"_lock": lease and {"owner": lease.owner, "until": until, "scope": lease.scope}}
+        return {
+            "_lock": lease
+            and {"owner": lease.owner, "until": until, "scope": lease.scope}
+        }

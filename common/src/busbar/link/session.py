@@ -1,7 +1,8 @@
 """What a service implements and what it is given; the one reconnect loop.
 
-A service declares Links. Opening one gives a Session, the conversation over that link: entered = able to serve, left =
-closed. It speaks to the bus through a Port and one Outlet for each device.
+A service declares Links. Opening one gives a Session, the conversation over that link:
+entered = able to serve, left = closed. It speaks to the bus through a Port and one
+Outlet for each device.
 """
 
 import asyncio
@@ -39,7 +40,9 @@ class Outlet(Protocol):
     def gone(self, paths: Iterable[str]) -> None:
         """Properties that the device no longer has."""
 
-    def event(self, name: str, fields: Mapping[str, Any], time: float | None = None) -> None:
+    def event(
+        self, name: str, fields: Mapping[str, Any], time: float | None = None
+    ) -> None:
         """Something that happened."""
 
     def blob(
@@ -52,9 +55,13 @@ class Outlet(Protocol):
         file: str | None = None,
         about: Mapping[str, Any] = ...,
     ) -> None:
-        """Binary data; the property `name` describes the latest: size, content type, file, and what `about` adds.
+        """Binary data.
 
-        `file`: where the session has saved it; then data above the limit of a message are not published.
+        The property `name` describes the latest: size, content type, file, and what
+        `about` adds.
+
+        `file`: where the session has saved it; then data above the limit of a message
+        are not published.
         """
 
     def describe(self, description: Description) -> None:
@@ -72,7 +79,10 @@ class Outlet(Protocol):
 
     @property
     def room(self) -> int:
-        """Bytes that the fields of one event may have, encoded; the broker takes no more."""
+        """Bytes that the fields of one event may have, encoded.
+
+        The broker takes no more.
+        """
 
 
 class Port(Protocol):
@@ -85,7 +95,10 @@ class Port(Protocol):
         """The channel for one poll: after all commands."""
 
     def locked(self, device: str) -> bool:
-        """True while a lock covers a device: who asks past the commands, and has no lease, does not change it."""
+        """True while a lock covers a device.
+
+        Who asks past the commands, and has no lease, does not change it.
+        """
 
     def connecting(self) -> None:
         """The link is up, the conversation not ready: commands wait."""
@@ -97,8 +110,9 @@ class Port(Protocol):
     def appear(self, device: str, description: Description) -> Outlet:
         """A device that the link has found is on the bus from here on, and online.
 
-        It keeps its place when the link is lost, and must appear again afterwards. Raise BadRequest if its name is no
-        topic level or another link's, TooLarge if there are too many.
+        It keeps its place when the link is lost, and must appear again afterwards.
+        Raise BadRequest if its name is no topic level or another link's, TooLarge if
+        there are too many.
         """
 
     def vanish(self, device: str) -> None:
@@ -129,7 +143,8 @@ class Link:
     config: object = None  # links of equal configuration survive a reload
     shared: bool = False  # devices share a line or an adapter: locks are on the channel
     finds: bool = False  # devices appear on it that no configuration names
-    problem: str | None = None  # why it cannot be opened as configured, for a check of the configuration
+    # why it cannot be opened as configured, for a check of the configuration
+    problem: str | None = None
     on_demand: bool = False  # opened by a command, closed when idle
     idle_close: float = 60.0  # s
 
@@ -143,7 +158,10 @@ class Keeper(Protocol):
         """Return when the link should be open."""
 
     async def pause(self, seconds: float, firm: bool = False) -> None:
-        """Wait, less if somebody asks for the link; firm: only if it is asked to connect, not for a command."""
+        """Wait, less if somebody asks for the link.
+
+        firm: only if it is asked to connect, not for a command.
+        """
 
     async def served(self, session: Session) -> None:
         """Serve until the link should close; raise when it breaks."""
@@ -153,7 +171,10 @@ class Keeper(Protocol):
 
 
 async def supervise(keeper: Keeper) -> None:
-    """Keep a link open for ever: the only reconnect loop, full jitter up to 30 s unless the error says otherwise."""
+    """Keep a link open for ever.
+
+    The only reconnect loop, full jitter up to 30 s unless the error says otherwise.
+    """
     attempt, told = 0, None
     loop = asyncio.get_running_loop()
     while True:
@@ -165,10 +186,17 @@ async def supervise(keeper: Keeper) -> None:
             continue
         fault = fault_of(error, keeper.link.name)
         attempt = 0 if loop.time() - started > HELD else attempt + 1
-        news = served or fault != told  # a link that stays down warns once, not at each attempt
+        # a link that stays down warns once, not at each attempt
+        news = served or fault != told
         told = fault
         level = logging.WARNING if news else logging.DEBUG
-        log.log(level, "%s: %s", keeper.link.name, fault.message, extra={"device": keeper.link.name})
+        log.log(
+            level,
+            "%s: %s",
+            keeper.link.name,
+            fault.message,
+            extra={"device": keeper.link.name},
+        )
         own = _own(error)
         keeper.lost(fault, own is not None and own.soon)
         await keeper.pause(_delay(own, attempt), own is not None and own.firm)
@@ -180,14 +208,22 @@ def _own(error: BaseException) -> Retry | None:
 
 
 def _delay(own: Retry | None, attempt: int) -> float:
-    """Return the seconds before the next attempt: as the error says itself, else as links usually wait."""
+    """Return the seconds before the next attempt.
+
+    As the error says itself, else as links usually wait.
+    """
     if own is None:
-        return random.uniform(RETRY_LEAST, min(RETRY_MOST, RETRY_FIRST * 2 ** min(attempt, 10)))
+        return random.uniform(
+            RETRY_LEAST, min(RETRY_MOST, RETRY_FIRST * 2 ** min(attempt, 10))
+        )
     return random.uniform(own.first, min(own.most, own.first * 2 ** min(attempt, 10)))
 
 
 async def _hold(keeper: Keeper) -> tuple[BaseException | None, bool]:
-    """Open the link and serve; return why it ended, None if it was asked to, and whether it had served."""
+    """Open the link and serve.
+
+    Return why it ended, None if it was asked to, and whether it had served.
+    """
     served = False
     try:
         async with asyncio.timeout(OPEN_TIMEOUT) as limit, AsyncExitStack() as stack:
@@ -198,7 +234,8 @@ async def _hold(keeper: Keeper) -> tuple[BaseException | None, bool]:
                 await keeper.served(session)
             finally:
                 limit.reschedule(asyncio.get_running_loop().time() + CLOSE_TIMEOUT)
-    except (Exception, asyncio.CancelledError) as error:  # the boundary of one link: a bug in it costs no other
+    except (Exception, asyncio.CancelledError) as error:
+        # the boundary of one link: a bug in it costs no other
         if is_cancelled():  # from outside, whatever the session says to that
             raise asyncio.CancelledError from error
         return error, served
@@ -206,7 +243,10 @@ async def _hold(keeper: Keeper) -> tuple[BaseException | None, bool]:
 
 
 def is_cancelled() -> bool:
-    """True if the current task is to end; a CancelledError without that comes from a task that it waited for."""
+    """True if the current task is to end.
+
+    A CancelledError without that comes from a task that it waited for.
+    """
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 

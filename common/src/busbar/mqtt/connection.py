@@ -1,8 +1,9 @@
 """The MQTT connection: paho on our own event loop; it knows no role.
 
-A new client object for every connection: paho re-sends its old in-flight messages after newer ones when it reconnects
-(measured, 2.2.0). Only supported callbacks are used. At most 100 messages of QoS 1 are in flight because paho scans all
-of them for each acknowledgement (measured: 30 us per message at 100, 73 us at 1000).
+A new client object for every connection: paho re-sends its old in-flight messages after
+newer ones when it reconnects (measured, 2.2.0). Only supported callbacks are used. At
+most 100 messages of QoS 1 are in flight because paho scans all of them for each
+acknowledgement (measured: 30 us per message at 100, 73 us at 1000).
 """
 
 import asyncio
@@ -41,14 +42,20 @@ class Connection:
     ) -> None:
         self._endpoint, self._source, self._on_message = endpoint, source, on_message
         self._client = paho_client.client(
-            endpoint, client_id, will, in_flight=IN_FLIGHT, connect_timeout=CONNECT_TIMEOUT
+            endpoint,
+            client_id,
+            will,
+            in_flight=IN_FLIGHT,
+            connect_timeout=CONNECT_TIMEOUT,
         )
         self._client.on_socket_open = self._on_socket_open
         self._ticker: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._in_flight: dict[int, Message] = {}
-        self._unwritten: list[Message] = []  # QoS 0, handed to paho and perhaps not on the wire
-        self._progress = (0, 0)  # bytes that the kernel holds, and what the other side has acknowledged
+        # QoS 0, handed to paho and perhaps not on the wire
+        self._unwritten: list[Message] = []
+        # bytes that the kernel holds, and what the other side has acknowledged
+        self._progress = (0, 0)
         self._acks: dict[int, asyncio.Future[list[Any]]] = {}
         self._connected: asyncio.Future[Any] = self._loop.create_future()
         self.closed: asyncio.Future[None] = self._loop.create_future()
@@ -67,9 +74,13 @@ class Connection:
                 self._attach()
                 properties = await self._connected
         except TimeoutError as error:
-            raise BrokerLost(f"no answer from {self._endpoint.shown} within {CONNECT_TIMEOUT:g} s") from error
+            raise BrokerLost(
+                f"no answer from {self._endpoint.shown} within {CONNECT_TIMEOUT:g} s"
+            ) from error
         except (OSError, ValueError) as error:
-            raise BrokerLost(f"cannot connect to {self._endpoint.shown}: {error}") from error
+            raise BrokerLost(
+                f"cannot connect to {self._endpoint.shown}: {error}"
+            ) from error
         self._take_limits(properties)
         self._ticker = self._loop.create_task(self._tick(), name="mqtt-keepalive")
 
@@ -91,7 +102,11 @@ class Connection:
                         return
 
     def close(self, *, clean: bool) -> None:
-        """Leave: with a DISCONNECT, so that the broker keeps the will to itself, or as if the link had broken."""
+        """Leave.
+
+        With a DISCONNECT, so that the broker keeps the will to itself, or as if the
+        link had broken.
+        """
         self._source.wake = lambda: None
         if self._ticker is not None:
             self._ticker.cancel()
@@ -101,7 +116,8 @@ class Connection:
         sock = self._client.socket()
         if sock is not None:
             self._on_socket_close(None, None, sock)
-            self._client.on_socket_close = None  # paho calls it again when it is collected
+            # paho calls it again when it is collected
+            self._client.on_socket_close = None
             sock.close()
         self._lost("closed")
         for message in self._unwritten:
@@ -116,7 +132,9 @@ class Connection:
         _, mid = self._client.subscribe([(name, 1) for name in wanted])
         for name, code in zip(wanted, await self._acknowledged(mid), strict=False):
             if code.is_failure:
-                raise BrokerLost(f"the broker refuses the subscription to {name}: {code}")
+                raise BrokerLost(
+                    f"the broker refuses the subscription to {name}: {code}"
+                )
 
     async def unsubscribe(self, filters: Iterable[str]) -> None:
         _, mid = self._client.unsubscribe(list(filters))
@@ -158,7 +176,8 @@ class Connection:
 
     def _on_socket_open(self, client: Any, userdata: Any, sock: Any) -> None:
         """Before CONNECT is sent, in the thread that connects."""
-        if self.closed.done():  # it took too long: two of us would fight for the client id
+        # it took too long: two of us would fight for the client id
+        if self.closed.done():
             sock.close()
             raise OSError("given up already")
         no_delay(client, userdata, sock)
@@ -168,21 +187,29 @@ class Connection:
         largest = getattr(properties, "MaximumPacketSize", None)
         self._source.lower(None if largest is None else largest - OVERHEAD)
 
-    def _on_connect(self, _c: Any, _u: Any, _flags: Any, code: Any, properties: Any) -> None:
+    def _on_connect(
+        self, _c: Any, _u: Any, _flags: Any, code: Any, properties: Any
+    ) -> None:
         if self._connected.done():
             return
         if code.is_failure:
-            self._connected.set_exception(BrokerLost(f"{self._endpoint.shown} refuses the connection: {code}"))
+            self._connected.set_exception(
+                BrokerLost(f"{self._endpoint.shown} refuses the connection: {code}")
+            )
         else:
             self._connected.set_result(properties)
 
-    def _on_disconnect(self, _c: Any, _u: Any, _flags: Any, code: Any, _properties: Any) -> None:
+    def _on_disconnect(
+        self, _c: Any, _u: Any, _flags: Any, code: Any, _properties: Any
+    ) -> None:
         self._lost(str(code))
 
     def _on_paho_message(self, _c: Any, _u: Any, message: paho.MQTTMessage) -> None:
         self._on_message(paho_client.received(message))
 
-    def _on_publish(self, _c: Any, _u: Any, mid: int, code: Any, _properties: Any) -> None:
+    def _on_publish(
+        self, _c: Any, _u: Any, mid: int, code: Any, _properties: Any
+    ) -> None:
         message = self._in_flight.pop(mid, None)
         if message is None:
             return
@@ -192,7 +219,9 @@ class Connection:
         else:
             self._source.delivered(message)
 
-    def _on_acknowledged(self, _c: Any, _u: Any, mid: int, codes: list[Any], _properties: Any) -> None:
+    def _on_acknowledged(
+        self, _c: Any, _u: Any, mid: int, codes: list[Any], _properties: Any
+    ) -> None:
         future = self._acks.get(mid)
         if future is not None and not future.done():
             future.set_result(codes)
@@ -215,7 +244,11 @@ class Connection:
         self._idle.set()
 
     def _readable(self) -> None:
-        """Read what has come; `on_publish` is set only here: paho would call it for each QoS 0 message written, too."""
+        """Read what has come.
+
+        `on_publish` is set only here: paho would call it for each QoS 0 message
+        written, too.
+        """
         self._client.on_publish = self._on_publish
         self._read()
         self._client.on_publish = None
@@ -234,7 +267,10 @@ class Connection:
             self._loop.call_soon(self._pump)
 
     def _pump(self) -> None:
-        """Send while the broker takes it; what waits stays in the source, where the newest value wins."""
+        """Send while the broker takes it.
+
+        What waits stays in the source, where the newest value wins.
+        """
         self._pumping = False
         if self.closed.done():
             return
@@ -268,7 +304,9 @@ class Connection:
 
     def _publish(self, message: Message) -> None:
         try:
-            mid = paho_client.publish(self._client, message, version5=self._endpoint.protocol == "5")
+            mid = paho_client.publish(
+                self._client, message, version5=self._endpoint.protocol == "5"
+            )
         except ValueError as error:  # a topic that MQTT does not allow
             self._source.refused(message, str(error))
             return
@@ -295,15 +333,23 @@ class Connection:
             self._wake()
 
     def _moves(self) -> bool:
-        """True while the other side takes bytes that wait: a slow link is not a dead one."""
+        """True while the other side takes bytes that wait.
+
+        A slow link is not a dead one.
+        """
         sock = self._client.socket()
-        before, self._progress = self._progress, (0, 0) if sock is None else (unsent(sock), taken(sock))
+        before, self._progress = (
+            self._progress,
+            (0, 0) if sock is None else (unsent(sock), taken(sock)),
+        )
         return before[0] > 0 and self._progress[1] != before[1]
 
     async def _tick(self) -> None:
         while not self.closed.done():
             await asyncio.sleep(1)
-            idle = not self._in_flight and not self._acks and not self._client.want_write()
+            idle = (
+                not self._in_flight and not self._acks and not self._client.want_write()
+            )
             if idle or self._moves():
                 self._last_ack = self._loop.time()
             elif self._loop.time() - self._last_ack > ACK_TIMEOUT:
@@ -319,7 +365,10 @@ async def connection(
     client_id: str,
     will: Message | None = None,
 ) -> AsyncIterator[Connection]:
-    """One connection: entered = the broker has accepted us, left = closed, cleanly unless by an error."""
+    """One connection.
+
+    Entered = the broker has accepted us, left = closed, cleanly unless by an error.
+    """
     try:
         opened = Connection(endpoint, source, on_message, client_id, will)
     except ConfigError as error:  # a certificate is being renewed: wait for it

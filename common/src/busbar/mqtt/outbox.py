@@ -1,7 +1,10 @@
-"""What waits for the broker: the newest value of each retained topic, a bounded queue of events and replies.
+"""What waits for the broker.
 
-The connection pulls while it can send. What it had not delivered when the link broke comes back here, so that an old
-value is never sent after a newer one. Source: docs/contract.md, 3.4.
+The newest value of each retained topic, a bounded queue of events and replies.
+
+The connection pulls while it can send. What it had not delivered when the link broke
+comes back here, so that an old value is never sent after a newer one. Source:
+docs/contract.md, 3.4.
 """
 
 import logging
@@ -19,7 +22,8 @@ QUEUE_LIMIT = 10_000  # messages
 QUEUE_BYTES = 8 * 1024 * 1024
 REPLY_PATIENCE = 60.0  # s; whoever asked has given up by then
 REPORT_INTERVAL, REPORT_LINES = 10.0, 5  # s, topics of one report
-POISON_SIZE, POISON_TRIES = 8192, 3  # bytes and breaks of the link after which a message is given up (below)
+# bytes and breaks of the link after which a message is given up (below)
+POISON_SIZE, POISON_TRIES = 8192, 3
 OVERHEAD = 64  # bytes of a PUBLISH beside topic, payload and correlation data
 
 Source = Callable[[], bytes | None]
@@ -54,11 +58,19 @@ class Message:
 
     @property
     def size(self) -> int:
-        return len(self.payload) + len(self.topic.encode()) + len(self.correlation or b"") + OVERHEAD
+        return (
+            len(self.payload)
+            + len(self.topic.encode())
+            + len(self.correlation or b"")
+            + OVERHEAD
+        )
 
 
 class Outbox:
-    """Order of sending: retained QoS 1 topics, then events and replies in order, then leaves and blobs."""
+    """Order of sending.
+
+    Retained QoS 1 topics, then events and replies in order, then leaves and blobs.
+    """
 
     def __init__(
         self,
@@ -86,7 +98,10 @@ class Outbox:
         self.limit = self._limit if limit is None else min(self._limit, limit)
 
     def retain(self, topic: str, source: Source) -> None:
-        """Publish a retained topic (QoS 1); the source is asked when the message can be sent."""
+        """Publish a retained topic (QoS 1).
+
+        The source is asked when the message can be sent.
+        """
         self._retained[topic] = source
         self.wake()
 
@@ -102,12 +117,22 @@ class Outbox:
         self.retain(topic, _nothing)
 
     def begin(self) -> None:
-        """Start anew after a connect: forget retained topics, which are about to be rebuilt, except those to remove."""
-        self._retained = {topic: source for topic, source in self._retained.items() if source is _nothing}
+        """Start anew after a connect.
+
+        Forget retained topics, which are about to be rebuilt, except those to remove.
+        """
+        self._retained = {
+            topic: source
+            for topic, source in self._retained.items()
+            if source is _nothing
+        }
         self._leaves.clear()
 
     def put(self, message: Message) -> None:
-        """Queue an event or a reply; the oldest of the queue are dropped when it is full."""
+        """Queue an event or a reply.
+
+        The oldest of the queue are dropped when it is full.
+        """
         self._outstanding[message.topic] += 1
         if message.size > self.limit:
             self._drop(message, "larger than the limit")
@@ -173,25 +198,41 @@ class Outbox:
         self._drop(message, why)
 
     def returned(self, messages: list[Message]) -> None:
-        """Take back what the broker did not acknowledge: events and replies in order, retained topics are rebuilt."""
+        """Take back what the broker did not acknowledge.
+
+        Events and replies in order, retained topics are rebuilt.
+        """
         for message in reversed(messages):
             if message.rebuilt:
-                source = partial(bytes, message.payload) if message.payload else _nothing
+                source = (
+                    partial(bytes, message.payload) if message.payload else _nothing
+                )
                 self._retained.setdefault(message.topic, source)
             elif message.size > POISON_SIZE and message.tries + 1 >= POISON_TRIES:
-                # a broker of MQTT 3.1.1 does not tell its limit, it closes the connection: not for ever
-                self._drop(message, f"the connection broke {POISON_TRIES} times after it")
+                # a broker of MQTT 3.1.1 does not tell its limit, it closes the
+                # connection: not for ever
+                self._drop(
+                    message, (f"the connection broke {POISON_TRIES} times after it")
+                )
             else:
                 self._queue.appendleft(replace(message, tries=message.tries + 1))
                 self._bytes += message.size
 
     def report(self) -> None:
-        """Log what has been dropped, at most every 10 s, so that a flood is a line; called every second."""
+        """Log what has been dropped, at most every 10 s, so that a flood is a line.
+
+        Called every second.
+        """
         if not self._unreported or self._clock() - self._reported < REPORT_INTERVAL:
             return
         self._reported = self._clock()
-        worst = "; ".join(f"{count} on {what}" for what, count in self._unreported.most_common(REPORT_LINES))
-        log.warning("dropped %d messages, most of them: %s", self._unreported.total(), worst)
+        worst = "; ".join(
+            f"{count} on {what}"
+            for what, count in self._unreported.most_common(REPORT_LINES)
+        )
+        log.warning(
+            "dropped %d messages, most of them: %s", self._unreported.total(), worst
+        )
         self._unreported.clear()
 
     def _pop(self) -> Message:

@@ -1,4 +1,7 @@
-"""What paho is told and what it tells, in our words: a client for an endpoint, messages both ways."""
+"""What paho is told and what it tells, in our words.
+
+A client for an endpoint, messages both ways.
+"""
 
 import logging
 
@@ -12,13 +15,22 @@ from busbar.mqtt.reconnect import Received
 from busbar.net.endpoint import Endpoint
 from busbar.net.trace import TRACE, readable
 
-log = logging.getLogger("busbar.mqtt")  # `log_level {logger: mqtt, level: trace}` shows every message
+# `log_level {logger: mqtt, level: trace}` shows every message
+log = logging.getLogger("busbar.mqtt")
 
 
 def client(
-    endpoint: Endpoint, client_id: str, will: Message | None, *, in_flight: int, connect_timeout: float
+    endpoint: Endpoint,
+    client_id: str,
+    will: Message | None,
+    *,
+    in_flight: int,
+    connect_timeout: float,
 ) -> paho.Client:
-    """Return a client that is not connected and never reconnects; raise ConfigError for what TLS cannot read."""
+    """Return a client that is not connected and never reconnects.
+
+    Raise ConfigError for what TLS cannot read.
+    """
     version5 = endpoint.protocol == "5"
     made = paho.Client(
         CallbackAPIVersion.VERSION2,
@@ -42,7 +54,9 @@ def publish(client: paho.Client, message: Message, *, version5: bool) -> int:
     """Hand a message to a client; return the number by which it is acknowledged."""
     _trace("->", message.topic, message.payload)
     properties = _properties(message) if version5 else None
-    return client.publish(message.topic, message.payload, message.qos, message.retain, properties).mid
+    return client.publish(
+        message.topic, message.payload, message.qos, message.retain, properties
+    ).mid
 
 
 def received(message: paho.MQTTMessage) -> Received:

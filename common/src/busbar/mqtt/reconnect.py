@@ -1,4 +1,7 @@
-"""What a connection to a broker is for those who use it; `mqtt` makes one. Source: docs/contract.md, 5."""
+"""What a connection to a broker is for those who use it; `mqtt` makes one.
+
+Source: docs/contract.md, 5.
+"""
 
 import asyncio
 import logging
@@ -47,7 +50,10 @@ Connect = Callable[..., AbstractAsyncContextManager[Any]]
 
 
 async def stay_connected(connect_and_serve: Callable[[], Awaitable[None]]) -> None:
-    """Run until it returns; after each BrokerLost again, with full jitter between 0.2 s and 3 s (contract 5)."""
+    """Run until it returns.
+
+    After each BrokerLost again, with full jitter between 0.2 s and 3 s (contract 5).
+    """
     attempt, told = 0, ""
     loop = asyncio.get_running_loop()
     while True:
@@ -58,7 +64,11 @@ async def stay_connected(connect_and_serve: Callable[[], Awaitable[None]]) -> No
         except BrokerLost as error:
             held = loop.time() - started > 2 * RETRY_MOST
             attempt = 0 if held else attempt + 1
-            log.log(logging.WARNING if held or str(error) != told else logging.DEBUG, "%s", error)
+            log.log(
+                logging.WARNING if held or str(error) != told else logging.DEBUG,
+                "%s",
+                error,
+            )
             told = str(error)
         ceiling = min(RETRY_MOST, RETRY_FIRST * 2**attempt)
         await asyncio.sleep(random.uniform(RETRY_FIRST / 2, ceiling))

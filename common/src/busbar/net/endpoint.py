@@ -30,10 +30,20 @@ class Endpoint:
             parts = urlsplit(self.url)
             _ = parts.port
         except ValueError:  # its text may hold a piece of the password
-            raise ConfigError(f"broker url {self.shown!r}: the host or port cannot be read") from None
-        whole = parts.path and not parts.netloc if parts.scheme == "unix" else parts.hostname
+            raise ConfigError(
+                f"broker url {self.shown!r}: the host or port cannot be read"
+            ) from None
+        whole = (
+            parts.path and not parts.netloc
+            if parts.scheme == "unix"
+            else parts.hostname
+        )
         if parts.scheme not in ("mqtt", "mqtts", "unix") or not whole:
-            raise ConfigError(f"broker url {self.shown!r}: allowed are mqtt://host, mqtts://host, unix:///path")
+            raise ConfigError(
+                f"broker url {self.shown!r}: allowed are mqtt://host, "
+                f"mqtts://host, "
+                f"unix:///path"
+            )
 
     @property
     def shown(self) -> str:
@@ -60,8 +70,12 @@ class Endpoint:
     @property
     def credentials(self) -> tuple[str | None, str | None]:
         parts = urlsplit(self.url)
-        username = self.username or (unquote(parts.username) if parts.username else None)
-        return username, self.password or (unquote(parts.password) if parts.password else None)
+        username = self.username or (
+            unquote(parts.username) if parts.username else None
+        )
+        return username, self.password or (
+            unquote(parts.password) if parts.password else None
+        )
 
     def ssl_context(self) -> ssl.SSLContext:
         """Return the TLS context; raise ConfigError when a file cannot be used."""

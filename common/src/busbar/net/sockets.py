@@ -13,14 +13,22 @@ from typing import Any
 
 def unsent(sock: Any) -> int:
     """Return the bytes that the kernel holds because the other side has not acknowledged them."""
-    return int.from_bytes(fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    return int.from_bytes(
+        fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder
+    )
 
 
 def taken(sock: Any) -> int:
-    """Return a number that changes with each byte that the other side acknowledges. Source: linux/tcp.h, tcp_info."""
+    """Return a number that changes with each byte that the other side acknowledges.
+
+    Source: linux/tcp.h, tcp_info.
+    """
     if sock.family == socket.AF_UNIX:
         return -unsent(sock)
-    return int.from_bytes(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 128)[120:128], sys.byteorder)
+    return int.from_bytes(
+        sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 128)[120:128],
+        sys.byteorder,
+    )
 
 
 def no_delay(_client: Any, _userdata: Any, sock: Any) -> None:

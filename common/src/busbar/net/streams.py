@@ -13,13 +13,19 @@ from busbar.net.trace import Wire
 
 CHUNK = 65536  # bytes
 WRITE_TIMEOUT = 10.0  # s until the other side must have taken what we wrote
-DATAGRAMS = 64  # that wait to be read; more are dropped, as the system does with its own buffer
+# that wait to be read; more are dropped, as the system does with its own buffer
+DATAGRAMS = 64
 
 
 class ByteStream:
-    """An open stream of bytes; every failure of the link is LinkLost. Reads keep what they did not return."""
+    """An open stream of bytes; every failure of the link is LinkLost.
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, name: str) -> None:
+    Reads keep what they did not return.
+    """
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, name: str
+    ) -> None:
         self._reader, self._writer, self._name = reader, writer, name
         self._wire = Wire(name)
         self._buffer = bytearray()
@@ -30,10 +36,12 @@ class ByteStream:
         self._wire.sent(data)
         try:
             self._writer.write(data)
-            if self._writer.transport.get_write_buffer_size():  # else the system has all of it
+            # else the system has all of it
+            if self._writer.transport.get_write_buffer_size():
                 async with asyncio.timeout(WRITE_TIMEOUT):
                     await self._writer.drain()
-            if self._writer.transport.is_closing():  # asyncio says nothing when we closed it ourselves
+            # asyncio says nothing when we closed it ourselves
+            if self._writer.transport.is_closing():
                 raise ConnectionError("the link was closed")
         except OSError as error:  # TimeoutError is one
             raise LinkLost(f"cannot write: {str(error) or 'timeout'}") from error
@@ -45,9 +53,12 @@ class ByteStream:
         return self._take_all()
 
     async def read_until(self, terminator: bytes, limit: int) -> bytes:
-        """Return bytes up to and without the terminator; raise ProtocolError for more than `limit` bytes before it.
+        """Return bytes up to and without the terminator.
 
-        A line that is too long costs itself only: the next call goes on behind its terminator.
+        Raise ProtocolError for more than `limit` bytes before it.
+
+        A line that is too long costs itself only: the next call goes on behind its
+        terminator.
         """
         start = 0
         while (end := self._buffer.find(terminator, start)) < 0:
@@ -70,7 +81,8 @@ class ByteStream:
 
     async def take_stray(self) -> bytes:
         """Return what has arrived already, without waiting."""
-        for _ in range(2):  # the loop looks at the socket, then hands over what it found
+        # the loop looks at the socket, then hands over what it found
+        for _ in range(2):
             await asyncio.sleep(0)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(0):
@@ -93,7 +105,9 @@ class ByteStream:
         return data
 
     def _too_long(self, terminator: bytes, limit: int) -> ProtocolError:
-        return ProtocolError(f"more than {limit} bytes without the terminator {terminator!r}")
+        return ProtocolError(
+            f"more than {limit} bytes without the terminator {terminator!r}"
+        )
 
     async def _fill(self) -> None:
         try:
@@ -106,22 +120,37 @@ class ByteStream:
         self._buffer += data
 
 
-async def open_tcp(host: str, port: int, name: str, timeout: float = 5.0, trust: Trust | None = None) -> ByteStream:
-    """Connect to host and port within `timeout` seconds; raise LinkLost. `name` is for logs and errors.
+async def open_tcp(
+    host: str, port: int, name: str, timeout: float = 5.0, trust: Trust | None = None
+) -> ByteStream:
+    """Connect to host and port within `timeout` seconds; raise LinkLost.
+
+    `name` is for logs and errors.
 
     With a trust, inside TLS.
     """
     try:
         async with asyncio.timeout(timeout):
-            reader, writer = await asyncio.open_connection(host, port, ssl=trust.context if trust else None)
+            reader, writer = await asyncio.open_connection(
+                host, port, ssl=trust.context if trust else None
+            )
     except TimeoutError as error:
         what = "TLS connection" if trust else "connection"
         raise LinkLost(f"no {what} to {host}:{port} within {timeout:g} s") from error
-    except (OSError, ValueError, OverflowError) as error:  # not an OSError: a host or port that cannot exist
+    except (OSError, ValueError, OverflowError) as error:
+        # not an OSError: a host or port that cannot exist
         raise LinkLost(_why_not(error, f"{host}:{port}")) from error
-    if trust and (found := trust.refused(writer.get_extra_info("ssl_object").getpeercert(binary_form=True))):
+    if trust and (
+        found := trust.refused(
+            writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        )
+    ):
         writer.transport.abort()
-        raise LinkLost(f"the certificate of {host}:{port} has the fingerprint {found}, not the one configured")
+        raise LinkLost(
+            f"the certificate of {host}:{port} has the fingerprint {found}, not "
+            f"the "
+            f"one configured"
+        )
     sock: socket.socket = writer.get_extra_info("socket")
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     _keep_alive(sock)
@@ -129,7 +158,10 @@ async def open_tcp(host: str, port: int, name: str, timeout: float = 5.0, trust:
 
 
 async def open_unix(path: str, name: str, timeout: float = 5.0) -> ByteStream:
-    """Connect to a unix socket, an abstract one if the path begins with `@`; raise LinkLost."""
+    """Connect to a unix socket, an abstract one if the path begins with `@`.
+
+    Raise LinkLost.
+    """
     try:
         async with asyncio.timeout(timeout):
             address = f"\0{path[1:]}" if path.startswith("@") else path
@@ -143,7 +175,10 @@ async def open_unix(path: str, name: str, timeout: float = 5.0) -> ByteStream:
 def _why_not(error: Exception, where: str) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         allowed = "allowed: what ca_file signed, `fingerprint`, `insecure: true`"
-        return f"the certificate of {where} is not trusted: {error.verify_message}; {allowed}"
+        return (
+            f"the certificate of {where} is not trusted: {error.verify_message}; "
+            f"{allowed}"
+        )
     if isinstance(error, ssl.SSLError):
         return f"no TLS with {where}: {error.reason or error}"
     why: object = error
@@ -155,24 +190,37 @@ def _why_not(error: Exception, where: str) -> str:
 
 
 def _keep_alive(sock: socket.socket) -> None:
-    """Notice a dead peer on an idle link within about a minute; the system's default is two hours."""
+    """Notice a dead peer on an idle link within about a minute.
+
+    The system's default is two hours.
+    """
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
+    for option, value in (
+        ("TCP_KEEPIDLE", 30),
+        ("TCP_KEEPINTVL", 10),
+        ("TCP_KEEPCNT", 3),
+    ):
         if hasattr(socket, option):
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
 async def open_udp(host: str, port: int, name: str) -> ByteStream:
-    """Send to host and port, and hear from there only; each write is one datagram. Raise LinkLost.
+    """Send to host and port, and hear from there only; each write is one datagram.
+
+    Raise LinkLost.
 
     Nothing tells whether anybody is there before the first answer.
     """
     loop = asyncio.get_running_loop()
     try:
-        _, both = await loop.create_datagram_endpoint(_Datagrams, remote_addr=(host, port))
+        _, both = await loop.create_datagram_endpoint(
+            _Datagrams, remote_addr=(host, port)
+        )
     except (OSError, ValueError, OverflowError) as error:
         raise LinkLost(_why_not(error, f"{host}:{port}")) from error
-    return ByteStream(cast("asyncio.StreamReader", both), cast("asyncio.StreamWriter", both), name)
+    return ByteStream(
+        cast("asyncio.StreamReader", both), cast("asyncio.StreamWriter", both), name
+    )
 
 
 class _Datagrams(asyncio.DatagramProtocol):
@@ -239,8 +287,12 @@ async def open_serial(
         "xonxoff": flow == "software",
     }
     try:
-        reader, writer = await serialx.open_serial_connection(path, baudrate, **settings)
+        reader, writer = await serialx.open_serial_connection(
+            path, baudrate, **settings
+        )
     except (OSError, serialx.SerialException) as error:
         number = getattr(error, "errno", None)
-        raise LinkLost(f"cannot open {path}: {os.strerror(number) if number else error}") from error
+        raise LinkLost(
+            f"cannot open {path}: {os.strerror(number) if number else error}"
+        ) from error
     return ByteStream(reader, writer, name)

@@ -1,4 +1,7 @@
-"""How the other side of a TLS connection is known. Devices have self-signed certificates as a rule."""
+"""How the other side of a TLS connection is known.
+
+Devices have self-signed certificates as a rule.
+"""
 
 import hashlib
 import ssl
@@ -43,19 +46,32 @@ def trust(
 
 
 def server_context(cert_file: str, key_file: str | None) -> ssl.SSLContext:
-    """Return the TLS context of a listener; raise ConfigError when a file cannot be used."""
+    """Return the TLS context of a listener.
+
+    Raise ConfigError when a file cannot be used.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     present(context, cert_file, key_file)
     return context
 
 
 def present(context: ssl.SSLContext, cert_file: str, key_file: str | None) -> None:
-    """Show who we are with this certificate; raise ConfigError when a file cannot be used."""
+    """Show who we are with this certificate.
 
-    def no_passphrase() -> str:  # else OpenSSL asks for it on the terminal, and everything waits
-        raise ConfigError(f"key_file {key_file or cert_file}: the key has a passphrase; allowed: one without")
+    Raise ConfigError when a file cannot be used.
+    """
+
+    # else OpenSSL asks for it on the terminal, and everything waits
+    def no_passphrase() -> str:
+        raise ConfigError(
+            f"key_file {key_file or cert_file}: the key has a passphrase; "
+            f"allowed: one "
+            f"without"
+        )
 
     try:
         context.load_cert_chain(cert_file, key_file, no_passphrase)
     except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"cert_file {cert_file}, key_file {key_file}: {error}") from error
+        raise ConfigError(
+            f"cert_file {cert_file}, key_file {key_file}: {error}"
+        ) from error

@@ -1,4 +1,7 @@
-"""The level TRACE and what it shows: every message both ways, as text or hex, long bodies elided, secrets left out."""
+"""The level TRACE and what it shows.
+
+Every message both ways, as text or hex, long bodies elided, secrets left out.
+"""
 
 import logging
 
@@ -27,7 +30,10 @@ class Wire:
 
 
 def readable(data: bytes) -> str:
-    """Return bytes as quoted text if they are printable ASCII, else as hex; at most SHOWN of them."""
+    """Return bytes as quoted text if they are printable ASCII, else as hex.
+
+    At most SHOWN of them.
+    """
     head = data[:SHOWN]
     printable = all(32 <= byte < 127 or byte in b"\r\n\t" for byte in head)
     text = repr(head.decode()) if printable else head.hex(" ")
@@ -39,7 +45,11 @@ class Redact(logging.Filter):
 
     def __init__(self, secrets: frozenset[str]) -> None:
         super().__init__()
-        self._secrets = sorted({form for secret in secrets if secret for form in _forms(secret)}, key=len, reverse=True)
+        self._secrets = sorted(
+            {form for secret in secrets if secret for form in _forms(secret)},
+            key=len,
+            reverse=True,
+        )
 
     def filter(self, record: logging.LogRecord) -> bool:
         text = record.getMessage()
@@ -47,7 +57,9 @@ class Redact(logging.Filter):
         if clean != text:
             record.msg, record.args = clean, ()
         if record.exc_info:
-            record.exc_text = self._redacted(record.exc_text or _TRACEBACK.formatException(record.exc_info))
+            record.exc_text = self._redacted(
+                record.exc_text or _TRACEBACK.formatException(record.exc_info)
+            )
         return True
 
     def _redacted(self, text: str) -> str:
@@ -62,14 +74,26 @@ _TRACEBACK = logging.Formatter()
 def _forms(secret: str) -> set[str]:
     """What a secret looks like in a record: itself, in hex, and escaped by `repr`."""
     escaped = repr(secret)[1:-1]
-    return {secret, secret.encode().hex(" "), escaped, escaped.replace("\\'", "'").replace("'", "\\'")}
+    return {
+        secret,
+        secret.encode().hex(" "),
+        escaped,
+        escaped.replace("\\'", "'").replace("'", "\\'"),
+    }
 
 
 def set_level(level: int, logger: str = "") -> None:
-    """Set the level of one of our loggers (`wire.psu`), with "" of all of them; WARNING and up are events anyway."""
+    """Set the level of one of our loggers (`wire.psu`), with "" of all of them.
+
+    WARNING and up are events anyway.
+    """
     for name in list(logging.root.manager.loggerDict):
         if not logger and name.startswith("busbar."):
             logging.getLogger(name).setLevel(logging.NOTSET)
-    logging.getLogger(f"busbar.{logger}" if logger else "busbar").setLevel(min(level, logging.WARNING))
+    logging.getLogger(f"busbar.{logger}" if logger else "busbar").setLevel(
+        min(level, logging.WARNING)
+    )
     for handler in logging.root.handlers:
-        handler.setLevel(level if level > logging.WARNING and not logger else logging.NOTSET)
+        handler.setLevel(
+            level if level > logging.WARNING and not logger else logging.NOTSET
+        )

@@ -1,4 +1,7 @@
-"""The binary messages of a device: on the bus, or in a file where too large for it. Source: docs/contract.md, 3."""
+"""The binary messages of a device: on the bus, or in a file where too large for it.
+
+Source: docs/contract.md, 3.
+"""
 
 import logging
 from collections.abc import Callable
@@ -11,17 +14,42 @@ log = logging.getLogger("busbar.blobs")
 
 
 class Blobs:
-    """The blobs of one device; `folder` is for those that are too large, `file` gives each of them a new name."""
+    """The blobs of one device.
+
+    `folder` is for those that are too large, `file` gives each of them a new name.
+    """
 
     def __init__(
-        self, outbox: Outbox, folder: Path | None, topic: Callable[[str], str], file: Callable[[str], str]
+        self,
+        outbox: Outbox,
+        folder: Path | None,
+        topic: Callable[[str], str],
+        file: Callable[[str], str],
     ) -> None:
-        self._outbox, self._folder, self._topic, self._file = outbox, folder, topic, file
+        self._outbox, self._folder, self._topic, self._file = (
+            outbox,
+            folder,
+            topic,
+            file,
+        )
         self._retained: dict[str, Message] = {}  # what clears each
 
-    def put(self, name: str, data: bytes, content_type: str, *, retain: bool, file: str | None) -> str | None:
-        """Publish one that has been saved as `file`, or not; return the name of its file, if there is one now."""
-        message = Message(self._topic(name), data, qos=0, retain=retain, content_type=content_type)
+    def put(
+        self,
+        name: str,
+        data: bytes,
+        content_type: str,
+        *,
+        retain: bool,
+        file: str | None,
+    ) -> str | None:
+        """Publish one that has been saved as `file`, or not.
+
+        Return the name of its file, if there is one now.
+        """
+        message = Message(
+            self._topic(name), data, qos=0, retain=retain, content_type=content_type
+        )
         if retain:
             self._retained[name] = replace(message, payload=b"")
         fits = message.size <= self._outbox.limit
@@ -41,7 +69,9 @@ class Blobs:
             path.write_bytes(message.payload)
         except OSError as error:
             path.unlink(missing_ok=True)  # half a file is none
-            log.warning("%s (%d bytes) is lost: %s", message.topic, len(message.payload), error)
+            log.warning(
+                "%s (%d bytes) is lost: %s", message.topic, len(message.payload), error
+            )
             self._outbox.dropped += 1
             return None
         return path.name

@@ -1,7 +1,10 @@
-"""How fast the values of a bridge change: below a limit each goes out at once, above it they gather.
+"""How fast the values of a bridge change.
 
-A message of its own costs about 200 us of CPU with its leaf and its acknowledgement, a value among others 25 us
-(measured: docs/benchmarks.md); 20 ms later is nothing that anybody sees of a signal that changes so often.
+Below a limit each goes out at once, above it they gather.
+
+A message of its own costs about 200 us of CPU with its leaf and its acknowledgement, a
+value among others 25 us (measured: docs/benchmarks.md); 20 ms later is nothing that
+anybody sees of a signal that changes so often.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,6 @@
-"""One device on the bus: its status, info, state, events and blobs, and when each is published.
+"""One device on the bus.
+
+Its status, info, state, events and blobs, and when each is published.
 
 Source: docs/contract.md, 3. It knows MQTT topics and the contract, no protocol.
 """
@@ -28,7 +30,9 @@ from busbar.publish.size_limits import fit, fit_info
 from busbar.publish.state import State
 from busbar.publish.value_topics import Leaves
 
-FLUSH = 0.02  # s that changes wait at most, for the acknowledgement of those before them or when there are many
+# s that changes wait at most, for the acknowledgement of those before them or when
+# there are many
+FLUSH = 0.02
 BATCH_BYTES = 16 * 1024
 BATCH_COUNT = 200
 EVENT_HEAD = 100  # bytes of boot, seq and time, in JSON
@@ -57,14 +61,19 @@ class Bus:
     now: Callable[[], float] = clock.time  # Unix s
     folder: Path | None = None  # where blobs too large for the bus go
     broker: Flag = field(default_factory=Flag)  # set while we are connected
-    left: dict[str, dict[str, int]] = field(default_factory=dict)  # counts of devices that may come back in this boot
+    # counts of devices that may come back in this boot
+    left: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 class Device:
     """One device; the Outlet that a session writes to."""
 
     def __init__(
-        self, bus: Bus, name: str, description: Description, complete: Callable[[Description], Description]
+        self,
+        bus: Bus,
+        name: str,
+        description: Description,
+        complete: Callable[[Description], Description],
     ) -> None:
         self.name = name
         self.state = State(lambda path: self.description.find(path), self._changed)
@@ -73,15 +82,26 @@ class Device:
         self.reason: Fault | None = None
         self.refused: Fault | None = None  # set while the device is to stay offline
         self.silent: Fault | None = None  # set while the device, not the link, is dead
-        self.deaf = False  # set while the link is closed: what a session says late would pass for confirmed
+        # set while the link is closed: what a session says late would pass for
+        # confirmed
+        self.deaf = False
         self._bus = bus
         self._complete = complete  # adds what every device has
         self._description = complete(description)
         self._loop = asyncio.get_running_loop()
-        self._seqs = bus.left.pop(name, {})  # of each event; of one boot they never count anew
+        # of each event; of one boot they never count anew
+        self._seqs = bus.left.pop(name, {})
         self._revision = self._next_seq(REVISION)
-        self._leaves = Leaves(bus.outbox, bus.pace, bus.leaf, partial(self.topic, "state"), self.state.values)
-        self._blobs = Blobs(bus.blobs, bus.folder, partial(self.topic, "blob"), self._file)
+        self._leaves = Leaves(
+            bus.outbox,
+            bus.pace,
+            bus.leaf,
+            partial(self.topic, "state"),
+            self.state.values,
+        )
+        self._blobs = Blobs(
+            bus.blobs, bus.folder, partial(self.topic, "blob"), self._file
+        )
         self._timers: dict[str, asyncio.TimerHandle | asyncio.Handle] = {}
         self._info_deadline: float | None = None
         self._closed = False
@@ -106,7 +126,9 @@ class Device:
 
     def bad(self, paths: Iterable[str], error: BusbarError) -> None:
         if self.refused is None and not (self._closed or self.deaf):
-            self.state.mark_bad(paths, Fault(error.code, error.message), self._time(None))
+            self.state.mark_bad(
+                paths, Fault(error.code, error.message), self._time(None)
+            )
 
     def gone(self, paths: Iterable[str]) -> None:
         paths = list(paths)
@@ -114,7 +136,9 @@ class Device:
         for path in paths:
             self._leaves.remove(path)
 
-    def event(self, name: str, fields: Mapping[str, Any], time: float | None = None) -> None:
+    def event(
+        self, name: str, fields: Mapping[str, Any], time: float | None = None
+    ) -> None:
         if self._closed:
             return
         seq = self._next_seq(name)
@@ -122,9 +146,17 @@ class Device:
         declared = self._description.events.get(name)
         if declared is not None and declared.encoding == "msgpack":
             packed = msgspec.msgpack.encode(body)
-            self._bus.outbox.put(Message(self.topic("event", name), packed, content_type="application/msgpack"))
+            self._bus.outbox.put(
+                Message(
+                    self.topic("event", name),
+                    packed,
+                    content_type="application/msgpack",
+                )
+            )
         else:
-            self._bus.outbox.put(Message(self.topic("event", name), messages.encode(body)))
+            self._bus.outbox.put(
+                Message(self.topic("event", name), messages.encode(body))
+            )
 
     def blob(
         self,
@@ -139,7 +171,16 @@ class Device:
         if self._closed:
             return  # nobody would clear it
         file = self._blobs.put(name, data, content_type, retain=retain, file=file)
-        self.values({name: {"size": len(data), "content_type": content_type, "file": file, **about}})
+        self.values(
+            {
+                name: {
+                    "size": len(data),
+                    "content_type": content_type,
+                    "file": file,
+                    **about,
+                }
+            }
+        )
 
     def describe(self, description: Description) -> None:
         description = self._complete(description)
@@ -147,7 +188,13 @@ class Device:
             return
         self._description = description
         self.state.described()
-        self.gone([path for path in self.state.values.keys() | self.state.bad.keys() if not description.find(path)])
+        self.gone(
+            [
+                path
+                for path in self.state.values.keys() | self.state.bad.keys()
+                if not description.find(path)
+            ]
+        )
         self._info_changed()
 
     def online(self) -> None:
@@ -168,12 +215,21 @@ class Device:
             self.since = self._time(None)
         self.status, self.reason = status, reason
         if status in ("offline", "stopped"):
-            fault = Fault(Offline.code, reason.message if reason else f"the device is {status}")
-            self.state.mark_bad([path for path in self.state.values if not path.startswith("_")], fault, self.since)
+            fault = Fault(
+                Offline.code, reason.message if reason else f"the device is {status}"
+            )
+            self.state.mark_bad(
+                [path for path in self.state.values if not path.startswith("_")],
+                fault,
+                self.since,
+            )
         self._bus.outbox.retain(self.topic("status"), self.status_payload)
 
     def announce(self, *, status: bool = True) -> None:
-        """Publish status, info and state, whatever the broker has; the bridge's own status follows all devices."""
+        """Publish status, info and state, whatever the broker has.
+
+        The bridge's own status follows all devices.
+        """
         if self._info_deadline is not None:
             self._publish_info()
         if status:
@@ -222,7 +278,8 @@ class Device:
         self.state.age(self._time(None))
         if now - self._snapshot_last >= SNAPSHOT_HEARTBEAT:
             self._publish_snapshot()
-            self._bus.outbox.retain(self.topic("status"), self.status_payload)  # somebody may have cleared it
+            # somebody may have cleared it
+            self._bus.outbox.retain(self.topic("status"), self.status_payload)
         often = len(self.state.values) <= LEAVES_SMALL
         if now - self._leaves_last >= (LEAVES_OFTEN if often else LEAVES_RARELY):
             self.announce_leaves()
@@ -230,11 +287,21 @@ class Device:
 
     def status_payload(self) -> bytes:
         return messages.encode(
-            Status(self.status, self.since, self._bus.boot, self._revision, self._seqs.get("change", 0), self.reason)
+            Status(
+                self.status,
+                self.since,
+                self._bus.boot,
+                self._revision,
+                self._seqs.get("change", 0),
+                self.reason,
+            )
         )
 
     def publish_change(self) -> None:
-        """Send the changes so far as one `event/change`, or several; they wait for the info that names them."""
+        """Send the changes so far as one `event/change`, or several.
+
+        They wait for the info that names them.
+        """
         self._cancel("flush")
         if self._info_deadline is not None:
             return
@@ -243,15 +310,21 @@ class Device:
             self._bus.pace.count(len(changes))
             try:
                 self._send_changes(changes, self._time(None))
-            except (TypeError, ValueError, RecursionError):  # nothing has been sent of them
+            except (TypeError, ValueError, RecursionError):
+                # nothing has been sent of them
                 self._send_changes(self.state.sayable(changes), self._time(None))
-            self._leaves.changed(change.path for change in changes if change.value is not msgspec.UNSET)
+            self._leaves.changed(
+                change.path for change in changes if change.value is not msgspec.UNSET
+            )
             self._want_snapshot()
 
     def _send_changes(self, changes: list[Change], time: float) -> None:
         seq = self._seqs.get("change", 0) + 1
         payload = messages.encode(ChangeEvent(self._bus.boot, seq, time, changes))
-        if len(payload) > min(BATCH_BYTES, self._room("event", "change")) and len(changes) > 1:
+        if (
+            len(payload) > min(BATCH_BYTES, self._room("event", "change"))
+            and len(changes) > 1
+        ):
             half = len(changes) // 2
             self._send_changes(changes[:half], time)
             self._send_changes(changes[half:], time)
@@ -267,7 +340,10 @@ class Device:
         """Flush at once when nothing is in flight, else with the acknowledgement, or gather for a moment."""
         self._cancel("flush")
         topic, fast = self.topic("event", "change"), self._bus.pace.fast
-        if not (fast or self._bus.outbox.busy(topic)) or len(self.state.changes) >= BATCH_COUNT:
+        if (
+            not (fast or self._bus.outbox.busy(topic))
+            or len(self.state.changes) >= BATCH_COUNT
+        ):
             self.publish_change()
             return
         self._timers["flush"] = self._loop.call_later(FLUSH, self.publish_change)
@@ -282,7 +358,9 @@ class Device:
     def _want_snapshot(self) -> None:
         if "snapshot" not in self._timers:
             pause = max(SNAPSHOT_INTERVAL, self._snapshot_size / SNAPSHOT_RATE)
-            self._timers["snapshot"] = self._loop.call_at(self._snapshot_last + pause, self._publish_snapshot)
+            self._timers["snapshot"] = self._loop.call_at(
+                self._snapshot_last + pause, self._publish_snapshot
+            )
 
     def _publish_snapshot(self) -> None:
         self._cancel("snapshot")
@@ -290,13 +368,18 @@ class Device:
         self._bus.outbox.retain(self.topic("state"), self._state_payload)
 
     def _state_payload(self) -> bytes | None:
-        """The snapshot as it is when it can be sent; changes before it are flushed first, so its seq covers them."""
+        """The snapshot as it is when it can be sent.
+
+        Changes before it are flushed first, so its seq covers them.
+        """
         if self._info_deadline is not None:
             self._want_snapshot()
             return None
         if self.state.changes:
             self.publish_change()
-        snapshot = self.state.snapshot(self._bus.boot, self._seqs.get("change", 0), self._time(None))
+        snapshot = self.state.snapshot(
+            self._bus.boot, self._seqs.get("change", 0), self._time(None)
+        )
         payload, left_out = fit(snapshot, self._room("state"))
         self._snapshot_size = len(payload)
         if left_out != self._truncated:
@@ -306,7 +389,11 @@ class Device:
 
     def _info_payload(self) -> bytes:
         info = self._description.info(
-            self._bus.topics.bridge, self.name, self._revision, self._bus.boot, self._truncated
+            self._bus.topics.bridge,
+            self.name,
+            self._revision,
+            self._bus.boot,
+            self._truncated,
         )
         return fit_info(info, self._room("info"))
 
@@ -315,7 +402,9 @@ class Device:
         if self._info_deadline is None:
             self._info_deadline = now + INFO_LATEST
         self._cancel("info")
-        self._timers["info"] = self._loop.call_at(min(now + INFO_QUIET, self._info_deadline), self._publish_info)
+        self._timers["info"] = self._loop.call_at(
+            min(now + INFO_QUIET, self._info_deadline), self._publish_info
+        )
 
     def _publish_info(self) -> None:
         self._cancel("info")

@@ -1,4 +1,7 @@
-"""Making state and info fit into a message: what fits is published, the rest counted. Source: docs/contract.md, 3."""
+"""Making state and info fit into a message: what fits is published, the rest counted.
+
+Source: docs/contract.md, 3.
+"""
 
 import bisect
 from collections.abc import Callable, Sequence
@@ -17,13 +20,27 @@ def fit(snapshot: State, room: int) -> tuple[bytes, int]:
     if len(payload) <= room:
         return payload, 0
     snapshot = msgspec.structs.replace(snapshot, times=UNSET)
-    largest = sorted(snapshot.values.keys() | snapshot.bad.keys(), key=lambda path: (-_size(snapshot, path), path))
-    return _fewest(len(largest), lambda count: messages.encode(_without(snapshot, largest[:count])), room)
+    largest = sorted(
+        snapshot.values.keys() | snapshot.bad.keys(),
+        key=lambda path: (-_size(snapshot, path), path),
+    )
+    return _fewest(
+        len(largest),
+        lambda count: messages.encode(_without(snapshot, largest[:count])),
+        room,
+    )
 
 
 def fit_info(info: Info, room: int) -> bytes:
-    """Return the payload, at most `room` bytes; the last properties are left out if need be, and counted."""
-    return _fewest(len(info.properties), lambda count: messages.encode(_describing_less(info, count)), room)[0]
+    """Return the payload, at most `room` bytes.
+
+    The last properties are left out if need be, and counted.
+    """
+    return _fewest(
+        len(info.properties),
+        lambda count: messages.encode(_describing_less(info, count)),
+        room,
+    )[0]
 
 
 def _fewest(most: int, encoded: Callable[[int], bytes], room: int) -> tuple[bytes, int]:
@@ -31,7 +48,9 @@ def _fewest(most: int, encoded: Callable[[int], bytes], room: int) -> tuple[byte
     payload = encoded(0)
     if len(payload) <= room:
         return payload, 0
-    fewest = 1 + bisect.bisect_left(range(1, most), x=True, key=lambda count: len(encoded(count)) <= room)
+    fewest = 1 + bisect.bisect_left(
+        range(1, most), x=True, key=lambda count: len(encoded(count)) <= room
+    )
     count = min(most, fewest)
     return encoded(count), count
 
@@ -42,7 +61,9 @@ def _size(snapshot: State, path: str) -> int:
 
 def _without(snapshot: State, paths: Sequence[str]) -> State:
     left_out = set(paths)
-    values = {path: value for path, value in snapshot.values.items() if path not in left_out}
+    values = {
+        path: value for path, value in snapshot.values.items() if path not in left_out
+    }
     bad = {path: fault for path, fault in snapshot.bad.items() if path not in left_out}
     return msgspec.structs.replace(snapshot, values=values, bad=bad)
 
@@ -51,4 +72,6 @@ def _describing_less(info: Info, count: int) -> Info:
     if not count:
         return info
     properties = dict(islice(info.properties.items(), len(info.properties) - count))
-    return msgspec.structs.replace(info, properties=properties, truncated=max(info.truncated or 0, count))
+    return msgspec.structs.replace(
+        info, properties=properties, truncated=max(info.truncated or 0, count)
+    )

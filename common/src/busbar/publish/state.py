@@ -1,6 +1,9 @@
-"""One device's values, times and quality: report by exception. Source: docs/contract.md, 3.3 and 3.4.
+"""One device's values, times and quality: report by exception.
 
-Every transition becomes a `Change`; the changes taken so far and the snapshot always agree.
+Source: docs/contract.md, 3.3 and 3.4.
+
+Every transition becomes a `Change`; the changes taken so far and the snapshot always
+agree.
 """
 
 import asyncio
@@ -17,14 +20,18 @@ from busbar.contract.messages import Change, Fault
 TIMES_LIMIT = 1000  # properties; above, the snapshot leaves out `times`
 _PLAIN = (bool, int, str, type(None))
 _MISSING = object()
-NOT_A_NUMBER = Fault("not_a_number", "the device sent a value that JSON has no number for")
+NOT_A_NUMBER = Fault(
+    "not_a_number", ("the device sent a value that JSON has no number for")
+)
 UNSAYABLE = Fault("not_a_number", "the device sent a value that JSON cannot say")
 
 
 class State:
     """What is known of one device; calls `changed` when there are changes to take."""
 
-    def __init__(self, find: Callable[[str], Property | None], changed: Callable[[], None]) -> None:
+    def __init__(
+        self, find: Callable[[str], Property | None], changed: Callable[[], None]
+    ) -> None:
         self.values: dict[str, Any] = {}
         self.times: dict[str, float] = {}
         self.bad: dict[str, Fault] = {}
@@ -33,8 +40,10 @@ class State:
         self._loop = asyncio.get_running_loop()
         self.changes: list[Change] = []
         self._properties: dict[str, Property] = {}
-        self._reported: dict[str, float] = {}  # loop time of the last report, of properties that limit reports
-        self._confirmed: dict[str, float] = {}  # loop time of the last reading, of properties with max_age
+        # loop time of the last report, of properties that limit reports
+        self._reported: dict[str, float] = {}
+        # loop time of the last reading, of properties with max_age
+        self._confirmed: dict[str, float] = {}
         self._held: dict[str, tuple[Any, float, asyncio.TimerHandle]] = {}
 
     def read(self, readings: Mapping[str, Any], time: float) -> None:
@@ -61,7 +70,14 @@ class State:
         for path in list(paths):
             self._discard(path)
             known = path in self.values or path in self.bad
-            tables = (self.values, self.times, self.bad, self._properties, self._reported, self._confirmed)
+            tables = (
+                self.values,
+                self.times,
+                self.bad,
+                self._properties,
+                self._reported,
+                self._confirmed,
+            )
             for table in tables:
                 table.pop(path, None)
             if known:
@@ -79,11 +95,20 @@ class State:
         return changes
 
     def sayable(self, changes: Iterable[Change]) -> list[Change]:
-        """Return changes in which values that JSON cannot say are null and bad; of the state, too."""
-        return [change if _can_be_said(change) else self._unsayable(change) for change in changes]
+        """Return changes in which values that JSON cannot say are null and bad.
+
+        Of the state, too.
+        """
+        return [
+            change if _can_be_said(change) else self._unsayable(change)
+            for change in changes
+        ]
 
     def snapshot(self, boot: str, seq: int, time: float) -> messages.State:
-        """Return the whole state; take the changes first, `seq` is that of the last message with changes."""
+        """Return the whole state.
+
+        Take the changes first, `seq` is that of the last message with changes.
+        """
         times = dict(self.times) if len(self.values) <= TIMES_LIMIT else UNSET
         return messages.State(boot, seq, time, dict(self.values), dict(self.bad), times)
 
@@ -93,7 +118,11 @@ class State:
         for path, confirmed in self._confirmed.items():
             limit = self._property(path).max_age
             if now - confirmed > limit and path not in self.bad:
-                self.mark_bad([path], Fault("stale", f"no reading for more than {limit:g} s"), time)
+                self.mark_bad(
+                    [path],
+                    Fault("stale", f"no reading for more than {limit:g} s"),
+                    time,
+                )
 
     def _property(self, path: str) -> Property:
         found = self._properties.get(path)
@@ -121,9 +150,20 @@ class State:
 
     def _is_same(self, path: str, value: Any, fault: Fault | None) -> bool:
         known = self.values.get(path, _MISSING)
-        return known == value and type(known) is type(value) and self.bad.get(path) == fault
+        return (
+            known == value
+            and type(known) is type(value)
+            and self.bad.get(path) == fault
+        )
 
-    def _read_limited(self, declared: Property, path: str, value: Any, time: float, fault: Fault | None) -> None:
+    def _read_limited(
+        self,
+        declared: Property,
+        path: str,
+        value: Any,
+        time: float,
+        fault: Fault | None,
+    ) -> None:
         if declared.max_age:
             self._confirmed[path] = self._loop.time()
         if not self._is_news(declared, path, value, fault):
@@ -135,8 +175,12 @@ class State:
         self._discard(path)  # its timer is late: it must not follow a newer value
         self._report(declared, path, value, time, fault)
 
-    def _is_news(self, declared: Property, path: str, value: Any, fault: Fault | None) -> bool:
-        near = declared.deadband and _near(self.values.get(path, _MISSING), value, declared.deadband)
+    def _is_news(
+        self, declared: Property, path: str, value: Any, fault: Fault | None
+    ) -> bool:
+        near = declared.deadband and _near(
+            self.values.get(path, _MISSING), value, declared.deadband
+        )
         if self._is_same(path, value, fault) or (near and self.bad.get(path) == fault):
             self._discard(path)  # it went and came back within min_interval
             if not self._silent(declared, path):
@@ -147,7 +191,10 @@ class State:
     def _silent(self, declared: Property, path: str) -> bool:
         if not declared.max_silence:
             return False
-        return self._loop.time() - self._reported.get(path, -math.inf) >= declared.max_silence
+        return (
+            self._loop.time() - self._reported.get(path, -math.inf)
+            >= declared.max_silence
+        )
 
     def _hold(self, declared: Property, path: str, value: Any, time: float) -> bool:
         """Keep a value back until min_interval has passed; the newest one follows then."""
@@ -183,7 +230,14 @@ class State:
             self.values[change.path], self.bad[change.path] = None, UNSAYABLE
         return Change(change.path, change.time, None, UNSAYABLE)
 
-    def _report(self, declared: Property, path: str, value: Any, time: float, fault: Fault | None) -> None:
+    def _report(
+        self,
+        declared: Property,
+        path: str,
+        value: Any,
+        time: float,
+        fault: Fault | None,
+    ) -> None:
         if declared.min_interval or declared.max_silence:
             self._reported[path] = self._loop.time()
         self.values[path] = value
@@ -203,7 +257,11 @@ def _can_be_said(change: Change) -> bool:
 
 
 def _near(known: Any, value: Any, deadband: float) -> bool:
-    if bool in (type(known), type(value)) or not isinstance(known, int | float) or not isinstance(value, int | float):
+    if (
+        bool in (type(known), type(value))
+        or not isinstance(known, int | float)
+        or not isinstance(value, int | float)
+    ):
         return False
     return abs(value - known) < deadband
 
@@ -214,7 +272,9 @@ def _finite(value: Any) -> tuple[Any, bool]:
         return (value, True) if math.isfinite(value) else (None, False)
     if isinstance(value, Mapping):
         pairs = {key: _finite(item) for key, item in value.items()}
-        return {key: item for key, (item, _) in pairs.items()}, all(fine for _, fine in pairs.values())
+        return {key: item for key, (item, _) in pairs.items()}, all(
+            fine for _, fine in pairs.values()
+        )
     if isinstance(value, list | tuple):
         items = [_finite(item) for item in value]
         return [item for item, _ in items], all(fine for _, fine in items)

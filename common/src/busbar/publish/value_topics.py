@@ -1,4 +1,7 @@
-"""The retained topics of a device's single values: which there are, when each is sent. Source: docs/contract.md, 1."""
+"""The retained topics of a device's single values: which there are, when each is sent.
+
+Source: docs/contract.md, 1.
+"""
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
@@ -25,7 +28,13 @@ class Leaves:
         topic: Callable[[str], str],
         values: Mapping[str, Any],
     ) -> None:
-        self._outbox, self._pace, self._wanted, self._topic, self._values = outbox, pace, wanted, topic, values
+        self._outbox, self._pace, self._wanted, self._topic, self._values = (
+            outbox,
+            pace,
+            wanted,
+            topic,
+            values,
+        )
         self._loop = asyncio.get_running_loop()
         self._payloads: dict[str, Payload | None] = {}  # None: not wanted
         self._late: set[str] = set()
@@ -71,7 +80,9 @@ class Leaves:
 
     def _put(self, path: str, *, wake: bool) -> None:
         if path not in self._payloads:
-            self._payloads[path] = partial(self._payload, path) if self._wanted(path) else None
+            self._payloads[path] = (
+                partial(self._payload, path) if self._wanted(path) else None
+            )
         payload = self._payloads[path]
         if payload is not None:
             self._outbox.leaf(self._topic(path), payload, wake=wake)

@@ -1,4 +1,7 @@
-"""One running bridge: joins the rooms of this library; knows no protocol. Source: docs/contract.md, 2, 4 and 5."""
+"""One running bridge: joins the rooms of this library; knows no protocol.
+
+Source: docs/contract.md, 2, 4 and 5.
+"""
 
 import asyncio
 import logging
@@ -27,7 +30,8 @@ from busbar.runtime.retained_cleanup import Leftovers
 log = logging.getLogger("busbar.bridge")
 
 STOP_PATIENCE = 1.0  # s for running commands when the bridge stops
-BLOBS_BYTES = 128 * 1024 * 1024  # that wait for a connection of their own; the oldest are dropped
+# that wait for a connection of their own; the oldest are dropped
+BLOBS_BYTES = 128 * 1024 * 1024
 
 
 class DuplicateName(Exception):
@@ -45,24 +49,45 @@ class Bridge:
         synchronised: Callable[[], bool] = host.clock_synchronised,
         connect: Connect = connection,
     ) -> None:
-        self._plan, self._replan, self._now, self._synchronised = plan, replan, now, synchronised
+        self._plan, self._replan, self._now, self._synchronised = (
+            plan,
+            replan,
+            now,
+            synchronised,
+        )
         self._connect = connect
         self._topics = Topics(plan.root, plan.name)
         self._loop = asyncio.get_running_loop()
         self._outbox = Outbox(plan.max_message, self._loop.time)
         self.boot = secrets.token_hex(4)
-        self._blobs = Outbox(plan.blobs_apart, self._loop.time, BLOBS_BYTES) if plan.blobs_apart else self._outbox
+        self._blobs = (
+            Outbox(plan.blobs_apart, self._loop.time, BLOBS_BYTES)
+            if plan.blobs_apart
+            else self._outbox
+        )
         pace = Pace(self._loop.time)
-        self._bus = Bus(self._topics, self._outbox, self._blobs, pace, self.boot, self._has_leaf, now, plan.folder)
+        self._bus = Bus(
+            self._topics,
+            self._outbox,
+            self._blobs,
+            pace,
+            self.boot,
+            self._has_leaf,
+            now,
+            plan.folder,
+        )
         self._began = self._loop.time()
         self._stop = asyncio.Event()
         self._leaving = asyncio.Event()
-        self.connected = self._bus.broker  # everything has been announced on the present connection
+        # everything has been announced on the present connection
+        self.connected = self._bus.broker
         self._connects = 0
         self._commands = Commands(self._bus, self, synchronised)
         self._commands.limit = plan.max_command
         builtins = LinkCommands(self, lambda: self._commands, now)
-        self._links = Links(plan, self._bus, builtins.bound(), self, self._commands.device_closed)
+        self._links = Links(
+            plan, self._bus, builtins.bound(), self, self._commands.device_closed
+        )
         self._own = self._own_channel()
         self._leftovers = Leftovers(self._bus, self.find)
         self._connection: Connection | None = None
@@ -70,7 +95,10 @@ class Bridge:
         self._duplicate: DuplicateName | None = None
 
     async def run(self) -> None:
-        """Serve until `stop`; raise DuplicateName when another process has taken the name."""
+        """Serve until `stop`.
+
+        Raise DuplicateName when another process has taken the name.
+        """
         device = self._own.devices[BRIDGE]
         handler = bridge_device.LogEvents(device, self._outbox)
         logging.getLogger("busbar").addHandler(handler)
@@ -80,7 +108,9 @@ class Bridge:
         self._links.start()
         stop = asyncio.create_task(self._stop.wait(), name="stop")
         try:
-            await asyncio.wait([mqtt, blobs, own_task, stop], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                [mqtt, blobs, own_task, stop], return_when=asyncio.FIRST_COMPLETED
+            )
             if self._duplicate is None and stop.done():
                 await self._leave(mqtt, blobs)
         finally:
@@ -144,7 +174,16 @@ class Bridge:
             for name, device in channel.devices.items():
                 lease = channel.leases.on(name)
                 about, locked = device.description, lease.owner if lease else None
-                rows.append(Listed(name, about.kind, about.address or None, device.status, device.since, locked))
+                rows.append(
+                    Listed(
+                        name,
+                        about.kind,
+                        about.address or None,
+                        device.status,
+                        device.since,
+                        locked,
+                    )
+                )
         return rows
 
     def announce_all(self) -> None:
@@ -166,7 +205,10 @@ class Bridge:
         return await self._links.scan()
 
     async def reload(self) -> Mapping[str, Any]:
-        """Take a changed configuration: restart only links that changed; keep running on a wrong one."""
+        """Take a changed configuration: restart only links that changed.
+
+        Keep running on a wrong one.
+        """
         if self._replan is None:
             raise UnknownTarget("this bridge runs without a configuration file")
         return await self._links.reload(self._replan)
@@ -200,7 +242,9 @@ class Bridge:
         bound = dict(commands.bound())
         if self._plan.opens is not None:
             bound["open"] = commands.opening(self._plan.opens)
-        link = bridge_device.link(self._plan.kind, lambda: self._own.devices[BRIDGE], self, self._tick)
+        link = bridge_device.link(
+            self._plan.kind, lambda: self._own.devices[BRIDGE], self, self._tick
+        )
         channel = Channel(self._bus, link, bound, self)
         for device in channel.devices.values():
             device.set_status("online")
@@ -211,7 +255,11 @@ class Bridge:
         yield self._own
 
     def _devices(self) -> Iterable[Device]:
-        return (device for channel in self._channels() for device in channel.devices.values())
+        return (
+            device
+            for channel in self._channels()
+            for device in channel.devices.values()
+        )
 
     def _outboxes(self) -> set[Outbox]:
         return {self._outbox, self._blobs}
@@ -222,7 +270,9 @@ class Bridge:
     def _tick(self) -> None:
         for device in self._devices():
             device.tick()
-        settled = [channel.settled() for channel in self._channels() if channel.link.finds]
+        settled = [
+            channel.settled() for channel in self._channels() if channel.link.finds
+        ]
         self._leftovers.clear(settled=all(settled))
         for each in self._outboxes():
             each.report()
@@ -230,13 +280,20 @@ class Bridge:
     # The broker.
 
     async def _connect_and_serve(self) -> None:
-        endpoint, client_id, presence = self._plan.endpoint, self._topics.client_id, self._presence
+        endpoint, client_id, presence = (
+            self._plan.endpoint,
+            self._topics.client_id,
+            self._presence,
+        )
         presence.begin()
-        async with self._connect(endpoint, self._outbox, self._on_message, client_id, presence.will) as link:
+        async with self._connect(
+            endpoint, self._outbox, self._on_message, client_id, presence.will
+        ) as link:
             await link.subscribe([presence.topic, *self._topics.commands])
             if await presence.is_taken():
                 self._duplicate = DuplicateName(
-                    f"duplicate bridge name: another process runs {self._topics.base[:-1]}; "
+                    f"duplicate bridge name: another process runs "
+                    f"{self._topics.base[:-1]}; "
                     "each needs a name of its own"
                 )
                 return
@@ -262,14 +319,18 @@ class Bridge:
     async def _connect_for_blobs(self) -> None:
         await self.connected.wait()  # the name is ours
         client_id = f"{self._topics.client_id}.blobs"
-        async with self._connect(self._plan.endpoint, self._blobs, lambda received: None, client_id) as link:
+        async with self._connect(
+            self._plan.endpoint, self._blobs, lambda received: None, client_id
+        ) as link:
             link.begin()
             await self._stay(link, self._drain(link))
 
     async def _stay(self, link: Connection, work: Coroutine[Any, Any, None]) -> None:
         leaving = asyncio.create_task(work, name="mqtt-serve")
         try:
-            await asyncio.wait([leaving, link.closed], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                [leaving, link.closed], return_when=asyncio.FIRST_COMPLETED
+            )
             if leaving.done():
                 await leaving
                 return
@@ -279,7 +340,9 @@ class Bridge:
         await link.closed
 
     async def _serve(self, link: Connection) -> None:
-        await self._leftovers.begin(link, may_appear=any(channel.link.finds for channel in self._channels()))
+        await self._leftovers.begin(
+            link, may_appear=any(channel.link.finds for channel in self._channels())
+        )
         await self._drain(link)
 
     async def _drain(self, link: Connection) -> None:

@@ -1,4 +1,7 @@
-"""The bridge's own device, `bridge`: its state, its log, its commands. Source: docs/contract.md, 2 and 4."""
+"""The bridge's own device, `bridge`: its state, its log, its commands.
+
+Source: docs/contract.md, 2 and 4.
+"""
 
 import asyncio
 import importlib.metadata
@@ -12,7 +15,15 @@ import msgspec
 from busbar.command.builtin import DeviceCommands
 from busbar.command.request import Claim
 from busbar.contract import messages
-from busbar.contract.describe import Command, Description, Event, NoArguments, Property, by_path, command
+from busbar.contract.describe import (
+    Command,
+    Description,
+    Event,
+    NoArguments,
+    Property,
+    by_path,
+    command,
+)
 from busbar.contract.topics import BRIDGE
 from busbar.errors import Forbidden, UnknownTarget
 from busbar.link.arbiter import Turn
@@ -24,7 +35,8 @@ from busbar.runtime.host import Lag
 
 VERSION = importlib.metadata.version("busbar")  # read once: it takes a file descriptor
 PERIOD = 10.0  # s between looks at our own state
-MODULES = frozenset({"mqtt", "session", "bridge", "commands"})  # loggers that `log_level` knows beside the wires
+# loggers that `log_level` knows beside the wires
+MODULES = frozenset({"mqtt", "session", "bridge", "commands"})
 LOG_RATE = 10  # event/log a second
 
 _NUMBERS = {
@@ -63,7 +75,10 @@ class Found(msgspec.Struct, frozen=True):
 
 
 class LogLevel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Arguments of `log_level`; `logger` is one of ours, such as `wire.psu`, or all of them."""
+    """Arguments of `log_level`.
+
+    `logger` is one of ours, such as `wire.psu`, or all of them.
+    """
 
     level: Literal["trace", "debug", "info", "warning", "error"]
     logger: str = ""
@@ -94,48 +109,77 @@ class OwnCommands(DeviceCommands):
     """What the device `bridge` answers beside `cancel`, `lock` and `unlock`."""
 
     @command(safe=True, queued=False)
-    async def list(self, device: str, arguments: NoArguments, claim: Claim) -> list[Listed]:
+    async def list(
+        self, device: str, arguments: NoArguments, claim: Claim
+    ) -> list[Listed]:
         """List the devices of this bridge."""
         return self.owner.listing()
 
     @command(holds="exchange", timeout=120.0)
-    async def scan(self, session: Any, device: str, arguments: NoArguments, turn: Turn) -> Sequence[Found]:
+    async def scan(
+        self, session: Any, device: str, arguments: NoArguments, turn: Turn
+    ) -> Sequence[Found]:
         """Look for what could be connected here."""
         return await self.owner.scan()
 
     @command()
-    async def close(self, session: Any, device: str, arguments: DeviceName, turn: Turn) -> None:
+    async def close(
+        self, session: Any, device: str, arguments: DeviceName, turn: Turn
+    ) -> None:
         """Close a device; a restart or reload brings it back if it is configured."""
         await self.owner.close_device(arguments.name)
 
     @command()
-    async def disconnect_all(self, session: Any, device: str, arguments: NoArguments, turn: Turn) -> None:
+    async def disconnect_all(
+        self, session: Any, device: str, arguments: NoArguments, turn: Turn
+    ) -> None:
         """Disconnect every device; each stays offline until its `connect`."""
         self.owner.disconnect_all()
 
     @command(timeout=60.0)
-    async def reload(self, session: Any, device: str, arguments: NoArguments, turn: Turn) -> Mapping[str, Any]:
+    async def reload(
+        self, session: Any, device: str, arguments: NoArguments, turn: Turn
+    ) -> Mapping[str, Any]:
         """Read the configuration again and restart what changed."""
         return await self.owner.reload()
 
-    @command()
-    async def log_level(self, session: Any, device: str, arguments: LogLevel, turn: Turn) -> None:
-        """Set the level of the log, without `logger` of all of it; `trace` shows every message both ways."""
+    @command(
+        title=(
+            "Set the level of the log, without `logger` of all of it; `trace` "
+            "shows every message both ways"
+        ),
+    )
+    async def log_level(
+        self, session: Any, device: str, arguments: LogLevel, turn: Turn
+    ) -> None:
+        """Set the level of the log, without `logger` of all of it.
+
+        `trace` shows every message both ways.
+        """
         known = MODULES | {f"wire.{row.device}" for row in self.owner.listing()}
         if arguments.logger and arguments.logger not in known:
-            raise UnknownTarget(f"no logger {arguments.logger!r:.100}; there are: {', '.join(sorted(known))}")
+            raise UnknownTarget(
+                f"no logger {arguments.logger!r:.100}; there are: "
+                f"{', '.join(sorted(known))}"
+            )
         set_level(LEVELS[arguments.level], arguments.logger)
 
     @command(timeout=30.0)
-    async def clean(self, session: Any, device: str, arguments: NoArguments, turn: Turn) -> int:
+    async def clean(
+        self, session: Any, device: str, arguments: NoArguments, turn: Turn
+    ) -> int:
         """Remove every retained topic of this bridge from the broker, then publish what lives anew."""
         return await self.owner.clean()
 
     @command()
-    async def shutdown(self, session: Any, device: str, arguments: NoArguments, turn: Turn) -> None:
+    async def shutdown(
+        self, session: Any, device: str, arguments: NoArguments, turn: Turn
+    ) -> None:
         """Stop the bridge."""
         if not self.allow_shutdown:
-            raise Forbidden("refused: the configuration has no `bridge: {allow_shutdown: true}`")
+            raise Forbidden(
+                "refused: the configuration has no `bridge: {allow_shutdown: true}`"
+            )
         self.owner.shut_down()
 
     owner: Owner
@@ -147,13 +191,25 @@ class OwnCommands(DeviceCommands):
         async def run(session: Any, device: str, arguments: Any, turn: Turn) -> None:
             await self.owner.open_device(arguments)
 
-        return Command("open", run, arguments, title="Open a device until the next restart", timeout=60.0)
+        return Command(
+            "open",
+            run,
+            arguments,
+            title="Open a device until the next restart",
+            timeout=60.0,
+        )
 
 
 def description(kind: str) -> Description:
     """Describe the device `bridge`."""
-    numbers = [Property(path, float, title=title, unit=unit) for path, (title, unit) in _NUMBERS.items()]
-    texts = [Property("version", str, title="Version"), Property("clock", bool, title="The wall clock is synchronised")]
+    numbers = [
+        Property(path, float, title=title, unit=unit)
+        for path, (title, unit) in _NUMBERS.items()
+    ]
+    texts = [
+        Property("version", str, title="Version"),
+        Property("clock", bool, title="The wall clock is synchronised"),
+    ]
     return Description(
         kind=BRIDGE,
         name=f"{kind}-bridge",
@@ -191,7 +247,9 @@ class OwnSession:
         self._outlet.values({**self._owner.stats(), "loop_lag": self._lag.take()})
 
 
-def link(kind: str, outlet: Callable[[], Device], owner: Owner, tick: Callable[[], None]) -> Link:
+def link(
+    kind: str, outlet: Callable[[], Device], owner: Owner, tick: Callable[[], None]
+) -> Link:
     """Return the link of the bridge to itself."""
 
     @asynccontextmanager
@@ -202,7 +260,10 @@ def link(kind: str, outlet: Callable[[], Device], owner: Owner, tick: Callable[[
 
 
 class LogEvents(logging.Handler):
-    """Publishes records from WARNING up as event/log, at most LOG_RATE a second; the rest are counted."""
+    """Publishes records from WARNING up as event/log, at most LOG_RATE a second.
+
+    The rest are counted.
+    """
 
     def __init__(self, outlet: Device, outbox: Outbox) -> None:
         super().__init__(logging.WARNING)
@@ -213,7 +274,9 @@ class LogEvents(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if self._loop.is_closed():
             return
-        self._loop.call_soon_threadsafe(self._publish, record, record.getMessage()[:1000])
+        self._loop.call_soon_threadsafe(
+            self._publish, record, record.getMessage()[:1000]
+        )
 
     def _publish(self, record: logging.LogRecord, message: str) -> None:
         now = self._loop.time()
@@ -223,8 +286,15 @@ class LogEvents(logging.Handler):
             self._skipped += 1
             return
         self._left -= 1
-        more = f" ({self._skipped} more messages were left out before)" if self._skipped else ""
+        more = (
+            (f" ({self._skipped} more messages were left out before)")
+            if self._skipped
+            else ""
+        )
         self._skipped = 0
         device = getattr(record, "device", None)
         text, level = message + more, record.levelname.lower()
-        self._outlet.event("log", {"level": level, "logger": record.name, "message": text, "device": device})
+        self._outlet.event(
+            "log",
+            {"level": level, "logger": record.name, "message": text, "device": device},
+        )

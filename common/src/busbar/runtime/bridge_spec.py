@@ -35,7 +35,9 @@ class Plan:
     max_command: int = messages.COMMAND_LIMIT
     max_message: int = messages.MESSAGE_LIMIT
     folder: Path | None = None
-    blobs_apart: int = 0  # bytes of the largest, on an MQTT connection of their own; 0: there is none
-    opens: type[msgspec.Struct] | None = None  # settings of one device, for the command `open`
+    # bytes of the largest, on an MQTT connection of their own; 0: there is none
+    blobs_apart: int = 0
+    # settings of one device, for the command `open`
+    opens: type[msgspec.Struct] | None = None
     open: Callable[[Any], Link] | None = None
     scan: Callable[[], Awaitable[Sequence[Found]]] | None = None

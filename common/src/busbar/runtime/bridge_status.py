@@ -1,4 +1,7 @@
-"""The bridge's own status as the broker has it: the will, a second process, repair. Source: docs/contract.md, 5."""
+"""The bridge's own status as the broker has it: the will, a second process, repair.
+
+Source: docs/contract.md, 5.
+"""
 
 import asyncio
 
@@ -32,7 +35,11 @@ class Presence:
     def will(self) -> Message:
         """What the broker says of us when we vanish."""
         gone = Fault("link", "the bridge is gone without a word")
-        return Message(self.topic, messages.encode(Status("offline", None, self._bus.boot, 0, 0, gone)), retain=True)
+        return Message(
+            self.topic,
+            messages.encode(Status("offline", None, self._bus.boot, 0, 0, gone)),
+            retain=True,
+        )
 
     def begin(self) -> None:
         """A new connection: what is retained will come."""
@@ -44,7 +51,10 @@ class Presence:
         self._bus.outbox.retain(self.topic, self._device.status_payload)
 
     async def is_taken(self) -> bool:
-        """After a reconnect: has another process published its status under our name meanwhile?"""
+        """After a reconnect.
+
+        Has another process published its status under our name meanwhile?
+        """
         if not self._announced:
             return False
         try:
@@ -53,10 +63,17 @@ class Presence:
         except TimeoutError:
             return False  # the broker has lost it
         newer = status.since is None or status.since >= self._started
-        return status.boot != self._bus.boot and status.boot not in self._predecessors and newer
+        return (
+            status.boot != self._bus.boot
+            and status.boot not in self._predecessors
+            and newer
+        )
 
     def saw(self, received: Received, *, connected: bool) -> None:
-        """Take note of a message on the topic; a wrong one is repaired, at most once a second."""
+        """Take note of a message on the topic.
+
+        A wrong one is repaired, at most once a second.
+        """
         status = _decoded(received.payload)
         if status is None:  # cleared, or somebody's nonsense
             self._repair(connected)

@@ -19,12 +19,18 @@ def resident() -> int:
 
 
 def clock_synchronised() -> bool:
-    """Return whether the kernel holds the wall clock for synchronised; False where it cannot be asked."""
+    """Return whether the kernel holds the wall clock for synchronised.
+
+    False where it cannot be asked.
+    """
     try:
         adjtimex = ctypes.CDLL(None, use_errno=True).adjtimex
     except (OSError, AttributeError):
         return False
-    return int(adjtimex(ctypes.create_string_buffer(_TIMEX_BYTES))) not in (-1, _UNSYNCHRONISED)
+    return int(adjtimex(ctypes.create_string_buffer(_TIMEX_BYTES))) not in (
+        -1,
+        _UNSYNCHRONISED,
+    )
 
 
 class Lag:

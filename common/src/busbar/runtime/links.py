@@ -1,4 +1,7 @@
-"""The links that a bridge runs: those of its configuration, and those that a command opened."""
+"""The links that a bridge runs.
+
+Those of its configuration, and those that a command opened.
+"""
 
 import asyncio
 import fnmatch
@@ -18,7 +21,17 @@ from busbar.runtime.bridge_spec import Openable, Plan
 
 log = logging.getLogger("busbar.links")
 
-FIXED = ("name", "root", "endpoint", "leaves", "allow_shutdown", "max_command", "max_message", "folder", "blobs_apart")
+FIXED = (
+    "name",
+    "root",
+    "endpoint",
+    "leaves",
+    "allow_shutdown",
+    "max_command",
+    "max_message",
+    "folder",
+    "blobs_apart",
+)
 
 
 @dataclass
@@ -28,12 +41,26 @@ class _Running:
 
 
 class Links:
-    """Starts and ends links; `builtins` are the commands of every device, `closed` is told which device goes."""
+    """Starts and ends links.
+
+    `builtins` are the commands of every device, `closed` is told which device goes.
+    """
 
     def __init__(
-        self, plan: Plan, bus: Bus, builtins: Mapping[str, Command], home: Home, closed: Callable[[str], None]
+        self,
+        plan: Plan,
+        bus: Bus,
+        builtins: Mapping[str, Command],
+        home: Home,
+        closed: Callable[[str], None],
     ) -> None:
-        self._plan, self._bus, self._builtins, self._home, self._closed = plan, bus, builtins, home, closed
+        self._plan, self._bus, self._builtins, self._home, self._closed = (
+            plan,
+            bus,
+            builtins,
+            home,
+            closed,
+        )
         self._running: dict[str, _Running] = {}
         self._opened: set[str] = set()  # by commands, not by the configuration
         self._reloading = asyncio.Lock()
@@ -61,24 +88,35 @@ class Links:
         await asyncio.gather(*self.tasks, return_exceptions=True)
 
     async def reload(self, replan: Callable[[], Plan]) -> Mapping[str, Any]:
-        """Take a changed configuration: restart only links that changed. A wrong one is not taken: BadRequest."""
+        """Take a changed configuration: restart only links that changed.
+
+        A wrong one is not taken: BadRequest.
+        """
         async with self._reloading:
             try:
                 plan = await asyncio.to_thread(replan)  # a database may take a second
                 self._check_same(plan)
             except ConfigError as error:
-                log.error("configuration not taken, running on with the old one: %s", error)
+                log.error(
+                    ("configuration not taken, running on with the old one: %s"), error
+                )
                 raise BadRequest(str(error)) from error
             return await self._take(plan)
 
     async def scan(self) -> Sequence[Found]:
-        """Look for what could be connected; raise UnknownTarget where that cannot be known."""
+        """Look for what could be connected.
+
+        Raise UnknownTarget where that cannot be known.
+        """
         if self._plan.scan is None:
             raise UnknownTarget(f"this bridge ({self._plan.kind}) cannot scan")
         return await self._plan.scan()
 
     async def open(self, settings: Openable) -> None:
-        """Open a device that is not in the configuration; raise BadRequest or Forbidden."""
+        """Open a device that is not in the configuration.
+
+        Raise BadRequest or Forbidden.
+        """
         if self._plan.open is None:
             raise UnknownTarget(f"this bridge ({self._plan.kind}) cannot open devices")
         self._check_allowed(settings.address)
@@ -88,19 +126,28 @@ class Links:
         except ConfigError as error:
             raise BadRequest(str(error)) from error
         async with self._reloading:  # which may want its name
-            taken = [name for name in (link.name, *link.devices) if name in self._running or self._home.find(name)]
+            taken = [
+                name
+                for name in (link.name, *link.devices)
+                if name in self._running or self._home.find(name)
+            ]
             if taken:
                 raise BadRequest(f"there is a device {taken[0]!r} already")
             self._opened.add(link.name)
             self._start(link)
 
     async def close(self, name: str) -> None:
-        """Close the link of a device; raise UnknownTarget, Forbidden, or BadRequest for one that came by itself."""
+        """Close the link of a device.
+
+        Raise UnknownTarget, Forbidden, or BadRequest for one that came by itself.
+        """
         for link, running in self._running.items():
             if name in running.channel.devices:
                 self._check_allowed(running.channel.link.address)
                 if name not in running.channel.link.devices:
-                    raise BadRequest(f"{name!r} was found by {link!r}: it comes and goes by itself")
+                    raise BadRequest(
+                        f"{name!r} was found by {link!r}: it comes and goes by itself"
+                    )
                 await self._end(link)
                 return
         raise UnknownTarget(f"no device {name!r} to close")
@@ -108,7 +155,11 @@ class Links:
     async def _take(self, plan: Plan) -> Mapping[str, Any]:
         wanted = {link.name: link for link in plan.links}
         devices = {device for link in plan.links for device in link.devices}
-        stale = [name for name in self._running if self._is_stale(name, wanted.get(name), devices)]
+        stale = [
+            name
+            for name in self._running
+            if self._is_stale(name, wanted.get(name), devices)
+        ]
         try:
             await asyncio.gather(*(self._end(name) for name in stale))
         finally:  # cancelled or not, the links of the plan run
@@ -121,7 +172,10 @@ class Links:
         return {"stopped": stale, "started": started}
 
     def _is_stale(self, name: str, wanted: Link | None, devices: Set[str]) -> bool:
-        """True if a link runs that is not wanted so; one that a command opened goes when its names are needed."""
+        """True if a link runs that is not wanted so.
+
+        One that a command opened goes when its names are needed.
+        """
         link = self._running[name].channel.link
         if name in self._opened:
             return wanted is not None or not devices.isdisjoint(link.devices)
@@ -151,13 +205,23 @@ class Links:
     def _check_same(self, plan: Plan) -> None:
         for key in FIXED:
             if getattr(plan, key) != getattr(self._plan, key):
-                raise ConfigError(f"{key} of a running bridge cannot change; restart it")
+                raise ConfigError(
+                    f"{key} of a running bridge cannot change; restart it"
+                )
 
     def _check_allowed(self, address: str) -> None:
-        if not any(fnmatch.fnmatchcase(address, pattern) for pattern in self._plan.allow_open):
+        if not any(
+            fnmatch.fnmatchcase(address, pattern) for pattern in self._plan.allow_open
+        ):
             allowed = ", ".join(self._plan.allow_open) or "none"
-            raise Forbidden(f"address {address!r} is not among `bridge: {{allow_open}}`: {allowed}")
+            raise Forbidden(
+                f"address {address!r} is not among `bridge: {{allow_open}}`: {allowed}"
+            )
 
 
 def _same(running: Link, wanted: Link | None) -> bool:
-    return wanted is not None and wanted.config is not None and running.config == wanted.config
+    return (
+        wanted is not None
+        and wanted.config is not None
+        and running.config == wanted.config
+    )

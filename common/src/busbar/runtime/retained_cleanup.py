@@ -1,4 +1,7 @@
-"""Reading back what the broker retains under our own prefix. Source: docs/contract.md, 5.4."""
+"""Reading back what the broker retains under our own prefix.
+
+Source: docs/contract.md, 5.4.
+"""
 
 import asyncio
 import logging
@@ -21,7 +24,9 @@ LONGEST = 5.0  # s
 class Leftovers:
     """Collects the retained topics of one bridge, and clears those that belong to nobody."""
 
-    def __init__(self, bus: Bus, find: Callable[[str], tuple[Device, Any] | None]) -> None:
+    def __init__(
+        self, bus: Bus, find: Callable[[str], tuple[Device, Any] | None]
+    ) -> None:
         self._bus, self._find, self._topics = bus, find, bus.topics
         self._begun = False
         self._old: set[str] = set()  # what a process before us has left
@@ -34,16 +39,23 @@ class Leftovers:
             self._found.add(received.topic)
 
     async def begin(self, link: Connection, *, may_appear: bool) -> None:
-        """Clear what was left over before our first connection; devices that may appear are offline until they do."""
+        """Clear what was left over before our first connection.
+
+        Devices that may appear are offline until they do.
+        """
         if not self._begun:
             self._old = await self.collect(link)
             self._begun = True
-        if may_appear:  # on each connection: the one before may have ended too soon for it
+        # on each connection: the one before may have ended too soon for it
+        if may_appear:
             self._mark_missing()
         self.clear(settled=not may_appear)
 
     def clear(self, *, settled: bool) -> None:
-        """Clear what nobody will publish again; settled: devices that are not there now will not appear."""
+        """Clear what nobody will publish again.
+
+        settled: devices that are not there now will not appear.
+        """
         for topic in list(self._old):
             nobodys = self._is_nobodys(topic, settled)
             if nobodys is None:
@@ -54,11 +66,19 @@ class Leftovers:
                 self._bus.outbox.clear(topic)
 
     def _mark_missing(self) -> None:
-        missing = Fault(Offline.code, "the device has not appeared since the bridge started")
-        payload = messages.encode(Status("offline", round(self._bus.now(), 6), self._bus.boot, 0, 0, missing))
+        missing = Fault(
+            Offline.code, ("the device has not appeared since the bridge started")
+        )
+        payload = messages.encode(
+            Status("offline", round(self._bus.now(), 6), self._bus.boot, 0, 0, missing)
+        )
         for topic in self._old:
             address = self._topics.parse(topic)
-            if address is not None and address.channel == "status" and self._find(address.device) is None:
+            if (
+                address is not None
+                and address.channel == "status"
+                and self._find(address.device) is None
+            ):
                 self._bus.outbox.retain(topic, lambda: payload)
 
     def _is_nobodys(self, topic: str, settled: bool) -> bool | None:
@@ -69,7 +89,11 @@ class Leftovers:
         found = self._find(address.device)
         if found is None:
             return settled or None
-        return self._is_dead_leaf(found[0], address.path) if address.channel == "state" and address.path else False
+        return (
+            self._is_dead_leaf(found[0], address.path)
+            if address.channel == "state" and address.path
+            else False
+        )
 
     def _is_dead_leaf(self, device: Device, path: str) -> bool | None:
         about = device.description.find(path)
@@ -77,7 +101,8 @@ class Leftovers:
             return True
         if path in device.state.values or "{" not in about.path:
             return False  # it has been published anew, or will be
-        return True if device.status == "online" else None  # a member of a family that is at its default now
+        # a member of a family that is at its default now
+        return True if device.status == "online" else None
 
     async def collect(self, link: Connection) -> set[str]:
         """Return the topics of status, info, state and blob that the broker retains now."""
@@ -94,7 +119,10 @@ class Leftovers:
                     count = len(self._found)
                     await asyncio.sleep(QUIET)
         except TimeoutError:
-            log.warning("more than %d retained topics under our prefix; looked at these only", len(self._found))
+            log.warning(
+                ("more than %d retained topics under our prefix; looked at these only"),
+                len(self._found),
+            )
         finally:
             found, self._found = self._found, None
             await link.unsubscribe(self._topics.leftovers)

@@ -37,10 +37,14 @@ class Service:
     kind: str
     config: type[configuration.Config]
     links: Callable[[Any], Iterable[Link]]
-    device: type[msgspec.Struct] | None = None  # settings of one device, for the command `open`
+    device: type[msgspec.Struct] | None = (
+        None  # settings of one device, for the command `open`
+    )
     open: Callable[[Any], Link] | None = None
     scan: Callable[[], Awaitable[Sequence[Found]]] | None = None
-    blobs_apart: Callable[[Any], int] | None = None  # bytes of the largest: they have an MQTT connection of their own
+    blobs_apart: Callable[[Any], int] | None = (
+        None  # bytes of the largest: they have an MQTT connection of their own
+    )
 
 
 def run(service: Service, argv: Sequence[str] | None = None) -> int:
@@ -56,7 +60,9 @@ def run(service: Service, argv: Sequence[str] | None = None) -> int:
             print("\n".join(problems), file=sys.stderr)
             return EXIT_CONFIG
         devices = sum(len(link.devices) for link in plan.links)
-        print(f"{arguments.config}: fine; {service.kind} bridge {plan.name!r}, {devices} devices")
+        print(
+            f"{arguments.config}: fine; {service.kind} bridge {plan.name!r}, {devices} devices"
+        )
         return 0
     _start_log(arguments, config)
     try:
@@ -67,7 +73,9 @@ def run(service: Service, argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def plan(service: Service, config: Any, url: str | None, environment: Mapping[str, str]) -> Plan:
+def plan(
+    service: Service, config: Any, url: str | None, environment: Mapping[str, str]
+) -> Plan:
     """Return what a configuration asks for; raise ConfigError. The url of the argument wins, then BUSBAR_URL."""
     links = list(service.links(config))
     _check_names(link.name for link in links)
@@ -79,7 +87,9 @@ def plan(service: Service, config: Any, url: str | None, environment: Mapping[st
         kind=service.kind,
         name=bridge.name,
         root=bridge.root,
-        endpoint=_endpoint(broker, url or environment.get("BUSBAR_URL") or broker.url or DEFAULT_URL),
+        endpoint=_endpoint(
+            broker, url or environment.get("BUSBAR_URL") or broker.url or DEFAULT_URL
+        ),
         links=links,
         leaves=bridge.leaves,
         allow_open=bridge.allow_open,
@@ -98,7 +108,9 @@ def _endpoint(broker: configuration.Broker, url: str) -> Endpoint:
     endpoint = Endpoint(
         url=url,
         username=broker.username,
-        password=configuration.secret(broker.password, broker.password_file, "broker.password"),
+        password=configuration.secret(
+            broker.password, broker.password_file, "broker.password"
+        ),
         protocol=broker.version,
         ca_file=broker.ca_file,
         cert_file=broker.cert_file,
@@ -115,9 +127,13 @@ def _check_names(names: Iterable[str]) -> None:
     seen = set()
     for name in names:
         if name in seen:
-            raise ConfigError(f"two devices are named {name!r}; each needs a name of its own")
+            raise ConfigError(
+                f"two devices are named {name!r}; each needs a name of its own"
+            )
         if name == "bridge":
-            raise ConfigError("a device cannot be named 'bridge': that is the bridge itself")
+            raise ConfigError(
+                "a device cannot be named 'bridge': that is the bridge itself"
+            )
         seen.add(name)
 
 
@@ -133,10 +149,20 @@ def _arguments(service: Service, argv: Sequence[str] | None) -> argparse.Namespa
         epilog=f"The broker: --broker, else $BUSBAR_URL, else `broker: url` of the file, else {DEFAULT_URL}. "
         f"Exit codes: {EXIT_CONFIG} configuration, {EXIT_DUPLICATE} another process runs a bridge of this name.",
     )
-    parser.add_argument("--config", required=True, metavar="FILE", help="configuration (YAML)")
-    parser.add_argument("--broker", metavar="URL", help="mqtt://host, mqtts://host or unix:///path")
-    parser.add_argument("--check", action="store_true", help="check the configuration offline, then exit")
-    parser.add_argument("--log-level", choices=list(LEVELS), help="trace shows every message both ways")
+    parser.add_argument(
+        "--config", required=True, metavar="FILE", help="configuration (YAML)"
+    )
+    parser.add_argument(
+        "--broker", metavar="URL", help="mqtt://host, mqtts://host or unix:///path"
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="check the configuration offline, then exit",
+    )
+    parser.add_argument(
+        "--log-level", choices=list(LEVELS), help="trace shows every message both ways"
+    )
     parser.add_argument("--log-format", choices=["text", "json"])
     return parser.parse_args(argv)
 
@@ -164,7 +190,9 @@ class _JsonFormatter(logging.Formatter):
         if hasattr(record, "device"):
             fields["device"] = record.device
         if record.exc_info:
-            fields["traceback"] = record.exc_text or self.formatException(record.exc_info)
+            fields["traceback"] = record.exc_text or self.formatException(
+                record.exc_info
+            )
         return json.dumps(fields)
 
 

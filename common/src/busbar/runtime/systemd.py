@@ -1,4 +1,7 @@
-"""Readiness and watchdog notification for systemd; silent where nobody listens. Source: sd_notify(3)."""
+"""Readiness and watchdog notification for systemd; silent where nobody listens.
+
+Source: sd_notify(3).
+"""
 
 import asyncio
 import os
@@ -18,7 +21,10 @@ def notify(message: str) -> None:
 
 
 async def watchdog() -> None:
-    """Feed the watchdog at half its period for as long as the event loop runs; return if there is none."""
+    """Feed the watchdog at half its period for as long as the event loop runs.
+
+    Return if there is none.
+    """
     period = int(os.environ.get("WATCHDOG_USEC", "0")) / 1e6
     if period <= 0:
         return

@@ -1,4 +1,7 @@
-"""For tests only: a clock that can be moved, null-modem streams, a broker in memory. Never imported at run time."""
+"""For tests only: a clock that can be moved, null-modem streams, a broker in memory.
+
+Never imported at run time.
+"""
 
 import asyncio
 import contextlib
@@ -17,7 +20,10 @@ STEP = 0.25  # s of virtual time between looks at the event loop
 
 
 class ShiftingLoop(asyncio.SelectorEventLoop):
-    """An event loop whose clock runs on and can be moved forward: real sockets work, nobody waits for timers."""
+    """An event loop whose clock runs on and can be moved forward.
+
+    Real sockets work, nobody waits for timers.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,8 +61,13 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def until(condition: Callable[[], Any], what: str = "the condition", limit: float = 20.0) -> None:
-    """Wait for a condition (plain or awaitable) in real time; raise AssertionError after a generous limit."""
+async def until(
+    condition: Callable[[], Any], what: str = "the condition", limit: float = 20.0
+) -> None:
+    """Wait for a condition (plain or awaitable) in real time.
+
+    Raise AssertionError after a generous limit.
+    """
     end = time.monotonic() + limit
     while not (await answer if inspect.isawaitable(answer := condition()) else answer):
         if time.monotonic() > end:
@@ -68,14 +79,19 @@ async def null_modem(name: str = "null") -> tuple[ByteStream, ByteStream]:
     """Return the two ends of a cable."""
     ends = socket.socketpair()
     streams = [await asyncio.open_connection(sock=end) for end in ends]
-    here, there = (ByteStream(reader, writer, f"{name}{end}") for end, (reader, writer) in enumerate(streams))
+    here, there = (
+        ByteStream(reader, writer, f"{name}{end}")
+        for end, (reader, writer) in enumerate(streams)
+    )
     return here, there
 
 
 class MemoryConnection:
     """One client of a MemoryBus; the same face as mqtt.Connection."""
 
-    def __init__(self, bus: "MemoryBus", source: Source, on_message: Callable[[Received], None]) -> None:
+    def __init__(
+        self, bus: "MemoryBus", source: Source, on_message: Callable[[Received], None]
+    ) -> None:
         self._bus, self._source, self._on_message = bus, source, on_message
         self._filters: set[str] = set()
         self._sending = False
@@ -101,7 +117,11 @@ class MemoryConnection:
         asyncio.get_running_loop().call_soon(self._pump)
 
     def _pump(self) -> None:
-        while self._sending and not self.closed.done() and len(self.unacknowledged) < self._bus.window:
+        while (
+            self._sending
+            and not self.closed.done()
+            and len(self.unacknowledged) < self._bus.window
+        ):
             message = self._source.pull()
             if message is None:
                 return
@@ -128,7 +148,10 @@ class MemoryConnection:
 
 
 class MemoryBus:
-    """A broker in memory: retained messages, subscriptions, wills; it keeps all that was published."""
+    """A broker in memory: retained messages, subscriptions, wills.
+
+    It keeps all that was published.
+    """
 
     def __init__(self) -> None:
         self.retained: dict[str, Message] = {}

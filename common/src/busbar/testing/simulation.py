@@ -1,4 +1,7 @@
-"""How a simulator runs as a program: it says where it is, and stays until it is told to end."""
+"""How a simulator runs as a program.
+
+It says where it is, and stays until it is told to end.
+"""
 
 import asyncio
 import json
@@ -10,7 +13,10 @@ from typing import Any
 
 
 def run(simulated: AbstractAsyncContextManager[Mapping[str, object]]) -> None:
-    """Run until SIGTERM or SIGINT; entered, it gives what the example has to know, printed as one line of JSON."""
+    """Run until SIGTERM or SIGINT.
+
+    Entered, it gives what the example has to know, printed as one line of JSON.
+    """
     try:
         asyncio.run(_run(simulated))
     except (OSError, OverflowError) as error:  # a port that is taken, or none

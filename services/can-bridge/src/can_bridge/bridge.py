@@ -58,7 +58,9 @@ def link(settings: Opened) -> Link:
         for each in known.problems:
             log.warning("%s: %s", settings.name, each)
         async with _open(where, settings) as bus:
-            session = CanSession(settings, port, bus, known, lambda: database.load(settings, files))
+            session = CanSession(
+                settings, port, bus, known, lambda: database.load(settings, files)
+            )
             try:
                 await bus.health()
                 yield session
@@ -80,7 +82,9 @@ def check(where: Place) -> None:
     """Raise ConfigError for an interface that nobody drives."""
     if where.interface not in (*OWN, *can.VALID_INTERFACES):
         allowed = ", ".join(sorted({*OWN, *can.VALID_INTERFACES}))
-        raise ConfigError(f"address: there is no interface {where.interface!r}; allowed: {allowed}")
+        raise ConfigError(
+            f"address: there is no interface {where.interface!r}; allowed: {allowed}"
+        )
 
 
 def _load(settings: Opened, files: Sequence[str]) -> tuple[Catalogue, str | None]:
@@ -99,7 +103,9 @@ def _digest(file: str) -> str:
 
 def _open(where: Place, settings: Opened) -> AbstractAsyncContextManager[Bus]:
     """Return the bus, to be entered."""
-    options: Mapping[str, Any] = settings.options if isinstance(settings, Device) else {}
+    options: Mapping[str, Any] = (
+        settings.options if isinstance(settings, Device) else {}
+    )
     match where.interface:
         case "socket":
             return socketcan.open_socketcan(
@@ -148,7 +154,8 @@ def links(config: Config) -> Iterable[Link]:
 async def scan() -> Sequence[Found]:
     """Look for buses: interfaces of the kernel, and what python-can's drivers find."""
     own = [
-        Found(f"can::socket::{name}", "can", "SocketCAN" if up else "SocketCAN, down") for name, up in socketcan.names()
+        Found(f"can::socket::{name}", "can", "SocketCAN" if up else "SocketCAN, down")
+        for name, up in socketcan.names()
     ]
     return [*own, *await asyncio.to_thread(_detected)]
 
@@ -157,7 +164,9 @@ def _detected() -> list[Found]:
     found = []
     for about in can.detect_available_configs(DETECTED):
         address = f"can::{about['interface']}::{about['channel']}"
-        found.append(Found(address, "can", str(about.get("device_name") or about["interface"])))
+        found.append(
+            Found(address, "can", str(about.get("device_name") or about["interface"]))
+        )
     return found
 
 

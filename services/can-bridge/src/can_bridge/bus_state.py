@@ -16,7 +16,10 @@ State = Literal["active", "warning", "passive", "off"]
 
 
 class ErrorEvent(msgspec.Struct, frozen=True):
-    """Payload of event/error: an error frame in words; `skipped` were left out since the last one."""
+    """Payload of event/error: an error frame in words.
+
+    `skipped` were left out since the last one.
+    """
 
     text: str
     kinds: list[str]
@@ -28,17 +31,30 @@ class ErrorEvent(msgspec.Struct, frozen=True):
 
 ERROR_EVENT = Event("error", ErrorEvent, title="Error frame")
 PROPERTIES = [
-    Property("_bus", State | None, title="State of the controller, null where the interface does not tell"),
+    Property(
+        "_bus",
+        State | None,
+        title=("State of the controller, null where the interface does not tell"),
+    ),
     Property("_bitrate", int | None, title="Bit rate", unit="bit/s"),
-    Property("_load", float | None, title="Bus load by the frames received and sent, without stuff bits", unit="%"),
+    Property(
+        "_load",
+        float | None,
+        title=("Bus load by the frames received and sent, without stuff bits"),
+        unit="%",
+    ),
     Property("_rate", int, title="Frames received in the last second", unit="1/s"),
     Property("_received", int, title="Frames received"),
     Property("_sent", int, title="Frames sent"),
     Property("_dropped", int, title="Frames lost because they were not read in time"),
     Property("_skipped", int, title="Input that was no frame"),
-    Property("_refused", int, title="Commands and frames that the adapter did not take"),
+    Property(
+        "_refused", int, title=("Commands and frames that the adapter did not take")
+    ),
     Property("_errors", int, title="Error frames"),
-    Property("_tx_errors", int | None, title="Transmit error counter of the controller"),
+    Property(
+        "_tx_errors", int | None, title=("Transmit error counter of the controller")
+    ),
     Property("_rx_errors", int | None, title="Receive error counter of the controller"),
 ]
 
@@ -47,7 +63,12 @@ class Watch:
     """Counts what goes by, and looks at the interface once a second."""
 
     def __init__(
-        self, name: str, outlet: Outlet, bus: Bus, bitrates: tuple[int | None, int | None], restart: float | None
+        self,
+        name: str,
+        outlet: Outlet,
+        bus: Bus,
+        bitrates: tuple[int | None, int | None],
+        restart: float | None,
     ) -> None:
         self.sent = 0
         self._name, self._outlet, self._bus = name, outlet, bus
@@ -76,7 +97,10 @@ class Watch:
         self._fast += fast
 
     def count_sent(self, frames: Sequence[Frame], echoed: bool) -> None:
-        """Count frames that went out; `echoed`: they come back and are counted for the load there."""
+        """Count frames that went out.
+
+        `echoed`: they come back and are counted for the load there.
+        """
         self.sent += len(frames)
         if not echoed:
             self._nominal += sum(bits(frame)[0] for frame in frames)
@@ -92,11 +116,16 @@ class Watch:
             self._left_out += 1
             return
         self._left -= 1
-        self._outlet.event("error", {**found._asdict(), "skipped": self._left_out}, frame.time)
+        self._outlet.event(
+            "error", {**found._asdict(), "skipped": self._left_out}, frame.time
+        )
         self._left_out = 0
 
     async def run(self) -> None:
-        """Look once a second; raise LinkLost when the bus is down, or has been off for so long."""
+        """Look once a second.
+
+        Raise LinkLost when the bus is down, or has been off for so long.
+        """
         while True:
             await self.look()
             await asyncio.sleep(PERIOD)
@@ -133,17 +162,25 @@ class Watch:
         if not rate:
             return None
         fast = health.data_bitrate or self._bitrates[1] or rate
-        return round(min(100.0, 100 * (self._nominal / rate + self._fast / fast) / passed), 1)
+        return round(
+            min(100.0, 100 * (self._nominal / rate + self._fast / fast) / passed), 1
+        )
 
     def _tell_lost(self) -> None:
         dropped = self._bus.dropped
         if dropped > self._told_dropped:
             lost = dropped - self._told_dropped
-            log.warning("%s: %d frames were lost because they were not read in time", self._name, lost)
+            log.warning(
+                ("%s: %d frames were lost because they were not read in time"),
+                self._name,
+                lost,
+            )
         self._told_dropped = dropped
         if self._bus.refused > self._told_refused:
             times = self._bus.refused - self._told_refused
-            log.warning("%s: the adapter refused what we sent, %d times", self._name, times)
+            log.warning(
+                ("%s: the adapter refused what we sent, %d times"), self._name, times
+            )
         self._told_refused = self._bus.refused
 
     def _check_off(self, state: str | None, health: Health) -> None:
@@ -156,5 +193,9 @@ class Watch:
             self._off_since = now
             more = "" if self._restart or health.restart else "; nothing restarts it"
             log.warning("%s: the controller is bus-off%s", self._name, more)
-        if self._restart and not health.restart and now - self._off_since >= self._restart:
+        if (
+            self._restart
+            and not health.restart
+            and now - self._off_since >= self._restart
+        ):
             raise LinkLost(f"bus-off for {self._restart:g} s: the bus is opened anew")

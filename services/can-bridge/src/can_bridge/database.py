@@ -15,7 +15,15 @@ from cantools.database.errors import Error as CodingError
 from busbar.bridge import ConfigError, Property, collisions, level, values
 from busbar.codecs import j1939
 from can_bridge import settings as configuration
-from can_bridge.messages import Catalogue, Coded, Entry, is_boolean, is_j1939, key, range_of
+from can_bridge.messages import (
+    Catalogue,
+    Coded,
+    Entry,
+    is_boolean,
+    is_j1939,
+    key,
+    range_of,
+)
 from can_bridge.settings import Opened, Rule, Signals
 
 FILE_LIMIT = 64 * 1024 * 1024  # bytes of a database
@@ -26,34 +34,57 @@ _PLACE = re.compile(r"line (\d+), column (\d+)(?:: (.*))?", re.DOTALL)
 
 
 def load(settings: Opened, files: Sequence[str] = ()) -> Catalogue:
-    """Return what the databases and the configuration know; raise ConfigError with file and line."""
+    """Return what the databases and the configuration know.
+
+    Raise ConfigError with file and line.
+    """
     messages, problems = _messages(settings, files)
     originals = {
         f"{message.name}/{signal.name}": settings.names.get(
-            f"{message.name}/{signal.name}", f"{level(message.name)}/{level(signal.name)}"
+            f"{message.name}/{signal.name}",
+            f"{level(message.name)}/{level(signal.name)}",
         )
         for message in messages.values()
         for signal in message.signals
     }
     met = collisions(originals)
-    entries = {name: _entry(message, originals, met, settings) for name, message in messages.items()}
-    problems += [f"{each} would be {originals[each]}, as another: see `names`" for each in sorted(met)]
+    entries = {
+        name: _entry(message, originals, met, settings)
+        for name, message in messages.items()
+    }
+    problems += [
+        (f"{each} would be {originals[each]}, as another: see `names`")
+        for each in sorted(met)
+    ]
     return Catalogue(entries, tuple(problems))
 
 
-def _messages(settings: Opened, files: Sequence[str]) -> tuple[dict[str, Message], list[str]]:
+def _messages(
+    settings: Opened, files: Sequence[str]
+) -> tuple[dict[str, Message], list[str]]:
     """Return the messages by name, and which are left out because another one is there already."""
     found: dict[str, Message] = {}
     owners: dict[int, str] = {}
     problems = []
-    sources = {"messages": [_made(each) for each in settings.messages], **{file: _read(file) for file in files}}
-    for source, message in ((source, message) for source, each in sources.items() for message in each):
+    sources = {
+        "messages": [_made(each) for each in settings.messages],
+        **{file: _read(file) for file in files},
+    }
+    for source, message in (
+        (source, message) for source, each in sources.items() for message in each
+    ):
         name, id_ = message.name, f"0x{message.frame_id:X}"
         if name in found and key(found[name]) != key(message):
-            raise ConfigError(f"{source}: {name!r} has the id {id_} here, 0x{found[name].frame_id:X} elsewhere")
+            raise ConfigError(
+                f"{source}: {name!r} has the id {id_} here, "
+                f"0x{found[name].frame_id:X} "
+                f"elsewhere"
+            )
         owner = owners.setdefault(key(message), name)
         if name in found or owner != name:
-            problems.append(f"{source}: {name!r} is left out, {id_} is {owner!r} already")
+            problems.append(
+                f"{source}: {name!r} is left out, {id_} is {owner!r} already"
+            )
         else:
             found[name] = message
     return found, problems
@@ -65,12 +96,18 @@ def _read(file: str) -> list[Message]:
         raise ConfigError(f"{file}: a database is one of {', '.join(FORMATS)}")
     try:
         if path.stat().st_size > FILE_LIMIT:
-            raise ConfigError(f"{file}: the file is too large; allowed: {FILE_LIMIT} bytes")
+            raise ConfigError(
+                f"{file}: the file is too large; allowed: {FILE_LIMIT} bytes"
+            )
         form = path.suffix.lower()[1:]
         found = cantools.database.load_file(path, form, _encoding(path), cache_dir=None)
     except (OSError, UnicodeError) as error:
-        raise ConfigError(f"{file}: cannot read the database: {getattr(error, 'strerror', None) or error}") from error
-    except Exception as error:  # its parsers raise what they like, from KeyError to XML errors
+        raise ConfigError(
+            f"{file}: cannot read the database: "
+            f"{getattr(error, 'strerror', None) or error}"
+        ) from error
+    except Exception as error:
+        # its parsers raise what they like, from KeyError to XML errors
         raise ConfigError(_explained(file, str(error))) from error
     if not isinstance(found, cantools.database.Database):
         raise ConfigError(f"{file}: this is not a database of CAN messages")
@@ -78,7 +115,10 @@ def _read(file: str) -> list[Message]:
 
 
 def _encoding(path: Path) -> str | None:
-    """Return UTF-8 where a file is that, else None: what editors of its format write, cp1252 for DBC and SYM."""
+    """Return UTF-8 where a file is that, else None.
+
+    What editors of its format write, cp1252 for DBC and SYM.
+    """
     try:
         path.read_bytes().decode()
     except UnicodeDecodeError:
@@ -93,14 +133,24 @@ def _explained(file: str, text: str) -> str:
     if place is None:
         return f"{file}: {text}"
     what = (place[3] or text[: place.start()]).strip(_FRAMING)
-    return f"{file}:{place[1]}:{place[2]}: cannot read the database: {what or 'invalid syntax'}"
+    return (
+        f"{file}:{place[1]}:{place[2]}: cannot read the database: "
+        f"{what or 'invalid syntax'}"
+    )
 
 
 def _made(about: configuration.Message) -> Message:
     """Return a message of the configuration as one of a database; raise ConfigError."""
     try:
         signals = [_made_signal(each) for each in about.signals]
-        return Message(about.id, about.name, about.length, signals, is_extended_frame=about.extended, strict=True)
+        return Message(
+            about.id,
+            about.name,
+            about.length,
+            signals,
+            is_extended_frame=about.extended,
+            strict=True,
+        )
     except (CodingError, ValueError) as error:
         raise ConfigError(f"messages: {about.name}: {error}") from error
 
@@ -114,7 +164,12 @@ def _made_signal(about: configuration.Signal) -> Signal:
         about.length,
         f"{about.byte_order}_endian",  # type: ignore[arg-type]  # one of its two
         about.type == "signed",
-        conversion=BaseConversion.factory(_whole(about.scale), _whole(about.offset), choices, is_float),  # type: ignore[arg-type]
+        conversion=BaseConversion.factory(
+            _whole(about.scale),
+            _whole(about.offset),
+            choices,  # type: ignore[arg-type]  # any dict will do
+            is_float,
+        ),
         minimum=about.minimum,
         maximum=about.maximum,
         unit=about.unit,
@@ -126,22 +181,33 @@ def _whole(number: float) -> float | int:
     return int(number) if float(number).is_integer() else number
 
 
-def _entry(message: Message, originals: Mapping[str, str], met: set[str], settings: Opened) -> Entry:
+def _entry(
+    message: Message, originals: Mapping[str, str], met: set[str], settings: Opened
+) -> Entry:
     coded = {}
     for signal in message.signals:
         original = f"{message.name}/{signal.name}"
         if original not in met:
             coded[signal.name] = _coded(
-                message, signal, originals[original], _rule(settings.signals, original), settings
+                message,
+                signal,
+                originals[original],
+                _rule(settings.signals, original),
+                settings,
             )
     return Entry(message, coded)
 
 
 def _rule(signals: Signals, original: str) -> Rule:
-    return next((rule for rule in signals.rules if fnmatch.fnmatchcase(original, rule.match)), Rule(match="*"))
+    return next(
+        (rule for rule in signals.rules if fnmatch.fnmatchcase(original, rule.match)),
+        Rule(match="*"),
+    )
 
 
-def _coded(message: Message, signal: Signal, path: str, rule: Rule, settings: Opened) -> Coded:
+def _coded(
+    message: Message, signal: Signal, path: str, rule: Rule, settings: Opened
+) -> Coded:
     sends = settings.sends and rule.direction != "receive"
     receives = settings.receives and rule.direction != "send"
     access: Literal["r", "rw"] = "rw" if sends else "r"
@@ -154,8 +220,12 @@ def _coded(message: Message, signal: Signal, path: str, rule: Rule, settings: Op
         group=group_of(message),
         original=f"{message.name}/{signal.name}",
         deadband=rule.deadband,
-        min_interval=settings.signals.min_interval if rule.min_interval is None else rule.min_interval,
-        max_silence=settings.signals.max_silence if rule.max_silence is None else rule.max_silence,
+        min_interval=settings.signals.min_interval
+        if rule.min_interval is None
+        else rule.min_interval,
+        max_silence=settings.signals.max_silence
+        if rule.max_silence is None
+        else rule.max_silence,
         max_age=settings.signals.max_age if rule.max_age is None else rule.max_age,
     )
     return Coded(path, about, signal, receives, sends, rule.cycle)
@@ -175,8 +245,12 @@ def type_of(signal: Signal) -> Any:
     if is_boolean(signal):
         return bool
     low, high = range_of(signal)
-    whole = not signal.is_float and all(float(each).is_integer() for each in (signal.scale, signal.offset))
-    number = values.integer(_int(low), _int(high)) if whole else values.number(low, high)
+    whole = not signal.is_float and all(
+        float(each).is_integer() for each in (signal.scale, signal.offset)
+    )
+    number = (
+        values.integer(_int(low), _int(high)) if whole else values.number(low, high)
+    )
     if not signal.choices:
         return number
     names = values.choice(*dict.fromkeys(str(name) for name in signal.choices.values()))
@@ -184,5 +258,8 @@ def type_of(signal: Signal) -> Any:
 
 
 def _int(bound: float | None) -> int | None:
-    """Return a bound as msgspec takes it: beyond 63 bits there is none, and cantools refuses what does not fit."""
+    """Return a bound as msgspec takes it.
+
+    Beyond 63 bits there is none, and cantools refuses what does not fit.
+    """
     return None if bound is None or abs(bound) >= 2**63 else int(bound)

@@ -10,7 +10,16 @@ from msgspec import Meta
 
 from busbar.bridge import BadRequest, DeviceTimeout, Turn, command
 from busbar.codecs import can, isotp
-from busbar.codecs.can import ERROR, EXTENDED, REMOTE, SENT, STANDARD_IDS, Frame, Mask, exactly
+from busbar.codecs.can import (
+    ERROR,
+    EXTENDED,
+    REMOTE,
+    SENT,
+    STANDARD_IDS,
+    Frame,
+    Mask,
+    exactly,
+)
 from can_bridge.frame_events import Single, named
 from can_bridge.settings import Id, check_id
 from can_bridge.traffic import Line, Listener
@@ -63,22 +72,35 @@ class Send(Content, frozen=True, forbid_unknown_fields=True):
     def read(self) -> list[Frame]:
         """Return the frames to send; raise OutOfRange, BadRequest."""
         if (self.id is None) == (not self.frames):
-            raise BadRequest("send takes the fields of one frame (`id`, `data`, ...) or `frames`")
-        return [each.frame() for each in self.frames] if self.id is None else [self.as_frame(self.id)]
+            raise BadRequest(
+                "send takes the fields of one frame (`id`, `data`, ...) or `frames`"
+            )
+        return (
+            [each.frame() for each in self.frames]
+            if self.id is None
+            else [self.as_frame(self.id)]
+        )
 
 
 class Cansend(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Arguments of `cansend`: a frame as can-utils writes it, such as 123#DEADBEEF or 18FEF100#0102."""
+    """Arguments of `cansend`.
+
+    A frame as can-utils writes it, such as 123#DEADBEEF or 18FEF100#0102.
+    """
 
     frame: str
 
 
 class Periodic(FrameFields, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Arguments of `send_periodic`: a frame, every `period` s, `count` times (0 = until stopped)."""
+    """Arguments of `send_periodic`.
+
+    A frame, every `period` s, `count` times (0 = until stopped).
+    """
 
     period: Annotated[float, Meta(ge=0.0005, le=86400)]  # s
     count: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
-    name: Annotated[str, Meta(min_length=1, max_length=64)] | None = None  # None: its identifier in hex
+    # None: its identifier in hex
+    name: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
 
 
 class StopPeriodic(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -88,7 +110,10 @@ class StopPeriodic(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The frame that is awaited: identifier under a mask, and what its data begins with."""
+    """The frame that is awaited.
+
+    Identifier under a mask, and what its data begins with.
+    """
 
     id: Id
     mask: Id | None = None  # None: exactly this one
@@ -102,7 +127,9 @@ class Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         """Return it as a filter."""
         extended = self.id > STANDARD_IDS if self.extended is None else self.extended
         whole = exactly(self.id, extended)
-        return whole if self.mask is None else whole._replace(mask=self.mask & whole.mask)
+        return (
+            whole if self.mask is None else whole._replace(mask=self.mask & whole.mask)
+        )
 
 
 class Request(FrameFields, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -126,9 +153,11 @@ class IsoTp(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     data: Annotated[bytes, Meta(min_length=1)]
     extended: bool | None = None  # None: 29 bits if an identifier needs them
     fd: bool = False
-    padding: Annotated[int, Meta(ge=0, le=255)] | None = 0xCC  # None: frames as short as they can be
+    # None: frames as short as they can be
+    padding: Annotated[int, Meta(ge=0, le=255)] | None = 0xCC
     response: bool = True  # False: done when the message is out
-    block: Annotated[int, Meta(ge=0, le=255)] = 0  # frames we take between two flow controls; 0 = all
+    # frames we take between two flow controls; 0 = all
+    block: Annotated[int, Meta(ge=0, le=255)] = 0
     timeout: Short = 1.0  # s for each step of the other side
 
 
@@ -160,12 +189,16 @@ class RawCommands:
     async def send_periodic(self, device: str, arguments: Periodic, turn: Turn) -> str:
         """Send a frame again and again; return the name for `stop_periodic`."""
         frame = arguments.frame()
-        name = arguments.name or (f"{frame.id:08x}" if frame.flags & EXTENDED else f"{frame.id:03x}")
+        name = arguments.name or (
+            f"{frame.id:08x}" if frame.flags & EXTENDED else f"{frame.id:03x}"
+        )
         self.line.start(name, frame, arguments.period, arguments.count)
         return name
 
     @command(holds="exchange", safe=True)
-    async def stop_periodic(self, device: str, arguments: StopPeriodic, turn: Turn) -> list[str]:
+    async def stop_periodic(
+        self, device: str, arguments: StopPeriodic, turn: Turn
+    ) -> list[str]:
         """Stop a periodic frame, or all; return their names."""
         names = self.line.periodic if arguments.name is None else [arguments.name]
         for name in names:
@@ -179,30 +212,54 @@ class RawCommands:
         frame = arguments.frame()
 
         def wanted(came: Frame) -> bool:
-            return not came.flags & (SENT | ERROR) and mask.matches(came) and came.data.startswith(start)
+            return (
+                not came.flags & (SENT | ERROR)
+                and mask.matches(came)
+                and came.data.startswith(start)
+            )
 
         with self.line.frames.listen(wanted, [mask]) as listener:
             await self.line.send([frame])
             turn.release()
-            found = await _within(turn.asked or arguments.timeout, listener, f"no frame 0x{mask.id:X} came")
+            found = await _within(
+                turn.asked or arguments.timeout,
+                listener,
+                f"no frame 0x{mask.id:X} came",
+            )
         return msgspec.convert({**named(found), "time": found.time}, Answer)
 
     @command(holds="exchange", timeout=120.0)
-    async def isotp(self, device: str, arguments: IsoTp, turn: Turn) -> IsoTpAnswer | None:
+    async def isotp(
+        self, device: str, arguments: IsoTp, turn: Turn
+    ) -> IsoTpAnswer | None:
         """Send a message in as many frames as it takes (ISO 15765-2) and return the one that answers."""
         turn.release()
-        extended = max(arguments.tx, arguments.rx) > STANDARD_IDS if arguments.extended is None else arguments.extended
-        talk = Conversation(self.line, arguments, extended, turn.asked or arguments.timeout)
+        extended = (
+            max(arguments.tx, arguments.rx) > STANDARD_IDS
+            if arguments.extended is None
+            else arguments.extended
+        )
+        talk = Conversation(
+            self.line, arguments, extended, turn.asked or arguments.timeout
+        )
         async with self._alone(arguments.tx, arguments.rx):
-            with self.line.frames.listen(talk.wanted, [exactly(arguments.rx, extended)]) as listener:
+            with self.line.frames.listen(
+                talk.wanted, [exactly(arguments.rx, extended)]
+            ) as listener:
                 await talk.say(listener)
-                return IsoTpAnswer(await talk.hear(listener)) if arguments.response else None
+                return (
+                    IsoTpAnswer(await talk.hear(listener))
+                    if arguments.response
+                    else None
+                )
 
     @contextlib.asynccontextmanager
     async def _alone(self, tx: int, rx: int) -> AsyncIterator[None]:
         """One exchange at a time on a pair of identifiers."""
         if len(self._exchanges) >= EXCHANGES_LIMIT:
-            self._exchanges = {pair: lock for pair, lock in self._exchanges.items() if lock.locked()}
+            self._exchanges = {
+                pair: lock for pair, lock in self._exchanges.items() if lock.locked()
+            }
         async with self._exchanges.setdefault((tx, rx), asyncio.Lock()):
             yield
 
@@ -210,14 +267,23 @@ class RawCommands:
 class Conversation:
     """One ISO-TP message there, and one back."""
 
-    def __init__(self, line: Line, about: IsoTp, extended: bool, timeout: float) -> None:
-        self._line, self._about, self._extended, self._timeout = line, about, extended, timeout
+    def __init__(
+        self, line: Line, about: IsoTp, extended: bool, timeout: float
+    ) -> None:
+        self._line, self._about, self._extended, self._timeout = (
+            line,
+            about,
+            extended,
+            timeout,
+        )
         self._size = isotp.FD if about.fd else isotp.CLASSIC
         self._frame(b"")  # refuses what cannot be sent before anything is
 
     def wanted(self, came: Frame) -> bool:
         """True for frames of the other side."""
-        same = came.id == self._about.rx and bool(came.flags & EXTENDED) == self._extended
+        same = (
+            came.id == self._about.rx and bool(came.flags & EXTENDED) == self._extended
+        )
         return same and not came.flags & (SENT | ERROR | REMOTE)
 
     async def say(self, listener: Listener[Frame]) -> None:
@@ -239,7 +305,15 @@ class Conversation:
             came = await _within(self._timeout, listener, "no whole message came")
             message, answer = receiver.feed(came.data)
             if answer is not None:
-                await self._line.send([self._frame(answer if self._about.padding is None else self._padded(answer))])
+                await self._line.send(
+                    [
+                        self._frame(
+                            answer
+                            if self._about.padding is None
+                            else self._padded(answer)
+                        )
+                    ]
+                )
             if message is not None:
                 return message
 
@@ -255,7 +329,9 @@ class Conversation:
         return data.ljust(isotp.CLASSIC, bytes((self._about.padding or 0,)))
 
     def _frame(self, data: bytes) -> Frame:
-        return can.frame(self._about.tx, data, extended=self._extended, fd=self._about.fd)
+        return can.frame(
+            self._about.tx, data, extended=self._extended, fd=self._about.fd
+        )
 
 
 async def _within(seconds: float, listener: Listener[Any], what: str) -> Any:

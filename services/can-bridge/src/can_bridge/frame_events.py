@@ -8,15 +8,40 @@ from typing import Any
 import msgspec
 
 from busbar.bridge import Event, Outlet, Property
-from busbar.codecs.can import BRS, ERROR, ESI, EXTENDED, FD, REMOTE, SENT, Frame, Mask, accepts
+from busbar.codecs.can import (
+    BRS,
+    ERROR,
+    ESI,
+    EXTENDED,
+    FD,
+    REMOTE,
+    SENT,
+    Frame,
+    Mask,
+    accepts,
+)
 from can_bridge.interfaces.interface import log
 from can_bridge.settings import Frames, Group
 
 ROWS_LIMIT = 1000  # frames of one batch
-ROW_BYTES = {("msgpack", False): 32, ("msgpack", True): 92, ("json", False): 64, ("json", True): 140}  # at most
-KNOWN_LIMIT = 65_536  # identifiers whose fate is remembered; a flood of others begins anew
+# at most
+ROW_BYTES = {
+    ("msgpack", False): 32,
+    ("msgpack", True): 92,
+    ("json", False): 64,
+    ("json", True): 140,
+}
+# identifiers whose fate is remembered; a flood of others begins anew
+KNOWN_LIMIT = 65_536
 LAST_LIMIT = 1000  # identifiers in state/_rx
-_NAMES = ((EXTENDED, "extended"), (REMOTE, "remote"), (FD, "fd"), (BRS, "brs"), (ESI, "esi"), (ERROR, "error"))
+_NAMES = (
+    (EXTENDED, "extended"),
+    (REMOTE, "remote"),
+    (FD, "fd"),
+    (BRS, "brs"),
+    (ESI, "esi"),
+    (ERROR, "error"),
+)
 
 LAST = "_rx/"
 
@@ -24,7 +49,8 @@ LAST = "_rx/"
 class Row(msgspec.Struct, frozen=True, array_like=True):
     """[time (Unix s), id, flags, length (bytes), data].
 
-    flags: 1 extended, 2 remote, 4 FD, 8 bit rate switch, 16 error state, 32 error frame, 64 sent by this bridge.
+    flags: 1 extended, 2 remote, 4 FD, 8 bit rate switch, 16 error state, 32 error
+    frame, 64 sent by this bridge.
     """
 
     time: float
@@ -41,7 +67,10 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 class Single(msgspec.Struct, frozen=True):
-    """Payload of event/frame: the same, each under its name; `direction` is rx, or tx for what this bridge sent."""
+    """Payload of event/frame: the same, each under its name.
+
+    `direction` is rx, or tx for what this bridge sent.
+    """
 
     id: int
     extended: bool
@@ -80,15 +109,27 @@ def events(settings: Frames) -> list[Event]:
 
 
 def _selections(settings: Frames) -> list[tuple[str, Frames | Group]]:
-    own = [] if settings.publish == "none" else [("frame" if settings.publish == "single" else "frames", settings)]
+    own = (
+        []
+        if settings.publish == "none"
+        else [("frame" if settings.publish == "single" else "frames", settings)]
+    )
     prefix = {"single": "frame", "batched": "frames"}
-    return [*own, *((f"{prefix[each.publish]}/{each.name}", each) for each in settings.groups)]
+    return [
+        *own,
+        *((f"{prefix[each.publish]}/{each.name}", each) for each in settings.groups),
+    ]
 
 
 def _event(name: str, settings: Frames | Group) -> Event:
     if settings.publish == "single":
         return Event(name, Single, title="One frame")
-    return Event(name, Batch, title="Frames: time, id, flags, length, data", encoding=settings.encoding)
+    return Event(
+        name,
+        Batch,
+        title="Frames: time, id, flags, length, data",
+        encoding=settings.encoding,
+    )
 
 
 def last(settings: Frames) -> list[Property]:
@@ -96,7 +137,11 @@ def last(settings: Frames) -> list[Property]:
     if not settings.last:
         return []
     title = "Last frame of an identifier: 3 hex digits, 8 of an extended one"
-    return [Property(LAST + "{id}", LastFrame, title=title, min_interval=settings.last_interval)]
+    return [
+        Property(
+            LAST + "{id}", LastFrame, title=title, min_interval=settings.last_interval
+        )
+    ]
 
 
 def masks(settings: Frames) -> list[Mask] | None:
@@ -115,7 +160,9 @@ class Publisher:
     """Publishes raw frames as the configuration wants."""
 
     def __init__(self, outlet: Outlet, settings: Frames, fd: bool) -> None:
-        self._streams = [Stream(outlet, name, each, fd) for name, each in _selections(settings)]
+        self._streams = [
+            Stream(outlet, name, each, fd) for name, each in _selections(settings)
+        ]
         self._outlet = outlet
         self._last: set[str] | None = set() if settings.last else None
         self._told = False
@@ -137,22 +184,34 @@ class Publisher:
         for path, frame in newest.items():
             if path not in known and len(known) >= LAST_LIMIT:
                 if not self._told:
-                    log.warning("only the first %d identifiers are in state/_rx: %s is not", LAST_LIMIT, path)
+                    log.warning(
+                        ("only the first %d identifiers are in state/_rx: %s is not"),
+                        LAST_LIMIT,
+                        path,
+                    )
                 self._told = True
                 continue
             known.add(path)
-            value = {"flags": frame.flags, "length": frame.length, "data": base64.b64encode(frame.data).decode()}
+            value = {
+                "flags": frame.flags,
+                "length": frame.length,
+                "data": base64.b64encode(frame.data).decode(),
+            }
             self._outlet.values({path: value}, frame.time)
 
 
 def _path(frame: Frame) -> str:
-    return f"{LAST}{frame.id:08x}" if frame.flags & EXTENDED else f"{LAST}{frame.id:03x}"
+    return (
+        f"{LAST}{frame.id:08x}" if frame.flags & EXTENDED else f"{LAST}{frame.id:03x}"
+    )
 
 
 class Stream:
     """One selection of frames on its topic."""
 
-    def __init__(self, outlet: Outlet, name: str, settings: Frames | Group, fd: bool) -> None:
+    def __init__(
+        self, outlet: Outlet, name: str, settings: Frames | Group, fd: bool
+    ) -> None:
         self._outlet, self._name, self._flush = outlet, name, settings.flush
         self._single = settings.publish == "single"
         self._row = ROW_BYTES[settings.encoding, fd]

@@ -1,4 +1,7 @@
-"""Commands of GCT. Time-outs are those of comsrv's Python client. Source: reference 1.8."""
+"""Commands of GCT.
+
+Time-outs are those of comsrv's Python client. Source: reference 1.8.
+"""
 
 import asyncio
 import contextlib
@@ -24,7 +27,10 @@ Code = Annotated[int, Meta(ge=0, le=255)]
 
 
 class SysCtrl(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Arguments of `gct_sysctrl`; `dst` None = the node that is called, or all. A query waits for the value."""
+    """Arguments of `gct_sysctrl`; `dst` None = the node that is called, or all.
+
+    A query waits for the value.
+    """
 
     command: Annotated[int, Meta(ge=0, le=511)]
     data: Bytes8 = b""
@@ -92,7 +98,10 @@ class Ddp(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
 
 class DdpCommand(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Arguments of `gct_ddp_request` and `gct_ddp_write`: the bridge sets or clears bit 7 of `command`."""
+    """Arguments of `gct_ddp_request` and `gct_ddp_write`.
+
+    The bridge sets or clears bit 7 of `command`.
+    """
 
     command: Code
     data: Annotated[bytes, Meta(max_length=gct.V2_BYTES - 1)] = b""
@@ -120,64 +129,106 @@ class GctCommands:
 
     def __init__(self) -> None:
         self._busy: dict[int, asyncio.Lock] = {}  # by node; at most 128
-        self._quiet: dict[int, float] = {}  # loop time until which a late response of a node may come
+        # loop time until which a late response of a node may come
+        self._quiet: dict[int, float] = {}
 
     @command(holds="exchange", timeout=62.0)
-    async def gct_sysctrl(self, device: str, arguments: SysCtrl, turn: Turn) -> SysCtrlValue | None:
+    async def gct_sysctrl(
+        self, device: str, arguments: SysCtrl, turn: Turn
+    ) -> SysCtrlValue | None:
         """Send a SysCtrl; a query returns the value that answers it."""
         dst = self._destination(device, arguments.dst)
         message = gct.SysCtrl(
-            self.nodes.address, dst, arguments.command, arguments.value, arguments.query and not arguments.value,
+            self.nodes.address,
+            dst,
+            arguments.command,
+            arguments.value,
+            arguments.query and not arguments.value,
             arguments.data,
-        )  # fmt: skip
+        )
 
         def wanted(came: gct.Message) -> bool:
-            if not isinstance(came, gct.SysCtrl) or not came.value or came.command != message.command:
+            if (
+                not isinstance(came, gct.SysCtrl)
+                or not came.value
+                or came.command != message.command
+            ):
                 return False
-            return dst in (gct.BROADCAST, came.src) and came.dst in (gct.BROADCAST, message.src)
+            return dst in (gct.BROADCAST, came.src) and came.dst in (
+                gct.BROADCAST,
+                message.src,
+            )
 
         with self.nodes.messages.listen(wanted) as listener:
             await self.nodes.send(message)
             if not message.query:
                 return None
             turn.release()
-            async with _limit(turn.asked or arguments.timeout, f"no answer from {_whom(dst)}"):
+            async with _limit(
+                turn.asked or arguments.timeout, f"no answer from {_whom(dst)}"
+            ):
                 came = await listener.get()
         assert isinstance(came, gct.SysCtrl)
         return SysCtrlValue(came.src, came.data)
 
     @command(holds="exchange", timeout=62.0)
-    async def gct_fetch_readings(self, device: str, arguments: Readings, turn: Turn) -> list[ReadingData]:
+    async def gct_fetch_readings(
+        self, device: str, arguments: Readings, turn: Turn
+    ) -> list[ReadingData]:
         """Ask for readings of a group and return them in order once all are there."""
         dst = self._destination(device, arguments.dst)
-        return await self._readings(dst, arguments.group, arguments.indices, turn, arguments.timeout)
+        return await self._readings(
+            dst, arguments.group, arguments.indices, turn, arguments.timeout
+        )
 
     @command(holds="exchange", timeout=62.0)
-    async def gct_read_single(self, device: str, arguments: Single, turn: Turn) -> SingleData:
+    async def gct_read_single(
+        self, device: str, arguments: Single, turn: Turn
+    ) -> SingleData:
         """Ask for one reading; with a format, decode it."""
         dst = self._destination(device, arguments.dst)
-        (found,) = await self._readings(dst, arguments.group, [arguments.index], turn, arguments.timeout)
-        values = None if arguments.format is None else list(decode(arguments.format, found.data))
+        (found,) = await self._readings(
+            dst, arguments.group, [arguments.index], turn, arguments.timeout
+        )
+        values = (
+            None
+            if arguments.format is None
+            else list(decode(arguments.format, found.data))
+        )
         return SingleData(found.src, found.data, values)
 
     @command(holds="exchange", timeout=62.0)
-    async def gct_ddp(self, device: str, arguments: Ddp, turn: Turn) -> DdpAnswer | None:
+    async def gct_ddp(
+        self, device: str, arguments: Ddp, turn: Turn
+    ) -> DdpAnswer | None:
         """Send a DDP message; if bit 7 of its first byte is set, return the response."""
         dst = self._node(device, arguments.dst)
-        return await self._ddp(dst, arguments.data, arguments.version, turn, arguments.timeout)
+        return await self._ddp(
+            dst, arguments.data, arguments.version, turn, arguments.timeout
+        )
 
     @command(holds="exchange", timeout=62.0)
-    async def gct_ddp_request(self, device: str, arguments: DdpCommand, turn: Turn) -> DdpAnswer | None:
+    async def gct_ddp_request(
+        self, device: str, arguments: DdpCommand, turn: Turn
+    ) -> DdpAnswer | None:
         """Send a DDP command and return the response."""
         data = bytes((arguments.command | 0x80,)) + arguments.data
         dst = self._node(device, arguments.dst)
         return await self._ddp(dst, data, arguments.version, turn, arguments.timeout)
 
     @command(holds="exchange")
-    async def gct_ddp_write(self, device: str, arguments: DdpCommand, turn: Turn) -> None:
+    async def gct_ddp_write(
+        self, device: str, arguments: DdpCommand, turn: Turn
+    ) -> None:
         """Send a DDP command that has no response."""
         data = bytes((arguments.command & 0x7F,)) + arguments.data
-        await self._ddp(self._node(device, arguments.dst), data, arguments.version, turn, arguments.timeout)
+        await self._ddp(
+            self._node(device, arguments.dst),
+            data,
+            arguments.version,
+            turn,
+            arguments.timeout,
+        )
 
     @command(holds="exchange")
     async def gct_send(self, device: str, arguments: AnyMessage, turn: Turn) -> None:
@@ -200,13 +251,25 @@ class GctCommands:
         missing, found = set(indices), {}
 
         def wanted(came: gct.Message) -> bool:
-            asked = isinstance(came, gct.MonitoringData) and came.group == group and came.reading in missing
+            asked = (
+                isinstance(came, gct.MonitoringData)
+                and came.group == group
+                and came.reading in missing
+            )
             return asked and dst in (gct.BROADCAST, came.src)
 
         with self.nodes.messages.listen(wanted) as listener:
-            await self.nodes.send(gct.MonitoringRequest(self.nodes.address, dst, group, tuple(sorted(missing))))
+            await self.nodes.send(
+                gct.MonitoringRequest(
+                    self.nodes.address, dst, group, tuple(sorted(missing))
+                )
+            )
             turn.release()
-            async with _limit(turn.asked or timeout, f"not all readings came from {_whom(dst)}", missing=missing):
+            async with _limit(
+                turn.asked or timeout,
+                (f"not all readings came from {_whom(dst)}"),
+                missing=missing,
+            ):
                 while missing:
                     came = await listener.get()
                     assert isinstance(came, gct.MonitoringData)
@@ -214,7 +277,9 @@ class GctCommands:
                     missing.discard(came.reading)
         return [found[index] for index in sorted(found)]
 
-    async def _ddp(self, dst: int, data: bytes, version: int | None, turn: Turn, timeout: float) -> DdpAnswer | None:
+    async def _ddp(
+        self, dst: int, data: bytes, version: int | None, turn: Turn, timeout: float
+    ) -> DdpAnswer | None:
         source = self.nodes.address
         message = gct.Ddp(source, dst, data, version or self.nodes.settings.ddp_version)
 
@@ -226,7 +291,8 @@ class GctCommands:
             return None
         turn.release()
         loop, seconds = asyncio.get_running_loop(), turn.asked or timeout
-        async with self._busy.setdefault(dst, asyncio.Lock()):  # a response does not say what it answers
+        # a response does not say what it answers
+        async with self._busy.setdefault(dst, asyncio.Lock()):
             await asyncio.sleep(self._quiet.get(dst, 0.0) - loop.time())
             with self.nodes.messages.listen(wanted) as listener:
                 self._quiet[dst] = loop.time() + 2 * seconds
@@ -239,7 +305,9 @@ class GctCommands:
 
 
 @contextlib.asynccontextmanager
-async def _limit(seconds: float, what: str, missing: set[int] | None = None) -> AsyncIterator[None]:
+async def _limit(
+    seconds: float, what: str, missing: set[int] | None = None
+) -> AsyncIterator[None]:
     """Limit a wait; raise DeviceTimeout with what is still missing."""
     try:
         async with asyncio.timeout(seconds):
@@ -249,7 +317,9 @@ async def _limit(seconds: float, what: str, missing: set[int] | None = None) -> 
         if missing is None:
             raise DeviceTimeout(text) from error
         listed = sorted(missing)
-        raise DeviceTimeout(f"{text}; missing: {', '.join(map(str, listed))}", missing=listed) from error
+        raise DeviceTimeout(
+            (f"{text}; missing: {', '.join(map(str, listed))}"), missing=listed
+        ) from error
 
 
 def _whom(dst: int) -> str:

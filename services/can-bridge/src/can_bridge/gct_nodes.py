@@ -27,7 +27,11 @@ from can_bridge.settings import Gct, Reading
 from can_bridge.traffic import Line, Listeners
 
 GCT_EVENT = Event("gct", gct.Message, title="GCT message")
-LOST = Property("_gct_lost", int, title="GCT messages of which parts came and that never became whole")
+LOST = Property(
+    "_gct_lost",
+    int,
+    title=("GCT messages of which parts came and that never became whole"),
+)
 _READING = "reading/{group}/{reading}"
 _KIND = EXTENDED | REMOTE | ERROR | SENT
 
@@ -43,7 +47,9 @@ class Node:
 class Nodes:
     """All that GCT says on one bus."""
 
-    def __init__(self, name: str, port: Port, outlet: Outlet, line: Line, settings: Gct) -> None:
+    def __init__(
+        self, name: str, port: Port, outlet: Outlet, line: Line, settings: Gct
+    ) -> None:
         self.messages: Listeners[gct.Message] = Listeners()
         self.address = settings.address
         self.settings = settings
@@ -51,7 +57,9 @@ class Nodes:
         self._decoder = gct.Decoder()
         self._nodes: dict[int, Node] = {}
         self._refused: set[int] = set()
-        self._readings = {(each.group, each.reading): each for each in settings.readings}
+        self._readings = {
+            (each.group, each.reading): each for each in settings.readings
+        }
         self._loop = asyncio.get_running_loop()
         self.commands: Mapping[str, Command] = {}
 
@@ -65,7 +73,9 @@ class Nodes:
 
     async def send(self, message: gct.Message) -> None:
         """Send a message; raise OutOfRange, or what the line raises."""
-        await self._line.send([can.frame(id_, data, extended=True) for id_, data in gct.encode(message)])
+        await self._line.send(
+            [can.frame(id_, data, extended=True) for id_, data in gct.encode(message)]
+        )
 
     def node_of(self, device: str) -> int | None:
         """Return the address of a node by its device, None for the bus itself."""
@@ -101,7 +111,9 @@ class Nodes:
         node.heard = self._loop.time()
         if node.product != message.product:
             node.product = message.product
-            node.outlet.describe(node.outlet.description.with_(model=_model(message.product)))
+            node.outlet.describe(
+                node.outlet.description.with_(model=_model(message.product))
+            )
         if not node.there:
             node.there = True
             node.outlet.online()
@@ -116,7 +128,9 @@ class Nodes:
             outlet = self._port.appear(self.device(src), about)
         except BusbarError as error:  # its name is taken, or there are too many
             self._refused.add(src)
-            log.warning("%s: GCT node %d cannot be a device: %s", self._name, src, error.message)
+            log.warning(
+                "%s: GCT node %d cannot be a device: %s", self._name, src, error.message
+            )
             return None
         node = self._nodes[src] = Node(outlet, message.product, self._loop.time())
         return node
@@ -128,7 +142,9 @@ class Nodes:
             node.outlet.values({path: base64.b64encode(message.data).decode()}, time)
             return
         try:
-            node.outlet.values({about.name: decode(about.format, message.data)[0]}, time)
+            node.outlet.values(
+                {about.name: decode(about.format, message.data)[0]}, time
+            )
         except ProtocolError as error:
             node.outlet.bad([about.name], error)
 
@@ -139,14 +155,21 @@ def speaks(frame: Frame) -> bool:
 
 
 def decode(form: str, data: bytes) -> tuple[Any, ...]:
-    """Return the values of a reading by a format of Python's struct; raise ProtocolError if it does not fit."""
+    """Return the values of a reading by a format of Python's struct.
+
+    Raise ProtocolError if it does not fit.
+    """
     try:
         return struct.unpack(form, data)
     except struct.error as error:
-        raise ProtocolError(f"{len(data)} bytes do not fit the format {form!r}: {error}") from error
+        raise ProtocolError(
+            f"{len(data)} bytes do not fit the format {form!r}: {error}"
+        ) from error
 
 
-def describe(settings: Gct, src: int, product: int, commands: Mapping[str, Command]) -> Description:
+def describe(
+    settings: Gct, src: int, product: int, commands: Mapping[str, Command]
+) -> Description:
     """Describe a node."""
     any_reading = Property(
         _READING,
@@ -154,14 +177,24 @@ def describe(settings: Gct, src: int, product: int, commands: Mapping[str, Comma
         title="Monitored reading",
         parameters={"group": range(32), "reading": range(64)},
     )
-    own = [Property("product", int, title="Product id"), any_reading, *map(_named, settings.readings)]
+    own = [
+        Property("product", int, title="Product id"),
+        any_reading,
+        *map(_named, settings.readings),
+    ]
     return Description(
-        kind="can", name=f"GCT node {src}", model=_model(product), properties=by_path(own), commands=commands
+        kind="can",
+        name=f"GCT node {src}",
+        model=_model(product),
+        properties=by_path(own),
+        commands=commands,
     )
 
 
 def _named(about: Reading) -> Property:
-    return Property(about.name, bool | float | int, unit=about.unit, title=f"{about.name}, decoded")
+    return Property(
+        about.name, bool | float | int, unit=about.unit, title=f"{about.name}, decoded"
+    )
 
 
 def _model(product: int) -> str:

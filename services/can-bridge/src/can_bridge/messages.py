@@ -34,12 +34,17 @@ class Coded:
     cycle: float | None  # s
 
     def value(self, raw: Any) -> Any:
-        """Return what cantools decoded as the bus has it; raise OutOfRange outside the range of the database."""
+        """Return what cantools decoded as the bus has it.
+
+        Raise OutOfRange outside the range of the database.
+        """
         low, high = self.signal.minimum, self.signal.maximum
         if not isinstance(raw, NamedSignalValue) and (
             (low is not None and raw < low) or (high is not None and raw > high)
         ):
-            raise OutOfRange(f"{raw:g} {self.signal.unit or ''} is outside {low} to {high}")
+            raise OutOfRange(
+                f"{raw:g} {self.signal.unit or ''} is outside {low} to {high}"
+            )
         return self.plain(raw)
 
     def plain(self, raw: Any) -> Any:
@@ -57,9 +62,14 @@ class Coded:
     @cached_property
     def _digits(self) -> int | None:
         """Digits behind the point that scale and offset have: 3800 times 0.001 is 3.8."""
-        if self.signal.is_float or (isinstance(self.signal.scale, int) and isinstance(self.signal.offset, int)):
+        if self.signal.is_float or (
+            isinstance(self.signal.scale, int) and isinstance(self.signal.offset, int)
+        ):
             return None
-        exponents = [Decimal(repr(each)).as_tuple().exponent for each in (self.signal.scale, self.signal.offset)]
+        exponents = [
+            Decimal(repr(each)).as_tuple().exponent
+            for each in (self.signal.scale, self.signal.offset)
+        ]
         return max([0, *(-each for each in exponents if isinstance(each, int))])
 
 
@@ -97,32 +107,47 @@ class Entry:
     @cached_property
     def remembered(self) -> bool:
         """True if a frame that says the same again need not be looked at."""
-        return not any(coded.about.max_silence or coded.about.max_age for coded in self.signals.values())
+        return not any(
+            coded.about.max_silence or coded.about.max_age
+            for coded in self.signals.values()
+        )
 
     def decode(self, data: bytes) -> dict[str, Any]:
-        """Return the signals of a frame by name, as cantools has them; raise ProtocolError."""
+        """Return the signals of a frame by name, as cantools has them.
+
+        Raise ProtocolError.
+        """
         try:
             return self.message.decode(data)  # type: ignore[return-value]  # not a container
         except (CodingError, ValueError) as error:
             if len(data) < self.message.length:
                 raise ProtocolError(
-                    f"{self.name}: {len(data)} bytes, the database says {self.message.length}"
+                    f"{self.name}: {len(data)} bytes, the database says "
+                    f"{self.message.length}"
                 ) from error
             raise ProtocolError(f"{self.name}: {error}") from error
 
     def encode(self, signals: Mapping[str, Any]) -> bytes:
-        """Return the data of a frame; raise BadRequest, OutOfRange. Signals of other multiplexers are left out.
+        """Return the data of a frame; raise BadRequest, OutOfRange.
 
-        The database's ranges are not looked at: a signal that came outside its own is no reason to refuse another one.
+        Signals of other multiplexers are left out.
+
+        The database's ranges are not looked at: a signal that came outside its own is
+        no reason to refuse another one.
         """
         active = {name: signals[name] for name in self.active(signals)}
         try:
-            self.message.assert_signals_encodable(active, scaling=True, assert_values_valid=False)
+            self.message.assert_signals_encodable(
+                active, scaling=True, assert_values_valid=False
+            )
             return self.message.encode(active, strict=False)
-        except (CodingError, ValueError, ArithmeticError) as error:  # ArithmeticError: a scale of 0, a float of 32 bits
+        except (CodingError, ValueError, ArithmeticError) as error:
+            # ArithmeticError: a scale of 0, a float of 32 bits
             raise BadRequest(f"{self.name}: {error}") from error
         except KeyError as error:
-            raise OutOfRange(f"{self.name}: {error.args[0]!r} is not among the names of the signal") from error
+            raise OutOfRange(
+                f"{self.name}: {error.args[0]!r} is not among the names of the signal"
+            ) from error
 
     def active(self, signals: Mapping[str, Any]) -> list[str]:
         """Return the signals that a frame with these values holds; raise OutOfRange."""
@@ -132,15 +157,22 @@ class Entry:
             if (
                 selector is None
                 or (found_selector := self.signals.get(selector)) is None
-                or _raw(found_selector.signal, signals[selector]) in (coded.signal.multiplexer_ids or ())
+                or _raw(found_selector.signal, signals[selector])
+                in (coded.signal.multiplexer_ids or ())
             ):
                 found.append(name)
         return [
-            name for name in found if (each := self.signals[name].signal.multiplexer_signal) is None or each in found
+            name
+            for name in found
+            if (each := self.signals[name].signal.multiplexer_signal) is None
+            or each in found
         ]
 
     def initial(self) -> dict[str, Any]:
-        """Return values to begin with: those of the database, else 0, else what is nearest to it, or the first page."""
+        """Return values to begin with.
+
+        Those of the database, else 0, else what is nearest to it, or the first page.
+        """
         found = {name: _initial(coded.signal) for name, coded in self.signals.items()}
         for name, coded in self.signals.items():
             pages = self._pages(name) if coded.signal.is_multiplexer else []
@@ -150,8 +182,14 @@ class Entry:
 
     def _pages(self, selector: str) -> list[int]:
         """Return the raw values of a multiplexer that have signals."""
-        below = [each.signal for each in self.signals.values() if each.signal.multiplexer_signal == selector]
-        return sorted({page for signal in below for page in signal.multiplexer_ids or ()})
+        below = [
+            each.signal
+            for each in self.signals.values()
+            if each.signal.multiplexer_signal == selector
+        ]
+        return sorted(
+            {page for signal in below for page in signal.multiplexer_ids or ()}
+        )
 
 
 @dataclass(frozen=True)
@@ -167,12 +205,20 @@ class Catalogue:
 
     @cached_property
     def by_path(self) -> dict[str, tuple[Entry, str]]:
-        return {coded.path: (entry, name) for entry in self.entries.values() for name, coded in entry.signals.items()}
+        return {
+            coded.path: (entry, name)
+            for entry in self.entries.values()
+            for name, coded in entry.signals.items()
+        }
 
     @cached_property
     def _by_pgn(self) -> dict[int, Entry]:
         """J1939 messages of a database that leaves the source open."""
-        return {j1939.pgn(entry.message.frame_id): entry for entry in self.entries.values() if entry.any_source}
+        return {
+            j1939.pgn(entry.message.frame_id): entry
+            for entry in self.entries.values()
+            if entry.any_source
+        }
 
     def find(self, frame: Frame) -> Entry | None:
         """Return the message of a frame."""
@@ -185,7 +231,9 @@ class Catalogue:
         """Return a message by its name; raise UnknownTarget."""
         if name not in self.entries:
             listed = ", ".join(list(self.entries)[:12]) or "none"
-            raise UnknownTarget(f"no message {name!r:.60} in the databases; there are: {listed}")
+            raise UnknownTarget(
+                f"no message {name!r:.60} in the databases; there are: {listed}"
+            )
         return self.entries[name]
 
     def properties(self) -> Iterable[Property]:
@@ -195,7 +243,11 @@ class Catalogue:
 
     def masks(self) -> list[Mask]:
         """Return what has to be received for it."""
-        received = [entry for entry in self.entries.values() if any(each.receives for each in entry.signals.values())]
+        received = [
+            entry
+            for entry in self.entries.values()
+            if any(each.receives for each in entry.signals.values())
+        ]
         return [entry.mask for entry in received]
 
 
@@ -210,8 +262,17 @@ def is_j1939(message: Message) -> bool:
 
 def is_boolean(signal: Signal) -> bool:
     """True for one bit without names and scale: booleans are booleans everywhere."""
-    plain = (signal.scale, signal.offset) == (1, 0) and not signal.is_signed and not signal.is_float
-    return signal.length == 1 and plain and not signal.choices and not signal.is_multiplexer
+    plain = (
+        (signal.scale, signal.offset) == (1, 0)
+        and not signal.is_signed
+        and not signal.is_float
+    )
+    return (
+        signal.length == 1
+        and plain
+        and not signal.choices
+        and not signal.is_multiplexer
+    )
 
 
 def range_of(signal: Signal) -> tuple[float | None, float | None]:
@@ -219,7 +280,11 @@ def range_of(signal: Signal) -> tuple[float | None, float | None]:
     if signal.is_float:
         return signal.minimum, signal.maximum
     bits = signal.length
-    raw = (-(1 << bits - 1), (1 << bits - 1) - 1) if signal.is_signed else (0, (1 << bits) - 1)
+    raw = (
+        (-(1 << bits - 1), (1 << bits - 1) - 1)
+        if signal.is_signed
+        else (0, (1 << bits) - 1)
+    )
     low, high = sorted(physical(signal, each) for each in raw)
     return (
         low if signal.minimum is None else max(low, signal.minimum),
@@ -237,15 +302,23 @@ def _initial(signal: Signal) -> Any:
     if isinstance(value, NamedSignalValue):
         return value
     low, high = range_of(signal)
-    return min(max(value, -math.inf if low is None else low), math.inf if high is None else high)
+    return min(
+        max(value, -math.inf if low is None else low),
+        math.inf if high is None else high,
+    )
 
 
 def _raw(signal: Signal, value: Any) -> int:
-    """Return the raw value of a multiplexer; raise OutOfRange for a name that it does not have."""
+    """Return the raw value of a multiplexer.
+
+    Raise OutOfRange for a name that it does not have.
+    """
     if isinstance(value, str | NamedSignalValue):
         try:
             return int(signal.choice_to_number(str(value)))
         except KeyError as error:
-            raise OutOfRange(f"{signal.name}: {str(value)!r} is not among its names") from error
+            raise OutOfRange(
+                f"{signal.name}: {str(value)!r} is not among its names"
+            ) from error
     number: int = round((value - signal.offset) / signal.scale)
     return number

@@ -1,4 +1,7 @@
-"""One open bus as a session: what comes in is handed to everything that wants it, commands go out."""
+"""One open bus as a session.
+
+What comes in is handed to everything that wants it, commands go out.
+"""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -33,7 +36,8 @@ from can_bridge.settings import Opened
 from can_bridge.signals import SignalBook, SignalCommands
 from can_bridge.traffic import Line
 
-GATHER = 0.002  # s between two looks at a busy bus: one look costs as much as ten frames
+# s between two looks at a busy bus: one look costs as much as ten frames
+GATHER = 0.002
 TELL = 1.0  # s between looks at the counters
 
 Taker = Callable[[Sequence[Frame]], None]
@@ -44,9 +48,21 @@ class DatabaseCommands(SignalCommands):
 
     reload: Callable[[], Catalogue]
 
-    @command(holds="exchange", timeout=60.0)
-    async def reload_databases(self, device: str, arguments: NoArguments, turn: Turn) -> int:
-        """Read the databases again and go on with them; return how many messages they have. No frame is lost."""
+    @command(
+        title=(
+            "Read the databases again and go on with them; return how many "
+            "messages they have. No frame is lost"
+        ),
+        holds="exchange",
+        timeout=60.0,
+    )
+    async def reload_databases(
+        self, device: str, arguments: NoArguments, turn: Turn
+    ) -> int:
+        """Read the databases again and go on with them.
+
+        Return how many messages they have. No frame is lost.
+        """
         turn.release()
         try:
             catalogue = await asyncio.to_thread(self.reload)
@@ -64,7 +80,12 @@ class CanSession(RawCommands, DatabaseCommands, GctCommands):
     """One bus with all that is configured for it."""
 
     def __init__(
-        self, settings: Opened, port: Port, bus: Bus, catalogue: Catalogue, reload: Callable[[], Catalogue]
+        self,
+        settings: Opened,
+        port: Port,
+        bus: Bus,
+        catalogue: Catalogue,
+        reload: Callable[[], Catalogue],
     ) -> None:
         RawCommands.__init__(self)
         GctCommands.__init__(self)
@@ -72,13 +93,22 @@ class CanSession(RawCommands, DatabaseCommands, GctCommands):
         self.reload = reload
         self._settings, self._bus = settings, bus
         own = receives_own(settings)
-        self.line = Line(settings.name, bus, wanted(settings, catalogue), sends=settings.sends, fd=settings.fd, own=own)
+        self.line = Line(
+            settings.name,
+            bus,
+            wanted(settings, catalogue),
+            sends=settings.sends,
+            fd=settings.fd,
+            own=own,
+        )
         self.line.echoed = self.take
         bitrates = (settings.rate, settings.data_bitrate)
         self._watch = Watch(settings.name, self.outlet, bus, bitrates, settings.restart)
         self.line.sent = lambda count: self._watch.count_sent(count, own)
         self._publisher = Publisher(self.outlet, settings.frames, settings.fd)
-        spoken = gct_nodes.speaks if "gct" in settings.protocols else lambda frame: False
+        spoken = (
+            gct_nodes.speaks if "gct" in settings.protocols else lambda frame: False
+        )
         self.book = SignalBook(self.outlet, self.line, catalogue, spoken)
         self.nodes = Nodes(settings.name, port, self.outlet, self.line, settings.gct)
         self.nodes.commands = commands(GctCommands)
@@ -112,7 +142,8 @@ class CanSession(RawCommands, DatabaseCommands, GctCommands):
             if now - last < GATHER:
                 await asyncio.sleep(GATHER)
             else:
-                await asyncio.sleep(0)  # a bus that always has frames must not keep the others waiting
+                # a bus that always has frames must not keep the others waiting
+                await asyncio.sleep(0)
             last = loop.time()
 
     async def _tell(self) -> None:
@@ -173,7 +204,11 @@ def wanted(settings: Opened, catalogue: Catalogue) -> list[Mask] | None:
 
 def describe(settings: Opened, catalogue: Catalogue) -> Description:
     """Describe a bus."""
-    own = [*bus_state.PROPERTIES, *frame_events.last(settings.frames), *catalogue.properties()]
+    own = [
+        *bus_state.PROPERTIES,
+        *frame_events.last(settings.frames),
+        *catalogue.properties(),
+    ]
     does: dict[str, Command] = commands(RawCommands)
     events: list[Event] = [*frame_events.events(settings.frames), bus_state.ERROR_EVENT]
     if catalogue.entries or settings.databases:

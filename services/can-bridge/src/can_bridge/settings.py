@@ -12,7 +12,13 @@ from msgspec.structs import replace
 from busbar.bridge import config
 from busbar.bridge.errors import OutOfRange
 from busbar.codecs import slcan
-from busbar.codecs.can import CLASSIC_BYTES, EXTENDED_IDS, FD_LENGTHS, STANDARD_IDS, Mask
+from busbar.codecs.can import (
+    CLASSIC_BYTES,
+    EXTENDED_IDS,
+    FD_LENGTHS,
+    STANDARD_IDS,
+    Mask,
+)
 from can_bridge.address import place
 
 Seconds = Annotated[float, Meta(gt=0, le=86400)]
@@ -23,7 +29,12 @@ Node = Annotated[int, Meta(ge=0, le=0x7E)]
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Direction = Literal["both", "receive", "send"]
 Word = Annotated[str, Meta(pattern=r"^[A-Za-z0-9-][A-Za-z0-9_-]{0,63}(?!\n)$")]
-Path = Annotated[str, Meta(pattern=r"^[A-Za-z0-9-][A-Za-z0-9_-]{0,63}(/[A-Za-z0-9-][A-Za-z0-9_-]{0,63})*(?!\n)$")]
+Path = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9-][A-Za-z0-9_-]{0,63}(/[A-Za-z0-9-][A-Za-z0-9_-]{0,63})*(?!\n)$"
+    ),
+]
 
 FLOAT_BITS = (16, 32, 64)
 
@@ -31,7 +42,9 @@ FLOAT_BITS = (16, 32, 64)
 def check_id(id: int, extended: bool | None) -> None:
     """Raise ValueError for an identifier of more than 11 bits where no more are allowed."""
     if id > STANDARD_IDS and extended is False:
-        raise ValueError(f"id: 0x{id:X} has more than 11 bits; `extended: true` allows 29")
+        raise ValueError(
+            f"id: 0x{id:X} has more than 11 bits; `extended: true` allows 29"
+        )
 
 
 def check_different(what: str, names: Sequence[str]) -> None:
@@ -53,7 +66,9 @@ class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def read(self) -> Mask:
         extended = self.id > STANDARD_IDS if self.extended is None else self.extended
-        return Mask(self.id, self.mask & (EXTENDED_IDS if extended else STANDARD_IDS), extended)
+        return Mask(
+            self.id, self.mask & (EXTENDED_IDS if extended else STANDARD_IDS), extended
+        )
 
 
 class Group(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -82,11 +97,15 @@ class Frames(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What holds for signals; of several rules that match a signal the first one counts."""
+    """What holds for signals.
+
+    Of several rules that match a signal the first one counts.
+    """
 
     match: str  # pattern of Message/Signal as the database names them
     min_interval: Pause | None = None  # s between reports
-    max_silence: Pause | None = None  # s after which an unchanged value is reported again
+    # s after which an unchanged value is reported again
+    max_silence: Pause | None = None
     max_age: Pause | None = None  # s without its message after which a signal is stale
     deadband: Annotated[float, Meta(ge=0)] = 0.0
     direction: Direction = "both"
@@ -124,7 +143,10 @@ class Signal(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         if len(set(self.choices.values())) < len(self.choices):
             raise ValueError("choices: two numbers have the same name")
         if self.type == "float" and self.length not in FLOAT_BITS:
-            raise ValueError(f"length: a float has {', '.join(map(str, FLOAT_BITS))} bits, not {self.length}")
+            raise ValueError(
+                f"length: a float has {', '.join(map(str, FLOAT_BITS))} bits, not "
+                f"{self.length}"
+            )
 
 
 class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -138,7 +160,9 @@ class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     def __post_init__(self) -> None:
         if self.length not in FD_LENGTHS:
-            raise ValueError(f"length: {self.length} is not one of {', '.join(map(str, FD_LENGTHS))}")
+            raise ValueError(
+                f"length: {self.length} is not one of {', '.join(map(str, FD_LENGTHS))}"
+            )
         check_id(self.id, self.extended)
         check_different("signals", [signal.name for signal in self.signals])
 
@@ -149,7 +173,8 @@ class Reading(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     group: Annotated[int, Meta(ge=0, le=31)]
     reading: Annotated[int, Meta(ge=0, le=63)]
     name: Path
-    format: Annotated[str, Meta(max_length=20)]  # of Python's struct, one number of up to 8 bytes, such as <f
+    # of Python's struct, one number of up to 8 bytes, such as <f
+    format: Annotated[str, Meta(max_length=20)]
     unit: str | None = None
 
     def __post_init__(self) -> None:
@@ -157,11 +182,17 @@ class Reading(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
             raise ValueError("name: 'product' is the node's product id; choose another")
         try:
             size = struct.calcsize(self.format)
-            fits = size <= CLASSIC_BYTES and [type(each) for each in struct.unpack(self.format, bytes(size))]
+            fits = size <= CLASSIC_BYTES and [
+                type(each) for each in struct.unpack(self.format, bytes(size))
+            ]
         except struct.error as error:
             raise ValueError(f"format: {self.format!r}: {error}") from error
         if fits not in ([bool], [int], [float]):
-            raise ValueError(f"format: {self.format!r} is not one number of up to {CLASSIC_BYTES} bytes, such as <f")
+            raise ValueError(
+                f"format: {self.format!r} is not one number of up to "
+                f"{CLASSIC_BYTES} "
+                f"bytes, such as <f"
+            )
 
 
 class Gct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -175,7 +206,10 @@ class Gct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
     def __post_init__(self) -> None:
         check_different("readings", [reading.name for reading in self.readings])
-        check_different("readings", [f"group {each.group} reading {each.reading}" for each in self.readings])
+        check_different(
+            "readings",
+            [(f"group {each.group} reading {each.reading}") for each in self.readings],
+        )
 
 
 class Opened(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -206,7 +240,9 @@ class Opened(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             raise ValueError("name: 'bridge' is the bridge itself; choose another")
         where = place(self.address)
         if None not in (where.bitrate, self.bitrate) and where.bitrate != self.bitrate:
-            raise ValueError(f"bitrate: {self.bitrate}, and the address says {where.bitrate}")
+            raise ValueError(
+                f"bitrate: {self.bitrate}, and the address says {where.bitrate}"
+            )
         if self.fd and where.interface == "usrcanet":
             raise ValueError("fd: a USR-CANET200 has no CAN FD")
         if self.data_bitrate is not None and not self.fd:
@@ -239,7 +275,8 @@ class Opened(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 class Device(Opened, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One CAN bus."""
 
-    database: str | tuple[str, ...] = ()  # files (DBC, KCD, SYM, ARXML), from the configuration's own folder
+    # files (DBC, KCD, SYM, ARXML), from the configuration's own folder
+    database: str | tuple[str, ...] = ()
     options: dict[str, str | int | float | bool] = {}  # passed to python-can's Bus
 
     @property
@@ -259,11 +296,17 @@ class Config(config.Config, frozen=True, forbid_unknown_fields=True, kw_only=Tru
             where = place(device.address)
             key = (where.interface, where.channel)
             if where.interface not in ("loopback", "virtual") and key in seen:
-                raise ValueError(f"devices: {seen[key]!r} and {device.name!r} have one address: {device.address}")
+                raise ValueError(
+                    f"devices: {seen[key]!r} and {device.name!r} have one address: "
+                    f"{device.address}"
+                )
             seen[key] = device.name
 
     def within(self, folder: pathlib.Path) -> Self:
         devices = [
-            replace(device, database=tuple(str(folder / file) for file in device.databases)) for device in self.devices
+            replace(
+                device, database=tuple(str(folder / file) for file in device.databases)
+            )
+            for device in self.devices
         ]
         return replace(super().within(folder), devices=tuple(devices))

@@ -1,4 +1,7 @@
-"""Signals on the bus: frames that come become values, values that are set become frames."""
+"""Signals on the bus.
+
+Frames that come become values, values that are set become frames.
+"""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,8 +27,14 @@ from can_bridge.messages import Catalogue, Coded, Entry, is_boolean, physical
 from can_bridge.settings import Id, Seconds
 from can_bridge.traffic import Line
 
-UNKNOWN = Property("_unknown", int, title="Frames whose identifiers are in no database and of no protocol")
-UNREADABLE = Property("_unreadable", int, title="Frames that their database cannot decode")
+UNKNOWN = Property(
+    "_unknown",
+    int,
+    title=("Frames whose identifiers are in no database and of no protocol"),
+)
+UNREADABLE = Property(
+    "_unreadable", int, title=("Frames that their database cannot decode")
+)
 _SKIP = ERROR | REMOTE
 CYCLE_PREFIX = "message "  # before a message's name among the periodic frames
 
@@ -48,7 +57,10 @@ class Decoded(msgspec.Struct, frozen=True):
 
 
 class Encode(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Arguments of `encode`: signals that are left out have the value they were last seen or set with."""
+    """Arguments of `encode`.
+
+    Signals that are left out have the value they were last seen or set with.
+    """
 
     message: str
     signals: dict[str, Any] = {}
@@ -63,7 +75,10 @@ class Encoded(msgspec.Struct, frozen=True):
 
 
 class SendMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Arguments of `send_message`; with `period` (s) it is repeated until `stop_periodic`, or `count` times."""
+    """Arguments of `send_message`.
+
+    With `period` (s) it is repeated until `stop_periodic`, or `count` times.
+    """
 
     message: str
     signals: dict[str, Any] = {}
@@ -72,15 +87,26 @@ class SendMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SignalBook:
-    """The messages of one bus and the newest values of their signals; `spoken` = another protocol knows a frame."""
+    """The messages of one bus and the newest values of their signals.
 
-    def __init__(self, outlet: Outlet, line: Line, catalogue: Catalogue, spoken: Callable[[Frame], bool]) -> None:
+    `spoken` = another protocol knows a frame.
+    """
+
+    def __init__(
+        self,
+        outlet: Outlet,
+        line: Line,
+        catalogue: Catalogue,
+        spoken: Callable[[Frame], bool],
+    ) -> None:
         self.catalogue = catalogue
         self.unknown = 0
         self.unreadable = 0
         self._outlet, self._line, self._spoken = outlet, line, spoken
-        self._last: dict[int, bytes] = {}  # key -> data, of messages that need not be decoded again
-        self._known: dict[str, dict[str, Any]] = {}  # message -> signal -> value, both ways
+        # key -> data, of messages that need not be decoded again
+        self._last: dict[int, bytes] = {}
+        # message -> signal -> value, both ways
+        self._known: dict[str, dict[str, Any]] = {}
 
     def use(self, catalogue: Catalogue) -> None:
         """Go on with other databases, and with the values of messages that can still be made of them."""
@@ -88,7 +114,9 @@ class SignalBook:
         self._last.clear()
         entries = catalogue.entries
         self._known = {
-            name: known for name, known in self._known.items() if name in entries and _fits(entries[name], known)
+            name: known
+            for name, known in self._known.items()
+            if name in entries and _fits(entries[name], known)
         }
 
     def take(self, frames: Sequence[Frame]) -> None:
@@ -105,7 +133,9 @@ class SignalBook:
 
     def tell(self) -> None:
         """Publish the counters."""
-        self._outlet.values({UNKNOWN.path: self.unknown, UNREADABLE.path: self.unreadable})
+        self._outlet.values(
+            {UNKNOWN.path: self.unknown, UNREADABLE.path: self.unreadable}
+        )
 
     def _publish(self, entry: Entry, frame: Frame, *, ours: bool = False) -> None:
         try:
@@ -113,7 +143,10 @@ class SignalBook:
         except ProtocolError as error:
             self.unreadable += 1
             self._last.pop(frame.key, None)
-            self._outlet.bad([coded.path for coded in entry.signals.values() if coded.receives], error)
+            self._outlet.bad(
+                [coded.path for coded in entry.signals.values() if coded.receives],
+                error,
+            )
             return
         self._known.setdefault(entry.name, {}).update(decoded)
         found = {}
@@ -125,7 +158,8 @@ class SignalBook:
                 except OutOfRange as error:  # it costs this signal only
                     self._outlet.bad([coded.path], error)
         self._outlet.values(found, frame.time)
-        if entry.remembered and entry.key == frame.key:  # else another source may say something else meanwhile
+        # else another source may say something else meanwhile
+        if entry.remembered and entry.key == frame.key:
             self._last[frame.key] = frame.data
 
     async def set(self, path: str, value: Any) -> Any:
@@ -141,10 +175,16 @@ class SignalBook:
         return coded.plain(self._known[entry.name][name])
 
     def with_changes(self, entry: Entry, changes: Mapping[str, Any]) -> dict[str, Any]:
-        """Return all signals of a message with some changed; the multiplexers follow; raise BadRequest, OutOfRange."""
+        """Return all signals of a message with some changed.
+
+        The multiplexers follow; raise BadRequest, OutOfRange.
+        """
         unknown = [name for name in changes if name not in entry.signals]
         if unknown:
-            raise BadRequest(f"no signal {unknown[0]!r:.60} in {entry.name}; there are: {', '.join(entry.signals)}")
+            raise BadRequest(
+                f"no signal {unknown[0]!r:.60} in {entry.name}; there are: "
+                f"{', '.join(entry.signals)}"
+            )
         signals = {**entry.initial(), **self._known.get(entry.name, {})}
         for name, value in changes.items():
             signals |= _selection(entry, entry.signals[name], changes)
@@ -156,13 +196,25 @@ class SignalBook:
         """Return the frame of a message; raise BadRequest, OutOfRange."""
         message, data = entry.message, entry.encode(signals)
         if len(data) > FD_LENGTHS[-1]:
-            raise BadRequest(f"{entry.name}: {len(data)} bytes; a frame has up to {FD_LENGTHS[-1]}")
+            raise BadRequest(
+                f"{entry.name}: {len(data)} bytes; a frame has up to {FD_LENGTHS[-1]}"
+            )
         fd = message.is_fd or len(data) > can.CLASSIC_BYTES
         if fd:
-            data = data.ljust(next(length for length in FD_LENGTHS if length >= len(data)), b"\0")
-        return can.frame(message.frame_id, data, extended=message.is_extended_frame, fd=fd)
+            data = data.ljust(
+                next(length for length in FD_LENGTHS if length >= len(data)), b"\0"
+            )
+        return can.frame(
+            message.frame_id, data, extended=message.is_extended_frame, fd=fd
+        )
 
-    async def send(self, entry: Entry, signals: Mapping[str, Any], period: float | None, count: int = 0) -> None:
+    async def send(
+        self,
+        entry: Entry,
+        signals: Mapping[str, Any],
+        period: float | None,
+        count: int = 0,
+    ) -> None:
         """Send a message, with `period` again and again; what it says is published."""
         frame = self.frame(entry, signals)
         name = CYCLE_PREFIX + entry.name
@@ -184,23 +236,34 @@ def _fits(entry: Entry, known: Mapping[str, Any]) -> bool:
     return True
 
 
-def _selection(entry: Entry, coded: Coded, changes: Mapping[str, Any]) -> dict[str, Any]:
+def _selection(
+    entry: Entry, coded: Coded, changes: Mapping[str, Any]
+) -> dict[str, Any]:
     """Return the multiplexer values with which a signal is in the frame, unless the caller says them himself."""
     found: dict[str, Any] = {}
-    while (selector := coded.signal.multiplexer_signal) is not None and selector in entry.signals:
+    while (
+        selector := coded.signal.multiplexer_signal
+    ) is not None and selector in entry.signals:
         if selector not in changes and coded.signal.multiplexer_ids:
-            found[selector] = physical(entry.signals[selector].signal, coded.signal.multiplexer_ids[0])
+            found[selector] = physical(
+                entry.signals[selector].signal, coded.signal.multiplexer_ids[0]
+            )
         coded = entry.signals[selector]
     return found
 
 
-def _check_together(entry: Entry, changes: Mapping[str, Any], signals: Mapping[str, Any]) -> None:
+def _check_together(
+    entry: Entry, changes: Mapping[str, Any], signals: Mapping[str, Any]
+) -> None:
     """Raise BadRequest for a signal that a frame with these values does not hold."""
     active = entry.active(signals)
     for name in changes:
         if name not in active:
             page = str(entry.signals[name].signal.multiplexer_signal)
-            raise BadRequest(f"{entry.name}/{name} is not in the frame when {page} is {signals.get(page)}")
+            raise BadRequest(
+                f"{entry.name}/{name} is not in the frame when {page} is "
+                f"{signals.get(page)}"
+            )
 
 
 def _checked(name: str, coded: Coded, value: Any) -> Any:
@@ -214,7 +277,11 @@ def _checked(name: str, coded: Coded, value: Any) -> Any:
 
 def shown(signals: Mapping[str, Any], entry: Entry) -> dict[str, Any]:
     """Return decoded signals as JSON has them, also those outside their range."""
-    return {name: entry.signals[name].plain(raw) for name, raw in signals.items() if name in entry.signals}
+    return {
+        name: entry.signals[name].plain(raw)
+        for name, raw in signals.items()
+        if name in entry.signals
+    }
 
 
 class SignalCommands:
@@ -226,11 +293,17 @@ class SignalCommands:
     async def decode(self, device: str, arguments: Decode, turn: Turn) -> Decoded:
         """Say what a frame means."""
         extended = arguments.extended or arguments.id > STANDARD_IDS
-        frame = Frame(0.0, arguments.id, EXTENDED * extended, len(arguments.data), arguments.data)
+        frame = Frame(
+            0.0, arguments.id, EXTENDED * extended, len(arguments.data), arguments.data
+        )
         entry = self.book.catalogue.find(frame)
         if entry is None:
             raise UnknownTarget(f"0x{arguments.id:X} is in no database")
-        about = {"pgn": j1939.pgn(frame.id), "source": j1939.source(frame.id)} if entry.j1939 else {}
+        about = (
+            {"pgn": j1939.pgn(frame.id), "source": j1939.source(frame.id)}
+            if entry.j1939
+            else {}
+        )
         return Decoded(entry.name, shown(entry.decode(frame.data), entry), **about)
 
     @command(holds="exchange")
@@ -241,7 +314,9 @@ class SignalCommands:
         return Encoded(frame.id, bool(frame.flags & EXTENDED), frame.data)
 
     @command(holds="exchange")
-    async def send_message(self, device: str, arguments: SendMessage, turn: Turn) -> None:
+    async def send_message(
+        self, device: str, arguments: SendMessage, turn: Turn
+    ) -> None:
         """Send a message with several signals at once."""
         entry = self.book.catalogue.named(arguments.message)
         signals = self.book.with_changes(entry, arguments.signals)

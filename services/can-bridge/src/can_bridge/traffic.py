@@ -1,4 +1,7 @@
-"""One bus and all that goes on with it: who may send, who listens to what, what is sent again and again."""
+"""One bus and all that goes on with it.
+
+Who may send, who listens to what, what is sent again and again.
+"""
 
 import asyncio
 import contextlib
@@ -13,14 +16,18 @@ from busbar.codecs.can import FD, SENT, Frame, Mask
 from can_bridge.interfaces.interface import Bus, Cyclic, Timed
 
 T = TypeVar("T")
-LISTENER_LIMIT = 20_000  # frames that a command may leave unread: twice the longest ISO-TP message
-CYCLIC_LIMIT = 200  # periodic frames of one bus; the kernel's timers and our loop carry them
+# frames that a command may leave unread: twice the longest ISO-TP message
+LISTENER_LIMIT = 20_000
+# periodic frames of one bus; the kernel's timers and our loop carry them
+CYCLIC_LIMIT = 200
 
 
 class Listener(Generic[T]):
     """What came for one command."""
 
-    def __init__(self, wanted: Callable[[T], bool], masks: Sequence[Mask] | None) -> None:
+    def __init__(
+        self, wanted: Callable[[T], bool], masks: Sequence[Mask] | None
+    ) -> None:
         self.wanted, self.masks = wanted, masks
         self._queue: deque[T] = deque()
         self._ready = asyncio.Event()
@@ -47,8 +54,13 @@ class Listeners(Generic[T]):
         self._changed = changed
 
     @contextlib.contextmanager
-    def listen(self, wanted: Callable[[T], bool], masks: Sequence[Mask] | None = None) -> Iterator[Listener[T]]:
-        """Listen from here on; `masks` is what the interface has to let through for it, None = everything."""
+    def listen(
+        self, wanted: Callable[[T], bool], masks: Sequence[Mask] | None = None
+    ) -> Iterator[Listener[T]]:
+        """Listen from here on.
+
+        `masks` is what the interface has to let through for it, None = everything.
+        """
         listener = Listener(wanted, masks)
         self.all.append(listener)
         self._changed()
@@ -80,7 +92,16 @@ class Periodic:
 class Line:
     """What commands and protocols do with a bus."""
 
-    def __init__(self, name: str, bus: Bus, masks: Sequence[Mask] | None, *, sends: bool, fd: bool, own: bool) -> None:
+    def __init__(
+        self,
+        name: str,
+        bus: Bus,
+        masks: Sequence[Mask] | None,
+        *,
+        sends: bool,
+        fd: bool,
+        own: bool,
+    ) -> None:
         self.name, self.bus = name, bus
         self.frames: Listeners[Frame] = Listeners(self._accept)
         self.echoed: Callable[[Sequence[Frame]], None] = lambda frames: None
@@ -95,16 +116,25 @@ class Line:
         self._accept()
 
     async def send(self, frames: Sequence[Frame]) -> None:
-        """Send frames in order; raise Forbidden, BadRequest, Overloaded with how many are out, LinkLost."""
+        """Send frames in order.
+
+        Raise Forbidden, BadRequest, Overloaded with how many are out, LinkLost.
+        """
         self._check(frames)
         for done, frame in enumerate(frames):
             try:
                 await self._out(frame)
             except Overloaded as error:
-                raise Overloaded(f"{error.message}; {done} of {len(frames)} frames are sent", sent=done) from error
+                raise Overloaded(
+                    (f"{error.message}; {done} of {len(frames)} frames are sent"),
+                    sent=done,
+                ) from error
 
     def start(self, name: str, frame: Frame, period: float, count: int = 0) -> None:
-        """Send a frame again and again, in place of what had this name; raise as `send`."""
+        """Send a frame again and again, in place of what had this name.
+
+        Raise as `send`.
+        """
         self._check([frame])
         names = self.periodic
         if name in names:
@@ -113,7 +143,9 @@ class Line:
             raise Overloaded(f"{CYCLIC_LIMIT} periodic frames are being sent already")
         cyclic = self.bus.cyclic(frame, period, count)
         if cyclic is None:
-            cyclic = Timed(f"{self.name}: periodic frame {name}", self._out, frame, period, count)
+            cyclic = Timed(
+                f"{self.name}: periodic frame {name}", self._out, frame, period, count
+            )
         self._periodic[name] = Periodic(cyclic, frame, period, count)
 
     def update(self, name: str, frame: Frame) -> None:
@@ -133,7 +165,10 @@ class Line:
 
     @property
     def periodic(self) -> list[str]:
-        """The names of what is sent again and again; what has been sent often enough is forgotten."""
+        """The names of what is sent again and again.
+
+        What has been sent often enough is forgotten.
+        """
         for name in [name for name, each in self._periodic.items() if each.cyclic.done]:
             self.stop(name)
         return list(self._periodic)
@@ -150,16 +185,30 @@ class Line:
 
     def _check(self, frames: Sequence[Frame]) -> None:
         if not self._sends:
-            raise Forbidden("refused: this bus is listened to only (`listen_only` or `direction: receive`)")
+            raise Forbidden(
+                "refused: this bus is listened to only (`listen_only` or "
+                "`direction: "
+                "receive`)"
+            )
         if not self._fd and any(frame.flags & FD for frame in frames):
-            raise BadRequest("fd: this bus is a classic one (`fd: true` in the configuration allows it)")
+            raise BadRequest(
+                "fd: this bus is a classic one (`fd: true` in the configuration "
+                "allows "
+                "it)"
+            )
 
     def _echo(self, frame: Frame) -> None:
         if self._own and not self.bus.echoes:
-            self.echoed([frame._replace(time=round(time.time(), 6), flags=frame.flags | SENT)])
+            self.echoed(
+                [frame._replace(time=round(time.time(), 6), flags=frame.flags | SENT)]
+            )
 
     def _accept(self) -> None:
         wanted: list[Mask] | None = None if self._masks is None else list(self._masks)
         for listener in self.frames.all:
-            wanted = None if wanted is None or listener.masks is None else [*wanted, *listener.masks]
+            wanted = (
+                None
+                if wanted is None or listener.masks is None
+                else [*wanted, *listener.masks]
+            )
         self.bus.accept(wanted)

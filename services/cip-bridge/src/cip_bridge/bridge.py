@@ -6,7 +6,16 @@ import math
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from busbar.bridge import ConfigError, Description, Link, LinkLost, Port, Service, by_path, commands
+from busbar.bridge import (
+    ConfigError,
+    Description,
+    Link,
+    LinkLost,
+    Port,
+    Service,
+    by_path,
+    commands,
+)
 from busbar.bridge import config as configuration
 from busbar.bridge.streams import Trust, server_context, trust
 from busbar.codecs import cip
@@ -27,12 +36,17 @@ STARTING = 120.0  # s in which a program that was there a moment ago may be load
 
 @dataclass
 class _Asked:
-    """What a link was made from; after a denial it is never the same again, so that `reload` tries anew."""
+    """What a link was made from.
+
+    After a denial it is never the same again, so that `reload` tries anew.
+    """
 
     devices: tuple[Device, ...]
-    secrets: tuple[tuple[str, str] | None, ...]  # a password_file may have changed where its name has not
+    # a password_file may have changed where its name has not
+    secrets: tuple[tuple[str, str] | None, ...]
     denied: Denied | None = field(default=None, compare=False)
-    left: float = field(default=-math.inf, compare=False)  # loop time when it was online last
+    # loop time when it was online last
+    left: float = field(default=-math.inf, compare=False)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, _Asked) or self.denied or other.denied:
@@ -44,7 +58,11 @@ def panel_link(settings: Device) -> Link:
     """Return the link to one processor; raise ConfigError."""
     credentials, tls = _credentials(settings), place(settings.address).tls
     with _named(settings.name):
-        trusted = trust(settings.ca_file, settings.fingerprint, settings.insecure) if tls else None
+        trusted = (
+            trust(settings.ca_file, settings.fingerprint, settings.insecure)
+            if tls
+            else None
+        )
     asked = _Asked((settings,), (credentials,))
     board, paths = Board(), Paths(settings.joins)
 
@@ -65,7 +83,13 @@ def panel_link(settings: Device) -> Link:
             stack.callback(_remember, asked)
             yield session
 
-    return Link(settings.name, settings.address, open_, {settings.name: describe(settings)}, config=asked)
+    return Link(
+        settings.name,
+        settings.address,
+        open_,
+        {settings.name: describe(settings)},
+        config=asked,
+    )
 
 
 async def _sign_on(conversation: Conversation, asked: _Asked) -> None:
@@ -78,7 +102,9 @@ async def _sign_on(conversation: Conversation, asked: _Asked) -> None:
         if asyncio.get_running_loop().time() > asked.left + STARTING:
             raise
         ipid = asked.devices[0].ipid
-        raise Starting(f"IP-ID 0x{ipid:02X} is not defined, as while the program is loaded") from error
+        raise Starting(
+            f"IP-ID 0x{ipid:02X} is not defined, as while the program is loaded"
+        ) from error
 
 
 def _remember(asked: _Asked) -> None:
@@ -95,11 +121,16 @@ def _named(device: str) -> Iterator[None]:
 
 
 async def _connect(
-    settings: Device, trusted: Trust | None, session: PanelSession, credentials: tuple[str, str] | None
+    settings: Device,
+    trusted: Trust | None,
+    session: PanelSession,
+    credentials: tuple[str, str] | None,
 ) -> Conversation:
     where = place(settings.address)
     return Conversation(
-        await open_stream(where.host, where.port, trusted, settings.name, settings.timeout),
+        await open_stream(
+            where.host, where.port, trusted, settings.name, settings.timeout
+        ),
         _sign_on_message(settings),
         session.told,
         session.outputs,
@@ -114,29 +145,47 @@ def processor_link(devices: Sequence[Device]) -> Link:
     first = devices[0]
     where = place(first.address)
     with _named(first.name):
-        tls = server_context(first.cert_file or "", first.key_file) if where.tls else None
+        tls = (
+            server_context(first.cert_file or "", first.key_file) if where.tls else None
+        )
     secrets = tuple(map(_credentials, devices))
-    boards, paths = {each.name: Board() for each in devices}, {each.name: Paths(each.joins) for each in devices}
+    boards, paths = (
+        {each.name: Board() for each in devices},
+        {each.name: Paths(each.joins) for each in devices},
+    )
 
     @contextlib.asynccontextmanager
     async def open_(port: Port) -> AsyncIterator[ProgramSession]:
-        surfaces = {each.name: Surface(port.outlet(each.name), boards[each.name], paths[each.name]) for each in devices}
+        surfaces = {
+            each.name: Surface(
+                port.outlet(each.name), boards[each.name], paths[each.name]
+            )
+            for each in devices
+        }
         seats = {
-            each.name: _seat(each, surfaces[each.name], secret) for each, secret in zip(devices, secrets, strict=True)
+            each.name: _seat(each, surfaces[each.name], secret)
+            for each, secret in zip(devices, secrets, strict=True)
         }
         listener = Listener(where.host, where.port, seats.values(), tls)
         async with contextlib.AsyncExitStack() as stack:
             try:
                 await stack.enter_async_context(listener)
             except OSError as error:
-                raise LinkLost(f"cannot listen on {where.host}:{where.port}: {error.strerror or error}") from error
+                raise LinkLost(
+                    f"cannot listen on {where.host}:{where.port}: "
+                    f"{error.strerror or error}"
+                ) from error
             yield ProgramSession(surfaces, seats)
 
     about = {each.name: describe(each) for each in devices}
-    return Link(first.name, first.address, open_, about, config=_Asked(tuple(devices), secrets))
+    return Link(
+        first.name, first.address, open_, about, config=_Asked(tuple(devices), secrets)
+    )
 
 
-def _seat(settings: Device, surface: Surface, credentials: tuple[str, str] | None) -> Seat:
+def _seat(
+    settings: Device, surface: Surface, credentials: tuple[str, str] | None
+) -> Seat:
     answer = bytes.fromhex(settings.result)
     return Seat(
         settings.ipid,
@@ -153,7 +202,11 @@ def _seat(settings: Device, surface: Surface, credentials: tuple[str, str] | Non
 def _sign_on_message(settings: Device) -> cip.SignOn:
     if settings.room is not None:
         return cip.RoomConnect(settings.ipid, settings.room)
-    return cip.Connect(settings.ipid) if settings.sign_on == "long" else cip.Connect.short(settings.ipid)
+    return (
+        cip.Connect(settings.ipid)
+        if settings.sign_on == "long"
+        else cip.Connect.short(settings.ipid)
+    )
 
 
 def _style(settings: Device) -> Style:
@@ -162,8 +215,14 @@ def _style(settings: Device) -> Style:
 
 def _credentials(settings: Device) -> tuple[str, str] | None:
     with _named(settings.name):
-        password = configuration.secret(settings.password, settings.password_file, "password")
-    return None if settings.username is None or password is None else (settings.username, password)
+        password = configuration.secret(
+            settings.password, settings.password_file, "password"
+        )
+    return (
+        None
+        if settings.username is None or password is None
+        else (settings.username, password)
+    )
 
 
 def describe(settings: Device) -> Description:
@@ -180,12 +239,19 @@ def describe(settings: Device) -> Description:
 
 def link(settings: Device) -> Link:
     """Return the link of one device."""
-    return panel_link(settings) if settings.mode == "panel" else processor_link([settings])
+    return (
+        panel_link(settings) if settings.mode == "panel" else processor_link([settings])
+    )
 
 
 def links(config: Config) -> Iterable[Link]:
-    """Return the links of a configuration: one for each processor, one for each address of ours."""
-    yield from (panel_link(device) for device in config.devices if device.mode == "panel")
+    """Return the links of a configuration.
+
+    One for each processor, one for each address of ours.
+    """
+    yield from (
+        panel_link(device) for device in config.devices if device.mode == "panel"
+    )
     yield from map(processor_link, ours(config.devices).values())
 
 

@@ -13,7 +13,9 @@ from busbar.codecs.cip import Join, Update
 from cip_bridge.join_state import DEFAULTS, Board, Value
 from cip_bridge.paths import OUT, Paths
 
-SKIPPED = Property("_skipped", int, title="Things received that mean nothing to us, or had no room")
+SKIPPED = Property(
+    "_skipped", int, title=("Things received that mean nothing to us, or had no room")
+)
 CLOCK = Property("clock", str, title="The processor's clock, without a zone")
 HOLD = 10.0  # s
 HOLD_LONGEST = 3600.0  # s
@@ -21,11 +23,17 @@ PULSE = 0.1  # s
 
 _VERSION = re.compile(r"\[v\d+\.\d")
 
-JoinName = Annotated[int, Meta(ge=1, le=32768)] | Annotated[str, Meta(min_length=1, max_length=200)]
+JoinName = (
+    Annotated[int, Meta(ge=1, le=32768)]
+    | Annotated[str, Meta(min_length=1, max_length=200)]
+)
 
 
 class Press(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Arguments of `press`: a digital join by number, path or name, and how long to hold it (s)."""
+    """Arguments of `press`.
+
+    A digital join by number, path or name, and how long to hold it (s).
+    """
 
     join: JoinName
     hold: Annotated[float, Meta(gt=0, le=HOLD_LONGEST)] | Literal["forever"] = HOLD
@@ -88,7 +96,12 @@ class Surface:
     def came_all(self) -> None:
         """Publish every value that is known, and every named one."""
         everything = {**self._defaults(), **self.board.ins.known}
-        self.came([Update(join, value, cip.FORMS[join.kind]) for join, value in everything.items()])
+        self.came(
+            [
+                Update(join, value, cip.FORMS[join.kind])
+                for join, value in everything.items()
+            ]
+        )
 
     def went(self, join: Join, value: Value) -> None:
         """Publish what has been sent."""
@@ -99,7 +112,10 @@ class Surface:
             self.outlet.bad([path], error)
 
     def went_all(self) -> None:
-        """Publish everything that we hold; what was never sent is at its default there, too."""
+        """Publish everything that we hold.
+
+        What was never sent is at its default there, too.
+        """
         for join, value in {**self._defaults(), **self.board.outs.known}.items():
             self.went(join, value)
 
@@ -110,11 +126,17 @@ class Surface:
             self.outlet.values({SKIPPED.path: skipped})
 
     def _defaults(self) -> dict[Join, Value]:
-        """Joins with a name have a value in any case; families say their default in `info`."""
+        """Joins with a name have a value in any case.
+
+        Families say their default in `info`.
+        """
         return {join: DEFAULTS[join.kind] for join in self.paths.named}
 
     def wanted(self, path: str, value: Any) -> tuple[Join, Value]:
-        """Return the join and the raw value that a set means; raise UnknownTarget, OutOfRange."""
+        """Return the join and the raw value that a set means.
+
+        Raise UnknownTarget, OutOfRange.
+        """
         join, named = self.paths.find(path)
         return join, value if named is None else named.raw(value)
 
@@ -130,12 +152,20 @@ def frames_of(text: str) -> bytes:
     try:
         data = bytes.fromhex(text)
     except ValueError as error:
-        raise BadRequest(f"frames: {text!r:.60} is not hexadecimal, two digits for each byte") from error
+        raise BadRequest(
+            f"frames: {text!r:.60} is not hexadecimal, two digits for each byte"
+        ) from error
     if cip.split(data) is None:
-        raise BadRequest(f"frames: {text!r:.60} are no whole frames: type, two bytes of length, that many bytes")
+        raise BadRequest(
+            f"frames: {text!r:.60} are no whole frames: type, two bytes of length, "
+            f"that many bytes"
+        )
     return data
 
 
 def firmware(text: str) -> str | None:
-    """Return what a processor says of itself: it has a version in brackets, as [v1.503.0027]. Source: 1.5, R."""
+    """Return what a processor says of itself.
+
+    It has a version in brackets, as [v1.503.0027]. Source: 1.5, R.
+    """
     return text[:100] if _VERSION.search(text) else None

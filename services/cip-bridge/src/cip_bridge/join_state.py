@@ -8,7 +8,8 @@ from busbar.codecs.cip import Form, Join, Kind, Update
 Value = bool | int | str
 
 DEFAULTS: dict[Kind, Value] = {"digital": False, "analog": 0, "serial": ""}
-JOINS_LIMIT = 100_000  # in one direction; a processor has at most 3 x 4000 of one panel that it documents
+# in one direction; a processor has at most 3 x 4000 of one panel that it documents
+JOINS_LIMIT = 100_000
 BYTES_LIMIT = 16 * 1024 * 1024  # of all texts in one direction, as they are in memory
 TEXT_LIMIT = 64 * 1024  # characters of a text that grows by appending
 
@@ -25,14 +26,22 @@ class Side:
         return self.known.get(join, DEFAULTS[join.kind])
 
     def put(self, join: Join, value: Value) -> None:
-        """Note a value; raise TooLarge for one join, or for more text, than there is room for."""
+        """Note a value.
+
+        Raise TooLarge for one join, or for more text, than there is room for.
+        """
         before = self.known.get(join)
         if before is None and len(self.known) >= JOINS_LIMIT:
-            raise TooLarge(f"{JOINS_LIMIT} joins have a value already", limit=JOINS_LIMIT)
+            raise TooLarge(
+                (f"{JOINS_LIMIT} joins have a value already"), limit=JOINS_LIMIT
+            )
         if isinstance(value, str):
             more = sys.getsizeof(value) - sys.getsizeof(before or "")
             if more > 0 and self._bytes + more > BYTES_LIMIT:
-                raise TooLarge(f"all texts together would have more than {BYTES_LIMIT} bytes", limit=BYTES_LIMIT)
+                raise TooLarge(
+                    (f"all texts together would have more than {BYTES_LIMIT} bytes"),
+                    limit=BYTES_LIMIT,
+                )
             self._bytes += more
         self.known[join] = value
 
@@ -47,7 +56,8 @@ class Board:
 
     def __init__(self) -> None:
         self.ins, self.outs = Side(), Side()
-        self.pressed: set[Join] = set()  # buttons; in `outs` they are released: nothing would release one sent again
+        # buttons; in `outs` they are released: nothing would release one sent again
+        self.pressed: set[Join] = set()
         self.ignored = 0  # values that came and had no room
         self._seen: set[Join] | None = None  # while an update is under way
 
@@ -91,11 +101,17 @@ class Board:
         return self._seen is not None
 
     def begin_update(self) -> None:
-        """From here on all joins come that are not at their default. Source: reference 1.4."""
+        """From here on all joins come that are not at their default.
+
+        Source: reference 1.4.
+        """
         self._seen = set()
 
     def end_update(self) -> bool:
-        """What has not come since the update began is at its default; return whether one was under way."""
+        """What has not come since the update began is at its default.
+
+        Return whether one was under way.
+        """
         seen, self._seen = self._seen, None
         if seen is None:
             return False

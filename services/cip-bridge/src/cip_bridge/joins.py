@@ -8,14 +8,19 @@ from msgspec import Meta
 from busbar.codecs import cip
 from busbar.codecs.cip import Join, Kind
 
-_SMALL, _LARGE, _JOIN = (rf"(0|[1-9]\d{{0,{digits}}})" for digits in (2, 9, 4))  # one way of writing a number
+# one way of writing a number
+_SMALL, _LARGE, _JOIN = (rf"(0|[1-9]\d{{0,{digits}}})" for digits in (2, 9, 4))
 _PATTERN = re.compile(
-    rf"(?:slot/{_SMALL}/)?(?:slot/{_SMALL}/)?(?:smart/{_LARGE}/)?(digital|analog|serial)/{_JOIN}", re.ASCII
+    rf"(?:slot/{_SMALL}/)?(?:slot/{_SMALL}/)?(?:smart/{_LARGE}/)?(digital|analog|serial)/{_JOIN}",
+    re.ASCII,
 )
 _KINDS: dict[str, Kind] = {"digital": "digital", "analog": "analog", "serial": "serial"}
 JoinPath = Annotated[
     str,
-    Meta(pattern=rf"^{_PATTERN.pattern}(?!\n)$", description="such as digital/1, smart/3/analog/2 or slot/1/serial/1"),
+    Meta(
+        pattern=rf"^{_PATTERN.pattern}(?!\n)$",
+        description=("such as digital/1, smart/3/analog/2 or slot/1/serial/1"),
+    ),
 ]
 
 

@@ -1,4 +1,7 @@
-"""Why there is no conversation with a processor, and when it is tried again. Source: reference 1.4 [1: H, E]."""
+"""Why there is no conversation with a processor, and when it is tried again.
+
+Source: reference 1.4 [1: H, E].
+"""
 
 from busbar.bridge.errors import DeviceRefused, LinkLost, Retry
 
@@ -16,18 +19,27 @@ class Booting(LinkLost):
 
 
 class Starting(LinkLost):
-    """The IP-ID is unknown that was known a moment ago: the program has been loaded again and is not up yet."""
+    """The IP-ID is unknown that was known a moment ago.
+
+    The program has been loaded again and is not up yet.
+    """
 
     retry = Retry(2.0, 5.0, firm=True, soon=True)
 
 
 class UnknownIpId(DeviceRefused):
-    """The running program has no panel of this IP-ID; designs get redeployed, so it is tried again."""
+    """The running program has no panel of this IP-ID.
+
+    Designs get redeployed, so it is tried again.
+    """
 
     retry = Retry(900.0, 900.0, firm=True)
 
 
 class Denied(DeviceRefused):
-    """Name and password are wanted, or wrong: to try them again and again would lock the account."""
+    """Name and password are wanted, or wrong.
+
+    To try them again and again would lock the account.
+    """
 
     retry = Retry(86400.0, 86400.0)

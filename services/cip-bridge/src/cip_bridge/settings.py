@@ -16,10 +16,20 @@ from busbar.codecs.cip import Encoding
 from cip_bridge.joins import JoinPath, parse
 
 Seconds = Annotated[
-    float, Meta(gt=0, le=5, description="more than 0, at most 5 s: all steps have to fit into half a minute")
+    float,
+    Meta(
+        gt=0,
+        le=5,
+        description="more than 0, at most 5 s: all steps have to fit into half a minute",
+    ),
 ]
 IpId = Annotated[
-    int, Meta(ge=1, le=0xFFFE, description="0x03 to 0xFE, as 0x0A for the 0A of SIMPL; the wire has room for 0xFFFE")
+    int,
+    Meta(
+        ge=1,
+        le=0xFFFE,
+        description="0x03 to 0xFE, as 0x0A for the 0A of SIMPL; the wire has room for 0xFFFE",
+    ),
 ]
 _WORD = "[A-Za-z0-9-][A-Za-z0-9_-]{0,63}"
 Levels = Annotated[
@@ -31,11 +41,28 @@ Levels = Annotated[
     ),
 ]
 Scale = tuple[float, float, float, float]
-Address = Annotated[str, Meta(description="cip::HOST[:PORT], or cips::HOST[:PORT] for TLS")]
-Room = Annotated[str, Meta(pattern=r"^[\x21-\x7e]{1,32}(?!\n)$", description="1 to 32 characters of ASCII, no spaces")]
-Username = Annotated[str, Meta(pattern=r"^[^:]+$", description="text without a colon, which ends it on the wire")]
+Address = Annotated[
+    str, Meta(description="cip::HOST[:PORT], or cips::HOST[:PORT] for TLS")
+]
+Room = Annotated[
+    str,
+    Meta(
+        pattern=r"^[\x21-\x7e]{1,32}(?!\n)$",
+        description="1 to 32 characters of ASCII, no spaces",
+    ),
+]
+Username = Annotated[
+    str,
+    Meta(
+        pattern=r"^[^:]+$",
+        description="text without a colon, which ends it on the wire",
+    ),
+]
 
-_ADDRESS = re.compile(r"(cips?)::(?:\[([0-9A-Fa-f:.]+(?:%\w+)?)\]|([^\s:/@\[\]]+))(?::(\d{1,5}))?", re.ASCII)
+_ADDRESS = re.compile(
+    r"(cips?)::(?:\[([0-9A-Fa-f:.]+(?:%\w+)?)\]|([^\s:/@\[\]]+))(?::(\d{1,5}))?",
+    re.ASCII,
+)
 PORTS = {"cip": 41794, "cips": 41796}
 
 
@@ -51,7 +78,9 @@ def place(address: str) -> Place:
     """Return what `cip::HOST[:PORT]` or `cips::HOST[:PORT]` says; raise ValueError."""
     found = _ADDRESS.fullmatch(address)
     if found is None:
-        raise ValueError(f"address: {address!r} is not cip::HOST:PORT or cips::HOST:PORT (an IPv6 host in brackets)")
+        raise ValueError(
+            f"address: {address!r} is not cip::HOST:PORT or cips::HOST:PORT (an IPv6 host in brackets)"
+        )
     scheme, bracketed, host, port = found.groups()
     number = int(port) if port else PORTS[scheme]
     if not 0 < number < 65536:
@@ -59,11 +88,19 @@ def place(address: str) -> Place:
     try:
         (host or "").encode("idna")  # as it is looked up
     except UnicodeError as error:
-        raise ValueError(f"address: {host!r} cannot be the name of a host: {error}") from error
+        raise ValueError(
+            f"address: {host!r} cannot be the name of a host: {error}"
+        ) from error
     return Place(bracketed or host, number, scheme == "cips")
 
 
-class NamedJoin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename={"class_": "class"}):
+class NamedJoin(
+    msgspec.Struct,
+    frozen=True,
+    forbid_unknown_fields=True,
+    kw_only=True,
+    rename={"class_": "class"},
+):
     """A join with a name, which replaces its number."""
 
     join: JoinPath
@@ -81,18 +118,25 @@ class NamedJoin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         except OutOfRange as error:
             raise ValueError(f"join: {error.message}") from error
         if "analog/" not in self.join and (self.signed or self.scale):
-            raise ValueError(f"{'signed' if self.signed else 'scale'}: only for an analog join")
+            raise ValueError(
+                f"{'signed' if self.signed else 'scale'}: only for an analog join"
+            )
         if self.scale is not None:
             low, high = (-32768, 32767) if self.signed else (0, 65535)
             first, last, one, other = self.scale
             if not (low <= first < last <= high):
-                raise ValueError(f"scale: the first two are raw values, rising, from {low} to {high}")
+                raise ValueError(
+                    f"scale: the first two are raw values, rising, from {low} to {high}"
+                )
             if one == other:
                 raise ValueError("scale: the last two are the same")
 
 
 # The description of a device is one message, of at most 1 MiB: one that is larger would never be seen.
-Joins = Annotated[tuple[NamedJoin, ...], Meta(max_length=2000, description="at most 2000 of one device")]
+Joins = Annotated[
+    tuple[NamedJoin, ...],
+    Meta(max_length=2000, description="at most 2000 of one device"),
+]
 
 
 class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -109,14 +153,18 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     password_file: str | None = None
     sign_on: Literal["long", "short"] = "long"
     serial_encoding: Encoding = "latin1"  # of text beyond ASCII that we send
-    smart_offset: Literal[0, 1] = 1  # number on the wire + this = analog and serial joins of smart objects
+    smart_offset: Literal[0, 1] = (
+        1  # number on the wire + this = analog and serial joins of smart objects
+    )
     timeout: Seconds = 2.0  # s for the connection, and for each step of the sign-on
     ca_file: str | None = None  # PEM; None: the system's authorities
     fingerprint: config.Fingerprint | None = None  # of the processor's certificate
     insecure: bool = False  # True: any certificate will do
     cert_file: str | None = None  # PEM; of mode processor
     key_file: str | None = None
-    result: Literal["001f", "0003", "200f"] = "001f"  # what mode processor answers a sign-on with
+    result: Literal["001f", "0003", "200f"] = (
+        "001f"  # what mode processor answers a sign-on with
+    )
     joins: Joins = ()
 
     @property
@@ -128,10 +176,16 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         if self.name == "bridge":
             raise ValueError("name: 'bridge' is the bridge itself; choose another")
         self._check_keys(place(self.address).tls)
-        if (self.username is None) != (self.password is None and self.password_file is None):
-            raise ValueError("username: a username and a password (or password_file) belong together")
+        if (self.username is None) != (
+            self.password is None and self.password_file is None
+        ):
+            raise ValueError(
+                "username: a username and a password (or password_file) belong together"
+            )
         if self.password is not None and self.password_file is not None:
-            raise ValueError("password_file: there is a password, too; allowed: one of them")
+            raise ValueError(
+                "password_file: there is a password, too; allowed: one of them"
+            )
         for key in ("join", "name"):
             doubled = Counter(getattr(each, key) for each in self.joins).most_common(1)
             if doubled and doubled[0][1] > 1:
@@ -148,11 +202,17 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
                 raise ValueError(f"{key}: only with an address of cips::")
         if self.mode == "processor" and tls and self.cert_file is None:
             raise ValueError("cert_file: cips:: needs a certificate of ours")
-        trusted = [key for key in ("ca_file", "fingerprint", "insecure") if self._given(key)]
+        trusted = [
+            key for key in ("ca_file", "fingerprint", "insecure") if self._given(key)
+        ]
         if len(trusted) > 1:
-            raise ValueError(f"{trusted[-1]}: there is {trusted[0]}, too; allowed: one of them")
+            raise ValueError(
+                f"{trusted[-1]}: there is {trusted[0]}, too; allowed: one of them"
+            )
         if self.room is not None and self._given("sign_on"):
-            raise ValueError("sign_on: to a room there is but one way to sign on; allowed: room or sign_on")
+            raise ValueError(
+                "sign_on: to a room there is but one way to sign on; allowed: room or sign_on"
+            )
 
     def _given(self, key: str) -> bool:
         return bool(getattr(self, key) != _DEFAULTS[key])
@@ -172,7 +232,10 @@ class Config(config.Config, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     devices: tuple[Device, ...] = ()
 
     def within(self, folder: Path) -> Self:
-        return replace(super().within(folder), devices=tuple(_within(folder, device) for device in self.devices))
+        return replace(
+            super().within(folder),
+            devices=tuple(_within(folder, device) for device in self.devices),
+        )
 
     def __post_init__(self) -> None:
         config.check_names(device.name for device in self.devices)
@@ -192,8 +255,14 @@ class Config(config.Config, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 def _within(folder: Path, device: Device) -> Device:
-    files = {key: getattr(device, key) for key in ("password_file", "ca_file", "cert_file", "key_file")}
-    return replace(device, **{key: str(folder / file) for key, file in files.items() if file is not None})
+    files = {
+        key: getattr(device, key)
+        for key in ("password_file", "ca_file", "cert_file", "key_file")
+    }
+    return replace(
+        device,
+        **{key: str(folder / file) for key, file in files.items() if file is not None},
+    )
 
 
 def ours(devices: Iterable[Device]) -> dict[tuple[str, int], list[Device]]:

@@ -36,7 +36,11 @@ from gpio_bridge.settings import Config, Device, Opened
 
 
 class EdgeFields(msgspec.Struct, frozen=True):
-    """An edge of an input: `line_seq` and `timestamp_ns` (monotonic) are the kernel's, `lost` came before it unseen."""
+    """An edge of an input.
+
+    `line_seq` and `timestamp_ns` (monotonic) are the kernel's, `lost` came before it
+    unseen.
+    """
 
     line: str
     edge: Literal["rising", "falling"]
@@ -67,7 +71,11 @@ EVENTS = {
     each.name: each
     for each in (
         Event("edge", EdgeFields, "An edge of an input"),
-        Event("press", PressFields, "A click, double click, long press, or repetition of a button"),
+        Event(
+            "press",
+            PressFields,
+            ("A click, double click, long press, or repetition of a button"),
+        ),
         Event("turn", TurnFields, "A step of a rotary encoder"),
     )
 }
@@ -75,13 +83,18 @@ EVENTS = {
 
 @dataclass
 class World:
-    """The simulated chips of one configuration, wired as it says; a change of one device makes all of them anew."""
+    """The simulated chips of one configuration, wired as it says.
+
+    A change of one device makes all of them anew.
+    """
 
     devices: tuple[Device, ...]
     chips: Mapping[str, SimChip]
 
     @classmethod
-    def of(cls, devices: Iterable[Device], make: Callable[[str], SimChip] = SimChip) -> "World":
+    def of(
+        cls, devices: Iterable[Device], make: Callable[[str], SimChip] = SimChip
+    ) -> "World":
         simulated = tuple(each for each in devices if each.backend == "sim")
         world = cls(simulated, {each.name: make(each.name) for each in simulated})
         for device in simulated:
@@ -102,12 +115,16 @@ class World:
                 name, _, there = line.drives.partition("/")
                 other = self.chips[name]
                 chip.wire(
-                    pins.offset(line.line), other, Pins("offset", None, other.count, other.offset).offset(int(there))
+                    pins.offset(line.line),
+                    other,
+                    Pins("offset", None, other.count, other.offset).offset(int(there)),
                 )
 
 
 @contextlib.asynccontextmanager
-async def _stimulated(chip: SimChip, stimuli: Iterable[settings.Stimulus]) -> AsyncIterator[None]:
+async def _stimulated(
+    chip: SimChip, stimuli: Iterable[settings.Stimulus]
+) -> AsyncIterator[None]:
     """Drive lines from outside until left."""
 
     async def drive(each: settings.Stimulus) -> None:
@@ -117,7 +134,10 @@ async def _stimulated(chip: SimChip, stimuli: Iterable[settings.Stimulus]) -> As
                 chip.drive(each.line, level)
                 await asyncio.sleep(seconds)
 
-    tasks = [asyncio.create_task(drive(each), name=f"stimulus-{each.line}") for each in stimuli]
+    tasks = [
+        asyncio.create_task(drive(each), name=f"stimulus-{each.line}")
+        for each in stimuli
+    ]
     try:
         yield
     finally:
@@ -139,7 +159,9 @@ def link(about: Device, world: World | None = None) -> Link:
             chip = _open(about, simulated)
             stack.push_async_callback(chip.close)
             clock = WallClock(asyncio.get_running_loop().time)
-            place = Place(chip, outlet, clock, functools.partial(_pulses, about, chip, set()))
+            place = Place(
+                chip, outlet, clock, functools.partial(_pulses, about, chip, set())
+            )
             pins = Pins(about.numbering, _board(about, chip), chip.count, chip.offset)
             outlet.describe(_identified(outlet.description, pins, chip))
             session = PinCommands(about, port, place, pins, wanted)
@@ -150,7 +172,9 @@ def link(about: Device, world: World | None = None) -> Link:
             yield session
 
     asked = (about, world.devices) if about.backend == "sim" else about
-    return Link(about.name, about.address, open_, {about.name: describe(about)}, config=asked)
+    return Link(
+        about.name, about.address, open_, {about.name: describe(about)}, config=asked
+    )
 
 
 def describe(about: Device) -> Description:
@@ -185,9 +209,16 @@ def _open(about: Device, simulated: Mapping[str, SimChip]) -> Chip:
 
 
 async def _pulses(
-    about: Device, chip: Chip, taken: set[Path], line: settings.Pwm | settings.Servo, offset: int
+    about: Device,
+    chip: Chip,
+    taken: set[Path],
+    line: settings.Pwm | settings.Servo,
+    offset: int,
 ) -> Pulses:
-    """Return what can pulse a line: hardware where there is a channel for it, else software."""
+    """Return what can pulse a line.
+
+    Hardware where there is a channel for it, else software.
+    """
     root = Path(about.pwm_root)
     channel = None
     if line.channel is not None:
@@ -198,23 +229,34 @@ async def _pulses(
         return sysfs_pwm.HardwarePulses(*channel, taken)
     if line.by == "hardware":
         raise DeviceRefused(
-            f"line {offset} has no channel of hardware PWM; lines 12, 13, 18 and 19 can: {sysfs_pwm.OVERLAY}"
+            f"line {offset} has no channel of hardware PWM; lines 12, 13, 18 and 19 "
+            f"can: {sysfs_pwm.OVERLAY}"
         )
     if (used := chip.info(offset)).used:
-        raise DeviceRefused(f"line {offset} is busy: {used.consumer or 'the kernel'!r} holds it")
+        raise DeviceRefused(
+            f"line {offset} is busy: {used.consumer or 'the kernel'!r} holds it"
+        )
     if isinstance(chip, SimChip):
         return await SimPulses.take(chip, offset)
     if isinstance(chip, rpigpio.RpiGpioChip):
         return rpigpio.RpiGpioPulses(chip, offset)
-    return lgpio_pulses.SoftwarePulses(lgpio_pulses.load(), Path("/dev") / chip.name, offset)
+    return lgpio_pulses.SoftwarePulses(
+        lgpio_pulses.load(), Path("/dev") / chip.name, offset
+    )
 
 
 def _on_header(chip: Chip) -> bool:
-    return isinstance(chip, rpigpio.RpiGpioChip | SimChip) or chip.label in libgpiod.HEADERS
+    return (
+        isinstance(chip, rpigpio.RpiGpioChip | SimChip)
+        or chip.label in libgpiod.HEADERS
+    )
 
 
 def _board(about: Device, chip: Chip) -> boards.Board | None:
-    """Return the board whose header is on this chip; an expander or another machine has none."""
+    """Return the board whose header is on this chip.
+
+    An expander or another machine has none.
+    """
     if about.revision is not None:
         return boards.board(about.revision)
     if about.backend == "sim":
@@ -237,7 +279,11 @@ async def scan(folder: Path = libgpiod.DEV) -> Sequence[Found]:
     there = list(libgpiod.candidates(folder))
     labels = [each.label for each in there]
     return [
-        Found(f"gpiod::{each.label if each.label and labels.count(each.label) == 1 else each.path}", "gpio", str(each))
+        Found(
+            f"gpiod::{each.label if each.label and labels.count(each.label) == 1 else each.path}",
+            "gpio",
+            str(each),
+        )
         for each in there
     ]
 

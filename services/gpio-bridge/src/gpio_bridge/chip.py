@@ -1,6 +1,9 @@
-"""The seam to the pins: what a chip can do. It has three implementations: `kernel`, `rpigpio` and `sim`.
+"""The seam to the pins: what a chip can do.
 
-Levels are values here: `active_low` has been applied, True is active. Times are nanoseconds of the monotonic clock.
+It has three implementations: `kernel`, `rpigpio` and `sim`.
+
+Levels are values here: `active_low` has been applied, True is active. Times are
+nanoseconds of the monotonic clock.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +31,10 @@ class LineSettings:
 
 
 class Edge(NamedTuple):
-    """One edge; `seq` counts the edges of a line from 1 within a request, also those that were lost."""
+    """One edge.
+
+    `seq` counts the edges of a line from 1 within a request, also those that were lost.
+    """
 
     offset: int
     value: bool
@@ -58,7 +64,10 @@ class NoEdges(Exception):
 
 
 class Request(Protocol):
-    """Lines that are ours until they are released. Every call raises DeviceRefused or LinkLost."""
+    """Lines that are ours until they are released.
+
+    Every call raises DeviceRefused or LinkLost.
+    """
 
     async def read(self, offset: int) -> bool:
         """Return the value of a line."""
@@ -87,7 +96,9 @@ class Chip(Protocol):
     def offset(self, name: str) -> int:
         """Return the line of this name; raise UnknownTarget."""
 
-    async def request(self, lines: Mapping[int, LineSettings], heard: Heard | None = None) -> Request:
+    async def request(
+        self, lines: Mapping[int, LineSettings], heard: Heard | None = None
+    ) -> Request:
         """Take lines, all or none; raise DeviceRefused (busy, no permission), NoEdges."""
 
     def watch(self, changed: Callable[[LineInfo], None]) -> None:
@@ -110,7 +121,10 @@ class Pulses(Protocol):
     by: str  # hardware, software or sim
 
     async def repeat(self, period: float, pulses: Sequence[Pulse]) -> None:
-        """Repeat these pulses in each period (s); raise DeviceRefused for what it cannot."""
+        """Repeat these pulses in each period (s).
+
+        Raise DeviceRefused for what it cannot.
+        """
 
     async def stop(self) -> None:
         """Stay low after the period that runs: no pulse is cut."""

@@ -23,7 +23,10 @@ T = TypeVar("T", bound=Line[Any])
 
 
 class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Which line: `line` is its name, or a number as the configuration counts; `bcm` and `board` are what they say."""
+    """Which line: `line` is its name, or a number as the configuration counts.
+
+    `bcm` and `board` are what they say.
+    """
 
     line: Channel | settings.Path | None = None
     bcm: Channel | None = None
@@ -42,7 +45,10 @@ class Pulse(Target, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Blink(Target, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Arguments of `blink`: seconds on and off; without `count` until it is told otherwise."""
+    """Arguments of `blink`: seconds on and off.
+
+    Without `count` until it is told otherwise.
+    """
 
     on: Seconds = 0.5
     off: Seconds = 0.5
@@ -64,7 +70,10 @@ class PulseOf(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 class Pulses(Target, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Arguments of `pulses`: repeated every `subcycle` (us); no pulses stop them at the end of a subcycle."""
+    """Arguments of `pulses`: repeated every `subcycle` (us).
+
+    No pulses stop them at the end of a subcycle.
+    """
 
     subcycle: Annotated[int, Meta(ge=100, le=10_000_000)] = 20_000
     pulses: Annotated[list[PulseOf], Meta(max_length=500)]
@@ -80,29 +89,47 @@ class LineCommands(Core):
         if target.board is not None:
             return self.pins.offset(target.board, "BOARD")
         assert target.line is not None
-        return self._named(target.line) if isinstance(target.line, str) else self.pins.offset(target.line)
+        return (
+            self._named(target.line)
+            if isinstance(target.line, str)
+            else self.pins.offset(target.line)
+        )
 
     def configured(self, name: str | int | None) -> settings.Line | None:
-        """Return the line that has this name in the configuration, released or not; None if there is none."""
+        """Return the line that has this name in the configuration, released or not.
+
+        None if there is none.
+        """
         return next((each for each in self.about.lines if each.name == name), None)
 
     def ours(self, target: Target) -> Line[Any]:
-        """Return our line that is meant, whether it works or not; raise UnknownTarget, BadRequest."""
+        """Return our line that is meant, whether it works or not.
+
+        Raise UnknownTarget, BadRequest.
+        """
         if isinstance(target.line, str) and target.line in self.lines:
             return self.lines[target.line]
         offset = self.offset(target)
         found = self.owner(offset)
         if found is None:
-            raise BadRequest(f"line {offset} is not set up; there are: {', '.join(self.lines) or 'none'}")
+            raise BadRequest(
+                f"line {offset} is not set up; there are: "
+                f"{', '.join(self.lines) or 'none'}"
+            )
         return found
 
     def line(self, target: Target, kind: type[T]) -> T:
-        """Return our line of a kind; raise UnknownTarget, BadRequest for another kind, or why it does not work."""
+        """Return our line of a kind.
+
+        Raise UnknownTarget, BadRequest for another kind, or why it does not work.
+        """
         found = self.ours(target)
         if found.error is not None:
             raise found.error
         if not isinstance(found, kind):
-            raise BadRequest(f"{found.name} has the wrong direction: it is {_direction(found)}")
+            raise BadRequest(
+                f"{found.name} has the wrong direction: it is {_direction(found)}"
+            )
         return found
 
     @command(holds="exchange")
@@ -116,7 +143,11 @@ class LineCommands(Core):
         output = self.line(arguments, Output)
         pattern = Pattern(True, arguments.seconds, arguments.seconds, arguments.count)
         if pattern.seconds > LONGEST:
-            raise BadRequest(f"that takes {pattern.seconds:g} s; allowed: {LONGEST:g}; `blink` goes on by itself")
+            raise BadRequest(
+                f"that takes {pattern.seconds:g} s; allowed: {LONGEST:g}; `blink` "
+                f"goes "
+                f"on by itself"
+            )
         await output.run(pattern, turn.release)
 
     @command(holds="exchange")
@@ -131,26 +162,44 @@ class LineCommands(Core):
         output = self.line(arguments, Output)
         await output.start(Pattern(arguments.value, arguments.seconds, 0.0, 1))
 
-    @command(holds="exchange")
+    @command(
+        title=(
+            "End what an output does by itself, where it is; end PWM or a "
+            "servo's pulses after the pulse that runs"
+        ),
+        holds="exchange",
+    )
     async def stop(self, device: str, arguments: Target, turn: Turn) -> None:
-        """End what an output does by itself, where it is; end PWM or a servo's pulses after the pulse that runs."""
+        """End what an output does by itself, where it is.
+
+        End PWM or a servo's pulses after the pulse that runs.
+        """
         found = self.line(arguments, Line)
         if isinstance(found, Output):
             await found.stop()
         elif isinstance(found, Pulsed):
             await found.off()
         else:
-            raise BadRequest(f"{found.name} has the wrong direction: it is {_direction(found)}")
+            raise BadRequest(
+                f"{found.name} has the wrong direction: it is {_direction(found)}"
+            )
 
     @command(holds="exchange")
     async def pulses(self, device: str, arguments: Pulses, turn: Turn) -> None:
         """Repeat several pulses in each subcycle on a line of direction pwm."""
         found = self.line(arguments, PwmLine)
-        wanted = [OnePulse(each.start / 1e6, each.width / 1e6) for each in arguments.pulses]
-        await found.play(arguments.subcycle / 1e6, _checked(wanted, arguments.subcycle / 1e6))
+        wanted = [
+            OnePulse(each.start / 1e6, each.width / 1e6) for each in arguments.pulses
+        ]
+        await found.play(
+            arguments.subcycle / 1e6, _checked(wanted, arguments.subcycle / 1e6)
+        )
 
     def _named(self, name: str) -> int:
-        """Return the line with a name of ours, of the configuration, or of the kernel; raise UnknownTarget."""
+        """Return the line with a name of ours, of the configuration, or of the kernel.
+
+        Raise UnknownTarget.
+        """
         ours, configured = self.lines.get(name), self.configured(name)
         if ours is not None and ours.offsets:
             return ours.offsets[0]
@@ -159,16 +208,25 @@ class LineCommands(Core):
         try:
             return self.pins.offset(name)
         except UnknownTarget as error:
-            raise UnknownTarget(f"{error.message}; set up are: {', '.join(self.lines) or 'none'}") from error
+            raise UnknownTarget(
+                f"{error.message}; set up are: {', '.join(self.lines) or 'none'}"
+            ) from error
 
 
 def _checked(pulses: list[OnePulse], period: float) -> list[OnePulse]:
-    """Return the pulses in order; raise BadRequest when they overlap or leave the subcycle."""
+    """Return the pulses in order.
+
+    Raise BadRequest when they overlap or leave the subcycle.
+    """
     at = 0.0
     for each in sorted(pulses):
         if each.start < at or each.start + each.width > period * (1 + 1e-9):
             start, width = round(each.start * 1e6), round(each.width * 1e6)
-            raise BadRequest(f"the pulse from {start} us for {width} us overlaps another, or leaves the subcycle")
+            raise BadRequest(
+                f"the pulse from {start} us for {width} us overlaps another, or "
+                f"leaves "
+                f"the subcycle"
+            )
         at = each.start + each.width
     return sorted(pulses)
 

@@ -5,7 +5,16 @@ from typing import Any, Literal
 
 import msgspec
 
-from busbar.bridge import BadRequest, BusbarError, DeviceRefused, Forbidden, NoArguments, Turn, UnknownTarget, command
+from busbar.bridge import (
+    BadRequest,
+    BusbarError,
+    DeviceRefused,
+    Forbidden,
+    NoArguments,
+    Turn,
+    UnknownTarget,
+    command,
+)
 from gpio_bridge import settings
 from gpio_bridge.chip import LineSettings, Pull
 from gpio_bridge.line_commands import LineCommands, Target
@@ -15,7 +24,8 @@ from gpio_bridge.lines.line import Line
 from gpio_bridge.lines.outputs import Output, Pulsed
 from gpio_bridge.session import PinState, Wanted
 
-_SET_UP = ("pull", "active_low", "initial", "edges", "debounce", "press", "frequency")  # keys that `setup` takes
+# keys that `setup` takes
+_SET_UP = ("pull", "active_low", "initial", "edges", "debounce", "press", "frequency")
 PACKAGES = ("gpio-bridge", "gpiod", "lgpio", "RPi.GPIO", "rpi-lgpio")
 
 
@@ -32,7 +42,10 @@ class SetPull(Target, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class SetUp(Target, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Arguments of `setup`: the keys of a line of the configuration; `name` is that of its property."""
+    """Arguments of `setup`: the keys of a line of the configuration.
+
+    `name` is that of its property.
+    """
 
     direction: Literal["in", "out", "pwm", "servo", "counter", "frequency"]
     name: settings.Path | None = None
@@ -45,17 +58,35 @@ class SetUp(Target, frozen=True, forbid_unknown_fields=True, kw_only=True):
     frequency: float | None = None
 
     def about(self, name: str, offset: int) -> settings.Line:
-        """Return the settings of that line; raise BadRequest for what its direction does not have."""
-        keys = {each.__struct_config__.tag: each.__struct_fields__ for each in KINDS}[self.direction]
-        given = {key: value for key in _SET_UP if (value := getattr(self, key)) is not None}
+        """Return the settings of that line.
+
+        Raise BadRequest for what its direction does not have.
+        """
+        keys = {each.__struct_config__.tag: each.__struct_fields__ for each in KINDS}[
+            self.direction
+        ]
+        given = {
+            key: value for key in _SET_UP if (value := getattr(self, key)) is not None
+        }
         if unknown := [key for key in given if key not in keys]:
             listed = ", ".join(key for key in _SET_UP if key in keys)
-            raise BadRequest(f"a line of direction {self.direction} has no {unknown[0]}; it has: {listed}")
-        wanted = {**msgspec.to_builtins(given), "direction": self.direction, "name": name, "line": offset}
+            raise BadRequest(
+                f"a line of direction {self.direction} has no {unknown[0]}; it "
+                f"has: "
+                f"{listed}"
+            )
+        wanted = {
+            **msgspec.to_builtins(given),
+            "direction": self.direction,
+            "name": name,
+            "line": offset,
+        }
         try:
             made: settings.Line = msgspec.convert(wanted, settings.Line)
         except msgspec.ValidationError as error:
-            raise BadRequest(f"a line of direction {self.direction} cannot be that: {error}") from error
+            raise BadRequest(
+                f"a line of direction {self.direction} cannot be that: {error}"
+            ) from error
         return made
 
 
@@ -83,7 +114,10 @@ class Function(msgspec.Struct, frozen=True):
 
 
 class SysInfo(msgspec.Struct, frozen=True):
-    """What the revision code of the board says; memory in MB, `generation` of the header as RPIO counts."""
+    """What the revision code of the board says.
+
+    Memory in MB, `generation` of the header as RPIO counts.
+    """
 
     code: str
     model: str | None
@@ -97,7 +131,10 @@ class SysInfo(msgspec.Struct, frozen=True):
 
 
 class Inspect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Arguments of `inspect`: `levels` also of lines that nobody uses, each requested as it is for one read."""
+    """Arguments of `inspect`.
+
+    `levels` also of lines that nobody uses, each requested as it is for one read.
+    """
 
     levels: bool = False
 
@@ -111,24 +148,44 @@ class PinCommands(LineCommands):
         offset = self.offset(arguments)
         ours = self.at(offset)
         if isinstance(ours, Pulsed):
-            raise DeviceRefused(f"{ours.name} is driven with pulses: it has no level to read")
+            raise DeviceRefused(
+                f"{ours.name} is driven with pulses: it has no level to read"
+            )
         if isinstance(ours, Listener | Output):
             return await ours.read(offset)
         return await self._glance(offset)
 
-    @command(holds="exchange")
-    async def forceoutput(self, device: str, arguments: ForceOutput, turn: Turn) -> bool:
-        """Drive a line that was not set up, until it is released; needs `allow_force: true`."""
+    @command(
+        title=(
+            "Drive a line that was not set up, until it is released; needs "
+            "`allow_force: true`"
+        ),
+        holds="exchange",
+    )
+    async def forceoutput(
+        self, device: str, arguments: ForceOutput, turn: Turn
+    ) -> bool:
+        """Drive a line that was not set up, until it is released.
+
+        Needs `allow_force: true`.
+        """
         offset = self.offset(arguments)
         ours = self.at(offset)
         if isinstance(ours, Output):
             return bool(await ours.set("", arguments.value))
         if not self.about.allow_force:
-            raise Forbidden("forceoutput is off: `allow_force: true` in the configuration of the device allows it")
+            raise Forbidden(
+                "forceoutput is off: `allow_force: true` in the configuration of "
+                "the "
+                "device allows it"
+            )
         if ours is not None:
             raise BadRequest(f"{ours.name} has the wrong direction; `release` it first")
         initial: settings.Level = "on" if arguments.value else "off"
-        line = await self._put(settings.Out(name=self._free_name(offset), line=offset, initial=initial), offset)
+        line = await self._put(
+            settings.Out(name=self._free_name(offset), line=offset, initial=initial),
+            offset,
+        )
         return bool(line.level(offset))
 
     @command(holds="exchange")
@@ -138,21 +195,42 @@ class PinCommands(LineCommands):
         self.show()
 
     @command(holds="exchange")
-    async def gpio_function(self, device: str, arguments: Target, turn: Turn) -> Function:
+    async def gpio_function(
+        self, device: str, arguments: Target, turn: Turn
+    ) -> Function:
         """Tell the function of a line."""
-        return Function(*self.function(self.place.chip.info(self.offset(arguments)), *self.functions()))
+        return Function(
+            *self.function(
+                self.place.chip.info(self.offset(arguments)), *self.functions()
+            )
+        )
 
-    @command(holds="exchange")
+    @command(
+        title=(
+            "Set a line up, or anew, until the bridge restarts; the result is "
+            "the name of its property"
+        ),
+        holds="exchange",
+    )
     async def setup(self, device: str, arguments: SetUp, turn: Turn) -> str:
-        """Set a line up, or anew, until the bridge restarts; the result is the name of its property."""
+        """Set a line up, or anew, until the bridge restarts.
+
+        The result is the name of its property.
+        """
         offset = self.offset(arguments)
         ours = self.owner(offset)
         if ours is not None and len(ours.offsets) > 1:
-            raise BadRequest(f"line {offset} is one of two of {ours.name}; `release` that first")
+            raise BadRequest(
+                f"line {offset} is one of two of {ours.name}; `release` that first"
+            )
         known = ours.about if ours else self.configured(arguments.line)
-        about = arguments.about(arguments.name or (known.name if known else self._free_name(offset)), offset)
+        about = arguments.about(
+            arguments.name or (known.name if known else self._free_name(offset)), offset
+        )
         others = [each.about for each in self.lines.values() if each is not ours]
-        if doubled := {path for each in others for path in settings.paths(each)} & {*settings.paths(about)}:
+        if doubled := {path for each in others for path in settings.paths(each)} & {
+            *settings.paths(about)
+        }:
             raise BadRequest(f"name: there is a property {doubled.pop()!r} already")
         return (await self._put(about, offset)).name
 
@@ -165,16 +243,30 @@ class PinCommands(LineCommands):
             self.describe()
             self.show()
 
-    @command(holds="exchange")
+    @command(
+        title=(
+            "Undo `setup`, `release` and `forceoutput`: lines beyond the "
+            "configuration become inputs without pull"
+        ),
+        holds="exchange",
+    )
     async def cleanup(self, device: str, arguments: NoArguments, turn: Turn) -> None:
-        """Undo `setup`, `release` and `forceoutput`: lines beyond the configuration become inputs without pull."""
+        """Undo `setup`, `release` and `forceoutput`.
+
+        Lines beyond the configuration become inputs without pull.
+        """
         temporary = [each for each in self.wanted.values() if each.temporary]
         for each in temporary:
             await self.remove(each.about.name, stopping=False)
         for about in self.about.lines:
             if about.name not in self.wanted:
                 await self.add(Wanted(about))
-        for offset in {offset for each in temporary for offset in each.offsets if self.owner(offset) is None}:
+        for offset in {
+            offset
+            for each in temporary
+            for offset in each.offsets
+            if self.owner(offset) is None
+        }:
             await self._as_input(offset)
         self.describe()
         self.show()
@@ -185,7 +277,9 @@ class PinCommands(LineCommands):
         offset = self.pins.offset(arguments.channel, arguments.numbering)
         ours = self.at(offset)
         name = self.place.chip.info(offset).name
-        return Resolved(offset, self.pins.pin(offset), name, ours.name if ours else None)
+        return Resolved(
+            offset, self.pins.pin(offset), name, ours.name if ours else None
+        )
 
     @command(holds="exchange")
     async def sysinfo(self, device: str, arguments: NoArguments, turn: Turn) -> SysInfo:
@@ -194,17 +288,37 @@ class PinCommands(LineCommands):
         if board is None:
             raise UnknownTarget("this is no Raspberry Pi that is known")
         return SysInfo(
-            f"{board.code:x}", board.model, board.revision, board.memory, board.maker, board.processor,
-            board.generation, chip.label, chip.count,
-        )  # fmt: skip
+            f"{board.code:x}",
+            board.model,
+            board.revision,
+            board.memory,
+            board.maker,
+            board.processor,
+            board.generation,
+            chip.label,
+            chip.count,
+        )
 
-    @command(holds="exchange")
-    async def version(self, device: str, arguments: NoArguments, turn: Turn) -> dict[str, str | None]:
-        """Tell the versions of the bridge and of the libraries under it; null = not installed."""
+    @command(
+        title=(
+            "Tell the versions of the bridge and of the libraries under it; "
+            "null = not installed"
+        ),
+        holds="exchange",
+    )
+    async def version(
+        self, device: str, arguments: NoArguments, turn: Turn
+    ) -> dict[str, str | None]:
+        """Tell the versions of the bridge and of the libraries under it.
+
+        Null = not installed.
+        """
         return {name: _version(name) for name in PACKAGES}
 
     @command(holds="exchange")
-    async def inspect(self, device: str, arguments: Inspect, turn: Turn) -> list[PinState]:
+    async def inspect(
+        self, device: str, arguments: Inspect, turn: Turn
+    ) -> list[PinState]:
         """Show every pin of the header: function, level, pull, consumer."""
         levels: dict[int, bool] = {}
         for offset in self.pins.header() if arguments.levels else ():
@@ -220,8 +334,13 @@ class PinCommands(LineCommands):
         """Read a line that is not ours."""
         functions, _ = self.functions()
         muxed = functions.get(offset, "")
-        if muxed.startswith("alt"):  # some drivers make an input of it when it is released
-            raise DeviceRefused(f"line {offset} has the function {muxed}: to request it could change that")
+        # some drivers make an input of it when it is released
+        if muxed.startswith("alt"):
+            raise DeviceRefused(
+                f"line {offset} has the function {muxed}: to request it could "
+                f"change "
+                f"that"
+            )
         request = await self.place.chip.request({offset: LineSettings()})
         try:
             return await request.read(offset)
@@ -250,7 +369,11 @@ class PinCommands(LineCommands):
         await request.release()
 
     def _free_name(self, offset: int) -> str:
-        return next(name for n in range(1000) if (name := f"gpio{offset}" + f"-{n}" * bool(n)) not in self.lines)
+        return next(
+            name
+            for n in range(1000)
+            if (name := f"gpio{offset}" + f"-{n}" * bool(n)) not in self.lines
+        )
 
 
 def _version(name: str) -> str | None:

@@ -1,4 +1,7 @@
-"""One open chip as a session: its lines, what keeps them working, and the view of the whole header."""
+"""One open chip as a session.
+
+Its lines, what keeps them working, and the view of the whole header.
+"""
 
 import asyncio
 import logging
@@ -9,7 +12,16 @@ from typing import Any
 
 import msgspec
 
-from busbar.bridge import BusbarError, DeviceRefused, LinkLost, Port, Property, Turn, UnknownTarget, by_path
+from busbar.bridge import (
+    BusbarError,
+    DeviceRefused,
+    LinkLost,
+    Port,
+    Property,
+    Turn,
+    UnknownTarget,
+    by_path,
+)
 from gpio_bridge import settings
 from gpio_bridge.backends import pinctrl
 from gpio_bridge.chip import LineInfo
@@ -21,11 +33,16 @@ from gpio_bridge.settings import Device
 
 log = logging.getLogger("busbar.gpio")
 
-AGAIN = 10.0  # s between looks: lines that could not be taken are tried again, levels of the others are read anew
+# s between looks: lines that could not be taken are tried again, levels of the others
+# are read anew
+AGAIN = 10.0
 
 
 class PinState(msgspec.Struct, frozen=True):
-    """One row of `inspect`: `pin` is the BOARD number; `level`, at the pin, is known of our lines and those read."""
+    """One row of `inspect`: `pin` is the BOARD number.
+
+    `level`, at the pin, is known of our lines and those read.
+    """
 
     pin: int | None
     line: int
@@ -39,7 +56,10 @@ class PinState(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Wanted:
-    """A line that is to be ours; `offsets` where a command said which, else the configuration's numbering does."""
+    """A line that is to be ours.
+
+    `offsets` where a command said which, else the configuration's numbering does.
+    """
 
     about: settings.Line
     offsets: tuple[int, ...] = ()
@@ -50,17 +70,29 @@ class Wanted:
         return bool(self.offsets)
 
 
-INSPECT = Property("_inspect", list[PinState], title="The header: function, level, pull and consumer of each pin")
+INSPECT = Property(
+    "_inspect",
+    list[PinState],
+    title=("The header: function, level, pull and consumer of each pin"),
+)
 LOST = Property("_lost", dict[str, int], title="Edges that were lost, by line")
 
 
 class Core:
     """The lines of one device; entered by `start`, left by `leave`.
 
-    `wanted` outlives it: what commands have set up and released stays so when the chip is opened anew.
+    `wanted` outlives it: what commands have set up and released stays so when the chip
+    is opened anew.
     """
 
-    def __init__(self, about: Device, port: Port, place: Place, pins: Pins, wanted: dict[str, Wanted]) -> None:
+    def __init__(
+        self,
+        about: Device,
+        port: Port,
+        place: Place,
+        pins: Pins,
+        wanted: dict[str, Wanted],
+    ) -> None:
         self.about, self.place, self.pins, self.wanted = about, place, pins, wanted
         self.lines: dict[str, Line[Any]] = {}
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -89,7 +121,9 @@ class Core:
             try:
                 await line.close(stopping=True)
             except BusbarError as error:
-                log.warning("%s/%s is not left as asked: %s", self.about.name, line.name, error)
+                log.warning(
+                    "%s/%s is not left as asked: %s", self.about.name, line.name, error
+                )
         if not self.failed.done():
             self.failed.cancel()
 
@@ -113,18 +147,32 @@ class Core:
         """Return a line; raise UnknownTarget, or why it does not work."""
         line = self.lines.get(name)
         if line is None:
-            raise UnknownTarget(f"no line {name!r:.100}; there are: {', '.join(self.lines) or 'none'}")
+            raise UnknownTarget(
+                f"no line {name!r:.100}; there are: {', '.join(self.lines) or 'none'}"
+            )
         if line.error is not None:
             raise line.error
         return line
 
     def owner(self, offset: int) -> Line[Any] | None:
-        """Return our line on a line of the chip, whether it works or not; None if there is none."""
-        return next((each for each in self.lines.values() if offset in each.offsets), None)
+        """Return our line on a line of the chip, whether it works or not.
+
+        None if there is none.
+        """
+        return next(
+            (each for each in self.lines.values() if offset in each.offsets), None
+        )
 
     def at(self, offset: int) -> Line[Any] | None:
         """Return our line that works on a line of the chip, None if there is none."""
-        return next((each for each in self.lines.values() if offset in each.offsets and not each.error), None)
+        return next(
+            (
+                each
+                for each in self.lines.values()
+                if offset in each.offsets and not each.error
+            ),
+            None,
+        )
 
     async def add(self, wanted: Wanted) -> Line[Any]:
         """Take a line; it is there in any case, with its error."""
@@ -147,22 +195,32 @@ class Core:
     def describe(self) -> None:
         """Tell which lines there are now."""
         about = self.place.outlet.description
-        self.place.outlet.describe(about.with_(properties=described(each.about for each in self.wanted.values())))
+        self.place.outlet.describe(
+            about.with_(
+                properties=described(each.about for each in self.wanted.values())
+            )
+        )
 
     def show(self) -> None:
         if self.about.inspect_every:
-            self.place.outlet.values({INSPECT.path: [msgspec.to_builtins(each) for each in self.rows({})]})
+            self.place.outlet.values(
+                {INSPECT.path: [msgspec.to_builtins(each) for each in self.rows({})]}
+            )
 
     def rows(self, levels: Mapping[int, bool]) -> Iterator[PinState]:
         """Return the view of the header; `levels` are those of lines that are not ours."""
         functions, reason = self.functions()
         for offset in self.pins.header():
-            yield self._row(self.place.chip.info(offset), functions, reason, levels.get(offset))
+            yield self._row(
+                self.place.chip.info(offset), functions, reason, levels.get(offset)
+            )
 
     def functions(self) -> tuple[Mapping[int, str], str | None]:
         """Return what pinctrl says, and why it says nothing."""
         try:
-            return pinctrl.functions(self.place.chip.label, Path(self.about.pinctrl_root)), None
+            return pinctrl.functions(
+                self.place.chip.label, Path(self.about.pinctrl_root)
+            ), None
         except BusbarError as error:
             return {}, error.message
 
@@ -179,25 +237,46 @@ class Core:
             return about.direction, None
         return None, reason
 
-    def _row(self, about: LineInfo, functions: Mapping[int, str], reason: str | None, level: bool | None) -> PinState:
+    def _row(
+        self,
+        about: LineInfo,
+        functions: Mapping[int, str],
+        reason: str | None,
+        level: bool | None,
+    ) -> PinState:
         ours = self.at(about.offset)
         function, _ = self.function(about, functions, reason)
         value = ours.level(about.offset) if ours else None
         known = level if value is None else value != about.active_low
-        consumer = about.consumer or (f"{ours.by} PWM" if isinstance(ours, Pulsed) else "")
+        consumer = about.consumer or (
+            f"{ours.by} PWM" if isinstance(ours, Pulsed) else ""
+        )
         pin, name = self.pins.pin(about.offset), ours.name if ours else None
-        return PinState(pin, about.offset, about.name, function, known, about.pull, consumer, name)
+        return PinState(
+            pin, about.offset, about.name, function, known, about.pull, consumer, name
+        )
 
     async def _open(self, wanted: Wanted) -> Line[Any]:
-        line: Line[Any] = KINDS[type(wanted.about)](wanted.about, wanted.offsets, self.place)
+        line: Line[Any] = KINDS[type(wanted.about)](
+            wanted.about, wanted.offsets, self.place
+        )
         self.lines[line.name] = line
         await self._take(line)
         return line
 
     async def _take(self, line: Line[Any]) -> None:
         try:
-            line.offsets = line.offsets or tuple(self.pins.offset(each) for each in settings.places(line.about))
-            if taken := next((self.at(each) for each in line.offsets if self.at(each) not in (None, line)), None):
+            line.offsets = line.offsets or tuple(
+                self.pins.offset(each) for each in settings.places(line.about)
+            )
+            if taken := next(
+                (
+                    self.at(each)
+                    for each in line.offsets
+                    if self.at(each) not in (None, line)
+                ),
+                None,
+            ):
                 raise DeviceRefused(f"line {taken.offsets[0]} is {taken.name} already")
             await line.open()
             line.error = None
@@ -205,13 +284,24 @@ class Core:
             raise
         except BusbarError as error:
             await line.close()
-            known, line.error = line.error, type(error)(f"{line.name}: {error.message}", **error.detail)
+            known, line.error = (
+                line.error,
+                type(error)(f"{line.name}: {error.message}", **error.detail),
+            )
             self.place.outlet.bad(settings.paths(line.about), line.error)
             if str(known) != str(line.error):  # a line that stays taken is told once
-                log.warning("%s/%s", self.about.name, line.error, extra={"device": self.about.name})
+                log.warning(
+                    "%s/%s",
+                    self.about.name,
+                    line.error,
+                    extra={"device": self.about.name},
+                )
 
     async def _look_again(self) -> None:
-        """Take what is free now, and read the rest: an edge that was lost as the last one has no other witness."""
+        """Take what is free now, and read the rest.
+
+        An edge that was lost as the last one has no other witness.
+        """
         for line in list(self.lines.values()):
             if line.error is not None:
                 await self._take(line)
@@ -231,7 +321,9 @@ class Core:
     def _changed(self, about: LineInfo) -> None:
         """Somebody takes or gives back a line."""
         self._news.set()
-        if not about.used and any(about.offset in each.offsets for each in self.lines.values() if each.error):
+        if not about.used and any(
+            about.offset in each.offsets for each in self.lines.values() if each.error
+        ):
             self._freed.set()
 
     def _count_lost(self, name: str, count: int) -> None:
@@ -257,13 +349,18 @@ class Core:
         broker = self._port.broker
         while True:
             await broker.wait_cleared(self.about.broker_grace)
-            log.warning("%s: the broker is away; lines go to their `on_broker_loss`", self.about.name)
+            log.warning(
+                ("%s: the broker is away; lines go to their `on_broker_loss`"),
+                self.about.name,
+            )
             for line in list(self.lines.values()):
                 try:
                     if line.error is None:
                         await line.broker_lost()
                 except BusbarError as error:
-                    log.warning("%s/%s is not set: %s", self.about.name, line.name, error)
+                    log.warning(
+                        "%s/%s is not set: %s", self.about.name, line.name, error
+                    )
             await broker.wait()
 
     async def _inspect(self) -> None:

@@ -10,12 +10,22 @@ from gpio_bridge.chip import Drive, Pull
 
 Seconds = Annotated[float, Meta(gt=0, le=86400)]
 Number = Annotated[int, Meta(ge=0, le=1023)]
-LineName = Annotated[str, Meta(min_length=1, max_length=100, description="the kernel's name of a line, such as GPIO17")]
+LineName = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=100,
+        description=("the kernel's name of a line, such as GPIO17"),
+    ),
+]
 Where = Number | LineName
 _WORD = "[A-Za-z0-9-][A-Za-z0-9_-]{0,63}"
 Path = Annotated[
     str,
-    Meta(pattern=rf"^{_WORD}(/{_WORD})*(?!\n)$", description="levels of letters, digits, _ and -"),
+    Meta(
+        pattern=rf"^{_WORD}(/{_WORD})*(?!\n)$",
+        description="levels of letters, digits, _ and -",
+    ),
 ]
 Level = Literal["keep", "high", "low", "on", "off"]
 Edges = Literal["both", "rising", "falling", "none"]
@@ -28,7 +38,11 @@ Scale = Annotated[float, Meta(ge=-1e12, le=1e12)]
 
 
 class Debounce(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Which edges count: of a level that has settled (kernel), the first of many (RPIO), or of no short pulse."""
+    """Which edges count.
+
+    Of a level that has settled (kernel), the first of many (RPIO), or of no short
+    pulse.
+    """
 
     mode: Literal["settle", "lockout", "glitch"] = "settle"
     time: Annotated[float, Meta(gt=0, le=60)]  # s
@@ -39,12 +53,18 @@ class Press(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     long: Seconds | None = None  # s that a long press lasts
     double: Seconds | None = None  # s between the two clicks of a double click
-    hold: Annotated[float, Meta(ge=0.02, le=3600)] | None = None  # s between repetitions while it is down
+    # s between repetitions while it is down
+    hold: Annotated[float, Meta(ge=0.02, le=3600)] | None = None
     hold_after: Seconds = 0.5  # s until the first
 
 
 class _Line(
-    Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="direction", rename={"class_": "class"}
+    Struct,
+    frozen=True,
+    forbid_unknown_fields=True,
+    kw_only=True,
+    tag_field="direction",
+    rename={"class_": "class"},
 ):
     name: Path
     title: str | None = None
@@ -77,7 +97,10 @@ class Out(_Line, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="out
     pull: Pull = "as_is"
     active_low: bool = False
     drive: Drive = "push_pull"
-    drives: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}/\d{1,4}(?!\n)$")] | None = None  # sim: DEVICE/LINE
+    # sim: DEVICE/LINE
+    drives: (
+        Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}/\d{1,4}(?!\n)$")] | None
+    ) = None
 
 
 class _Pulsed(_Line, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -85,11 +108,18 @@ class _Pulsed(_Line, frozen=True, forbid_unknown_fields=True, kw_only=True):
     at_exit: Literal["keep", "off"] = "off"  # keep: hardware PWM goes on by itself
     on_broker_loss: Literal["keep", "off"] = "keep"
     by: By = "auto"
-    channel: Annotated[str, Meta(pattern=r"^[^/]+/\d{1,2}(?!\n)$", description="DEVICE/CHANNEL")] | None = None
+    channel: (
+        Annotated[
+            str, Meta(pattern=r"^[^/]+/\d{1,2}(?!\n)$", description="DEVICE/CHANNEL")
+        ]
+        | None
+    ) = None
 
     def __post_init__(self) -> None:
         if self.channel is not None and self.by == "software":
-            raise ValueError("channel: one of hardware PWM; with by: software there is none")
+            raise ValueError(
+                "channel: one of hardware PWM; with by: software there is none"
+            )
 
 
 class Pwm(_Pulsed, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="pwm"):
@@ -99,7 +129,9 @@ class Pwm(_Pulsed, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="p
     initial: Annotated[float, Meta(ge=0, le=100)] = 0.0  # %
 
 
-class Servo(_Pulsed, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="servo"):
+class Servo(
+    _Pulsed, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="servo"
+):
     """The pulses of a servo."""
 
     frequency: Annotated[float, Meta(ge=20, le=500)] = 50.0  # Hz
@@ -110,12 +142,17 @@ class Servo(_Pulsed, frozen=True, forbid_unknown_fields=True, kw_only=True, tag=
         super().__post_init__()
         (low, high), (first, last) = self.pulse_range, self.angle_range
         if not low < high < 1e6 / self.frequency:
-            raise ValueError(f"pulse_range: two rising widths (us), below one period, {1e6 / self.frequency:g} us")
+            raise ValueError(
+                f"pulse_range: two rising widths (us), below one period, "
+                f"{1e6 / self.frequency:g} us"
+            )
         if first == last:
             raise ValueError("angle_range: both ends are the same")
 
 
-class Counter(_Input, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="counter"):
+class Counter(
+    _Input, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="counter"
+):
     """Pulses counted, and how many a second."""
 
     line: Where
@@ -125,7 +162,9 @@ class Counter(_Input, frozen=True, forbid_unknown_fields=True, kw_only=True, tag
     interval: Interval = 1.0  # s between reports
 
 
-class Frequency(_Input, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="frequency"):
+class Frequency(
+    _Input, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="frequency"
+):
     """Pulses a second."""
 
     line: Where
@@ -135,11 +174,14 @@ class Frequency(_Input, frozen=True, forbid_unknown_fields=True, kw_only=True, t
     interval: Interval = 1.0  # s of a measurement
 
 
-class Encoder(_Input, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="encoder"):
+class Encoder(
+    _Input, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="encoder"
+):
     """A rotary encoder on two lines."""
 
     line: tuple[Where, Where]  # A and B
-    steps: Literal[1, 2, 4] = 4  # quarter turns of one step: 4 for encoders that rest once a cycle
+    # quarter turns of one step: 4 for encoders that rest once a cycle
+    steps: Literal[1, 2, 4] = 4
 
 
 Line = In | Out | Pwm | Servo | Counter | Frequency | Encoder
@@ -152,7 +194,8 @@ class Stimulus(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     high: Seconds
     low: Seconds
     count: Annotated[int, Meta(ge=1)] | None = None  # None: for ever
-    lose: Annotated[int, Meta(ge=0)] = 0  # of its first edges, which the chip counts and does not tell
+    # of its first edges, which the chip counts and does not tell
+    lose: Annotated[int, Meta(ge=0)] = 0
 
 
 class Device(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -161,12 +204,16 @@ class Device(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     name: config.Name
     title: str | None = None
     backend: Literal["gpiod", "rpigpio", "sim"] = "gpiod"
-    chip: Number | str = "auto"  # label, path, name or number; auto: the chip of a Raspberry Pi's header
+    # label, path, name or number; auto: the chip of a Raspberry Pi's header
+    chip: Number | str = "auto"
     numbering: Literal["BCM", "BOARD", "names", "offset"] = "BCM"
-    revision: Annotated[int, Meta(ge=1, le=0xFFFFFFFF)] | None = None  # of the board; None: it is asked
+    # of the board; None: it is asked
+    revision: Annotated[int, Meta(ge=1, le=0xFFFFFFFF)] | None = None
     allow_force: bool = False
-    broker_grace: Annotated[float, Meta(ge=0, le=3600)] = 5.0  # s without the broker before it is lost
-    inspect_every: Annotated[float, Meta(ge=0, le=3600)] = 1.0  # s between updates of `_inspect`; 0: none
+    # s without the broker before it is lost
+    broker_grace: Annotated[float, Meta(ge=0, le=3600)] = 5.0
+    # s between updates of `_inspect`; 0: none
+    inspect_every: Annotated[float, Meta(ge=0, le=3600)] = 1.0
     pwm_root: str = "/sys/class/pwm"
     pinctrl_root: str = "/sys/kernel/debug/pinctrl"
     lines: tuple[Line, ...] = ()
@@ -190,15 +237,27 @@ class Device(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         key = f"lines[{index}]"
         if isinstance(line, Out) and line.drives and self.backend != "sim":
             raise ValueError(f"{key}: drives: only for backend: sim")
-        if self.numbering == "names" and not all(isinstance(each, str) for each in places(line)):
-            raise ValueError(f"{key}: line: with numbering: names a line is given by the kernel's name for it")
+        if self.numbering == "names" and not all(
+            isinstance(each, str) for each in places(line)
+        ):
+            raise ValueError(
+                f"{key}: line: with numbering: names a line is given by the "
+                f"kernel's "
+                f"name for it"
+            )
 
 
 class Opened(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Arguments of `open`: a chip until the bridge restarts; the keys of a device, with back end and chip in one."""
+    """Arguments of `open`: a chip until the bridge restarts.
+
+    The keys of a device, with back end and chip in one.
+    """
 
     name: config.Name
-    address: Annotated[str, Meta(pattern=r"^(gpiod|rpigpio|sim)::.+(?!\n)$", description="BACKEND::CHIP")]
+    address: Annotated[
+        str,
+        Meta(pattern=r"^(gpiod|rpigpio|sim)::.+(?!\n)$", description="BACKEND::CHIP"),
+    ]
     title: str | None = None
     numbering: Literal["BCM", "BOARD", "names", "offset"] = "BCM"
     revision: Annotated[int, Meta(ge=1, le=0xFFFFFFFF)] | None = None
@@ -207,13 +266,21 @@ class Opened(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if any(isinstance(each, Out) and each.drives for each in self.lines):
-            raise ValueError("lines: drives: only in the configuration file, which has the other chip")
+            raise ValueError(
+                "lines: drives: only in the configuration file, which has the "
+                "other "
+                "chip"
+            )
         self.device()
 
     def device(self) -> Device:
         """Return the settings of the device; raise ValueError."""
         backend, _, chip = self.address.partition("::")
-        given = {key: getattr(self, key) for key in self.__struct_fields__ if key != "address"}
+        given = {
+            key: getattr(self, key)
+            for key in self.__struct_fields__
+            if key != "address"
+        }
         return Device(backend=backend, chip=chip, **given)  # type: ignore[arg-type]  # the pattern of the address
 
 
@@ -227,9 +294,17 @@ class Config(config.Config, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         simulated = {device.name for device in self.devices if device.backend == "sim"}
         for device in self.devices:
             for line in device.lines:
-                other = line.drives.partition("/")[0] if isinstance(line, Out) and line.drives else None
+                other = (
+                    line.drives.partition("/")[0]
+                    if isinstance(line, Out) and line.drives
+                    else None
+                )
                 if other is not None and other not in simulated:
-                    raise ValueError(f"devices: {device.name}/{line.name} drives {other!r}, which is no simulated one")
+                    raise ValueError(
+                        f"devices: {device.name}/{line.name} drives {other!r}, "
+                        f"which "
+                        f"is no simulated one"
+                    )
 
 
 SUFFIXES: dict[type, tuple[str, ...]] = {  # further properties of a line, by its kind

@@ -1,6 +1,9 @@
-"""Commands of whole actions: connect, goto, expose. Each is there where the device's vectors allow it.
+"""Commands of whole actions: connect, goto, expose.
 
-Source: the standard properties of INDI, <https://docs.indilib.org/drivers/standard-properties/>, and reference 6.
+Each is there where the device's vectors allow it.
+
+Source: the standard properties of INDI,
+<https://docs.indilib.org/drivers/standard-properties/>, and reference 6.
 """
 
 import asyncio
@@ -34,11 +37,19 @@ _ABORTS = {
     "ROTATOR_ABORT_MOTION": "ABORT",
 }
 _PARKS = ("TELESCOPE_PARK", "DOME_PARK", "CAP_PARK")
-_FRAMES = {"light": "FRAME_LIGHT", "bias": "FRAME_BIAS", "dark": "FRAME_DARK", "flat": "FRAME_FLAT"}
+_FRAMES = {
+    "light": "FRAME_LIGHT",
+    "bias": "FRAME_BIAS",
+    "dark": "FRAME_DARK",
+    "flat": "FRAME_FLAT",
+}
 
 
 class Goto(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Arguments of `goto`: hours and degrees, as numbers or text such as 5:35:17; then track, only slew, or sync."""
+    """Arguments of `goto`: hours and degrees, as numbers or text such as 5:35:17.
+
+    Then track, only slew, or sync.
+    """
 
     ra: Annotated[float, Meta(ge=0, le=24)] | Text
     dec: Annotated[float, Meta(ge=-90, le=90)] | Text
@@ -56,14 +67,20 @@ class Expose(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Exposed(msgspec.Struct, frozen=True):
-    """Result of `expose`: the blob and what its property says; null if images do not come here."""
+    """Result of `expose`: the blob and what its property says.
+
+    Null if images do not come here.
+    """
 
     blob: str | None = None
     about: dict[str, Any] | None = None
 
 
 class Focus(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Arguments of `focus`: a position, or steps relative to where it is (negative: inward)."""
+    """Arguments of `focus`.
+
+    A position, or steps relative to where it is (negative: inward).
+    """
 
     position: float | None = None
     steps: float | None = None
@@ -100,25 +117,34 @@ class Compound:
         """Set members (original names) and wait for the end."""
         raise NotImplementedError
 
-    async def image(self, device: str, vector: str, work: Callable[[], Awaitable[None]]) -> Exposed:
+    async def image(
+        self, device: str, vector: str, work: Callable[[], Awaitable[None]]
+    ) -> Exposed:
         """Do work and return the image of a vector that has come since it began."""
         raise NotImplementedError
 
     @command(timeout=CONNECTING, holds="exchange")
     async def connect(self, device: str, arguments: NoArguments, turn: Turn) -> None:
         """Switch CONNECTION on: the driver connects to its hardware."""
-        await self.write(self.vector(device, "CONNECTION"), {"CONNECT": True}, turn, CONNECTING)
+        await self.write(
+            self.vector(device, "CONNECTION"), {"CONNECT": True}, turn, CONNECTING
+        )
 
     @command(timeout=CONNECTING, holds="exchange")
     async def disconnect(self, device: str, arguments: NoArguments, turn: Turn) -> None:
         """Switch CONNECTION off."""
-        await self.write(self.vector(device, "CONNECTION"), {"DISCONNECT": True}, turn, CONNECTING)
+        await self.write(
+            self.vector(device, "CONNECTION"), {"DISCONNECT": True}, turn, CONNECTING
+        )
 
     @command(timeout=SLEW, holds="exchange")
     async def goto(self, device: str, arguments: Goto, turn: Turn) -> dict[str, Any]:
         """Go to right ascension (h) and declination (degrees), then track, only slew, or take it as where we are."""
         ra, dec = _number("ra", arguments.ra), _number("dec", arguments.dec)
-        there, coordinates = {"RA": ra, "DEC": dec}, ("EQUATORIAL_EOD_COORD", "EQUATORIAL_COORD")
+        there, coordinates = (
+            {"RA": ra, "DEC": dec},
+            ("EQUATORIAL_EOD_COORD", "EQUATORIAL_COORD"),
+        )
         self.check(self._first(device, coordinates), there)
         await self._ensure(device, "ON_COORD_SET", {arguments.then.upper(): True}, turn)
         target = self._first(device, coordinates)
@@ -138,8 +164,15 @@ class Compound:
     @command(safe=True, timeout=30.0, holds="exchange")
     async def abort(self, device: str, arguments: NoArguments, turn: Turn) -> list[str]:
         """Stop every motion and exposure of the device."""
-        found = {name: vector for name in _ABORTS if (vector := self._find(device, name)) is not None}
-        aborts = (self.write(vector, {_ABORTS[name]: True}, turn, ABORTING) for name, vector in found.items())
+        found = {
+            name: vector
+            for name in _ABORTS
+            if (vector := self._find(device, name)) is not None
+        }
+        aborts = (
+            self.write(vector, {_ABORTS[name]: True}, turn, ABORTING)
+            for name, vector in found.items()
+        )
         for end in await asyncio.gather(
             *aborts, return_exceptions=True
         ):  # one that fails keeps no other from being sent
@@ -160,10 +193,20 @@ class Compound:
             await self._ensure(device, name, given, turn)
 
         def left(vector: Vector) -> float | None:
-            return min(1.0, max(0.0, 1 - vector.members[member].shown / seconds)) if seconds else None
+            return (
+                min(1.0, max(0.0, 1 - vector.members[member].shown / seconds))
+                if seconds
+                else None
+            )
 
         async def work() -> None:
-            await self.write(self.vector(device, exposure.name), {member: seconds}, turn, seconds + READOUT, left)
+            await self.write(
+                self.vector(device, exposure.name),
+                {member: seconds},
+                turn,
+                seconds + READOUT,
+                left,
+            )
 
         return await self.image(device, "CCD1", work)
 
@@ -173,23 +216,44 @@ class Compound:
         if (arguments.position is None) == (arguments.steps is None):
             raise BadRequest("either `position` or `steps` is needed")
         if arguments.position is not None:
-            return await self._move(device, "ABS_FOCUS_POSITION", "FOCUS_ABSOLUTE_POSITION", arguments.position, turn)
-        steps, moved = arguments.steps or 0.0, ("REL_FOCUS_POSITION", "FOCUS_RELATIVE_POSITION")
+            return await self._move(
+                device,
+                "ABS_FOCUS_POSITION",
+                "FOCUS_ABSOLUTE_POSITION",
+                arguments.position,
+                turn,
+            )
+        steps, moved = (
+            arguments.steps or 0.0,
+            ("REL_FOCUS_POSITION", "FOCUS_RELATIVE_POSITION"),
+        )
         self.check(self.vector(device, moved[0]), {moved[1]: abs(steps)})
-        await self._ensure(device, "FOCUS_MOTION", {"FOCUS_INWARD" if steps < 0 else "FOCUS_OUTWARD": True}, turn)
+        await self._ensure(
+            device,
+            "FOCUS_MOTION",
+            {"FOCUS_INWARD" if steps < 0 else "FOCUS_OUTWARD": True},
+            turn,
+        )
         return await self._move(device, *moved, abs(steps), turn)
 
     @command(timeout=SLEW, holds="exchange")
-    async def filter(self, device: str, arguments: Filter, turn: Turn) -> dict[str, Any]:
+    async def filter(
+        self, device: str, arguments: Filter, turn: Turn
+    ) -> dict[str, Any]:
         """Turn the wheel to a filter, by its name or slot."""
         wanted = arguments.filter
         if isinstance(wanted, str):
             names = self._find(device, "FILTER_NAME")
             texts = [member.value for member in names.members.values()] if names else []
             if wanted not in texts:
-                raise BadRequest(f"no filter {wanted!r:.60}; there are: {', '.join(texts) or 'no names'}")
+                raise BadRequest(
+                    f"no filter {wanted!r:.60}; there are: "
+                    f"{', '.join(texts) or 'no names'}"
+                )
             wanted = texts.index(wanted) + 1
-        return await self._move(device, "FILTER_SLOT", "FILTER_SLOT_VALUE", wanted, turn)
+        return await self._move(
+            device, "FILTER_SLOT", "FILTER_SLOT_VALUE", wanted, turn
+        )
 
     @command(timeout=SLEW, holds="exchange")
     async def dome(self, device: str, arguments: Dome, turn: Turn) -> None:
@@ -201,16 +265,24 @@ class Compound:
             self.check(self.vector(device, turned[0]), {turned[1]: arguments.azimuth})
         if arguments.shutter is not None:
             shutter = self.vector(device, "DOME_SHUTTER")
-            await self.write(shutter, {f"SHUTTER_{arguments.shutter.upper()}": True}, turn, SLEW)
+            await self.write(
+                shutter, {f"SHUTTER_{arguments.shutter.upper()}": True}, turn, SLEW
+            )
         if arguments.azimuth is not None:
             await self._move(device, *turned, arguments.azimuth, turn)
 
-    async def _move(self, device: str, name: str, member: str, target: float, turn: Turn) -> dict[str, Any]:
+    async def _move(
+        self, device: str, name: str, member: str, target: float, turn: Turn
+    ) -> dict[str, Any]:
         vector = self.vector(device, name)
-        await self.write(vector, {member: target}, turn, SLEW, _way(vector, member, target))
+        await self.write(
+            vector, {member: target}, turn, SLEW, _way(vector, member, target)
+        )
         return self.vector(device, name).value()
 
-    async def _ensure(self, device: str, name: str, given: Mapping[str, Any], turn: Turn) -> None:
+    async def _ensure(
+        self, device: str, name: str, given: Mapping[str, Any], turn: Turn
+    ) -> None:
         """Set members unless they are as they are wanted."""
         vector = self.vector(device, name)
         if not vector.has(self.check(vector, given).members):
@@ -218,7 +290,9 @@ class Compound:
 
     def _first(self, device: str, names: tuple[str, ...]) -> Vector:
         found = (self._find(device, name) for name in names)
-        vector = next((each for each in found if each is not None and each.perm != "ro"), None)
+        vector = next(
+            (each for each in found if each is not None and each.perm != "ro"), None
+        )
         return vector or self.vector(device, names[0])
 
     def _find(self, device: str, name: str) -> Vector | None:
@@ -242,12 +316,15 @@ OFFERED: dict[str, tuple[str, ...]] = {
 }
 
 
-def offered(all_commands: Mapping[str, Command], vectors: Vectors) -> dict[str, Command]:
+def offered(
+    all_commands: Mapping[str, Command], vectors: Vectors
+) -> dict[str, Command]:
     """Return the commands that a device with these vectors can carry out."""
     return {
         name: each
         for name, each in all_commands.items()
-        if name not in OFFERED or any(want in vectors and vectors[want].perm != "ro" for want in OFFERED[name])
+        if name not in OFFERED
+        or any(want in vectors and vectors[want].perm != "ro" for want in OFFERED[name])
     }
 
 
@@ -259,7 +336,9 @@ def _before(arguments: Expose) -> dict[str, dict[str, Any]]:
     if arguments.binning is not None:
         before["CCD_BINNING"] = dict.fromkeys(("HOR_BIN", "VER_BIN"), arguments.binning)
     if arguments.frame is not None:
-        before["CCD_FRAME"] = dict(zip(("X", "Y", "WIDTH", "HEIGHT"), arguments.frame, strict=True))
+        before["CCD_FRAME"] = dict(
+            zip(("X", "Y", "WIDTH", "HEIGHT"), arguments.frame, strict=True)
+        )
     if arguments.gain is not None:
         before["CCD_GAIN"] = {"GAIN": arguments.gain}
     return before
@@ -269,7 +348,9 @@ def _number(name: str, value: float | str) -> float:
     try:
         return parse_number(value) if isinstance(value, str) else value
     except ValueError as error:
-        raise BadRequest(f"{name}: {error}; allowed: a number, or text such as 5:35:17") from error
+        raise BadRequest(
+            f"{name}: {error}; allowed: a number, or text such as 5:35:17"
+        ) from error
 
 
 def _way(vector: Vector, member: str, target: float) -> Fraction:
@@ -279,6 +360,8 @@ def _way(vector: Vector, member: str, target: float) -> Fraction:
     def fraction(now: Vector) -> float | None:
         if member not in now.members or start == target:
             return None
-        return min(1.0, max(0.0, float(now.members[member].shown - start) / (target - start)))
+        return min(
+            1.0, max(0.0, float(now.members[member].shown - start) / (target - start))
+        )
 
     return fraction

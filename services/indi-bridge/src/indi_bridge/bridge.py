@@ -4,7 +4,17 @@ import contextlib
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
-from busbar.bridge import ConfigError, Description, Event, Link, Port, Property, Service, by_path, commands
+from busbar.bridge import (
+    ConfigError,
+    Description,
+    Event,
+    Link,
+    Port,
+    Property,
+    Service,
+    by_path,
+    commands,
+)
 from indi_bridge.publisher import MESSAGES, Kept, Note
 from indi_bridge.session import Session
 from indi_bridge.settings import Config, Server
@@ -12,7 +22,11 @@ from indi_bridge.settings import Config, Server
 OWN = by_path(
     [
         MESSAGES,
-        Property("definitions_complete", bool, title="No definition has come for a while: all are there"),
+        Property(
+            "definitions_complete",
+            bool,
+            title=("No definition has come for a while: all are there"),
+        ),
         Property("devices", int, title="Devices"),
         Property("vectors", int, title="Properties of all devices"),
         Property("members", int, title="Members of all properties"),
@@ -35,7 +49,10 @@ COMMANDS = ("snapshot", "get_properties", "enable_blob")
 def server_link(settings: Server) -> Link:
     """Return the link to one server."""
     if settings.blobs.save and not Path(settings.blobs.save).is_dir():
-        raise ConfigError(f"servers: {settings.name}: blobs: save: there is no folder {settings.blobs.save}")
+        raise ConfigError(
+            f"servers: {settings.name}: blobs: save: there is no folder "
+            f"{settings.blobs.save}"
+        )
     kept: dict[str, Kept] = {}
 
     @contextlib.asynccontextmanager
@@ -48,7 +65,12 @@ def server_link(settings: Server) -> Link:
             await session.close()
 
     return Link(
-        settings.name, settings.address, open_, {settings.name: describe(settings)}, config=settings, finds=True
+        settings.name,
+        settings.address,
+        open_,
+        {settings.name: describe(settings)},
+        config=settings,
+        finds=True,
     )
 
 
@@ -67,4 +89,6 @@ def largest(settings: Config) -> int:
     return max([each.blobs.limit for each in settings.servers], default=0) + ROOM
 
 
-SERVICE = Service("indi", Config, links, device=Server, open=server_link, blobs_apart=largest)
+SERVICE = Service(
+    "indi", Config, links, device=Server, open=server_link, blobs_apart=largest
+)

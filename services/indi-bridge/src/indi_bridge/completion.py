@@ -1,14 +1,19 @@
-"""Which outcome a set gets: pure logic, the clock is passed in. Source: reference 3.8 to 3.10 and 6, "Completion rule".
+"""Which outcome a set gets: pure logic, the clock is passed in.
 
-INDI has no acknowledgement: after a set the vector is Busy for a while and then Ok, Alert or Idle (aborted, or nothing
-to do); or it is Ok at once. Meanwhile old values may still arrive: a mount sends its position four times a second.
+Source: reference 3.8 to 3.10 and 6, "Completion rule".
+
+INDI has no acknowledgement: after a set the vector is Busy for a while and then Ok,
+Alert or Idle (aborted, or nothing to do); or it is Ok at once. Meanwhile old values may
+still arrive: a mount sends its position four times a second.
 """
 
 from typing import Literal
 
 GRACE = 1.0  # s in which a set that changes nothing may still be an old one
 
-End = Literal["Ok", "Alert", "Idle", "aborted", "superseded", "deleted", "gone", "timeout"]
+End = Literal[
+    "Ok", "Alert", "Idle", "aborted", "superseded", "deleted", "gone", "timeout"
+]
 
 
 class Completion:
@@ -21,11 +26,16 @@ class Completion:
         self._candidate: End | None = None  # heard, and perhaps old
 
     def heard(self, state: str, reached: bool, now: float) -> End | None:
-        """Take the state of the vector, and whether it has what was wanted; return the end if it is one."""
+        """Take the state of the vector, and whether it has what was wanted.
+
+        Return the end if it is one.
+        """
         if state == "Busy":
             self.busy, self._candidate = True, None
             return None
-        end: End = "aborted" if state == "Idle" and self.busy and not reached else _end(state)
+        end: End = (
+            "aborted" if state == "Idle" and self.busy and not reached else _end(state)
+        )
         if now - self._sent < GRACE and self._perhaps_old(state, reached):
             self._candidate = end
             return None
@@ -40,13 +50,22 @@ class Completion:
     @property
     def due(self) -> float:
         """When `tick` should be asked next (s)."""
-        return self._deadline if self._candidate is None else min(self._sent + GRACE, self._deadline)
+        return (
+            self._deadline
+            if self._candidate is None
+            else min(self._sent + GRACE, self._deadline)
+        )
 
     def _perhaps_old(self, state: str, reached: bool) -> bool:
-        """Return whether it may be from before the set: the same state, or the end of what was Busy then."""
+        """Return whether it may be from before the set.
+
+        The same state, or the end of what was Busy then.
+        """
         if self._before == "Busy":
             return state != "Alert" and not reached
-        return not self.busy and state == self._before and not (reached and state == "Ok")
+        return (
+            not self.busy and state == self._before and not (reached and state == "Ok")
+        )
 
 
 def _end(state: str) -> End:

@@ -13,26 +13,39 @@ from busbar.codecs.indi import Element, PingReply, PingRequest, Reader
 BEAT = 10.0  # s of silence before we ask whether the server is there
 ARRIVAL = 5.0  # s for the answer to a ping behind what was sent
 PINGS = 8  # that may be unanswered
-SILENCE = 20.0  # s of silence before a server that has answered such a question once is gone
+# s of silence before a server that has answered such a question once is gone
+SILENCE = 20.0
 
 
-async def open_stream(host: str, port: int, path: str, name: str, timeout: float) -> ByteStream:
-    """Connect within `timeout` seconds, to a unix socket if there is a path; raise LinkLost."""
+async def open_stream(
+    host: str, port: int, path: str, name: str, timeout: float
+) -> ByteStream:
+    """Connect within `timeout` seconds, to a unix socket if there is a path.
+
+    Raise LinkLost.
+    """
     if path:
         return await open_unix(path, name, timeout)
     return await open_tcp(host, port, name, timeout)
 
 
 class Connection:
-    """Gives what comes to `take`, in batches, in order; a server that is gone is noticed at once."""
+    """Gives what comes to `take`, in batches, in order.
 
-    def __init__(self, stream: ByteStream, take: Callable[[list[Element]], None]) -> None:
+    A server that is gone is noticed at once.
+    """
+
+    def __init__(
+        self, stream: ByteStream, take: Callable[[list[Element]], None]
+    ) -> None:
         self.reader = Reader()
-        self.rtt: float | None = None  # s; None: the server answers no pings, or none was needed yet
+        # s; None: the server answers no pings, or none was needed yet
+        self.rtt: float | None = None
         self._stream, self._take = stream, take
         self._loop = asyncio.get_running_loop()
         self._heard = self._loop.time()
-        self._pings: dict[str, tuple[float, asyncio.Event]] = {}  # when it was sent, what tells of its answer
+        # when it was sent, what tells of its answer
+        self._pings: dict[str, tuple[float, asyncio.Event]] = {}
         self._numbers = itertools.count(1)
 
     async def send(self, *elements: Element) -> None:
@@ -44,7 +57,10 @@ class Connection:
         await self._stream.write(data)
 
     async def arrived(self) -> None:
-        """Return when the server has read what was sent, if it can tell; raise LinkLost."""
+        """Return when the server has read what was sent, if it can tell.
+
+        Raise LinkLost.
+        """
         if self.rtt is not None:
             answered = await self._ping()
             with contextlib.suppress(TimeoutError):
@@ -76,20 +92,28 @@ class Connection:
                 answered.set()
 
     async def _beat(self) -> None:
-        """Ask when it is silent. Source: indiserver answers itself; a server that cannot is silent, too."""
+        """Ask when it is silent.
+
+        Source: indiserver answers itself; a server that cannot is silent, too.
+        """
         await self._ping()
         while True:
             await asyncio.sleep(BEAT)
             quiet = self._loop.time() - self._heard
             if self.rtt is not None and quiet >= SILENCE:
-                raise LinkLost(f"the server has been silent for {quiet:.0f} s and does not answer pings any more")
+                raise LinkLost(
+                    f"the server has been silent for {quiet:.0f} s and does not "
+                    f"answer "
+                    f"pings any more"
+                )
             if quiet >= BEAT / 2:
                 await self._ping()
 
     async def _ping(self) -> asyncio.Event:
         """Send a ping; return what is set with its answer."""
         uid, answered = f"busbar-{next(self._numbers)}", asyncio.Event()
-        self._pings = dict(list(self._pings.items())[-PINGS:])  # those of a server that does not answer
+        # those of a server that does not answer
+        self._pings = dict(list(self._pings.items())[-PINGS:])
         self._pings[uid] = (self._loop.time(), answered)
         await self.send(PingRequest(uid))
         return answered

@@ -1,4 +1,7 @@
-"""What a server tells, element by element: into the model, from there to the bus; what has to be asked in turn."""
+"""What a server tells, element by element: into the model, from there to the bus.
+
+What has to be asked in turn.
+"""
 
 import asyncio
 import logging
@@ -8,7 +11,15 @@ from typing import Any
 
 from busbar.bridge import BusbarError, Command, Port, UnknownTarget, collisions, level
 from busbar.codecs import indi
-from busbar.codecs.indi import DefVector, DelProperty, Element, GetProperties, Message, NewVector, SetVector
+from busbar.codecs.indi import (
+    DefVector,
+    DelProperty,
+    Element,
+    GetProperties,
+    Message,
+    NewVector,
+    SetVector,
+)
 from indi_bridge.blobs.publish import Images
 from indi_bridge.blobs.receive import Receiver
 from indi_bridge.pending import Pending
@@ -20,7 +31,9 @@ log = logging.getLogger("busbar.indi")
 
 BLOBS = (indi.BlobStart, indi.BlobData, indi.BlobEnd)
 QUIET = 1.0  # s without a definition: that was all of them
-GONE = 30.0  # s that a device whose driver is gone stays offline; indiserver starts it again within 15 s (measured)
+# s that a device whose driver is gone stays offline; indiserver starts it again within
+# 15 s (measured)
+GONE = 30.0
 
 
 class Observatory:
@@ -33,12 +46,18 @@ class Observatory:
         self.model = Model()
         self.images = Images(settings.blobs)
         self.pending = Pending(self._late, self._unheard, settings.timeouts.patience)
-        self._port, self._settings, self._kept, self._commands = port, settings, kept, commands
+        self._port, self._settings, self._kept, self._commands = (
+            port,
+            settings,
+            kept,
+            commands,
+        )
         self._receiver, self._ask, self._blobs = receiver, ask, blobs
         self._own = port.outlet(settings.name)
         self._surfaces: dict[str, Surface] = {}  # by INDI name
         self._unserved: set[str] = set()
-        self._absent: dict[str, float] = {}  # INDI name of a device whose driver is gone -> loop time
+        # INDI name of a device whose driver is gone -> loop time
+        self._absent: dict[str, float] = {}
         self._loop = asyncio.get_running_loop()
         self._quiet: asyncio.TimerHandle | None = None
         self.defining = asyncio.Event()  # a definition has come
@@ -59,11 +78,16 @@ class Observatory:
 
     def start(self) -> None:
         """The link is up."""
-        self._own.values({"messages": [], "definitions_complete": False, **self._counts()})
+        self._own.values(
+            {"messages": [], "definitions_complete": False, **self._counts()}
+        )
         self._settle_later()
 
     def take(self, elements: list[Element]) -> None:
-        """Take a batch from the connection for values; BLOBs that a server sends there unasked would mix with ours."""
+        """Take a batch from the connection for values.
+
+        BLOBs that a server sends there unasked would mix with ours.
+        """
         self._take(each for each in elements if not isinstance(each, BLOBS))
 
     def _take(self, elements: Iterable[Element]) -> None:
@@ -74,9 +98,16 @@ class Observatory:
             self._flush()
 
     def take_blobs(self, elements: list[Element]) -> None:
-        """Take a batch from the connection for BLOBs: these only, the rest comes on the other one."""
+        """Take a batch from the connection for BLOBs.
+
+        These only, the rest comes on the other one.
+        """
         wanted = (*BLOBS, indi.Skipped)
-        self._take(e for e in elements if isinstance(e, wanted) or (isinstance(e, SetVector) and e.kind == "BLOB"))
+        self._take(
+            e
+            for e in elements
+            if isinstance(e, wanted) or (isinstance(e, SetVector) and e.kind == "BLOB")
+        )
 
     async def close(self) -> None:
         if self._quiet is not None:
@@ -93,8 +124,13 @@ class Observatory:
         raise UnknownTarget(f"the server has no device {device!r} at present")
 
     def original(self, device: str) -> str:
-        """Return the INDI name of a device given by that or by its name on the bus; raise UnknownTarget."""
-        name = device if device in self.model.devices else self.surface(device).device.name
+        """Return the INDI name of a device given by that or by its name on the bus.
+
+        Raise UnknownTarget.
+        """
+        name = (
+            device if device in self.model.devices else self.surface(device).device.name
+        )
         if name not in self.model.devices:
             raise UnknownTarget(f"the driver of {device!r} is gone at present")
         return name
@@ -128,20 +164,31 @@ class Observatory:
         self._said(device, definition.message, vector.time)
         self.defining.set()
         self._settle_later()
-        if vector.kind == "BLOB" and vector.perm != "wo" and self._settings.blobs.mode != "never":
+        if (
+            vector.kind == "BLOB"
+            and vector.perm != "wo"
+            and self._settings.blobs.mode != "never"
+        ):
             self._blobs(device, name)
-        if known is None and name == "CONNECTION" and matches(self._settings.connect, device):
+        if (
+            known is None
+            and name == "CONNECTION"
+            and matches(self._settings.connect, device)
+        ):
             self._connect(vector)
 
     def _connect(self, vector: Vector) -> None:
         """Switch a device on that has just come, at the start or with a driver that was started anew."""
         member = vector.members.get("CONNECT")
         if member is not None and member.value != "On":
-            self._ask(NewVector("Switch", vector.device, vector.name, {"CONNECT": "On"}))
+            self._ask(
+                NewVector("Switch", vector.device, vector.name, {"CONNECT": "On"})
+            )
 
     def _set(self, news: SetVector) -> None:
         vector = self.model.find(news.device, news.name)
-        if vector is None or vector.kind != news.kind:  # drivers do so when they connect. Source: reference 3.6
+        # drivers do so when they connect. Source: reference 3.6
+        if vector is None or vector.kind != news.kind:
             self.model.ignored += 1
             return
         if self._surfaces.get(news.device) in self._dirty:
@@ -169,7 +216,9 @@ class Observatory:
         told = Told(clock.time() if time is None else time, text)
         self.model.tell(device, told)
         self.pending.said(device, text)
-        if any(each.device.name == device and each.outlet is None for each in self._dirty):
+        if any(
+            each.device.name == device and each.outlet is None for each in self._dirty
+        ):
             self._flush()  # events are of what is on the bus
         if surface := self._surfaces.get(device):
             surface.told(told)
@@ -191,7 +240,10 @@ class Observatory:
         self._settle_later()
 
     def _commanded(self, new: NewVector) -> None:
-        """Another client has asked for something; the server passes it on. Source: reference 2."""
+        """Another client has asked for something; the server passes it on.
+
+        Source: reference 2.
+        """
         self.pending.asked_by_another(new.device, new.name)
         if surface := self._surfaces.get(new.device):
             surface.event("command", Commanded(level(new.name), new.members))
@@ -225,7 +277,12 @@ class Observatory:
             try:
                 surface.flush()
             except BusbarError as error:  # its name is another device's
-                log.warning("%s: %s is not served: %s", self._settings.name, surface.device.name, error)
+                log.warning(
+                    "%s: %s is not served: %s",
+                    self._settings.name,
+                    surface.device.name,
+                    error,
+                )
                 self._unserved.add(surface.device.name)
                 self._surfaces.pop(surface.device.name, None)
 
@@ -236,20 +293,34 @@ class Observatory:
         if (surface := self._surfaces.get(device)) is not None:
             surface.device = self.model.devices[device]
             return surface
-        names = {name: self._name(name) for name in (*self.model.devices, *self._absent)}
+        names = {
+            name: self._name(name) for name in (*self.model.devices, *self._absent)
+        }
         doubled = collisions(names)
         if device in doubled or names[device] == self._settings.name:
             self._refuse({device, *doubled}, names[device])
             return None
         kept = self._kept.setdefault(device, Kept())
-        made = Surface(self._port, self._settings, names[device], self.model.devices[device], kept, self._commands)
+        made = Surface(
+            self._port,
+            self._settings,
+            names[device],
+            self.model.devices[device],
+            kept,
+            self._commands,
+        )
         self._surfaces[device] = made
         return made
 
     def _refuse(self, doubled: set[str], path: str) -> None:
         """Two names meet: neither is served. Source: docs/contract.md, 1."""
         both = [name for name in doubled if self._name(name) == path]
-        log.warning("%s: %s have one name on the bus, %s: set `names:`", self._settings.name, both, path)
+        log.warning(
+            ("%s: %s have one name on the bus, %s: set `names:`"),
+            self._settings.name,
+            both,
+            path,
+        )
         for name in both:
             self._unserved.add(name)
             self._absent.pop(name, None)
@@ -260,7 +331,9 @@ class Observatory:
 
     def _name(self, device: str) -> str:
         given = self._settings.names.get(device)
-        return given or level(f"{self._settings.name} {device}" if self._settings.prefix else device)
+        return given or level(
+            f"{self._settings.name} {device}" if self._settings.prefix else device
+        )
 
     def _settle_later(self) -> None:
         """Count the quiet time anew."""
@@ -284,9 +357,13 @@ class Observatory:
         for surface in self._surfaces.values():
             surface.settle()
         self._own.values({"definitions_complete": True, **self._counts()})
-        self._quiet = self._loop.call_later(GONE / 3, self._settle) if self._absent else None
+        self._quiet = (
+            self._loop.call_later(GONE / 3, self._settle) if self._absent else None
+        )
 
-    def _late(self, vector: Vector, state: str, took: float, messages: list[str]) -> None:
+    def _late(
+        self, vector: Vector, state: str, took: float, messages: list[str]
+    ) -> None:
         if surface := self._surfaces.get(vector.device):
             surface.event("late", Late(vector.path, state, took, messages))
 

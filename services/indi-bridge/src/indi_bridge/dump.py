@@ -1,4 +1,7 @@
-"""Everything that is known of a server, as indipyclient dumps it: exactly its keys. Source: reference 1.5."""
+"""Everything that is known of a server, as indipyclient dumps it: exactly its keys.
+
+Source: reference 1.5.
+"""
 
 import math
 from base64 import b64encode
@@ -18,13 +21,17 @@ class Dump:
         self._folder, self._blobs = folder, blobs
         self._extra: dict[str, str] = {"user_string": ""} if user_strings else {}
 
-    def server(self, model: Model, host: str, port: int, *, connected: bool) -> dict[str, Any]:
+    def server(
+        self, model: Model, host: str, port: int, *, connected: bool
+    ) -> dict[str, Any]:
         return {
             "indihost": host,
             "indiport": port,
             "connected": connected,
             "messages": _messages(model.messages),
-            "devices": {name: self.device(device) for name, device in model.devices.items()},
+            "devices": {
+                name: self.device(device) for name, device in model.devices.items()
+            },
             **self._extra,
         }
 
@@ -33,7 +40,9 @@ class Dump:
             "devicename": device.name,
             "enable": bool(device.vectors),
             "messages": _messages(device.messages),
-            "vectors": {name: self.vector(vector) for name, vector in device.vectors.items()},
+            "vectors": {
+                name: self.vector(vector) for name, vector in device.vectors.items()
+            },
             **self._extra,
         }
 
@@ -53,7 +62,10 @@ class Dump:
             **({"rule": vector.rule} if vector.rule else {}),
             "perm": vector.perm,
             **self._extra,
-            "members": {name: self._member(vector, member) for name, member in vector.members.items()},
+            "members": {
+                name: self._member(vector, member)
+                for name, member in vector.members.items()
+            },
         }
 
     def _member(self, vector: Vector, member: Member) -> dict[str, Any]:
@@ -67,7 +79,9 @@ class Dump:
                 "step": member.step,
                 "value": member.value,
                 "floatvalue": value,
-                "formattedvalue": member.value if value is None else format_number(value, member.format),
+                "formattedvalue": member.value
+                if value is None
+                else format_number(value, member.format),
                 **self._extra,
             }
         if vector.kind == "BLOB":
@@ -82,11 +96,16 @@ class Dump:
         return {"label": member.label, "value": member.value, **self._extra}
 
     def _content(self, member: Member) -> str | None:
-        """Return the BLOB in base64 if that is asked for and it was saved; it is not kept in memory."""
+        """Return the BLOB in base64 if that is asked for and it was saved.
+
+        It is not kept in memory.
+        """
         if not self._blobs or self._folder is None or not member.filename:
             return None
         try:
-            return b64encode((self._folder / member.filename).read_bytes()).decode("ascii")
+            return b64encode((self._folder / member.filename).read_bytes()).decode(
+                "ascii"
+            )
         except OSError:
             return None  # somebody has taken it away
 

@@ -1,4 +1,7 @@
-"""Sets that wait for their end: one for each vector, with what the device says meanwhile."""
+"""Sets that wait for their end.
+
+One for each vector, with what the device says meanwhile.
+"""
 
 import asyncio
 from collections import deque
@@ -6,13 +9,22 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from busbar.bridge import BusbarError, Cancelled, DeviceRefused, DeviceTimeout, LinkLost, Turn
+from busbar.bridge import (
+    BusbarError,
+    Cancelled,
+    DeviceRefused,
+    DeviceTimeout,
+    LinkLost,
+    Turn,
+)
 from busbar.codecs.indi import NewVector
 from indi_bridge.completion import Completion, End
 from indi_bridge.vectors import Vector
 
 UNSAID = 60.0  # s for a vector that names no timeout
-TALK = 0.2  # s in which the driver's text may follow its Alert (measured: 40 ms). Source: reference 3.8
+# s in which the driver's text may follow its Alert (measured: 40 ms). Source: reference
+# 3.8
+TALK = 0.2
 PROGRESS = 1.0  # s between reports
 LATE_LIMIT = 200  # sets whose end is still awaited after their timeout
 SAID = 8  # messages kept of one set
@@ -48,7 +60,8 @@ class Pending:
         self,
         late: Callable[[Vector, str, float, list[str]], None],
         unheard: Callable[[Vector, float], None],
-        patience: Callable[[float], float | None],  # from the vector's timeout: s until a set counts as not heard
+        # from the vector's timeout: s until a set counts as not heard
+        patience: Callable[[float], float | None],
     ) -> None:
         self._unheard, self._patience = unheard, patience
         self._loop = asyncio.get_running_loop()
@@ -61,7 +74,10 @@ class Pending:
         self, vector: Vector, new: NewVector, send: Callable[[], Awaitable[None]], turn: Turn, timeout: float | None,
         fraction: Fraction | None = None,
     ) -> None:  # fmt: skip
-        """Send and return when it has ended well, within `timeout` (s); raise how it ended otherwise."""
+        """Send and return when it has ended well, within `timeout` (s).
+
+        Raise how it ended otherwise.
+        """
         now = self._loop.time()
         seconds = turn.asked or timeout or vector.timeout or UNSAID
         completion = Completion(vector.state, now, now + seconds)
@@ -98,7 +114,9 @@ class Pending:
             if each is not None:
                 each.vector, each.heard = vector, True
                 self._unwatch(each)
-                end = each.completion.heard(vector.state, vector.has(each.wanted), self._loop.time())
+                end = each.completion.heard(
+                    vector.state, vector.has(each.wanted), self._loop.time()
+                )
                 each.ended = each.ended or end
                 each.news.set()  # when to look again may have changed
         if waiting is not None and vector.state == "Busy":
@@ -137,7 +155,9 @@ class Pending:
         seconds = self._patience(waiting.vector.timeout)
         if seconds is not None and not waiting.heard:
             self._watched.add(waiting)
-            waiting.unheard = self._loop.call_later(seconds, self._not_heard, waiting, seconds)
+            waiting.unheard = self._loop.call_later(
+                seconds, self._not_heard, waiting, seconds
+            )
 
     def _unwatch(self, waiting: Waiting) -> None:
         if waiting.unheard is not None:
@@ -149,7 +169,9 @@ class Pending:
         self._unheard(waiting.vector, seconds)
 
     def _end_late(self, late: Waiting, end: End) -> None:
-        self._tell_late(late.vector, end, round(self._loop.time() - late.sent, 3), list(late.said))
+        self._tell_late(
+            late.vector, end, round(self._loop.time() - late.sent, 3), list(late.said)
+        )
 
     def _end(self, key: Key, end: End) -> None:
         if key in self._waiting:
@@ -172,22 +194,34 @@ class Pending:
         self._late[key] = waiting
 
 
-def _reporter(turn: Turn, fraction: Fraction | None, clock: Callable[[], float]) -> Callable[[Vector], None]:
+def _reporter(
+    turn: Turn, fraction: Fraction | None, clock: Callable[[], float]
+) -> Callable[[Vector], None]:
     last = -PROGRESS
 
     def report(vector: Vector) -> None:
         nonlocal last
         if clock() - last >= PROGRESS:
             last = clock()
-            values = ", ".join(f"{name} {member.value}" for name, member in list(vector.members.items())[:4])
-            turn.progress(fraction(vector) if fraction else None, f"{vector.name} is Busy: {values}")
+            values = ", ".join(
+                f"{name} {member.value}"
+                for name, member in list(vector.members.items())[:4]
+            )
+            turn.progress(
+                fraction(vector) if fraction else None,
+                f"{vector.name} is Busy: {values}",
+            )
 
     return report
 
 
 def _error(waiting: Waiting, end: End, seconds: float) -> BusbarError | None:
     vector, said = waiting.vector, list(waiting.said)
-    detail: dict[str, Any] = {"vector": vector.name, "state": vector.state, "messages": said}
+    detail: dict[str, Any] = {
+        "vector": vector.name,
+        "state": vector.state,
+        "messages": said,
+    }
     text = f": {'; '.join(said)}" if said else ""
     match end:
         case "Ok" | "Idle":
@@ -195,12 +229,29 @@ def _error(waiting: Waiting, end: End, seconds: float) -> BusbarError | None:
         case "Alert":
             return DeviceRefused(f"{vector.name}: Alert{text}", **detail)
         case "aborted":
-            return Cancelled(f"{vector.name}: aborted before it was done{text}", **detail)
+            return Cancelled(
+                (f"{vector.name}: aborted before it was done{text}"), **detail
+            )
         case "superseded":
             return Cancelled(f"{vector.name}: superseded by another set", **detail)
         case "deleted":
-            return DeviceRefused(f"{vector.name}: deleted by the driver{text}", **(detail | {"state": "deleted"}))
+            return DeviceRefused(
+                (f"{vector.name}: deleted by the driver{text}"),
+                **(detail | {"state": "deleted"}),
+            )
         case "gone":
-            return LinkLost(f"{vector.device}: the driver is gone; the set may have been executed{text}", **detail)
-    how = "still Busy" if waiting.completion.busy else "not done" if waiting.heard else "no answer of the driver"
+            return LinkLost(
+                (
+                    f"{vector.device}: the driver is gone; the set may have been "
+                    f"executed{text}"
+                ),
+                **detail,
+            )
+    how = (
+        "still Busy"
+        if waiting.completion.busy
+        else "not done"
+        if waiting.heard
+        else "no answer of the driver"
+    )
     return DeviceTimeout(f"{vector.name}: {how} after {seconds:g} s{text}", **detail)

@@ -9,15 +9,33 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from busbar.bridge import Blob, Command, Description, Event, Offline, Outlet, Port, Property, UnknownTarget
+from busbar.bridge import (
+    Blob,
+    Command,
+    Description,
+    Event,
+    Offline,
+    Outlet,
+    Port,
+    Property,
+    UnknownTarget,
+)
 from indi_bridge.actions import offered
-from indi_bridge.properties import Image, blob_name, member_property, preview_name, served, vector_property
+from indi_bridge.properties import (
+    Image,
+    blob_name,
+    member_property,
+    preview_name,
+    served,
+    vector_property,
+)
 from indi_bridge.settings import Server, matches
 from indi_bridge.vectors import Device, Told, Vector
 
 log = logging.getLogger("busbar.indi")
 
-LONGEST = 86400.0  # s for one set, whatever the vector says: a slew, an exposure of hours
+# s for one set, whatever the vector says: a slew, an exposure of hours
+LONGEST = 86400.0
 
 _SEVERITY = re.compile(r"\s*\[(INFO|WARNING|WARN|ERROR|DEBUG)\]\s*", re.IGNORECASE)
 
@@ -47,7 +65,10 @@ class Late(msgspec.Struct, frozen=True):
 
 
 class Unheard(msgspec.Struct, frozen=True):
-    """Fields of `event/timeout`: nothing of the vector came within so many s after a set."""
+    """Fields of `event/timeout`.
+
+    Nothing of the vector came within so many s after a set.
+    """
 
     vector: str
     seconds: float
@@ -64,31 +85,54 @@ EVENTS = {
         Event("timeout", Unheard, "A set was not answered"),
     )
 }
-RECEIVED = Event("received", dict[str, Any], "A set has come, of values that may be as before")
+RECEIVED = Event(
+    "received", dict[str, Any], ("A set has come, of values that may be as before")
+)
 
 
 def note(told: Told) -> dict[str, Any]:
-    """Return a message as a Note, with the severity that is only a prefix of its text. Source: reference 3.11."""
+    """Return a message as a Note, with the severity that is only a prefix of its text.
+
+    Source: reference 3.11.
+    """
     found = _SEVERITY.match(told.text)
-    severity = found[1].lower().replace("warning", "warn").replace("warn", "warning") if found else "info"
-    made = Note(round(told.time, 6), severity, told.text[found.end() :] if found else told.text)
+    severity = (
+        found[1].lower().replace("warning", "warn").replace("warn", "warning")
+        if found
+        else "info"
+    )
+    made = Note(
+        round(told.time, 6), severity, told.text[found.end() :] if found else told.text
+    )
     return dict(msgspec.to_builtins(made))
 
 
 @dataclass
 class Kept:
-    """What outlives a connection: a device's properties until all is known anew, and what its last images were."""
+    """What outlives a connection.
+
+    A device's properties until all is known anew, and what its last images were.
+    """
 
     properties: dict[str, Property] = field(default_factory=dict)
     images: dict[str, dict[str, Any]] = field(default_factory=dict)
-    made: dict[str, tuple[tuple[object, ...], dict[str, Property]]] = field(default_factory=dict)  # of each definition
+    # of each definition
+    made: dict[str, tuple[tuple[object, ...], dict[str, Property]]] = field(
+        default_factory=dict
+    )
 
 
 class Surface:
     """Puts one device on the bus."""
 
     def __init__(
-        self, port: Port, settings: Server, name: str, device: Device, kept: Kept, commands: Mapping[str, Command]
+        self,
+        port: Port,
+        settings: Server,
+        name: str,
+        device: Device,
+        kept: Kept,
+        commands: Mapping[str, Command],
     ) -> None:
         self.name = name
         self.device = device
@@ -98,7 +142,8 @@ class Surface:
         self._paths: dict[str, Vector] = {}
         self._leaves: dict[str, tuple[Vector, str]] = {}  # path -> vector, member
         self._news: dict[str, Vector] = {}  # defined since the last flush
-        self._doubled: set[str] = set()  # vectors that share a path: none of them is served
+        # vectors that share a path: none of them is served
+        self._doubled: set[str] = set()
         self._dirty = True
 
     def defined(self, vector: Vector) -> None:
@@ -118,9 +163,17 @@ class Surface:
         self._dirty = False
         self._paths, doubled = served(self._served())
         for name in doubled - self._doubled:
-            log.warning("%s: %s shares its topic with another property; neither is served", self.name, name)
+            log.warning(
+                ("%s: %s shares its topic with another property; neither is served"),
+                self.name,
+                name,
+            )
         self._doubled |= doubled
-        self._leaves = {path: (v, m) for v in self._paths.values() for m, path in self._leaf_paths(v)}
+        self._leaves = {
+            path: (v, m)
+            for v in self._paths.values()
+            for m, path in self._leaf_paths(v)
+        }
         description = self._description()
         if self.outlet is None:
             self.outlet = self._port.appear(self.name, description)
@@ -132,21 +185,35 @@ class Surface:
             if self._paths.get(vector.path) is vector:
                 self.outlet.values(self._values(vector), vector.time)
         self.messages()
-        self.outlet.values({path: image for path, image in self._kept.images.items() if description.find(path)})
+        self.outlet.values(
+            {
+                path: image
+                for path, image in self._kept.images.items()
+                if description.find(path)
+            }
+        )
 
     def deleted(self, vectors: Iterable[Vector]) -> None:
         """Vectors are no more; their properties go when it has been quiet."""
         for vector in vectors:
-            paths = [vector.path, *(path for path, (of, _) in self._leaves.items() if of is vector)]
+            paths = [
+                vector.path,
+                *(path for path, (of, _) in self._leaves.items() if of is vector),
+            ]
             self._paths.pop(vector.path, None)
             for path in paths:
                 self._leaves.pop(path, None)
             if self.outlet is not None:
                 known = [path for path in paths if self.outlet.description.find(path)]
-                self.outlet.bad(known, Offline(f"{vector.name} was deleted by the driver"))
+                self.outlet.bad(
+                    known, Offline(f"{vector.name} was deleted by the driver")
+                )
 
     def gone(self, why: str) -> None:
-        """The driver is gone; the device stays offline until it comes back or is given up."""
+        """The driver is gone.
+
+        The device stays offline until it comes back or is given up.
+        """
         if self.outlet is not None:
             self.outlet.offline(Offline(why))
 
@@ -157,8 +224,13 @@ class Surface:
         self._kept.properties.clear()
         self.outlet.describe(self._description())
 
-    def image(self, name: str, about: dict[str, Any], data: bytes | None, retain: bool) -> bool:
-        """Publish an image, or with None only what is known of it; False if it has no place at present."""
+    def image(
+        self, name: str, about: dict[str, Any], data: bytes | None, retain: bool
+    ) -> bool:
+        """Publish an image, or with None only what is known of it.
+
+        False if it has no place at present.
+        """
         if self.outlet is None or self.outlet.description.find(name) is None:
             return False
         self._kept.images[name] = about
@@ -172,7 +244,9 @@ class Surface:
     def messages(self) -> None:
         """Publish the last messages."""
         if self.outlet is not None:
-            self.outlet.values({MESSAGES.path: [note(each) for each in self.device.messages]})
+            self.outlet.values(
+                {MESSAGES.path: [note(each) for each in self.device.messages]}
+            )
 
     def told(self, told: Told) -> None:
         """Publish one message."""
@@ -187,10 +261,15 @@ class Surface:
     def received(self, vector: Vector) -> None:
         """Tell of a set, by option."""
         if self.outlet is not None and self._settings.received:
-            self.outlet.event("received", {"vector": vector.path, "value": vector.value()})
+            self.outlet.event(
+                "received", {"vector": vector.path, "value": vector.value()}
+            )
 
     def find(self, path: str) -> tuple[Vector, str | None]:
-        """Return the vector of a path, and the member if it is one's; raise UnknownTarget."""
+        """Return the vector of a path, and the member if it is one's.
+
+        Raise UnknownTarget.
+        """
         if path in self._paths:
             return self._paths[path], None
         if path in self._leaves:
@@ -200,7 +279,11 @@ class Surface:
     def _served(self) -> dict[str, Vector]:
         if self._settings.blobs.mode != "only":
             return self.device.vectors
-        return {name: vector for name, vector in self.device.vectors.items() if vector.kind == "BLOB"}
+        return {
+            name: vector
+            for name, vector in self.device.vectors.items()
+            if vector.kind == "BLOB"
+        }
 
     def _values(self, vector: Vector) -> dict[str, Any]:
         values: dict[str, Any] = {vector.path: vector.value()}
@@ -212,19 +295,40 @@ class Surface:
         patterns = self._settings.members
         if not patterns or vector.kind == "BLOB":
             return []
-        paths = ((member, f"{vector.path}/{key}") for member, key in vector.keys.items())
-        return [(member, path) for member, path in paths if matches(patterns, f"{self.name}/{path}")]
+        paths = (
+            (member, f"{vector.path}/{key}") for member, key in vector.keys.items()
+        )
+        return [
+            (member, path)
+            for member, path in paths
+            if matches(patterns, f"{self.name}/{path}")
+        ]
 
     def _description(self) -> Description:
-        made = {path: each for vector in self._paths.values() for path, each in self._properties(vector).items()}
+        made = {
+            path: each
+            for vector in self._paths.values()
+            for path, each in self._properties(vector).items()
+        }
         properties = {**self._kept.properties, **made, MESSAGES.path: MESSAGES}
         self._kept.properties.update(made)
-        blobs = {name: Blob(name, title=title) for vector in self._paths.values() for name, title in _blobs(vector)}
+        blobs = {
+            name: Blob(name, title=title)
+            for vector in self._paths.values()
+            for name, title in _blobs(vector)
+        }
         if self._settings.blobs.preview:
-            previews = [Blob(preview_name(name), "image/jpeg", each.title) for name, each in blobs.items()]
+            previews = [
+                Blob(preview_name(name), "image/jpeg", each.title)
+                for name, each in blobs.items()
+            ]
             blobs |= {each.name: each for each in previews}
         info = self.device.vectors.get("DRIVER_INFO")
-        texts = {name: member.value for name, member in info.members.items()} if info else {}
+        texts = (
+            {name: member.value for name, member in info.members.items()}
+            if info
+            else {}
+        )
         return Description(
             "indi",
             properties,
@@ -243,11 +347,16 @@ class Surface:
         if known is not None and known[0] == vector.definition:
             return known[1]
         made = {vector.path: vector_property(vector)}
-        made |= {path: member_property(vector, vector.members[m], path) for m, path in self._leaf_paths(vector)}
+        made |= {
+            path: member_property(vector, vector.members[m], path)
+            for m, path in self._leaf_paths(vector)
+        }
         for name, title in _blobs(vector):
             made[name] = Property(name, Image, title=title)
             if self._settings.blobs.preview:
-                made[preview_name(name)] = Property(preview_name(name), Image, title=f"{title}: preview")
+                made[preview_name(name)] = Property(
+                    preview_name(name), Image, title=f"{title}: preview"
+                )
         self._kept.made[vector.name] = (vector.definition, made)
         return made
 
@@ -256,4 +365,6 @@ def _blobs(vector: Vector) -> list[tuple[str, str]]:
     """Return name and title of each BLOB of a vector that comes from the driver."""
     if vector.kind != "BLOB" or vector.perm == "wo":
         return []
-    return [(blob_name(vector, name), vector.members[name].label) for name in vector.keys]
+    return [
+        (blob_name(vector, name), vector.members[name].label) for name in vector.keys
+    ]

@@ -8,7 +8,15 @@ from typing import Any, Literal
 
 import msgspec
 
-from busbar.bridge import BadRequest, DeviceTimeout, Port, Turn, UnknownTarget, command, commands
+from busbar.bridge import (
+    BadRequest,
+    DeviceTimeout,
+    Port,
+    Turn,
+    UnknownTarget,
+    command,
+    commands,
+)
 from busbar.bridge.streams import ByteStream
 from busbar.codecs import indi
 from busbar.codecs.indi import Element, EnableBLOB, GetProperties, NewVector
@@ -32,7 +40,10 @@ COUNTS = 1.0  # s between looks at what is counted
 
 
 class Snapshot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Arguments of `snapshot`; names are those of INDI or of the bus. BLOBs are there if they are saved."""
+    """Arguments of `snapshot`; names are those of INDI or of the bus.
+
+    BLOBs are there if they are saved.
+    """
 
     device: str | None = None
     vector: str | None = None
@@ -48,7 +59,10 @@ class GetArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Enable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Arguments of `enable_blob`; images have a connection of their own, so `only` is the same as `also`."""
+    """Arguments of `enable_blob`.
+
+    Images have a connection of their own, so `only` is the same as `also`.
+    """
 
     value: Literal["never", "also", "only"]
     device: str | None = None
@@ -69,7 +83,15 @@ class Session(Compound):
         self._settings, self._folder = settings, folder
         self._asked: asyncio.Queue[Element] = asyncio.Queue(ASKED_LIMIT)
         receiver = Receiver(settings.blobs.limit, folder)
-        self._seen = Observatory(port, settings, kept, commands(Session), receiver, self._asked.put_nowait, self._offer)
+        self._seen = Observatory(
+            port,
+            settings,
+            kept,
+            commands(Session),
+            receiver,
+            self._asked.put_nowait,
+            self._offer,
+        )
         self._blobs = BlobLink(self._open, self._seen.take_blobs)
         self._connection: Connection | None = None
 
@@ -92,7 +114,11 @@ class Session(Compound):
             await self._connection.close()
 
     async def refresh(self, device: str) -> None:
-        asked = "" if device == self._settings.name else self._seen.surface(device).device.name
+        asked = (
+            ""
+            if device == self._settings.name
+            else self._seen.surface(device).device.name
+        )
         await self._get(GetProperties(asked))
 
     async def set(self, device: str, path: str, value: Any, turn: Turn) -> Any:
@@ -113,7 +139,9 @@ class Session(Compound):
             raise UnknownTarget(f"{device} has no {name} at present")
         return vectors[name]
 
-    def check(self, vector: Vector, given: Mapping[str, Any], time: float | None = None) -> NewVector:
+    def check(
+        self, vector: Vector, given: Mapping[str, Any], time: float | None = None
+    ) -> NewVector:
         return wanted(vector, given, time, steps=self._settings.steps)
 
     async def write(
@@ -122,7 +150,9 @@ class Session(Compound):
     ) -> None:  # fmt: skip
         await self._write(vector, given, None, turn, timeout, fraction)
 
-    async def image(self, device: str, vector: str, work: Callable[[], Awaitable[None]]) -> Exposed:
+    async def image(
+        self, device: str, vector: str, work: Callable[[], Awaitable[None]]
+    ) -> Exposed:
         if not self._blobs.wants(self._seen.original(device), vector):
             await work()
             return Exposed()
@@ -131,29 +161,46 @@ class Session(Compound):
     # Commands beside the compound ones.
 
     @command(holds="exchange")
-    async def snapshot(self, device: str, arguments: Snapshot, turn: Turn) -> dict[str, Any]:
+    async def snapshot(
+        self, device: str, arguments: Snapshot, turn: Turn
+    ) -> dict[str, Any]:
         """Return everything that is known, with indipyclient's keys."""
-        dump = Dump(self._folder, blobs=arguments.inc_blob, user_strings=arguments.inc_user_string)
+        dump = Dump(
+            self._folder,
+            blobs=arguments.inc_blob,
+            user_strings=arguments.inc_user_string,
+        )
         name, vector = self._asked_for(device, arguments.device, arguments.vector)
         if not name:
             where = place(self._settings.address)
-            return dump.server(self._seen.model, where.host or where.path, where.port, connected=True)
+            return dump.server(
+                self._seen.model, where.host or where.path, where.port, connected=True
+            )
         found = self._seen.model.devices[name]
         return dump.vector(found.vectors[vector]) if vector else dump.device(found)
 
     @command(timeout=30.0)
-    async def get_properties(self, device: str, arguments: GetArguments, turn: Turn) -> None:
+    async def get_properties(
+        self, device: str, arguments: GetArguments, turn: Turn
+    ) -> None:
         """Ask for definitions anew; done when they have come."""
-        await self._get(GetProperties(*self._asked_for(device, arguments.device, arguments.vector)))
+        await self._get(
+            GetProperties(*self._asked_for(device, arguments.device, arguments.vector))
+        )
 
     @command(holds="exchange")
-    async def enable_blob(self, device: str, arguments: Enable, turn: Turn) -> list[str]:
+    async def enable_blob(
+        self, device: str, arguments: Enable, turn: Turn
+    ) -> list[str]:
         """Ask for images, or for none; returns whose."""
         name = self._device(device, arguments.device)
         found = [
-            each for each in self._seen.model.vectors()
-            if each.kind == "BLOB" and name in ("", each.device) and arguments.vector in (None, each.name, each.path)
-        ]  # fmt: skip
+            each
+            for each in self._seen.model.vectors()
+            if each.kind == "BLOB"
+            and name in ("", each.device)
+            and arguments.vector in (None, each.name, each.path)
+        ]
         if not found:
             raise UnknownTarget("there is no BLOB of that name")
         change = self._blobs.forget if arguments.value == "never" else self._blobs.want
@@ -161,18 +208,35 @@ class Session(Compound):
             change(each.device, each.name)
         return [f"{each.device}.{each.name}" for each in found]
 
-    @command(holds="exchange")
+    @command(
+        title=(
+            "Send one element to the driver as it is, for experiments; done "
+            "when the server has read it"
+        ),
+        holds="exchange",
+    )
     async def send(self, device: str, arguments: Raw, turn: Turn) -> None:
-        """Send one element to the driver as it is, for experiments; done when the server has read it."""
+        """Send one element to the driver as it is, for experiments.
+
+        Done when the server has read it.
+        """
         name = self._device(device, None)
         reader = indi.Reader()
         reader.feed(arguments.element.encode())
-        reader.feed(indi.encode(indi.PingReply("")))  # it comes out again if nothing unfinished is before it
+        # it comes out again if nothing unfinished is before it
+        reader.feed(indi.encode(indi.PingReply("")))
         elements = list(reader.elements())
-        if len(elements) != 2 or not isinstance(elements[0], NewVector | GetProperties | EnableBLOB):
-            raise BadRequest(f"{arguments.element!r:.60} is not one whole new...Vector, getProperties or enableBLOB")
+        if len(elements) != 2 or not isinstance(
+            elements[0], NewVector | GetProperties | EnableBLOB
+        ):
+            raise BadRequest(
+                f"{arguments.element!r:.60} is not one whole new...Vector, "
+                f"getProperties or enableBLOB"
+            )
         if elements[0].device != name:
-            raise BadRequest(f"the element is for {elements[0].device!r}, not for {name!r}")
+            raise BadRequest(
+                f"the element is for {elements[0].device!r}, not for {name!r}"
+            )
         await self._talk.send_raw(arguments.element.encode())
         await self._talk.arrived()
 
@@ -187,8 +251,13 @@ class Session(Compound):
             return self._seen.original(asked)
         return "" if own == self._settings.name else self._seen.original(own)
 
-    def _asked_for(self, own: str, device: str | None, vector: str | None) -> tuple[str, str]:
-        """Return the INDI names of the device and the vector that a command is about; "" = all."""
+    def _asked_for(
+        self, own: str, device: str | None, vector: str | None
+    ) -> tuple[str, str]:
+        """Return the INDI names of the device and the vector that a command is about.
+
+        "" = all.
+        """
         name = self._device(own, device)
         if vector is None:
             return name, ""
@@ -201,7 +270,13 @@ class Session(Compound):
 
     async def _open(self) -> ByteStream:
         where = place(self._settings.address)
-        return await open_stream(where.host, where.port, where.path, self._settings.name, self._settings.timeout)
+        return await open_stream(
+            where.host,
+            where.port,
+            where.path,
+            self._settings.name,
+            self._settings.timeout,
+        )
 
     def _offer(self, device: str, vector: str) -> None:
         self._blobs.offer(device, vector)
@@ -212,7 +287,9 @@ class Session(Compound):
     ) -> None:  # fmt: skip
         new = self.check(vector, given, time)
         if new.members or new.blobs:
-            await self._seen.pending.run(vector, new, partial(self._talk.send, new), turn, timeout, fraction)
+            await self._seen.pending.run(
+                vector, new, partial(self._talk.send, new), turn, timeout, fraction
+            )
 
     async def _get(self, ask: GetProperties) -> None:
         """Ask for definitions and wait until they have come."""

@@ -16,13 +16,18 @@ from busbar.bridge import config
 Seconds = Annotated[float, Meta(gt=0, le=86400)]
 BLOB_LIMIT = 120 * 1024 * 1024  # bytes; the queue of images holds 128 MiB
 
-_ADDRESS = re.compile(r"indi::(?:\[([0-9A-Fa-f:.]+(?:%\w+)?)\]|([^\s:/@\[\]]+))(?::(\d{1,5}))?", re.ASCII)
+_ADDRESS = re.compile(
+    r"indi::(?:\[([0-9A-Fa-f:.]+(?:%\w+)?)\]|([^\s:/@\[\]]+))(?::(\d{1,5}))?", re.ASCII
+)
 _UNIX = re.compile(r"indi::(@?/\S{1,100})", re.ASCII)
 PORT = 7624
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where a server listens: host and port, or the path of a unix socket (`@` first: an abstract one)."""
+    """Where a server listens.
+
+    Host and port, or the path of a unix socket (`@` first: an abstract one).
+    """
 
     host: str
     port: int
@@ -35,7 +40,11 @@ def place(address: str) -> Place:
         return Place("", 0, unix[1])
     found = _ADDRESS.fullmatch(address)
     if found is None:
-        raise ValueError(f"address: {address!r} is not indi::HOST:PORT (an IPv6 host in brackets) or indi::/path")
+        raise ValueError(
+            f"address: {address!r} is not indi::HOST:PORT (an IPv6 host in "
+            f"brackets) "
+            f"or indi::/path"
+        )
     bracketed, host, port = found.groups()
     number = int(port) if port else PORT
     if not 0 < number < 65536:
@@ -51,7 +60,8 @@ class Blobs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     save: str | None = None  # folder, from the file's own; None: nothing is saved
     retain: bool = False
     preview: Literal["jpeg"] | None = None
-    stream: Annotated[float, Meta(gt=0, le=1000)] = 5.0  # frames of a video per second; older ones are dropped
+    # frames of a video per second; older ones are dropped
+    stream: Annotated[float, Meta(gt=0, le=1000)] = 5.0
 
     def __post_init__(self) -> None:
         if self.limit > BLOB_LIMIT:
@@ -59,7 +69,10 @@ class Blobs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class Timeouts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """When a set counts as not heard: after the vector's own timeout (s), within these bounds."""
+    """When a set counts as not heard.
+
+    After the vector's own timeout (s), within these bounds.
+    """
 
     enable: bool = True
     min: Seconds = 2.0
@@ -70,7 +83,10 @@ class Timeouts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             raise ValueError(f"min: {self.min:g} is above max: {self.max:g}")
 
     def patience(self, timeout: float) -> float | None:
-        """Return after how long (s) a set counts as not heard. Source: indipyclient's set_vector_timeouts."""
+        """Return after how long (s) a set counts as not heard.
+
+        Source: indipyclient's set_vector_timeouts.
+        """
         return min(max(timeout, self.min), self.max) if self.enable else None
 
 
@@ -91,15 +107,20 @@ class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     address: str  # indi::HOST[:PORT] or indi::/path
     title: str | None = None
     prefix: bool = False  # True: its name goes before those of its devices
-    connect: tuple[str, ...] = ()  # patterns of INDI names: their CONNECTION is switched on
+    # patterns of INDI names: their CONNECTION is switched on
+    connect: tuple[str, ...] = ()
     devices: Selection = Selection()
-    names: Mapping[str, config.Name] = {}  # INDI name of a device -> its name on the bus
-    members: tuple[str, ...] = ()  # patterns of device/vector/member that are properties of their own, too
+    # INDI name of a device -> its name on the bus
+    names: Mapping[str, config.Name] = {}
+    # patterns of device/vector/member that are properties of their own, too
+    members: tuple[str, ...] = ()
     blobs: Blobs = Blobs()
     timeouts: Timeouts = Timeouts()
     timeout: Seconds = 5.0  # s for the connection
     received: bool = False  # True: an event for every set
-    steps: bool = True  # numbers are whole steps from the minimum, unless the driver itself rests between them
+    # numbers are whole steps from the minimum, unless the driver itself rests between
+    # them
+    steps: bool = True
 
     def __post_init__(self) -> None:
         if self.name == "bridge":
@@ -109,9 +130,16 @@ class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             if one == other:
                 raise ValueError(f"names: {one!r} is there twice")
         if {"bridge", self.name} & set(taken):
-            raise ValueError("names: a device cannot have the name of the bridge's device or of its server")
+            raise ValueError(
+                "names: a device cannot have the name of the bridge's device or "
+                "of its "
+                "server"
+            )
         if place(self.address).path and self.blobs.mode != "never":
-            raise ValueError("blobs: mode: over a unix socket a server passes BLOBs in shared memory; allowed: never")
+            raise ValueError(
+                "blobs: mode: over a unix socket a server passes BLOBs in shared "
+                "memory; allowed: never"
+            )
 
 
 class Config(config.Config, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -125,7 +153,9 @@ class Config(config.Config, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     def within(self, folder: Path) -> Self:
         """Return it with its paths taken from `folder`."""
         servers = tuple(
-            replace(each, blobs=replace(each.blobs, save=str(folder / each.blobs.save))) if each.blobs.save else each
+            replace(each, blobs=replace(each.blobs, save=str(folder / each.blobs.save)))
+            if each.blobs.save
+            else each
             for each in self.servers
         )
         return replace(super().within(folder), servers=servers)

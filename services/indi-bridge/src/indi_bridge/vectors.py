@@ -1,4 +1,7 @@
-"""What a server has told of its devices: vectors, members, states, messages. No I/O, no bus."""
+"""What a server has told of its devices: vectors, members, states, messages.
+
+No I/O, no bus.
+"""
 
 import math
 from collections import deque
@@ -13,7 +16,8 @@ from busbar.codecs.indi import DefMember, DefVector, Kind, SetVector
 STEP_TOLERANCE = 1e-6  # of a step
 SAME = 1e-6  # a number is as wanted: drivers convert to radians, to steps and back
 MESSAGES = 8  # kept of a device and of the server
-DEVICES, VECTORS, MEMBERS = 500, 2000, 5000  # of one server, device, vector: what more there is, is ignored
+# of one server, device, vector: what more there is, is ignored
+DEVICES, VECTORS, MEMBERS = 500, 2000, 5000
 
 
 @dataclass(slots=True)
@@ -31,16 +35,29 @@ class Member:
     filename: str = ""  # of a BLOB: as it was saved last
     size: int = 0  # of a BLOB, bytes
 
-    bounds: tuple[float, float] | None = None  # of a number; min = max means that it has none. Source: INDI 1.7
-    strays: bool = False  # the driver itself has told a value outside its bounds: an exposure counts down to 0
+    # of a number; min = max means that it has none. Source: INDI 1.7
+    bounds: tuple[float, float] | None = None
+    # the driver itself has told a value outside its bounds: an exposure counts down to
+    # 0
+    strays: bool = False
     steps: tuple[float, float] | None = None  # of a number: where they begin, and one
-    between: bool = False  # the driver itself rests between the steps: an exposure of 1 s is none of 0.01 + n * 1 s
+    # the driver itself rests between the steps: an exposure of 1 s is none of 0.01 + n
+    # * 1 s
+    between: bool = False
 
     def bind(self) -> None:
         """Take the bounds and steps from their texts."""
         low, high, step = number(self.min), number(self.max), number(self.step)
-        self.bounds = (low, high) if low < high and math.isfinite(low) and math.isfinite(high) else None
-        self.steps = (self.bounds[0] if self.bounds else 0.0, step) if 0 < step < math.inf else None
+        self.bounds = (
+            (low, high)
+            if low < high and math.isfinite(low) and math.isfinite(high)
+            else None
+        )
+        self.steps = (
+            (self.bounds[0] if self.bounds else 0.0, step)
+            if 0 < step < math.inf
+            else None
+        )
         self.look()
 
     def rest(self) -> None:
@@ -56,7 +73,11 @@ class Member:
 
     def look(self) -> bool:
         """Return whether the value is the first outside the bounds."""
-        if self.strays or self.bounds is None or self.bounds[0] <= self.shown <= self.bounds[1]:
+        if (
+            self.strays
+            or self.bounds is None
+            or self.bounds[0] <= self.shown <= self.bounds[1]
+        ):
             return False
         self.strays = math.isfinite(self.shown)
         return self.strays
@@ -79,7 +100,8 @@ class Vector:
     message: str  # of the newest element; "" if it had none
     members: dict[str, Member]
     keys: dict[str, str]  # name of a member -> its key on the bus
-    definition: tuple[object, ...]  # what makes it another property on the bus if it changes
+    # what makes it another property on the bus if it changes
+    definition: tuple[object, ...]
     told: str = ""  # the last message there was
     told_at: float = 0.0  # Unix s
 
@@ -119,26 +141,44 @@ class Vector:
         before = self.definition
         for name, bounds in ranges.items():
             if member := self.members.get(name):
-                member.min, member.max = bounds.min or member.min, bounds.max or member.max
+                member.min, member.max = (
+                    bounds.min or member.min,
+                    bounds.max or member.max,
+                )
                 member.step = bounds.step or member.step
                 member.bind()
         self.definition = _definition(self)
         return self.definition != before
 
     def inherit(self, old: "Vector") -> None:
-        """Take what a new definition does not say: the last BLOBs, and whose bounds do not hold."""
+        """Take what a new definition does not say.
+
+        The last BLOBs, and whose bounds do not hold.
+        """
         for name, member in self.members.items():
             was = old.members.get(name)
             if was is None or old.kind != self.kind:
                 continue
-            member.strays, member.between = member.strays or was.strays, member.between or was.between
+            member.strays, member.between = (
+                member.strays or was.strays,
+                member.between or was.between,
+            )
             if self.kind == "BLOB":
-                member.value, member.shown, member.filename, member.size = was.value, was.shown, was.filename, was.size
+                member.value, member.shown, member.filename, member.size = (
+                    was.value,
+                    was.shown,
+                    was.filename,
+                    was.size,
+                )
         self.definition = _definition(self)
 
     def has(self, wanted: Mapping[str, str]) -> bool:
         """Return whether members have these values; numbers as numbers."""
-        return all(self._is(self.members[name], text) for name, text in wanted.items() if name in self.members)
+        return all(
+            self._is(self.members[name], text)
+            for name, text in wanted.items()
+            if name in self.members
+        )
 
     def _is(self, member: Member, text: str) -> bool:
         if self.kind != "Number":
@@ -157,21 +197,40 @@ class Vector:
                 texts[key] = indi.format_number(member.shown, member.format).strip()
         if texts:
             shown["_text"] = texts
-        shown["_state"], shown["_time"], shown["_timeout"] = self.state, self.time, self.timeout or None
+        shown["_state"], shown["_time"], shown["_timeout"] = (
+            self.state,
+            self.time,
+            self.timeout or None,
+        )
         shown["_message"] = self.message or None
         return shown
 
 
 def make_vector(definition: DefVector, now: float) -> Vector:
     """Return the vector of a definition."""
-    members = {each.name: _member(definition.kind, each) for each in definition.members[:MEMBERS]}
+    members = {
+        each.name: _member(definition.kind, each)
+        for each in definition.members[:MEMBERS]
+    }
     paths = {name: level(name) for name in members}
     unserved = collisions(paths)
     keys = {name: key for name, key in paths.items() if name not in unserved}
     vector = Vector(
-        definition.kind, definition.device, definition.name, definition.label or definition.name, definition.group,
-        definition.state, definition.perm, definition.rule, definition.timeout, now, "", members, keys, (),
-    )  # fmt: skip
+        definition.kind,
+        definition.device,
+        definition.name,
+        definition.label or definition.name,
+        definition.group,
+        definition.state,
+        definition.perm,
+        definition.rule,
+        definition.timeout,
+        now,
+        "",
+        members,
+        keys,
+        (),
+    )
     if vector.state != "Busy":
         for member in members.values():
             member.rest()
@@ -182,14 +241,26 @@ def make_vector(definition: DefVector, now: float) -> Vector:
 
 def _member(kind: Kind, each: DefMember) -> Member:
     shown = _SHOWN[kind](each.value)
-    made = Member(each.name, each.label or each.name, each.value, each.format, each.min, each.max, each.step, shown)
+    made = Member(
+        each.name,
+        each.label or each.name,
+        each.value,
+        each.format,
+        each.min,
+        each.max,
+        each.step,
+        shown,
+    )
     if kind == "Number":
         made.bind()
     return made
 
 
 def _definition(vector: Vector) -> tuple[object, ...]:
-    members = tuple((m.name, m.label, m.format, m.min, m.max, m.step, m.strays) for m in vector.members.values())
+    members = tuple(
+        (m.name, m.label, m.format, m.min, m.max, m.step, m.strays)
+        for m in vector.members.values()
+    )
     return (vector.kind, vector.label, vector.group, vector.perm, vector.rule, members)
 
 
@@ -228,7 +299,8 @@ class Device:
 
     name: str
     vectors: dict[str, Vector] = field(default_factory=dict)
-    messages: deque[Told] = field(default_factory=lambda: deque(maxlen=MESSAGES))  # newest first
+    # newest first
+    messages: deque[Told] = field(default_factory=lambda: deque(maxlen=MESSAGES))
 
 
 class Model:
@@ -246,7 +318,11 @@ class Model:
     def define(self, definition: DefVector, now: float) -> Vector | None:
         """Take a definition; None if there are too many already."""
         device = self.devices.get(definition.device)
-        full = len(self.devices) >= DEVICES if device is None else len(device.vectors) >= VECTORS
+        full = (
+            len(self.devices) >= DEVICES
+            if device is None
+            else len(device.vectors) >= VECTORS
+        )
         if full and not (device and definition.name in device.vectors):
             self.ignored += 1
             return None

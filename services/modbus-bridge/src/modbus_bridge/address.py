@@ -1,4 +1,8 @@
-"""Addresses: `modbus::FRAMING::WHERE[::UNIT]`, where WHERE is HOST[:PORT] or, on a serial line, PATH::BAUD::8N1."""
+"""Addresses.
+
+`modbus::FRAMING::WHERE[::UNIT]`, where WHERE is HOST[:PORT] or, on a serial line,
+PATH::BAUD::8N1.
+"""
 
 import re
 from typing import Literal, cast
@@ -12,11 +16,17 @@ PORTS = {"tls": 802}  # else 502
 UNIT = 255  # of a device of its own on TCP. Source: Messaging on TCP/IP V1.0b, 4.4.2
 
 _HEAD = re.compile(r"modbus::(tcp|tls|udp|rtu|ascii)::(.+)", re.ASCII)
-_SERIAL = re.compile(r"([^:]\S*?)::(\d{2,8})::([5-8])([NEOMS])(1|1\.5|2)(?:::(\d{1,3}))?", re.ASCII | re.IGNORECASE)
+_SERIAL = re.compile(
+    r"([^:]\S*?)::(\d{2,8})::([5-8])([NEOMS])(1|1\.5|2)(?:::(\d{1,3}))?",
+    re.ASCII | re.IGNORECASE,
+)
 _HOST = re.compile(
-    r"(?:\[([0-9A-Fa-f:.]+(?:%\w+)?)\]|([^\s:/@\[\]]+))(?::(\d{1,5}))?(?:::(\d{1,3}))?", re.ASCII
+    r"(?:\[([0-9A-Fa-f:.]+(?:%\w+)?)\]|([^\s:/@\[\]]+))(?::(\d{1,5}))?(?:::(\d{1,3}))?",
+    re.ASCII,
 )  # an IPv6 host in brackets
-_LISTEN = re.compile(r"(?:\[([0-9A-Fa-f:.]+(?:%\w+)?)\]|([^\s:/@\[\]]+)):(\d{1,5})", re.ASCII)
+_LISTEN = re.compile(
+    r"(?:\[([0-9A-Fa-f:.]+(?:%\w+)?)\]|([^\s:/@\[\]]+)):(\d{1,5})", re.ASCII
+)
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -44,7 +54,8 @@ def place(address: str) -> Place:
     found = _HEAD.fullmatch(address)
     if found is None:
         raise ValueError(
-            f"address: {address!r} is not modbus::tcp::HOST:PORT, modbus::rtu::/dev/ttyUSB0::9600::8N1 or alike; "
+            f"address: {address!r} is not modbus::tcp::HOST:PORT, "
+            f"modbus::rtu::/dev/ttyUSB0::9600::8N1 or alike; "
             "allowed: tcp, tls, udp, rtu and ascii"
         )
     scheme, where = found.groups()
@@ -53,14 +64,19 @@ def place(address: str) -> Place:
     if host := _HOST.fullmatch(where):
         return _host(scheme, host)
     raise ValueError(
-        f"address: {where!r} is neither HOST[:PORT][::UNIT] (an IPv6 host in brackets) nor PATH::BAUD::8N1[::UNIT]"
+        f"address: {where!r} is neither HOST[:PORT][::UNIT] (an IPv6 host in "
+        f"brackets) nor PATH::BAUD::8N1[::UNIT]"
     )
 
 
 def _serial(scheme: str, found: re.Match[str]) -> Place:
     path, baudrate, bits, parity, stop, unit = found.groups()
     if scheme in ("tls", "udp"):
-        raise ValueError(f"address: {scheme} is not spoken on a serial line; allowed: rtu, ascii, tcp (MBAP)")
+        raise ValueError(
+            f"address: {scheme} is not spoken on a serial line; allowed: rtu, "
+            f"ascii, "
+            f"tcp (MBAP)"
+        )
     return Place(
         cast("Framing", scheme),
         "serial",
@@ -79,15 +95,25 @@ def _host(scheme: str, found: re.Match[str]) -> Place:
     framing = scheme if scheme in ("rtu", "ascii") else "tcp"
     number = _within("port", port, 1, 65535) if port else PORTS.get(scheme, 502)
     return Place(
-        cast("Framing", framing), cast("Transport", transport), bracketed or host, port=number, unit=_unit(unit)
+        cast("Framing", framing),
+        cast("Transport", transport),
+        bracketed or host,
+        port=number,
+        unit=_unit(unit),
     )
 
 
 def listen(address: str) -> tuple[str, int]:
-    """Return host and port of `HOST:PORT` for a listener of ours; port 0 = any free one; raise ValueError."""
+    """Return host and port of `HOST:PORT` for a listener of ours.
+
+    Port 0 = any free one; raise ValueError.
+    """
     found = _LISTEN.fullmatch(address)
     if found is None:
-        raise ValueError(f"listen: {address!r} is not HOST:PORT, such as 127.0.0.1:1502 or 0.0.0.0:1502")
+        raise ValueError(
+            f"listen: {address!r} is not HOST:PORT, such as 127.0.0.1:1502 or "
+            f"0.0.0.0:1502"
+        )
     bracketed, host, port = found.groups()
     return bracketed or host, _within("port", port, 0, 65535)
 

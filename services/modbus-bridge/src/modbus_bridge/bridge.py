@@ -1,4 +1,7 @@
-"""Links and descriptions: one link for each channel, and for each device with an address of its own."""
+"""Links and descriptions.
+
+One link for each channel, and for each device with an address of its own.
+"""
 
 import contextlib
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -6,7 +9,14 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 import msgspec
 
 from busbar.bridge import Description, Link, Port, Service, by_path, commands
-from busbar.bridge.streams import ByteStream, Trust, open_serial, open_tcp, open_udp, trust
+from busbar.bridge.streams import (
+    ByteStream,
+    Trust,
+    open_serial,
+    open_tcp,
+    open_udp,
+    trust,
+)
 from modbus_bridge.address import Place, listen, place
 from modbus_bridge.commands import Commands
 from modbus_bridge.master import Line, Unit
@@ -24,8 +34,13 @@ class _Asked(msgspec.Struct, frozen=True):
     devices: tuple[Device, ...]
 
 
-def line_link(name: str, address: str, wiring: Wiring, devices: Sequence[Device]) -> Link:
-    """Return the link of one line and its units; raise ConfigError for files that cannot be used."""
+def line_link(
+    name: str, address: str, wiring: Wiring, devices: Sequence[Device]
+) -> Link:
+    """Return the link of one line and its units.
+
+    Raise ConfigError for files that cannot be used.
+    """
     where = place(address)
     trusted = _trust(wiring) if where.transport == "tls" else None
 
@@ -51,7 +66,9 @@ def line_link(name: str, address: str, wiring: Wiring, devices: Sequence[Device]
             await line.open()
             session = ModbusSession(port, line, settings, stations, silent)
             if wiring.serve is not None:
-                await stack.enter_async_context(_serving(wiring.serve, port, line, stations, silent))
+                await stack.enter_async_context(
+                    _serving(wiring.serve, port, line, stations, silent)
+                )
             yield session
 
     return Link(
@@ -70,7 +87,12 @@ async def open_line(where: Place, name: str, trusted: Trust | None) -> ByteStrea
     """Open what an address names; raise LinkLost."""
     if where.transport == "serial":
         return await open_serial(
-            where.host, where.baudrate, name, bits=where.bits, parity=where.parity, stop=where.stop
+            where.host,
+            where.baudrate,
+            name,
+            bits=where.bits,
+            parity=where.parity,
+            stop=where.stop,
         )
     if where.transport == "udp":
         return await open_udp(where.host, where.port, name)
@@ -78,26 +100,49 @@ async def open_line(where: Place, name: str, trusted: Trust | None) -> ByteStrea
 
 
 def _trust(wiring: Wiring) -> Trust:
-    return trust(wiring.ca_file, wiring.fingerprint, wiring.insecure, wiring.cert_file, wiring.key_file)
+    return trust(
+        wiring.ca_file,
+        wiring.fingerprint,
+        wiring.insecure,
+        wiring.cert_file,
+        wiring.key_file,
+    )
 
 
 def _serving(
-    serve: Serve, port: Port, line: Line, stations: Mapping[str, Station], silent: Mapping[str, int]
+    serve: Serve,
+    port: Port,
+    line: Line,
+    stations: Mapping[str, Station],
+    silent: Mapping[str, int],
 ) -> contextlib.AbstractAsyncContextManager[Server]:
-    units = {each.unit.number: each.unit for each in stations.values() if not each.broadcast}
+    units = {
+        each.unit.number: each.unit for each in stations.values() if not each.broadcast
+    }
 
     def is_silent(number: int) -> bool:
         return any(stations[name].unit.number == number for name in silent)
 
     def is_locked(number: int) -> bool:
-        return any(port.locked(name) for name, each in stations.items() if each.unit.number == number)
+        return any(
+            port.locked(name)
+            for name, each in stations.items()
+            if each.unit.number == number
+        )
 
-    proxy = Proxy(port, line, units, is_silent, is_locked, writable=serve.access == "rw")
+    proxy = Proxy(
+        port, line, units, is_silent, is_locked, writable=serve.access == "rw"
+    )
     return Server(proxy.handle, serve.clients).listening(*listen(serve.listen))
 
 
 def _station(line: Line, settings: Device, where: Place) -> Station:
-    unit = Unit(settings.number(where), settings.timeout, settings.delay, settings.resync == "quiet")
+    unit = Unit(
+        settings.number(where),
+        settings.timeout,
+        settings.delay,
+        settings.resync == "quiet",
+    )
     return Station(
         line,
         unit,
@@ -108,16 +153,25 @@ def _station(line: Line, settings: Device, where: Place) -> Station:
 
 
 def describe(settings: Device, address: str) -> Description:
-    """Describe a unit as far as the configuration knows it; `address` is that of its line."""
+    """Describe a unit as far as the configuration knows it.
+
+    `address` is that of its line.
+    """
     where = place(address)
-    declared = [each.declared(settings.period(each), settings.timeout) for each in settings.properties]
+    declared = [
+        each.declared(settings.period(each), settings.timeout)
+        for each in settings.properties
+    ]
     return Description(
         kind="modbus",
         name=settings.title,
         properties=by_path([*declared, COUNTS]),
         commands=commands(Commands),
-        address=address if where.unit is not None else f"{address}::{settings.number(where)}",
-        timeout=6 * (settings.timeout + settings.delay),  # mask write, read, write, read back, and two that verify
+        address=address
+        if where.unit is not None
+        else f"{address}::{settings.number(where)}",
+        # mask write, read, write, read back, and two that verify
+        timeout=6 * (settings.timeout + settings.delay),
     )
 
 

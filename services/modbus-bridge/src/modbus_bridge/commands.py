@@ -1,4 +1,7 @@
-"""The commands of a unit: read and write anything, any function, who it is, what there is."""
+"""The commands of a unit.
+
+Read and write anything, any function, who it is, what there is.
+"""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
@@ -13,19 +16,31 @@ from modbus_bridge import scan
 from modbus_bridge.points import Address, Point
 from modbus_bridge.unit import Station
 
-Hex = Annotated[str, Meta(max_length=1000, description="bytes in hexadecimal, such as 01 2c")]
-Pdu = Annotated[str, Meta(max_length=1000, description="function and data in hexadecimal, such as 03 00 64 00 02")]
+Hex = Annotated[
+    str, Meta(max_length=1000, description="bytes in hexadecimal, such as 01 2c")
+]
+Pdu = Annotated[
+    str,
+    Meta(
+        max_length=1000,
+        description=("function and data in hexadecimal, such as 03 00 64 00 02"),
+    ),
+]
 Word = Annotated[int, Meta(ge=0, le=65535)]
 UnitNumber = Annotated[int, Meta(ge=0, le=255)]
 
 
-class ReadPoint(Point, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=True):
+class ReadPoint(
+    Point, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=True
+):
     """Arguments of `read`; with `count` a list of so many values behind one another."""
 
     count: Annotated[int, Meta(ge=1, le=2000)] | None = None
 
 
-class WritePoint(Point, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=True):
+class WritePoint(
+    Point, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=True
+):
     """Arguments of `write`; a list is written behind one another by one request."""
 
     value: Any
@@ -36,7 +51,9 @@ def octets(key: str, text: str) -> bytes:
     try:
         return bytes.fromhex(text)
     except ValueError as error:
-        raise ValueError(f"{key}: {text!r:.60} is not hexadecimal, two digits for each byte") from error
+        raise ValueError(
+            f"{key}: {text!r:.60} is not hexadecimal, two digits for each byte"
+        ) from error
 
 
 class RawPdu(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -72,7 +89,10 @@ class DiagnosticsArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
 
 
 class Masks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Arguments of `mask_write`: register = (register AND and_mask) OR (or_mask AND NOT and_mask)."""
+    """Arguments of `mask_write`.
+
+    Register = (register AND and_mask) OR (or_mask AND NOT and_mask).
+    """
 
     address: Address
     and_mask: Word
@@ -139,7 +159,15 @@ class Commands:
     _port: Port
     _stations: Mapping[str, Station]
     _outlets: Mapping[str, Outlet]
-    _names: ClassVar = ("vendor", "product_code", "revision", "url", "product", "model", "application")
+    _names: ClassVar = (
+        "vendor",
+        "product_code",
+        "revision",
+        "url",
+        "product",
+        "model",
+        "application",
+    )
 
     @command(timeout=60.0)
     async def read(self, device: str, arguments: ReadPoint, turn: Turn) -> Any:
@@ -147,7 +175,10 @@ class Commands:
         count = arguments.count or 1
         data = await self._stations[device].ask(arguments.request(count), turn.asked)
         size = arguments.registers * (1 if arguments.bits else 2)
-        found = [arguments.parse(data[start : start + size]) for start in range(0, size * count, size)]
+        found = [
+            arguments.parse(data[start : start + size])
+            for start in range(0, size * count, size)
+        ]
         return found if arguments.count is not None else found[0]
 
     @command(timeout=60.0)
@@ -161,7 +192,10 @@ class Commands:
             return
         if arguments.bit is not None:
             raise BadRequest("value: a bit field takes one value")
-        await station.send(arguments.write_all([reader.value(each) for each in arguments.value]), turn.asked)
+        await station.send(
+            arguments.write_all([reader.value(each) for each in arguments.value]),
+            turn.asked,
+        )
 
     @command(timeout=60.0)
     async def request(self, device: str, arguments: RawPdu, turn: Turn) -> str | None:
@@ -173,12 +207,19 @@ class Commands:
     @command(timeout=60.0)
     async def ddp(self, device: str, arguments: DdpArguments, turn: Turn) -> str:
         """Send a DDP command (function 0x44) and return the data of its answer."""
-        request = Ddp(arguments.sub_command, arguments.command, bytes.fromhex(arguments.data), arguments.reply)
+        request = Ddp(
+            arguments.sub_command,
+            arguments.command,
+            bytes.fromhex(arguments.data),
+            arguments.reply,
+        )
         data: bytes = await self._stations[device].ask(request, turn.asked)
         return data.hex()
 
     @command(timeout=60.0)
-    async def diagnostics(self, device: str, arguments: DiagnosticsArguments, turn: Turn) -> str:
+    async def diagnostics(
+        self, device: str, arguments: DiagnosticsArguments, turn: Turn
+    ) -> str:
         """Run a diagnostic sub-function (function 8) and return its data."""
         request = Diagnostics(arguments.sub_function, bytes.fromhex(arguments.data))
         data: bytes = await self._stations[device].ask(request, turn.asked)
@@ -191,23 +232,43 @@ class Commands:
         await self._stations[device].send(request, turn.asked)
 
     @command(timeout=60.0)
-    async def read_write(self, device: str, arguments: Exchange, turn: Turn) -> list[int]:
+    async def read_write(
+        self, device: str, arguments: Exchange, turn: Turn
+    ) -> list[int]:
         """Write registers, then read registers, in one request (function 23)."""
         data = b"".join(value.to_bytes(2, "big") for value in arguments.values)
-        request = ReadWrite(arguments.address, arguments.count, arguments.write_address, data)
+        request = ReadWrite(
+            arguments.address, arguments.count, arguments.write_address, data
+        )
         answer: bytes = await self._stations[device].ask(request, turn.asked)
-        return [int.from_bytes(answer[at : at + 2], "big") for at in range(0, len(answer), 2)]
+        return [
+            int.from_bytes(answer[at : at + 2], "big")
+            for at in range(0, len(answer), 2)
+        ]
 
     @command(timeout=60.0)
-    async def identify(self, device: str, arguments: NoArguments, turn: Turn) -> Identity:
+    async def identify(
+        self, device: str, arguments: NoArguments, turn: Turn
+    ) -> Identity:
         """Ask the unit who it is (function 43/14)."""
         return await self._identify(device, turn.asked)
 
     async def _identify(self, device: str, timeout: float | None = None) -> Identity:
         objects = await self._stations[device].identify(timeout)
-        text = {number: value.decode("latin-1").strip("\0 ") for number, value in objects.items()}
-        known = {name: text[number] for number, name in enumerate(self._names) if text.get(number)}
-        others = {number: value.hex() for number, value in objects.items() if number >= len(self._names)}
+        text = {
+            number: value.decode("latin-1").strip("\0 ")
+            for number, value in objects.items()
+        }
+        known = {
+            name: text[number]
+            for number, name in enumerate(self._names)
+            if text.get(number)
+        }
+        others = {
+            number: value.hex()
+            for number, value in objects.items()
+            if number >= len(self._names)
+        }
         identity = Identity(**known, others=others)
         outlet = self._outlets[device]
         outlet.describe(
@@ -219,17 +280,48 @@ class Commands:
         )
         return identity
 
-    @command(timeout=3600.0, holds="exchange")
-    async def scan_units(self, device: str, arguments: UnitSpan, turn: Turn) -> list[scan.FoundUnit]:
-        """Look which units answer on this line; between two of them others have their turn."""
+    @command(
+        title=(
+            "Look which units answer on this line; between two of them others "
+            "have their turn"
+        ),
+        timeout=3600.0,
+        holds="exchange",
+    )
+    async def scan_units(
+        self, device: str, arguments: UnitSpan, turn: Turn
+    ) -> list[scan.FoundUnit]:
+        """Look which units answer on this line.
+
+        Between two of them others have their turn.
+        """
         turn.release()
         line = self._stations[device].line
-        return await scan.units(self._port, line, arguments.numbers, arguments.timeout, turn.progress)
+        return await scan.units(
+            self._port, line, arguments.numbers, arguments.timeout, turn.progress
+        )
 
-    @command(timeout=3600.0, holds="exchange")
-    async def scan_registers(self, device: str, arguments: RegisterSpan, turn: Turn) -> list[scan.FoundSpan]:
-        """Look which addresses of a table can be read; between two requests others have their turn."""
+    @command(
+        title=(
+            "Look which addresses of a table can be read; between two requests "
+            "others have their turn"
+        ),
+        timeout=3600.0,
+        holds="exchange",
+    )
+    async def scan_registers(
+        self, device: str, arguments: RegisterSpan, turn: Turn
+    ) -> list[scan.FoundSpan]:
+        """Look which addresses of a table can be read.
+
+        Between two requests others have their turn.
+        """
         turn.release()
         return await scan.registers(
-            self._port, self._stations[device], arguments.table, arguments.numbers, arguments.size, turn.progress
+            self._port,
+            self._stations[device],
+            arguments.table,
+            arguments.numbers,
+            arguments.size,
+            turn.progress,
         )

@@ -1,9 +1,13 @@
-"""One line: requests one after another, each with its own answer and never that of another one.
+"""One line.
 
-MBAP numbers its answers. RTU and ASCII do not, and an answer says little of what was asked. A unit that did not answer
-in time owes the answer from then on; what is owed is known by unit and function when it comes, and dropped. A request
-that an owed answer could be taken for is not sent before the unit has answered a read of another table: units answer
-in order, so nothing older can follow. This holds for answers up to MEMORY seconds, or timeouts, late.
+Requests one after another, each with its own answer and never that of another one.
+
+MBAP numbers its answers. RTU and ASCII do not, and an answer says little of what was
+asked. A unit that did not answer in time owes the answer from then on; what is owed is
+known by unit and function when it comes, and dropped. A request that an owed answer
+could be taken for is not sent before the unit has answered a read of another table:
+units answer in order, so nothing older can follow. This holds for answers up to MEMORY
+seconds, or timeouts, late.
 """
 
 import asyncio
@@ -20,7 +24,8 @@ from busbar.codecs.modbus import Frame, Framing, Read, Request
 
 MEMORY = 10.0  # s, or as many timeouts, that an answer is owed
 TRANSACTIONS = 64  # of requests without an answer whose late answers are known
-QUIET = {"rtu": 0.1, "ascii": 1.0, "tcp": 3600.0}  # s without a byte that end a broken frame; MBAP has lengths
+# s without a byte that end a broken frame; MBAP has lengths
+QUIET = {"rtu": 0.1, "ascii": 1.0, "tcp": 3600.0}
 NETWORK_QUIET = 0.5  # s, where RTU comes through a network
 NOW = float("inf")  # the answer is being waited for
 VERIFY: tuple[modbus.Table, ...] = ("holding", "input", "coil", "discrete")
@@ -33,7 +38,9 @@ class Unit:
     number: int
     timeout: float = 1.0  # s for an answer
     delay: float = 0.0  # s before each request
-    quiet: bool = False  # after a silence wait a timeout for the owed answer instead of reading another table
+    # after a silence wait a timeout for the owed answer instead of reading another
+    # table
+    quiet: bool = False
 
 
 @dataclass
@@ -62,9 +69,11 @@ class Line:
         framing: Framing,
         *,
         gap: float = 0.0,  # s between an answer and the next request
-        turnaround: float = 0.1,  # s after a broadcast. Source: MODBUS over Serial Line V1.02, 2.4.1
+        # s after a broadcast. Source: MODBUS over Serial Line V1.02, 2.4.1
+        turnaround: float = 0.1,
         character: float = 0.0,  # s that one takes on a serial line
-        connected: bool = False,  # through a connection: no byte is lost, and it may be half-open
+        # through a connection: no byte is lost, and it may be half-open
+        connected: bool = False,
     ) -> None:
         self.framing = framing
         self.numbered = framing == "tcp"  # answers carry the number of their request
@@ -72,8 +81,15 @@ class Line:
         self.counters: defaultdict[int, Counters] = defaultdict(Counters)
         self.silences = 0  # in a row, of units that have answered since it was opened
         self._heard: set[int] = set()  # these units
-        self._connect, self._turnaround, self._character = connect, turnaround, character
-        frame_gap = max(3.5 * character, 0.00175) if character and framing == "rtu" else 0.0  # V1.02, 2.5.1.1
+        self._connect, self._turnaround, self._character = (
+            connect,
+            turnaround,
+            character,
+        )
+        # V1.02, 2.5.1.1
+        frame_gap = (
+            max(3.5 * character, 0.00175) if character and framing == "rtu" else 0.0
+        )
         self._gap = max(gap, frame_gap)
         quiet = QUIET[framing] if character or framing != "rtu" else NETWORK_QUIET
         self._quiet = max(quiet, 10 * character)
@@ -92,17 +108,28 @@ class Line:
         self.silences = 0
 
     async def close(self) -> None:
-        """Close the link; what units owe is remembered: a converter may deliver it on the next connection."""
+        """Close the link.
+
+        What units owe is remembered: a converter may deliver it on the next connection.
+        """
         if self._stream is not None:
             stream, self._stream = self._stream, None
             await stream.close()
 
     async def check(self) -> None:
-        """Raise LinkLost if the other side has closed the connection; drop what came unasked."""
+        """Raise LinkLost if the other side has closed the connection.
+
+        Drop what came unasked.
+        """
         await self._drop_stray(self._open_stream())
 
-    async def ask(self, unit: Unit, request: Request, timeout: float | None = None) -> Any:
-        """Return what the unit answers; raise DeviceRefused, DeviceTimeout, ProtocolError, LinkLost."""
+    async def ask(
+        self, unit: Unit, request: Request, timeout: float | None = None
+    ) -> Any:
+        """Return what the unit answers.
+
+        Raise DeviceRefused, DeviceTimeout, ProtocolError, LinkLost.
+        """
         patience = unit.timeout if timeout is None else timeout
         counters = self.counters[unit.number]
         try:
@@ -125,19 +152,32 @@ class Line:
         stream = await self._ready(0.0)
         data = modbus.encode(self.framing, Frame(0, request.encode()))
         await stream.write(data)
-        self._free = self._now() + len(data) * self._character + max(self._gap, self._turnaround)
+        self._free = (
+            self._now() + len(data) * self._character + max(self._gap, self._turnaround)
+        )
 
-    async def _settle_debts(self, unit: Unit, request: Request, patience: float) -> None:
-        """Return when no owed answer can be taken for that to the request; raise as `ask`."""
+    async def _settle_debts(
+        self, unit: Unit, request: Request, patience: float
+    ) -> None:
+        """Return when no owed answer can be taken for that to the request.
+
+        Raise as `ask`.
+        """
         stream = await self._ready(unit.delay)  # the answer may be here by now
         if not self._owes(unit.number, request.function):
             return
         if unit.quiet:
             await self._wait_for_silence(stream, unit.number, patience)
             return
-        free = [table for table in VERIFY if not self._owes(unit.number, modbus.READ[table])]
+        free = [
+            table for table in VERIFY if not self._owes(unit.number, modbus.READ[table])
+        ]
         if not free:
-            raise DeviceTimeout(f"unit {unit.number} owes answers to all that could be asked; it is asked again later")
+            raise DeviceTimeout(
+                f"unit {unit.number} owes answers to all that could be asked; it "
+                f"is "
+                f"asked again later"
+            )
         with contextlib.suppress(DeviceRefused):  # an exception is an answer, too
             await self._exchange(unit, Read(free[0], 0, 1), patience)
 
@@ -159,10 +199,13 @@ class Line:
             self._forget_part()
             if self._reader.wrong:
                 raise self._garbled() from error
-            raise DeviceTimeout(f"unit {unit.number} did not answer within {patience:g} s") from error
+            raise DeviceTimeout(
+                f"unit {unit.number} did not answer within {patience:g} s"
+            ) from error
         finally:
             self._free = self._now() + self._gap
-            if self._debts.get(key) is debt:  # not answered, whatever ended the wait: it may come yet
+            # not answered, whatever ended the wait: it may come yet
+            if self._debts.get(key) is debt:
                 debt.until = self._now() + MEMORY * max(1.0, patience)
                 self._unanswered.append(self._transaction)
 
@@ -210,11 +253,19 @@ class Line:
     def _check(self, frame: Frame, asked: Frame) -> None:
         """Raise ProtocolError for a frame that answers nothing that was asked."""
         if self.numbered and frame.transaction != asked.transaction:
-            raise ProtocolError(f"transaction {frame.transaction} is answered, {asked.transaction} was asked")
+            raise ProtocolError(
+                f"transaction {frame.transaction} is answered, "
+                f"{asked.transaction} was "
+                f"asked"
+            )
         if frame.unit != asked.unit:
-            raise ProtocolError(f"unit {frame.unit} answers, unit {asked.unit} was asked")
+            raise ProtocolError(
+                f"unit {frame.unit} answers, unit {asked.unit} was asked"
+            )
         if frame.pdu[0] & 0x7F != asked.pdu[0]:
-            raise ProtocolError(f"function {frame.pdu[0]} is answered, {asked.pdu[0]} was asked")
+            raise ProtocolError(
+                f"function {frame.pdu[0]} is answered, {asked.pdu[0]} was asked"
+            )
 
     def _paid(self, unit: int) -> None:
         """The unit has answered: nothing older can follow."""
@@ -230,10 +281,13 @@ class Line:
         del self._debts[unit, function]
         return False
 
-    async def _wait_for_silence(self, stream: ByteStream, unit: int, patience: float) -> None:
+    async def _wait_for_silence(
+        self, stream: ByteStream, unit: int, patience: float
+    ) -> None:
         """Wait until nothing has come for so long; what comes is owed."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(MEMORY * max(1.0, patience)):  # a line may never be quiet
+            # a line may never be quiet
+            async with asyncio.timeout(MEMORY * max(1.0, patience)):
                 while True:
                     async with asyncio.timeout(patience):
                         for frame in self._reader.feed(await stream.read()):
@@ -253,7 +307,10 @@ class Line:
         return stream
 
     async def _drop_stray(self, stream: ByteStream) -> None:
-        """Drop what came unasked; raise LinkLost if the other side has closed the connection."""
+        """Drop what came unasked.
+
+        Raise LinkLost if the other side has closed the connection.
+        """
         data = await stream.take_stray()
         if data:
             for frame in self._reader.feed(data):
@@ -261,14 +318,19 @@ class Line:
         self._forget_part()
 
     def _forget_part(self) -> None:
-        """Drop the beginning of a frame; behind MBAP's lengths and where no byte is lost the rest will come."""
+        """Drop the beginning of a frame.
+
+        Behind MBAP's lengths and where no byte is lost the rest will come.
+        """
         if not (self.numbered and self.connected):
             self._reader.silence()
 
     def _airtime(self, request: Request, data: bytes) -> float:
         """Return how long a request and what it asks for take on a serial line (s)."""
         asked = request.size if isinstance(request, Read) else 0
-        return (len(data) + asked * (2 if self.framing == "ascii" else 1)) * self._character
+        return (
+            len(data) + asked * (2 if self.framing == "ascii" else 1)
+        ) * self._character
 
     def _length(self, unit: int, head: bytes) -> int | None:
         """Return how long an answer is, by what has been asked."""

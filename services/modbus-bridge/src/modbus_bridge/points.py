@@ -1,4 +1,7 @@
-"""What one property is in the registers of a unit: its place, its type, and the requests that write it."""
+"""What one property is in the registers of a unit.
+
+Its place, its type, and the requests that write it.
+"""
 
 from collections.abc import Mapping
 from functools import cached_property
@@ -19,27 +22,66 @@ from busbar.codecs.modbus import (
     WriteRegister,
     WriteRegisters,
 )
-from busbar.codecs.modbus.values import Bcd, Bytes, Codec, Encoding, Field, Order, Plain, Scaled, Text, number
+from busbar.codecs.modbus.values import (
+    Bcd,
+    Bytes,
+    Codec,
+    Encoding,
+    Field,
+    Order,
+    Plain,
+    Scaled,
+    Text,
+    number,
+)
 
 Type = Literal[
-    "bool", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float16", "float32", "float64",
-    "bcd16", "bcd32", "bcd64", "string", "raw",
-]  # fmt: skip
+    "bool",
+    "int16",
+    "uint16",
+    "int32",
+    "uint32",
+    "int64",
+    "uint64",
+    "float16",
+    "float32",
+    "float64",
+    "bcd16",
+    "bcd32",
+    "bcd64",
+    "string",
+    "raw",
+]
 Address = Annotated[
-    int, Meta(ge=0, le=65535, description="0 to 65535, as on the wire: 40001 of a data sheet is holding 0")
+    int,
+    Meta(
+        ge=0,
+        le=65535,
+        description=("0 to 65535, as on the wire: 40001 of a data sheet is holding 0"),
+    ),
 ]
 PADDINGS = {"nul": b"\0", "space": b" "}
-_OF_TYPES = (("length", 1, ("string", "raw")), ("encoding", "ascii", ("string",)), ("padding", "nul", ("string",)))
+_OF_TYPES = (
+    ("length", 1, ("string", "raw")),
+    ("encoding", "ascii", ("string",)),
+    ("padding", "nul", ("string",)),
+)
 
 
-class Point(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=True):
-    """A value in a unit: the keys that properties and the commands `read` and `write` share."""
+class Point(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=True
+):
+    """A value in a unit.
+
+    The keys that properties and the commands `read` and `write` share.
+    """
 
     table: Table = "holding"
     address: Address
     type: Type | None = None  # None: bool for bits, uint16 for registers
     order: Order = "big"  # ABCD; little DCBA, big_swap BADC, little_swap CDAB
-    bit: Annotated[int, Meta(ge=0, le=15)] | None = None  # of a register, 0 is the lowest
+    # of a register, 0 is the lowest
+    bit: Annotated[int, Meta(ge=0, le=15)] | None = None
     width: Annotated[int, Meta(ge=1, le=16)] = 1  # bits from `bit` on; one is a boolean
     length: Annotated[int, Meta(ge=1, le=123)] = 1  # registers of a string or of raw
     encoding: Encoding = "ascii"
@@ -52,10 +94,15 @@ class Point(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         self._check_text()
         if self.scale == 0:
             raise ValueError("scale: 0 cannot be undone")
-        if (self.scale, self.offset) != (1.0, 0.0) and (self.kind in ("bool", "string", "raw")):
+        if (self.scale, self.offset) != (1.0, 0.0) and (
+            self.kind in ("bool", "string", "raw")
+        ):
             raise ValueError(f"scale: not of a {self.kind}")
         if self.address + self.registers > 65536:
-            raise ValueError(f"address: {self.registers} registers from {self.address} on end beyond 65535")
+            raise ValueError(
+                f"address: {self.registers} registers from {self.address} on end "
+                f"beyond 65535"
+            )
 
     def _check_kind(self) -> None:
         if self.bits and self.type not in (None, "bool"):
@@ -69,7 +116,9 @@ class Point(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         if self.bit is None and self.width != 1:
             raise ValueError("width: of a bit field, needs `bit`")
         if self.bit is not None and self.bit + self.width > 16:
-            raise ValueError(f"width: {self.width} bits from bit {self.bit} on end beyond bit 15")
+            raise ValueError(
+                f"width: {self.width} bits from bit {self.bit} on end beyond bit 15"
+            )
 
     def _check_text(self) -> None:
         for key, default, types in _OF_TYPES:
@@ -77,7 +126,9 @@ class Point(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
                 raise ValueError(f"{key}: only of a {' or '.join(types)}")
         if self.type == "string" and self.order not in ("big", "big_swap"):
             raise ValueError("order: of a string, big or big_swap")
-        if self.order != "big" and (self.bits or self.bit is not None or self.type == "raw"):
+        if self.order != "big" and (
+            self.bits or self.bit is not None or self.type == "raw"
+        ):
             raise ValueError("order: not of a bit or raw")
 
     @cached_property
@@ -96,11 +147,20 @@ class Point(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     def codec(self) -> Codec:
         """How registers are read; bits need none."""
         if self.type == "string":
-            return Text(self.length, self.encoding, PADDINGS[self.padding], self.order == "big_swap")
+            return Text(
+                self.length,
+                self.encoding,
+                PADDINGS[self.padding],
+                self.order == "big_swap",
+            )
         if self.type == "raw":
             return Bytes(self.length)
         raw = self._raw()
-        return raw if (self.scale, self.offset) == (1.0, 0.0) else Scaled(raw, self.scale, self.offset)
+        return (
+            raw
+            if (self.scale, self.offset) == (1.0, 0.0)
+            else Scaled(raw, self.scale, self.offset)
+        )
 
     def _raw(self) -> Plain | Bcd | Field:
         if self.bit is not None:
@@ -112,13 +172,19 @@ class Point(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         """Bits or registers that it takes."""
         return 1 if self.bits else self.codec.registers
 
-    def value_type(self, minimum: float | None = None, maximum: float | None = None) -> Any:
+    def value_type(
+        self, minimum: float | None = None, maximum: float | None = None
+    ) -> Any:
         """Return the type of its values for msgspec, no wider than the registers."""
         if self.kind in ("bool", "string", "raw"):
             return {"bool": bool, "string": str, "raw": bytes}[self.kind]
         low, high = self.bounds or (None, None)
         low = low if minimum is None or (low is not None and low > minimum) else minimum
-        high = high if maximum is None or (high is not None and high < maximum) else maximum
+        high = (
+            high
+            if maximum is None or (high is not None and high < maximum)
+            else maximum
+        )
         if self.whole:
             return values.integer(*(_known(bound) for bound in (low, high)))
         return values.number(low, high)
@@ -126,16 +192,26 @@ class Point(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     @cached_property
     def whole(self) -> bool:
         """True if its values are whole numbers."""
-        return self.bounds is not None and float(self.scale).is_integer() and float(self.offset).is_integer()
+        return (
+            self.bounds is not None
+            and float(self.scale).is_integer()
+            and float(self.offset).is_integer()
+        )
 
     @cached_property
     def bounds(self) -> tuple[float, float] | None:
-        """The least and the greatest number that the registers hold; None for a float or what is no number."""
+        """The least and the greatest number that the registers hold.
+
+        None for a float or what is no number.
+        """
         codec = self.codec
         return None if self.bits or isinstance(codec, Text | Bytes) else codec.bounds  # type: ignore[attr-defined]
 
     def request(self, count: int = 1) -> Read:
-        """Return the request that reads it, or `count` of them behind one another; raise OutOfRange."""
+        """Return the request that reads it, or `count` of them behind one another.
+
+        Raise OutOfRange.
+        """
         return Read(self.table, self.address, self.registers * count)
 
     def parse(self, data: Any) -> Any:
@@ -146,37 +222,60 @@ class Point(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         return int(value) if self.whole and isinstance(value, float) else value
 
     def write(self, value: Any, *, single: bool = True) -> Request:
-        """Return the one request that writes a value; raise OutOfRange. Not for a bit of a register: see `mask`."""
+        """Return the one request that writes a value; raise OutOfRange.
+
+        Not for a bit of a register: see `mask`.
+        """
         if self.bits:
-            return WriteCoil(self.address, value) if single else WriteCoils(self.address, (value,))
+            return (
+                WriteCoil(self.address, value)
+                if single
+                else WriteCoils(self.address, (value,))
+            )
         data = self.codec.encode(value)
         if len(data) == 2 and single:
             return WriteRegister(self.address, data)
         return WriteRegisters(self.address, data)
 
     def write_all(self, items: list[Any]) -> Request:
-        """Return the one request that writes several values behind one another; raise OutOfRange."""
+        """Return the one request that writes several values behind one another.
+
+        Raise OutOfRange.
+        """
         if self.bits:
             return WriteCoils(self.address, tuple(items))
         return WriteRegisters(self.address, b"".join(map(self.codec.encode, items)))
 
     def mask(self, value: Any) -> MaskWrite:
-        """Return the request that writes a bit field and nothing beside it; raise OutOfRange."""
+        """Return the request that writes a bit field and nothing beside it.
+
+        Raise OutOfRange.
+        """
         raw = self._raw()
         if not isinstance(raw, Field):
             raise TypeError("not a bit field")
-        return MaskWrite(self.address, 0xFFFF & ~raw.mask, int.from_bytes(self.codec.encode(value), "big"))
+        return MaskWrite(
+            self.address,
+            0xFFFF & ~raw.mask,
+            int.from_bytes(self.codec.encode(value), "big"),
+        )
 
 
 def _known(bound: float | None) -> int | None:
-    """Return a bound that msgspec can check, which ends at 64 bits with a sign; the codec checks the others."""
+    """Return a bound that msgspec can check, which ends at 64 bits with a sign.
+
+    The codec checks the others.
+    """
     return None if bound is None or bound >= 2**63 else int(bound)
 
 
 def chosen(choices: Mapping[int, str], raw: Any) -> str:
     """Return the name of a number; raise ProtocolError for one without a name."""
     if raw not in choices:
-        raise ProtocolError(f"{raw} has no name; there are: {', '.join(f'{k} {v}' for k, v in choices.items())}")
+        raise ProtocolError(
+            f"{raw} has no name; there are: "
+            f"{', '.join(f'{k} {v}' for k, v in choices.items())}"
+        )
     return choices[raw]
 
 

@@ -1,8 +1,11 @@
-"""The plan of polling: what is read together, who is next, who is left alone. No clock of its own: times are given (s).
+"""The plan of polling: what is read together, who is next, who is left alone.
 
-Properties of a unit with one period that are neighbours in a table are one block, one request. Units take turns: while
-one has been served, every other that is due comes first. A unit that stays silent is in quarantine: it is asked ever
-more rarely, so that it takes at most a tenth of the line.
+No clock of its own: times are given (s).
+
+Properties of a unit with one period that are neighbours in a table are one block, one
+request. Units take turns: while one has been served, every other that is due comes
+first. A unit that stays silent is in quarantine: it is asked ever more rarely, so that
+it takes at most a tenth of the line.
 """
 
 import heapq
@@ -18,7 +21,10 @@ AGAIN = 10.0  # s until something that is read once, and could not be, is tried 
 
 @dataclass(frozen=True)
 class Item:
-    """One property to be read: its place, how many bits or registers, its period (s; 0: once)."""
+    """One property to be read.
+
+    Its place, how many bits or registers, its period (s; 0: once).
+    """
 
     path: str
     table: Table
@@ -63,11 +69,17 @@ class Block:
         """Path -> what of the answer belongs to it: bytes of registers, or bits."""
         size = 1 if self.request.bits else 2
         start = self.first.address
-        return {each.path: slice(size * (each.address - start), size * (each.end - start)) for each in self.items}
+        return {
+            each.path: slice(size * (each.address - start), size * (each.end - start))
+            for each in self.items
+        }
 
     @cached_property
     def pieces(self) -> "list[Block]":
-        """Smaller blocks for a unit that refuses this one: without the holes, else two halves; always the same."""
+        """Smaller blocks for a unit that refuses this one.
+
+        Without the holes, else two halves; always the same.
+        """
         pieces = join(self.items, 0)
         if len(pieces) == 1 and len(self.items) > 1:
             middle = len(self.items) // 2
@@ -75,13 +87,26 @@ class Block:
         return pieces if len(pieces) > 1 else []
 
 
-def join(items: Iterable[Item], gap: int, registers: int = REGISTERS_READ, bits: int = BITS_READ) -> list[Block]:
-    """Return blocks: neighbours up to `gap` unused registers (16 times as many bits) apart, within the limits."""
+def join(
+    items: Iterable[Item],
+    gap: int,
+    registers: int = REGISTERS_READ,
+    bits: int = BITS_READ,
+) -> list[Block]:
+    """Return blocks.
+
+    Neighbours up to `gap` unused registers (16 times as many bits) apart, within the
+    limits.
+    """
     blocks: list[Block] = []
-    for item in sorted(items, key=lambda each: (each.table, each.every, each.address, each.count)):
+    for item in sorted(
+        items, key=lambda each: (each.table, each.every, each.address, each.count)
+    ):
         wide = item.table in ("coil", "discrete")
         last = blocks[-1] if blocks else None
-        if last is not None and _fits(last, item, gap * 16 if wide else gap, bits if wide else registers):
+        if last is not None and _fits(
+            last, item, gap * 16 if wide else gap, bits if wide else registers
+        ):
             blocks[-1] = Block((*last.items, item))
         else:
             blocks.append(Block((item,)))
@@ -90,7 +115,11 @@ def join(items: Iterable[Item], gap: int, registers: int = REGISTERS_READ, bits:
 
 def _fits(block: Block, item: Item, gap: int, limit: int) -> bool:
     same = (block.first.table, block.every) == (item.table, item.every)
-    return same and item.address - block.end <= gap and max(block.end, item.end) - block.first.address <= limit
+    return (
+        same
+        and item.address - block.end <= gap
+        and max(block.end, item.end) - block.first.address <= limit
+    )
 
 
 @dataclass(frozen=True)
@@ -110,13 +139,19 @@ class _Unit:
     failures: int = 0  # silences in a row
     probe: float | None = None  # in quarantine: when it is asked again
     overruns: int = 0
-    once: list[Block] = field(default_factory=list)  # that have been read, and are not read again
+    # that have been read, and are not read again
+    once: list[Block] = field(default_factory=list)
 
 
 class Schedule:
     """Who is read next."""
 
-    def __init__(self, blocks: Mapping[str, Sequence[Block]], patience: Mapping[str, Patience], now: float) -> None:
+    def __init__(
+        self,
+        blocks: Mapping[str, Sequence[Block]],
+        patience: Mapping[str, Patience],
+        now: float,
+    ) -> None:
         self._units = {name: _Unit(patience[name]) for name in blocks}
         self._turn = self._number = 0
         for name, each in blocks.items():
@@ -138,8 +173,13 @@ class Schedule:
         """Return when somebody is due next; infinity if nobody ever is."""
         return min(map(self._when, self._units.values()), default=float("inf"))
 
-    def done(self, name: str, block: Block, planned: float, now: float, read: bool = True) -> None:
-        """Plan the next reading of a block; periods that were missed are counted, not caught up with."""
+    def done(
+        self, name: str, block: Block, planned: float, now: float, read: bool = True
+    ) -> None:
+        """Plan the next reading of a block.
+
+        Periods that were missed are counted, not caught up with.
+        """
         unit = self._units[name]
         if not block.every:
             if read:
@@ -155,12 +195,18 @@ class Schedule:
         self._plan(name, due, block)
 
     def again(self, name: str, blocks: Iterable[Block], now: float) -> None:
-        """Read these at once: pieces of a block that was refused, or one that could not be read."""
+        """Read these at once.
+
+        Pieces of a block that was refused, or one that could not be read.
+        """
         for block in blocks:
             self._plan(name, now, block)
 
     def answered(self, name: str, now: float) -> bool:
-        """The unit is there; return True if it was in quarantine. Then all of it is due."""
+        """The unit is there; return True if it was in quarantine.
+
+        Then all of it is due.
+        """
         unit = self._units[name]
         back, unit.failures, unit.probe = unit.probe is not None, 0, None
         if back:
@@ -177,11 +223,16 @@ class Schedule:
             return False
         least = SHARE * unit.patience.timeout
         most = max(least, unit.patience.probe)
-        unit.probe = now + min(most, least * 2 ** min(unit.failures - unit.patience.silences, 20))
+        unit.probe = now + min(
+            most, least * 2 ** min(unit.failures - unit.patience.silences, 20)
+        )
         return True
 
     def quarantine(self, name: str, failures: int, now: float) -> None:
-        """Take up a quarantine of an earlier session: the unit is asked at once, and after a silence left alone."""
+        """Take up a quarantine of an earlier session.
+
+        The unit is asked at once, and after a silence left alone.
+        """
         unit = self._units[name]
         unit.failures, unit.probe = max(failures, unit.patience.silences), now
 

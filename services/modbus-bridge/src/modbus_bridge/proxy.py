@@ -1,4 +1,7 @@
-"""A line offered to other masters: their requests take their turns with ours. For devices that take one connection."""
+"""A line offered to other masters: their requests take their turns with ours.
+
+For devices that take one connection.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -8,11 +11,29 @@ from busbar.codecs import modbus
 from busbar.codecs.modbus import Raw
 from modbus_bridge.master import Line, Unit
 
-READING = tuple(  # how requests begin that change nothing; other diagnostics restart a unit, or make it deaf
-    bytes(each) for each in ([1], [2], [3], [4], [7], [8, 0, 0], [11], [12], [17], [20], [24], [43, 14])
+# how requests begin that change nothing; other diagnostics restart a unit, or make it
+# deaf
+READING = tuple(
+    bytes(each)
+    for each in (
+        [1],
+        [2],
+        [3],
+        [4],
+        [7],
+        [8, 0, 0],
+        [11],
+        [12],
+        [17],
+        [20],
+        [24],
+        [43, 14],
+    )
 )
-DEFINED = frozenset({1, 2, 3, 4, 5, 6, 15, 16, 22, 23})  # functions whose requests can be checked
-SILENCES = 2  # in a row; then masters leave a unit alone. It may have no properties, and so no polls
+# functions whose requests can be checked
+DEFINED = frozenset({1, 2, 3, 4, 5, 6, 15, 16, 22, 23})
+# in a row; then masters leave a unit alone. It may have no properties, and so no polls
+SILENCES = 2
 ALONE = 10.0  # timeouts that it is left alone: so it takes a tenth of the line at most
 PATIENCE = 10.0  # s that a master's request may wait for its turn
 
@@ -31,25 +52,37 @@ class Proxy:
         writable: bool,
     ) -> None:
         self._port, self._line, self._units = port, line, units
-        self._is_silent = is_silent  # a unit in quarantine: masters must not slow the line down either
+        # a unit in quarantine: masters must not slow the line down either
+        self._is_silent = is_silent
         self._is_locked = is_locked  # masters have no lease
         self._writable = writable
-        self._silences: dict[int, int] = {}  # in a row, of units that masters have asked
-        self._alone: dict[int, float] = {}  # until when (loop time) such a unit is left alone
+        # in a row, of units that masters have asked
+        self._silences: dict[int, int] = {}
+        # until when (loop time) such a unit is left alone
+        self._alone: dict[int, float] = {}
 
     async def handle(self, number: int, pdu: bytes) -> bytes:
-        """Return the answer of a unit, or an exception: 10: not ours, 11: silent, 6: locked and to be written."""
+        """Return the answer of a unit, or an exception.
+
+        10: not ours, 11: silent, 6: locked and to be written.
+        """
         function, reading = pdu[0], pdu.startswith(READING)
         if number not in self._units:
             return modbus.exception(function, modbus.NO_PATH)
         if not 1 <= function <= 127 or not (self._writable or reading):
             return modbus.exception(function, modbus.ILLEGAL_FUNCTION)
-        if self._is_silent(number) or asyncio.get_running_loop().time() < self._alone.get(number, 0.0):
+        if self._is_silent(
+            number
+        ) or asyncio.get_running_loop().time() < self._alone.get(number, 0.0):
             return modbus.exception(function, modbus.NO_TARGET)
         try:
             if function in DEFINED:
-                modbus.decode(pdu)  # half a request would cost a timeout, on a line that others wait for
-            async with asyncio.timeout(PATIENCE + self._units[number].timeout), self._port.poll():
+                # half a request would cost a timeout, on a line that others wait for
+                modbus.decode(pdu)
+            async with (
+                asyncio.timeout(PATIENCE + self._units[number].timeout),
+                self._port.poll(),
+            ):
                 if self._is_locked(number) and not reading:
                     return modbus.exception(function, modbus.BUSY)
                 answer = await self._ask(self._units[number], Raw(function, pdu[1:]))
@@ -69,6 +102,8 @@ class Proxy:
         except DeviceTimeout:
             self._silences[unit.number] = before + 1
             if before + 1 >= SILENCES:
-                self._alone[unit.number] = asyncio.get_running_loop().time() + ALONE * unit.timeout
+                self._alone[unit.number] = (
+                    asyncio.get_running_loop().time() + ALONE * unit.timeout
+                )
             raise
         return answer

@@ -1,11 +1,21 @@
-"""Scans: which units there are, which addresses. Each request is a poll, so that commands and polls go on beside it."""
+"""Scans: which units there are, which addresses.
+
+Each request is a poll, so that commands and polls go on beside it.
+"""
 
 from collections.abc import Callable
 
 import msgspec
 
 from busbar.bridge import DeviceRefused, DeviceTimeout, Port, ProtocolError
-from busbar.codecs.modbus import ILLEGAL_ADDRESS, ILLEGAL_VALUE, NO_PATH, NO_TARGET, Read, Table
+from busbar.codecs.modbus import (
+    ILLEGAL_ADDRESS,
+    ILLEGAL_VALUE,
+    NO_PATH,
+    NO_TARGET,
+    Read,
+    Table,
+)
 from modbus_bridge.master import Line, Unit
 from modbus_bridge.unit import Station
 
@@ -26,8 +36,13 @@ class FoundSpan(msgspec.Struct, frozen=True):
     count: int
 
 
-async def units(port: Port, line: Line, span: range, timeout: float, progress: Progress) -> list[FoundUnit]:
-    """Return the units that answer; an exception is an answer, unless a gateway says that nobody is there."""
+async def units(
+    port: Port, line: Line, span: range, timeout: float, progress: Progress
+) -> list[FoundUnit]:
+    """Return the units that answer.
+
+    An exception is an answer, unless a gateway says that nobody is there.
+    """
     found = []
     for done, number in enumerate(span):
         progress(done / len(span), f"unit {number}")
@@ -53,9 +68,17 @@ async def _first_word(line: Line, unit: Unit) -> str | None:
 
 
 async def registers(
-    port: Port, station: Station, table: Table, span: range, size: int, progress: Progress
+    port: Port,
+    station: Station,
+    table: Table,
+    span: range,
+    size: int,
+    progress: Progress,
 ) -> list[FoundSpan]:
-    """Return what can be read; what a unit refuses is tried in halves, an answer that is lost is asked for again once.
+    """Return what can be read.
+
+    What a unit refuses is tried in halves, an answer that is lost is asked for again
+    once.
 
     Raise as Line.ask for other refusals, and for what is lost twice.
     """

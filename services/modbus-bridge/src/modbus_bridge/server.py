@@ -1,4 +1,7 @@
-"""The server's half of a line: requests come, a handler answers. For other masters (`serve`) and for the simulator."""
+"""The server's half of a line: requests come, a handler answers.
+
+For other masters (`serve`) and for the simulator.
+"""
 
 import asyncio
 import contextlib
@@ -12,12 +15,16 @@ from busbar.codecs.modbus import Frame, Framing
 
 log = logging.getLogger("busbar.modbus")
 
-Handler = Callable[[int, bytes], Awaitable[bytes | None]]  # unit, PDU of a request -> of the answer; None: silence
-IDLE = 600.0  # s after which a client that says nothing is let go, so that it takes no other's place
+# unit, PDU of a request -> of the answer; None: silence
+Handler = Callable[[int, bytes], Awaitable[bytes | None]]
+# s after which a client that says nothing is let go, so that it takes no other's place
+IDLE = 600.0
 QUIET = 0.05  # s that end a broken frame where frames have no lengths
 
 
-async def converse(stream: ByteStream, framing: Framing, handle: Handler, idle: float | None = None) -> None:
+async def converse(
+    stream: ByteStream, framing: Framing, handle: Handler, idle: float | None = None
+) -> None:
     """Answer requests one after another until the other side is gone or idle."""
     reader = modbus.reader(framing, lambda unit, head: modbus.request_length(head))
     while True:
@@ -37,7 +44,11 @@ async def converse(stream: ByteStream, framing: Framing, handle: Handler, idle: 
             answer = await handle(frame.unit, frame.pdu)
             if answer is not None:
                 with contextlib.suppress(LinkLost):
-                    await stream.write(modbus.encode(framing, Frame(frame.unit, answer, frame.transaction)))
+                    await stream.write(
+                        modbus.encode(
+                            framing, Frame(frame.unit, answer, frame.transaction)
+                        )
+                    )
 
 
 class Server:
@@ -72,12 +83,17 @@ class Server:
             self._listener = await asyncio.start_server(self._connected, host, port)
         except (OSError, OverflowError) as error:
             reason = error.strerror if isinstance(error, OSError) else None
-            raise LinkLost(f"cannot listen on {host}:{port}: {reason or error}") from error
+            raise LinkLost(
+                f"cannot listen on {host}:{port}: {reason or error}"
+            ) from error
         self.port = self._listener.sockets[0].getsockname()[1]
 
     @contextlib.asynccontextmanager
     async def listening(self, host: str, port: int) -> AsyncIterator["Server"]:
-        """Entered = listening, left = closed with all connections; raise LinkLost as `listen`."""
+        """Entered = listening, left = closed with all connections.
+
+        Raise LinkLost as `listen`.
+        """
         await self.listen(host, port)
         try:
             yield self
@@ -86,10 +102,19 @@ class Server:
             self.drop()
             await asyncio.gather(*self._streams, return_exceptions=True)
 
-    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _connected(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         if self._listener is None or len(self._streams) >= self._clients:
             if not self.turned_away:
-                log.warning("a master is turned away: %d are connected; of others nothing is said", len(self._streams))
+                log.warning(
+                    (
+                        "a master is turned away: %d are connected; of others nothing "
+                        "is "
+                        "said"
+                    ),
+                    len(self._streams),
+                )
             self.turned_away += 1
             writer.transport.abort()
             return

@@ -1,4 +1,7 @@
-"""One open line on the bus: polls its units, carries out what is asked of them, knows which are silent."""
+"""One open line on the bus.
+
+Polls its units, carries out what is asked of them, knows which are silent.
+"""
 
 import asyncio
 import contextlib
@@ -20,7 +23,13 @@ from busbar.bridge import (
     UnknownTarget,
 )
 from busbar.bridge import Property as Declared
-from busbar.codecs.modbus import ILLEGAL_ADDRESS, ILLEGAL_FUNCTION, ILLEGAL_VALUE, NO_PATH, NO_TARGET
+from busbar.codecs.modbus import (
+    ILLEGAL_ADDRESS,
+    ILLEGAL_FUNCTION,
+    ILLEGAL_VALUE,
+    NO_PATH,
+    NO_TARGET,
+)
 from modbus_bridge.commands import Commands
 from modbus_bridge.master import Line
 from modbus_bridge.polling import Block, Item, Patience, Schedule, join
@@ -28,10 +37,14 @@ from modbus_bridge.settings import Device
 from modbus_bridge.unit import Station
 
 CHECK = 1.0  # s between looks whether an idle line has been closed
-CONFIRM = 0.2  # s between publications of an unchanged answer, which only confirm it; at most half a timeout
+# s between publications of an unchanged answer, which only confirm it; at most half a
+# timeout
+CONFIRM = 0.2
 TOLD = 10.0  # s between reports of what happened on the line
-LASTING = (ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE)  # refusals that will be the same next time
-HALF_OPEN = 3  # requests in a row without an answer, to units that have answered on this connection
+# refusals that will be the same next time
+LASTING = (ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE)
+# requests in a row without an answer, to units that have answered on this connection
+HALF_OPEN = 3
 
 
 class Counts(msgspec.Struct, frozen=True):
@@ -45,11 +58,17 @@ class Counts(msgspec.Struct, frozen=True):
     overruns: int  # readings that were missed because the line was busy
 
 
-COUNTS = Declared("_counts", Counts, title="What happened with this unit since the start")
+COUNTS = Declared(
+    "_counts", Counts, title=("What happened with this unit since the start")
+)
 
 
 class ModbusSession(Commands):
-    """One open line; `silent` remembers units in quarantine from one session to the next, with their silences."""
+    """One open line.
+
+    `silent` remembers units in quarantine from one session to the next, with their
+    silences.
+    """
 
     def __init__(
         self,
@@ -59,19 +78,35 @@ class ModbusSession(Commands):
         stations: Mapping[str, Station],
         silent: dict[str, int],
     ) -> None:
-        self._port, self._line, self._devices, self._stations = port, line, devices, stations
+        self._port, self._line, self._devices, self._stations = (
+            port,
+            line,
+            devices,
+            stations,
+        )
         self._outlets: dict[str, Outlet] = {name: port.outlet(name) for name in devices}
         self._silent = silent
-        self._unknown = {name for name, each in devices.items() if each.identify and not stations[name].broadcast}
-        self._said: dict[Block, tuple[Any, float]] = {}  # the last answer, and when it was published
+        self._unknown = {
+            name
+            for name, each in devices.items()
+            if each.identify and not stations[name].broadcast
+        }
+        # the last answer, and when it was published
+        self._said: dict[Block, tuple[Any, float]] = {}
         self._blocks = {name: blocks(each) for name, each in devices.items()}
-        self._pieces: dict[Block, list[Block]] = {}  # of blocks that have just been refused
+        # of blocks that have just been refused
+        self._pieces: dict[Block, list[Block]] = {}
         now = asyncio.get_running_loop().time()
-        patience = {name: Patience(each.timeout, each.silences, each.probe) for name, each in devices.items()}
+        patience = {
+            name: Patience(each.timeout, each.silences, each.probe)
+            for name, each in devices.items()
+        }
         self._schedule = Schedule(self._blocks, patience, now)
         for name, failures in silent.items():
             self._schedule.quarantine(name, failures, now)
-            self._outlets[name].offline(_silence(failures, "no answer before the link was opened anew"))
+            self._outlets[name].offline(
+                _silence(failures, ("no answer before the link was opened anew"))
+            )
 
     async def serve(self) -> None:
         """Poll; notice a closed connection, and one that only seems open."""
@@ -91,7 +126,9 @@ class ModbusSession(Commands):
                 async with self._port.poll():
                     await self._line.check()
                 checked = loop.time()
-            await asyncio.sleep(max(0.0, min(self._schedule.when(), checked + CHECK) - loop.time()))
+            await asyncio.sleep(
+                max(0.0, min(self._schedule.when(), checked + CHECK) - loop.time())
+            )
 
     async def refresh(self, device: str) -> None:
         self._said.clear()
@@ -117,7 +154,9 @@ class ModbusSession(Commands):
         try:
             value = each.take(await station.ask(each.request(), turn.asked))
         except (DeviceRefused, DeviceTimeout, ProtocolError) as error:
-            raise type(error)(f"written, but not read back: {error.message}", **error.detail) from error
+            raise type(error)(
+                (f"written, but not read back: {error.message}"), **error.detail
+            ) from error
         self._outlets[device].values({path: value})
         return value
 
@@ -129,7 +168,10 @@ class ModbusSession(Commands):
                 read = await self._read(device, block) is None
                 if read and device in self._unknown:
                     self._unknown.discard(device)
-                    with contextlib.suppress(DeviceRefused, DeviceTimeout, ProtocolError):  # not every unit knows
+                    # not every unit knows
+                    with contextlib.suppress(
+                        DeviceRefused, DeviceTimeout, ProtocolError
+                    ):
                         await self._identify(device)
         finally:
             if pieces := self._pieces.pop(block, None):
@@ -138,17 +180,24 @@ class ModbusSession(Commands):
                 self._schedule.done(device, block, planned, loop.time(), read)
 
     async def _read(self, device: str, block: Block) -> BusbarError | None:
-        """Read a block and publish it; return why if it has to be tried again. Raise LinkLost."""
+        """Read a block and publish it; return why if it has to be tried again.
+
+        Raise LinkLost.
+        """
         try:
             answer = await self._stations[device].ask(block.request)
         except DeviceRefused as error:
             return self._refused(device, block, error)
-        except (DeviceTimeout, ProtocolError) as error:  # either costs its mates their time
+        except (DeviceTimeout, ProtocolError) as error:
+            # either costs its mates their time
             self._not_answered(device, block, error)
             return error
         self._answered(device)
-        if self._is_news(block, answer, min(CONFIRM, self._devices[device].timeout / 2)):
-            asyncio.get_running_loop().call_soon(self._take, device, block, answer)  # the next request goes first
+        if self._is_news(
+            block, answer, min(CONFIRM, self._devices[device].timeout / 2)
+        ):
+            # the next request goes first
+            asyncio.get_running_loop().call_soon(self._take, device, block, answer)
         return None
 
     def _is_news(self, block: Block, answer: Any, moment: float) -> bool:
@@ -170,7 +219,9 @@ class ModbusSession(Commands):
                 outlet.bad([path], error)
         outlet.values(good)
 
-    def _refused(self, device: str, block: Block, error: DeviceRefused) -> BusbarError | None:
+    def _refused(
+        self, device: str, block: Block, error: DeviceRefused
+    ) -> BusbarError | None:
         code = error.detail["code"]
         if code in (NO_PATH, NO_TARGET):  # a gateway says that the unit is silent
             self._not_answered(device, block, error)
@@ -178,7 +229,8 @@ class ModbusSession(Commands):
         self._answered(device)
         if code in (ILLEGAL_ADDRESS, ILLEGAL_VALUE) and block.pieces:
             self._pieces[block] = block.pieces
-            if block in self._blocks[device]:  # else `refresh` has found out before the next poll
+            # else `refresh` has found out before the next poll
+            if block in self._blocks[device]:
                 self._blocks[device].remove(block)
                 self._blocks[device] += block.pieces
             return None
@@ -205,13 +257,21 @@ class ModbusSession(Commands):
     def _check_open(self) -> None:
         """Raise LinkLost when units that have answered on a connection do so no more."""
         if self._line.connected and self._line.silences >= HALF_OPEN:
-            raise LinkLost(f"no answer from any unit to {self._line.silences} requests: the connection is dead")
+            raise LinkLost(
+                f"no answer from any unit to {self._line.silences} requests: the "
+                f"connection is dead"
+            )
 
     def _tell(self, *names: str) -> None:
         """Publish the counters of these units."""
         for name in names:
             counters = self._line.counters[self._stations[name].unit.number]
-            self._outlets[name].values({COUNTS.path: asdict(counters) | {"overruns": self._schedule.overruns(name)}})
+            self._outlets[name].values(
+                {
+                    COUNTS.path: asdict(counters)
+                    | {"overruns": self._schedule.overruns(name)}
+                }
+            )
 
 
 def blocks(device: Device) -> list[Block]:
@@ -225,4 +285,8 @@ def blocks(device: Device) -> list[Block]:
 
 
 def _silence(failures: int, last: str) -> DeviceTimeout:
-    return DeviceTimeout(f"{last}; {failures} times in a row the unit gave no answer, it is asked again now and then")
+    return DeviceTimeout(
+        f"{last}; {failures} times in a row the unit gave no answer, it is asked "
+        f"again "
+        f"now and then"
+    )

@@ -26,12 +26,20 @@ Levels = Annotated[
 ]
 
 
-class Property(Point, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=True, rename={"class_": "class"}):
+class Property(
+    Point,
+    frozen=True,
+    forbid_unknown_fields=True,
+    kw_only=True,
+    dict=True,
+    rename={"class_": "class"},
+):
     """One property of a unit: where it is, how it is read, written and shown."""
 
     path: Levels
     access: Literal["r", "w", "rw"] = "r"
-    every: Annotated[float, Meta(ge=0, le=86400)] | None = None  # s; None: as the device; 0: at connect and on refresh
+    # s; None: as the device; 0: at connect and on refresh
+    every: Annotated[float, Meta(ge=0, le=86400)] | None = None
     choices: dict[int, str] = msgspec.field(default_factory=dict)  # number -> name
     minimum: float | None = None
     maximum: float | None = None
@@ -65,20 +73,36 @@ class Property(Point, frozen=True, forbid_unknown_fields=True, kw_only=True, dic
             if self.whole and not bound.is_integer():
                 raise ValueError(f"{key}: {bound:g} is not a whole number")
             self._check_within(key, bound)
-        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
-            raise ValueError(f"minimum: {self.minimum:g} is above the maximum of {self.maximum:g}")
+        if (
+            self.minimum is not None
+            and self.maximum is not None
+            and self.minimum > self.maximum
+        ):
+            raise ValueError(
+                f"minimum: {self.minimum:g} is above the maximum of {self.maximum:g}"
+            )
 
     def _check_within(self, key: str, value: float) -> None:
         if self.bounds and not self.bounds[0] <= value <= self.bounds[1]:
-            raise ValueError(f"{key}: {value:g} is not within {self.bounds[0]:g} to {self.bounds[1]:g}")
+            raise ValueError(
+                f"{key}: {value:g} is not within {self.bounds[0]:g} to "
+                f"{self.bounds[1]:g}"
+            )
 
     @cached_property
     def type_(self) -> Any:
         """The type that msgspec checks values against."""
-        return values.choice(*self.choices.values()) if self.choices else self.value_type(self.minimum, self.maximum)
+        return (
+            values.choice(*self.choices.values())
+            if self.choices
+            else self.value_type(self.minimum, self.maximum)
+        )
 
     def take(self, data: Any) -> Any:
-        """Return the value, ready for JSON, in what a Read has answered; raise ProtocolError, OutOfRange."""
+        """Return the value, ready for JSON, in what a Read has answered.
+
+        Raise ProtocolError, OutOfRange.
+        """
         value = self.parse(data)
         if self.choices:
             return chosen(self.choices, value)
@@ -120,7 +144,9 @@ class Serve(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 class Wiring(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a channel has, and a device with an address of its own."""
 
-    gap: Pause = 0.0  # s between an answer and the next request; of RTU on a serial line at least 3.5 characters
+    # s between an answer and the next request; of RTU on a serial line at least 3.5
+    # characters
+    gap: Pause = 0.0
     turnaround: Pause = 0.1  # s after a broadcast
     connect: Literal["always", "on_demand"] = "always"
     idle_close: Seconds = 60.0  # s; with on_demand
@@ -152,19 +178,25 @@ class Device(Wiring, frozen=True, forbid_unknown_fields=True, kw_only=True, dict
     name: config.Name
     channel: config.Name | None = None
     address: str | None = None  # modbus::tcp::HOST:PORT::UNIT or alike
-    unit: Annotated[int, Meta(ge=0, le=255)] | None = None  # 0 on a serial line: all of them, write only
+    # 0 on a serial line: all of them, write only
+    unit: Annotated[int, Meta(ge=0, le=255)] | None = None
     title: str | None = None
-    every: Annotated[float, Meta(ge=0, le=86400)] = 1.0  # s, of properties that say nothing; 0: at connect, on refresh
+    # s, of properties that say nothing; 0: at connect, on refresh
+    every: Annotated[float, Meta(ge=0, le=86400)] = 1.0
     timeout: Seconds = 1.0  # s for an answer
     delay: Pause = 0.0  # s before each request
-    silences: Annotated[int, Meta(ge=1, le=100)] = 2  # polls in a row without an answer that can be read: in quarantine
+    # polls in a row without an answer that can be read: in quarantine
+    silences: Annotated[int, Meta(ge=1, le=100)] = 2
     probe: Seconds = 30.0  # s at most between attempts while in quarantine
-    resync: Literal["verify", "quiet"] = "verify"  # after a silence: read another table, or wait
+    # after a silence: read another table, or wait
+    resync: Literal["verify", "quiet"] = "verify"
     join: Annotated[int, Meta(ge=0, le=124)] = 8  # unused registers that are read along
     max_read: Annotated[int, Meta(ge=1, le=125)] = 125  # registers in one request
     max_read_bits: Annotated[int, Meta(ge=1, le=2000)] = 2000
-    single: bool = True  # write one coil or register by function 5 or 6; False: 15 and 16
-    mask_write: Literal["auto", "never"] = "auto"  # write a bit by function 22 where the unit has it
+    # write one coil or register by function 5 or 6; False: 15 and 16
+    single: bool = True
+    # write a bit by function 22 where the unit has it
+    mask_write: Literal["auto", "never"] = "auto"
     identify: bool = False  # ask for the identification (function 43/14) at connect
     properties: tuple[Property, ...] = ()
 
@@ -172,14 +204,20 @@ class Device(Wiring, frozen=True, forbid_unknown_fields=True, kw_only=True, dict
         if self.name == "bridge":
             raise ValueError("name: 'bridge' is the bridge itself; choose another")
         if (self.channel is None) == (self.address is None):
-            raise ValueError("address: a device has a channel or an address of its own, one of them")
+            raise ValueError(
+                "address: a device has a channel or an address of its own, one of them"
+            )
         if self.address is not None:
             where = place(self.address)
             check_wiring(self, where)
             self.check_unit(where)
         else:
             self._check_no_wiring()
-        doubled = [path for path, count in Counter(each.path for each in self.properties).items() if count > 1]
+        doubled = [
+            path
+            for path, count in Counter(each.path for each in self.properties).items()
+            if count > 1
+        ]
         if doubled:
             raise ValueError(f"properties: {doubled[0]!r} is there twice")
 
@@ -193,9 +231,16 @@ class Device(Wiring, frozen=True, forbid_unknown_fields=True, kw_only=True, dict
         if self.unit is not None and where.unit is not None and self.unit != where.unit:
             raise ValueError(f"unit: {self.unit} here, {where.unit} in the address")
         if self.unit is None and where.unit is None and where.framing != "tcp":
-            raise ValueError(f"unit: {self.name!r} needs one on a line of {where.framing}")
-        if self.broadcast(where) and any("r" in each.access for each in self.properties):
-            raise ValueError(f"unit: 0 is all units of a line of {where.framing}, which do not answer; only access: w")
+            raise ValueError(
+                f"unit: {self.name!r} needs one on a line of {where.framing}"
+            )
+        if self.broadcast(where) and any(
+            "r" in each.access for each in self.properties
+        ):
+            raise ValueError(
+                f"unit: 0 is all units of a line of {where.framing}, which do not "
+                f"answer; only access: w"
+            )
 
     def number(self, where: Place) -> int:
         """Return the unit; without one 255, as a device of its own on TCP has."""
@@ -234,15 +279,28 @@ class Config(config.Config, frozen=True, forbid_unknown_fields=True, kw_only=Tru
             raise ValueError("channels: two channels have the same name")
         for device in self.devices:
             if device.channel is not None and device.channel not in places:
-                raise ValueError(f"devices: {device.name!r} is on {device.channel!r}, which is not among `channels`")
+                raise ValueError(
+                    f"devices: {device.name!r} is on {device.channel!r}, which is "
+                    f"not "
+                    f"among `channels`"
+                )
             if device.channel is not None:
                 device.check_unit(places[device.channel])
         own = [place(each.address) for each in self.devices if each.address is not None]
-        ports = Counter(each.host for each in (*places.values(), *own) if each.transport == "serial")
+        ports = Counter(
+            each.host for each in (*places.values(), *own) if each.transport == "serial"
+        )
         for port, count in ports.items():
             if count > 1:
-                raise ValueError(f"devices: {port} is opened twice; devices on one line share a channel")
-        offers = Counter(each.serve.listen for each in (*self.channels, *self.devices) if each.serve is not None)
+                raise ValueError(
+                    f"devices: {port} is opened twice; devices on one line share a "
+                    f"channel"
+                )
+        offers = Counter(
+            each.serve.listen
+            for each in (*self.channels, *self.devices)
+            if each.serve is not None
+        )
         for offer, count in offers.items():
             if count > 1:
                 raise ValueError(f"devices: {offer} is listened on twice (`serve`)")
@@ -251,11 +309,22 @@ class Config(config.Config, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         """Return it with its paths taken from `folder`."""
         base = config.Config.within(self, folder)
         channels = tuple(_within(each, folder) for each in base.channels)
-        return replace(base, channels=channels, devices=tuple(_within(each, folder) for each in base.devices))
+        return replace(
+            base,
+            channels=channels,
+            devices=tuple(_within(each, folder) for each in base.devices),
+        )
 
 
 def _within(each: Any, folder: Path) -> Any:
-    return replace(each, **{key: str(folder / path) for key in _FILES if (path := getattr(each, key)) is not None})
+    return replace(
+        each,
+        **{
+            key: str(folder / path)
+            for key in _FILES
+            if (path := getattr(each, key)) is not None
+        },
+    )
 
 
 def check_wiring(wiring: Wiring, where: Place) -> None:
@@ -264,6 +333,9 @@ def check_wiring(wiring: Wiring, where: Place) -> None:
         if getattr(wiring, key) and where.transport != "tls":
             raise ValueError(f"{key}: only with an address of modbus::tls::")
     if wiring.serve is not None and wiring.connect == "on_demand":
-        raise ValueError("serve: not with `connect: on_demand`; while the line is closed nobody would answer")
+        raise ValueError(
+            "serve: not with `connect: on_demand`; while the line is closed nobody "
+            "would answer"
+        )
     if wiring.key_file is not None and wiring.cert_file is None:
         raise ValueError("key_file: a key without a cert_file")

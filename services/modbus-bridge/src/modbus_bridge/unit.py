@@ -1,9 +1,18 @@
-"""One unit on its line: what a device on the bus asks of it, and what that takes in requests."""
+"""One unit on its line.
+
+What a device on the bus asks of it, and what that takes in requests.
+"""
 
 from typing import Any
 
 from busbar.bridge.errors import BadRequest, DeviceRefused, ProtocolError
-from busbar.codecs.modbus import ILLEGAL_FUNCTION, Identify, Request, WriteRegister, WriteRegisters
+from busbar.codecs.modbus import (
+    ILLEGAL_FUNCTION,
+    Identify,
+    Request,
+    WriteRegister,
+    WriteRegisters,
+)
 from modbus_bridge.master import Line, Unit
 from modbus_bridge.points import Point
 
@@ -15,33 +24,55 @@ class Station:
     """One unit; `broadcast`: all of a line, which do not answer."""
 
     def __init__(
-        self, line: Line, unit: Unit, *, broadcast: bool = False, single: bool = True, masks: bool = True
+        self,
+        line: Line,
+        unit: Unit,
+        *,
+        broadcast: bool = False,
+        single: bool = True,
+        masks: bool = True,
     ) -> None:
         self.line, self.unit, self.broadcast = line, unit, broadcast
         self._single = single  # write one coil or register by function 5 or 6
         self._masks = masks  # the unit may have function 22
 
     async def ask(self, request: Request, timeout: float | None = None) -> Any:
-        """Return what the unit answers; raise BadRequest where none does, else as Line.ask."""
+        """Return what the unit answers.
+
+        Raise BadRequest where none does, else as Line.ask.
+        """
         if self.broadcast:
             raise BadRequest("unit 0 is all units of the line: they do not answer")
         return await self.line.ask(self.unit, request, timeout)
 
     async def send(self, request: Request, timeout: float | None = None) -> Any:
-        """Send what all units may be told, too; return the answer, None if there is none."""
+        """Send what all units may be told, too.
+
+        Return the answer, None if there is none.
+        """
         if self.broadcast:
             return await self.line.tell(request)
         return await self.line.ask(self.unit, request, timeout)
 
-    async def write(self, point: Point, value: Any, timeout: float | None = None) -> None:
-        """Write one value, by one request wherever that is possible; raise OutOfRange before anything is sent."""
+    async def write(
+        self, point: Point, value: Any, timeout: float | None = None
+    ) -> None:
+        """Write one value, by one request wherever that is possible.
+
+        Raise OutOfRange before anything is sent.
+        """
         if point.bit is None:
             await self.send(point.write(value, single=self._single), timeout)
         else:
             await self._write_field(point, value, timeout)
 
-    async def _write_field(self, point: Point, value: Any, timeout: float | None) -> None:
-        """Write a bit field and nothing beside it: by function 22, else by reading and writing its register."""
+    async def _write_field(
+        self, point: Point, value: Any, timeout: float | None
+    ) -> None:
+        """Write a bit field and nothing beside it.
+
+        By function 22, else by reading and writing its register.
+        """
         request = point.mask(value)
         if self._masks:
             try:

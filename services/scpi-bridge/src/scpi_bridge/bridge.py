@@ -1,4 +1,7 @@
-"""The mapping: an instrument's configuration to properties and commands of a device on the bus."""
+"""The mapping.
+
+An instrument's configuration to properties and commands of a device on the bus.
+"""
 
 import asyncio
 import contextlib
@@ -36,7 +39,11 @@ from scpi_bridge.settings import Config, Device, endpoint
 
 SILENCES = 3  # queries in a row without an answer: see whether anybody is there
 CHECK = 1.0  # s between looks whether an idle instrument has closed the connection
-RESYNCS = Property("_resyncs", int, title="Answers that did not come, each followed by a new connection")
+RESYNCS = Property(
+    "_resyncs",
+    int,
+    title=("Answers that did not come, each followed by a new connection"),
+)
 BLOBS_LIMIT = 100  # names that callers may invent
 
 
@@ -50,7 +57,9 @@ class BinaryText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Arguments of `query_binary`; with `blob` the data goes to the topic blob/<name>."""
 
     command: str
-    blob: Annotated[str, Meta(pattern=r"^[A-Za-z0-9-][A-Za-z0-9_-]{0,63}(?!\n)$")] | None = None
+    blob: (
+        Annotated[str, Meta(pattern=r"^[A-Za-z0-9-][A-Za-z0-9_-]{0,63}(?!\n)$")] | None
+    ) = None
 
 
 class Binary(msgspec.Struct, frozen=True):
@@ -88,9 +97,16 @@ class ScpiSession:
         await self._instrument.errors()
 
     async def serve(self) -> None:
-        """Read every property once, then each in its period; notice a closed connection."""
+        """Read every property once, then each in its period.
+
+        Notice a closed connection.
+        """
         loop = asyncio.get_running_loop()
-        due = [(loop.time(), index, each) for index, each in enumerate(self._settings.properties) if each.query]
+        due = [
+            (loop.time(), index, each)
+            for index, each in enumerate(self._settings.properties)
+            if each.query
+        ]
         checked = loop.time()
         while True:
             pause = min(due[0][0], checked + CHECK) - loop.time() if due else CHECK
@@ -101,7 +117,8 @@ class ScpiSession:
                 async with self._port.poll():
                     await self._read(each)
                 if each.every:
-                    late = max(planned + each.every, loop.time())  # what was missed is not caught up with
+                    # what was missed is not caught up with
+                    late = max(planned + each.every, loop.time())
                     heapq.heappush(due, (late, index, each))
             else:
                 async with self._port.poll():
@@ -135,7 +152,9 @@ class ScpiSession:
         await self._instrument.refuse_errors()
 
     @command(timeout=120.0)
-    async def query_binary(self, device: str, arguments: BinaryText, turn: Turn) -> Binary:
+    async def query_binary(
+        self, device: str, arguments: BinaryText, turn: Turn
+    ) -> Binary:
         """Send a query that a block of binary data answers (IEEE 488.2)."""
         if arguments.blob:
             self._check_blob(arguments.blob)
@@ -148,7 +167,9 @@ class ScpiSession:
         return Binary(len(data), blob=arguments.blob)
 
     @command(timeout=60.0)
-    async def identify(self, device: str, arguments: NoArguments, turn: Turn) -> Identity:
+    async def identify(
+        self, device: str, arguments: NoArguments, turn: Turn
+    ) -> Identity:
         """Ask the instrument who it is."""
         return await self._identify(turn.asked)
 
@@ -162,7 +183,9 @@ class ScpiSession:
 
     async def _identify(self, timeout: float | None) -> Identity:
         if not self._settings.identify:
-            raise UnknownTarget("the configuration says that this instrument cannot identify itself")
+            raise UnknownTarget(
+                "the configuration says that this instrument cannot identify itself"
+            )
         text = await self._instrument.query(self._settings.identify, timeout)
         fields = [field.strip() or None for field in text.split(",", 3)]
         names = ("manufacturer", "model", "serial", "firmware")
@@ -171,7 +194,10 @@ class ScpiSession:
         return Identity(text, **known)
 
     async def _check(self) -> None:
-        """Raise LinkLost when the instrument is gone: callers' queries may go unanswered, ours should not."""
+        """Raise LinkLost when the instrument is gone.
+
+        callers' queries may go unanswered, ours should not.
+        """
         await self._instrument.check()
         if self._instrument.silences < SILENCES:
             return
@@ -179,7 +205,10 @@ class ScpiSession:
             try:
                 await self._instrument.query(self._settings.identify)
             except DeviceTimeout as error:
-                raise LinkLost(f"{SILENCES} queries in a row without an answer, and none to identify") from error
+                raise LinkLost(
+                    f"{SILENCES} queries in a row without an answer, and none to "
+                    f"identify"
+                ) from error
         elif self._unread >= SILENCES:
             raise LinkLost(f"{SILENCES} readings in a row without an answer")
 
@@ -264,9 +293,15 @@ def describe(settings: Device) -> Description:
     return Description(
         kind="scpi",
         name=settings.title,
-        properties=by_path([*(each.declared(settings.timeout) for each in settings.properties), RESYNCS]),
+        properties=by_path(
+            [
+                *(each.declared(settings.timeout) for each in settings.properties),
+                RESYNCS,
+            ]
+        ),
         commands=commands(ScpiSession),
-        timeout=5 * settings.timeout + settings.settle,  # a set writes, reads the error queue and reads back
+        # a set writes, reads the error queue and reads back
+        timeout=5 * settings.timeout + settings.settle,
     )
 
 

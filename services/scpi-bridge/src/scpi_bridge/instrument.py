@@ -1,7 +1,10 @@
-"""One conversation with one instrument: lines of text, IEEE 488.2 blocks, the error queue.
+"""One conversation with one instrument.
 
-After a query without its answer the conversation is out of step: the answer may still come. The link is then opened
-anew before the next exchange, so that reply n never answers request m.
+Lines of text, IEEE 488.2 blocks, the error queue.
+
+After a query without its answer the conversation is out of step: the answer may still
+come. The link is then opened anew before the next exchange, so that reply n never
+answers request m.
 """
 
 import asyncio
@@ -9,7 +12,13 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from busbar.bridge.errors import BadRequest, DeviceRefused, DeviceTimeout, LinkLost, ProtocolError
+from busbar.bridge.errors import (
+    BadRequest,
+    DeviceRefused,
+    DeviceTimeout,
+    LinkLost,
+    ProtocolError,
+)
 from busbar.bridge.streams import ByteStream
 from busbar.codecs import ieee488
 
@@ -21,7 +30,10 @@ QUIET = 0.2  # s of silence that end an indefinite block
 
 
 class Instrument:
-    """An open conversation; `connect` opens the link, at the start and after lost answers."""
+    """An open conversation.
+
+    `connect` opens the link, at the start and after lost answers.
+    """
 
     def __init__(
         self,
@@ -31,17 +43,25 @@ class Instrument:
         terminator: str = "\n",
         encoding: str = "utf-8",
         errors: str | None = "SYST:ERR?",
-        settle: float = 0.0,  # s to discard input after a reopen: for converters that deliver late answers
-        acknowledge: bool = False,  # commands without a question are answered by a line as well
+        # s to discard input after a reopen: for converters that deliver late answers
+        settle: float = 0.0,
+        # commands without a question are answered by a line as well
+        acknowledge: bool = False,
         block_limit: int = ieee488.BLOCK_LIMIT,
     ) -> None:
         self.resyncs = 0
-        self._connect, self._timeout, self._errors, self._settle = connect, timeout, errors, settle
+        self._connect, self._timeout, self._errors, self._settle = (
+            connect,
+            timeout,
+            errors,
+            settle,
+        )
         self._terminator, self._encoding = terminator, encoding
         self._acknowledge, self._block_limit = acknowledge, block_limit
         self._stream: ByteStream | None = None
         self._in_step = False
-        self._errors_unread = False  # the queue may hold errors of an exchange that nobody has asked about
+        # the queue may hold errors of an exchange that nobody has asked about
+        self._errors_unread = False
         self.silences = 0  # queries in a row without an answer
 
     async def open(self) -> None:
@@ -56,7 +76,10 @@ class Instrument:
             self._stream = None
 
     async def write(self, text: str) -> None:
-        """Send one line whose answer does not matter; errors of earlier exchanges are forgotten before."""
+        """Send one line whose answer does not matter.
+
+        Errors of earlier exchanges are forgotten before.
+        """
         line = self._line(text)
         if self._errors_unread or not self._in_step:
             await self.errors()
@@ -65,11 +88,15 @@ class Instrument:
             await self.query(text)
             return
         stream = await self._ready()
-        self._in_step = "?" not in text  # the answer to a query would be taken for the next one
+        # the answer to a query would be taken for the next one
+        self._in_step = "?" not in text
         await stream.write(line)
 
     async def query(self, text: str, timeout: float | None = None) -> str:
-        """Send one line and return its answer; raise DeviceTimeout, ProtocolError, LinkLost."""
+        """Send one line and return its answer.
+
+        Raise DeviceTimeout, ProtocolError, LinkLost.
+        """
         line = self._line(text)
         stream = await self._ready()
         self._in_step = False
@@ -106,7 +133,12 @@ class Instrument:
         if found:
             code, text = found[0]
             listed = [{"code": number, "text": words} for number, words in found]
-            raise DeviceRefused(f"the instrument says {code}: {text}", code=code, text=text, errors=listed)
+            raise DeviceRefused(
+                f"the instrument says {code}: {text}",
+                code=code,
+                text=text,
+                errors=listed,
+            )
 
     async def check(self) -> None:
         """Raise LinkLost if the other side has closed the connection."""
@@ -123,7 +155,8 @@ class Instrument:
                 async with asyncio.timeout(self._settle):
                     while True:
                         await self._stream.read()
-        self._in_step = True  # not before: a cancelled wait leaves the late answer to come
+        # not before: a cancelled wait leaves the late answer to come
+        self._in_step = True
 
     async def _ready(self) -> ByteStream:
         if not self._in_step:
@@ -148,7 +181,9 @@ class Instrument:
         except TimeoutError as error:
             self.silences += 1
             hint = "" if "?" in text else "; if it has no answer, use `write`"
-            raise DeviceTimeout(f"no answer to {text!r:.60} within {seconds:g} s{hint}") from error
+            raise DeviceTimeout(
+                f"no answer to {text!r:.60} within {seconds:g} s{hint}"
+            ) from error
         self.silences = 0
 
     async def _block(self, stream: ByteStream, reader: ieee488.BlockReader) -> bytes:
@@ -163,8 +198,13 @@ class Instrument:
         self._in_step = reader.rest in (b"", terminator)
         return data
 
-    async def _until_quiet(self, stream: ByteStream, reader: ieee488.BlockReader) -> bytes:
-        """An indefinite block is over when a newline is followed by silence; a guess, so we are out of step."""
+    async def _until_quiet(
+        self, stream: ByteStream, reader: ieee488.BlockReader
+    ) -> bytes:
+        """An indefinite block is over when a newline is followed by silence.
+
+        A guess, so we are out of step.
+        """
         while True:
             try:
                 async with asyncio.timeout(QUIET):
@@ -176,15 +216,21 @@ class Instrument:
 
     def _line(self, text: str) -> bytes:
         """Encode one line; raise BadRequest for what would be two."""
-        if not text.strip() or any(ord(character) < 32 and character != "\t" for character in text):
+        if not text.strip() or any(
+            ord(character) < 32 and character != "\t" for character in text
+        ):
             raise BadRequest(f"{text!r:.60} is not one line of text")
         try:
             return (text + self._terminator).encode(self._encoding)
         except UnicodeEncodeError as error:
-            raise BadRequest(f"{text!r:.60} cannot be encoded as {self._encoding}") from error
+            raise BadRequest(
+                f"{text!r:.60} cannot be encoded as {self._encoding}"
+            ) from error
 
     def _decoded(self, answer: bytes) -> str:
         try:
             return answer.decode(self._encoding).strip("\r\n ")
         except UnicodeDecodeError as error:
-            raise ProtocolError(f"answer {answer[:40]!r} is not {self._encoding} text") from error
+            raise ProtocolError(
+                f"answer {answer[:40]!r} is not {self._encoding} text"
+            ) from error

@@ -12,24 +12,44 @@ from busbar.bridge import Property as Declared
 from busbar.codecs import ieee488
 
 Seconds = Annotated[float, Meta(gt=0, le=86400)]
-Path = Annotated[str, Meta(pattern=r"^[A-Za-z0-9-][A-Za-z0-9_-]{0,63}(/[A-Za-z0-9-][A-Za-z0-9_-]{0,63})*(?!\n)$")]
-
-Line = Annotated[
-    str, Meta(min_length=1, pattern=r"^[^\x00-\x08\x0A-\x1F]+(?!\n)$", description="one line without its terminator")
+Path = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9-][A-Za-z0-9_-]{0,63}(/[A-Za-z0-9-][A-Za-z0-9_-]{0,63})*(?!\n)$"
+    ),
 ]
 
-_ADDRESS = re.compile(r"tcp::(?:\[([0-9A-Fa-f:.]+(?:%\w+)?)\]|([^\s:/@\[\]]+)):(\d{1,5})", re.ASCII)
+Line = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        pattern=r"^[^\x00-\x08\x0A-\x1F]+(?!\n)$",
+        description="one line without its terminator",
+    ),
+]
+
+_ADDRESS = re.compile(
+    r"tcp::(?:\[([0-9A-Fa-f:.]+(?:%\w+)?)\]|([^\s:/@\[\]]+)):(\d{1,5})", re.ASCII
+)
 
 
-class Property(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename={"class_": "class"}):
+class Property(
+    msgspec.Struct,
+    frozen=True,
+    forbid_unknown_fields=True,
+    kw_only=True,
+    rename={"class_": "class"},
+):
     """One property of an instrument: how it is read, written and shown."""
 
     path: Path
     query: Line | None = None
-    set: Line | None = None  # {value} stands for the value; {value:.3f} formats a number
+    # {value} stands for the value; {value:.3f} formats a number
+    set: Line | None = None
     type: Literal["number", "integer", "boolean", "string"] = "number"
     choices: tuple[str, ...] = ()  # of a string
-    every: Seconds | None = None  # s between readings; None: at connect, on refresh and after a set
+    # s between readings; None: at connect, on refresh and after a set
+    every: Seconds | None = None
     minimum: float | None = None
     maximum: float | None = None
     title: str | None = None
@@ -55,14 +75,20 @@ class Property(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
                 raise ValueError(f"set: {error} in {self.set!r}") from error
 
     def _check_bounds(self) -> None:
-        bounds = {key: each for key in ("minimum", "maximum") if (each := getattr(self, key)) is not None}
+        bounds = {
+            key: each
+            for key in ("minimum", "maximum")
+            if (each := getattr(self, key)) is not None
+        }
         for key, bound in bounds.items():
             if self.type not in ("number", "integer"):
                 raise ValueError(f"{key}: only for the types number and integer")
             if self.type == "integer" and not bound.is_integer():
                 raise ValueError(f"{key}: {bound:g} is not a whole number")
         if len(bounds) == 2 and bounds["minimum"] > bounds["maximum"]:
-            raise ValueError(f"minimum: {self.minimum:g} is above the maximum of {self.maximum:g}")
+            raise ValueError(
+                f"minimum: {self.minimum:g} is above the maximum of {self.maximum:g}"
+            )
 
     @property
     def value_type(self) -> Any:
@@ -70,7 +96,10 @@ class Property(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         if self.choices:
             return values.choice(*self.choices)
         if self.type == "integer":
-            low, high = (None if bound is None else int(bound) for bound in (self.minimum, self.maximum))
+            low, high = (
+                None if bound is None else int(bound)
+                for bound in (self.minimum, self.maximum)
+            )
             return values.integer(low, high)
         if self.type == "number":
             return values.number(self.minimum, self.maximum)
@@ -94,12 +123,21 @@ class Property(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         )
 
     def command(self, value: Any) -> str:
-        """Return the line that sets a value; raise ValueError for a template or text that cannot be used."""
+        """Return the line that sets a value.
+
+        Raise ValueError for a template or text that cannot be used.
+        """
         parts: list[str] = []
         quote = ""
         for literal, name, form, conversion in string.Formatter().parse(self.set or ""):
-            if name not in (None, "value") or conversion or (form and self.type not in ("number", "integer")):
-                raise ValueError("allowed are {value} and, for numbers, {value:FORMAT}; not what is")
+            if (
+                name not in (None, "value")
+                or conversion
+                or (form and self.type not in ("number", "integer"))
+            ):
+                raise ValueError(
+                    "allowed are {value} and, for numbers, {value:FORMAT}; not what is"
+                )
             quote = _open_quote(literal, quote)
             parts += [literal, _text(value, form or "", quote)] if name else [literal]
         return "".join(parts)
@@ -113,7 +151,10 @@ class Property(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 def _open_quote(text: str, quote: str) -> str:
-    """Return the quote that is open after a text, "" if none is; `quote` was open before it."""
+    """Return the quote that is open after a text, "" if none is.
+
+    `quote` was open before it.
+    """
     for character in text:
         if character == quote:
             quote = ""
@@ -123,7 +164,10 @@ def _open_quote(text: str, quote: str) -> str:
 
 
 def _text(value: Any, form: str, quote: str) -> str:
-    """Return a value as SCPI text; text cannot end its string or begin another command. Source: 488.2, 7.7.5."""
+    """Return a value as SCPI text; text cannot end its string or begin another command.
+
+    Source: 488.2, 7.7.5.
+    """
     if isinstance(value, bool):
         return str(int(value))
     if not isinstance(value, str):
@@ -142,7 +186,12 @@ def _integer(answer: str) -> int | float:
     return int(number) if number.is_integer() else number
 
 
-_EXAMPLES: dict[str, Any] = {"number": 1.5, "integer": 1, "boolean": True, "string": "text"}
+_EXAMPLES: dict[str, Any] = {
+    "number": 1.5,
+    "integer": 1,
+    "boolean": True,
+    "string": "text",
+}
 _PARSERS: dict[str, Any] = {
     "number": ieee488.parse_number,
     "integer": _integer,
@@ -163,9 +212,12 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     identify: Line | None = "*IDN?"  # null: the instrument does not know it
     errors: Line | None = "SYST:ERR?"  # null: it has no error queue
     clear: Line | None = "*CLS"
-    acknowledge: bool = False  # True: it answers every command with a line, which is dropped
-    settle: Annotated[float, Meta(ge=0, le=60)] = 0.0  # s of input discarded after a reopen (serial converters)
-    block_limit: Annotated[int, Meta(ge=1)] = 64 * 1024 * 1024  # bytes of a binary answer
+    # True: it answers every command with a line, which is dropped
+    acknowledge: bool = False
+    # s of input discarded after a reopen (serial converters)
+    settle: Annotated[float, Meta(ge=0, le=60)] = 0.0
+    # bytes of a binary answer
+    block_limit: Annotated[int, Meta(ge=1)] = 64 * 1024 * 1024
     connect: Literal["always", "on_demand"] = "always"
     idle_close: Seconds = 60.0  # s; with on_demand
     properties: tuple[Property, ...] = ()
@@ -193,7 +245,9 @@ def endpoint(address: str) -> tuple[str, int]:
     """Return host and port of `tcp::HOST:PORT`; raise ValueError."""
     found = _ADDRESS.fullmatch(address)
     if found is None:
-        raise ValueError(f"address: {address!r} is not tcp::HOST:PORT (an IPv6 host in brackets)")
+        raise ValueError(
+            f"address: {address!r} is not tcp::HOST:PORT (an IPv6 host in brackets)"
+        )
     bracketed, host, port = found.groups()
     if not 0 < int(port) < 65536:
         raise ValueError(f"address: port {port} is not 1 to 65535")

@@ -1,4 +1,8 @@
-"""`busbar config`: the configuration of any installed bridge, checked and shown without a broker or a device."""
+"""`busbar config`.
+
+The configuration of any installed bridge, checked and shown without a broker or a
+device.
+"""
 
 import functools
 import io
@@ -53,7 +57,9 @@ def _subcommand(name: str) -> Callable[[Callable[..., Any]], click.Command]:
 @_subcommand("check")
 @_file
 @_bridge
-def check_command(settings: Settings, output: Output, file: Path, kind: str | None) -> int:
+def check_command(
+    settings: Settings, output: Output, file: Path, kind: str | None
+) -> int:
     """Say whether a bridge would take a file, or else line, column, key and what is allowed."""
     service = chosen(kind)
     try:
@@ -64,21 +70,44 @@ def check_command(settings: Settings, output: Output, file: Path, kind: str | No
         if not output.json:
             output.note(str(error))
         else:
-            output.document({"ok": False, "file": str(file), "bridge": service.kind, "error": str(error)})
+            output.document(
+                {
+                    "ok": False,
+                    "file": str(file),
+                    "bridge": service.kind,
+                    "error": str(error),
+                }
+            )
         return exits.FOUND
     devices = [name for link in found.links for name in link.devices]
     if output.json:
-        output.document({"ok": True, "file": str(file), "bridge": service.kind, "name": found.name, "devices": devices})
+        output.document(
+            {
+                "ok": True,
+                "file": str(file),
+                "bridge": service.kind,
+                "name": found.name,
+                "devices": devices,
+            }
+        )
     else:
-        output.text(f"{file}: fine; {service.kind} bridge {found.name!r}, {len(devices)} devices")
+        output.text(
+            f"{file}: fine; {service.kind} bridge {found.name!r}, {len(devices)} "
+            f"devices"
+        )
     return exits.DONE
 
 
 @_subcommand("show")
 @_file
 @_bridge
-def show_command(settings: Settings, output: Output, file: Path, kind: str | None) -> None:
-    """Show what a file amounts to: with defaults and variables filled in, without passwords."""
+def show_command(
+    settings: Settings, output: Output, file: Path, kind: str | None
+) -> None:
+    """Show what a file amounts to.
+
+    With defaults and variables filled in, without passwords.
+    """
     shown = effective(loader.load(file, chosen(kind).config, os.environ))
     output.document(shown) if output.json else output.text(_yaml(shown))
 
@@ -92,7 +121,10 @@ def schema_command(settings: Settings, output: Output, kind: str | None) -> None
 
 
 def chosen(kind: str | None) -> Service:
-    """Return the service of an installed bridge, the only one without a kind; raise ConfigError."""
+    """Return the service of an installed bridge, the only one without a kind.
+
+    Raise ConfigError.
+    """
     services = _services()
     installed = ", ".join(services) or "none; try: pip install scpi-bridge"
     if kind is None and len(services) == 1:
@@ -101,7 +133,9 @@ def chosen(kind: str | None) -> Service:
         raise ConfigError(f"--bridge is missing; installed are: {installed}")
     found = services.get(kind.removesuffix("-bridge"))
     if found is None:
-        raise ConfigError(f"no bridge of the kind {kind!r} is installed; installed are: {installed}")
+        raise ConfigError(
+            f"no bridge of the kind {kind!r} is installed; installed are: {installed}"
+        )
     return found
 
 
@@ -112,7 +146,9 @@ def _services() -> dict[str, Service]:
 
 def planned(service: Service, file: Path) -> Plan:
     """Return what a file asks for, as the bridge itself finds it; raise ConfigError."""
-    return plan(service, loader.load(file, service.config, os.environ), None, os.environ)
+    return plan(
+        service, loader.load(file, service.config, os.environ), None, os.environ
+    )
 
 
 def effective(found: loader.Config) -> dict[str, Any]:
@@ -125,7 +161,10 @@ def _hidden(value: Any) -> Any:
         return [_hidden(each) for each in value]
     if not isinstance(value, dict):
         return value
-    return {key: HIDDEN if key.endswith("password") and each else _hidden(each) for key, each in value.items()}
+    return {
+        key: HIDDEN if key.endswith("password") and each else _hidden(each)
+        for key, each in value.items()
+    }
 
 
 def _yaml(value: dict[str, Any]) -> str:

@@ -1,10 +1,14 @@
-"""`busbar doctor`: what is wrong between this machine, the broker and the bridges; it changes nothing that lasts."""
+"""`busbar doctor`: what is wrong between this machine, the broker and the bridges.
+
+It changes nothing that lasts.
+"""
 
 import asyncio
 import os
 import secrets
 import time as clock
 from collections.abc import Sequence
+from functools import partial
 
 import click
 import msgspec
@@ -46,12 +50,17 @@ _HINTS = {
 
 @command("doctor")
 @click.option(
-    "--seconds", type=click.FloatRange(min=0), default=1.0, show_default=True, help="to listen for duplicates"
+    "--seconds",
+    type=click.FloatRange(min=0),
+    default=1.0,
+    show_default=True,
+    help="to listen for duplicates",
 )
 def doctor_command(settings: Settings, output: Output, seconds: float) -> int:
     """Find out what is wrong.
 
-    Environment, broker, rights, clocks, bridges, duplicates; the exit code is 7 if something failed.
+    Environment, broker, rights, clocks, bridges, duplicates; the exit code is 7 if
+    something failed.
     """
     _ = settings.endpoint, settings.prefix  # what is wrong with these is no finding
     with output.progress("looking"):
@@ -60,7 +69,9 @@ def doctor_command(settings: Settings, output: Output, seconds: float) -> int:
         output.document({"ok": not _failed(findings), "findings": findings})
         return exits.FOUND if _failed(findings) else exits.DONE
     output.table([], [[each.state, each.check, each.text] for each in findings])
-    advice = dict.fromkeys(f"{each.check}: {each.advice}" for each in findings if each.advice)
+    advice = dict.fromkeys(
+        f"{each.check}: {each.advice}" for each in findings if each.advice
+    )
     for line in ["", *advice] if advice else []:
         output.text(line)
     return exits.FOUND if _failed(findings) else exits.DONE
@@ -76,9 +87,15 @@ async def examine(settings: Settings, seconds: float) -> list[Finding]:
     name = f"doctor-{secrets.token_hex(4)}"
     user = settings.endpoint.credentials[0]
     private = "/".join([settings.prefix, REPLY, *([user] if user else []), name])
-    wanted = [f"{settings.prefix}/+/+/{channel}" for channel in ("status", "info", "state", "reply")]
+    wanted = [
+        f"{settings.prefix}/+/+/{channel}"
+        for channel in ("status", "info", "state", "reply")
+    ]
     try:
-        async with asyncio.timeout(settings.timeout + 60), observing(settings.endpoint, *wanted) as observer:
+        async with (
+            asyncio.timeout(settings.timeout + 60),
+            observing(settings.endpoint, *wanted) as observer,
+        ):
             shown = f"{settings.endpoint.shown}, MQTT {settings.endpoint.protocol}"
             found.append(Finding("broker", "ok", f"connected to {shown}"))
             await observer.subscribe([f"{private}/#"])
@@ -89,7 +106,9 @@ async def examine(settings: Settings, seconds: float) -> list[Finding]:
             await observer.listen(seconds)
             seen = Bus(settings.prefix, observer.seen)
     except BrokerLost as error:
-        hint = next((hint for word, hint in _HINTS.items() if word in str(error).lower()), "")
+        hint = next(
+            (hint for word, hint in _HINTS.items() if word in str(error).lower()), ""
+        )
         return [*found, Finding("broker", "failed", str(error), hint)]
     found += [each for one in asked for each in round_trip(one, f"{private}/#")]
     return [*found, *bridges(seen), *duplicates(seen, outcomes(asked))]
@@ -109,21 +128,36 @@ async def _version(observer: Observer) -> Finding:
 
 async def _retained(settings: Settings, observer: Observer, private: str) -> Finding:
     """Prove that retained messages work: by those that are there, else by one of ours."""
-    if any(each.retained for each in observer.seen if not each.topic.startswith("$SYS")):
+    if any(
+        each.retained for each in observer.seen if not each.topic.startswith("$SYS")
+    ):
         return Finding("retained", "ok", "retained messages arrive")
     topic = f"{private}/retained"
     observer.publish(topic, b"kept", retain=True)
     if not await observer.until(lambda: _on(observer, topic), TOLD):
-        advice = f"grant our user: write {settings.prefix}/{REPLY}/<user>/#, or start a bridge"
+        advice = (
+            f"grant our user: write {settings.prefix}/{REPLY}/<user>/#, or start a "
+            f"bridge"
+        )
         return Finding(
-            "retained", "unknown", "nothing is retained here, and what we publish does not come back", advice
+            "retained",
+            "unknown",
+            ("nothing is retained here, and what we publish does not come back"),
+            advice,
         )
     there = topic in await kept(settings.endpoint, topic)
     observer.publish(topic, b"", retain=True)
     await observer.until(lambda: len(_on(observer, topic)) > 1, TOLD)
     if there:
-        return Finding("retained", "ok", "what we retained was there for a second client")
-    return Finding("retained", "failed", "the broker does not keep retained messages", "retain_available true")
+        return Finding(
+            "retained", "ok", ("what we retained was there for a second client")
+        )
+    return Finding(
+        "retained",
+        "failed",
+        ("the broker does not keep retained messages"),
+        "retain_available true",
+    )
 
 
 async def _ask(settings: Settings, observer: Observer, private: str) -> list[Asked]:
@@ -136,9 +170,12 @@ async def _ask(settings: Settings, observer: Observer, private: str) -> list[Ask
         reply = f"{private}/{bridge}"
         message = encode({"_id": id_, "_reply": reply})
         observer.publish(f"{settings.prefix}/{bridge}/{BRIDGE}/call/list", message)
-        if await observer.until(lambda reply=reply: _on(observer, reply), ANSWER):  # type: ignore[misc]  # bound now
-            await observer.until(lambda reply=reply: len(_on(observer, reply)) > 1, SECOND)  # type: ignore[misc]  # bound now
-        one.private, one.public = _replies(observer, reply, id_), _replies(observer, public, id_)
+        if await observer.until(partial(_on, observer, reply), ANSWER):
+            await observer.until(partial(_has_two, observer, reply), SECOND)
+        one.private, one.public = (
+            _replies(observer, reply, id_),
+            _replies(observer, public, id_),
+        )
         asked.append(one)
     return asked
 
@@ -154,6 +191,10 @@ def _replies(observer: Observer, topic: str, id_: str) -> list[tuple[float, Repl
         if reply.id == id_:
             found.append((each.at + offset, reply))
     return found
+
+
+def _has_two(observer: Observer, topic: str) -> bool:
+    return len(_on(observer, topic)) > 1
 
 
 def _on(observer: Observer, topic: str) -> list[Seen]:

@@ -1,7 +1,10 @@
-"""Run a program that the kernel ends together with its starter: leash.py PARENT PROGRAM ARGUMENTS...
+"""Run a program that the kernel ends together with its starter.
 
-Run as a script of its own, before the program takes its place: a preexec_fn of the starter could deadlock beside
-threads, and a pipe that closes is only noticed by programs that read it, which Mosquitto and the bridges do not.
+leash.py PARENT PROGRAM ARGUMENTS...
+
+Run as a script of its own, before the program takes its place: a preexec_fn of the
+starter could deadlock beside threads, and a pipe that closes is only noticed by
+programs that read it, which Mosquitto and the bridges do not.
 """
 
 import contextlib
@@ -15,8 +18,10 @@ PR_SET_PDEATHSIG = 1  # prctl(2); it lasts through execve(2)
 
 def main(parent: str, *command: str) -> None:
     """Become the program."""
-    with contextlib.suppress(AttributeError):  # not Linux: then a starter that is killed leaves its programs behind
-        # SIGKILL, as nobody is left who could wait for a clean stop and kill what does not listen.
+    # not Linux: then a starter that is killed leaves its programs behind
+    with contextlib.suppress(AttributeError):
+        # SIGKILL, as nobody is left who could wait for a clean stop and kill what does
+        # not listen.
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != int(parent):
         sys.exit("the starter is gone")

@@ -1,7 +1,7 @@
 """The programs that the demo starts, Mosquitto among them: what they say, how they end.
 
-No temporary file has a name: the configuration is an unlinked file, logs come through pipes. So nothing stays behind,
-whatever ends the demo.
+No temporary file has a name: the configuration is an unlinked file, logs come through
+pipes. So nothing stays behind, whatever ends the demo.
 """
 
 import asyncio
@@ -24,7 +24,8 @@ TAIL = 20  # lines shown when it fails
 CHUNK = 64 * 1024  # bytes; a longer line is cut
 STOP_PATIENCE = 8.0  # s; a bridge takes at most 5
 PORT = 1883  # of MQTT
-PORTS = range(10_000, 32_768)  # below those of outgoing connections: a client that retries would meet itself one day
+# below those of outgoing connections: a client that retries would meet itself one day
+PORTS = range(10_000, 32_768)
 NO_MOSQUITTO = """Mosquitto is not installed. Debian, Ubuntu and Raspberry Pi OS have it:
     sudo apt-get install mosquitto mosquitto-clients"""
 
@@ -37,7 +38,11 @@ class Child:
     """One program, restarted at will; it never outlives us."""
 
     def __init__(
-        self, name: str, *command: str, variables: Mapping[str, str] | None = None, stdin: IO[str] | None = None
+        self,
+        name: str,
+        *command: str,
+        variables: Mapping[str, str] | None = None,
+        stdin: IO[str] | None = None,
     ) -> None:
         self.name = name
         self._command = command
@@ -57,14 +62,25 @@ class Child:
         await self.stop()
         self._lines.clear()
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-S", str(LEASH), str(os.getpid()), *self._command, *extra),
+            *(
+                sys.executable,
+                "-I",
+                "-S",
+                str(LEASH),
+                str(os.getpid()),
+                *self._command,
+                *extra,
+            ),
             stdin=self._stdin or asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             env=self._environment,
-            start_new_session=True,  # Ctrl-C in a terminal is for us: we end them, in order
+            # Ctrl-C in a terminal is for us: we end them, in order
+            start_new_session=True,
         )
-        self._reading = asyncio.create_task(self._read(self._process.stdout), name=f"log of {self.name}")
+        self._reading = asyncio.create_task(
+            self._read(self._process.stdout), name=f"log of {self.name}"
+        )
 
     async def stop(self) -> None:
         """End it with SIGTERM, then SIGKILL; nothing to do if it does not run."""
@@ -76,7 +92,8 @@ class Child:
             async with asyncio.timeout(STOP_PATIENCE):
                 await self._process.wait()
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)  # itself, and what it may have started
+            # itself, and what it may have started
+            os.killpg(self._process.pid, signal.SIGKILL)
         await self._process.wait()
         self._reading.cancel()
         await asyncio.gather(self._reading, return_exceptions=True)
@@ -110,7 +127,10 @@ class Child:
     def tail(self) -> list[str]:
         """Return its last lines under a heading."""
         lines = list(self._lines)[-TAIL:]
-        return [f"the last lines of {self.name}:", *(f"    {line}" for line in lines or ["(it said nothing)"])]
+        return [
+            f"the last lines of {self.name}:",
+            *(f"    {line}" for line in lines or ["(it said nothing)"]),
+        ]
 
     async def _read(self, stream: asyncio.StreamReader | None) -> None:
         rest = b""
@@ -153,8 +173,13 @@ async def first(*work: Coroutine[Any, Any, None]) -> None:
 
 @contextlib.asynccontextmanager
 async def broker(port: int) -> AsyncIterator[Child]:
-    """A private Mosquitto on 127.0.0.1: it accepts connections when entered, is gone when left; raise Failed."""
-    places = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"])
+    """A private Mosquitto on 127.0.0.1.
+
+    It accepts connections when entered, is gone when left; raise Failed.
+    """
+    places = os.pathsep.join(
+        [os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"]
+    )
     program = shutil.which("mosquitto", path=places)
     if program is None:
         raise Failed(NO_MOSQUITTO)
@@ -170,14 +195,22 @@ async def broker(port: int) -> AsyncIterator[Child]:
 def _configuration(port: int) -> str:
     lines = [loopback(), f"listener {port} 127.0.0.1"]
     if os.geteuid() == 0:
-        lines.append("user root")  # a change of the user would end what the kernel does for leash.py
+        # a change of the user would end what the kernel does for leash.py
+        lines.append("user root")
     return "\n".join(lines) + "\n"
 
 
 def loopback() -> str:
-    """Return mosquitto/loopback.conf: of the repository, or the copy that a wheel has beside this file."""
+    """Return mosquitto/loopback.conf.
+
+    Of the repository, or the copy that a wheel has beside this file.
+    """
     copy = Path(__file__).with_name("loopback.conf")
-    return (copy if copy.exists() else Path(__file__).parents[5] / "mosquitto" / "loopback.conf").read_text()
+    return (
+        copy
+        if copy.exists()
+        else Path(__file__).parents[5] / "mosquitto" / "loopback.conf"
+    ).read_text()
 
 
 async def _accepts(port: int) -> None:
@@ -192,18 +225,32 @@ async def _accepts(port: int) -> None:
 
 
 def choose_port(wanted: int | None) -> int:
-    """Return the wanted port, else 1883, else any free one; raise Failed when the wanted one is taken."""
+    """Return the wanted port, else 1883, else any free one.
+
+    Raise Failed when the wanted one is taken.
+    """
     if wanted is not None:
         if not _is_free(wanted):
-            raise Failed(f"port {wanted} is in use or not allowed; without --port the demo finds a free one")
+            raise Failed(
+                f"port {wanted} is in use or not allowed; without --port the demo "
+                f"finds a free one"
+            )
         return wanted
-    return PORT if _is_free(PORT) else next(port for port in iter(lambda: random.choice(PORTS), 0) if _is_free(port))
+    return (
+        PORT
+        if _is_free(PORT)
+        else next(
+            port for port in iter(lambda: random.choice(PORTS), 0) if _is_free(port)
+        )
+    )
 
 
 def _is_free(port: int) -> bool:
-    # ::1 as well: `mosquitto_sub` asks for localhost, and would find there whoever serves it.
+    # ::1 as well: `mosquitto_sub` asks for localhost, and would find there whoever
+    # serves it.
     return _can_bind(socket.AF_INET, "127.0.0.1", port) and (
-        not _can_bind(socket.AF_INET6, "::1", 0) or _can_bind(socket.AF_INET6, "::1", port)
+        not _can_bind(socket.AF_INET6, "::1", 0)
+        or _can_bind(socket.AF_INET6, "::1", port)
     )
 
 

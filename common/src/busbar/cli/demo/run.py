@@ -1,8 +1,11 @@
-"""`busbar demo`: a private broker, every installed bridge with its simulator, and five commands to try.
+"""`busbar demo`.
 
-A bridge takes part when its package, named by the entry point group `busbar.bridges`, has a module `simulator` and a
-file `example.yaml`. The simulator prints one line of JSON when it is ready: the variables of the file, such as
-{"PSU_PORT": 40001}. Each of them is an option of the simulator, too (`--psu-port 40001`), so that it can come back.
+A private broker, every installed bridge with its simulator, and five commands to try.
+
+A bridge takes part when its package, named by the entry point group `busbar.bridges`,
+has a module `simulator` and a file `example.yaml`. The simulator prints one line of
+JSON when it is ready: the variables of the file, such as {"PSU_PORT": 40001}. Each of
+them is an option of the simulator, too (`--psu-port 40001`), so that it can come back.
 """
 
 import asyncio
@@ -26,14 +29,23 @@ from busbar.contract.messages import Status
 from busbar.net.endpoint import Endpoint
 
 LIMIT = 30.0  # s until everything has to be online
-PAUSE = 5.0  # s before a simulator that ended starts again: long enough to see what that looks like
-SETTLE = 0.5  # s for what a device tells of itself on connecting: `info` follows after 0.2 s of quiet (contract 3.2)
+# s before a simulator that ended starts again: long enough to see what that looks like
+PAUSE = 5.0
+# s for what a device tells of itself on connecting: `info` follows after 0.2 s of quiet
+# (contract 3.2)
+SETTLE = 0.5
 GROUP = "busbar.bridges"
-CLIENTS = "mosquitto_sub, mosquitto_pub, mosquitto_rr are not installed: sudo apt-get install mosquitto-clients"
+CLIENTS = (
+    "mosquitto_sub, mosquitto_pub, mosquitto_rr are not installed: sudo apt-get "
+    "install mosquitto-clients"
+)
 
 
 def run(duration: float | None, port: int | None) -> int:
-    """Run until SIGINT or SIGTERM, or for so long (s) after everything is online; return the exit code."""
+    """Run until SIGINT or SIGTERM, or for so long (s) after everything is online.
+
+    Return the exit code.
+    """
     screen = Screen(sys.stdout)
     try:
         asyncio.run(_until_told(duration, port, screen))
@@ -62,7 +74,9 @@ class Simulated:
 
     def __init__(self, kind: str, package: str) -> None:
         self.kind = kind
-        self.simulator = Child(f"the {kind} simulator", sys.executable, "-P", "-m", f"{package}.simulator")
+        self.simulator = Child(
+            f"the {kind} simulator", sys.executable, "-P", "-m", f"{package}.simulator"
+        )
         self._package = package
         self._variables: dict[str, Any] = {}
 
@@ -73,30 +87,55 @@ class Simulated:
     def bridge(self, url: str) -> Child:
         """Return the bridge, which runs the example of its package."""
         example = str(_example(self._package))
-        command = (sys.executable, "-P", "-m", self._package, "--config", example, "--broker", url)
+        command = (
+            sys.executable,
+            "-P",
+            "-m",
+            self._package,
+            "--config",
+            example,
+            "--broker",
+            url,
+        )
         variables = {name: str(value) for name, value in self._variables.items()}
         return Child(f"the {self.kind} bridge", *command, variables=variables)
 
     async def keep(self, screen: Screen) -> None:
         """Start the simulator again whenever it has ended, a moment later, where it was."""
-        where = [f"--{name.lower().replace('_', '-')}={value}" for name, value in self._variables.items()]
+        where = [
+            f"--{name.lower().replace('_', '-')}={value}"
+            for name, value in self._variables.items()
+        ]
         while True:
             await self.simulator.ended()
-            screen.line(f"{self.simulator.name} has ended; it starts again in {PAUSE:g} s")
+            screen.line(
+                f"{self.simulator.name} has ended; it starts again in {PAUSE:g} s"
+            )
             await asyncio.sleep(PAUSE)
             await self.simulator.start(*where)
-            with suppress(Failed):  # it has ended again, perhaps because somebody took its port: another round
+            # it has ended again, perhaps because somebody took its port: another round
+            with suppress(Failed):
                 await self.simulator.says("{")
-                screen.line(f"{self.simulator.name} runs again; `kill {self.simulator.pid}` ends this one")
+                screen.line(
+                    f"{self.simulator.name} runs again; `kill "
+                    f"{self.simulator.pid}` "
+                    f"ends this one"
+                )
 
 
 def _installed(screen: Screen) -> list[Simulated]:
     found = []
     for entry in sorted(entry_points(group=GROUP), key=lambda each: each.name):
-        if importlib.util.find_spec(f"{entry.value}.simulator") and _example(entry.value).exists():
+        if (
+            importlib.util.find_spec(f"{entry.value}.simulator")
+            and _example(entry.value).exists()
+        ):
             found.append(Simulated(entry.name, entry.value))
         else:
-            screen.line(f"{entry.name} bridge: left out, it brings no simulator or no example.yaml")
+            screen.line(
+                f"{entry.name} bridge: left out, it brings no simulator or no "
+                f"example.yaml"
+            )
     if not found:
         raise Failed("no bridge is installed; try: pip install scpi-bridge")
     return found
@@ -105,7 +144,9 @@ def _installed(screen: Screen) -> list[Simulated]:
 def _program() -> str:
     """Return the command `busbar` as it can be pasted, relative where that is shorter."""
     path = Path(sys.executable).with_name("busbar")
-    return shlex.quote(str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path))
+    return shlex.quote(
+        str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+    )
 
 
 def _example(package: str) -> Path:
@@ -123,23 +164,37 @@ class Demo:
         self._bridges: list[Child] = []
 
     async def run(self) -> None:
-        """Start everything, show it, wait; whatever ends this ends all in the opposite order. Raise Failed."""
+        """Start everything, show it, wait.
+
+        Whatever ends this ends all in the opposite order. Raise Failed.
+        """
         self._screen.live("starting the broker and the simulators")
         deadline = asyncio.get_running_loop().time() + LIMIT
-        async with broker(self._port) as mosquitto, running([each.simulator for each in self._installed]):
+        async with (
+            broker(self._port) as mosquitto,
+            running([each.simulator for each in self._installed]),
+        ):
             try:
                 async with asyncio.timeout_at(deadline):
                     await asyncio.gather(*(each.ready() for each in self._installed))
             except TimeoutError:
-                raise Failed(self._excuse([each.simulator for each in self._installed])) from None
-            work = [mosquitto.mind(), self._watch.follow(self._endpoint), self._serve(deadline)]
+                raise Failed(
+                    self._excuse([each.simulator for each in self._installed])
+                ) from None
+            work = [
+                mosquitto.mind(),
+                self._watch.follow(self._endpoint),
+                self._serve(deadline),
+            ]
             await first(*work, *(each.keep(self._screen) for each in self._installed))
 
     async def _serve(self, deadline: float) -> None:
         await self._watch.subscribed.wait()
         self._bridges = [each.bridge(self._endpoint.url) for each in self._installed]
         async with running(self._bridges):
-            await first(self._present(deadline), *(each.mind() for each in self._bridges))
+            await first(
+                self._present(deadline), *(each.mind() for each in self._bridges)
+            )
             self._watch.noticed = lambda key, status: None
             self._screen.live("ending")
 
@@ -152,36 +207,57 @@ class Demo:
         await asyncio.sleep(SETTLE)
         self._show()
         self._watch.noticed = self._show_change
-        await asyncio.Event().wait() if self._duration is None else await asyncio.sleep(self._duration)
+        await asyncio.Event().wait() if self._duration is None else await asyncio.sleep(
+            self._duration
+        )
 
     def _excuse(self, children: Sequence[Child]) -> str:
         """Say who is not there, with the logs of those that may be at fault."""
         ready = self._watch.kinds()
-        at_fault = [child for each, child in zip(self._installed, children, strict=True) if each.kind not in ready]
+        at_fault = [
+            child
+            for each, child in zip(self._installed, children, strict=True)
+            if each.kind not in ready
+        ]
         lines = [f"not everything is online within {LIMIT:g} s", *self._watch.missing()]
-        return "\n".join([*lines, *(line for child in at_fault or children for line in child.tail())])
+        return "\n".join(
+            [*lines, *(line for child in at_fault or children for line in child.tail())]
+        )
 
     def _show_waiting(self) -> None:
-        self._screen.live("waiting for " + (", ".join(self._watch.missing()) or "the bridges"))
+        self._screen.live(
+            "waiting for " + (", ".join(self._watch.missing()) or "the bridges")
+        )
 
     def _show(self) -> None:
         screen = self._screen
         screen.live("")
-        screen.line(f"Busbar demo: broker on 127.0.0.1:{self._port}, simulated devices, everything on this machine.")
+        screen.line(
+            f"Busbar demo: broker on 127.0.0.1:{self._port}, simulated devices, "
+            f"everything on this machine."
+        )
         screen.line()
         self._show_table()
         screen.line()
         screen.line("Paste these into another terminal:")
         pids = {each.kind: each.simulator.pid for each in self._installed}
-        for number, each in enumerate(tour.examples(self._port, self._watch.infos, pids, PAUSE), start=1):
+        for number, each in enumerate(
+            tour.examples(self._port, self._watch.infos, pids, PAUSE), start=1
+        ):
             screen.line(f"\n{number}. {each.says}")
             screen.line(f"    {screen.paint(each.command, 'bold')}")
         screen.line("\nThe command line needs no topics; its --help has the rest:")
-        screen.line(f"    {screen.paint(f'{_program()} -b {self._endpoint.url} ls', 'bold')}")
+        screen.line(
+            f"    {screen.paint(f'{_program()} -b {self._endpoint.url} ls', 'bold')}"
+        )
         screen.line()
         if shutil.which("mosquitto_rr") is None:
             screen.line(CLIENTS)
-        ends = "Ctrl-C" if self._duration is None else f"This ends in {self._duration:g} s; Ctrl-C"
+        ends = (
+            "Ctrl-C"
+            if self._duration is None
+            else (f"This ends in {self._duration:g} s; Ctrl-C")
+        )
         screen.line(f"{ends} ends everything. From here on: which devices come and go.")
         self._show_live()
 
@@ -189,15 +265,34 @@ class Demo:
         rows = tour.table(self._watch)
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for number, row in enumerate(rows):
-            *cells, state = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            *cells, state = (
+                cell.ljust(width) for cell, width in zip(row, widths, strict=True)
+            )
             end = self._screen.paint(state.rstrip(), "good" if number else "dim")
-            self._screen.line("  ".join([*(cells if number else [self._screen.paint(c, "dim") for c in cells]), end]))
+            self._screen.line(
+                "  ".join(
+                    [
+                        *(
+                            cells
+                            if number
+                            else [self._screen.paint(c, "dim") for c in cells]
+                        ),
+                        end,
+                    ]
+                )
+            )
 
     def _show_change(self, key: tour.Key, status: Status) -> None:
         style = "good" if status.state == "online" else "bad"
-        self._screen.line(f"{'/'.join(key)}: {self._screen.paint(tour.shown(status), style)}")
+        self._screen.line(
+            f"{'/'.join(key)}: {self._screen.paint(tour.shown(status), style)}"
+        )
         self._show_live()
 
     def _show_live(self) -> None:
-        online = sum(status.state == "online" for status in self._watch.statuses.values())
-        self._screen.live(f"{online} of {len(self._watch.statuses)} online; Ctrl-C ends the demo")
+        online = sum(
+            status.state == "online" for status in self._watch.statuses.values()
+        )
+        self._screen.live(
+            f"{online} of {len(self._watch.statuses)} online; Ctrl-C ends the demo"
+        )

@@ -1,4 +1,7 @@
-"""What the demo shows: plain lines, and on a terminal a little colour and one live line at the end."""
+"""What the demo shows.
+
+Plain lines, and on a terminal a little colour and one live line at the end.
+"""
 
 import os
 import shutil
@@ -9,7 +12,10 @@ _CLEAR = "\r\x1b[K"
 
 
 class Screen:
-    """One stream; only a terminal gets control sequences, and no colour if NO_COLOR is set."""
+    """One stream.
+
+    Only a terminal gets control sequences, and no colour if NO_COLOR is set.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -23,7 +29,10 @@ class Screen:
         print(f"{clear}{text}\n{self._live}", end="", file=self._stream, flush=True)
 
     def live(self, text: str) -> None:
-        """Show what goes on, in place of what was shown last; nothing without a terminal."""
+        """Show what goes on, in place of what was shown last.
+
+        Nothing without a terminal.
+        """
         if self._terminal:
             self._live = text[: shutil.get_terminal_size().columns - 1]
             print(f"{_CLEAR}{self._live}", end="", file=self._stream, flush=True)

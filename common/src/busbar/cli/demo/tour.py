@@ -41,14 +41,18 @@ class Watch:
         self.statuses: dict[Key, Status] = {}
         self.infos: dict[Key, Info] = {}
         self.subscribed = asyncio.Event()
-        self.noticed: Noticed = lambda key, status: None  # called when a status has changed
+        self.noticed: Noticed = lambda key, status: (
+            None
+        )  # called when a status has changed
         self._news = asyncio.Event()
 
     async def follow(self, endpoint: Endpoint) -> None:
         """Listen for ever, also after the broker was away."""
 
         async def listen() -> None:
-            async with connection(endpoint, Silent(), self._take, f"{ROOT}-demo") as opened:
+            async with connection(
+                endpoint, Silent(), self._take, f"{ROOT}-demo"
+            ) as opened:
                 await opened.subscribe([f"{ROOT}/+/+/status", f"{ROOT}/+/+/info"])
                 self.subscribed.set()
                 await opened.closed
@@ -64,33 +68,55 @@ class Watch:
 
     def missing(self) -> list[str]:
         """Return who is there and not online, with the reason."""
-        wanting = {key: status for key, status in sorted(self.statuses.items()) if status.state != "online"}
+        wanting = {
+            key: status
+            for key, status in sorted(self.statuses.items())
+            if status.state != "online"
+        }
         return [f"{'/'.join(key)}: {shown(status)}" for key, status in wanting.items()]
 
     def kinds(self) -> set[str]:
         """Return which kinds of bridges are there, online, with all their devices."""
-        wanting = {bridge for (bridge, _), status in self.statuses.items() if status.state != "online"}
-        ready = {bridge for bridge, device in self.statuses if device == BRIDGE} - wanting
-        return {info.kind for (bridge, _), info in self.infos.items() if bridge in ready}
+        wanting = {
+            bridge
+            for (bridge, _), status in self.statuses.items()
+            if status.state != "online"
+        }
+        ready = {
+            bridge for bridge, device in self.statuses if device == BRIDGE
+        } - wanting
+        return {
+            info.kind for (bridge, _), info in self.infos.items() if bridge in ready
+        }
 
     def _online(self, bridges: int) -> bool:
         # A bridge tells of all its devices before it tells of itself (contract 5), so none that it has is overlooked;
         # where they are found at run time, there is to be at least one.
         there = {bridge for bridge, device in self.statuses if device == BRIDGE}
         serving = {bridge for bridge, device in self.statuses if device != BRIDGE}
-        return len(there & serving) >= bridges and all(self._is_complete(key) for key in self.statuses)
+        return len(there & serving) >= bridges and all(
+            self._is_complete(key) for key in self.statuses
+        )
 
     def _is_complete(self, key: Key) -> bool:
         status, info = self.statuses[key], self.infos.get(key)
-        return status.state == "online" and info is not None and info.revision >= status.revision
+        return (
+            status.state == "online"
+            and info is not None
+            and info.revision >= status.revision
+        )
 
     def _take(self, received: Received) -> None:
         _, bridge, device, channel = received.topic.split("/")
         try:
             if channel == "info":
-                self.infos[bridge, device] = msgspec.json.decode(received.payload, type=Info)
+                self.infos[bridge, device] = msgspec.json.decode(
+                    received.payload, type=Info
+                )
             else:
-                self._see((bridge, device), msgspec.json.decode(received.payload, type=Status))
+                self._see(
+                    (bridge, device), msgspec.json.decode(received.payload, type=Status)
+                )
         except msgspec.MsgspecError:  # cleared, or somebody's try
             self.infos.pop((bridge, device), None)
         self._news.set()
@@ -103,7 +129,9 @@ class Watch:
 
 def shown(status: Status) -> str:
     """Return a state with its reason."""
-    return f"{status.state} ({status.reason.message})" if status.reason else status.state
+    return (
+        f"{status.state} ({status.reason.message})" if status.reason else status.state
+    )
 
 
 def table(watch: Watch) -> list[tuple[str, ...]]:
@@ -128,13 +156,24 @@ class Example(NamedTuple):
     command: str
 
 
-def examples(port: int, infos: Mapping[Key, Info], simulators: Mapping[str, int], pause: float) -> list[Example]:
+def examples(
+    port: int, infos: Mapping[Key, Info], simulators: Mapping[str, int], pause: float
+) -> list[Example]:
     """Return five commands for what is there; `simulators` are the process ids by kind of bridge."""
     devices = {key: info for key, info in sorted(infos.items()) if key[1] != BRIDGE}
-    key = max(devices, key=lambda each: (bool(_settings(devices[each])), "query" in devices[each].commands))
+    key = max(
+        devices,
+        key=lambda each: (
+            bool(_settings(devices[each])),
+            "query" in devices[each].commands,
+        ),
+    )
     info, topic = devices[key], "/".join((ROOT, *key))
     return [
-        Example("everything that happens on the bus, until Ctrl-C", f"mosquitto_sub -p {port} -t '{ROOT}/#' -v"),
+        Example(
+            "everything that happens on the bus, until Ctrl-C",
+            f"mosquitto_sub -p {port} -t '{ROOT}/#' -v",
+        ),
         _set(port, topic, info),
         _query(port, topic, info),
         Example(
@@ -152,9 +191,14 @@ def examples(port: int, infos: Mapping[Key, Info], simulators: Mapping[str, int]
 def _set(port: int, topic: str, info: Info) -> Example:
     values = _settings(info)
     if not values:
-        return Example("a command: read everything anew", _publish(port, f"{topic}/call/refresh", "{}"))
+        return Example(
+            "a command: read everything anew",
+            _publish(port, f"{topic}/call/refresh", "{}"),
+        )
     what = " and ".join(values)
-    return Example(f"a set: {what} in one go", _publish(port, f"{topic}/set", json.dumps(values)))
+    return Example(
+        f"a set: {what} in one go", _publish(port, f"{topic}/set", json.dumps(values))
+    )
 
 
 def _settings(info: Info) -> dict[str, Any]:
@@ -164,10 +208,19 @@ def _settings(info: Info) -> dict[str, Any]:
     for path, each in info.properties.items():
         kind = each.schema.get("type")
         bounded = "minimum" in each.schema and "maximum" in each.schema
-        if each.access == "r" or "{" in path or kind in kinds or not (kind == "boolean" or bounded):
+        if (
+            each.access == "r"
+            or "{" in path
+            or kind in kinds
+            or not (kind == "boolean" or bounded)
+        ):
             continue
         kinds.add(kind)
-        values[path] = True if kind == "boolean" else _between(each.schema["minimum"], each.schema["maximum"])
+        values[path] = (
+            True
+            if kind == "boolean"
+            else _between(each.schema["minimum"], each.schema["maximum"])
+        )
     return values
 
 
@@ -182,7 +235,9 @@ def _query(port: int, topic: str, info: Info) -> Example:
         return Example("a query, and its reply", command)
     bridge = topic.rpartition("/")[0]
     command = _request(port, f"{bridge}/{BRIDGE}/call/list", "{}")
-    return Example("a query to the bridge, and its reply: which devices are there", command)
+    return Example(
+        "a query to the bridge, and its reply: which devices are there", command
+    )
 
 
 def _publish(port: int, topic: str, payload: str) -> str:

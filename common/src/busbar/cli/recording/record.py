@@ -1,4 +1,7 @@
-"""`busbar record`: every message of the bus with its time, as a file that other programs open, too."""
+"""`busbar record`.
+
+Every message of the bus with its time, as a file that other programs open, too.
+"""
 
 import asyncio
 import secrets
@@ -26,9 +29,26 @@ FLUSH = 2.0  # s that a power cut may cost
 
 @command("record")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-@click.argument("patterns", nargs=-1, metavar="[DEVICE|PATTERN]...", shell_complete=completion.devices)
-@click.option("--for", "duration", type=click.FloatRange(min=0), metavar="SECONDS", help="end after this time")
-@click.option("--count", "-n", type=click.IntRange(min=1), metavar="N", help="end after so many messages")
+@click.argument(
+    "patterns",
+    nargs=-1,
+    metavar="[DEVICE|PATTERN]...",
+    shell_complete=completion.devices,
+)
+@click.option(
+    "--for",
+    "duration",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="end after this time",
+)
+@click.option(
+    "--count",
+    "-n",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="end after so many messages",
+)
 @click.option("--force", "-f", is_flag=True, help="write over a file that is there")
 def record_command(
     settings: Settings,
@@ -41,7 +61,8 @@ def record_command(
 ) -> None:
     """Record all messages with their times, until Ctrl-C.
 
-    The file is MCAP; `busbar replay` plays it. Without a pattern: everything under the root.
+    The file is MCAP; `busbar replay` plays it. Without a pattern: everything under the
+    root.
     """
     from busbar.cli.recording.tape import Recorder  # the extra `record`
 
@@ -50,7 +71,8 @@ def record_command(
     file.unlink(missing_ok=True)
     root = settings.prefix
     wanted = [f"{root}/{bus.pattern(each)}/#" for each in patterns] or [f"{root}/#"]
-    filters = sorted(Filters().add(wanted)[0])  # none inside another, for which a message would come twice
+    # none inside another, for which a message would come twice
+    filters = sorted(Filters().add(wanted)[0])
     with Recorder(file, root, settings.endpoint.shown) as recorder:
         try:
             bus.run(_record(settings, recorder, filters, duration, count, output))
@@ -103,7 +125,9 @@ def _sum_up(file: Path, recorder: "Recorder", output: Output) -> None:
     output.document(told) if output.json else output.note(f"{file}: {size}")
 
 
-def _taker(recorder: "Recorder", count: int | None, done: "asyncio.Future[None]") -> Callable[[Received], None]:
+def _taker(
+    recorder: "Recorder", count: int | None, done: "asyncio.Future[None]"
+) -> Callable[[Received], None]:
     """Return what records each message until there are `count` or the file takes no more."""
 
     def take(received: Received) -> None:
@@ -120,7 +144,10 @@ def _taker(recorder: "Recorder", count: int | None, done: "asyncio.Future[None]"
 
 
 async def _until(
-    done: "asyncio.Future[None]", duration: float | None, recorder: "Recorder", show: Callable[[float, str], None]
+    done: "asyncio.Future[None]",
+    duration: float | None,
+    recorder: "Recorder",
+    show: Callable[[float, str], None],
 ) -> None:
     """Flush now and then until it is done or over."""
     loop = asyncio.get_running_loop()
@@ -129,6 +156,9 @@ async def _until(
         pause = FLUSH if end is None else min(FLUSH, max(0.0, end - loop.time()))
         await asyncio.wait([done], timeout=pause)
         recorder.flush()
-        show(recorder.messages, f"{recorder.messages} messages, {recorder.bytes / 1e6:.1f} MB")
+        show(
+            recorder.messages,
+            (f"{recorder.messages} messages, {recorder.bytes / 1e6:.1f} MB"),
+        )
     if done.done():
         done.result()

@@ -1,4 +1,7 @@
-"""`busbar replay`: a recording on a broker again, byte by byte and in order, at any speed."""
+"""`busbar replay`.
+
+A recording on a broker again, byte by byte and in order, at any speed.
+"""
 
 import asyncio
 import secrets
@@ -95,28 +98,56 @@ class Plan(NamedTuple):
 
 @command("replay")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
-@click.option("--speed", type=click.FloatRange(min=0), default=1.0, metavar="X", help="2: twice as fast; 0: at once")
-@click.option("--commands", is_flag=True, help="also what was sent to devices: set and call")
-@click.option("--force", is_flag=True, help="even where a bridge of the same name is online")
+@click.option(
+    "--speed",
+    type=click.FloatRange(min=0),
+    default=1.0,
+    metavar="X",
+    help="2: twice as fast; 0: at once",
+)
+@click.option(
+    "--commands", is_flag=True, help=("also what was sent to devices: set and call")
+)
+@click.option(
+    "--force", is_flag=True, help=("even where a bridge of the same name is online")
+)
 @click.option("--clean", is_flag=True, help="at the end remove what is retained")
 def replay_command(
-    settings: Settings, output: Output, file: Path, speed: float, commands: bool, force: bool, clean: bool
+    settings: Settings,
+    output: Output,
+    file: Path,
+    speed: float,
+    commands: bool,
+    force: bool,
+    clean: bool,
 ) -> None:
     """Play a recording to a broker.
 
-    Under the root that it was recorded from, unless --root says another; without what was sent to devices.
+    Under the root that it was recorded from, unless --root says another; without what
+    was sent to devices.
     """
     from busbar.cli.recording import tape  # the extra `record`
 
     found, topics, complete = tape.about(file)
     recorded = Settings(root=found.get("root")).prefix
-    plan = Plan(file, recorded, settings.prefix if settings.root else recorded, speed, commands)
+    plan = Plan(
+        file, recorded, settings.prefix if settings.root else recorded, speed, commands
+    )
     if not complete:
         output.note(f"{file} was not finished; what it has is played")
     counts = {topic: count for topic, count in topics.items() if plan.plays(topic)}
-    sent = bus.run(_replay(settings, plan, counts, tape.messages(file), force, clean, output))
+    sent = bus.run(
+        _replay(settings, plan, counts, tape.messages(file), force, clean, output)
+    )
     if output.json:
-        output.document({"file": str(file), "messages": sent, "root": plan.root, "complete": complete})
+        output.document(
+            {
+                "file": str(file),
+                "messages": sent,
+                "root": plan.root,
+                "complete": complete,
+            }
+        )
     else:
         output.note(f"{sent} messages played under {plan.root}")
 
@@ -140,11 +171,19 @@ async def _replay(
             await _while_open(link, feed.put(Message(topic, b"", retain=True)))
         await _while_open(link, feed.drained())
     if feed.refusals:
-        raise Forbidden(f"the broker refused {len(feed.refusals)} messages; the first: {feed.refusals[0]}")
+        raise Forbidden(
+            f"the broker refused {len(feed.refusals)} messages; the first: "
+            f"{feed.refusals[0]}"
+        )
     return sum(topics.values())
 
 
-async def _play(plan: Plan, messages: "Iterator[Taped]", feed: Feed, show: Callable[[float, str], None]) -> list[str]:
+async def _play(
+    plan: Plan,
+    messages: "Iterator[Taped]",
+    feed: Feed,
+    show: Callable[[float, str], None],
+) -> list[str]:
     """Send each message at its time; return the topics that are retained now."""
     loop = asyncio.get_running_loop()
     started, first = loop.time(), None
@@ -154,12 +193,24 @@ async def _play(plan: Plan, messages: "Iterator[Taped]", feed: Feed, show: Calla
         if not plan.plays(each.topic):
             continue
         first = each.time if first is None else first
-        pause = started + (each.time - first) / plan.speed - loop.time() if plan.speed else 0.0
+        pause = (
+            started + (each.time - first) / plan.speed - loop.time()
+            if plan.speed
+            else 0.0
+        )
         if pause > 0:
             await asyncio.sleep(pause)
         topic = plan.topic(each.topic)
         # All at QoS 1: a broker may let QoS 0 overtake, and the order is the point.
-        await feed.put(Message(topic, each.payload, qos=1, retain=each.retain, content_type=each.content_type))
+        await feed.put(
+            Message(
+                topic,
+                each.payload,
+                qos=1,
+                retain=each.retain,
+                content_type=each.content_type,
+            )
+        )
         if each.retain:
             retained[topic] = bool(each.payload)
         done += 1
@@ -170,12 +221,16 @@ async def _play(plan: Plan, messages: "Iterator[Taped]", feed: Feed, show: Calla
 
 @asynccontextmanager
 async def _sending(settings: Settings, feed: Feed) -> AsyncIterator[Connection]:
-    async with connection(settings.endpoint, feed, lambda _: None, f"busbar-replay-{secrets.token_hex(4)}") as link:
+    async with connection(
+        settings.endpoint, feed, lambda _: None, f"busbar-replay-{secrets.token_hex(4)}"
+    ) as link:
         link.begin()
         yield link
 
 
-async def _while_open(link: Connection, work: Coroutine[Any, Any, list[str] | None]) -> list[str]:
+async def _while_open(
+    link: Connection, work: Coroutine[Any, Any, list[str] | None]
+) -> list[str]:
     """Do something while the connection lasts; raise BrokerLost."""
     task = asyncio.ensure_future(work)
     try:
@@ -188,7 +243,9 @@ async def _while_open(link: Connection, work: Coroutine[Any, Any, list[str] | No
         task.cancel()
 
 
-async def _refuse_living(settings: Settings, plan: Plan, topics: Mapping[str, int]) -> None:
+async def _refuse_living(
+    settings: Settings, plan: Plan, topics: Mapping[str, int]
+) -> None:
     """Raise Forbidden when one of the recorded bridges is online where it would be played."""
     suffix = f"/{BRIDGE}/status"
     wanted = [plan.topic(topic) for topic in topics if topic.endswith(suffix)]
@@ -198,5 +255,6 @@ async def _refuse_living(settings: Settings, plan: Plan, topics: Mapping[str, in
             if msgspec.json.decode(seen.payload, type=Status).state == "online":
                 name = topic.removesuffix(suffix).removeprefix(f"{plan.root}/")
                 raise Forbidden(
-                    f"the bridge {name} is online under {plan.root}; --root NAME plays it beside, --force over it"
+                    f"the bridge {name} is online under {plan.root}; --root NAME "
+                    f"plays it beside, --force over it"
                 )

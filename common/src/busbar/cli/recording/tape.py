@@ -1,6 +1,10 @@
-"""Recordings: every message with its time as MCAP, with the schemas of the contract inside. Source: mcap.dev/spec.
+"""Recordings.
 
-A channel is a topic together with what MQTT says beside the payload; payloads are kept byte by byte.
+Every message with its time as MCAP, with the schemas of the contract inside. Source:
+mcap.dev/spec.
+
+A channel is a topic together with what MQTT says beside the payload; payloads are kept
+byte by byte.
 """
 
 import json
@@ -29,15 +33,33 @@ PROFILE, METADATA = "busbar", "busbar"
 CHUNK = 256 * 1024  # bytes that a power cut may cost, compressed together
 CHANNELS_LIMIT = 65_535  # of the format
 _PAYLOADS = {"blob": "application/octet-stream"}
-_BY_CHANNEL = {"status": "status", "info": "info", "state": "state", "reply": "reply", "set": "set"}
+_BY_CHANNEL = {
+    "status": "status",
+    "info": "info",
+    "state": "state",
+    "reply": "reply",
+    "set": "set",
+}
 _BY_PATH = {
-    "event/change": "event-change", "event/progress": "event-progress", "event/log": "event-log",
+    "event/change": "event-change",
+    "event/progress": "event-progress",
+    "event/log": "event-log",
     "state/_lock": "lock-state",
-}  # fmt: skip
+}
 _BY_PREFIX = {"event/": "event", "set/": "set-property"}
-_RETAINED = ("status", "info", "state")  # contract 1; a live message comes without its flag
+# contract 1; a live message comes without its flag
+_RETAINED = ("status", "info", "state")
 # mcap passes on what it meets in a cut or damaged file.
-_BROKEN = (McapError, ValueError, OSError, LookupError, struct.error, ZstdError, MemoryError, OverflowError)
+_BROKEN = (
+    McapError,
+    ValueError,
+    OSError,
+    LookupError,
+    struct.error,
+    ZstdError,
+    MemoryError,
+    OverflowError,
+)
 
 
 class Taped(NamedTuple):
@@ -51,13 +73,21 @@ class Taped(NamedTuple):
 
 
 class Recorder:
-    """A file being written: left = complete; what was flushed can be read whatever happens."""
+    """A file being written: left = complete.
+
+    What was flushed can be read whatever happens.
+    """
 
     def __init__(self, path: Path, root: str, broker: str) -> None:
         self.messages = 0
         self.bytes = 0
         self._path, self._root = path, root
-        self._about = {"root": root, "broker": broker, "contract": str(CONTRACT), "started": f"{clock.time():.6f}"}
+        self._about = {
+            "root": root,
+            "broker": broker,
+            "contract": str(CONTRACT),
+            "started": f"{clock.time():.6f}",
+        }
         self._channels: dict[tuple[Any, ...], int] = {}
         self._schemas: dict[str, int] = {}
         self._last = 0
@@ -71,18 +101,28 @@ class Recorder:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         with self._file:
             self._writer.finish()  # type: ignore[no-untyped-call]  # mcap has no annotation there
 
     def take(self, received: Received) -> None:
         """Add a message; raise OSError."""
-        self._last = now = max(self._last + 1, clock.time_ns())  # the order of arrival, whatever the clock does
+        # the order of arrival, whatever the clock does
+        self._last = now = max(self._last + 1, clock.time_ns())
         self.messages += 1
         self.bytes += len(received.payload)
         channel = self._channel(received)
-        self._writer.add_message(channel, log_time=now, publish_time=now, data=received.payload, sequence=self.messages)
+        self._writer.add_message(
+            channel,
+            log_time=now,
+            publish_time=now,
+            data=received.payload,
+            sequence=self.messages,
+        )
 
     def flush(self) -> None:
         """Have the file hold all that came so far; raise OSError."""
@@ -97,22 +137,37 @@ class Recorder:
         if key not in self._channels:
             if len(self._channels) >= CHANNELS_LIMIT:
                 raise ConfigError(
-                    f"more than {CHANNELS_LIMIT} topics do not fit into one recording; choose fewer devices"
+                    f"more than {CHANNELS_LIMIT} topics do not fit into one "
+                    f"recording; choose fewer devices"
                 )
-            about = {"retain": str(retain).lower(), "content_type": received.content_type or ""}
+            about = {
+                "retain": str(retain).lower(),
+                "content_type": received.content_type or "",
+            }
             schema = self._schema(path) if encoding == "json" else 0
-            self._channels[key] = self._writer.register_channel(received.topic, encoding, schema, about)
+            self._channels[key] = self._writer.register_channel(
+                received.topic, encoding, schema, about
+            )
         return self._channels[key]
 
     def _schema(self, path: str) -> int:
         name = _BY_PATH.get(path) or _BY_CHANNEL.get(path) or path.replace("/", "-")
         if name not in self._texts:
-            name = next((each for prefix, each in _BY_PREFIX.items() if path.startswith(prefix)), "")
+            name = next(
+                (
+                    each
+                    for prefix, each in _BY_PREFIX.items()
+                    if path.startswith(prefix)
+                ),
+                "",
+            )
         if name not in self._texts:
             return 0
         if name not in self._schemas:
             text = json.dumps(self._texts[name]).encode()
-            self._schemas[name] = self._writer.register_schema(f"busbar.{name}", "jsonschema", text)
+            self._schemas[name] = self._writer.register_schema(
+                f"busbar.{name}", "jsonschema", text
+            )
         return self._schemas[name]
 
 
@@ -137,7 +192,9 @@ def about(path: Path) -> tuple[Mapping[str, str], dict[str, int], bool]:
     with path.open("rb") as file:
         channels: dict[int, str] = {}
         try:
-            for record in StreamReader(file, validate_crcs=True, record_size_limit=_size(path)).records:
+            for record in StreamReader(
+                file, validate_crcs=True, record_size_limit=_size(path)
+            ).records:
                 if isinstance(record, Metadata):
                     found |= record.metadata if record.name == METADATA else {}
                 elif isinstance(record, Channel):
@@ -147,7 +204,9 @@ def about(path: Path) -> tuple[Mapping[str, str], dict[str, int], bool]:
                     topics[topic] = topics.get(topic, 0) + 1
         except _BROKEN as error:
             if not topics and not found:
-                raise ConfigError(f"{path} is no recording: {error or 'it ends too early'}") from error
+                raise ConfigError(
+                    f"{path} is no recording: {error or 'it ends too early'}"
+                ) from error
             complete = False
     return found, topics, complete
 
@@ -156,15 +215,29 @@ def messages(path: Path) -> Iterator[Taped]:
     """Return the messages of a recording in order, as far as it can be read."""
     with path.open("rb") as file:
         try:
-            reader = NonSeekingReader(file, validate_crcs=True, record_size_limit=_size(path))
+            reader = NonSeekingReader(
+                file, validate_crcs=True, record_size_limit=_size(path)
+            )
             for _, channel, message in reader.iter_messages(log_time_order=False):
                 said = channel.metadata
-                retain, content_type = said.get("retain") == "true", said.get("content_type") or None
-                yield Taped(message.log_time / 1e9, channel.topic, message.data, retain, content_type)
+                retain, content_type = (
+                    said.get("retain") == "true",
+                    said.get("content_type") or None,
+                )
+                yield Taped(
+                    message.log_time / 1e9,
+                    channel.topic,
+                    message.data,
+                    retain,
+                    content_type,
+                )
         except _BROKEN:
             return  # it ends in the middle; `about` has told
 
 
 def _size(path: Path) -> int:
-    """Return how long a record can be (bytes): a length that is damaged must not fill the memory."""
+    """Return how long a record can be (bytes).
+
+    A length that is damaged must not fill the memory.
+    """
     return path.stat().st_size

@@ -32,7 +32,8 @@ Schema = dict[str, Any]
 
 GROUP = "busbar.bridges"  # entry points: the packages of installed bridges
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-PATH = rf"^(?!_){names.LEVEL.pattern}(/{names.LEVEL.pattern})*$"  # of a property; "_" is ours, and never written
+# of a property; "_" is ours, and never written
+PATH = rf"^(?!_){names.LEVEL.pattern}(/{names.LEVEL.pattern})*$"
 
 _PUBLISHED: Mapping[str, tuple[str, Any]] = {
     "status": ("Status of a device or bridge", messages.Status),
@@ -43,16 +44,24 @@ _PUBLISHED: Mapping[str, tuple[str, Any]] = {
     "event-progress": ("event/progress", messages.ProgressEvent),
     "event-log": ("event/log of a bridge", messages.LogEvent),
     "reply": ("Outcome of a command", messages.Reply),
-    "lock-state": (f"state/{open_link.LOCK.path}: owner and end of the lock, or null", open_link.LOCK.type),
+    "lock-state": (
+        (f"state/{open_link.LOCK.path}: owner and end of the lock, or null"),
+        open_link.LOCK.type,
+    ),
     "blob-value": ("The property of a blob", describe.BlobValue),
 }
 
-_METADATA = {key: {"$ref": f"#/$defs/Metadata/properties/{key}"} for key in sorted(messages.METADATA)}
+_METADATA = {
+    key: {"$ref": f"#/$defs/Metadata/properties/{key}"}
+    for key in sorted(messages.METADATA)
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write every file into a folder; return the exit code."""
-    parser = argparse.ArgumentParser(prog="busbar.cli.schemas", description="write the schemas of the contract")
+    parser = argparse.ArgumentParser(
+        prog="busbar.cli.schemas", description="write the schemas of the contract"
+    )
     parser.add_argument("outdir", type=Path, metavar="OUTDIR")
     folder: Path = parser.parse_args(argv).outdir
     folder.mkdir(parents=True, exist_ok=True)
@@ -64,15 +73,26 @@ def main(argv: Sequence[str] | None = None) -> int:
 def files() -> dict[str, str]:
     """Return the name and text of every file."""
     bridges = services()
-    about = asyncapi.document(device_commands(), bridge_commands(), open_commands(bridges))
-    written = {f"{name}.json": _json(built) for name, built in sorted(documents(bridges).items())}
+    about = asyncapi.document(
+        device_commands(), bridge_commands(), open_commands(bridges)
+    )
+    written = {
+        f"{name}.json": _json(built)
+        for name, built in sorted(documents(bridges).items())
+    }
     return {**written, "asyncapi.yaml": _yaml(about)}
 
 
 def services() -> dict[str, Service]:
     """Return every installed bridge by its kind."""
-    found = (importlib.import_module(f"{point.value}.bridge").SERVICE for point in entry_points(group=GROUP))
-    return {service.kind: service for service in sorted(found, key=lambda each: str(each.kind))}
+    found = (
+        importlib.import_module(f"{point.value}.bridge").SERVICE
+        for point in entry_points(group=GROUP)
+    )
+    return {
+        service.kind: service
+        for service in sorted(found, key=lambda each: str(each.kind))
+    }
 
 
 def device_commands() -> dict[str, Command]:
@@ -82,47 +102,83 @@ def device_commands() -> dict[str, Command]:
 
 def bridge_commands() -> dict[str, Command]:
     """Return what only the device `bridge` has, whatever its kind."""
-    return {name: each for name, each in describe.commands(OwnCommands).items() if name not in device_commands()}
+    return {
+        name: each
+        for name, each in describe.commands(OwnCommands).items()
+        if name not in device_commands()
+    }
 
 
 def open_commands(bridges: Mapping[str, Service]) -> dict[str, Command]:
-    """Return the command `open` by the kind of bridge: its arguments are the settings of a device of that kind."""
+    """Return the command `open` by the kind of bridge.
+
+    Its arguments are the settings of a device of that kind.
+    """
     nobody = cast("OwnCommands", None)  # only a command that runs asks its bridge
-    return {kind: OwnCommands.opening(nobody, each.device) for kind, each in bridges.items() if each.device is not None}
+    return {
+        kind: OwnCommands.opening(nobody, each.device)
+        for kind, each in bridges.items()
+        if each.device is not None
+    }
 
 
 def documents(bridges: Mapping[str, Service]) -> dict[str, Schema]:
     """Return every JSON Schema by name."""
-    found = {name: published(name, title, type_) for name, (title, type_) in _PUBLISHED.items()}
-    found["metadata"] = published("metadata", "Metadata of a command", messages.Metadata)
+    found = {
+        name: published(name, title, type_)
+        for name, (title, type_) in _PUBLISHED.items()
+    }
+    found["metadata"] = published(
+        "metadata", "Metadata of a command", messages.Metadata
+    )
     found |= {str(each["$id"]).rpartition(":")[2]: each for each in _commands()}
     for name, each in {**device_commands(), **bridge_commands()}.items():
         found[f"call-{name}"] = called(f"call-{name}", each)
         if each.result not in (None, type(None)):
-            found[f"result-{name}"] = published(f"result-{name}", f"Result of {name}", each.result, each.title)
-    found |= {f"call-open-{kind}": called(f"call-open-{kind}", each) for kind, each in open_commands(bridges).items()}
-    return found | {f"config-{kind}": configured(kind, service) for kind, service in bridges.items()}
+            found[f"result-{name}"] = published(
+                f"result-{name}", f"Result of {name}", each.result, each.title
+            )
+    found |= {
+        f"call-open-{kind}": called(f"call-open-{kind}", each)
+        for kind, each in open_commands(bridges).items()
+    }
+    return found | {
+        f"config-{kind}": configured(kind, service) for kind, service in bridges.items()
+    }
 
 
 def headed(name: str, built: Mapping[str, Any]) -> Schema:
     """Return a schema with its identity."""
-    return {**built, "$schema": DIALECT, "$id": f"urn:busbar:contract:{messages.CONTRACT}:{name}"}
+    return {
+        **built,
+        "$schema": DIALECT,
+        "$id": f"urn:busbar:contract:{messages.CONTRACT}:{name}",
+    }
 
 
 def published(name: str, title: str, type_: Any, about: str | None = None) -> Schema:
     """Return the schema of a type on the wire."""
-    return headed(name, {"description": about or title, **schema(type_), "title": title})
+    return headed(
+        name, {"description": about or title, **schema(type_), "title": title}
+    )
 
 
 def configured(kind: str, service: Service) -> Schema:
     """Return the schema of a configuration file."""
     about = inspect.getdoc(service.config) or ""
-    identity = {"$id": f"urn:busbar:config:{kind}", "title": f"Configuration of {kind}-bridge", "description": about}
+    identity = {
+        "$id": f"urn:busbar:config:{kind}",
+        "title": f"Configuration of {kind}-bridge",
+        "description": about,
+    }
     return loader.schema(service.config) | identity
 
 
 def called(name: str, command: Command) -> Schema:
-    """Return the schema of the payload of `call/<command>`: arguments and metadata, or the bare required argument."""
+    """Return the schema of the payload of `call/<command>`.
+
+    Arguments and metadata, or the bare required argument.
+    """
     arguments = schema(command.arguments)
     fields, required = arguments.get("properties", {}), arguments.get("required", [])
     accepted = [_closed(fields, required)]
@@ -131,31 +187,55 @@ def called(name: str, command: Command) -> Schema:
         others = {key: value for key, value in fields.items() if key != required[0]}
         accepted += [_closed({"_value": bare, **others}, ["_value"]), bare]
     built = accepted[0] if len(accepted) == 1 else {"anyOf": accepted}
-    return _sent(name, f"call/{command.name}", command.title, built, arguments.get("$defs"))
+    return _sent(
+        name, f"call/{command.name}", command.title, built, arguments.get("$defs")
+    )
 
 
 def _commands() -> Iterator[Schema]:
     """Return what is said of a command whatever the device."""
     plain = {"type": ["array", "boolean", "null", "number", "string"]}
     fields = {"type": "object", "properties": _METADATA}
-    arguments = "The arguments that `info` has, as an object; or the only required one as it is, text not as JSON."
+    arguments = (
+        "The arguments that `info` has, as an object; or the only required one as it "
+        "is, text not as JSON."
+    )
     yield _sent("call", "call/<command>", arguments, {"anyOf": [plain, fields]})
     wrapped = _closed({"_value": {}}, ["_value"])
     bare = {"type": "object", "properties": {**_METADATA, "_value": False}}
-    value = "A value of the property's own schema, which `info` has; text may also come as it is, not as JSON."
-    yield _sent("set-property", "set/<property>", value, {"anyOf": [plain, wrapped, bare]})
+    value = (
+        "A value of the property's own schema, which `info` has; text may also come as "
+        "it is, not as JSON."
+    )
+    yield _sent(
+        "set-property", "set/<property>", value, {"anyOf": [plain, wrapped, bare]}
+    )
     nothing = {"propertyNames": {"enum": sorted(_METADATA)}}
     several = "Property paths and values, validated whole, then applied in order."
-    yield _sent("set", "set", several, {**_closed({}), "patternProperties": {PATH: {}}, "not": nothing})
+    yield _sent(
+        "set",
+        "set",
+        several,
+        {**_closed({}), "patternProperties": {PATH: {}}, "not": nothing},
+    )
 
 
 def _closed(fields: Mapping[str, Any], required: Sequence[str] = ()) -> Schema:
-    """Return the schema of an object with these fields and metadata; anything else is refused."""
-    built = {"type": "object", "properties": {**fields, **_METADATA}, "additionalProperties": False}
+    """Return the schema of an object with these fields and metadata.
+
+    Anything else is refused.
+    """
+    built = {
+        "type": "object",
+        "properties": {**fields, **_METADATA},
+        "additionalProperties": False,
+    }
     return {**built, "required": list(required)} if required else built
 
 
-def _sent(name: str, title: str, about: str, built: Schema, definitions: Schema | None = None) -> Schema:
+def _sent(
+    name: str, title: str, about: str, built: Schema, definitions: Schema | None = None
+) -> Schema:
     """Return the schema of what a bridge is sent: it may have metadata."""
     known = {**(definitions or {}), "Metadata": schema(messages.Metadata)}
     return headed(name, {**built, "$defs": known, "title": title, "description": about})
@@ -169,7 +249,8 @@ def _yaml(document: Schema) -> str:
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style, yaml.width = False, 120
     stream = io.StringIO()
-    yaml.dump(json.loads(json.dumps(document, sort_keys=True)), stream)  # copied: equal parts become no aliases
+    # copied: equal parts become no aliases
+    yaml.dump(json.loads(json.dumps(document, sort_keys=True)), stream)
     return stream.getvalue()
 
 

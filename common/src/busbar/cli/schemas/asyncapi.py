@@ -45,32 +45,99 @@ def _capital(name: str) -> str:
     return name[:1].upper() + name[1:]
 
 
-def _out(name: str, path: str, title: str, schema: str | None, base: str = _DEVICE, **options: Any) -> Topic:
-    return Topic(name, f"{base}/{path}", "send", title, {name: schema and f"{schema}.json"}, **options)
+def _out(
+    name: str,
+    path: str,
+    title: str,
+    schema: str | None,
+    base: str = _DEVICE,
+    **options: Any,
+) -> Topic:
+    return Topic(
+        name,
+        f"{base}/{path}",
+        "send",
+        title,
+        {name: schema and f"{schema}.json"},
+        **options,
+    )
 
 
-def _in(name: str, path: str, title: str, schemas: Iterable[str], base: str = _DEVICE) -> Topic:
+def _in(
+    name: str, path: str, title: str, schemas: Iterable[str], base: str = _DEVICE
+) -> Topic:
     named = {_camel(schema): f"{schema}.json" for schema in schemas}
     return Topic(name, f"{base}/{path}", "receive", title, named)
 
 
 # docs/contract.md, 1: direction, retained, QoS
 _TOPICS = (
-    _out("status", "status", "Availability (3.1); of the device `bridge` it is the Last Will", "status", retain=True),
-    _out("info", "info", "What the device is and offers (3.2)", "info", retain=True),
-    _out("state", "state", "The whole snapshot in one message (3.3)", "state", retain=True),
-    _out("stateLeaf", "state/{property}", "One value, plain JSON; newest only", None, qos=0, retain=True),
-    _out("lockState", "state/_lock", "Who has locked the device, or null", "lock-state", qos=0, retain=True),
-    _out("eventChange", "event/change", "The lossless history of the state (3.4)", "event-change"),
-    _out("eventProgress", "event/progress", "Progress of a long command (3.4)", "event-progress"),
-    _out("eventLog", "event/log", "The log from WARNING up (4)", "event-log", _BRIDGE),
-    _out("event", "event/{event}", "Something that happened (3.4); `info` has its schema", "event"),
     _out(
-        "blob", "blob/{blob}", "Raw bytes; the property of this name describes them", None, qos=0, content_type=_BYTES
+        "status",
+        "status",
+        "Availability (3.1); of the device `bridge` it is the Last Will",
+        "status",
+        retain=True,
+    ),
+    _out("info", "info", "What the device is and offers (3.2)", "info", retain=True),
+    _out(
+        "state",
+        "state",
+        "The whole snapshot in one message (3.3)",
+        "state",
+        retain=True,
+    ),
+    _out(
+        "stateLeaf",
+        "state/{property}",
+        "One value, plain JSON; newest only",
+        None,
+        qos=0,
+        retain=True,
+    ),
+    _out(
+        "lockState",
+        "state/_lock",
+        "Who has locked the device, or null",
+        "lock-state",
+        qos=0,
+        retain=True,
+    ),
+    _out(
+        "eventChange",
+        "event/change",
+        "The lossless history of the state (3.4)",
+        "event-change",
+    ),
+    _out(
+        "eventProgress",
+        "event/progress",
+        "Progress of a long command (3.4)",
+        "event-progress",
+    ),
+    _out("eventLog", "event/log", "The log from WARNING up (4)", "event-log", _BRIDGE),
+    _out(
+        "event",
+        "event/{event}",
+        "Something that happened (3.4); `info` has its schema",
+        "event",
+    ),
+    _out(
+        "blob",
+        "blob/{blob}",
+        "Raw bytes; the property of this name describes them",
+        None,
+        qos=0,
+        content_type=_BYTES,
     ),
     _in("set", "set", "Write several properties at once (2)", ["set"]),
     _in("setProperty", "set/{property}", "Write one property (2)", ["set-property"]),
-    _in("call", "call/{command}", "Run a command of the device's own; `info` has its schemas (2)", ["call"]),
+    _in(
+        "call",
+        "call/{command}",
+        "Run a command of the device's own; `info` has its schemas (2)",
+        ["call"],
+    ),
     _out("reply", "reply", "The outcome of every command (3.5)", "reply"),
     Topic(
         "privateReply",
@@ -82,9 +149,16 @@ _TOPICS = (
 )
 
 _PARAMETERS: Mapping[str, Part] = {
-    "root": {"default": "busbar", "description": "Configured; may have several levels."},
-    "bridge": {"description": f"Name of a bridge process: {names.LEVEL.pattern}, not `{topics.REPLY}`."},
-    "device": {"description": f"Name of a device, or `{topics.BRIDGE}` for the bridge itself."},
+    "root": {
+        "default": "busbar",
+        "description": "Configured; may have several levels.",
+    },
+    "bridge": {
+        "description": f"Name of a bridge process: {names.LEVEL.pattern}, not `{topics.REPLY}`."
+    },
+    "device": {
+        "description": f"Name of a device, or `{topics.BRIDGE}` for the bridge itself."
+    },
     "property": {"description": "Path of a property; may have several levels."},
     "event": {"description": "Name of an event in `info`."},
     "blob": {"description": "Name of a blob in `info`; may have several levels."},
@@ -93,7 +167,11 @@ _PARAMETERS: Mapping[str, Part] = {
 }
 
 
-def document(device: Mapping[str, Command], bridge: Mapping[str, Command], opens: Mapping[str, Command]) -> Part:
+def document(
+    device: Mapping[str, Command],
+    bridge: Mapping[str, Command],
+    opens: Mapping[str, Command],
+) -> Part:
     """Return the document, for the commands of every device, of the device `bridge`, and `open` of each kind."""
     listed = [*_TOPICS, *_commands(device, bridge, opens)]
     return {
@@ -108,27 +186,58 @@ def document(device: Mapping[str, Command], bridge: Mapping[str, Command], opens
         "defaultContentType": _JSON,
         "servers": {"broker": _server()},
         "channels": {topic.name: _channel(topic) for topic in listed},
-        "operations": {f"{topic.action}{_capital(topic.name)}": _operation(topic) for topic in listed},
+        "operations": {
+            f"{topic.action}{_capital(topic.name)}": _operation(topic)
+            for topic in listed
+        },
         "components": {
-            "messages": {name: _message(topic, name) for topic in listed for name in topic.schemas},
+            "messages": {
+                name: _message(topic, name)
+                for topic in listed
+                for name in topic.schemas
+            },
             "parameters": dict(_PARAMETERS),
         },
     }
 
 
 def _commands(
-    device: Mapping[str, Command], bridge: Mapping[str, Command], opens: Mapping[str, Command]
+    device: Mapping[str, Command],
+    bridge: Mapping[str, Command],
+    opens: Mapping[str, Command],
 ) -> Iterable[Topic]:
     for base, commands in ((_DEVICE, device), (_BRIDGE, bridge)):
         for name, each in commands.items():
-            yield _in(_camel(f"call-{name}"), f"call/{name}", each.title, [f"call-{name}"], base)
+            yield _in(
+                _camel(f"call-{name}"),
+                f"call/{name}",
+                each.title,
+                [f"call-{name}"],
+                base,
+            )
     for each in list(opens.values())[:1]:
-        yield _in("callOpen", "call/open", each.title, [f"call-open-{kind}" for kind in opens], _BRIDGE)
+        yield _in(
+            "callOpen",
+            "call/open",
+            each.title,
+            [f"call-open-{kind}" for kind in opens],
+            _BRIDGE,
+        )
 
 
 def _server() -> Part:
-    will = {"topic": f"{_BRIDGE}/status", "qos": 1, "retain": True, "message": "The status `offline`, as JSON."}
-    binding = {"cleanSession": True, "keepAlive": Endpoint.keepalive, "lastWill": will, "bindingVersion": BINDINGS}
+    will = {
+        "topic": f"{_BRIDGE}/status",
+        "qos": 1,
+        "retain": True,
+        "message": "The status `offline`, as JSON.",
+    }
+    binding = {
+        "cleanSession": True,
+        "keepAlive": Endpoint.keepalive,
+        "lastWill": will,
+        "bindingVersion": BINDINGS,
+    }
     return {
         "host": "{host}:{port}",
         "protocol": "mqtt",
@@ -143,8 +252,12 @@ def _channel(topic: Topic) -> Part:
     return {
         "address": topic.address,
         "title": topic.title,
-        "messages": {name: _ref("components", "messages", name) for name in topic.schemas},
-        "parameters": {name: _ref("components", "parameters", name) for name in topic.parameters},
+        "messages": {
+            name: _ref("components", "messages", name) for name in topic.schemas
+        },
+        "parameters": {
+            name: _ref("components", "parameters", name) for name in topic.parameters
+        },
     }
 
 
@@ -152,8 +265,16 @@ def _operation(topic: Topic) -> Part:
     built = {
         "action": topic.action,
         "channel": _ref("channels", topic.name),
-        "messages": [_ref("channels", topic.name, "messages", name) for name in topic.schemas],
-        "bindings": {"mqtt": {"qos": topic.qos, "retain": topic.retain, "bindingVersion": BINDINGS}},
+        "messages": [
+            _ref("channels", topic.name, "messages", name) for name in topic.schemas
+        ],
+        "bindings": {
+            "mqtt": {
+                "qos": topic.qos,
+                "retain": topic.retain,
+                "bindingVersion": BINDINGS,
+            }
+        },
     }
     if topic.action == "receive":
         answer = [_ref("channels", "reply", "messages", "reply")]
@@ -176,8 +297,15 @@ def _message_binding(topic: Topic) -> Part:
     """Return what the properties of MQTT 5 hold."""
     correlation = {"type": "string", "description": "Any bytes; echoed in the outcome."}
     if topic.action == "receive":
-        response = {"type": "string", "description": f"<root>/{topics.REPLY}/ plus one to four levels."}
-        return {"correlationData": correlation, "responseTopic": response, "bindingVersion": BINDINGS}
+        response = {
+            "type": "string",
+            "description": f"<root>/{topics.REPLY}/ plus one to four levels.",
+        }
+        return {
+            "correlationData": correlation,
+            "responseTopic": response,
+            "bindingVersion": BINDINGS,
+        }
     if topic.name in ("reply", "privateReply"):
         return {"correlationData": correlation, "bindingVersion": BINDINGS}
     return {"bindingVersion": BINDINGS}

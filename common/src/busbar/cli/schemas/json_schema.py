@@ -1,4 +1,6 @@
-"""JSON Schema as far as `info` needs it: is a value what its schema says? Source: JSON Schema 2020-12, validation.
+"""JSON Schema as far as `info` needs it.
+
+Is a value what its schema says? Source: JSON Schema 2020-12, validation.
 
 An unknown keyword says nothing of a value, as the standard has it.
 """
@@ -51,8 +53,16 @@ def _equal(one: Any, other: Any) -> bool:
 def _reference(value: Any, schema: Root, root: Root) -> str | None:
     found: Any = root
     for part in schema["$ref"].removeprefix("#").split("/")[1:]:
-        found = found.get(part.replace("~1", "/").replace("~0", "~")) if isinstance(found, Mapping) else None
-    return f"the schema has no {schema['$ref']}" if found is None else problem(value, found, root)
+        found = (
+            found.get(part.replace("~1", "/").replace("~0", "~"))
+            if isinstance(found, Mapping)
+            else None
+        )
+    return (
+        f"the schema has no {schema['$ref']}"
+        if found is None
+        else problem(value, found, root)
+    )
 
 
 def _type(value: Any, schema: Root, root: Root) -> str | None:
@@ -64,25 +74,42 @@ def _type(value: Any, schema: Root, root: Root) -> str | None:
 
 def _enum(value: Any, schema: Root, root: Root) -> str | None:
     allowed = schema["enum"]
-    return None if any(_equal(value, each) for each in allowed) else f"{shown(value)} is none of {shown(allowed)}"
+    return (
+        None
+        if any(_equal(value, each) for each in allowed)
+        else (f"{shown(value)} is none of {shown(allowed)}")
+    )
 
 
 def _const(value: Any, schema: Root, root: Root) -> str | None:
-    return None if _equal(value, schema["const"]) else f"{shown(value)} is not {shown(schema['const'])}"
+    return (
+        None
+        if _equal(value, schema["const"])
+        else (f"{shown(value)} is not {shown(schema['const'])}")
+    )
 
 
 def _any(value: Any, schema: Root, root: Root) -> str | None:
     if "discriminator" in schema and isinstance(value, dict):
         return _tagged(value, schema["discriminator"], root)
-    wrong = [problem(value, each, root) for each in schema.get("anyOf", schema.get("oneOf"))]
+    wrong = [
+        problem(value, each, root) for each in schema.get("anyOf", schema.get("oneOf"))
+    ]
     fitting = wrong.count(None)
     if not fitting:
         return "; ".join(each for each in wrong if each)
-    return f"{shown(value)} fits {fitting} of oneOf" if fitting > 1 and "anyOf" not in schema else None
+    return (
+        (f"{shown(value)} fits {fitting} of oneOf")
+        if fitting > 1 and "anyOf" not in schema
+        else None
+    )
 
 
 def _tagged(value: dict[str, Any], how: Root, root: Root) -> str | None:
-    """Look only at the alternative that a value says it is. Source: OpenAPI 3.1, discriminator object."""
+    """Look only at the alternative that a value says it is.
+
+    Source: OpenAPI 3.1, discriminator object.
+    """
     name, known = how["propertyName"], how["mapping"]
     if name not in value:
         return f"{name!r} is missing"
@@ -93,14 +120,25 @@ def _tagged(value: dict[str, Any], how: Root, root: Root) -> str | None:
 
 
 def _all(value: Any, schema: Root, root: Root) -> str | None:
-    return next(filter(None, (problem(value, each, root) for each in schema["allOf"])), None)
+    return next(
+        filter(None, (problem(value, each, root) for each in schema["allOf"])), None
+    )
 
 
 def _not(value: Any, schema: Root, root: Root) -> str | None:
-    return f"{shown(value)} is what the schema excludes" if problem(value, schema["not"], root) is None else None
+    return (
+        (f"{shown(value)} is what the schema excludes")
+        if problem(value, schema["not"], root) is None
+        else None
+    )
 
 
-def _bound(keyword: str, within: Callable[[Any, Any], bool], measure: Callable[[Any], Any], what: Any) -> Any:
+def _bound(
+    keyword: str,
+    within: Callable[[Any, Any], bool],
+    measure: Callable[[Any], Any],
+    what: Any,
+) -> Any:
     """Return the rule of a keyword that limits a number, or the length of something."""
 
     def rule(value: Any, schema: Root, root: Root) -> str | None:
@@ -134,11 +172,18 @@ def _members(value: Any, schema: Root, root: Root) -> str | None:
 
 def _names(value: Any, schema: Root, root: Root) -> str | None:
     names = list(value) if isinstance(value, dict) else []
-    return next(filter(None, (problem(name, schema["propertyNames"], root) for name in names)), None)
+    return next(
+        filter(None, (problem(name, schema["propertyNames"], root) for name in names)),
+        None,
+    )
 
 
 def _required(value: Any, schema: Root, root: Root) -> str | None:
-    missing = [key for key in schema["required"] if key not in value] if isinstance(value, dict) else []
+    missing = (
+        [key for key in schema["required"] if key not in value]
+        if isinstance(value, dict)
+        else []
+    )
     return f"{missing[0]!r} is missing" if missing else None
 
 
@@ -147,8 +192,12 @@ def _items(value: Any, schema: Root, root: Root) -> str | None:
         return None
     first = schema.get("prefixItems", [])
     rules = [*first, *[schema.get("items", True)] * (len(value) - len(first))]
-    wrong = (problem(item, rule, root) for item, rule in zip(value, rules, strict=False))
-    return next((f"[{index}]: {each}" for index, each in enumerate(wrong) if each), None)
+    wrong = (
+        problem(item, rule, root) for item, rule in zip(value, rules, strict=False)
+    )
+    return next(
+        (f"[{index}]: {each}" for index, each in enumerate(wrong) if each), None
+    )
 
 
 def _is(*types: type) -> Callable[[Any], bool]:
@@ -169,16 +218,38 @@ _RULES: Mapping[str, Callable[[Any, Root, Root], str | None]] = {
     "oneOf": _any,
     "allOf": _all,
     "not": _not,
-    "minimum": _bound("minimum", lambda value, limit: value >= limit, lambda value: value, _is_number),
-    "maximum": _bound("maximum", lambda value, limit: value <= limit, lambda value: value, _is_number),
-    "exclusiveMinimum": _bound("exclusiveMinimum", lambda value, limit: value > limit, lambda value: value, _is_number),
-    "exclusiveMaximum": _bound("exclusiveMaximum", lambda value, limit: value < limit, lambda value: value, _is_number),
+    "minimum": _bound(
+        "minimum", lambda value, limit: value >= limit, lambda value: value, _is_number
+    ),
+    "maximum": _bound(
+        "maximum", lambda value, limit: value <= limit, lambda value: value, _is_number
+    ),
+    "exclusiveMinimum": _bound(
+        "exclusiveMinimum",
+        lambda value, limit: value > limit,
+        lambda value: value,
+        _is_number,
+    ),
+    "exclusiveMaximum": _bound(
+        "exclusiveMaximum",
+        lambda value, limit: value < limit,
+        lambda value: value,
+        _is_number,
+    ),
     "multipleOf": _bound("multipleOf", _divides, lambda value: value, _is_number),
-    "minLength": _bound("minLength", lambda length, limit: length >= limit, len, _is(str)),
-    "maxLength": _bound("maxLength", lambda length, limit: length <= limit, len, _is(str)),
+    "minLength": _bound(
+        "minLength", lambda length, limit: length >= limit, len, _is(str)
+    ),
+    "maxLength": _bound(
+        "maxLength", lambda length, limit: length <= limit, len, _is(str)
+    ),
     "pattern": _pattern,
-    "minItems": _bound("minItems", lambda length, limit: length >= limit, len, _is(list)),
-    "maxItems": _bound("maxItems", lambda length, limit: length <= limit, len, _is(list)),
+    "minItems": _bound(
+        "minItems", lambda length, limit: length >= limit, len, _is(list)
+    ),
+    "maxItems": _bound(
+        "maxItems", lambda length, limit: length <= limit, len, _is(list)
+    ),
     "required": _required,
     "properties": _members,
     "patternProperties": _members,

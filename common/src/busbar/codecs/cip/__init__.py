@@ -14,7 +14,17 @@ sure it is: [2+] independent sources agree, [cap] bytes of real equipment, [1] o
 """
 
 from busbar.codecs.cip.frames import STRAY, Frame, Skipped, encode_frame, split
-from busbar.codecs.cip.joins import ANALOG_LIMIT, FORMS, HIGHEST, Form, Join, Kind, Style, Update, check
+from busbar.codecs.cip.joins import (
+    ANALOG_LIMIT,
+    FORMS,
+    HIGHEST,
+    Form,
+    Join,
+    Kind,
+    Style,
+    Update,
+    check,
+)
 from busbar.codecs.cip.reader import Message, Reader, encode
 from busbar.codecs.cip.records import (
     ACKNOWLEDGE,
@@ -48,9 +58,47 @@ from busbar.codecs.cip.sign_on import (
 from busbar.codecs.cip.text import Encoding
 
 __all__ = [
-    "ACKNOWLEDGE", "ALL_CLEAR", "ANALOG_LIMIT", "BOOTING", "CREDENTIALS", "END_OF_QUERY", "END_OF_UPDATE", "FORMS",
-    "HIGHEST", "READY", "REFRESH", "START", "STRAY", "UNKNOWN_IPID", "About", "AuthResult", "Authenticate", "Clock",
-    "Command", "Connect", "ConnectResult", "DeviceConnect", "Disconnect", "Encoding", "Form", "Frame", "Hello", "Join",
-    "Kind", "Message", "Ping", "Pong", "Reader", "Refused", "RoomConnect", "SignOn", "Skipped", "Style", "Update",
-    "check", "encode", "encode_frame", "split",
-]  # fmt: skip
+    "ACKNOWLEDGE",
+    "ALL_CLEAR",
+    "ANALOG_LIMIT",
+    "BOOTING",
+    "CREDENTIALS",
+    "END_OF_QUERY",
+    "END_OF_UPDATE",
+    "FORMS",
+    "HIGHEST",
+    "READY",
+    "REFRESH",
+    "START",
+    "STRAY",
+    "UNKNOWN_IPID",
+    "About",
+    "AuthResult",
+    "Authenticate",
+    "Clock",
+    "Command",
+    "Connect",
+    "ConnectResult",
+    "DeviceConnect",
+    "Disconnect",
+    "Encoding",
+    "Form",
+    "Frame",
+    "Hello",
+    "Join",
+    "Kind",
+    "Message",
+    "Ping",
+    "Pong",
+    "Reader",
+    "Refused",
+    "RoomConnect",
+    "SignOn",
+    "Skipped",
+    "Style",
+    "Update",
+    "check",
+    "encode",
+    "encode_frame",
+    "split",
+]

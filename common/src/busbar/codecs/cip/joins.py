@@ -1,7 +1,7 @@
 """Joins, and the frames that carry their values. Source: reference 1.5.
 
-A join is a signal: digital (boolean), analog (0 to 65535) or serial (text). Smart objects have joins of their own, so
-have the slots of a device.
+A join is a signal: digital (boolean), analog (0 to 65535) or serial (text). Smart
+objects have joins of their own, so have the slots of a device.
 """
 
 from collections.abc import Callable
@@ -14,10 +14,12 @@ from busbar.codecs.cip.text import Encoding, encode_text
 from busbar.errors import OutOfRange, TooLarge
 
 DATA, EXTENDED = 0x05, 0x12  # frame types: inner length of one byte, of two bytes
-SMART, SMART_LONG, SLOT = 0x38, 0x39, 0x20  # subtypes that wrap another record: [2+][cap: E], [1: R], [2+: Z, P]
+# subtypes that wrap another record: [2+][cap: E], [1: R], [2+: Z, P]
+SMART, SMART_LONG, SLOT = 0x38, 0x39, 0x20
 
 Kind = Literal["digital", "analog", "serial"]
-HIGHEST: dict[Kind, int] = {"digital": 32768, "analog": 65536, "serial": 65536}  # join numbers begin at 1
+# join numbers begin at 1
+HIGHEST: dict[Kind, int] = {"digital": 32768, "analog": 65536, "serial": 65536}
 ANALOG_LIMIT = 0xFFFF
 SHORT_LIMIT = 0xFF  # bytes of a record in DATA
 RELEASED = 0x80  # of the high byte of a digital join: the state is inverted
@@ -32,7 +34,8 @@ class Form(IntEnum):
     CLIENT = 0x12  # text to the processor, joins up to 256 [2+: F, X, B]
     ANALOG = 0x14  # [2+]
     SERIAL_SHORT = 0x15  # [2+][cap: G]
-    BUTTON = 0x27  # a digital that releases itself unless repeated every 0.5 s [2+: F, X, K]
+    # a digital that releases itself unless repeated every 0.5 s [2+: F, X, K]
+    BUTTON = 0x27
     SERIAL = 0x34  # [2+][cap: E]
 
 
@@ -46,7 +49,10 @@ class Join(NamedTuple):
 
 
 class Update(NamedTuple):
-    """One join has this value; `append`: the text is to be added to what is there (legacy form)."""
+    """One join has this value.
+
+    `append`: the text is to be added to what is there (legacy form).
+    """
 
     join: Join
     value: bool | int | str
@@ -56,19 +62,30 @@ class Update(NamedTuple):
 
 @dataclass(frozen=True)
 class Style:
-    """What two sides agree on: the connection handle, the encoding of text beyond ASCII."""
+    """What two sides agree on.
+
+    The connection handle, the encoding of text beyond ASCII.
+    """
 
     handle: int = 0
     encoding: Encoding = "latin1"
-    smart_offset: Literal[0, 1] = 1  # wire number + offset = join, for analogs and serials of smart objects: M 1, R 0
+    # wire number + offset = join, for analogs and serials of smart objects: M 1, R 0
+    smart_offset: Literal[0, 1] = 1
 
 
 PLAIN = Style()
-FORMS: dict[Kind, Form] = {"digital": Form.DIGITAL, "analog": Form.ANALOG, "serial": Form.SERIAL}
+FORMS: dict[Kind, Form] = {
+    "digital": Form.DIGITAL,
+    "analog": Form.ANALOG,
+    "serial": Form.SERIAL,
+}
 
 
 def encode_update(update: Update, style: Style = PLAIN) -> bytes:
-    """Return the frame of one value; raise OutOfRange, TooLarge, or BadRequest for text that cannot be encoded."""
+    """Return the frame of one value.
+
+    Raise OutOfRange, TooLarge, or BadRequest for text that cannot be encoded.
+    """
     join, form = update.join, update.form
     check(join)
     if join.slots and form is Form.SERIAL:
@@ -82,10 +99,16 @@ def encode_update(update: Update, style: Style = PLAIN) -> bytes:
 
 
 def encode_body(body: bytes, handle: int = 0) -> bytes:
-    """Return the frame of a record (subtype and data); text records and long ones in the extended form."""
+    """Return the frame of a record (subtype and data).
+
+    Text records and long ones in the extended form.
+    """
     if body[0] in (Form.SERIAL, SMART_LONG):
         if len(body) > 0xFFFF - 4:
-            raise TooLarge(f"{len(body)} bytes; a record has at most {0xFFFF - 4}", limit=0xFFFF - 4)
+            raise TooLarge(
+                (f"{len(body)} bytes; a record has at most {0xFFFF - 4}"),
+                limit=0xFFFF - 4,
+            )
         return encode_frame(EXTENDED, handle.to_bytes(2) + len(body).to_bytes(2) + body)
     return encode_frame(DATA, handle.to_bytes(2) + bytes((_short(body),)) + body)
 
@@ -109,7 +132,10 @@ def _smart(smart: int, body: bytes) -> bytes:
 
 def _short(body: bytes) -> int:
     if len(body) > SHORT_LIMIT:
-        raise TooLarge(f"{len(body)} bytes; this form of a record has at most {SHORT_LIMIT}", limit=SHORT_LIMIT)
+        raise TooLarge(
+            (f"{len(body)} bytes; this form of a record has at most {SHORT_LIMIT}"),
+            limit=SHORT_LIMIT,
+        )
     return len(body)
 
 
@@ -130,7 +156,9 @@ def _analog_short(update: Update, style: Style) -> bytes:
 def _level(update: Update) -> bytes:
     value = int(update.value)
     if not 0 <= value <= ANALOG_LIMIT:
-        raise OutOfRange(f"{value} is out of range; an analog join is 0 to {ANALOG_LIMIT}")
+        raise OutOfRange(
+            f"{value} is out of range; an analog join is 0 to {ANALOG_LIMIT}"
+        )
     return value.to_bytes(2)
 
 
@@ -142,14 +170,20 @@ def _serial(update: Update, style: Style) -> bytes:
 def _client(update: Update, style: Style) -> bytes:
     number = _wire_number(update.join, style)
     if number > 0xFF:
-        raise OutOfRange(f"serial join {update.join.number} is not 1 to 256, as this form has it")
+        raise OutOfRange(
+            f"serial join {update.join.number} is not 1 to 256, as this form has it"
+        )
     return bytes((number,)) + encode_text(str(update.value), style.encoding)[1]
 
 
 def _legacy(update: Update, style: Style) -> bytes:
     number = b"%d" % update.join.number
     text = encode_text(str(update.value), style.encoding)[1]
-    return b"@%b,%b\r" % (number, text) if update.append else b"#%b,\r#%b,%b\r" % (number, number, text)
+    return (
+        b"@%b,%b\r" % (number, text)
+        if update.append
+        else b"#%b,\r#%b,%b\r" % (number, number, text)
+    )
 
 
 def _wire_number(join: Join, style: Style) -> int:

@@ -5,7 +5,14 @@ from typing import Any
 
 from busbar.codecs.cip.frames import Frame, FrameReader, Skipped
 from busbar.codecs.cip.joins import DATA, EXTENDED, PLAIN, Style, Update, encode_update
-from busbar.codecs.cip.records import Clock, Command, Record, Records, encode_clock, encode_command
+from busbar.codecs.cip.records import (
+    Clock,
+    Command,
+    Record,
+    Records,
+    encode_clock,
+    encode_command,
+)
 from busbar.codecs.cip.sign_on import READERS, Around, Short, encode_around
 
 Message = Around | Record
@@ -18,8 +25,9 @@ _INNER_LENGTH = {DATA: 1, EXTENDED: 2}  # bytes
 class Reader:
     """Messages out of a byte stream: feed() what arrived, then take all messages().
 
-    It never raises: what is unknown or wrong comes as Skipped and costs itself only. Messages are read as they are
-    taken: a style that is agreed on in between is that of all frames behind.
+    It never raises: what is unknown or wrong comes as Skipped and costs itself only.
+    Messages are read as they are taken: a style that is agreed on in between is that of
+    all frames behind.
     """
 
     def __init__(self, style: Style = PLAIN) -> None:
@@ -55,7 +63,10 @@ def _around(frame: Frame) -> Around | Skipped:
 
 
 def encode(message: Around | Update | Command | Clock, style: Style = PLAIN) -> bytes:
-    """Return the frame of a message; raise OutOfRange, TooLarge, BadRequest for a value that does not fit."""
+    """Return the frame of a message.
+
+    Raise OutOfRange, TooLarge, BadRequest for a value that does not fit.
+    """
     encoder = _ENCODERS.get(type(message))
     return encode_around(message) if encoder is None else encoder(message, style)  # type: ignore[arg-type]  # by type
 

@@ -1,4 +1,7 @@
-"""The records inside data frames: joins, commands, the clock, texts about the device. Source: reference 1.5."""
+"""The records inside data frames: joins, commands, the clock, texts about the device.
+
+Source: reference 1.5.
+"""
 
 import re
 from collections.abc import Callable
@@ -6,15 +9,47 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from busbar.codecs.cip.frames import Skipped
-from busbar.codecs.cip.joins import HIGHEST, RELEASED, SLOT, SMART, SMART_LONG, Form, Join, Kind, Update, encode_body
+from busbar.codecs.cip.joins import (
+    HIGHEST,
+    RELEASED,
+    SLOT,
+    SMART,
+    SMART_LONG,
+    Form,
+    Join,
+    Kind,
+    Update,
+    encode_body,
+)
 from busbar.codecs.cip.text import Fragments, decode_text
 
-DEPTH_LIMIT = 2  # slots within slots: a card in a frame has cards; a frame of bytes could hold 80 wrappers
-START, END_OF_UPDATE, END_OF_QUERY, ACKNOWLEDGE, REFRESH, ALL_CLEAR = 0x00, 0x16, 0x1C, 0x1D, 0x1E, 0x1F
+# slots within slots: a card in a frame has cards; a frame of bytes could hold 80
+# wrappers
+DEPTH_LIMIT = 2
+START, END_OF_UPDATE, END_OF_QUERY, ACKNOWLEDGE, REFRESH, ALL_CLEAR = (
+    0x00,
+    0x16,
+    0x1C,
+    0x1D,
+    0x1E,
+    0x1F,
+)
 _TEXTS = (0x30, 0x31)  # commands that are followed by text [1: R]
 # START, the ends and ACKNOWLEDGE are [2+][cap] or [2+]; what 19 to 1b mean nobody says.
 _COMMANDS = frozenset(
-    {START, 0x02, 0x03, END_OF_UPDATE, 0x19, 0x1A, 0x1B, END_OF_QUERY, ACKNOWLEDGE, REFRESH, ALL_CLEAR}
+    {
+        START,
+        0x02,
+        0x03,
+        END_OF_UPDATE,
+        0x19,
+        0x1A,
+        0x1B,
+        END_OF_QUERY,
+        ACKNOWLEDGE,
+        REFRESH,
+        ALL_CLEAR,
+    }
 )
 _LEGACY = re.compile(rb"([#@])(\d{1,5}),(.*)", re.DOTALL)
 _CENTURY = 2000
@@ -37,7 +72,10 @@ class Clock:
 
 @dataclass(frozen=True)
 class About:
-    """A text about the device itself, such as its firmware [1: R, and L for the subtype 1c]."""
+    """A text about the device itself, such as its firmware [1.
+
+    R, and L for the subtype 1c].
+    """
 
     text: str
 
@@ -51,8 +89,17 @@ def encode_command(command: Command, handle: int = 0) -> bytes:
 
 def encode_clock(clock: Clock, handle: int = 0) -> bytes:
     time = clock.time
-    fields = (time.hour, time.minute, time.second, time.month, time.day, time.year % 100)
-    return encode_body(b"\x08\x0e" + bytes(value // 10 << 4 | value % 10 for value in fields), handle)
+    fields = (
+        time.hour,
+        time.minute,
+        time.second,
+        time.month,
+        time.day,
+        time.year % 100,
+    )
+    return encode_body(
+        b"\x08\x0e" + bytes(value // 10 << 4 | value % 10 for value in fields), handle
+    )
 
 
 @dataclass(frozen=True)
@@ -82,7 +129,9 @@ class Records:
             Form.ANALOG: self._analogs,
             Form.ANALOG_SHORT: self._analog_short,
             Form.SERIAL: lambda data, scope: self._serial(Form.SERIAL, data, scope),
-            Form.SERIAL_SHORT: lambda data, scope: self._serial(Form.SERIAL_SHORT, data, scope),
+            Form.SERIAL_SHORT: lambda data, scope: self._serial(
+                Form.SERIAL_SHORT, data, scope
+            ),
             Form.CLIENT: self._client,
             Form.LEGACY: self._legacy,
             SMART: lambda data, scope: self._smart(1, data, scope),
@@ -94,7 +143,10 @@ class Records:
         }
 
     def read(self, payload: bytes, size: int) -> list[Record]:
-        """Return the records of a payload whose inner length has `size` bytes; what is wrong comes as Skipped."""
+        """Return the records of a payload whose inner length has `size` bytes.
+
+        What is wrong comes as Skipped.
+        """
         self._found = []
         if len(payload) < 2 + size:
             return [Skipped("a data frame that ends before its record", payload)]
@@ -102,10 +154,15 @@ class Records:
         return self._found
 
     def _sized(self, data: bytes, size: int, scope: _Scope) -> None:
-        """Read one record behind its length; a length that is wrong costs what is missing or too much."""
+        """Read one record behind its length.
+
+        A length that is wrong costs what is missing or too much.
+        """
         length, rest = int.from_bytes(data[:size]), data[size:]
         if length > len(rest):
-            self._skip(f"a record of {length} bytes of which {len(rest)} are there", data)
+            self._skip(
+                (f"a record of {length} bytes of which {len(rest)} are there"), data
+            )
         elif length < len(rest):
             self._skip(f"{len(rest) - length} bytes behind a record", rest[length:])
         self._body(rest[:length], scope)
@@ -129,8 +186,13 @@ class Records:
 
     def _analogs(self, data: bytes, scope: _Scope) -> None:
         for start in range(0, len(data) - 3, 4):
-            number, value = int.from_bytes(data[start : start + 2]), int.from_bytes(data[start + 2 : start + 4])
-            self._add(Update(self._join(Form.ANALOG, number, scope), value, Form.ANALOG))
+            number, value = (
+                int.from_bytes(data[start : start + 2]),
+                int.from_bytes(data[start + 2 : start + 4]),
+            )
+            self._add(
+                Update(self._join(Form.ANALOG, number, scope), value, Form.ANALOG)
+            )
         self._leftover(data, 4)
 
     def _analog_short(self, data: bytes, scope: _Scope) -> None:
@@ -161,7 +223,10 @@ class Records:
         self._add(Update(join, decode_text(data[1:]), Form.CLIENT))
 
     def _legacy(self, data: bytes, scope: _Scope) -> None:
-        """Lines `#1,` (clear), `#1,text` (set), `@1,text` (append); a line of another kind goes on with a text."""
+        """Lines `#1,` (clear), `#1,text` (set), `@1,text` (append).
+
+        A line of another kind goes on with a text.
+        """
         texts: dict[Join, tuple[bytes, bool]] = {}
         join = None
         for line in data.removesuffix(b"\r").split(b"\r"):
@@ -171,7 +236,9 @@ class Records:
                 return
             if found is not None:
                 join = scope.join(Form.LEGACY, int(found[2]))
-                before = texts.get(join, (b"", True)) if found[1] == b"@" else (b"", False)
+                before = (
+                    texts.get(join, (b"", True)) if found[1] == b"@" else (b"", False)
+                )
                 texts[join] = (before[0] + found[3], before[1])
             elif join is not None:
                 texts[join] = (texts[join][0] + b"\r" + line, texts[join][1])
@@ -205,21 +272,29 @@ class Records:
         try:
             fields = [int(text[place : place + 2]) for place in range(2, 14, 2)]
             hour, minute, second, month, day, year = fields
-            self._found.append(Clock(datetime(_CENTURY + year, month, day, hour, minute, second)))
+            self._found.append(
+                Clock(datetime(_CENTURY + year, month, day, hour, minute, second))
+            )
         except ValueError:  # not decimal digits, too few, or no such day
             self._skip("a date or time that cannot be", data)
 
     def _config(self, data: bytes, scope: _Scope) -> None:
-        self._found.append(About(_printable(data[3:])))  # behind 05 00 00, whose meaning is unknown
+        # behind 05 00 00, whose meaning is unknown
+        self._found.append(About(_printable(data[3:])))
 
     def _join(self, form: Form, number: int, scope: _Scope) -> Join:
-        return scope.join(form, number + (1 if scope.smart is None else self.smart_offset))
+        return scope.join(
+            form, number + (1 if scope.smart is None else self.smart_offset)
+        )
 
     def _add(self, update: Update) -> None:
         if 1 <= update.join.number <= HIGHEST[update.join.kind]:
             self._found.append(update)
         else:
-            self._skip(f"a {update.join.kind} join {update.join.number}, which cannot be", b"")
+            self._skip(
+                (f"a {update.join.kind} join {update.join.number}, which cannot be"),
+                b"",
+            )
 
     def _leftover(self, data: bytes, size: int) -> None:
         if not data or len(data) % size:
@@ -230,10 +305,18 @@ class Records:
 
 
 def _printable(data: bytes) -> str:
-    return "".join(character for character in decode_text(data) if character.isprintable()).strip()
+    return "".join(
+        character for character in decode_text(data) if character.isprintable()
+    ).strip()
 
 
 _KINDS: dict[Form, Kind] = {
-    Form.DIGITAL: "digital", Form.BUTTON: "digital", Form.ANALOG: "analog", Form.ANALOG_SHORT: "analog",
-    Form.SERIAL: "serial", Form.SERIAL_SHORT: "serial", Form.CLIENT: "serial", Form.LEGACY: "serial",
-}  # fmt: skip
+    Form.DIGITAL: "digital",
+    Form.BUTTON: "digital",
+    Form.ANALOG: "analog",
+    Form.ANALOG_SHORT: "analog",
+    Form.SERIAL: "serial",
+    Form.SERIAL_SHORT: "serial",
+    Form.CLIENT: "serial",
+    Form.LEGACY: "serial",
+}

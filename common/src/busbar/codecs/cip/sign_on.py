@@ -1,4 +1,7 @@
-"""The messages around the data: greeting, sign-on in its four forms, credentials, heartbeat. Source: reference 1.3."""
+"""The messages around the data.
+
+Greeting, sign-on in its four forms, credentials, heartbeat. Source: reference 1.3.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -40,7 +43,11 @@ class Hello:
 
 @dataclass(frozen=True)
 class Connect:
-    """A panel signs on. The long form [2+][cap] has no address and the tail ffff f101, the short one [2+] no tail."""
+    """A panel signs on.
+
+    The long form [2+][cap] has no address and the tail ffff f101, the short one [2+] no
+    tail.
+    """
 
     type: ClassVar[int] = 0x01
     ipid: int
@@ -91,18 +98,40 @@ class RoomConnect:
     mac: bytes = b"\xff" * 6
 
     def payload(self) -> bytes:
-        head = self.ipid.to_bytes(2) + bytes((_FLAGS, 0xF1, 1, 0, 0, 0, self.mask)) + self.mac
-        texts = (("Crestron", 50), (self.model, 50), (self.room.upper(), 32), (self.host, 64))
+        head = (
+            self.ipid.to_bytes(2)
+            + bytes((_FLAGS, 0xF1, 1, 0, 0, 0, self.mask))
+            + self.mac
+        )
+        texts = (
+            ("Crestron", 50),
+            (self.model, 50),
+            (self.room.upper(), 32),
+            (self.host, 64),
+        )
         token = self.token.encode()
-        padded = b"".join(text.encode("ascii", "replace")[:size].ljust(size, b"\0") for text, size in texts)
+        padded = b"".join(
+            text.encode("ascii", "replace")[:size].ljust(size, b"\0")
+            for text, size in texts
+        )
         return head + padded + len(token).to_bytes(2) + token
 
     @classmethod
     def read(cls, payload: bytes) -> "RoomConnect":
         _need(payload, _ROOM_SIZE)
-        model, room, host = (_padded(payload, *place) for place in ((65, 115), (115, 147), (147, 211)))
+        model, room, host = (
+            _padded(payload, *place) for place in ((65, 115), (115, 147), (147, 211))
+        )
         token = payload[_ROOM_SIZE:].decode(errors="replace")
-        return cls(int.from_bytes(payload[:2]), room, model, host, token, payload[8], payload[9:15])
+        return cls(
+            int.from_bytes(payload[:2]),
+            room,
+            model,
+            host,
+            token,
+            payload[8],
+            payload[9:15],
+        )
 
 
 def _padded(payload: bytes, start: int, end: int) -> str:
@@ -111,11 +140,15 @@ def _padded(payload: bytes, start: int, end: int) -> str:
 
 @dataclass(frozen=True)
 class ConnectResult:
-    """What became of a sign-on [2+][cap]: refused with the handle ffff, else the handle of all further frames [inf]."""
+    """What became of a sign-on [2+][cap].
+
+    Refused with the handle ffff, else the handle of all further frames [inf].
+    """
 
     handle: int
     mode: int = 0
-    rest: bytes = b"\x1f"  # capability flags, with a room's router more; a refusal has none
+    # capability flags, with a room's router more; a refusal has none
+    rest: bytes = b"\x1f"
     router: bool = False  # the answer to a RoomConnect [1: V][cap]
 
     @property
@@ -145,7 +178,10 @@ UNKNOWN_IPID = ConnectResult(ALL_HANDLES, 2, b"")
 
 @dataclass(frozen=True)
 class Disconnect:
-    """The other side leaves; of a processor: its program stops [2+]. That a panel says it, too, is [inf]."""
+    """The other side leaves; of a processor: its program stops [2+].
+
+    That a panel says it, too, is [inf].
+    """
 
     type: ClassVar[int] = 0x03
     data: bytes = b""
@@ -241,8 +277,16 @@ class Pong:
 
 SignOn = Connect | DeviceConnect | RoomConnect
 Around = (
-    Hello | SignOn | ConnectResult | Disconnect | Refused | Authenticate | AuthResult | Ping | Pong
-)  # fmt: skip
+    Hello
+    | SignOn
+    | ConnectResult
+    | Disconnect
+    | Refused
+    | Authenticate
+    | AuthResult
+    | Ping
+    | Pong
+)
 
 
 def _router_result(payload: bytes) -> ConnectResult:
@@ -255,10 +299,19 @@ READERS: dict[int, Callable[[bytes], Around]] = {
     **{
         each.type: each.read
         for each in (
-            Hello, Connect, DeviceConnect, RoomConnect, Disconnect, Refused, Authenticate, AuthResult, Ping, Pong,
+            Hello,
+            Connect,
+            DeviceConnect,
+            RoomConnect,
+            Disconnect,
+            Refused,
+            Authenticate,
+            AuthResult,
+            Ping,
+            Pong,
         )
     },
-}  # fmt: skip
+}
 
 
 def encode_around(message: Around) -> bytes:

@@ -1,6 +1,7 @@
 """Text of serial joins: its encodings, its fragments.
 
-Source: reference 1.5, the flags byte: a whole text, UTF-16 [2+]; its first and last part [1: L], those between [inf].
+Source: reference 1.5, the flags byte: a whole text, UTF-16 [2+]; its first and last
+part [1: L], those between [inf].
 """
 
 from collections.abc import Hashable
@@ -14,7 +15,8 @@ WHOLE = FIRST | LAST
 ENCODING_MASK = 0x1C  # 0 = 8 bits a character, UTF16 = UTF-16LE
 
 OPEN_LIMIT = 64  # texts arriving in fragments at once
-TEXT_LIMIT = 256 * 1024  # bytes of one that arrives in fragments; four of the largest frames
+# bytes of one that arrives in fragments; four of the largest frames
+TEXT_LIMIT = 256 * 1024
 FRAGMENTS_LIMIT = 1024 * 1024  # bytes of all of them
 
 Encoding = Literal["latin1", "utf8", "utf16"]
@@ -22,18 +24,30 @@ _CODECS = {"latin1": "latin-1", "utf8": "utf-8", "utf16": "utf-16-le"}
 
 
 def encode_text(text: str, encoding: Encoding) -> tuple[int, bytes]:
-    """Return flags and bytes; ASCII is the same in all but utf16. Raise BadRequest, naming the character."""
+    """Return flags and bytes; ASCII is the same in all but utf16.
+
+    Raise BadRequest, naming the character.
+    """
     if text.isascii():
         return WHOLE, text.encode("ascii")
     try:
-        return WHOLE | (UTF16 if encoding == "utf16" else 0), text.encode(_CODECS[encoding])
+        return WHOLE | (UTF16 if encoding == "utf16" else 0), text.encode(
+            _CODECS[encoding]
+        )
     except UnicodeEncodeError as error:
         wrong = text[error.start]
-        raise BadRequest(f"the character {wrong!r} at position {error.start} cannot be sent as {encoding}") from error
+        raise BadRequest(
+            f"the character {wrong!r} at position {error.start} cannot be sent as "
+            f"{encoding}"
+        ) from error
 
 
 def decode_text(data: bytes, flags: int = WHOLE) -> str:
-    """Return text; 8 bits are UTF-8 (H) if they can be, else Latin-1 (R, M), so that every byte has a meaning."""
+    """Return text.
+
+    8 bits are UTF-8 (H) if they can be, else Latin-1 (R, M), so that every byte has a
+    meaning.
+    """
     if flags & ENCODING_MASK == UTF16:
         return data.decode("utf-16-le", errors="replace")
     try:
@@ -46,7 +60,8 @@ def decode_text(data: bytes, flags: int = WHOLE) -> str:
 class _Begun:
     """A text of which the end has not come."""
 
-    flags: int = 0  # of all fragments so far: some mark the encoding on the first one only
+    # of all fragments so far: some mark the encoding on the first one only
+    flags: int = 0
     data: bytearray = field(default_factory=bytearray)
 
 
@@ -57,7 +72,10 @@ class Fragments:
         self._open: dict[Hashable, _Begun] = {}
 
     def add(self, join: Hashable, flags: int, data: bytes) -> str | None:
-        """Return the text once it is whole, None before; raise ValueError for what does not fit."""
+        """Return the text once it is whole, None before.
+
+        Raise ValueError for what does not fit.
+        """
         if flags & WHOLE == WHOLE:
             self._open.pop(join, None)
             return decode_text(data, flags)
@@ -83,5 +101,8 @@ class Fragments:
 
     def _make_room(self) -> None:
         """Forget the oldest, which will hardly be finished, while there is too much."""
-        while len(self._open) > OPEN_LIMIT or sum(len(each.data) for each in self._open.values()) > FRAGMENTS_LIMIT:
+        while (
+            len(self._open) > OPEN_LIMIT
+            or sum(len(each.data) for each in self._open.values()) > FRAGMENTS_LIMIT
+        ):
             del self._open[next(iter(self._open))]

@@ -1,7 +1,9 @@
-"""DDP, the data protocol of GCT: messages cut into frames, and put together again. Source: reference 1.8.
+"""DDP, the data protocol of GCT: messages cut into frames, and put together again.
 
-Both versions append a CRC-16/CCITT-FALSE, big endian; the CRC of data and CRC is 0. Version 1 counts its parts and
-keeps their order; version 2 marks the last one.
+Source: reference 1.8.
+
+Both versions append a CRC-16/CCITT-FALSE, big endian; the CRC of data and CRC is 0.
+Version 1 counts its parts and keeps their order; version 2 marks the last one.
 """
 
 import binascii
@@ -15,12 +17,16 @@ PART = 8  # bytes of a frame
 V1_PARTS, V2_PARTS = 8, 256
 V1_BYTES, V2_BYTES = 61, 2045  # of data in one message, as the original has them
 TIMEOUT = 1.0  # s between two parts of a message
-OPEN_LIMIT = 256  # messages that are put together at once: 256 times 2 KiB is what peers can make us keep
+# messages that are put together at once: 256 times 2 KiB is what peers can make us keep
+OPEN_LIMIT = 256
 _EOF, _V2_INDEX = 1 << 10, 0xFF
 
 
 class Ddp(msgspec.Struct, frozen=True, tag_field="type", tag="ddp"):
-    """One message of up to 61 (version 1) or 2045 bytes; bit 7 of the first says that a response is wanted."""
+    """One message of up to 61 (version 1) or 2045 bytes.
+
+    Bit 7 of the first says that a response is wanted.
+    """
 
     src: int
     dst: int
@@ -34,7 +40,10 @@ def parts(message: Ddp) -> Iterator[tuple[int, bytes]]:
         raise OutOfRange(f"version: {message.version}; DDP has the versions 1 and 2")
     most, least = (V1_BYTES, 0) if message.version == 1 else (V2_BYTES, 1)
     if not least <= len(message.data) <= most:
-        raise OutOfRange(f"data: {len(message.data)} bytes; DDP version {message.version} has {least} to {most}")
+        raise OutOfRange(
+            f"data: {len(message.data)} bytes; DDP version {message.version} has "
+            f"{least} to {most}"
+        )
     whole = message.data + _crc(message.data).to_bytes(2, "big")
     cut = [whole[start : start + PART] for start in range(0, len(whole), PART)]
     for index, part in enumerate(cut):
@@ -49,18 +58,28 @@ def _crc(data: bytes) -> int:
 
 
 class Reassembly:
-    """Messages from parts: each pair of source and destination on its own, so that senders may interleave."""
+    """Messages from parts.
+
+    Each pair of source and destination on its own, so that senders may interleave.
+    """
 
     def __init__(self, timeout: float = TIMEOUT, limit: int = OPEN_LIMIT) -> None:
-        self.lost = 0  # messages of which parts came, and then too late, too many others or a wrong CRC
+        # messages of which parts came, and then too late, too many others or a wrong
+        # CRC
+        self.lost = 0
         self._timeout, self._limit = timeout, limit
         self._open: dict[tuple[int, int], _Assembly] = {}
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def feed(self, src: int, dst: int, type_data: int, data: bytes, time: float) -> Ddp | None:
-        """Take one frame that came at `time` (s, any clock); return the message it completes."""
+    def feed(
+        self, src: int, dst: int, type_data: int, data: bytes, time: float
+    ) -> Ddp | None:
+        """Take one frame that came at `time` (s, any clock).
+
+        Return the message it completes.
+        """
         self._forget(time)
         key = (src, dst)
         assembly = self._open.pop(key, None) or _Assembly()
@@ -105,7 +124,10 @@ class _Assembly:
         self._last: int | None = None
 
     def first(self, type_data: int, data: bytes) -> bytes | None:
-        """Take a frame as version 1, which keeps strict order; return the data it completes."""
+        """Take a frame as version 1, which keeps strict order.
+
+        Return the data it completes.
+        """
         count, index = (type_data >> 8 & 7) + 1, type_data >> 5 & 7
         if type_data & 0x1F or index >= count:
             return None
@@ -122,7 +144,10 @@ class _Assembly:
         return _checked(whole)
 
     def second(self, type_data: int, data: bytes) -> bytes | None:
-        """Take a frame as version 2, whose parts may come in any order; return the data they complete."""
+        """Take a frame as version 2, whose parts may come in any order.
+
+        Return the data they complete.
+        """
         index = type_data & _V2_INDEX
         if type_data & ~(_EOF | _V2_INDEX):
             return None
@@ -133,18 +158,24 @@ class _Assembly:
         self.parts[index] = data
         if type_data & _EOF:
             self._last = index
-        if self._last is None or not all(each in self.parts for each in range(self._last + 1)):
+        if self._last is None or not all(
+            each in self.parts for each in range(self._last + 1)
+        ):
             return None
         found = _checked(b"".join(self.parts[each] for each in range(self._last + 1)))
         if found is None:
-            self.wrong += not self.begun  # the first part of a version 1 message may look like a whole version 2
+            # the first part of a version 1 message may look like a whole version 2
+            self.wrong += not self.begun
             self._forget_older()
         else:
             self._clear()
         return found
 
     def _forget_older(self) -> None:
-        """Parts from before part 0 may be those of an earlier message; without such, all of it is wrong."""
+        """Parts from before part 0 may be those of an earlier message.
+
+        Without such, all of it is wrong.
+        """
         order = list(self.parts)
         older = order[: order.index(0)]
         if not older:

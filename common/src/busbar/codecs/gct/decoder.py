@@ -16,7 +16,10 @@ class Decoder:
         return self._ddp.lost
 
     def feed(self, id: int, data: bytes, time: float) -> Message | None:
-        """Return the message that a frame is or completes; None for anything else. `time` is in s, of any clock."""
+        """Return the message that a frame is or completes; None for anything else.
+
+        `time` is in s, of any clock.
+        """
         kind, src, dst, type_data = fields(id)
         if src == BROADCAST:
             return None

@@ -1,7 +1,7 @@
 """The messages of GCT and their frames. Source: reference 1.8.
 
-Identifier bits: 28..25 type, 24..18 source, 17..11 destination, 10..0 type data. What the original cuts off silently
-is refused here.
+Identifier bits: 28..25 type, 24..18 source, 17..11 destination, 10..0 type data. What
+the original cuts off silently is refused here.
 """
 
 import msgspec
@@ -16,7 +16,10 @@ PAYLOAD = 8  # bytes
 
 
 class SysCtrl(msgspec.Struct, frozen=True, tag_field="type", tag="sysctrl"):
-    """A command of a node: a query asks for its value, value tells or sets it, neither just says it."""
+    """A command of a node.
+
+    A query asks for its value, value tells or sets it, neither just says it.
+    """
 
     src: int
     dst: int
@@ -26,7 +29,9 @@ class SysCtrl(msgspec.Struct, frozen=True, tag_field="type", tag="sysctrl"):
     data: bytes = b""
 
 
-class MonitoringData(msgspec.Struct, frozen=True, tag_field="type", tag="monitoring_data"):
+class MonitoringData(
+    msgspec.Struct, frozen=True, tag_field="type", tag="monitoring_data"
+):
     """One reading of a group, to everybody."""
 
     src: int
@@ -35,7 +40,9 @@ class MonitoringData(msgspec.Struct, frozen=True, tag_field="type", tag="monitor
     data: bytes = b""
 
 
-class MonitoringRequest(msgspec.Struct, frozen=True, tag_field="type", tag="monitoring_request"):
+class MonitoringRequest(
+    msgspec.Struct, frozen=True, tag_field="type", tag="monitoring_request"
+):
     """Asks for readings of a group."""
 
     src: int
@@ -55,7 +62,10 @@ Message = SysCtrl | MonitoringData | MonitoringRequest | Heartbeat | Ddp
 
 
 def encode(message: Message) -> list[tuple[int, bytes]]:
-    """Return identifier (29 bits) and data of each frame; raise OutOfRange for what the wire has no room for."""
+    """Return identifier (29 bits) and data of each frame.
+
+    Raise OutOfRange for what the wire has no room for.
+    """
     _check("src", message.src, 0, BROADCAST - 1)
     match message:
         case SysCtrl():
@@ -64,18 +74,30 @@ def encode(message: Message) -> list[tuple[int, bytes]]:
             _check("reading", message.reading, 0, READINGS - 1)
             _check("data", len(message.data), 0, PAYLOAD, " bytes")
             type_data = _group(message.group) | message.reading
-            return [(_id(MONITORING_DATA, message.src, BROADCAST, type_data), message.data)]
+            return [
+                (_id(MONITORING_DATA, message.src, BROADCAST, type_data), message.data)
+            ]
         case MonitoringRequest():
             for reading in message.readings:
                 _check("readings", reading, 0, READINGS - 1)
             mask = sum(1 << reading for reading in set(message.readings))
-            id_ = _id(MONITORING_REQUEST, message.src, message.dst, _group(message.group))
+            id_ = _id(
+                MONITORING_REQUEST, message.src, message.dst, _group(message.group)
+            )
             return [(id_, mask.to_bytes(PAYLOAD, "little"))]
         case Heartbeat():
             _check("product", message.product, 1, 0xFFFE)
-            return [(_id(HEARTBEAT, message.src, BROADCAST, 0), message.product.to_bytes(2, "little"))]
+            return [
+                (
+                    _id(HEARTBEAT, message.src, BROADCAST, 0),
+                    message.product.to_bytes(2, "little"),
+                )
+            ]
         case Ddp():
-            return [(_id(DDP, message.src, message.dst, type_data), data) for type_data, data in parts(message)]
+            return [
+                (_id(DDP, message.src, message.dst, type_data), data)
+                for type_data, data in parts(message)
+            ]
 
 
 def _sysctrl(message: SysCtrl) -> tuple[int, bytes]:
@@ -87,12 +109,16 @@ def _sysctrl(message: SysCtrl) -> tuple[int, bytes]:
     return _id(SYSCTRL, message.src, message.dst, type_data), message.data
 
 
-def decode(kind: int, src: int, dst: int, type_data: int, data: bytes) -> Message | None:
+def decode(
+    kind: int, src: int, dst: int, type_data: int, data: bytes
+) -> Message | None:
     """Return the message of one frame that is not DDP, None where it is none."""
     if kind == HEARTBEAT and len(data) >= 2:
         return Heartbeat(src, int.from_bytes(data[:2], "little"))
     if kind == SYSCTRL and type_data & 3 != 3:
-        return SysCtrl(src, dst, type_data >> 2, bool(type_data & 2), bool(type_data & 1), data)
+        return SysCtrl(
+            src, dst, type_data >> 2, bool(type_data & 2), bool(type_data & 1), data
+        )
     if kind == MONITORING_DATA:
         return MonitoringData(src, type_data >> 6, type_data & 63, data)
     if kind == MONITORING_REQUEST:

@@ -3,7 +3,8 @@
     reader.feed(data); for element in reader.elements(): ...        bytes -> elements
     encode(element)                                                  element -> bytes
 
-The text of numbers, times and formats: `parse_number`, `format_number`, `parse_time`, `format_time`.
+The text of numbers, times and formats: `parse_number`, `format_number`, `parse_time`,
+`format_time`.
 """
 
 from busbar.codecs.indi.elements import (
@@ -28,13 +29,43 @@ from busbar.codecs.indi.elements import (
     SetVector,
     Skipped,
 )
-from busbar.codecs.indi.numbers import format_number, format_time, is_sexagesimal, parse_number, parse_time
+from busbar.codecs.indi.numbers import (
+    format_number,
+    format_time,
+    is_sexagesimal,
+    parse_number,
+    parse_time,
+)
 from busbar.codecs.indi.reader import Reader
 from busbar.codecs.indi.writer import encode, set_blob
 
 __all__ = [
-    "KINDS", "STATES", "BlobData", "BlobEnd", "BlobStart", "DefMember", "DefVector", "DelProperty", "Element",
-    "EnableBLOB", "GetProperties", "Kind", "Message", "NewBlob", "NewVector", "PingReply", "PingRequest", "Range",
-    "Reader", "SetVector", "Skipped", "encode", "format_number", "format_time", "is_sexagesimal", "parse_number",
-    "parse_time", "set_blob",
-]  # fmt: skip
+    "KINDS",
+    "STATES",
+    "BlobData",
+    "BlobEnd",
+    "BlobStart",
+    "DefMember",
+    "DefVector",
+    "DelProperty",
+    "Element",
+    "EnableBLOB",
+    "GetProperties",
+    "Kind",
+    "Message",
+    "NewBlob",
+    "NewVector",
+    "PingReply",
+    "PingRequest",
+    "Range",
+    "Reader",
+    "SetVector",
+    "Skipped",
+    "encode",
+    "format_number",
+    "format_time",
+    "is_sexagesimal",
+    "parse_number",
+    "parse_time",
+    "set_blob",
+]

@@ -1,11 +1,22 @@
-"""The BLOBs of one vector, decoded as they come: no more than a piece of an image is ever held here."""
+"""The BLOBs of one vector, decoded as they come.
+
+No more than a piece of an image is ever held here.
+"""
 
 import binascii
 import re
 
 from msgspec.structs import replace
 
-from busbar.codecs.indi.elements import BlobData, BlobEnd, BlobStart, Element, NewVector, SetVector, Skipped
+from busbar.codecs.indi.elements import (
+    BlobData,
+    BlobEnd,
+    BlobStart,
+    Element,
+    NewVector,
+    SetVector,
+    Skipped,
+)
 from busbar.codecs.indi.parse import ATTRIBUTES, attributes_of
 from busbar.codecs.indi.text import Text
 
@@ -17,7 +28,10 @@ _TAG_LIMIT = 4096  # bytes of one tag here
 
 
 class BlobReader:
-    """Reads on from behind the start tag of a vector until it is `over`; `lost`: its end was not found."""
+    """Reads on from behind the start tag of a vector until it is `over`.
+
+    `lost`: its end was not found.
+    """
 
     def __init__(self, vector: Element, end: re.Pattern[bytes], read: Text) -> None:
         assert isinstance(vector, SetVector | NewVector)
@@ -30,8 +44,13 @@ class BlobReader:
         self._carry = b""  # characters of an unfinished group of four
 
     def step(self, buffer: bytes, start: int) -> tuple[int, Element | None]:
-        """Return where to go on and the next element; None: more bytes are needed, or it is over."""
-        return self._content(buffer, start) if self._open else self._between(buffer, start)
+        """Return where to go on and the next element.
+
+        None: more bytes are needed, or it is over.
+        """
+        return (
+            self._content(buffer, start) if self._open else self._between(buffer, start)
+        )
 
     def _between(self, buffer: bytes, start: int) -> tuple[int, Element | None]:
         position = SPACE.match(buffer, start).end()  # type: ignore[union-attr]  # it matches nothing, too
@@ -41,18 +60,33 @@ class BlobReader:
         one = _ONE.match(buffer, position)
         if one is not None:
             return one.end(), self._begin(one)
-        if buffer[position : position + 1] not in (b"", b"<") or buffer.find(b"<", position + 1) >= 0:
-            return self._lose(position, Skipped("neither oneBLOB nor the end", buffer[position : position + 100]))
+        if (
+            buffer[position : position + 1] not in (b"", b"<")
+            or buffer.find(b"<", position + 1) >= 0
+        ):
+            return self._lose(
+                position,
+                Skipped(
+                    "neither oneBLOB nor the end", buffer[position : position + 100]
+                ),
+            )
         if len(buffer) - position > _TAG_LIMIT:
-            return self._lose(position, Skipped("a tag without an end", buffer[position : position + 100]))
+            return self._lose(
+                position,
+                Skipped("a tag without an end", buffer[position : position + 100]),
+            )
         return position, None
 
     def _begin(self, one: re.Match[bytes]) -> Element:
         attributes = attributes_of(self._read.decode(one[1]), self._read)
-        name, size, format_ = (attributes.get(key, "") for key in ("name", "size", "format"))
+        name, size, format_ = (
+            attributes.get(key, "") for key in ("name", "size", "format")
+        )
         self._open, self._failed, self._carry = True, "", b""
         self._padded, self._empty = False, one[1].endswith(b"/")
-        self._vector = replace(self._vector, members={**self._vector.members, name: format_})
+        self._vector = replace(
+            self._vector, members={**self._vector.members, name: format_}
+        )
         count = int(size) if size.isascii() and size.isdigit() and len(size) < 16 else 0
         return BlobStart(self._vector.device, self._vector.name, name, count, format_)
 

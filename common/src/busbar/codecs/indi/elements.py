@@ -1,6 +1,9 @@
-"""What INDI 1.7 can say: one small struct per element. Source: reference of the protocol, version 1.7, and indiserver.
+"""What INDI 1.7 can say: one small struct per element.
 
-Texts are as the wire has them: numbers are text (`-12:30:00` is one), a switch is On or Off. `timestamp` is text, too.
+Source: reference of the protocol, version 1.7, and indiserver.
+
+Texts are as the wire has them: numbers are text (`-12:30:00` is one), a switch is On or
+Off. `timestamp` is text, too.
 """
 
 from typing import Literal
@@ -121,7 +124,10 @@ class PingReply(Struct, frozen=True):
 
 
 class BlobStart(Struct, frozen=True):
-    """A member's bytes follow; size 0 and no bytes: only the state of the vector is news."""
+    """A member's bytes follow.
+
+    Size 0 and no bytes: only the state of the vector is news.
+    """
 
     device: str
     vector: str

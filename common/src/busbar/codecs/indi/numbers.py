@@ -1,10 +1,16 @@
-"""Numbers and times as INDI writes them. Source: INDI 1.7, "Numbers" and "Timestamps"; `fs_sexa` of the C library."""
+"""Numbers and times as INDI writes them.
+
+Source: INDI 1.7, "Numbers" and "Timestamps"; `fs_sexa` of the C library.
+"""
 
 import math
 import re
 from datetime import UTC, datetime
 
-_SEXAGESIMAL = re.compile(r"([+-]?)\s*(\d+(?:\.\d*)?|\.\d+)(?:[:; ]+(\d+(?:\.\d*)?))?(?:[:; ]+(\d+(?:\.\d*)?))?")
+_SEXAGESIMAL = re.compile(
+    r"([+-]?)\s*(\d+(?:\.\d*)?|\.\d+)(?:[:; ]+(\d+(?:\.\d*)?))?(?:[:; "
+    r"]+(\d+(?:\.\d*)?))?"
+)
 _SEXA_FORMAT = re.compile(r"%(-?)(\d{0,3})\.(\d{1,2})m", re.ASCII)
 _PRINTF = re.compile(r"%[-+ 0#]*\d{0,3}(?:\.\d{1,2})?[diouxXeEfFgG]")
 _PARTS = {3: 60, 5: 600, 6: 3600}  # digits behind the point of a format -> parts of one
@@ -24,7 +30,9 @@ def parse_number(text: str) -> float:
     if found is None:
         raise ValueError(f"{text[:40]!r} is not a number")
     sign, *parts = found.groups()
-    value: float = sum(float(part or 0) / 60.0**place for place, part in enumerate(parts))
+    value: float = sum(
+        float(part or 0) / 60.0**place for place, part in enumerate(parts)
+    )
     return -value if sign == "-" else value
 
 
@@ -33,7 +41,9 @@ def is_sexagesimal(format: str) -> bool:
 
 
 def format_number(value: float, format: str) -> str:
-    """Return a number as its format wants it: printf's, or `%<w>.<f>m` with f = 3 :mm, 5 :mm.m, 6 :mm:ss and so on.
+    """Return a number as its format wants it.
+
+    printf's, or `%<w>.<f>m` with f = 3 :mm, 5 :mm.m, 6 :mm:ss and so on.
 
     Any other f is taken as 3, a format that cannot be used as %g.
     """
@@ -55,7 +65,11 @@ def format_number(value: float, format: str) -> str:
 
 
 def _sexagesimal(value: float, digits: int) -> str:
-    """Source: `fs_sexa` and `numberFormat` of the C library: the digits are the characters behind the whole part."""
+    """Source.
+
+    `fs_sexa` and `numberFormat` of the C library: the digits are the characters behind
+    the whole part.
+    """
     parts = 3600 * 10 ** (digits - 7) if 8 <= digits <= 14 else _PARTS.get(digits, 60)
     whole, rest = divmod(round(abs(value) * parts), parts)
     minutes, rest = divmod(rest, parts // 60)
@@ -63,7 +77,9 @@ def _sexagesimal(value: float, digits: int) -> str:
     if parts <= 600:
         return f"{text}.{rest}" if parts == 600 else text
     seconds, fraction = divmod(rest, parts // 3600)
-    return f"{text}:{seconds:02d}" + (f".{fraction:0{digits - 7}d}" if digits > 7 else "")
+    return f"{text}:{seconds:02d}" + (
+        f".{fraction:0{digits - 7}d}" if digits > 7 else ""
+    )
 
 
 def parse_time(text: str) -> float | None:
@@ -78,8 +94,13 @@ def parse_time(text: str) -> float | None:
 
 
 def format_time(time: float) -> str:
-    """Return the timestamp of a Unix time (s), with milliseconds where it has any; raise ValueError."""
+    """Return the timestamp of a Unix time (s), with milliseconds where it has any.
+
+    Raise ValueError.
+    """
     if not abs(time) < _LAST:
         raise ValueError(f"{time:g} is no Unix time (s) up to the year 9999")
     moment = datetime.fromtimestamp(round(time, 3), UTC).replace(tzinfo=None)
-    return moment.isoformat(timespec="milliseconds" if moment.microsecond else "seconds")
+    return moment.isoformat(
+        timespec="milliseconds" if moment.microsecond else "seconds"
+    )

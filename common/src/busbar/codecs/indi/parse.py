@@ -1,4 +1,7 @@
-"""One whole element as text -> its struct; raise Malformed. Source: INDI 1.7, and what indiserver 1.9.9 makes of it."""
+"""One whole element as text -> its struct; raise Malformed.
+
+Source: INDI 1.7, and what indiserver 1.9.9 makes of it.
+"""
 
 import math
 import re
@@ -26,15 +29,20 @@ from busbar.codecs.indi.elements import (
 )
 from busbar.codecs.indi.text import Text
 
-# What follows the name in a start tag, up to its ">". "<" is never within a value: a quotation mark that is missing
-# costs its own element only.
+# What follows the name in a start tag, up to its ">". "<" is never within a value: a
+# quotation mark that is missing costs its own element only.
 ATTRIBUTES = r"""([^<>"']*+(?:"[^"<]*+"[^<>"']*+|'[^'<]*+'[^<>"']*+)*+)"""
 _ATTRIBUTE = re.compile(r"""([A-Za-z_:][\w:.-]*)\s*=\s*(?:"([^"]*)"|'([^']*)')""")
 _PLAIN_ATTRIBUTE = re.compile(r"""([A-Za-z_:][\w:.-]*)\s*=\s*"([^"]*)\"""")
 _MEMBER = re.compile(rf"<([A-Za-z]+){ATTRIBUTES}(?:(?<=/)>|>([^<]*)</\1\s*>)")
-_PLAIN_MEMBER = {kind: re.compile(rf'<one{kind} name="([^"<&]+)">([^<&]*)</one{kind}>') for kind in KINDS}
+_PLAIN_MEMBER = {
+    kind: re.compile(rf'<one{kind} name="([^"<&]+)">([^<&]*)</one{kind}>')
+    for kind in KINDS
+}
 # What has no end takes all the rest: looking for the end of each would take for ever.
-_MARKUP = re.compile(r"<!--(?:.*?-->|.*())|<\?(?:.*?\?>|.*())|<!\[CDATA\[(?:(.*?)\]\]>|.*())", re.DOTALL)
+_MARKUP = re.compile(
+    r"<!--(?:.*?-->|.*())|<\?(?:.*?\?>|.*())|<!\[CDATA\[(?:(.*?)\]\]>|.*())", re.DOTALL
+)
 _LONGEST = 86400.0 * 365  # s of a timeout
 
 Attributes = dict[str, str]
@@ -54,11 +62,16 @@ def attributes_of(tag: str, read: Text) -> Attributes:
     """Return the attributes of a start tag."""
     if "&" not in tag and "'" not in tag:
         return dict(_PLAIN_ATTRIBUTE.findall(tag))
-    return {key: read.plain(one or other) for key, one, other in _ATTRIBUTE.findall(tag)}
+    return {
+        key: read.plain(one or other) for key, one, other in _ATTRIBUTE.findall(tag)
+    }
 
 
 def _values(kind: Kind, body: str, read: Text) -> tuple[dict[str, str], Members]:
-    """Return the values of a set or new vector; and its members, unless they are as plain as they mostly are."""
+    """Return the values of a set or new vector.
+
+    And its members, unless they are as plain as they mostly are.
+    """
     plain = _PLAIN_MEMBER[kind].findall(body)
     if 2 * len(plain) == body.count("<"):
         members: Members = []
@@ -73,7 +86,10 @@ def _values(kind: Kind, body: str, read: Text) -> tuple[dict[str, str], Members]
 
 
 def _members(body: str, read: Text) -> Members:
-    """Return tag, attributes and text of each child; raise Malformed if something else is among them."""
+    """Return tag, attributes and text of each child.
+
+    Raise Malformed if something else is among them.
+    """
     found = _MEMBER.findall(body)
     if 2 * len(found) != body.count("<"):
         body = _MARKUP.sub(_escaped, body)
@@ -81,11 +97,17 @@ def _members(body: str, read: Text) -> Members:
         rest = _MEMBER.sub("", body)
         if "<" in rest:
             raise Malformed(f"{rest.strip()[:60]!r} is no member")
-    return [(tag, attributes_of(tags, read), read.plain(text.strip())) for tag, tags, text in found]
+    return [
+        (tag, attributes_of(tags, read), read.plain(text.strip()))
+        for tag, tags, text in found
+    ]
 
 
 def _escaped(markup: re.Match[str]) -> str:
-    """Return CDATA as ordinary text; comments and instructions are nothing; "<" for what has no end."""
+    """Return CDATA as ordinary text.
+
+    Comments and instructions are nothing; "<" for what has no end.
+    """
     if "" in (markup[1], markup[2], markup[4]):
         return "<"
     return (markup[3] or "").replace("&", "&amp;").replace("<", "&lt;")
@@ -107,7 +129,9 @@ def _seconds(text: str) -> float:
     return value if math.isfinite(value) and 0 <= value <= _LONGEST else 0.0
 
 
-def _one_of(attributes: Attributes, key: str, allowed: tuple[str, ...], default: str) -> str:
+def _one_of(
+    attributes: Attributes, key: str, allowed: tuple[str, ...], default: str
+) -> str:
     value = attributes.get(key, default)
     if value not in allowed:
         raise Malformed(f"{key} {value[:40]!r} is none of {', '.join(allowed)}")
@@ -135,7 +159,12 @@ def _def(kind: Kind, attributes: Attributes, body: str, read: Text) -> DefVector
 def _def_member(kind: Kind, attributes: Attributes, value: str) -> DefMember:
     name, label = _needed(attributes, "name"), attributes.get("label", "")
     if kind == "Number":
-        return DefMember(name, label, value, *(attributes.get(key, "") for key in ("format", "min", "max", "step")))
+        return DefMember(
+            name,
+            label,
+            value,
+            *(attributes.get(key, "") for key in ("format", "min", "max", "step")),
+        )
     _check(kind, value)
     return DefMember(name, label, value)
 
@@ -166,8 +195,14 @@ def _set(kind: Kind, attributes: Attributes, body: str, read: Text) -> SetVector
 
 
 def _ranges(members: Members) -> dict[str, Range] | None:
-    """Return the bounds that come with numbers. Source: IUUpdateMinMax of the C library."""
-    found = {each["name"]: Range(*(each.get(key, "") for key in ("min", "max", "step"))) for _, each, _ in members}
+    """Return the bounds that come with numbers.
+
+    Source: IUUpdateMinMax of the C library.
+    """
+    found = {
+        each["name"]: Range(*(each.get(key, "") for key in ("min", "max", "step")))
+        for _, each, _ in members
+    }
     return {name: bounds for name, bounds in found.items() if bounds != Range()} or None
 
 
@@ -178,7 +213,11 @@ def _new(kind: Kind, attributes: Attributes, body: str, read: Text) -> NewVector
 
 
 def _message(attributes: Attributes, _body: str, _read: Text) -> Message:
-    return Message(attributes.get("message", ""), attributes.get("device", ""), attributes.get("timestamp", ""))
+    return Message(
+        attributes.get("message", ""),
+        attributes.get("device", ""),
+        attributes.get("timestamp", ""),
+    )
 
 
 def _del(attributes: Attributes, _body: str, _read: Text) -> DelProperty:
@@ -187,22 +226,36 @@ def _del(attributes: Attributes, _body: str, _read: Text) -> DelProperty:
 
 
 def _get(attributes: Attributes, _body: str, _read: Text) -> GetProperties:
-    return GetProperties(*(attributes.get(key, "") for key in ("device", "name", "version")))
+    return GetProperties(
+        *(attributes.get(key, "") for key in ("device", "name", "version"))
+    )
 
 
 def _enable(attributes: Attributes, body: str, read: Text) -> EnableBLOB:
-    value = _one_of({"value": body.strip()}, "value", ("Never", "Also", "Only"), "Never")
+    value = _one_of(
+        {"value": body.strip()}, "value", ("Never", "Also", "Only"), "Never"
+    )
     return EnableBLOB(_needed(attributes, "device"), value, attributes.get("name", ""))
 
 
-def _ping(reply: bool, attributes: Attributes, _body: str, _read: Text) -> PingRequest | PingReply:
-    return PingReply(attributes.get("uid", "")) if reply else PingRequest(attributes.get("uid", ""))
+def _ping(
+    reply: bool, attributes: Attributes, _body: str, _read: Text
+) -> PingRequest | PingReply:
+    return (
+        PingReply(attributes.get("uid", ""))
+        if reply
+        else PingRequest(attributes.get("uid", ""))
+    )
 
 
 _PARSERS: dict[bytes, Callable[[Attributes, str, Text], Element]] = {
     **{b"def%bVector" % kind.encode(): partial(_def, kind) for kind in KINDS},
     **{b"set%bVector" % kind.encode(): partial(_set, kind) for kind in KINDS},
-    **{b"new%bVector" % kind.encode(): partial(_new, kind) for kind in KINDS if kind != "Light"},
+    **{
+        b"new%bVector" % kind.encode(): partial(_new, kind)
+        for kind in KINDS
+        if kind != "Light"
+    },
     b"message": _message,
     b"delProperty": _del,
     b"getProperties": _get,

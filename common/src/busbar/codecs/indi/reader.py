@@ -1,7 +1,11 @@
-"""Bytes -> elements. Its own tokenizer: an INDI stream is an XML document that never ends and is often not quite XML.
+"""Bytes -> elements.
 
-It knows start tags, end tags, text, comments and CDATA, no DTD and no entities but the five of XML, so nothing expands.
-An element that is wrong, cut off or too large is Skipped; reading goes on with the next one.
+Its own tokenizer: an INDI stream is an XML document that never ends and is often not
+quite XML.
+
+It knows start tags, end tags, text, comments and CDATA, no DTD and no entities but the
+five of XML, so nothing expands. An element that is wrong, cut off or too large is
+Skipped; reading goes on with the next one.
 """
 
 import re
@@ -13,7 +17,8 @@ from busbar.codecs.indi.parse import ATTRIBUTES, NAMES, Malformed, parse
 from busbar.codecs.indi.text import Text
 
 HEAD_LIMIT = 64 * 1024  # bytes of a start tag or comment; a message is a line
-ELEMENT_LIMIT = 8 * 1024 * 1024  # bytes of anything but a BLOB; 266 vectors of eleven drivers have 150 kB in all
+# bytes of anything but a BLOB; 266 vectors of eleven drivers have 150 kB in all
+ELEMENT_LIMIT = 8 * 1024 * 1024
 
 _HEAD = re.compile(rb"<([A-Za-z]+)" + ATTRIBUTES.encode() + rb">")
 _ROOT = re.compile(rb"<(?:" + b"|".join(NAMES) + rb")(?=[\s/>])")
@@ -21,7 +26,8 @@ _CLOSE = {name: re.compile(rb"</" + name + rb"\s*>") for name in NAMES}
 _BLOBS = (b"setBLOBVector", b"newBLOBVector")
 _TAIL = 24  # bytes that may be the beginning of a start tag
 
-Step = tuple[int, Element | None]  # where to go on, and what was there; None: more bytes are needed
+# where to go on, and what was there; None: more bytes are needed
+Step = tuple[int, Element | None]
 
 
 class Reader:
@@ -31,8 +37,10 @@ class Reader:
         self._buffer = b""
         self._position = 0
         self._scanned = 0  # where to look on for the end of the element at the position
-        self._doubtful = 0  # until here elements may have no end: one had that of another
-        self._lost = False  # within something skipped: only a start tag that we know counts
+        # until here elements may have no end: one had that of another
+        self._doubtful = 0
+        # within something skipped: only a start tag that we know counts
+        self._lost = False
         self._text = Text()
         self._blob: BlobReader | None = None
 
@@ -79,7 +87,9 @@ class Reader:
             return self._no_head(position)
         name = head[1]
         if name not in _CLOSE:
-            return self._skip(position, head.end(), f"no element of INDI: {name.decode()}")
+            return self._skip(
+                position, head.end(), f"no element of INDI: {name.decode()}"
+            )
         if head[2].endswith(b"/"):
             return head.end(), self._parse(head, b"")
         return self._begin_blob(head) if name in _BLOBS else self._element(head)
@@ -89,10 +99,15 @@ class Reader:
         if close is None:
             return self._unfinished(head)
         self._scanned = 0
-        if head.start() < self._doubtful and (inner := _ROOT.search(self._buffer, head.end(), close.start())):
-            return inner.start(), Skipped(f"{head[1].decode()} has no end", head[0][:100])
+        if head.start() < self._doubtful and (
+            inner := _ROOT.search(self._buffer, head.end(), close.start())
+        ):
+            return inner.start(), Skipped(
+                f"{head[1].decode()} has no end", head[0][:100]
+            )
         element = self._parse(head, self._buffer[head.end() : close.start()])
-        if isinstance(element, Skipped):  # perhaps its end tag is missing, and this one is another element's
+        # perhaps its end tag is missing, and this one is another element's
+        if isinstance(element, Skipped):
             inner = _ROOT.search(self._buffer, head.end(), close.start())
             self._doubtful = close.start()
             return inner.start() if inner else close.end(), element
@@ -100,7 +115,9 @@ class Reader:
 
     def _parse(self, head: re.Match[bytes], body: bytes) -> Element:
         try:
-            return parse(head[1], self._text.decode(head[2]), self._text.decode(body), self._text)
+            return parse(
+                head[1], self._text.decode(head[2]), self._text.decode(body), self._text
+            )
         except Malformed as error:
             return Skipped(f"{head[1].decode()}: {error}", head[0][:100])
 
@@ -111,26 +128,41 @@ class Reader:
         if inner:
             return self._skip(position, inner.start(), f"{name} has no end")
         if len(self._buffer) - position > ELEMENT_LIMIT:
-            return self._skip(position, head.end(), f"{name} has more than {ELEMENT_LIMIT} bytes")
+            return self._skip(
+                position, head.end(), (f"{name} has more than {ELEMENT_LIMIT} bytes")
+            )
         self._scanned = max(head.end(), len(self._buffer) - _TAIL)
         return position, None
 
     def _no_head(self, position: int) -> Step:
-        """Something else: a declaration, text, a start tag that is not whole yet or never will be."""
+        """Something else.
+
+        A declaration, text, a start tag that is not whole yet or never will be.
+        """
         buffer = self._buffer
         if buffer[position] != 0x3C:
             return self._skip(position, position, "text between elements")
-        if buffer.startswith(b"<?", position) and (end := buffer.find(b"?>", position)) >= 0:
-            return end + 2, Skipped("an XML declaration or instruction", buffer[position : position + 100])
+        if (
+            buffer.startswith(b"<?", position)
+            and (end := buffer.find(b"?>", position)) >= 0
+        ):
+            return end + 2, Skipped(
+                "an XML declaration or instruction", buffer[position : position + 100]
+            )
         comment = buffer.startswith(b"<!--", position)
         if not comment and buffer.find(b"<", position + 1) >= 0:
             return self._skip(position, position + 1, "no start tag")
         if len(buffer) - position > HEAD_LIMIT:
-            return self._skip(position, position + 1, f"no end within {HEAD_LIMIT} bytes")
+            return self._skip(
+                position, position + 1, f"no end within {HEAD_LIMIT} bytes"
+            )
         return position, None
 
     def _skip(self, position: int, beyond: int, why: str) -> Step:
-        """Give up what begins at a position; go on with a start tag that we know, from `beyond` on."""
+        """Give up what begins at a position.
+
+        Go on with a start tag that we know, from `beyond` on.
+        """
         self._lost, self._scanned = True, 0
         return beyond, Skipped(why, self._buffer[position : position + 100])
 

@@ -1,4 +1,7 @@
-"""The text of an element: UTF-8, else Latin-1; the five entities of XML and numbers of characters."""
+"""The text of an element: UTF-8, else Latin-1.
+
+The five entities of XML and numbers of characters.
+"""
 
 import re
 
@@ -7,14 +10,20 @@ _ENTITIES = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
 
 
 class Text:
-    """Reads text and counts what was not as it should be; the one place where a Reader counts."""
+    """Reads text and counts what was not as it should be.
+
+    The one place where a Reader counts.
+    """
 
     def __init__(self) -> None:
         self.latin1 = 0  # texts that were not UTF-8
         self.errors = 0  # things that cost an element or were repaired
 
     def decode(self, data: bytes) -> str:
-        """Return the text of one element. Source: reference 3.5, indiserver passes bytes through."""
+        """Return the text of one element.
+
+        Source: reference 3.5, indiserver passes bytes through.
+        """
         try:
             return data.decode()
         except UnicodeDecodeError:

@@ -7,8 +7,24 @@
 Sources: MODBUS Application Protocol Specification V1.1b3, MODBUS over Serial Line V1.02, Messaging on TCP/IP V1.0b.
 """
 
-from busbar.codecs.modbus.data import MaskWrite, Read, ReadWrite, WriteCoil, WriteCoils, WriteRegister, WriteRegisters
-from busbar.codecs.modbus.framing import Frame, Framing, Reader, crc, encode, lrc, reader
+from busbar.codecs.modbus.data import (
+    MaskWrite,
+    Read,
+    ReadWrite,
+    WriteCoil,
+    WriteCoils,
+    WriteRegister,
+    WriteRegisters,
+)
+from busbar.codecs.modbus.framing import (
+    Frame,
+    Framing,
+    Reader,
+    crc,
+    encode,
+    lrc,
+    reader,
+)
 from busbar.codecs.modbus.pdu import (
     BITS_READ,
     BITS_WRITTEN,

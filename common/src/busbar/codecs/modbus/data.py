@@ -1,6 +1,7 @@
 """Requests that read and write bits and registers.
 
-Source: MODBUS Application Protocol Specification V1.1b3, 6.1 to 6.6, 6.11, 6.12, 6.16, 6.17.
+Source: MODBUS Application Protocol Specification V1.1b3, 6.1 to 6.6, 6.11, 6.12, 6.16,
+6.17.
 """
 
 import struct
@@ -36,7 +37,12 @@ class Read:
     count: int
 
     def __post_init__(self) -> None:
-        check_span(self.address, self.count, BITS_READ if self.bits else REGISTERS_READ, f"{NAMES[self.table]} to read")
+        check_span(
+            self.address,
+            self.count,
+            BITS_READ if self.bits else REGISTERS_READ,
+            f"{NAMES[self.table]} to read",
+        )
 
     @property
     def function(self) -> int:
@@ -94,7 +100,9 @@ class WriteCoil(_Echoed):
         check_span(self.address, 1, 1, "coil to write")
 
     def encode(self) -> bytes:
-        return struct.pack(">BHH", self.function, self.address, 0xFF00 if self.value else 0)
+        return struct.pack(
+            ">BHH", self.function, self.address, 0xFF00 if self.value else 0
+        )
 
 
 @dataclass(frozen=True)
@@ -125,7 +133,12 @@ class WriteCoils(_Echoed):
 
     def encode(self) -> bytes:
         packed = pack_bits(self.values)
-        return struct.pack(">BHHB", self.function, self.address, len(self.values), len(packed)) + packed
+        return (
+            struct.pack(
+                ">BHHB", self.function, self.address, len(self.values), len(packed)
+            )
+            + packed
+        )
 
 
 @dataclass(frozen=True)
@@ -137,11 +150,16 @@ class WriteRegisters(_Echoed):
     function: ClassVar[int] = 16
 
     def __post_init__(self) -> None:
-        check_span(self.address, len(self.data) / 2, REGISTERS_WRITTEN, "registers to write")
+        check_span(
+            self.address, len(self.data) / 2, REGISTERS_WRITTEN, "registers to write"
+        )
 
     def encode(self) -> bytes:
         count = len(self.data) // 2
-        return struct.pack(">BHHB", self.function, self.address, count, len(self.data)) + self.data
+        return (
+            struct.pack(">BHHB", self.function, self.address, count, len(self.data))
+            + self.data
+        )
 
 
 @dataclass(frozen=True)
@@ -161,7 +179,9 @@ class MaskWrite(_Echoed):
                 raise OutOfRange(f"mask {mask} is not 0 to 65535")
 
     def encode(self) -> bytes:
-        return struct.pack(">BHHH", self.function, self.address, self.and_mask, self.or_mask)
+        return struct.pack(
+            ">BHHH", self.function, self.address, self.and_mask, self.or_mask
+        )
 
     def apply(self, register: int) -> int:
         """Return the register as it is after the request."""
@@ -180,10 +200,18 @@ class ReadWrite:
 
     def __post_init__(self) -> None:
         check_span(self.address, self.count, REGISTERS_READ, "registers to read")
-        check_span(self.write_address, len(self.data) / 2, REGISTERS_EXCHANGED, "registers to write")
+        check_span(
+            self.write_address,
+            len(self.data) / 2,
+            REGISTERS_EXCHANGED,
+            "registers to write",
+        )
 
     def encode(self) -> bytes:
-        written = struct.pack(">HHB", self.write_address, len(self.data) // 2, len(self.data)) + self.data
+        written = (
+            struct.pack(">HHB", self.write_address, len(self.data) // 2, len(self.data))
+            + self.data
+        )
         return struct.pack(">BHH", self.function, self.address, self.count) + written
 
     def answer(self, pdu: bytes) -> bytes:

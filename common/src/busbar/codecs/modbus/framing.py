@@ -1,6 +1,9 @@
-"""Frames on the wire: MBAP (TCP, TLS, UDP), RTU, ASCII. A reader owns its position: later frames are always found.
+"""Frames on the wire: MBAP (TCP, TLS, UDP), RTU, ASCII.
 
-Sources: Messaging on TCP/IP Implementation Guide V1.0b, 3.1.3; MODBUS over Serial Line V1.02, 2.5.
+A reader owns its position: later frames are always found.
+
+Sources: Messaging on TCP/IP Implementation Guide V1.0b, 3.1.3; MODBUS over Serial Line
+V1.02, 2.5.
 """
 
 import struct
@@ -10,8 +13,10 @@ from typing import Literal, NamedTuple, Protocol
 from busbar.codecs.modbus.pdu import PDU_LIMIT
 
 Framing = Literal["tcp", "rtu", "ascii"]
-MBAP_LIMIT, RTU_LIMIT, ASCII_LIMIT = PDU_LIMIT + 7, PDU_LIMIT + 3, 2 * PDU_LIMIT + 9  # bytes of one frame
-Length = Callable[[int, bytes], int | None]  # unit, beginning of a PDU -> bytes of the PDU; None: not known (yet)
+# bytes of one frame
+MBAP_LIMIT, RTU_LIMIT, ASCII_LIMIT = PDU_LIMIT + 7, PDU_LIMIT + 3, 2 * PDU_LIMIT + 9
+# unit, beginning of a PDU -> bytes of the PDU; None: not known (yet)
+Length = Callable[[int, bytes], int | None]
 
 
 class Frame(NamedTuple):
@@ -51,26 +56,39 @@ class _Reader:
 
     def silence(self) -> list[Frame]:
         if self._buffer:
-            self.wrong = f"{len(self._buffer)} bytes that are no frame: {self._buffer[:20].hex(' ')}"
+            self.wrong = (
+                f"{len(self._buffer)} bytes that are no frame: "
+                f"{self._buffer[:20].hex(' ')}"
+            )
             self._buffer.clear()
         return []
 
 
 def encode_mbap(frame: Frame) -> bytes:
     """Return a frame with its header: transaction, protocol 0, length, unit."""
-    return struct.pack(">HHHB", frame.transaction or 0, 0, len(frame.pdu) + 1, frame.unit) + frame.pdu
+    return (
+        struct.pack(">HHHB", frame.transaction or 0, 0, len(frame.pdu) + 1, frame.unit)
+        + frame.pdu
+    )
 
 
 class MbapReader(_Reader):
-    """Frames behind one another; after a header that cannot be, what has come is dropped."""
+    """Frames behind one another.
+
+    After a header that cannot be, what has come is dropped.
+    """
 
     def feed(self, data: bytes) -> list[Frame]:
         self._buffer += data
         found = []
         while len(self._buffer) >= 7:
-            transaction, protocol, length, unit = struct.unpack_from(">HHHB", self._buffer)
+            transaction, protocol, length, unit = struct.unpack_from(
+                ">HHHB", self._buffer
+            )
             if protocol != 0 or not 2 <= length <= PDU_LIMIT + 1:
-                self.wrong = f"an MBAP header of protocol {protocol} and length {length}"
+                self.wrong = (
+                    f"an MBAP header of protocol {protocol} and length {length}"
+                )
                 self._buffer.clear()
                 break
             if len(self._buffer) < 6 + length:
@@ -87,7 +105,9 @@ def encode_rtu(frame: Frame) -> bytes:
 
 
 class RtuReader(_Reader):
-    """Frames as their functions' lengths and their CRC tell, wherever they begin: noise before them costs nothing.
+    """Frames as their functions' lengths and their CRC tell, wherever they begin.
+
+    Noise before them costs nothing.
 
     `length` says how long a PDU is. Where it does not know, silence ends the frame.
     """
@@ -120,10 +140,15 @@ class RtuReader(_Reader):
             if crc(self._buffer[start : start + length + 3]) == 0:
                 unit = self._buffer[start]
                 if start:
-                    self.wrong = f"{start} bytes before a frame: {self._buffer[:start][:20].hex(' ')}"
+                    self.wrong = (
+                        f"{start} bytes before a frame: "
+                        f"{self._buffer[:start][:20].hex(' ')}"
+                    )
                 del self._buffer[: start + length + 3]
                 return Frame(unit, head[:length])
-            self.wrong = f"a wrong CRC: {self._buffer[start : start + length + 3][:20].hex(' ')}"
+            self.wrong = (
+                f"a wrong CRC: {self._buffer[start : start + length + 3][:20].hex(' ')}"
+            )
         return None
 
 
@@ -173,7 +198,10 @@ def reader(framing: Framing, length: Length) -> Reader:
 
 
 def crc(data: bytes | bytearray) -> int:
-    """Return the CRC-16 (polynomial 0xA001, reflected, from 0xFFFF); 0 for data that ends with its CRC."""
+    """Return the CRC-16 (polynomial 0xA001, reflected, from 0xFFFF).
+
+    0 for data that ends with its CRC.
+    """
     value = 0xFFFF
     for byte in data:
         value = value >> 8 ^ _CRC[(value ^ byte) & 0xFF]
@@ -181,7 +209,10 @@ def crc(data: bytes | bytearray) -> int:
 
 
 def lrc(data: bytes) -> int:
-    """Return the two's complement of the sum of all bytes; 0 for data that ends with its LRC."""
+    """Return the two's complement of the sum of all bytes.
+
+    0 for data that ends with its LRC.
+    """
     return -sum(data) & 0xFF
 
 
@@ -192,4 +223,8 @@ def _crc_of(byte: int) -> int:
 
 
 _CRC = tuple(map(_crc_of, range(256)))
-_ENCODERS: dict[Framing, Callable[[Frame], bytes]] = {"tcp": encode_mbap, "rtu": encode_rtu, "ascii": encode_ascii}
+_ENCODERS: dict[Framing, Callable[[Frame], bytes]] = {
+    "tcp": encode_mbap,
+    "rtu": encode_rtu,
+    "ascii": encode_ascii,
+}

@@ -1,6 +1,9 @@
-"""Requests and their answers, without any framing. Source: MODBUS Application Protocol Specification V1.1b3, 4 and 6.
+"""Requests and their answers, without any framing.
 
-A request encodes itself, reads the answer to itself, and (for servers) encodes that answer.
+Source: MODBUS Application Protocol Specification V1.1b3, 4 and 6.
+
+A request encodes itself, reads the answer to itself, and (for servers) encodes that
+answer.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,7 +12,8 @@ from typing import Any, Literal, Protocol
 from busbar.errors import DeviceRefused, OutOfRange, ProtocolError
 
 PDU_LIMIT = 253  # bytes. Section 4.1
-REGISTERS_READ, REGISTERS_WRITTEN, REGISTERS_EXCHANGED = 125, 123, 121  # of functions 3 and 4, 16, 23
+# of functions 3 and 4, 16, 23
+REGISTERS_READ, REGISTERS_WRITTEN, REGISTERS_EXCHANGED = 125, 123, 121
 BITS_READ, BITS_WRITTEN = 2000, 1968  # of functions 1 and 2, 15
 
 Table = Literal["coil", "discrete", "input", "holding"]
@@ -21,7 +25,15 @@ NAMES: Mapping[Table, str] = {  # of what is in them
 }
 READ: Mapping[str, int] = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}
 TABLES: Mapping[int, Table] = {1: "coil", 2: "discrete", 3: "holding", 4: "input"}
-ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE, FAILURE, BUSY, NO_PATH, NO_TARGET = 1, 2, 3, 4, 6, 10, 11
+ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE, FAILURE, BUSY, NO_PATH, NO_TARGET = (
+    1,
+    2,
+    3,
+    4,
+    6,
+    10,
+    11,
+)
 EXCEPTIONS: Mapping[int, str] = {  # Section 7
     ILLEGAL_FUNCTION: "illegal function",
     ILLEGAL_ADDRESS: "illegal data address",
@@ -46,25 +58,42 @@ class Request(Protocol):
         """Return the PDU."""
 
     def answer(self, pdu: bytes) -> Any:
-        """Return what the PDU of a normal answer says; raise ProtocolError if it does not answer this request."""
+        """Return what the PDU of a normal answer says.
+
+        Raise ProtocolError if it does not answer this request.
+        """
 
     def length(self, head: bytes) -> int | None:
-        """Return the bytes of a normal answer that begins with `head`; None: they cannot be told (yet)."""
+        """Return the bytes of a normal answer that begins with `head`.
+
+        None: they cannot be told (yet).
+        """
 
 
 def check(request: Request, pdu: bytes) -> Any:
-    """Return what an answer says; raise DeviceRefused for an exception, ProtocolError for what is no answer to it."""
+    """Return what an answer says.
+
+    Raise DeviceRefused for an exception, ProtocolError for what is no answer to it.
+    """
     if len(pdu) == 2 and pdu[0] == request.function | 0x80:
         raise refusal(request.function, pdu[1])
     if not pdu or pdu[0] != request.function:
-        raise ProtocolError(f"function {pdu[:1].hex() or 'nothing'} answers function {request.function:02x}")
+        raise ProtocolError(
+            f"function {pdu[:1].hex() or 'nothing'} answers function "
+            f"{request.function:02x}"
+        )
     return request.answer(pdu)
 
 
 def refusal(function: int, code: int) -> DeviceRefused:
     """Return the error that an exception code stands for."""
     name = EXCEPTIONS.get(code, "unknown exception")
-    return DeviceRefused(f"exception {code}: {name} (function {function})", code=code, text=name, function=function)
+    return DeviceRefused(
+        (f"exception {code}: {name} (function {function})"),
+        code=code,
+        text=name,
+        function=function,
+    )
 
 
 def exception(function: int, code: int) -> bytes:
@@ -88,13 +117,17 @@ def check_span(address: int, count: float, limit: int, what: str) -> None:
     if count != int(count) or not 1 <= count <= limit:
         raise OutOfRange(f"{count:g} {what}; allowed: 1 to {limit}")
     if not 0 <= address <= 0x10000 - count:
-        raise OutOfRange(f"address {address} with {count:g} {what} is not within 0 to 65535")
+        raise OutOfRange(
+            f"address {address} with {count:g} {what} is not within 0 to 65535"
+        )
 
 
 def check_echo(pdu: bytes, expected: bytes) -> None:
     """Raise ProtocolError if an answer does not repeat what it should."""
     if pdu != expected:
-        raise ProtocolError(f"the answer {pdu.hex(' ')[:60]} does not repeat {expected.hex(' ')[:60]}")
+        raise ProtocolError(
+            f"the answer {pdu.hex(' ')[:60]} does not repeat {expected.hex(' ')[:60]}"
+        )
 
 
 def counted(head: bytes) -> int | None:
@@ -103,7 +136,14 @@ def counted(head: bytes) -> int | None:
 
 
 def counted_data(pdu: bytes, size: int) -> bytes:
-    """Return the data behind their count; raise ProtocolError if they are not `size` bytes, or say so."""
+    """Return the data behind their count.
+
+    Raise ProtocolError if they are not `size` bytes, or say so.
+    """
     if len(pdu) != 2 + size or pdu[1] != size:
-        raise ProtocolError(f"the answer {pdu.hex(' ')[:60]} does not hold the expected {size} bytes of data")
+        raise ProtocolError(
+            f"the answer {pdu.hex(' ')[:60]} does not hold the expected {size} "
+            f"bytes "
+            f"of data"
+        )
     return pdu[2:]

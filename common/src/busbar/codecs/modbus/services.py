@@ -1,6 +1,7 @@
 """Requests about the unit itself, and those that are known by their code alone.
 
-Source: MODBUS Application Protocol Specification V1.1b3, 6.8 and 6.21; function 0x44 was read from comsrv.
+Source: MODBUS Application Protocol Specification V1.1b3, 6.8 and 6.21; function 0x44
+was read from comsrv.
 """
 
 import struct
@@ -14,7 +15,10 @@ from busbar.errors import OutOfRange, ProtocolError
 
 @dataclass(frozen=True)
 class Raw:
-    """Any function: its code and bytes as they are; the answer is the PDU without the code."""
+    """Any function: its code and bytes as they are.
+
+    The answer is the PDU without the code.
+    """
 
     function: int
     data: bytes = b""
@@ -23,7 +27,11 @@ class Raw:
         if not 1 <= self.function <= 127:
             raise OutOfRange(f"function {self.function} is not 1 to 127")
         if len(self.data) >= PDU_LIMIT:
-            raise OutOfRange(f"{len(self.data)} bytes; a request takes {PDU_LIMIT - 1} beside its function")
+            raise OutOfRange(
+                f"{len(self.data)} bytes; a request takes {PDU_LIMIT - 1} beside "
+                f"its "
+                f"function"
+            )
 
     def encode(self) -> bytes:
         return bytes([self.function]) + self.data
@@ -50,7 +58,10 @@ class Diagnostics:
         if not 0 <= self.sub <= 0xFFFF:
             raise OutOfRange(f"sub-function {self.sub} is not 0 to 65535")
         if len(self.data) % 2 or len(self.data) > PDU_LIMIT - 3:
-            raise OutOfRange(f"{len(self.data)} bytes of data; allowed: an even number up to {PDU_LIMIT - 4}")
+            raise OutOfRange(
+                f"{len(self.data)} bytes of data; allowed: an even number up to "
+                f"{PDU_LIMIT - 4}"
+            )
 
     def encode(self) -> bytes:
         return struct.pack(">BH", self.function, self.sub) + self.data
@@ -67,7 +78,10 @@ class Diagnostics:
 
 @dataclass(frozen=True)
 class Objects:
-    """Part of an identification: object id -> bytes; `following` is where the next part begins, None at the end."""
+    """Part of an identification: object id -> bytes.
+
+    `following` is where the next part begins, None at the end.
+    """
 
     values: Mapping[int, bytes]
     following: int | None = None
@@ -75,7 +89,10 @@ class Objects:
 
 @dataclass(frozen=True)
 class Identify:
-    """Function 43, MEI type 14. `code` 1 to 3 reads basic, regular, extended objects from `object` on; 4 reads one."""
+    """Function 43, MEI type 14.
+
+    `code` 1 to 3 reads basic, regular, extended objects from `object` on; 4 reads one.
+    """
 
     code: int = 1
     object: int = 0
@@ -96,10 +113,21 @@ class Identify:
         return Objects(values, pdu[5] if pdu[4] == 0xFF else None)
 
     def reply(self, objects: Objects) -> bytes:
-        """Return the PDU of the answer; conformity 0x83 = extended, stream and individual access."""
+        """Return the PDU of the answer.
+
+        Conformity 0x83 = extended, stream and individual access.
+        """
         more = (0, 0) if objects.following is None else (0xFF, objects.following)
-        listed = b"".join(bytes([number, len(value)]) + value for number, value in objects.values.items())
-        return bytes([self.function, self.mei, self.code, 0x83, *more, len(objects.values)]) + listed
+        listed = b"".join(
+            bytes([number, len(value)]) + value
+            for number, value in objects.values.items()
+        )
+        return (
+            bytes(
+                [self.function, self.mei, self.code, 0x83, *more, len(objects.values)]
+            )
+            + listed
+        )
 
     def length(self, head: bytes) -> int | None:
         if len(head) < 7:
@@ -114,7 +142,10 @@ class Identify:
 
 @dataclass(frozen=True)
 class Ddp:
-    """Function 0x44 of comsrv: a DDP command; the top bit of its code asks for an answer."""
+    """Function 0x44 of comsrv: a DDP command.
+
+    The top bit of its code asks for an answer.
+    """
 
     sub: int
     command: int
@@ -124,9 +155,15 @@ class Ddp:
 
     def __post_init__(self) -> None:
         if not 0 <= self.sub <= 255 or not 0 <= self.command <= 127:
-            raise OutOfRange(f"DDP sub-command {self.sub} (0 to 255), command {self.command} (0 to 127)")
+            raise OutOfRange(
+                f"DDP sub-command {self.sub} (0 to 255), command {self.command} "
+                f"(0 to "
+                f"127)"
+            )
         if len(self.data) > PDU_LIMIT - 4:
-            raise OutOfRange(f"{len(self.data)} bytes of DDP data; allowed: {PDU_LIMIT - 4}")
+            raise OutOfRange(
+                f"{len(self.data)} bytes of DDP data; allowed: {PDU_LIMIT - 4}"
+            )
 
     def encode(self) -> bytes:
         command = self.command | (0x80 if self.wanted else 0)
@@ -134,7 +171,9 @@ class Ddp:
 
     def answer(self, pdu: bytes) -> bytes:
         if len(pdu) < 3 or pdu[1] != self.sub or len(pdu) != 3 + pdu[2]:
-            raise ProtocolError(f"{pdu.hex(' ')[:60]} does not answer DDP sub-command {self.sub}")
+            raise ProtocolError(
+                f"{pdu.hex(' ')[:60]} does not answer DDP sub-command {self.sub}"
+            )
         return pdu[3:]
 
     def reply(self, data: bytes) -> bytes:

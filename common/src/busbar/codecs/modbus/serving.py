@@ -1,4 +1,6 @@
-"""The server's half: PDU -> request, and how long a request is where only RTU frames it.
+"""The server's half.
+
+PDU -> request, and how long a request is where only RTU frames it.
 
 Source: MODBUS Application Protocol Specification V1.1b3, 6 and 7.
 """
@@ -6,7 +8,15 @@ Source: MODBUS Application Protocol Specification V1.1b3, 6 and 7.
 import struct
 from collections.abc import Callable, Mapping
 
-from busbar.codecs.modbus.data import MaskWrite, Read, ReadWrite, WriteCoil, WriteCoils, WriteRegister, WriteRegisters
+from busbar.codecs.modbus.data import (
+    MaskWrite,
+    Read,
+    ReadWrite,
+    WriteCoil,
+    WriteCoils,
+    WriteRegister,
+    WriteRegisters,
+)
 from busbar.codecs.modbus.pdu import (
     ILLEGAL_ADDRESS,
     ILLEGAL_FUNCTION,
@@ -33,7 +43,10 @@ AnyRequest = (
 
 
 def decode(pdu: bytes) -> AnyRequest:
-    """Return the request in a PDU; raise DeviceRefused with the exception that answers what is none."""
+    """Return the request in a PDU.
+
+    Raise DeviceRefused with the exception that answers what is none.
+    """
     function = pdu[0]
     if function not in _DECODERS:
         raise refusal(function, ILLEGAL_FUNCTION)
@@ -45,13 +58,17 @@ def decode(pdu: bytes) -> AnyRequest:
         raise refusal(function, ILLEGAL_ADDRESS if beyond else ILLEGAL_VALUE) from error
     except (struct.error, IndexError) as error:
         raise refusal(function, ILLEGAL_VALUE) from error
-    if request.encode() != pdu:  # a count that does not fit its data, bits set beyond the end, bytes too many
+    # a count that does not fit its data, bits set beyond the end, bytes too many
+    if request.encode() != pdu:
         raise refusal(function, ILLEGAL_VALUE)
     return request
 
 
 def request_length(head: bytes) -> int | None:
-    """Return the bytes of a request that begins with `head`; None: not yet known, or only silence tells."""
+    """Return the bytes of a request that begins with `head`.
+
+    None: not yet known, or only silence tells.
+    """
     known = _LENGTHS.get(head[0]) if head else None
     return None if known is None else known(head)
 
@@ -94,7 +111,8 @@ _DECODERS: Mapping[int, Callable[[bytes], AnyRequest]] = {
 }
 
 _LENGTHS: Mapping[int, Callable[[bytes], int | None]] = {
-    **dict.fromkeys((1, 2, 3, 4, 5, 6, 8), lambda head: 5),  # 8: sub-function and one word, as nearly all of them
+    # 8: sub-function and one word, as nearly all of them
+    **dict.fromkeys((1, 2, 3, 4, 5, 6, 8), lambda head: 5),
     **dict.fromkeys((7, 11, 12, 17), lambda head: 1),
     **dict.fromkeys((15, 16), lambda head: 6 + head[5] if len(head) > 5 else None),
     22: lambda head: 7,

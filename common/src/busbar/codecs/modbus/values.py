@@ -1,7 +1,10 @@
-"""Values in registers: numbers, text, BCD, raw bytes, in any order of bytes and words. Bit 0 is the lowest.
+"""Values in registers: numbers, text, BCD, raw bytes, in any order of bytes and words.
 
-Source: MODBUS Application Protocol Specification V1.1b3, 4.2 (a register is big endian); the four orders are those that
-data sheets write as ABCD, DCBA, BADC and CDAB, with the names of Modbus Poll.
+Bit 0 is the lowest.
+
+Source: MODBUS Application Protocol Specification V1.1b3, 4.2 (a register is big
+endian); the four orders are those that data sheets write as ABCD, DCBA, BADC and CDAB,
+with the names of Modbus Poll.
 """
 
 import math
@@ -14,7 +17,18 @@ from busbar.errors import OutOfRange, ProtocolError
 
 Order = Literal["big", "little", "big_swap", "little_swap"]
 Number = Literal[
-    "int16", "uint16", "int32", "uint32", "int64", "uint64", "float16", "float32", "float64", "bcd16", "bcd32", "bcd64"
+    "int16",
+    "uint16",
+    "int32",
+    "uint32",
+    "int64",
+    "uint64",
+    "float16",
+    "float32",
+    "float64",
+    "bcd16",
+    "bcd32",
+    "bcd64",
 ]
 Encoding = Literal["ascii", "utf-8", "latin1", "utf-16-be"]
 
@@ -27,16 +41,22 @@ class Codec(Protocol):
         """How many it takes."""
 
     def decode(self, data: bytes) -> Any:
-        """Return the value in the bytes of the registers; raise ProtocolError where there is none."""
+        """Return the value in the bytes of the registers.
+
+        Raise ProtocolError where there is none.
+        """
 
     def encode(self, value: Any) -> bytes:
         """Return the bytes of the registers; raise OutOfRange."""
 
 
 def ordered(data: bytes, order: Order) -> bytes:
-    """Return bytes between the order of the device and big endian; it is its own inverse.
+    """Return bytes between the order of the device and big endian.
 
-    big ABCD, little DCBA, big_swap BADC (bytes swapped within words), little_swap CDAB (words swapped).
+    It is its own inverse.
+
+    big ABCD, little DCBA, big_swap BADC (bytes swapped within words), little_swap CDAB
+    (words swapped).
     """
     if order == "big":
         return data
@@ -64,15 +84,30 @@ class Plain:
         bits = 16 * self.registers
         if self.type.startswith("float"):
             return None
-        return (0, 2**bits - 1) if self.type.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+        return (
+            (0, 2**bits - 1)
+            if self.type.startswith("u")
+            else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+        )
 
     def decode(self, data: bytes) -> int | float:
-        """Return the number; of a short float the decimal with the fewest digits: 22.1, not 22.100000381469727."""
+        """Return the number.
+
+        Of a short float the decimal with the fewest digits: 22.1, not
+        22.100000381469727.
+        """
         raw = ordered(data, self.order)
         number: int | float = _FORMATS[self.type].unpack(raw)[0]
         if isinstance(number, int) or number.is_integer():
             return number
-        return next((short for short in self._shorter(number) if _FORMATS[self.type].pack(short) == raw), number)
+        return next(
+            (
+                short
+                for short in self._shorter(number)
+                if _FORMATS[self.type].pack(short) == raw
+            ),
+            number,
+        )
 
     def encode(self, value: float) -> bytes:
         try:
@@ -107,13 +142,18 @@ class Bcd:
 
     def encode(self, value: int) -> bytes:
         if not 0 <= value <= self.bounds[1]:
-            raise OutOfRange(f"{value} does not fit {self.type}; allowed: 0 to {self.bounds[1]}")
+            raise OutOfRange(
+                f"{value} does not fit {self.type}; allowed: 0 to {self.bounds[1]}"
+            )
         return ordered(bytes.fromhex(str(value).zfill(4 * self.registers)), self.order)
 
 
 @dataclass(frozen=True)
 class Text:
-    """Text, two bytes in a register; with `swapped` the second byte first. What is left is padding."""
+    """Text, two bytes in a register; with `swapped` the second byte first.
+
+    What is left is padding.
+    """
 
     registers: int
     encoding: Encoding = "ascii"
@@ -123,7 +163,10 @@ class Text:
     def decode(self, data: bytes) -> str:
         raw = ordered(data, "big_swap") if self.swapped else data
         size = len("\0".encode(self.encoding))
-        end = next((at for at in range(0, len(raw), size) if not any(raw[at : at + size])), len(raw))
+        end = next(
+            (at for at in range(0, len(raw), size) if not any(raw[at : at + size])),
+            len(raw),
+        )
         text = raw[:end]  # behind a nul may be anything
         try:
             return text.decode(self.encoding).rstrip(self.padding.decode())
@@ -132,12 +175,21 @@ class Text:
 
     def encode(self, value: str) -> bytes:
         try:
-            raw, padding = value.encode(self.encoding), self.padding.decode().encode(self.encoding)
+            raw, padding = (
+                value.encode(self.encoding),
+                self.padding.decode().encode(self.encoding),
+            )
         except UnicodeEncodeError as error:
-            raise OutOfRange(f"{value!r:.60} cannot be encoded as {self.encoding}") from error
+            raise OutOfRange(
+                f"{value!r:.60} cannot be encoded as {self.encoding}"
+            ) from error
         room = 2 * self.registers
         if len(raw) > room:
-            raise OutOfRange(f"{value!r:.60} has {len(raw)} bytes as {self.encoding}; there is room for {room}")
+            raise OutOfRange(
+                f"{value!r:.60} has {len(raw)} bytes as {self.encoding}; there is "
+                f"room "
+                f"for {room}"
+            )
         raw += padding * ((room - len(raw)) // len(padding))
         return ordered(raw, "big_swap") if self.swapped else raw
 
@@ -153,7 +205,10 @@ class Bytes:
 
     def encode(self, value: bytes) -> bytes:
         if len(value) != 2 * self.registers:
-            raise OutOfRange(f"{len(value)} bytes; {self.registers} registers have {2 * self.registers}")
+            raise OutOfRange(
+                f"{len(value)} bytes; {self.registers} registers have "
+                f"{2 * self.registers}"
+            )
         return value
 
 
@@ -180,7 +235,10 @@ class Field:
     def encode(self, value: int) -> bytes:
         """Return the register with this field and zeros around it."""
         if not 0 <= value <= self.bounds[1]:
-            raise OutOfRange(f"{value} does not fit {self.width} bits; allowed: 0 to {self.bounds[1]}")
+            raise OutOfRange(
+                f"{value} does not fit {self.width} bits; allowed: 0 to "
+                f"{self.bounds[1]}"
+            )
         return (int(value) << self.bit).to_bytes(2, "big")
 
 
@@ -210,7 +268,9 @@ class Scaled:
     def encode(self, value: float) -> bytes:
         raw = (value - self.offset) / self.scale
         if not math.isfinite(raw):
-            raise OutOfRange(f"{value} does not fit: divided by {self.scale:g} it is not finite")
+            raise OutOfRange(
+                f"{value} does not fit: divided by {self.scale:g} it is not finite"
+            )
         if isinstance(self.raw, Plain) and self.raw.bounds is None:
             return self.raw.encode(raw)
         return self.raw.encode(round(raw))
@@ -219,7 +279,8 @@ class Scaled:
         value = raw * self.scale + self.offset
         if self.raw.bounds is None or not math.isfinite(value):
             return value
-        return round(value, max(_places(self.scale), _places(self.offset)))  # 0.3, not 0.30000000000000004
+        # 0.3, not 0.30000000000000004
+        return round(value, max(_places(self.scale), _places(self.offset)))
 
 
 def number(type: Number, order: Order = "big") -> Plain | Bcd:
@@ -234,9 +295,16 @@ def _places(value: float) -> int:
     return max(0, places - int(exponent or 0))
 
 
-_DIGITS = {"float16": range(3, 6), "float32": range(6, 10)}  # so many are always kept, so many always tell all apart
+# so many are always kept, so many always tell all apart
+_DIGITS = {"float16": range(3, 6), "float32": range(6, 10)}
 _FORMATS: Mapping[str, struct.Struct] = {
-    "int16": struct.Struct(">h"), "uint16": struct.Struct(">H"), "int32": struct.Struct(">i"),
-    "uint32": struct.Struct(">I"), "int64": struct.Struct(">q"), "uint64": struct.Struct(">Q"),
-    "float16": struct.Struct(">e"), "float32": struct.Struct(">f"), "float64": struct.Struct(">d"),
-}  # fmt: skip
+    "int16": struct.Struct(">h"),
+    "uint16": struct.Struct(">H"),
+    "int32": struct.Struct(">i"),
+    "uint32": struct.Struct(">I"),
+    "int64": struct.Struct(">q"),
+    "uint64": struct.Struct(">Q"),
+    "float16": struct.Struct(">e"),
+    "float32": struct.Struct(">f"),
+    "float64": struct.Struct(">d"),
+}

@@ -1,4 +1,7 @@
-"""The seam to a CAN bus: what the rest of the bridge knows of an interface, whatever drives it."""
+"""The seam to a CAN bus.
+
+What the rest of the bridge knows of an interface, whatever drives it.
+"""
 
 import asyncio
 import contextlib
@@ -20,7 +23,8 @@ class Health(NamedTuple):
     data_bitrate: int | None = None  # bit/s
     tx_errors: int | None = None
     rx_errors: int | None = None
-    restart: float | None = None  # s after bus-off that the interface itself waits; 0 = it does not restart
+    # s after bus-off that the interface itself waits; 0 = it does not restart
+    restart: float | None = None
 
 
 class Cyclic(Protocol):
@@ -40,7 +44,9 @@ class Cyclic(Protocol):
 class Bus(Protocol):
     """One open bus."""
 
-    echoes: bool  # it tells of what we sent by itself where that was asked for: the frame was on the wire then
+    # it tells of what we sent by itself where that was asked for: the frame was on the
+    # wire then
+    echoes: bool
 
     @property
     def dropped(self) -> int:
@@ -55,16 +61,27 @@ class Bus(Protocol):
         """Commands and frames of ours that an adapter did not take."""
 
     async def receive(self) -> Sequence[Frame]:
-        """Wait for frames and return those that are there, in order; raise LinkLost, ProtocolError."""
+        """Wait for frames and return those that are there, in order.
+
+        Raise LinkLost, ProtocolError.
+        """
 
     async def send(self, frame: Frame) -> None:
-        """Send one frame; raise Overloaded when there is no room for it in time, LinkLost, BadRequest."""
+        """Send one frame.
+
+        Raise Overloaded when there is no room for it in time, LinkLost, BadRequest.
+        """
 
     def accept(self, masks: Sequence[Mask] | None) -> None:
-        """Receive only what one of the filters lets pass, as far as the interface can; None = all."""
+        """Receive only what one of the filters lets pass, as far as the interface can.
+
+        None = all.
+        """
 
     def cyclic(self, frame: Frame, period: float, count: int) -> Cyclic | None:
-        """Send a frame every `period` s, `count` times (0 = until stopped); the first at once.
+        """Send a frame every `period` s, `count` times (0 = until stopped).
+
+        The first at once.
 
         None where the interface has no clock of its own; raise LinkLost.
         """
@@ -77,9 +94,20 @@ class Timed:
     """A cyclic frame by the clock of this process, for interfaces that have none."""
 
     def __init__(
-        self, name: str, send: Callable[[Frame], Awaitable[None]], frame: Frame, period: float, count: int
+        self,
+        name: str,
+        send: Callable[[Frame], Awaitable[None]],
+        frame: Frame,
+        period: float,
+        count: int,
     ) -> None:
-        self._name, self._send, self._frame, self._period, self._count = name, send, frame, period, count
+        self._name, self._send, self._frame, self._period, self._count = (
+            name,
+            send,
+            frame,
+            period,
+            count,
+        )
         self._changed = asyncio.Event()
         self._told = False
         self._task = asyncio.create_task(self._run(), name=name)
@@ -100,7 +128,8 @@ class Timed:
         due, sent = loop.time(), 1
         await self._out()
         while not self._count or sent < self._count:
-            due = max(due + self._period, loop.time())  # what was missed is not caught up with
+            # what was missed is not caught up with
+            due = max(due + self._period, loop.time())
             await self._pause(due)
             await self._out()
             sent += 1

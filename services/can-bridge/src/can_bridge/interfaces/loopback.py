@@ -39,7 +39,10 @@ class Loopback:
                 each.put(stamped)
 
     def put(self, frame: Frame) -> None:
-        """Take a frame of another device; the oldest is dropped when there are too many."""
+        """Take a frame of another device.
+
+        The oldest is dropped when there are too many.
+        """
         if not accepts(self._masks, frame):
             return
         if len(self._queue) >= QUEUE_LIMIT:

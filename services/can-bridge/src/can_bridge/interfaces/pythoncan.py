@@ -1,7 +1,10 @@
-"""Every interface that python-can knows: a reader thread for each bus, a bounded ring between it and the event loop.
+"""Every interface that python-can knows.
 
-Nothing else is done in the thread, and what the loop does not fetch in time is counted: python-can's own reader loses
-it silently (its issue 1291), and its notifier dies of an exception of a driver (907).
+A reader thread for each bus, a bounded ring between it and the event loop.
+
+Nothing else is done in the thread, and what the loop does not fetch in time is counted:
+python-can's own reader loses it silently (its issue 1291), and its notifier dies of an
+exception of a driver (907).
 """
 
 import asyncio
@@ -16,15 +19,32 @@ from typing import Any
 import can
 
 from busbar.bridge.errors import BadRequest, LinkLost, Overloaded
-from busbar.codecs.can import BRS, ERROR, ESI, EXTENDED, FD, REMOTE, SENT, Frame, Mask, accepts
+from busbar.codecs.can import (
+    BRS,
+    ERROR,
+    ESI,
+    EXTENDED,
+    FD,
+    REMOTE,
+    SENT,
+    Frame,
+    Mask,
+    accepts,
+)
 from can_bridge.interfaces.interface import Health
 
 RING = 50_000  # frames, about 10 MB: six seconds at 8000 a second
 LOOK = 0.1  # s in which the reader notices that it is to end
 FULL_PAUSE = 0.005  # s until another attempt when the driver's queue is full
-_STATES = {can.BusState.ACTIVE: "active", can.BusState.PASSIVE: "passive", can.BusState.ERROR: "off"}
-_ECHOING = ("PcanBus", "UcanBus")  # whose state is what they were set to, not what the controller is in
-_LISTENING: Mapping[str, Mapping[str, Any]] = {  # how each driver is told to stay passive
+_STATES = {
+    can.BusState.ACTIVE: "active",
+    can.BusState.PASSIVE: "passive",
+    can.BusState.ERROR: "off",
+}
+# whose state is what they were set to, not what the controller is in
+_ECHOING = ("PcanBus", "UcanBus")
+# how each driver is told to stay passive
+_LISTENING: Mapping[str, Mapping[str, Any]] = {
     "pcan": {"state": can.BusState.PASSIVE},
     "systec": {"state": can.BusState.PASSIVE},
     "kvaser": {"driver_mode": False},
@@ -32,7 +52,8 @@ _LISTENING: Mapping[str, Mapping[str, Any]] = {  # how each driver is told to st
     "nixnet": {"listen_only": True},
     "seeedstudio": {"operation_mode": "silent"},
 }
-_EPOCH = 1e9  # s; a smaller time stamp counts from the start of the driver, which we do not know
+# s; a smaller time stamp counts from the start of the driver, which we do not know
+_EPOCH = 1e9
 _ZERO = 0.5  # s; the driver needs a moment more than it was given
 
 
@@ -42,9 +63,20 @@ class PythonCan:
     echoes = False
     skipped = refused = 0
 
-    def __init__(self, bus: can.BusABC, send_timeout: float, bitrate: int | None, ring: int = RING) -> None:
+    def __init__(
+        self,
+        bus: can.BusABC,
+        send_timeout: float,
+        bitrate: int | None,
+        ring: int = RING,
+    ) -> None:
         self.dropped = 0
-        self._bus, self._timeout, self._bitrate, self._limit = bus, send_timeout, bitrate, ring
+        self._bus, self._timeout, self._bitrate, self._limit = (
+            bus,
+            send_timeout,
+            bitrate,
+            ring,
+        )
         self._ring: deque[Frame] = deque()
         self._masks: Sequence[Mask] | None = None
         self._loop = asyncio.get_running_loop()
@@ -61,9 +93,13 @@ class PythonCan:
         try:
             while not self._ending.is_set():
                 message = self._bus.recv(LOOK)
-                if message is not None and accepts(self._masks, frame := frame_of(message)):
+                if message is not None and accepts(
+                    self._masks, frame := frame_of(message)
+                ):
                     self._put(frame)
-        except Exception as error:  # the boundary of a foreign driver, which may raise anything; `receive` tells it
+        except Exception as error:
+            # the boundary of a foreign driver, which may raise anything; `receive`
+            # tells it
             self._error = error
             self._wake()
 
@@ -83,7 +119,8 @@ class PythonCan:
     async def receive(self) -> Sequence[Frame]:
         while not self._ring:
             self._ready.clear()
-            self._asleep = True  # from here on the thread wakes us; it may have put something in just before
+            # from here on the thread wakes us; it may have put something in just before
+            self._asleep = True
             if self._ring:
                 break
             if self._error is not None:
@@ -97,21 +134,34 @@ class PythonCan:
         while True:
             try:
                 async with asyncio.timeout(self._timeout + _ZERO):
-                    await self._loop.run_in_executor(self._sender, self._bus.send, message, self._timeout)
+                    await self._loop.run_in_executor(
+                        self._sender, self._bus.send, message, self._timeout
+                    )
                 return
             except TimeoutError as error:
-                raise LinkLost(f"the driver did not take the frame within {self._timeout:g} s") from error
+                raise LinkLost(
+                    f"the driver did not take the frame within {self._timeout:g} s"
+                ) from error
             except (can.CanError, OSError) as error:
-                if "full" not in str(error).lower() and not isinstance(error, can.CanTimeoutError):
+                if "full" not in str(error).lower() and not isinstance(
+                    error, can.CanTimeoutError
+                ):
                     raise LinkLost(f"the driver failed: {error}") from error
                 if self._loop.time() >= deadline:
-                    raise Overloaded(f"the send queue has been full for {self._timeout:g} s: {error}") from error
+                    raise Overloaded(
+                        f"the send queue has been full for {self._timeout:g} s: {error}"
+                    ) from error
                 await asyncio.sleep(FULL_PAUSE)
-            except Exception as error:  # the boundary of a foreign driver, which says as it likes what it cannot send
-                raise BadRequest(f"the driver refuses the frame: {error or type(error).__name__}") from error
+            except Exception as error:
+                # the boundary of a foreign driver, which says as it likes what it
+                # cannot send
+                raise BadRequest(
+                    f"the driver refuses the frame: {error or type(error).__name__}"
+                ) from error
 
     def accept(self, masks: Sequence[Mask] | None) -> None:
-        self._masks = masks  # python-can's own filters stop error frames, too, and know no "nothing"
+        # python-can's own filters stop error frames, too, and know no "nothing"
+        self._masks = masks
 
     def cyclic(self, frame: Frame, period: float, count: int) -> None:
         """It has no clock."""
@@ -119,7 +169,8 @@ class PythonCan:
     async def health(self) -> Health:
         state = None
         driver = type(self._bus)
-        if driver.state is not can.BusABC.state and driver.__name__ not in _ECHOING:  # BusABC says "active" in any case
+        # BusABC says "active" in any case
+        if driver.state is not can.BusABC.state and driver.__name__ not in _ECHOING:
             with contextlib.suppress(NotImplementedError, can.CanError, OSError):
                 state = _STATES.get(self._bus.state)
         return Health(state, self._bitrate)
@@ -146,13 +197,22 @@ async def open_pythoncan(
     ring: int = RING,
 ) -> AsyncIterator[PythonCan]:
     """Open a bus; raise LinkLost with what the driver says."""
-    known: dict[str, Any] = {"bitrate": bitrate, "data_bitrate": data_bitrate, "fd": fd or None}
+    known: dict[str, Any] = {
+        "bitrate": bitrate,
+        "data_bitrate": data_bitrate,
+        "fd": fd or None,
+    }
     if interface == "virtual":
         known = {"protocol": can.CanProtocol.CAN_FD if fd else can.CanProtocol.CAN_20}
     given = {key: value for key, value in known.items() if value is not None}
     if listen_only:
         given |= _LISTENING.get(interface, {})
-    bus = PythonCan(await _open(interface, channel, {**given, **options}), send_timeout, bitrate, ring)
+    bus = PythonCan(
+        await _open(interface, channel, {**given, **options}),
+        send_timeout,
+        bitrate,
+        ring,
+    )
     try:
         yield bus
     finally:
@@ -160,21 +220,39 @@ async def open_pythoncan(
 
 
 async def _open(interface: str, channel: str, options: Mapping[str, Any]) -> can.BusABC:
-    """Open the driver in a thread; if nobody waits any more when it is open, it is closed again."""
+    """Open the driver in a thread.
+
+    If nobody waits any more when it is open, it is closed again.
+    """
     number = int(channel) if channel.isdecimal() else channel
-    opening = asyncio.ensure_future(asyncio.to_thread(can.Bus, channel=number, interface=interface, **options))
+    opening = asyncio.ensure_future(
+        asyncio.to_thread(can.Bus, channel=number, interface=interface, **options)
+    )
     try:
         return await asyncio.shield(opening)
     except asyncio.CancelledError:
-        opening.add_done_callback(lambda done: None if done.cancelled() or done.exception() else _shut(done.result()))
+        opening.add_done_callback(
+            lambda done: (
+                None if done.cancelled() or done.exception() else _shut(done.result())
+            )
+        )
         raise
-    except Exception as error:  # what a driver raises when it is missing or the hardware is: anything
-        missing = "; is its driver installed?" if isinstance(error, (NameError, ImportError, AttributeError)) else ""
-        raise LinkLost(f"cannot open {interface} {channel}: {error or type(error).__name__}{missing}") from error
+    except Exception as error:
+        # what a driver raises when it is missing or the hardware is: anything
+        missing = (
+            "; is its driver installed?"
+            if isinstance(error, (NameError, ImportError, AttributeError))
+            else ""
+        )
+        raise LinkLost(
+            f"cannot open {interface} {channel}: "
+            f"{error or type(error).__name__}{missing}"
+        ) from error
 
 
 def _shut(bus: can.BusABC) -> None:
-    with contextlib.suppress(Exception):  # the boundary of a foreign driver; what it opened is gone or goes with us
+    # the boundary of a foreign driver; what it opened is gone or goes with us
+    with contextlib.suppress(Exception):
         bus.shutdown()
 
 
@@ -191,7 +269,13 @@ def frame_of(message: can.Message) -> Frame:
     )
     stamp = message.timestamp if message.timestamp > _EPOCH else time.time()
     data = b"" if flags & REMOTE else bytes(message.data)
-    return Frame(round(stamp, 6), message.arbitration_id, flags, message.dlc if flags & REMOTE else len(data), data)
+    return Frame(
+        round(stamp, 6),
+        message.arbitration_id,
+        flags,
+        message.dlc if flags & REMOTE else len(data),
+        data,
+    )
 
 
 def message_of(frame: Frame) -> can.Message:

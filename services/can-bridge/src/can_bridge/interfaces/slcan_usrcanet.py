@@ -1,6 +1,9 @@
-"""Adapters at the end of a byte stream: slcan on a serial port, the USR-CANET200 on TCP. No thread.
+"""Adapters at the end of a byte stream.
 
-python-can's slcan costs 125 us of CPU a frame, this about 5 (measured): it reads its port byte by byte.
+Slcan on a serial port, the USR-CANET200 on TCP. No thread.
+
+python-can's slcan costs 125 us of CPU a frame, this about 5 (measured): it reads its
+port byte by byte.
 """
 
 import contextlib
@@ -33,9 +36,20 @@ class Streamed:
     dropped = 0
 
     def __init__(
-        self, stream: ByteStream, reader: Reader, encode: Callable[[Frame], bytes], health: Health, fd: bool
+        self,
+        stream: ByteStream,
+        reader: Reader,
+        encode: Callable[[Frame], bytes],
+        health: Health,
+        fd: bool,
     ) -> None:
-        self._stream, self._reader, self._encode, self._health, self._fd = stream, reader, encode, health, fd
+        self._stream, self._reader, self._encode, self._health, self._fd = (
+            stream,
+            reader,
+            encode,
+            health,
+            fd,
+        )
 
     @property
     def skipped(self) -> int:
@@ -67,13 +81,25 @@ class Streamed:
 
 @contextlib.asynccontextmanager
 async def open_slcan(
-    path: str, name: str, *, bitrate: int | None, data_bitrate: int | None, listen_only: bool, baudrate: int
+    path: str,
+    name: str,
+    *,
+    bitrate: int | None,
+    data_bitrate: int | None,
+    listen_only: bool,
+    baudrate: int,
 ) -> AsyncIterator[Streamed]:
     """Open a serial adapter and its channel; raise LinkLost."""
     stream = await streams.open_serial(path, baudrate, name)
     try:
         await stream.write(slcan.opening(bitrate, data_bitrate, listen_only))
-        yield Streamed(stream, slcan.Reader(), slcan.encode, Health(None, bitrate, data_bitrate), fd=True)
+        yield Streamed(
+            stream,
+            slcan.Reader(),
+            slcan.encode,
+            Health(None, bitrate, data_bitrate),
+            fd=True,
+        )
         with contextlib.suppress(LinkLost):
             await stream.write(slcan.CLOSING)
     finally:
@@ -81,10 +107,14 @@ async def open_slcan(
 
 
 @contextlib.asynccontextmanager
-async def open_usrcanet(host: str, port: int, name: str, *, bitrate: int | None) -> AsyncIterator[Streamed]:
+async def open_usrcanet(
+    host: str, port: int, name: str, *, bitrate: int | None
+) -> AsyncIterator[Streamed]:
     """Connect to a USR-CANET200; raise LinkLost."""
     stream = await streams.open_tcp(host, port, name)
     try:
-        yield Streamed(stream, usrcanet.Reader(), usrcanet.encode, Health(None, bitrate), fd=False)
+        yield Streamed(
+            stream, usrcanet.Reader(), usrcanet.encode, Health(None, bitrate), fd=False
+        )
     finally:
         await stream.close()

@@ -1,7 +1,8 @@
 """SocketCAN: raw sockets of the Linux kernel, read in batches without a thread.
 
-Source: Documentation/networking/can.rst of the kernel. Receiving raw is 5 to 38 times cheaper than through python-can
-(reference kernel-lab 3.1), and only a raw socket tells what it dropped.
+Source: Documentation/networking/can.rst of the kernel. Receiving raw is 5 to 38 times
+cheaper than through python-can (reference kernel-lab 3.1), and only a raw socket tells
+what it dropped.
 """
 
 import asyncio
@@ -22,28 +23,42 @@ from can_bridge.interfaces.bcm import Broadcast
 from can_bridge.interfaces.interface import Health, log, readable, writable
 
 BATCH = 1000  # frames read before others may run
-FILTERS_LIMIT = 512  # of one socket (CAN_RAW_FILTER_MAX); with more, everything is let through
-FULL_PAUSE = 0.002  # s until another attempt when the interface's queue is full: epoll does not tell
+# of one socket (CAN_RAW_FILTER_MAX); with more, everything is let through
+FILTERS_LIMIT = 512
+# s until another attempt when the interface's queue is full: epoll does not tell
+FULL_PAUSE = 0.002
 
 _CLASSIC, _FD_SIZE = 16, 72  # bytes of struct can_frame and canfd_frame
 _HEAD = struct.Struct("=IBBxx")
-_STAMP, _COUNT, _FILTER = struct.Struct("@ll"), struct.Struct("=I"), struct.Struct("=II")
+_STAMP, _COUNT, _FILTER = (
+    struct.Struct("@ll"),
+    struct.Struct("=I"),
+    struct.Struct("=II"),
+)
 _SO_TIMESTAMPNS, _SO_RXQ_OVFL, _SO_RCVBUFFORCE = 35, 40, 33
 _ERR_FILTER = 2  # CAN_RAW_ERR_FILTER
 _ANCILLARY = socket.CMSG_SPACE(_STAMP.size) + socket.CMSG_SPACE(_COUNT.size)
 _EXTENDED_FLAG, _REMOTE_FLAG, _ID_BITS = 0x80000000, 0x40000000, 0x1FFFFFFF
 _FD_BRS, _FD_ESI, _FD_FRAME = 1, 2, 4
 _TOP = [
-    (EXTENDED if top & 4 else 0) | (REMOTE if top & 2 else 0) | (ERROR if top & 1 else 0) for top in range(8)
+    (EXTENDED if top & 4 else 0)
+    | (REMOTE if top & 2 else 0)
+    | (ERROR if top & 1 else 0)
+    for top in range(8)
 ]  # the three bits above an identifier
-_OWN, _LOCAL = socket.MSG_CONFIRM, socket.MSG_DONTROUTE  # of msg_flags: from this socket, from this machine
+# of msg_flags: from this socket, from this machine
+_OWN, _LOCAL = socket.MSG_CONFIRM, socket.MSG_DONTROUTE
 _FULL = (errno.ENOBUFS, errno.EAGAIN)
 _GONE = (errno.ENETDOWN, errno.ENODEV, errno.ENXIO)
 
 
 def pack(frame: Frame) -> bytes:
     """Return a frame as the kernel has it."""
-    id_ = frame.id | (_EXTENDED_FLAG if frame.flags & EXTENDED else 0) | (_REMOTE_FLAG if frame.flags & REMOTE else 0)
+    id_ = (
+        frame.id
+        | (_EXTENDED_FLAG if frame.flags & EXTENDED else 0)
+        | (_REMOTE_FLAG if frame.flags & REMOTE else 0)
+    )
     if not frame.flags & FD:
         return (_HEAD.pack(id_, frame.length, 0) + frame.data).ljust(_CLASSIC, b"\0")
     flags = _FD_FRAME | (_FD_BRS if frame.flags & BRS else 0)
@@ -56,11 +71,25 @@ class SocketCan:
     echoes = True
     refused = 0
 
-    def __init__(self, sock: socket.socket, name: str, number: int, send_timeout: float, own: bool) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        name: str,
+        number: int,
+        send_timeout: float,
+        own: bool,
+    ) -> None:
         self.dropped = 0
         self.skipped = 0
-        self._sock, self._name, self._number, self._timeout, self._own = sock, name, number, send_timeout, own
-        self._cyclic: dict[int, int] = {}  # key of frames that the kernel sends for us -> how often
+        self._sock, self._name, self._number, self._timeout, self._own = (
+            sock,
+            name,
+            number,
+            send_timeout,
+            own,
+        )
+        # key of frames that the kernel sends for us -> how often
+        self._cyclic: dict[int, int] = {}
 
     async def receive(self) -> Sequence[Frame]:
         frames = self._read()
@@ -85,7 +114,9 @@ class SocketCan:
                 raise self._lost(error) from error
         return frames
 
-    def _frame(self, raw: bytes, ancillary: Sequence[tuple[int, int, bytes]], state: int) -> Frame | None:
+    def _frame(
+        self, raw: bytes, ancillary: Sequence[tuple[int, int, bytes]], state: int
+    ) -> Frame | None:
         stamp = 0.0
         for _, kind, data in ancillary:
             if kind == _SO_TIMESTAMPNS:
@@ -96,7 +127,9 @@ class SocketCan:
         id_, length, more = _HEAD.unpack_from(raw)
         flags = _TOP[id_ >> 29]
         if len(raw) == _FD_SIZE:
-            flags |= FD | (BRS if more & _FD_BRS else 0) | (ESI if more & _FD_ESI else 0)
+            flags |= (
+                FD | (BRS if more & _FD_BRS else 0) | (ESI if more & _FD_ESI else 0)
+            )
         data = b"" if flags & REMOTE else raw[8 : 8 + length]
         frame = Frame(stamp or time.time(), id_ & _ID_BITS, flags, length, data)
         if state & _LOCAL and (state & _OWN or frame.key in self._cyclic):
@@ -114,7 +147,10 @@ class SocketCan:
                 if error.errno not in _FULL:
                     raise self._lost(error) from error
                 if loop.time() >= deadline:
-                    raise Overloaded(f"the send queue of {self._name} has been full for {self._timeout:g} s") from error
+                    raise Overloaded(
+                        f"the send queue of {self._name} has been full for "
+                        f"{self._timeout:g} s"
+                    ) from error
                 if error.errno == errno.EAGAIN:
                     await writable(self._sock.fileno(), FULL_PAUSE)
                 else:
@@ -131,7 +167,14 @@ class SocketCan:
         key = frame.key
         self._cyclic[key] = self._cyclic.get(key, 0) + 1
         try:
-            return Broadcast(bcm.connected(self._name), frame, pack, period, count, lambda: self._ended(key))
+            return Broadcast(
+                bcm.connected(self._name),
+                frame,
+                pack,
+                period,
+                count,
+                lambda: self._ended(key),
+            )
         except OSError as error:
             self._ended(key)
             raise self._lost(error) from error
@@ -148,11 +191,22 @@ class SocketCan:
         if about.number != self._number:
             raise LinkLost(f"{self._name} is another interface than before")
         state = None if about.state == "stopped" else about.state  # on its way up
-        return Health(state, about.bitrate, about.data_bitrate, about.tx_errors, about.rx_errors, about.restart)
+        return Health(
+            state,
+            about.bitrate,
+            about.data_bitrate,
+            about.tx_errors,
+            about.rx_errors,
+            about.restart,
+        )
 
     def _lost(self, error: OSError) -> BusbarError:
         if error.errno in _GONE:
-            return LinkLost(_down(self._name) if error.errno == errno.ENETDOWN else f"{self._name} is gone")
+            return LinkLost(
+                _down(self._name)
+                if error.errno == errno.ENETDOWN
+                else f"{self._name} is gone"
+            )
         if error.errno == errno.EINVAL:
             hint = f"no CAN FD there? as root: ip link set {self._name} mtu 72"
             return BadRequest(f"{self._name} does not take the frame: {hint}")
@@ -176,18 +230,27 @@ def interface(name: str) -> canlink.Interface:
     except OSError as error:
         if error.errno in (errno.ENODEV, errno.EINVAL):
             here = ", ".join(each for each, _ in names()) or "none"
-            raise LinkLost(f"there is no interface {name}; of CAN there are: {here}") from error
-        raise LinkLost(f"cannot ask the kernel for {name}: {error.strerror or error}") from error
+            raise LinkLost(
+                f"there is no interface {name}; of CAN there are: {here}"
+            ) from error
+        raise LinkLost(
+            f"cannot ask the kernel for {name}: {error.strerror or error}"
+        ) from error
 
 
 def restart(name: str, number: int) -> None:
-    """Start a controller again that is off; raise LinkLost if the kernel does not do that for us."""
+    """Start a controller again that is off.
+
+    Raise LinkLost if the kernel does not do that for us.
+    """
     try:
         canlink.acknowledged(_asked(canlink.restart(number)))
     except OSError as error:
         why = os.strerror(error.errno or 0)
         hint = f"as root: ip link set {name} down && ip link set {name} up"
-        raise LinkLost(f"{name} is bus-off and cannot be restarted: {why}; {hint}") from error
+        raise LinkLost(
+            f"{name} is bus-off and cannot be restarted: {why}; {hint}"
+        ) from error
 
 
 def _asked(message: bytes) -> bytes:
@@ -203,16 +266,34 @@ def netlink() -> socket.socket:
     return link
 
 
-def check(name: str, about: canlink.Interface, bitrate: int | None, data_bitrate: int | None, listen: bool) -> None:
-    """Raise LinkLost unless the interface is as the configuration wants it: what to set needs root."""
-    wanted = {"bitrate": (bitrate, about.bitrate), "dbitrate": (data_bitrate, about.data_bitrate)}
+def check(
+    name: str,
+    about: canlink.Interface,
+    bitrate: int | None,
+    data_bitrate: int | None,
+    listen: bool,
+) -> None:
+    """Raise LinkLost unless the interface is as the configuration wants it.
+
+    What to set needs root.
+    """
+    wanted = {
+        "bitrate": (bitrate, about.bitrate),
+        "dbitrate": (data_bitrate, about.data_bitrate),
+    }
     known = {key: pair for key, pair in wanted.items() if None not in pair}
-    wrong = [f"{key} is {is_}, not {want}" for key, (want, is_) in known.items() if want != is_]
+    wrong = [
+        f"{key} is {is_}, not {want}"
+        for key, (want, is_) in known.items()
+        if want != is_
+    ]
     if about.listen_only not in (None, listen):
         wrong.append(f"listen-only is {'off' if listen else 'on'}")
     if not wrong:
         return
-    options = "".join(f" {key} {want}" for key, (want, _) in wanted.items() if want is not None)
+    options = "".join(
+        f" {key} {want}" for key, (want, _) in wanted.items() if want is not None
+    )
     more = " fd on" if data_bitrate else ""
     options += f"{more} listen-only {'on' if listen else 'off'}"
     raise LinkLost(
@@ -242,10 +323,19 @@ async def open_socketcan(
     if restarts and about.state == "off" and not about.restart:
         restart(name, about.number)
     try:
-        sock = socket.socket(socket.AF_CAN, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.CAN_RAW)
+        sock = socket.socket(
+            socket.AF_CAN, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.CAN_RAW
+        )
     except OSError as error:
-        hint = "this kernel has no CAN, or the service may not use it (RestrictAddressFamilies needs AF_CAN)"
-        raise LinkLost(hint if error.errno == errno.EAFNOSUPPORT else f"no CAN socket: {error.strerror}") from error
+        hint = (
+            "this kernel has no CAN, or the service may not use it "
+            "(RestrictAddressFamilies needs AF_CAN)"
+        )
+        raise LinkLost(
+            hint
+            if error.errno == errno.EAFNOSUPPORT
+            else f"no CAN socket: {error.strerror}"
+        ) from error
     with sock:
         _prepare(sock, name, fd, own, buffer)
         yield SocketCan(sock, name, about.number, send_timeout, own)
@@ -266,16 +356,26 @@ def _prepare(sock: socket.socket, name: str, fd: bool, own: bool, buffer: int) -
 
 
 def _enlarge(sock: socket.socket, name: str, buffer: int) -> None:
-    """Let the kernel keep many frames: its default overflows within a few hundred (reference kernel-lab 3.1)."""
+    """Let the kernel keep many frames.
+
+    Its default overflows within a few hundred (reference kernel-lab 3.1).
+    """
     buffer = min(buffer, 2**30)
     try:
         sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, buffer)
     except PermissionError:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
-    got = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2  # the kernel counts its own bookkeeping, too
+    # the kernel counts its own bookkeeping, too
+    got = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
     if got < buffer:
         log.info(
-            "%s: receive buffer of %d bytes instead of %d; sysctl net.core.rmem_max allows more", name, got, buffer
+            (
+                "%s: receive buffer of %d bytes instead of %d; sysctl "
+                "net.core.rmem_max allows more"
+            ),
+            name,
+            got,
+            buffer,
         )
 
 
@@ -286,8 +386,14 @@ def names() -> list[tuple[str, bool]]:
         for _, name in socket.if_nameindex():
             request = struct.pack("16s24x", name.encode())
             try:
-                kind = struct.unpack_from("H", fcntl.ioctl(probe, 0x8927, request), 16)[0]  # SIOCGIFHWADDR
-                flags = struct.unpack_from("H", fcntl.ioctl(probe, 0x8913, request), 16)[0]  # SIOCGIFFLAGS
+                # SIOCGIFHWADDR
+                kind = struct.unpack_from("H", fcntl.ioctl(probe, 0x8927, request), 16)[
+                    0
+                ]
+                # SIOCGIFFLAGS
+                flags = struct.unpack_from(
+                    "H", fcntl.ioctl(probe, 0x8913, request), 16
+                )[0]
             except OSError:  # it has just gone
                 continue
             if kind == 280:  # ARPHRD_CAN

@@ -108,14 +108,18 @@ class Simulator:
 
     def _readable(self) -> None:
         assert self._ends is not None
-        *lines, self._buffer = (self._buffer + os.read(self._ends[0], CHUNK)).split(b"\r")
+        *lines, self._buffer = (self._buffer + os.read(self._ends[0], CHUNK)).split(
+            b"\r"
+        )
         for line in lines:
             self._command(line)
 
     def _command(self, line: bytes) -> None:
         frame = slcan.decode(line)
         if frame is not None:
-            self._write((b"z\r" if line[:1] in b"trdb" else b"Z\r") if self.open else b"\a")
+            self._write(
+                (b"z\r" if line[:1] in b"trdb" else b"Z\r") if self.open else b"\a"
+            )
             if self.open:
                 self.vehicle.take(frame)
             return
@@ -147,10 +151,18 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m can_bridge.simulator", description=__doc__)
-    parser.add_argument("--can-port", type=Path, help="path of the serial port to make (default: a new one)")
+    parser = argparse.ArgumentParser(
+        prog="python -m can_bridge.simulator", description=__doc__
+    )
+    parser.add_argument(
+        "--can-port",
+        type=Path,
+        help=("path of the serial port to make (default: a new one)"),
+    )
     parser.add_argument("--quiet", action="store_true", help="the vehicle only answers")
-    parser.add_argument("--silent", action="store_true", help="the vehicle answers nothing")
+    parser.add_argument(
+        "--silent", action="store_true", help="the vehicle answers nothing"
+    )
     return parser.parse_args()
 
 

@@ -1,4 +1,7 @@
-"""A simulated vehicle: engine, battery, lamp, a diagnosed unit, a GCT node. Frames in, frames out; no sockets."""
+"""A simulated vehicle: engine, battery, lamp, a diagnosed unit, a GCT node.
+
+Frames in, frames out; no sockets.
+"""
 
 import math
 import struct
@@ -72,16 +75,40 @@ class Vehicle:
 
     def _asked(self, message: gct.Message) -> None:
         match message:
-            case gct.SysCtrl(src, dst, command, value, query, data) if dst in (NODE, gct.BROADCAST):
+            case gct.SysCtrl(src, dst, command, value, query, data) if dst in (
+                NODE,
+                gct.BROADCAST,
+            ):
                 if value or data:
                     self.values[command] = data
                 if query:
-                    self.say(gct.SysCtrl(NODE, src, command, value=True, data=self.values.get(command, b"")))
-            case gct.MonitoringRequest(_, dst, group, readings) if dst in (NODE, gct.BROADCAST):
+                    self.say(
+                        gct.SysCtrl(
+                            NODE,
+                            src,
+                            command,
+                            value=True,
+                            data=self.values.get(command, b""),
+                        )
+                    )
+            case gct.MonitoringRequest(_, dst, group, readings) if dst in (
+                NODE,
+                gct.BROADCAST,
+            ):
                 for reading in readings:
-                    self.say(gct.MonitoringData(NODE, group, reading, struct.pack("<f", 20 + reading / 2)))
-            case gct.Ddp(src, dst, data, version) if dst == NODE and data[:1] >= b"\x80":
-                self.say(gct.Ddp(NODE, src, bytes((data[0] & 0x7F,)) + data[1:][::-1], version))
+                    self.say(
+                        gct.MonitoringData(
+                            NODE, group, reading, struct.pack("<f", 20 + reading / 2)
+                        )
+                    )
+            case gct.Ddp(src, dst, data, version) if (
+                dst == NODE and data[:1] >= b"\x80"
+            ):
+                self.say(
+                    gct.Ddp(
+                        NODE, src, bytes((data[0] & 0x7F,)) + data[1:][::-1], version
+                    )
+                )
 
     def _diagnosed(self, data: bytes) -> None:
         """Answer one question: what is the vehicle identification number."""

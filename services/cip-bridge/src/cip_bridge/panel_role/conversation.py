@@ -1,4 +1,7 @@
-"""One conversation with one processor, in the role of a panel: sign-on, update, heartbeat. Source: reference 1.4."""
+"""One conversation with one processor, in the role of a panel.
+
+sign-on, update, heartbeat. Source: reference 1.4.
+"""
 
 import asyncio
 import contextlib
@@ -17,18 +20,26 @@ from cip_bridge.refusals import Booting, Denied, UnknownIpId, Unreachable
 
 log = logging.getLogger("busbar.cip")
 
-BEAT = 5.0  # s without a word of ours, or of the other side, before a heartbeat [2+: F, X, B, M]
-SILENCE = 15.0  # s without a word of the other side before the link is dead [inf]: three heartbeats
+# s without a word of ours, or of the other side, before a heartbeat [2+: F, X, B, M]
+BEAT = 5.0
+# s without a word of the other side before the link is dead [inf]: three heartbeats
+SILENCE = 15.0
 UPDATE_LIMIT = 20.0  # s for all joins to come
-OPEN_LIMIT = 29.0  # s for all steps up to the end of the update; the library gives a link 30 to open
+# s for all steps up to the end of the update; the library gives a link 30 to open
+OPEN_LIMIT = 29.0
 LEAVE_LIMIT = 1.0  # s for the last word
 BATCH = 500  # messages, which may have 30 000 values, before others have their turn
 
 M = TypeVar("M")
 
 
-async def open_stream(host: str, port: int, trust: Trust | None, name: str, timeout: float) -> ByteStream:
-    """Connect within `timeout` seconds, inside TLS if there is a trust; raise Unreachable."""
+async def open_stream(
+    host: str, port: int, trust: Trust | None, name: str, timeout: float
+) -> ByteStream:
+    """Connect within `timeout` seconds, inside TLS if there is a trust.
+
+    Raise Unreachable.
+    """
     try:
         return await open_tcp(host, port, name, timeout, trust)
     except LinkLost as error:
@@ -50,18 +61,24 @@ def _is_greeting(message: Message, wanted: type) -> bool:
     """Return whether a message is the greeting that is waited for, or the same again before it was answered."""
     if not isinstance(message, cip.Hello):
         return False
-    return wanted is cip.Hello or (wanted is cip.ConnectResult and message.state == cip.READY)
+    return wanted is cip.Hello or (
+        wanted is cip.ConnectResult and message.state == cip.READY
+    )
 
 
 class Conversation:
-    """An open conversation; `told` is given what the processor says, in batches, in order."""
+    """An open conversation.
+
+    `told` is given what the processor says, in batches, in order.
+    """
 
     def __init__(
         self,
         stream: ByteStream,
         sign_on: cip.SignOn,
         told: Callable[[list[Message]], None],
-        outputs: Callable[[], Iterable[Update]],  # all that has to be sent again after each update
+        # all that has to be sent again after each update
+        outputs: Callable[[], Iterable[Update]],
         *,
         credentials: tuple[str, str] | None = None,
         style: Style = Style(),  # noqa: B008  # frozen
@@ -69,12 +86,18 @@ class Conversation:
     ) -> None:
         self.style = style
         self.skipped = 0  # things that meant nothing to us
-        self._stream, self._sign_on, self._told, self._outputs = stream, sign_on, told, outputs
+        self._stream, self._sign_on, self._told, self._outputs = (
+            stream,
+            sign_on,
+            told,
+            outputs,
+        )
         self._credentials, self._timeout = credentials, timeout
         self._reader = cip.Reader(style)
         self._waiting: deque[Message] = deque()  # read and not yet looked at
         self._loop = asyncio.get_running_loop()
-        self._open_until = self._loop.time() + OPEN_LIMIT - timeout  # loop time; connecting took a `timeout`
+        # loop time; connecting took a `timeout`
+        self._open_until = self._loop.time() + OPEN_LIMIT - timeout
         self._sent = self._heard = self._pinged = self._loop.time()
         self._writing = asyncio.Lock()
         self._pong = self._acknowledge = False
@@ -91,7 +114,10 @@ class Conversation:
         except TimeoutError as error:
             if booting:
                 raise Booting("the processor is booting") from error
-            raise Unreachable(f"no greeting within {self._timeout:g} s: does a processor listen there?") from error
+            raise Unreachable(
+                f"no greeting within {self._timeout:g} s: does a processor listen "
+                f"there?"
+            ) from error
 
     async def sign_on(self) -> None:
         """Register; raise UnknownIpId, Denied, Booting, Unreachable."""
@@ -100,9 +126,14 @@ class Conversation:
             result = await self._answer(cip.ConnectResult, "the sign-on")
         if not result.accepted:
             room = getattr(self._sign_on, "room", None)
-            where = "the running program" if room is None else f"room {room!r}, or there is no such room"
+            where = (
+                "the running program"
+                if room is None
+                else (f"room {room!r}, or there is no such room")
+            )
             raise UnknownIpId(
-                f"IP-ID 0x{self._sign_on.ipid:02X} is not defined in {where} (or the program is starting); "
+                f"IP-ID 0x{self._sign_on.ipid:02X} is not defined in {where} (or the "
+                f"program is starting); "
                 "tried again every 15 minutes, or at once by `reconnect`",
                 payload=result.payload().hex(),
             )
@@ -111,7 +142,10 @@ class Conversation:
             await self._log_in()
 
     async def update(self) -> None:
-        """Ask for all joins and return when they have come and the processor has ours; raise Booting, Unreachable."""
+        """Ask for all joins and return when they have come and the processor has ours.
+
+        Raise Booting, Unreachable.
+        """
         with _opening():
             await self.send(cip.encode(Command(cip.START), self.style))
             await self._updated()
@@ -128,7 +162,10 @@ class Conversation:
             tasks.create_task(self._reply(), name="reply")
 
     async def send(self, frames: bytes | Callable[[], bytes]) -> None:
-        """Write whole frames; a callable is asked for them when it is their turn. Raise LinkLost."""
+        """Write whole frames; a callable is asked for them when it is their turn.
+
+        Raise LinkLost.
+        """
         async with self._writing:
             self._sent = self._loop.time()
             await self._stream.write(frames() if callable(frames) else frames)
@@ -141,15 +178,26 @@ class Conversation:
         await self._stream.close()
 
     async def _log_in(self) -> None:
-        """Give the credentials; whatever comes in place of a yes, they are not given again. Raise Denied."""
+        """Give the credentials.
+
+        Whatever comes in place of a yes, they are not given again. Raise Denied.
+        """
         if self._credentials is None:
-            raise Denied("the processor wants a username and a password; give them and `reload`")
+            raise Denied(
+                "the processor wants a username and a password; give them and `reload`"
+            )
         denied = f"the processor denies the password of {self._credentials[0]!r}"
         try:
-            await self.send(cip.encode(cip.Authenticate(self._sign_on.ipid, *self._credentials)))
+            await self.send(
+                cip.encode(cip.Authenticate(self._sign_on.ipid, *self._credentials))
+            )
             result = await self._answer(cip.AuthResult, "the credentials")
         except LinkLost as error:
-            raise Denied(f"{denied}, or at least did not take it ({error.message}); correct it and `reload`") from error
+            raise Denied(
+                f"{denied}, or at least did not take it ({error.message}); "
+                f"correct it "
+                f"and `reload`"
+            ) from error
         if not result.ok:
             raise Denied(f"{denied}; correct it and `reload`")
 
@@ -158,10 +206,15 @@ class Conversation:
             async with asyncio.timeout(self._timeout):
                 return await self._next(kind)
         except TimeoutError as error:
-            raise Unreachable(f"no answer to {what} within {self._timeout:g} s") from error
+            raise Unreachable(
+                f"no answer to {what} within {self._timeout:g} s"
+            ) from error
 
     async def _updated(self) -> None:
-        """Return at the end of the query, or some time after that of the update: not all say both."""
+        """Return at the end of the query, or some time after that of the update.
+
+        Not all say both.
+        """
         limit = min(UPDATE_LIMIT, self._open_until - self._loop.time())
         ended = False
         try:
@@ -172,7 +225,9 @@ class Conversation:
                         ending.reschedule(self._loop.time() + min(self._timeout, limit))
         except TimeoutError as error:
             if not ended:
-                raise LinkLost(f"the update did not end within {limit:.0f} s") from error
+                raise LinkLost(
+                    f"the update did not end within {limit:.0f} s"
+                ) from error
 
     async def _next(self, kind: type[M]) -> M:
         """Return the next message of a kind; whatever comes before takes its usual way."""
@@ -206,7 +261,10 @@ class Conversation:
                     await asyncio.sleep(0)
 
     def _tell(self, messages: list[Message]) -> None:
-        """Take what is ours to take; the rest goes to `told`, also what came before the end."""
+        """Take what is ours to take.
+
+        The rest goes to `told`, also what came before the end.
+        """
         others: list[Message] = []
         try:
             for message in messages:
@@ -230,7 +288,9 @@ class Conversation:
             case cip.Refused():
                 raise Booting("the processor ends the connection: it is booting")
             case cip.Hello(cip.READY):
-                raise LinkLost("the processor greets anew: its program was loaded again")
+                raise LinkLost(
+                    "the processor greets anew: its program was loaded again"
+                )
             case cip.Hello():
                 raise Booting("the processor is booting")
             case Command(code=cip.END_OF_QUERY):
@@ -242,7 +302,10 @@ class Conversation:
         return True
 
     async def _beat(self) -> None:
-        """Ask when either side has been silent: a processor that hears us often says nothing by itself."""
+        """Ask when either side has been silent.
+
+        A processor that hears us often says nothing by itself.
+        """
         while True:
             pause = self._quiet_since() + BEAT - self._loop.time()
             if pause > 0:
@@ -255,7 +318,10 @@ class Conversation:
         return max(min(self._sent, self._heard), self._pinged)
 
     async def _reply(self) -> None:
-        """Answer apart from reading: a processor that writes much at once need not read us meanwhile."""
+        """Answer apart from reading.
+
+        A processor that writes much at once need not read us meanwhile.
+        """
         while True:
             await self._due.wait()
             self._due.clear()
@@ -267,6 +333,13 @@ class Conversation:
                 await self.send(self._acknowledgement)
 
     def _acknowledgement(self) -> bytes:
-        """The end of the query is acknowledged, then the processor gets our side. Source: reference 1.4 [2+: K, D]."""
-        messages: list[Command | cip.Ping | Update] = [Command(cip.ACKNOWLEDGE), cip.Ping(), *self._outputs()]
+        """The end of the query is acknowledged, then the processor gets our side.
+
+        Source: reference 1.4 [2+: K, D].
+        """
+        messages: list[Command | cip.Ping | Update] = [
+            Command(cip.ACKNOWLEDGE),
+            cip.Ping(),
+            *self._outputs(),
+        ]
         return b"".join(cip.encode(each, self.style) for each in messages)

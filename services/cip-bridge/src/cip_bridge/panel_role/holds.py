@@ -1,4 +1,6 @@
-"""Buttons that are held down: pressed again every half second, for a processor releases what is not.
+"""Buttons that are held down.
+
+Pressed again every half second, for a processor releases what is not.
 
 Source: reference 1.5 [2+: F, X, K].
 """
@@ -20,7 +22,8 @@ class Hold:
 
     ends: float  # loop time
     due: float  # loop time of the next press
-    over: asyncio.Event = field(default_factory=asyncio.Event)  # set when it is released, or somebody else's
+    # set when it is released, or somebody else's
+    over: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Holds:
@@ -82,7 +85,10 @@ class Holds:
         """Repeat the presses and end them in time."""
         while True:
             self._changed.clear()
-            next_ = min((min(hold.due, hold.ends) for hold in self._held.values()), default=math.inf)
+            next_ = min(
+                (min(hold.due, hold.ends) for hold in self._held.values()),
+                default=math.inf,
+            )
             try:
                 async with asyncio.timeout_at(next_):
                     await self._changed.wait()

@@ -5,7 +5,15 @@ import contextlib
 from functools import partial
 from typing import Any
 
-from busbar.bridge import DeviceTimeout, LinkLost, Locked, NoArguments, Outlet, Turn, command
+from busbar.bridge import (
+    DeviceTimeout,
+    LinkLost,
+    Locked,
+    NoArguments,
+    Outlet,
+    Turn,
+    command,
+)
 from busbar.codecs import cip
 from busbar.codecs.cip import Command, Form, Join, Message, Update
 from cip_bridge.join_publisher import (
@@ -55,7 +63,10 @@ class PanelSession:
             tasks.create_task(self._holds.run(), name="held buttons")
 
     async def leave(self) -> None:
-        """Let go of what is held; a processor does so by itself when it hears no more of us."""
+        """Let go of what is held.
+
+        A processor does so by itself when it hears no more of us.
+        """
         try:
             with contextlib.suppress(LinkLost, TimeoutError):
                 async with asyncio.timeout(LEAVE_LIMIT):
@@ -71,7 +82,11 @@ class PanelSession:
             if isinstance(message, Update):
                 value = self._board.take(message)
                 if value is not None:
-                    updates.append(message if value is message.value else message._replace(value=value))
+                    updates.append(
+                        message
+                        if value is message.value
+                        else message._replace(value=value)
+                    )
             else:
                 self._surface.came(updates)
                 updates = []
@@ -80,10 +95,17 @@ class PanelSession:
         self._surface.count(self._talk.skipped + self._board.ignored)
 
     def outputs(self) -> list[Update]:
-        """Return what is to be sent again after an update; buttons that are held are pressed again anyway."""
+        """Return what is to be sent again after an update.
+
+        Buttons that are held are pressed again anyway.
+        """
         board = self._board
         outs = board.outs.known.items()
-        return [Update(join, value, cip.FORMS[join.kind]) for join, value in outs if join not in board.pressed]
+        return [
+            Update(join, value, cip.FORMS[join.kind])
+            for join, value in outs
+            if join not in board.pressed
+        ]
 
     async def refresh(self, device: str) -> None:
         await self._update()
@@ -122,7 +144,9 @@ class PanelSession:
             self._holds.end(hold)
 
     @command(timeout=30.0)
-    async def update_request(self, device: str, arguments: NoArguments, turn: Turn) -> None:
+    async def update_request(
+        self, device: str, arguments: NoArguments, turn: Turn
+    ) -> None:
         """Ask the processor for all joins; done when they have come."""
         await self._update(turn.asked)
 
@@ -138,11 +162,15 @@ class PanelSession:
 
     @property
     def _talk(self) -> Conversation:
-        assert self._conversation is not None  # attached before anything is told or asked
+        # attached before anything is told or asked
+        assert self._conversation is not None
         return self._conversation
 
     async def _update(self, asked: float | None = None) -> None:
-        """Ask for all joins and wait: what is set meanwhile goes out behind the outputs that follow an update."""
+        """Ask for all joins and wait.
+
+        What is set meanwhile goes out behind the outputs that follow an update.
+        """
         self._updated.clear()
         if not self._board.updating:
             self._board.begin_update()  # it may come without its first frame
@@ -162,7 +190,8 @@ class PanelSession:
                 self._half_ended = True
                 self._end_update()
             case Command(code=cip.END_OF_QUERY) if self._half_ended:
-                self._half_ended = False  # of the same update, though the next may have been asked for
+                # of the same update, though the next may have been asked for
+                self._half_ended = False
             case Command(code=cip.END_OF_QUERY):  # some may send but one of them
                 self._end_update()
             case Command(code=cip.ALL_CLEAR):
@@ -179,7 +208,10 @@ class PanelSession:
         self._updated.set()
 
     def _identify(self, text: str) -> None:
-        """The first version is the processor's own; others are of what is connected to it."""
+        """The first version is the processor's own.
+
+        Others are of what is connected to it.
+        """
         version = None if self._knows_firmware else firmware(text)
         if version is not None:
             self._knows_firmware = True
@@ -187,7 +219,9 @@ class PanelSession:
 
     async def _press(self, join: Join, pressed: bool) -> None:
         update = Update(join, pressed, Form.BUTTON)
-        await self._talk.send(partial(self._noted, update, cip.encode(update, self._talk.style)))
+        await self._talk.send(
+            partial(self._noted, update, cip.encode(update, self._talk.style))
+        )
 
     def _noted(self, update: Update, frame: bytes) -> bytes:
         """What is written now is what is known of the join, also to an update that ends before it is read."""

@@ -1,4 +1,7 @@
-"""The role of a processor: a port that panels connect to. Source: reference 1.1 and 1.4."""
+"""The role of a processor: a port that panels connect to.
+
+Source: reference 1.1 and 1.4.
+"""
 
 import asyncio
 import logging
@@ -41,7 +44,9 @@ class Listener(Program):
     async def listen(self) -> None:
         """Accept connections; raise OSError."""
         if self._server is None:
-            self._server = await asyncio.start_server(self._connected, self.host, self.port, ssl=self.tls)
+            self._server = await asyncio.start_server(
+                self._connected, self.host, self.port, ssl=self.tls
+            )
             self.port = self._server.sockets[0].getsockname()[1]
 
     def refuse(self) -> None:
@@ -65,15 +70,21 @@ class Listener(Program):
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.refuse()
         self.end_program()
         for task in self._open:
             task.cancel()
-        await self._tasks.__aexit__(None, None, None)  # an error of the caller stays what it is, not a group
+        # an error of the caller stays what it is, not a group
+        await self._tasks.__aexit__(None, None, None)
 
-    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _connected(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         if self._server is None or len(self._open) >= PANELS_LIMIT:
             self._turn_away(writer)
             return
@@ -88,5 +99,9 @@ class Listener(Program):
         now = asyncio.get_running_loop().time()
         if self._server is not None and now > self._told + TOLD:
             self._told = now
-            log.warning("port %d: there are %d panels, more are turned away", self.port, PANELS_LIMIT)
+            log.warning(
+                ("port %d: there are %d panels, more are turned away"),
+                self.port,
+                PANELS_LIMIT,
+            )
         writer.transport.abort()

@@ -1,4 +1,7 @@
-"""One panel that is connected to us: sign-on, update, heartbeat, its buttons. Source: reference 1.4, R, M and Z."""
+"""One panel that is connected to us: sign-on, update, heartbeat, its buttons.
+
+Source: reference 1.4, R, M and Z.
+"""
 
 import asyncio
 import hmac
@@ -13,23 +16,34 @@ from cip_bridge.processor_role.presses import Presses
 from cip_bridge.processor_role.program import Program, Seat
 
 log = logging.getLogger("busbar.cip")
-wire = logging.getLogger("busbar.wire")  # of panels that are not signed on; then it is that of their seat
+# of panels that are not signed on; then it is that of their seat
+wire = logging.getLogger("busbar.wire")
 
 BEAT = 5.0  # s without a word of the panel before we ask whether it is there
-SILENCE = 40.0  # s without a word before a panel is gone; python-cipclient speaks every 15 s and answers no heartbeat
-SIGN_ON_LIMIT = 10.0  # s from the greeting to the end of the sign-on; panels do it at once
+# s without a word before a panel is gone; python-cipclient speaks every 15 s and
+# answers no heartbeat
+SILENCE = 40.0
+# s from the greeting to the end of the sign-on; panels do it at once
+SIGN_ON_LIMIT = 10.0
 UNSENT_LIMIT = 4 * 1024 * 1024  # bytes that a panel may leave unread
-STRAY_LIMIT = 64 * 1024  # bytes between frames; a panel with a flaw sends a few with each sign-on
+# bytes between frames; a panel with a flaw sends a few with each sign-on
+STRAY_LIMIT = 64 * 1024
 CHUNK = 64 * 1024  # bytes
 BATCH = 500  # messages, which may have 30 000 values, before others have their turn
-SLICE = 64 * 1024  # bytes of an update before the panel has to have read the ones before
+# bytes of an update before the panel has to have read the ones before
+SLICE = 64 * 1024
 DRAIN_LIMIT = 10.0  # s for that
 
 
 class Panel:
     """One connection of a panel."""
 
-    def __init__(self, program: Program, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self,
+        program: Program,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
         host, port = writer.get_extra_info("peername")[:2]
         self.address = f"{host}:{port}"
         self.presses = Presses(self._let_go)
@@ -72,7 +86,9 @@ class Panel:
         self.greet()
         try:
             async with asyncio.TaskGroup() as tasks:
-                updating = tasks.create_task(self._send_updates(), name=f"updates for {self.address}")
+                updating = tasks.create_task(
+                    self._send_updates(), name=f"updates for {self.address}"
+                )
                 await self._read()
                 updating.cancel()
         finally:
@@ -153,7 +169,12 @@ class Panel:
     def _skip(self, skipped: cip.Skipped) -> bool:
         if self._seat is not None:
             self._seat.skipped += 1
-        log.debug("panel %s: skipped %s: %s", self.address, skipped.why, skipped.data[:64].hex(" "))
+        log.debug(
+            "panel %s: skipped %s: %s",
+            self.address,
+            skipped.why,
+            skipped.data[:64].hex(" "),
+        )
         if skipped.why == cip.STRAY:
             self._stray += len(skipped.data)
         if self._stray > STRAY_LIMIT:
@@ -165,14 +186,20 @@ class Panel:
         self._leave()
         self._router = isinstance(message, cip.RoomConnect)
         seat = self._program.find(message.ipid)
-        if seat is None or (seat.room and seat.room.upper() != getattr(message, "room", "").upper()):
+        if seat is None or (
+            seat.room and seat.room.upper() != getattr(message, "room", "").upper()
+        ):
             log.info("panel %s: IP-ID 0x%02X is not ours", self.address, message.ipid)
             self.send(self._result(cip.UNKNOWN_IPID))
             return False
         self._seat = seat
         if seat.credentials is not None:
             mode = seat.result.mode | cip.CREDENTIALS
-            self.send(self._result(cip.ConnectResult(seat.result.handle, mode, seat.result.rest)))
+            self.send(
+                self._result(
+                    cip.ConnectResult(seat.result.handle, mode, seat.result.rest)
+                )
+            )
         else:
             self.send(self._result(seat.result))
             self._enter(seat)
@@ -190,7 +217,9 @@ class Panel:
         return ok
 
     def _result(self, result: cip.ConnectResult) -> bytes:
-        return cip.encode(cip.ConnectResult(result.handle, result.mode, result.rest, self._router))
+        return cip.encode(
+            cip.ConnectResult(result.handle, result.mode, result.rest, self._router)
+        )
 
     def _enter(self, seat: Seat) -> None:
         self._welcome = True
@@ -231,7 +260,11 @@ class Panel:
         self.send(bytes(pending))
 
     def _update(self, seat: Seat) -> Iterator[bytes]:
-        """What a processor sends: all joins that are not at their default, as they are then. Source: reference 1.4."""
+        """What a processor sends.
+
+        All joins that are not at their default, as they are then. Source: reference
+        1.4.
+        """
         yield cip.encode(Command(cip.START), seat.style)
         yield cip.encode(cip.Clock(self._program.now()), seat.style)
         for join in list(seat.board.outs.known):

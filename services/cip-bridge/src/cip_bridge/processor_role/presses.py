@@ -1,19 +1,28 @@
-"""What one panel of ours holds pressed, so that nothing stays pressed when it is gone. Source: reference 1.5."""
+"""What one panel of ours holds pressed, so that nothing stays pressed when it is gone.
+
+Source: reference 1.5.
+"""
 
 import asyncio
 from collections.abc import Callable
 
 from busbar.codecs.cip import Form, Join, Update
 
-RELEASE = 1.5  # s after which a button that is not pressed again is released; panels repeat every 0.5 s
+# s after which a button that is not pressed again is released; panels repeat every 0.5
+# s
+RELEASE = 1.5
 
 
 class Presses:
-    """The digital joins that one panel holds; `over` is called with a button that it no longer repeats."""
+    """The digital joins that one panel holds.
+
+    `over` is called with a button that it no longer repeats.
+    """
 
     def __init__(self, over: Callable[[Join], None]) -> None:
         self._over = over
-        self._timers: dict[Join, asyncio.TimerHandle | None] = {}  # None: not as a button, so not timed
+        # None: not as a button, so not timed
+        self._timers: dict[Join, asyncio.TimerHandle | None] = {}
         self._loop = asyncio.get_running_loop()
 
     def watch(self, update: Update) -> None:
@@ -21,7 +30,11 @@ class Presses:
         self._forget(update.join)
         if update.value:
             timed = update.form is Form.BUTTON
-            self._timers[update.join] = self._loop.call_later(RELEASE, self._end, update.join) if timed else None
+            self._timers[update.join] = (
+                self._loop.call_later(RELEASE, self._end, update.join)
+                if timed
+                else None
+            )
 
     def holds(self, join: Join) -> bool:
         return join in self._timers

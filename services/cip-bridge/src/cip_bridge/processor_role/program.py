@@ -1,4 +1,7 @@
-"""What panels find with us: the seats (IP-IDs) of a program, what is driven and what they said. Source: 1.4."""
+"""What panels find with us.
+
+The seats (IP-IDs) of a program, what is driven and what they said. Source: 1.4.
+"""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -22,7 +25,10 @@ class Shown(Protocol):
 
 
 class Seat:
-    """One IP-ID of our program: what panels there may see and do. All panels of a seat show the same."""
+    """One IP-ID of our program: what panels there may see and do.
+
+    All panels of a seat show the same.
+    """
 
     def __init__(
         self,
@@ -36,7 +42,13 @@ class Seat:
         result: cip.ConnectResult = cip.ConnectResult(0),  # noqa: B008  # frozen
         style: Style = Style(),  # noqa: B008  # frozen
     ) -> None:
-        self.ipid, self.room, self.credentials, self.result, self.style = ipid, room, credentials, result, style
+        self.ipid, self.room, self.credentials, self.result, self.style = (
+            ipid,
+            room,
+            credentials,
+            result,
+            style,
+        )
         self.wire = logging.getLogger(f"busbar.wire.{name}")
         self.board = board or Board()
         self.panels: list[Shown] = []
@@ -45,7 +57,10 @@ class Seat:
         self._told = told
 
     def drive(self, join: Join, value: Value) -> None:
-        """Give a join a value and tell all panels; raise OutOfRange, TooLarge, BadRequest before anything is sent."""
+        """Give a join a value and tell all panels.
+
+        Raise OutOfRange, TooLarge, BadRequest before anything is sent.
+        """
         update = Update(join, value, cip.FORMS[join.kind])
         frame = cip.encode(update, self.style)
         self.board.drive(update)
@@ -62,11 +77,18 @@ class Seat:
             panel.dump()
 
     def take(self, panel: Shown, updates: Iterable[Update]) -> None:
-        """Take what a panel says; it does not release a button that another one repeats."""
+        """Take what a panel says.
+
+        It does not release a button that another one repeats.
+        """
         taken: list[Update] = []
         for update in updates:
             digital = update.join.kind == "digital"
-            if digital and not update.value and any(each.repeats(update.join) for each in self._others(panel)):
+            if (
+                digital
+                and not update.value
+                and any(each.repeats(update.join) for each in self._others(panel))
+            ):
                 panel.presses.watch(update)
                 continue
             value = self.board.take(update)
@@ -79,7 +101,11 @@ class Seat:
 
     def let_go(self, panel: Shown, joins: Iterable[Join]) -> None:
         """A panel holds these no longer: those that no other one holds are released."""
-        free = [join for join in joins if not any(each.holds(join) for each in self._others(panel))]
+        free = [
+            join
+            for join in joins
+            if not any(each.holds(join) for each in self._others(panel))
+        ]
         self.take(panel, [Update(join, False, Form.DIGITAL) for join in free])
 
     def _others(self, panel: Shown) -> list[Presses]:
@@ -87,11 +113,16 @@ class Seat:
 
 
 class Program:
-    """The program on our side: who may sign on, and what becomes of a request for an update."""
+    """The program on our side.
+
+    Who may sign on, and what becomes of a request for an update.
+    """
 
     state = cip.READY  # what a panel is greeted with
 
-    def __init__(self, seats: Iterable[Seat], now: Callable[[], datetime] = datetime.now) -> None:
+    def __init__(
+        self, seats: Iterable[Seat], now: Callable[[], datetime] = datetime.now
+    ) -> None:
         self.seats = {seat.ipid: seat for seat in seats}
         self.now = now
 

@@ -1,4 +1,8 @@
-"""We are the processor: panels connect to us, and whoever is on the bus is the program behind them, as a session."""
+"""We are the processor.
+
+Panels connect to us, and whoever is on the bus is the program behind them, as a
+session.
+"""
 
 import asyncio
 from collections.abc import Mapping
@@ -16,7 +20,9 @@ LOOK = 1.0  # s between looks at the counters
 class ProgramSession:
     """All seats on one port."""
 
-    def __init__(self, surfaces: Mapping[str, Surface], seats: Mapping[str, Seat]) -> None:
+    def __init__(
+        self, surfaces: Mapping[str, Surface], seats: Mapping[str, Seat]
+    ) -> None:
         self._surfaces, self._seats = surfaces, seats
         for device, surface in surfaces.items():
             surface.came_all()
@@ -50,7 +56,9 @@ class ProgramSession:
             self._drive(device, join, False)
 
     @command(holds="exchange")
-    async def update_request(self, device: str, arguments: NoArguments, turn: Turn) -> None:
+    async def update_request(
+        self, device: str, arguments: NoArguments, turn: Turn
+    ) -> None:
         """Tell all panels everything anew."""
         self._seats[device].dump()
 

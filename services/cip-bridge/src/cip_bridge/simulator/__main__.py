@@ -1,4 +1,7 @@
-"""A processor on a TCP port of this machine only: the server role with a little program, and faults on request."""
+"""A processor on a TCP port of this machine only.
+
+The server role with a little program, and faults on request.
+"""
 
 import argparse
 import asyncio
@@ -23,7 +26,10 @@ TICK = 1.0  # s
 
 
 class Processor(Listener):
-    """A listener with the moods of a processor: it boots, refuses, takes its time, breaks off."""
+    """A listener with the moods of a processor.
+
+    It boots, refuses, takes its time, breaks off.
+    """
 
     refusing = False  # every IP-ID is unknown
     slow = 0.0  # s before the answer to an update request
@@ -46,7 +52,9 @@ class Processor(Listener):
             panel.abort()
 
     def find(self, ipid: int) -> Seat | None:
-        return None if self.refusing or self.state == cip.BOOTING else super().find(ipid)
+        return (
+            None if self.refusing or self.state == cip.BOOTING else super().find(ipid)
+        )
 
     def update(self, panel: Shown) -> None:
         self.asked += 1
@@ -55,13 +63,18 @@ class Processor(Listener):
         else:
             panel.dump()
 
-    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _connected(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         self.accepted += 1
         super()._connected(reader, writer)
 
 
 class Simulator:
-    """One processor whose program knows the IP-ID 0x0A; entered = listening, left = gone."""
+    """One processor whose program knows the IP-ID 0x0A.
+
+    Entered = listening, left = gone.
+    """
 
     def __init__(
         self,
@@ -74,7 +87,9 @@ class Simulator:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         style = Style(encoding="utf16")  # it says back whatever text it is given
-        self.seat = Seat(ipid, self._told, credentials=credentials, room=room, style=style)
+        self.seat = Seat(
+            ipid, self._told, credentials=credentials, room=room, style=style
+        )
         self.theatre = Theatre(self._drive)
         self.listener = Processor(host, port, [self.seat], tls)
         self._stack = contextlib.AsyncExitStack()
@@ -106,7 +121,8 @@ class Simulator:
             await asyncio.sleep(TICK)
 
     def _drive(self, join: Join, value: Value) -> None:
-        with contextlib.suppress(TooLarge):  # a text has grown by its encoding: there is no feedback for it
+        # a text has grown by its encoding: there is no feedback for it
+        with contextlib.suppress(TooLarge):
             self.seat.drive(join, value)
 
     def _told(self, updates: list[Update]) -> None:
@@ -127,10 +143,28 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m cip_bridge.simulator", description=__doc__)
-    parser.add_argument("--cip-port", type=int, default=0, help="port of the processor (default: any free one)")
-    parser.add_argument("--ipid", type=lambda text: int(text, 0), default=IPID, help="that its program knows (0x0A)")
-    parser.add_argument("--boot", type=float, default=0.0, metavar="S", help="seconds until its program has started")
+    parser = argparse.ArgumentParser(
+        prog="python -m cip_bridge.simulator", description=__doc__
+    )
+    parser.add_argument(
+        "--cip-port",
+        type=int,
+        default=0,
+        help=("port of the processor (default: any free one)"),
+    )
+    parser.add_argument(
+        "--ipid",
+        type=lambda text: int(text, 0),
+        default=IPID,
+        help="that its program knows (0x0A)",
+    )
+    parser.add_argument(
+        "--boot",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="seconds until its program has started",
+    )
     parser.add_argument("--refuse", action="store_true", help="know no IP-ID")
     parser.add_argument("--login", metavar="NAME:PASSWORD", help="ask panels for these")
     return parser.parse_args()
@@ -140,7 +174,9 @@ def _arguments() -> argparse.Namespace:
 async def _simulated(arguments: argparse.Namespace) -> AsyncIterator[dict[str, int]]:
     name, _, password = (arguments.login or "").partition(":")
     credentials = (name, password) if arguments.login else None
-    async with Simulator(arguments.cip_port, ipid=arguments.ipid, credentials=credentials) as simulator:
+    async with Simulator(
+        arguments.cip_port, ipid=arguments.ipid, credentials=credentials
+    ) as simulator:
         simulator.listener.refusing = arguments.refuse
         async with simulation.beside(_live(simulator, arguments.boot), "program"):
             yield {"CIP_PORT": simulator.listener.port}

@@ -12,7 +12,8 @@ SEEN_KEPT = 10_000  # values from panels, for tests to look at
 FULL = 65535
 STEP = FULL // 20
 
-# Joins from the panel: buttons and levels. The feedback of each is on the join of the same number.
+# Joins from the panel: buttons and levels. The feedback of each is on the join of the
+# same number.
 LIGHTS, SCENE_OFF = 1, 2
 VOLUME_UP, VOLUME_DOWN, MUTE = 11, 12, 13
 SOURCES = (21, 22, 23)
@@ -30,12 +31,17 @@ class Theatre:
         self._values: dict[tuple[Kind, int], Value] = {}
         self._told: dict[Join, Value] = {}  # the newest of the panels
         self._actions: dict[int, Callable[[], None]] = {
-            LIGHTS: lambda: self._light(0 if self.value("analog", LIGHT_LEVEL) else FULL),
+            LIGHTS: lambda: self._light(
+                0 if self.value("analog", LIGHT_LEVEL) else FULL
+            ),
             SCENE_OFF: lambda: self._light(0),
             VOLUME_UP: lambda: self._step(STEP),
             VOLUME_DOWN: lambda: self._step(-STEP),
             MUTE: lambda: self._drive("digital", MUTE, not self.value("digital", MUTE)),
-            **{number: partial(self._select, place) for place, number in enumerate(SOURCES)},
+            **{
+                number: partial(self._select, place)
+                for place, number in enumerate(SOURCES)
+            },
         }
 
     def start(self) -> None:
@@ -52,7 +58,11 @@ class Theatre:
         self._drive("serial", CLOCK, f"{now:%H:%M}")
 
     def take(self, updates: list[Update]) -> None:
-        """Do what the panels say; a press or value that is only repeated (after an update, all are) changes nothing."""
+        """Do what the panels say.
+
+        A press or value that is only repeated (after an update, all are) changes
+        nothing.
+        """
         for update in updates:
             self.seen.append((update.join, update.value))
             if self._told.get(update.join) != update.value:

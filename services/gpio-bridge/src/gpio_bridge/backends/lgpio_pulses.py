@@ -1,7 +1,9 @@
-"""Software PWM and pulses through lgpio, an extra: its thread sleeps between edges, so there is jitter.
+"""Software PWM and pulses through lgpio, an extra.
 
-Source: the docstrings of lgpio 0.2.2.0: an endless pulse train is replaced at the end of a cycle, and so is stopped
-without cutting a pulse by one that ends.
+Its thread sleeps between edges, so there is jitter.
+
+Source: the docstrings of lgpio 0.2.2.0: an endless pulse train is replaced at the end
+of a cycle, and so is stopped without cutting a pulse by one that ends.
 """
 
 import asyncio
@@ -15,7 +17,8 @@ from gpio_bridge.chip import Pulse
 AHEAD = 3  # waves in lgpio's queue, which takes 10
 WAVE = 0.2  # s that one wave of pulses lasts at least
 LOOK = 0.05  # s between looks at the queue
-SHORTEST = 1e-4  # s of a period: lgpio promises no more than 10 kHz, and takes whole microseconds
+# s of a period: lgpio promises no more than 10 kHz, and takes whole microseconds
+SHORTEST = 1e-4
 PULSES_LIMIT = 2000  # steps of one wave
 ENDING = 10  # periods after which a train that should have ended is cut
 
@@ -25,7 +28,9 @@ def load() -> Any:
     try:
         import lgpio
     except ImportError as error:
-        raise DeviceRefused("software PWM needs lgpio: pip install 'gpio-bridge[lgpio]'") from error
+        raise DeviceRefused(
+            "software PWM needs lgpio: pip install 'gpio-bridge[lgpio]'"
+        ) from error
     return lgpio
 
 
@@ -37,7 +42,9 @@ class SoftwarePulses:
     def __init__(self, module: Any, path: Path, offset: int) -> None:
         self._lgpio, self._offset = module, offset
         module.exceptions = True
-        self._chip = self._call(module.gpiochip_open, int(path.resolve().name.removeprefix("gpiochip")))
+        self._chip = self._call(
+            module.gpiochip_open, int(path.resolve().name.removeprefix("gpiochip"))
+        )
         try:
             self._call(module.gpio_claim_output, self._chip, offset, 0)
         except DeviceRefused:
@@ -47,9 +54,14 @@ class SoftwarePulses:
         self._feeding: asyncio.Task[None] | None = None
 
     async def repeat(self, period: float, pulses: Sequence[Pulse]) -> None:
-        """Repeat pulses; a single one at the start of the period is left to lgpio, others are fed to it."""
+        """Repeat pulses.
+
+        A single one at the start of the period is left to lgpio, others are fed to it.
+        """
         if period < SHORTEST:
-            raise DeviceRefused(f"{1 / period:g} Hz; allowed for software PWM: up to {1 / SHORTEST:g}")
+            raise DeviceRefused(
+                f"{1 / period:g} Hz; allowed for software PWM: up to {1 / SHORTEST:g}"
+            )
         if len(pulses) == 1 and not pulses[0].start:
             await self._end_feeding()
             width = round(pulses[0].width * 1e6)
@@ -58,14 +70,17 @@ class SoftwarePulses:
         else:
             await self.stop()
             wave = [self._lgpio.pulse(*each) for each in steps(period, pulses)]
-            self._feeding = asyncio.create_task(self._feed(wave), name=f"pulses-{self._offset}")
+            self._feeding = asyncio.create_task(
+                self._feed(wave), name=f"pulses-{self._offset}"
+            )
         self._period = period
 
     async def stop(self) -> None:
         await self._end_feeding()
         if self._busy(self._lgpio.TX_PWM):
             period = round(self._period * 1e6)
-            self._call(self._lgpio.tx_pulse, self._chip, self._offset, 0, period, 0, 1)  # one more, of width 0
+            # one more, of width 0
+            self._call(self._lgpio.tx_pulse, self._chip, self._offset, 0, period, 0, 1)
             await self._ended(self._lgpio.TX_PWM)
 
     async def close(self, keep: bool = False) -> None:
@@ -75,9 +90,13 @@ class SoftwarePulses:
             self._lgpio.gpiochip_close(self._chip)
 
     async def _feed(self, wave: list[Any]) -> None:
-        queue = self._call(self._lgpio.tx_room, self._chip, self._offset, self._lgpio.TX_WAVE)
+        queue = self._call(
+            self._lgpio.tx_room, self._chip, self._offset, self._lgpio.TX_WAVE
+        )
         while True:
-            room = self._call(self._lgpio.tx_room, self._chip, self._offset, self._lgpio.TX_WAVE)
+            room = self._call(
+                self._lgpio.tx_room, self._chip, self._offset, self._lgpio.TX_WAVE
+            )
             for _ in range(AHEAD - (queue - room)):
                 self._call(self._lgpio.tx_wave, self._chip, self._offset, wave)
             await asyncio.sleep(LOOK)
@@ -115,7 +134,9 @@ class SoftwarePulses:
 
 
 def steps(period: float, pulses: Iterable[Pulse]) -> list[tuple[int, int, int]]:
-    """Return the steps of a wave: level, mask and microseconds, for as many periods as last WAVE.
+    """Return the steps of a wave.
+
+    Level, mask and microseconds, for as many periods as last WAVE.
 
     Raise DeviceRefused when pulses overlap or leave the period.
     """
@@ -124,7 +145,11 @@ def steps(period: float, pulses: Iterable[Pulse]) -> list[tuple[int, int, int]]:
     for pulse in sorted(pulses):
         start, width = round(pulse.start * 1e6), round(pulse.width * 1e6)
         if start < at or start + width > end or width <= 0:
-            raise DeviceRefused(f"the pulse from {start} us for {width} us overlaps another, or leaves the subcycle")
+            raise DeviceRefused(
+                f"the pulse from {start} us for {width} us overlaps another, or "
+                f"leaves "
+                f"the subcycle"
+            )
         one += [(0, 1, start - at)] if start > at else []
         one.append((1, 1, width))
         at = start + width

@@ -1,4 +1,6 @@
-"""A chip of the kernel, through libgpiod 2: character devices with the version 2 interface (Linux 5.10).
+"""A chip of the kernel, through libgpiod 2.
+
+Character devices with the version 2 interface (Linux 5.10).
 
 Source: the Python package gpiod 2.5 as installed; reference gpio.md 4.
 """
@@ -22,13 +24,25 @@ from gpio_bridge.chip import Edge as Told
 from gpio_bridge.chip import Heard, LineInfo, LineSettings, NoEdges
 
 CONSUMER = "busbar"
-EVENTS = 1024  # kept by the kernel for one line; it caps what is asked for at that. Reference kernel-lab.md 3
-HEADERS = ("pinctrl-rp1", "pinctrl-bcm2711", "pinctrl-bcm2835")  # labels of the chips that have the 40-pin header
+# kept by the kernel for one line; it caps what is asked for at that. Reference
+# kernel-lab.md 3
+EVENTS = 1024
+# labels of the chips that have the 40-pin header
+HEADERS = ("pinctrl-rp1", "pinctrl-bcm2711", "pinctrl-bcm2835")
 DEV = Path("/dev")
 
 _DIRECTIONS = {"as_is": Direction.AS_IS, "in": Direction.INPUT, "out": Direction.OUTPUT}
-_PULLS = {"as_is": Bias.AS_IS, "off": Bias.DISABLED, "up": Bias.PULL_UP, "down": Bias.PULL_DOWN}
-_DRIVES = {"push_pull": Drive.PUSH_PULL, "open_drain": Drive.OPEN_DRAIN, "open_source": Drive.OPEN_SOURCE}
+_PULLS = {
+    "as_is": Bias.AS_IS,
+    "off": Bias.DISABLED,
+    "up": Bias.PULL_UP,
+    "down": Bias.PULL_DOWN,
+}
+_DRIVES = {
+    "push_pull": Drive.PUSH_PULL,
+    "open_drain": Drive.OPEN_DRAIN,
+    "open_source": Drive.OPEN_SOURCE,
+}
 _PULL_NAMES: Mapping[Any, Literal["off", "up", "down"]] = {
     Bias.DISABLED: "off", Bias.PULL_UP: "up", Bias.PULL_DOWN: "down",
 }  # fmt: skip
@@ -36,7 +50,8 @@ _DRIVE_NAMES: Mapping[Any, Literal["open_drain", "open_source"]] = {
     Drive.OPEN_DRAIN: "open_drain", Drive.OPEN_SOURCE: "open_source",
 }  # fmt: skip
 _NO_INTERRUPT = (errno.ENXIO, errno.ENODEV, errno.EOPNOTSUPP, errno.ENOSYS)
-_Failures = (OSError, ValueError, NotImplementedError)  # gpiod: EINVAL, EOPNOTSUPP have classes of their own
+# gpiod: EINVAL, EOPNOTSUPP have classes of their own
+_Failures = (OSError, ValueError, NotImplementedError)
 
 
 def supported(release: str | None = None) -> bool:
@@ -58,7 +73,10 @@ class Candidate:
 
 
 def candidates(folder: Path = DEV) -> Iterator[Candidate]:
-    """Return the chips of this machine, each once: some kernels have a second name for one."""
+    """Return the chips of this machine, each once.
+
+    Some kernels have a second name for one.
+    """
     for path in sorted({each.resolve() for each in folder.glob("gpiochip*")}):
         try:
             with gpiod.Chip(str(path)) as chip:
@@ -69,9 +87,12 @@ def candidates(folder: Path = DEV) -> Iterator[Candidate]:
 
 
 def find(wanted: str | int, folder: Path = DEV) -> Path:
-    """Return the device of a chip given by label, path, name or number; `auto`: the one with the Pi's header.
+    """Return the device of a chip given by label, path, name or number.
 
-    Numbers change between kernels; labels do not. Raise LinkLost. Source: reference gpio.md 4.
+    `auto`: the one with the Pi's header.
+
+    Numbers change between kernels; labels do not. Raise LinkLost. Source: reference
+    gpio.md 4.
     """
     if isinstance(wanted, int) or wanted.isdigit():
         return folder / f"gpiochip{wanted}"
@@ -82,12 +103,21 @@ def find(wanted: str | int, folder: Path = DEV) -> Path:
     found = [each.path for label in labels for each in there if each.label == label]
     if len(found) == 1:
         return found[0]
-    listed = ", ".join(map(str, there)) or "none: this kernel has no GPIO character devices, or no driver for them"
+    listed = ", ".join(map(str, there)) or (
+        "none: this kernel has no GPIO character devices, or no driver for them"
+    )
     if found:
-        raise LinkLost(f"several chips have the label {wanted!r}; give the path of one; there are: {listed}")
+        raise LinkLost(
+            f"several chips have the label {wanted!r}; give the path of one; there "
+            f"are: {listed}"
+        )
     if closed := next((each.path for each in there if each.label is None), None):
         raise LinkLost(f"{_permission(closed)}; there are: {listed}")
-    what = "this is no Raspberry Pi that is known" if wanted == "auto" else f"no chip {wanted!r}"
+    what = (
+        "this is no Raspberry Pi that is known"
+        if wanted == "auto"
+        else f"no chip {wanted!r}"
+    )
     raise LinkLost(f"{what}; give the label or the path of a chip; there are: {listed}")
 
 
@@ -119,13 +149,22 @@ class KernelChip:
             names = (self._chip.get_line_info(each).name for each in range(self.count))
             known = [each for each in names if each]
             listed = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
-            raise UnknownTarget(f"no line {name!r} on {self.label}; there are: {listed or 'no names'}") from error
+            raise UnknownTarget(
+                f"no line {name!r} on {self.label}; there are: {listed or 'no names'}"
+            ) from error
 
-    async def request(self, lines: Mapping[int, LineSettings], heard: Heard | None = None) -> "KernelRequest":
+    async def request(
+        self, lines: Mapping[int, LineSettings], heard: Heard | None = None
+    ) -> "KernelRequest":
         try:
-            taken = self._chip.request_lines(_config(lines), consumer=CONSUMER, event_buffer_size=EVENTS)
+            taken = self._chip.request_lines(
+                _config(lines), consumer=CONSUMER, event_buffer_size=EVENTS
+            )
         except _Failures as error:
-            if any(each.edges for each in lines.values()) and _number(error) in _NO_INTERRUPT:
+            if (
+                any(each.edges for each in lines.values())
+                and _number(error) in _NO_INTERRUPT
+            ):
                 raise NoEdges(str(error)) from error
             raise self.explained(error, lines) from error
         request = KernelRequest(self, taken, heard)
@@ -159,26 +198,41 @@ class KernelChip:
     def forget(self, request: "KernelRequest") -> None:
         self._requests.discard(request)
 
-    def explained(self, error: Exception, offsets: "Mapping[int, Any] | list[int]") -> DeviceRefused:
+    def explained(
+        self, error: Exception, offsets: "Mapping[int, Any] | list[int]"
+    ) -> DeviceRefused:
         """Return what an error of the kernel means for people."""
         number = _number(error)
         for offset in offsets:
             if offset >= self.count:
-                return DeviceRefused(f"{self.label} has no line {offset}; allowed: 0 to {self.count - 1}")
-            if number == errno.EBUSY and (about := _info(self._chip.get_line_info(offset))).used:
                 return DeviceRefused(
-                    f"line {offset} is busy: {about.consumer or 'the kernel'!r} holds it", errno=number
+                    f"{self.label} has no line {offset}; allowed: 0 to {self.count - 1}"
+                )
+            if (
+                number == errno.EBUSY
+                and (about := _info(self._chip.get_line_info(offset))).used
+            ):
+                return DeviceRefused(
+                    (
+                        f"line {offset} is busy: {about.consumer or 'the kernel'!r} "
+                        f"holds it"
+                    ),
+                    errno=number,
                 )
         which = ", ".join(map(str, offsets))
         if number in (errno.EACCES, errno.EPERM):
             return DeviceRefused(_permission(self._path), errno=number)
-        return DeviceRefused(f"line {which} of {self.label}: the kernel says: {error}", errno=number)
+        return DeviceRefused(
+            (f"line {which} of {self.label}: the kernel says: {error}"), errno=number
+        )
 
 
 class KernelRequest:
     """Lines that are ours."""
 
-    def __init__(self, chip: KernelChip, taken: gpiod.LineRequest, heard: Heard | None) -> None:
+    def __init__(
+        self, chip: KernelChip, taken: gpiod.LineRequest, heard: Heard | None
+    ) -> None:
         self._chip, self._taken, self._heard = chip, taken, heard
         self._loop = asyncio.get_running_loop()
         if heard is not None:
@@ -217,7 +271,14 @@ class KernelRequest:
             self._chip.lost(error)
             return
         rising = gpiod.EdgeEvent.Type.RISING_EDGE
-        self._heard([Told(e.line_offset, e.event_type is rising, e.timestamp_ns, e.line_seqno) for e in events])
+        self._heard(
+            [
+                Told(
+                    e.line_offset, e.event_type is rising, e.timestamp_ns, e.line_seqno
+                )
+                for e in events
+            ]
+        )
 
 
 def settings(about: LineSettings) -> gpiod.LineSettings:
@@ -226,7 +287,8 @@ def settings(about: LineSettings) -> gpiod.LineSettings:
     return gpiod.LineSettings(
         direction=_DIRECTIONS[about.direction],
         edge_detection=Edge.BOTH if about.edges else Edge.NONE,
-        bias=Bias.AS_IS if as_is else _PULLS[about.pull],  # the kernel takes neither pull nor drive without a direction
+        # the kernel takes neither pull nor drive without a direction
+        bias=Bias.AS_IS if as_is else _PULLS[about.pull],
         drive=_DRIVES[about.drive] if about.direction == "out" else Drive.PUSH_PULL,
         active_low=about.active_low,
         debounce_period=timedelta(seconds=about.debounce),
@@ -271,7 +333,8 @@ def _unopened(path: Path, error: Exception) -> str:
             return _permission(path)
         case errno.ENOTTY | errno.ENODEV | errno.EINVAL:
             return (
-                f"{path} is no GPIO chip, or this kernel is older than 5.10 and lacks version 2 of the interface: "
+                f"{path} is no GPIO chip, or this kernel is older than 5.10 and lacks "
+                f"version 2 of the interface: "
                 "backend: rpigpio is for those"
             )
     return f"cannot open {path}: {error}"
@@ -284,5 +347,11 @@ def _permission(path: Path) -> str:
     except (OSError, KeyError):
         group = "gpio"
     if group == "root":
-        return f"no permission on {path}: it belongs to root alone; a udev rule has to give it to a group such as gpio"
-    return f"no permission on {path}: the user of this process has to be in the group {group}"
+        return (
+            f"no permission on {path}: it belongs to root alone; a udev rule has to "
+            f"give it to a group such as gpio"
+        )
+    return (
+        f"no permission on {path}: the user of this process has to be in the group "
+        f"{group}"
+    )

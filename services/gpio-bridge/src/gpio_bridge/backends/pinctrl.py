@@ -15,16 +15,25 @@ SIZE_LIMIT = 1 << 20  # bytes; such a file has some 60 lines
 
 
 def functions(device: str, root: Path = ROOT) -> dict[int, str]:
-    """Return the function of each pin that pinctrl has given one, by offset; raise DeviceRefused with the reason."""
+    """Return the function of each pin that pinctrl has given one, by offset.
+
+    Raise DeviceRefused with the reason.
+    """
     try:
         file = next(iter(sorted(root.glob(f"*{device}*/pinmux-pins"))), None)
         if file is None:
-            why = "debugfs is not mounted, or there is no pinctrl" if not root.exists() else f"none for {device!r}"
+            why = (
+                ("debugfs is not mounted, or there is no pinctrl")
+                if not root.exists()
+                else f"none for {device!r}"
+            )
             raise DeviceRefused(f"pinctrl cannot be read: {why}")
         with file.open() as lines:
             return parse(lines.read(SIZE_LIMIT))
     except OSError as error:
-        raise DeviceRefused(f"pinctrl cannot be read: {error.strerror or error}, it is for root") from error
+        raise DeviceRefused(
+            f"pinctrl cannot be read: {error.strerror or error}, it is for root"
+        ) from error
 
 
 def parse(text: str) -> dict[int, str]:

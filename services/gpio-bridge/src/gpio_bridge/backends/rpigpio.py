@@ -26,7 +26,8 @@ def load() -> Any:
         from RPi import GPIO
     except ImportError as error:
         raise LinkLost(
-            "backend: rpigpio needs RPi.GPIO or rpi-lgpio, one of them: pip install 'gpio-bridge[rpigpio]' "
+            "backend: rpigpio needs RPi.GPIO or rpi-lgpio, one of them: pip install "
+            "'gpio-bridge[rpigpio]' "
             "or 'gpio-bridge[rpi-lgpio]'"
         ) from error
     except RuntimeError as error:  # both say so at import: not a Pi
@@ -38,7 +39,11 @@ class RpiGpioChip:
     """The header; `module` is RPi.GPIO. Entered lines stay ours until `close`."""
 
     def __init__(self, module: Any, count: int = LINES) -> None:
-        self.name, self.label, self.count = "rpigpio", f"RPi.GPIO {getattr(module, 'VERSION', '')}".strip(), count
+        self.name, self.label, self.count = (
+            "rpigpio",
+            f"RPi.GPIO {getattr(module, 'VERSION', '')}".strip(),
+            count,
+        )
         self.broken: Callable[[LinkLost], None] = lambda error: None
         self.module = module
         self._thread = ThreadPoolExecutor(1, "rpigpio")
@@ -48,10 +53,14 @@ class RpiGpioChip:
         module.setwarnings(False)
         module.setmode(module.BCM)
 
-    async def run(self, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    async def run(
+        self, function: Callable[..., Any], *arguments: Any, **named: Any
+    ) -> Any:
         """Call a function of RPi.GPIO in its thread; raise DeviceRefused."""
         try:
-            return await self._loop.run_in_executor(self._thread, partial(function, *arguments, **named))
+            return await self._loop.run_in_executor(
+                self._thread, partial(function, *arguments, **named)
+            )
         except (RuntimeError, ValueError, OSError) as error:
             raise DeviceRefused(f"RPi.GPIO: {error}") from error
         except Exception as error:
@@ -64,21 +73,37 @@ class RpiGpioChip:
         if request is None:
             return LineInfo(offset, f"GPIO{offset}")
         about = request.lines[offset]
-        pull: Literal["unknown", "off", "up", "down"] = "unknown" if about.pull == "as_is" else about.pull
+        pull: Literal["unknown", "off", "up", "down"] = (
+            "unknown" if about.pull == "as_is" else about.pull
+        )
         way: Literal["in", "out"] = "out" if about.direction == "out" else "in"
-        return LineInfo(offset, f"GPIO{offset}", True, "busbar", way, pull, active_low=about.active_low)
+        return LineInfo(
+            offset,
+            f"GPIO{offset}",
+            True,
+            "busbar",
+            way,
+            pull,
+            active_low=about.active_low,
+        )
 
     def offset(self, name: str) -> int:
         number = name.removeprefix("GPIO")
         if not number.isdigit() or int(number) >= self.count:
-            raise UnknownTarget(f"no line {name!r}; RPi.GPIO has GPIO0 to GPIO{self.count - 1}")
+            raise UnknownTarget(
+                f"no line {name!r}; RPi.GPIO has GPIO0 to GPIO{self.count - 1}"
+            )
         return int(number)
 
-    async def request(self, lines: Mapping[int, LineSettings], heard: Heard | None = None) -> "RpiGpioRequest":
+    async def request(
+        self, lines: Mapping[int, LineSettings], heard: Heard | None = None
+    ) -> "RpiGpioRequest":
         if busy := [offset for offset in lines if offset in self._ours]:
             raise DeviceRefused(f"line {busy[0]} is busy: 'busbar' holds it")
         if wrong := [offset for offset in lines if offset >= self.count]:
-            raise DeviceRefused(f"RPi.GPIO has no line {wrong[0]}; allowed: 0 to {self.count - 1}")
+            raise DeviceRefused(
+                f"RPi.GPIO has no line {wrong[0]}; allowed: 0 to {self.count - 1}"
+            )
         request = RpiGpioRequest(self, lines, heard)
         try:
             await request.configure(lines)
@@ -111,7 +136,9 @@ class RpiGpioChip:
 class RpiGpioRequest:
     """Lines that are ours."""
 
-    def __init__(self, chip: RpiGpioChip, lines: Mapping[int, LineSettings], heard: Heard | None) -> None:
+    def __init__(
+        self, chip: RpiGpioChip, lines: Mapping[int, LineSettings], heard: Heard | None
+    ) -> None:
         self.lines = dict(lines)
         self._chip, self._heard = chip, heard
         self._gpio = chip.module
@@ -122,12 +149,17 @@ class RpiGpioRequest:
         source = self._sources.get(offset)
         if source is not None and source.settled is not None:
             return source.settled
-        return bool(await self._chip.run(self._gpio.input, offset)) != self.lines[offset].active_low
+        return (
+            bool(await self._chip.run(self._gpio.input, offset))
+            != self.lines[offset].active_low
+        )
 
     async def write(self, offset: int, value: bool) -> None:
         if self.lines[offset].direction != "out":
             raise DeviceRefused(f"line {offset} is no output")
-        await self._chip.run(self._gpio.output, offset, int(value != self.lines[offset].active_low))
+        await self._chip.run(
+            self._gpio.output, offset, int(value != self.lines[offset].active_low)
+        )
 
     async def configure(self, lines: Mapping[int, LineSettings]) -> None:
         for offset, about in lines.items():
@@ -139,33 +171,59 @@ class RpiGpioRequest:
                 await self._hear(offset, about)
 
     async def release(self) -> None:
-        """Forget the lines; no `cleanup` of RPi.GPIO, which would make inputs of outputs."""
+        """Forget the lines.
+
+        No `cleanup` of RPi.GPIO, which would make inputs of outputs.
+        """
         for offset in self.lines:
             await self._forget_edges(offset)
         self._chip.forget(self.lines)
 
     def _refuse(self, offset: int, about: LineSettings) -> None:
         if about.direction == "out" and about.drive != "push_pull":
-            raise DeviceRefused(f"line {offset}: RPi.GPIO has push-pull outputs only, not {about.drive}")
+            raise DeviceRefused(
+                f"line {offset}: RPi.GPIO has push-pull outputs only, not {about.drive}"
+            )
 
     async def _set_up(self, offset: int, about: LineSettings) -> None:
         gpio, run = self._gpio, self._chip.run
         if about.direction == "out":
-            await run(gpio.setup, offset, gpio.OUT, initial=int(about.value != about.active_low))
-        elif about.direction == "in" or (function := await run(gpio.gpio_function, offset)) == gpio.IN:
-            pull = {"up": gpio.PUD_UP, "down": gpio.PUD_DOWN}.get(about.pull, gpio.PUD_OFF)
+            await run(
+                gpio.setup,
+                offset,
+                gpio.OUT,
+                initial=int(about.value != about.active_low),
+            )
+        elif (
+            about.direction == "in"
+            or (function := await run(gpio.gpio_function, offset)) == gpio.IN
+        ):
+            pull = {"up": gpio.PUD_UP, "down": gpio.PUD_DOWN}.get(
+                about.pull, gpio.PUD_OFF
+            )
             await run(gpio.setup, offset, gpio.IN, pull_up_down=pull)
-        elif function == gpio.OUT:  # to read an output RPi.GPIO has to know it as one; that keeps its level
+        elif function == gpio.OUT:
+            # to read an output RPi.GPIO has to know it as one; that keeps its level
             await run(gpio.setup, offset, gpio.OUT)
         else:
-            raise DeviceRefused(f"line {offset} is neither input nor output now: RPi.GPIO would make one of it")
+            raise DeviceRefused(
+                f"line {offset} is neither input nor output now: RPi.GPIO would "
+                f"make "
+                f"one of it"
+            )
 
     async def _hear(self, offset: int, about: LineSettings) -> None:
         assert self._heard is not None
-        source = _Source(self._loop, offset, await self.read(offset), about, self._heard)
+        source = _Source(
+            self._loop, offset, await self.read(offset), about, self._heard
+        )
         self._sources[offset] = source
-        call = partial(source.called, lambda: bool(self._gpio.input(offset)) != about.active_low)
-        await self._chip.run(self._gpio.add_event_detect, offset, self._gpio.BOTH, callback=call)
+        call = partial(
+            source.called, lambda: bool(self._gpio.input(offset)) != about.active_low
+        )
+        await self._chip.run(
+            self._gpio.add_event_detect, offset, self._gpio.BOTH, callback=call
+        )
 
     async def _forget_edges(self, offset: int) -> None:
         source = self._sources.pop(offset, None)
@@ -175,10 +233,18 @@ class RpiGpioRequest:
 
 
 class _Source:
-    """The edges of one line on their way from the callback's thread; settles them, which RPi.GPIO cannot."""
+    """The edges of one line on their way from the callback's thread.
+
+    Settles them, which RPi.GPIO cannot.
+    """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, offset: int, value: bool, about: LineSettings, heard: Heard
+        self,
+        loop: asyncio.AbstractEventLoop,
+        offset: int,
+        value: bool,
+        about: LineSettings,
+        heard: Heard,
     ) -> None:
         self.ended = False
         self._loop, self._heard = loop, heard
@@ -193,7 +259,10 @@ class _Source:
         return self._settle.value if self._settle else None
 
     def called(self, read: Callable[[], bool], _channel: int) -> None:
-        """Take a callback, in its thread: a level that is the last one says that two edges were missed or merged."""
+        """Take a callback, in its thread.
+
+        A level that is the last one says that two edges were missed or merged.
+        """
         value, now = read(), time.monotonic_ns()
         number = self._last.seq + 1 + (value == self._last.value)
         self._last = Edge(self._last.offset, value, now, number)
@@ -212,7 +281,9 @@ class _Source:
             self._loop.call_at(self._settle.due / 1e9, self._look)
 
     def _look(self) -> None:
-        for each in self._settle.tick(round(self._loop.time() * 1e9)) if self._settle else ():
+        for each in (
+            self._settle.tick(round(self._loop.time() * 1e9)) if self._settle else ()
+        ):
             self._tell(each)
 
     def _tell(self, edge: Edge) -> None:
@@ -238,8 +309,12 @@ class RpiGpioPulses:
             raise DeviceRefused("RPi.GPIO repeats one pulse a period; more needs lgpio")
         self._period, duty = period, 100 * pulses[0].width / period
         if self._pwm is None:
-            await self._chip.run(self._chip.module.setup, self._offset, self._chip.module.OUT, initial=0)
-            self._pwm = await self._chip.run(self._chip.module.PWM, self._offset, 1 / period)
+            await self._chip.run(
+                self._chip.module.setup, self._offset, self._chip.module.OUT, initial=0
+            )
+            self._pwm = await self._chip.run(
+                self._chip.module.PWM, self._offset, 1 / period
+            )
             await self._chip.run(self._pwm.start, duty)
         else:
             await self._chip.run(self._pwm.ChangeFrequency, 1 / period)

@@ -1,6 +1,9 @@
-"""A chip in this process: levels, pulls, wires between chips, edges with time stamps, lost edges on request.
+"""A chip in this process.
 
-It behaves as the kernel's character devices do: lines are exclusive, a request has numbered edges, debouncing settles.
+Levels, pulls, wires between chips, edges with time stamps, lost edges on request.
+
+It behaves as the kernel's character devices do: lines are exclusive, a request has
+numbered edges, debouncing settles.
 """
 
 import asyncio
@@ -22,8 +25,17 @@ class Net:
         self.level = False
 
     def settle(self) -> None:
-        """Find the level: low wins over high, whoever drives wins over pulls, and a floating net keeps its level."""
-        driven = [level for pin in self.pins for level in (pin.outside, pin.driven) if level is not None]
+        """Find the level.
+
+        Low wins over high, whoever drives wins over pulls, and a floating net keeps its
+        level.
+        """
+        driven = [
+            level
+            for pin in self.pins
+            for level in (pin.outside, pin.driven)
+            if level is not None
+        ]
         pulls = [pin.pull for pin in self.pins if pin.pull in ("up", "down")]
         level = all(driven) if driven else (pulls[0] == "up" if pulls else self.level)
         if level != self.level:
@@ -64,12 +76,19 @@ class Pin:
 
     @property
     def settled(self) -> bool:
-        """The value as it is read: with debouncing, the one that has settled, as in the kernel."""
+        """The value as it is read.
+
+        With debouncing, the one that has settled, as in the kernel.
+        """
         return self._debounce.value if self._debounce else self.value
 
     @property
     def pull(self) -> str:
-        return self.settings.pull if self.settings.direction == "in" or self.settings.drive != "push_pull" else "off"
+        return (
+            self.settings.pull
+            if self.settings.direction == "in" or self.settings.drive != "push_pull"
+            else "off"
+        )
 
     @property
     def driven(self) -> bool | None:
@@ -82,7 +101,10 @@ class Pin:
         return None if level is passive else level
 
     def take(self, settings: LineSettings, request: "SimRequest") -> None:
-        """Be requested; as_is changes nothing. What the settings themselves bring about is no edge yet."""
+        """Be requested; as_is changes nothing.
+
+        What the settings themselves bring about is no edge yet.
+        """
         self.configure(settings)
         self.request, self._seq = request, 0
 
@@ -90,12 +112,20 @@ class Pin:
         old = self.settings
         if settings.direction == "as_is":
             low = settings.active_low
-            settings = replace(old, edges=False, debounce=0.0, active_low=low, value=self.net.level != low)
+            settings = replace(
+                old,
+                edges=False,
+                debounce=0.0,
+                active_low=low,
+                value=self.net.level != low,
+            )
         if settings.pull == "as_is":
             settings = replace(settings, pull=old.pull)
         self.settings = settings
         self.net.settle()
-        self._debounce = Settle(self.value, settings.debounce) if settings.debounce else None
+        self._debounce = (
+            Settle(self.value, settings.debounce) if settings.debounce else None
+        )
 
     def write(self, value: bool) -> None:
         self.settings = replace(self.settings, value=value)
@@ -129,7 +159,13 @@ class Pin:
 class SimChip:
     """A simulated chip; it outlives the sessions that open it, as a chip does."""
 
-    def __init__(self, name: str = "sim", label: str = "sim", count: int = LINES, names: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        name: str = "sim",
+        label: str = "sim",
+        count: int = LINES,
+        names: Sequence[str] = (),
+    ) -> None:
         self.name, self.label, self.count = name, label, count
         self.names = list(names) or [f"GPIO{offset}" for offset in range(count)]
         self.pins = [Pin(self, offset) for offset in range(count)]
@@ -184,17 +220,27 @@ class SimChip:
 
     def offset(self, name: str) -> int:
         if name not in self.names:
-            raise UnknownTarget(f"no line {name!r} on {self.label}; there are: {', '.join(self.names[:12])}, ...")
+            raise UnknownTarget(
+                f"no line {name!r} on {self.label}; there are: "
+                f"{', '.join(self.names[:12])}, ..."
+            )
         return self.names.index(name)
 
     async def request(
-        self, lines: Mapping[int, LineSettings], heard: Heard | None = None, consumer: str = "busbar"
+        self,
+        lines: Mapping[int, LineSettings],
+        heard: Heard | None = None,
+        consumer: str = "busbar",
     ) -> "SimRequest":
         for offset, settings in lines.items():
             if offset >= self.count:
-                raise DeviceRefused(f"{self.label} has no line {offset}; allowed: 0 to {self.count - 1}")
+                raise DeviceRefused(
+                    f"{self.label} has no line {offset}; allowed: 0 to {self.count - 1}"
+                )
             if self.pins[offset].holder:
-                raise DeviceRefused(f"line {offset} is busy: {self.pins[offset].holder!r} holds it")
+                raise DeviceRefused(
+                    f"line {offset} is busy: {self.pins[offset].holder!r} holds it"
+                )
             if settings.edges and not self.pins[offset].can_tell:
                 raise NoEdges(f"line {offset} has no interrupt")
         request = SimRequest(self, list(lines), heard)
@@ -228,7 +274,9 @@ class SimChip:
 class SimRequest:
     """Lines that are ours."""
 
-    def __init__(self, chip: SimChip, offsets: Sequence[int], heard: Heard | None) -> None:
+    def __init__(
+        self, chip: SimChip, offsets: Sequence[int], heard: Heard | None
+    ) -> None:
         self._chip, self._offsets, self._heard = chip, offsets, heard
 
     def tell(self, edge: Edge) -> None:

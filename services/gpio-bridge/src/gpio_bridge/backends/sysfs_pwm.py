@@ -1,4 +1,6 @@
-"""Hardware PWM through sysfs. Chips are found by what they are, for their numbers change between kernels.
+"""Hardware PWM through sysfs.
+
+Chips are found by what they are, for their numbers change between kernels.
 
 Source: Documentation/driver-api/pwm.rst of the kernel; reference gpio.md 4.
 """
@@ -19,7 +21,8 @@ SHARED = "before the Pi 5, 12 and 18 have one, 13 and 19 the other"
 
 # The device behind the chip, and the channel that each line of the header can have.
 CHANNELS = {
-    "20c000.pwm": {12: 0, 18: 0, 13: 1, 19: 1},  # BCM2835 to BCM2711, whatever comes before
+    # BCM2835 to BCM2711, whatever comes before
+    "20c000.pwm": {12: 0, 18: 0, 13: 1, 19: 1},
     "1f00098000.pwm": {12: 0, 13: 1, 18: 2, 19: 3},  # RP1 of the Pi 5
 }
 
@@ -29,18 +32,30 @@ def find(offset: int, root: Path = ROOT) -> tuple[Path, int] | None:
     for chip in _chips(root):
         device = _device(chip)
         for end, channels in CHANNELS.items():
-            if device.endswith(end) and offset in channels and channels[offset] < _number(chip):
+            if (
+                device.endswith(end)
+                and offset in channels
+                and channels[offset] < _number(chip)
+            ):
                 return chip, channels[offset]
     return None
 
 
 def named(text: str, root: Path = ROOT) -> tuple[Path, int]:
-    """Return the chip and the channel of `device/channel`; raise DeviceRefused with those that there are."""
+    """Return the chip and the channel of `device/channel`.
+
+    Raise DeviceRefused with those that there are.
+    """
     device, _, channel = text.rpartition("/")
     for chip in _chips(root):
         if _device(chip) == device and int(channel) < _number(chip):
             return chip, int(channel)
-    listed = ", ".join(f"{_device(chip)}/0 to {_number(chip) - 1}" for chip in _chips(root)) or f"none; {OVERLAY}"
+    listed = (
+        ", ".join(
+            (f"{_device(chip)}/0 to {_number(chip) - 1}") for chip in _chips(root)
+        )
+        or f"none; {OVERLAY}"
+    )
     raise DeviceRefused(f"no PWM channel {text!r}; there are: {listed}")
 
 
@@ -53,14 +68,24 @@ class HardwarePulses:
         self._chip, self._channel, self._taken = chip, channel, taken
         self._folder = chip / f"pwm{channel}"
         if self._folder in taken:
-            raise DeviceRefused(f"channel {channel} of hardware PWM drives another line already: {SHARED}")
+            raise DeviceRefused(
+                f"channel {channel} of hardware PWM drives another line already: "
+                f"{SHARED}"
+            )
         taken.add(self._folder)
 
     async def repeat(self, period: float, pulses: Sequence[Pulse]) -> None:
         if len(pulses) != 1 or pulses[0].start:
-            raise DeviceRefused("a channel of hardware PWM repeats one pulse a period; more needs `by: software`")
+            raise DeviceRefused(
+                "a channel of hardware PWM repeats one pulse a period; more needs "
+                "`by: "
+                "software`"
+            )
         await self._export()
-        long, width = round(period * 1e9), min(round(pulses[0].width * 1e9), round(period * 1e9))
+        long, width = (
+            round(period * 1e9),
+            min(round(pulses[0].width * 1e9), round(period * 1e9)),
+        )
         if self._read("duty_cycle") > long:  # else the shorter period would be refused
             self._write("duty_cycle", 0)
         self._write("period", long)
@@ -68,7 +93,10 @@ class HardwarePulses:
         self._write("enable", 1)
 
     async def stop(self) -> None:
-        """A pulse width of 0 takes effect with the next period; then the channel is switched off."""
+        """A pulse width of 0 takes effect with the next period.
+
+        Then the channel is switched off.
+        """
         if self._folder.exists() and self._read("enable"):
             self._write("duty_cycle", 0)
             await asyncio.sleep(self._read("period") / 1e9)
@@ -91,7 +119,8 @@ class HardwarePulses:
                     await asyncio.sleep(LOOK)
         except TimeoutError as error:
             raise DeviceRefused(
-                f"no permission on {self._folder}: the user of this process has to be in the group gpio"
+                f"no permission on {self._folder}: the user of this process has to be "
+                f"in the group gpio"
             ) from error
 
     def _usable(self) -> bool:
@@ -105,7 +134,9 @@ class HardwarePulses:
         try:
             return int((self._folder / name).read_text())
         except (OSError, ValueError) as error:
-            raise DeviceRefused(f"cannot read {self._folder / name}: {error}") from error
+            raise DeviceRefused(
+                f"cannot read {self._folder / name}: {error}"
+            ) from error
 
     def _write(self, name: str, value: int) -> None:
         self._put(self._folder / name, value)
@@ -117,7 +148,10 @@ class HardwarePulses:
             why = {
                 errno.EBUSY: "another program has this channel",
                 errno.EINVAL: f"the hardware cannot do {value}",
-                errno.EACCES: "no permission: the user of this process has to be in the group gpio",
+                errno.EACCES: (
+                    "no permission: the user of this process has to be in the group "
+                    "gpio"
+                ),
             }.get(error.errno or 0, str(error))
             raise DeviceRefused(f"{path}: {why}", errno=error.errno) from error
 

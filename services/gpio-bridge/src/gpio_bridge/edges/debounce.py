@@ -1,7 +1,8 @@
 """Which edges count: debouncing. No I/O and no clock; the time (ns) is passed in.
 
-Each filter is given edges in order and tells with `due` when it wants to be looked at again by `tick`. Whatever came,
-once nothing is due any more its `value` is the value of the last edge.
+Each filter is given edges in order and tells with `due` when it wants to be looked at
+again by `tick`. Whatever came, once nothing is due any more its `value` is the value of
+the last edge.
 """
 
 from collections.abc import Sequence
@@ -38,7 +39,10 @@ class Unfiltered:
 
 
 class Settle:
-    """An edge counts when the level has not changed for a time; its time is when that was known, as in the kernel."""
+    """An edge counts when the level has not changed for a time.
+
+    Its time is when that was known, as in the kernel.
+    """
 
     def __init__(self, value: bool, period: float) -> None:
         self.value = value
@@ -70,10 +74,14 @@ class Settle:
 
 
 class Glitch(Settle):
-    """Pulses shorter than a time are dropped, with both of their edges; what counts keeps the time of its edge."""
+    """Pulses shorter than a time are dropped, with both of their edges.
+
+    What counts keeps the time of its edge.
+    """
 
     def _take(self, edge: Edge) -> None:
-        if self._last is None or edge.value != self._last.value:  # an edge that repeats its value begins nothing
+        # an edge that repeats its value begins nothing
+        if self._last is None or edge.value != self._last.value:
             super()._take(edge)
 
     def _told(self, edge: Edge, at: int) -> Edge:
@@ -81,13 +89,18 @@ class Glitch(Settle):
 
 
 class Lockout:
-    """The first edge counts at once, then none for a time: RPIO's debounce. Source: reference gpio.md 3.
+    """The first edge counts at once, then none for a time: RPIO's debounce.
 
-    Edges to a value that is not `wanted` count never and lock nothing out. What has changed by the end of the time and
-    stays is no edge that counts; only `value` follows.
+    Source: reference gpio.md 3.
+
+    Edges to a value that is not `wanted` count never and lock nothing out. What has
+    changed by the end of the time and stays is no edge that counts; only `value`
+    follows.
     """
 
-    def __init__(self, value: bool, period: float, wanted: Sequence[bool] = (True, False)) -> None:
+    def __init__(
+        self, value: bool, period: float, wanted: Sequence[bool] = (True, False)
+    ) -> None:
         self.value = value
         self.due: int | None = None
         self._period = round(period * 1e9)

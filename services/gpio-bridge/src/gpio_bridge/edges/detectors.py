@@ -1,6 +1,9 @@
-"""What edges mean: clicks, long presses, repeats, counts, frequencies, turns. No I/O and no clock; times are ns.
+"""What edges mean: clicks, long presses, repeats, counts, frequencies, turns.
 
-A behaviour of a button is given values that changed, and tells with `due` when it wants to be looked at by `tick`.
+No I/O and no clock; times are ns.
+
+A behaviour of a button is given values that changed, and tells with `due` when it wants
+to be looked at by `tick`.
 """
 
 import math
@@ -13,7 +16,8 @@ from gpio_bridge.chip import Edge
 
 NS = 1_000_000_000
 QUIET = 2.0  # periods without an edge after which a frequency falls
-PERIODS_KEPT = 1000  # edges that one window holds at most: beyond 1 kHz the window is shorter
+# edges that one window holds at most: beyond 1 kHz the window is shorter
+PERIODS_KEPT = 1000
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,10 @@ class Button(Protocol):
 
 
 class Clicks:
-    """Presses shorter than `longest`: a click, or with `window` between two of them (s) a double click."""
+    """Presses shorter than `longest`.
+
+    A click, or with `window` between two of them (s) a double click.
+    """
 
     def __init__(self, window: float | None, longest: float | None) -> None:
         self.due: int | None = None
@@ -121,7 +128,8 @@ class Frequency:
     def __init__(self, window: float) -> None:
         self._window = round(window * NS)
         self._number = 0
-        self._edges: deque[tuple[int, int]] = deque(maxlen=PERIODS_KEPT)  # time and number of each that was seen
+        # time and number of each that was seen
+        self._edges: deque[tuple[int, int]] = deque(maxlen=PERIODS_KEPT)
 
     def edge(self, edge: Edge, count: int = 1) -> None:
         """Take an edge; `count` is more where others before it were lost."""
@@ -129,7 +137,10 @@ class Frequency:
         self._edges.append((edge.time, self._number))
 
     def value(self, now: int) -> float:
-        """Return the frequency (Hz); two edges are needed, within ten windows of each other."""
+        """Return the frequency (Hz).
+
+        Two edges are needed, within ten windows of each other.
+        """
         edges = self._edges
         while len(edges) > 2 and now - edges[1][0] > self._window:
             edges.popleft()
@@ -143,11 +154,17 @@ class Frequency:
         return NS / (max(period, silent) if silent > QUIET * period else period)
 
 
-_QUADRATURE = {  # (A, B before, A, B now) -> step; no change says nothing, nor does one of both at once
-    (False, False, True, False): 1, (True, False, True, True): 1, (True, True, False, True): 1,
-    (False, True, False, False): 1, (True, False, False, False): -1, (True, True, True, False): -1,
-    (False, True, True, True): -1, (False, False, False, True): -1,
-}  # fmt: skip
+# (A, B before, A, B now) -> step; no change says nothing, nor does one of both at once
+_QUADRATURE = {
+    (False, False, True, False): 1,
+    (True, False, True, True): 1,
+    (True, True, False, True): 1,
+    (False, True, False, False): 1,
+    (True, False, False, False): -1,
+    (True, True, True, False): -1,
+    (False, True, True, True): -1,
+    (False, False, False, True): -1,
+}
 
 
 class Encoder:
@@ -172,8 +189,9 @@ class Encoder:
 class Losses:
     """Edges that we never saw: gaps of their numbers, and edges that do not alternate.
 
-    The kernel reads the level after the interrupt: where a pulse is too short for that, it tells the same edge twice.
-    Source: reference kernel-lab.md 3; edge_irq_thread in drivers/gpio/gpiolib-cdev.c of the kernel.
+    The kernel reads the level after the interrupt: where a pulse is too short for that,
+    it tells the same edge twice. Source: reference kernel-lab.md 3; edge_irq_thread in
+    drivers/gpio/gpiolib-cdev.c of the kernel.
     """
 
     def __init__(self) -> None:
@@ -192,7 +210,10 @@ class Losses:
 
 @dataclass(frozen=True)
 class Pattern:
-    """What an output does by itself: `value` for `first` s, then the opposite for `then` s, `count` times."""
+    """What an output does by itself.
+
+    `value` for `first` s, then the opposite for `then` s, `count` times.
+    """
 
     value: bool
     first: float  # s
@@ -202,4 +223,8 @@ class Pattern:
     @property
     def seconds(self) -> float:
         """How long it takes, without the pause behind the last one."""
-        return math.inf if self.count is None else self.count * (self.first + self.then) - self.then
+        return (
+            math.inf
+            if self.count is None
+            else self.count * (self.first + self.then) - self.then
+        )

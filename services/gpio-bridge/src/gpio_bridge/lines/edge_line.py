@@ -1,4 +1,7 @@
-"""A line that hears of its edges: by interrupt or by looking, debounced, and in the end always at the true level."""
+"""A line that hears of its edges.
+
+By interrupt or by looking, debounced, and in the end always at the true level.
+"""
 
 import asyncio
 import contextlib
@@ -21,7 +24,10 @@ L = TypeVar("L", settings.In, settings.Counter, settings.Frequency, settings.Enc
 
 
 class Listener(Line[L]):
-    """Hears edges of its lines, filters them, and hands on those that count; what stays is always the true level."""
+    """Hears edges of its lines, filters them, and hands on those that count.
+
+    What stays is always the true level.
+    """
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -38,7 +44,10 @@ class Listener(Line[L]):
         return WANTED[getattr(self.about, "edges", "both")]
 
     def counts(self, edge: Edge, lost: int) -> None:
-        """Take an edge that has come through the filter; `lost` came before it and was never seen."""
+        """Take an edge that has come through the filter.
+
+        `lost` came before it and was never seen.
+        """
 
     def follows(self, offset: int, value: bool, at: int) -> None:
         """Take the value that a line has now."""
@@ -54,10 +63,14 @@ class Listener(Line[L]):
         tells = True
         try:
             about = self._settings(edges=True)
-            self._request = await self.place.chip.request(dict.fromkeys(self.offsets, about), self.heard)
+            self._request = await self.place.chip.request(
+                dict.fromkeys(self.offsets, about), self.heard
+            )
         except NoEdges:
             tells, about = False, self._settings(edges=False)
-            self._request = await self.place.chip.request(dict.fromkeys(self.offsets, about))
+            self._request = await self.place.chip.request(
+                dict.fromkeys(self.offsets, about)
+            )
         for offset in self.offsets:
             value = await self._request.read(offset)
             self.filters[offset] = self._filter(value, settled=tells)
@@ -93,7 +106,11 @@ class Listener(Line[L]):
             await self._request.configure(dict.fromkeys(self.offsets, changed))
 
     def level(self, offset: int) -> bool | None:
-        return self.filters[offset].value if offset in self.filters and self._request is not None else None
+        return (
+            self.filters[offset].value
+            if offset in self.filters and self._request is not None
+            else None
+        )
 
     def heard(self, edges: Sequence[Edge]) -> None:
         """Take edges of the chip, in order."""
@@ -110,7 +127,9 @@ class Listener(Line[L]):
     def now(self) -> int:
         return round(self._loop.time() * 1e9)
 
-    def _passed(self, offset: int, filter_: Filter, edges: Sequence[Edge], lost: int, now: int) -> None:
+    def _passed(
+        self, offset: int, filter_: Filter, edges: Sequence[Edge], lost: int, now: int
+    ) -> None:
         for each in edges:
             self.counts(each, lost)
             self.follows(offset, each.value, each.time)
@@ -151,7 +170,9 @@ class Listener(Line[L]):
     def _lost(self, count: int) -> None:
         self.place.lost(self.name, count)
         if self._checking is None or self._checking.done():
-            self._checking = asyncio.create_task(self._check(), name=f"check-{self.name}")
+            self._checking = asyncio.create_task(
+                self._check(), name=f"check-{self.name}"
+            )
 
     async def _check(self) -> None:
         try:
@@ -161,7 +182,10 @@ class Listener(Line[L]):
 
     async def _poll(self) -> None:
         """Look at lines that cannot tell."""
-        last = {offset: Edge(offset, each.value, 0, 0) for offset, each in self.filters.items()}
+        last = {
+            offset: Edge(offset, each.value, 0, 0)
+            for offset, each in self.filters.items()
+        }
         while True:
             await asyncio.sleep(getattr(self.about, "poll", POLL))
             with contextlib.suppress(BusbarError):  # `refresh` says so
@@ -173,8 +197,12 @@ class Listener(Line[L]):
 
     def _settings(self, edges: bool) -> LineSettings:
         about, debounce = self.about, self.about.debounce
-        settle = debounce.time if debounce and debounce.mode == "settle" and edges else 0.0
-        return LineSettings("in", about.pull, active_low=about.active_low, edges=edges, debounce=settle)
+        settle = (
+            debounce.time if debounce and debounce.mode == "settle" and edges else 0.0
+        )
+        return LineSettings(
+            "in", about.pull, active_low=about.active_low, edges=edges, debounce=settle
+        )
 
     def _filter(self, value: bool, settled: bool) -> Filter:
         """Return what filters the edges; `settled`: the chip has done that."""

@@ -7,12 +7,21 @@ from typing import Any, TypeVar
 from busbar.bridge import Property
 from gpio_bridge import settings
 from gpio_bridge.chip import Edge
-from gpio_bridge.edges.detectors import Button, Clicks, Encoder, Frequency, Hold, LongPress, Press
+from gpio_bridge.edges.detectors import (
+    Button,
+    Clicks,
+    Encoder,
+    Frequency,
+    Hold,
+    LongPress,
+    Press,
+)
 from gpio_bridge.lines.edge_line import WANTED, Listener
 from gpio_bridge.lines.line import ended, shown
 
 NAMES = {True: "rising", False: "falling"}
-TOTAL, MEASURED = 15, 9  # significant digits: all that a float holds for certain; what stamps in ns are good for
+# significant digits: all that a float holds for certain; what stamps in ns are good for
+TOTAL, MEASURED = 15, 9
 
 M = TypeVar("M", settings.Counter, settings.Frequency)
 
@@ -31,7 +40,8 @@ class Input(Listener[settings.In]):
 
     def wanted(self) -> Sequence[bool]:
         told = super().wanted()
-        return told if told and not self._buttons else WANTED["both"]  # a finger and a mere level need both debounced
+        # a finger and a mere level need both debounced
+        return told if told and not self._buttons else WANTED["both"]
 
     def confirmed(self) -> None:
         self.say(self._value)
@@ -39,7 +49,12 @@ class Input(Listener[settings.In]):
     def counts(self, edge: Edge, lost: int) -> None:
         if edge.value not in WANTED[self.about.edges]:
             return
-        fields = {"line": self.name, "edge": NAMES[edge.value], "value": edge.value, "line_seq": edge.seq}
+        fields = {
+            "line": self.name,
+            "edge": NAMES[edge.value],
+            "value": edge.value,
+            "line_seq": edge.seq,
+        }
         fields |= {"timestamp_ns": edge.time, "lost": lost}
         self.place.outlet.event("edge", fields, self.place.clock.at(edge.time))
 
@@ -62,7 +77,12 @@ class Input(Listener[settings.In]):
 
     def _tell(self, presses: Sequence[Press]) -> None:
         for each in presses:
-            fields = {"line": self.name, "kind": each.kind, "count": each.count, "held": round(each.held, 6)}
+            fields = {
+                "line": self.name,
+                "kind": each.kind,
+                "count": each.count,
+                "held": round(each.held, 6),
+            }
             self.place.outlet.event("press", fields, self.place.clock.at(each.time))
 
 
@@ -76,7 +96,9 @@ class Measured(Listener[M]):
 
     async def open(self) -> None:
         await super().open()
-        self._reporting = asyncio.create_task(self._report(), name=f"report-{self.name}")
+        self._reporting = asyncio.create_task(
+            self._report(), name=f"report-{self.name}"
+        )
 
     async def close(self, stopping: bool = False) -> None:
         await ended(self._reporting)
@@ -86,8 +108,11 @@ class Measured(Listener[M]):
 
     def counts(self, edge: Edge, lost: int) -> None:
         wanted, missed = self.wanted(), 0
-        if self.about.debounce is None:  # edges alternate, so the number of lost ones says how many were wanted
-            missed = lost if len(wanted) == 2 else (lost + (edge.value not in wanted)) // 2
+        # edges alternate, so the number of lost ones says how many were wanted
+        if self.about.debounce is None:
+            missed = (
+                lost if len(wanted) == 2 else (lost + (edge.value not in wanted)) // 2
+            )
         if pulses := missed + (edge.value in wanted):
             self.counted(edge, pulses)
 
@@ -112,12 +137,16 @@ class CounterLine(Measured[settings.Counter]):
     @classmethod
     def properties(cls, about: settings.Counter) -> Iterator[Property]:
         yield shown(about, float, "rw", unit=about.unit)
-        yield shown(about, float, suffix="rate", unit=f"{about.unit}/s" if about.unit else "Hz")
+        yield shown(
+            about, float, suffix="rate", unit=f"{about.unit}/s" if about.unit else "Hz"
+        )
 
     def confirmed(self) -> None:
         scale = self.about.scale
         self.say(_rounded(self._offset + self._count * scale, TOTAL))
-        self.say(_rounded(self._frequency.value(self.now()) * abs(scale), MEASURED), "rate")
+        self.say(
+            _rounded(self._frequency.value(self.now()) * abs(scale), MEASURED), "rate"
+        )
 
     async def set(self, suffix: str, value: Any) -> Any:
         self._count, self._offset = 0, value
@@ -137,7 +166,9 @@ class FrequencyLine(Measured[settings.Frequency]):
         yield shown(about, float, unit=about.unit)
 
     def confirmed(self) -> None:
-        self.say(_rounded(self._frequency.value(self.now()) * self.about.scale, MEASURED))
+        self.say(
+            _rounded(self._frequency.value(self.now()) * self.about.scale, MEASURED)
+        )
 
 
 class EncoderLine(Listener[settings.Encoder]):
@@ -172,7 +203,11 @@ class EncoderLine(Listener[settings.Encoder]):
             self.say(0)
             return
         if step := self._encoder.turn(a, b):
-            fields = {"line": self.name, "steps": step, "position": self._encoder.position}
+            fields = {
+                "line": self.name,
+                "steps": step,
+                "position": self._encoder.position,
+            }
             self.place.outlet.event("turn", fields, self.place.clock.at(at))
             self.say(self._encoder.position, at=at)
 

@@ -9,6 +9,11 @@ from gpio_bridge.lines.line import Line
 from gpio_bridge.lines.outputs import Output, PwmLine, ServoLine
 
 KINDS: Mapping[type[settings.Line], type[Line[Any]]] = {
-    settings.In: Input, settings.Out: Output, settings.Pwm: PwmLine, settings.Servo: ServoLine,
-    settings.Counter: CounterLine, settings.Frequency: FrequencyLine, settings.Encoder: EncoderLine,
-}  # fmt: skip
+    settings.In: Input,
+    settings.Out: Output,
+    settings.Pwm: PwmLine,
+    settings.Servo: ServoLine,
+    settings.Counter: CounterLine,
+    settings.Frequency: FrequencyLine,
+    settings.Encoder: EncoderLine,
+}

@@ -1,4 +1,7 @@
-"""What lines of a device have in common: how they are taken and given back, and whom they tell."""
+"""What lines of a device have in common.
+
+How they are taken and given back, and whom they tell.
+"""
 
 import asyncio
 import time
@@ -10,15 +13,21 @@ from busbar.bridge import BusbarError, DeviceRefused, Outlet, Property, ReadOnly
 from gpio_bridge import settings
 from gpio_bridge.chip import Chip, Pulses, Request
 
-STEP = 1e-3  # s; a difference from what was kept that is no noise: somebody has set the wall clock
+# s; a difference from what was kept that is no noise: somebody has set the wall clock
+STEP = 1e-3
 
 S = TypeVar("S", bound=settings.Line)
 
 
 class WallClock:
-    """Unix times of the kernel's stamps, in their order: the two clocks are compared once, and when one was set."""
+    """Unix times of the kernel's stamps, in their order.
 
-    def __init__(self, monotonic: Callable[[], float], unix: Callable[[], float] = time.time) -> None:
+    The two clocks are compared once, and when one was set.
+    """
+
+    def __init__(
+        self, monotonic: Callable[[], float], unix: Callable[[], float] = time.time
+    ) -> None:
         self._monotonic, self._unix = monotonic, unix
         self._ahead = self._measured()
 
@@ -28,7 +37,10 @@ class WallClock:
             self._ahead = self._measured()
 
     def _measured(self) -> float:
-        """Return the largest of a few: whoever is interrupted between the two readings gets less."""
+        """Return the largest of a few.
+
+        Whoever is interrupted between the two readings gets less.
+        """
         return max(self._unix() - self._monotonic() for _ in range(3))
 
     def at(self, stamp: int) -> float:
@@ -43,7 +55,8 @@ class Place:
     chip: Chip
     outlet: Outlet
     clock: WallClock
-    pulses: Callable[[settings.Pwm | settings.Servo, int], Awaitable[Pulses]]  # opens the one that fits
+    # opens the one that fits
+    pulses: Callable[[settings.Pwm | settings.Servo, int], Awaitable[Pulses]]
     touched: Callable[[], None] = lambda: None  # a level or a function has changed
     lost: Callable[[str, int], None] = lambda name, count: None
 
@@ -65,7 +78,10 @@ class Line(Generic[S]):
         return self.about.name
 
     async def open(self) -> None:
-        """Take the line and publish its values; raise DeviceRefused, after which it has to be closed."""
+        """Take the line and publish its values.
+
+        Raise DeviceRefused, after which it has to be closed.
+        """
         raise NotImplementedError
 
     async def close(self, stopping: bool = False) -> None:
@@ -76,7 +92,10 @@ class Line(Generic[S]):
         """Read it anew."""
 
     async def set(self, suffix: str, value: Any) -> Any:
-        """Write one of its properties: "" or what follows its name; return the value as it is then."""
+        """Write one of its properties: "" or what follows its name.
+
+        Return the value as it is then.
+        """
         raise ReadOnly(f"{self.name} is not written")
 
     async def broker_lost(self) -> None:
@@ -91,7 +110,9 @@ class Line(Generic[S]):
 
     def say(self, value: Any, suffix: str = "", at: int | None = None) -> None:
         """Publish a value, read at a monotonic time (ns)."""
-        self.place.outlet.values({self.path(suffix): value}, None if at is None else self.place.clock.at(at))
+        self.place.outlet.values(
+            {self.path(suffix): value}, None if at is None else self.place.clock.at(at)
+        )
 
 
 async def ended(task: "asyncio.Task[Any] | None") -> None:
@@ -106,7 +127,9 @@ async def released(request: Request | None) -> None:
         await request.release()
 
 
-def shown(about: settings.Line, type_: Any, access: Any = "r", suffix: str = "", **more: Any) -> Property:
+def shown(
+    about: settings.Line, type_: Any, access: Any = "r", suffix: str = "", **more: Any
+) -> Property:
     """Return a property of a line; the first one has its title, group and class."""
     path = f"{about.name}/{suffix}" if suffix else about.name
     if not suffix:

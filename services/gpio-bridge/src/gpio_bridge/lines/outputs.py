@@ -25,10 +25,15 @@ class Output(Line[settings.Out]):
         yield shown(about, bool, "rw")
 
     async def open(self) -> None:
-        """Take the line; with `initial: keep` as it is, so that nobody outside sees an edge."""
+        """Take the line.
+
+        With `initial: keep` as it is, so that nobody outside sees an edge.
+        """
         (offset,), wanted = self.offsets, self._wanted(self.about.initial)
         if wanted is not None:
-            self._request = await self.place.chip.request({offset: self._settings(wanted)})
+            self._request = await self.place.chip.request(
+                {offset: self._settings(wanted)}
+            )
         else:
             as_is = LineSettings(active_low=self.about.active_low)
             self._request = await self.place.chip.request({offset: as_is})
@@ -38,7 +43,10 @@ class Output(Line[settings.Out]):
 
     async def close(self, stopping: bool = False) -> None:
         await self.stop()
-        request, wanted = self._request, self._wanted(self.about.at_exit) if stopping else None
+        request, wanted = (
+            self._request,
+            self._wanted(self.about.at_exit) if stopping else None,
+        )
         try:
             if wanted is not None and request is not None:
                 await self.write(wanted)
@@ -87,14 +95,22 @@ class Output(Line[settings.Out]):
         await ended(playing)
 
     async def start(self, pattern: Pattern) -> "asyncio.Task[BusbarError | None]":
-        """Let a pattern run by itself, instead of another; raise what keeps it from beginning."""
+        """Let a pattern run by itself, instead of another.
+
+        Raise what keeps it from beginning.
+        """
         await self.stop()
         await self.write(pattern.value)
-        self._playing = asyncio.create_task(self._play(pattern), name=f"pattern-{self.name}")
+        self._playing = asyncio.create_task(
+            self._play(pattern), name=f"pattern-{self.name}"
+        )
         return self._playing
 
     async def run(self, pattern: Pattern, begun: Callable[[], None]) -> None:
-        """Let a pattern run to its end; raise Cancelled when another command takes the line over once it has begun."""
+        """Let a pattern run to its end.
+
+        Raise Cancelled when another command takes the line over once it has begun.
+        """
         try:
             task = await self.start(pattern)
             begun()
@@ -110,12 +126,18 @@ class Output(Line[settings.Out]):
             raise failure
 
     async def _play(self, pattern: Pattern) -> BusbarError | None:
-        """Play what follows the first step, a late one does not delay the rest; return what has ended it early."""
+        """Play what follows the first step, a late one does not delay the rest.
+
+        Return what has ended it early.
+        """
         loop = asyncio.get_running_loop()
         at, value, done = loop.time(), pattern.value, 0
         try:
             while done != pattern.count:
-                at = max(at + (pattern.first if value is pattern.value else pattern.then), loop.time())
+                at = max(
+                    at + (pattern.first if value is pattern.value else pattern.then),
+                    loop.time(),
+                )
                 await asyncio.sleep(at - loop.time())
                 value = not value
                 await self.write(value)
@@ -126,14 +148,19 @@ class Output(Line[settings.Out]):
         return None
 
     def _wanted(self, level: settings.Level) -> bool | None:
-        """Return the value of a level: high and low are at the pin, on and off are values."""
+        """Return the value of a level.
+
+        High and low are at the pin, on and off are values.
+        """
         if level in ("on", "off"):
             return level == "on"
         return None if level == "keep" else (level == "high") != self.about.active_low
 
     def _settings(self, value: bool) -> LineSettings:
         about = self.about
-        return LineSettings("out", about.pull, about.drive, about.active_low, value=value)
+        return LineSettings(
+            "out", about.pull, about.drive, about.active_low, value=value
+        )
 
 
 P = TypeVar("P", settings.Pwm, settings.Servo)
@@ -210,17 +237,25 @@ class PwmLine(Pulsed[settings.Pwm]):
     async def play(self, period: float, pulses: Sequence[Pulse]) -> None:
         """Repeat pulses as they are given, until a duty cycle is set."""
         await self.repeat(period, pulses)
-        self._duty, self._frequency = 100 * sum(each.width for each in pulses) / period, 1 / period
+        self._duty, self._frequency = (
+            100 * sum(each.width for each in pulses) / period,
+            1 / period,
+        )
         await self.refresh()
 
     async def _apply(self, duty: float, frequency: float) -> None:
-        await self.repeat(1 / frequency, [Pulse(0.0, duty / 100 / frequency)] if duty else [])
+        await self.repeat(
+            1 / frequency, [Pulse(0.0, duty / 100 / frequency)] if duty else []
+        )
         self._duty, self._frequency = duty, frequency
         await self.refresh()
 
 
 class ServoLine(Pulsed[settings.Servo]):
-    """The width of a servo's pulses (us), or its angle (degrees); 0 or null stops them after the pulse that runs."""
+    """The width of a servo's pulses (us), or its angle (degrees).
+
+    0 or null stops them after the pulse that runs.
+    """
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -244,7 +279,9 @@ class ServoLine(Pulsed[settings.Servo]):
         low, high = self.about.pulse_range
         if width and not low <= width <= high:
             raise OutOfRange(f"{width:g} us; allowed: 0 (off), or {low:g} to {high:g}")
-        await self.repeat(1 / self.about.frequency, [Pulse(0.0, width / 1e6)] if width else [])
+        await self.repeat(
+            1 / self.about.frequency, [Pulse(0.0, width / 1e6)] if width else []
+        )
         self._width = width
         await self.refresh()
         return value
@@ -258,4 +295,8 @@ class ServoLine(Pulsed[settings.Servo]):
 
     def _angle(self) -> float | None:
         (low, high), (first, last) = self.about.pulse_range, self.about.angle_range
-        return round(first + (self._width - low) * (last - first) / (high - low), 3) if self._width else None
+        return (
+            round(first + (self._width - low) * (last - first) / (high - low), 3)
+            if self._width
+            else None
+        )

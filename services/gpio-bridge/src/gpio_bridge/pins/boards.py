@@ -1,35 +1,94 @@
-"""Raspberry Pi boards: what a revision code says, and which line is on which pin of the header.
+"""Raspberry Pi boards.
 
-Source: the revision codes of the Raspberry Pi documentation; reference gpio.md 3 (whose table of RPIO is wrong at
-pins 22 and 24 of the 40-pin header; correct here).
+What a revision code says, and which line is on which pin of the header.
+
+Source: the revision codes of the Raspberry Pi documentation; reference gpio.md 3 (whose
+table of RPIO is wrong at pins 22 and 24 of the 40-pin header; correct here).
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 REVISION_1 = {
-    3: 0, 5: 1, 7: 4, 8: 14, 10: 15, 11: 17, 12: 18, 13: 21, 15: 22, 16: 23, 18: 24, 19: 10, 21: 9, 22: 25, 23: 11,
-    24: 8, 26: 7,
-}  # fmt: skip
+    3: 0,
+    5: 1,
+    7: 4,
+    8: 14,
+    10: 15,
+    11: 17,
+    12: 18,
+    13: 21,
+    15: 22,
+    16: 23,
+    18: 24,
+    19: 10,
+    21: 9,
+    22: 25,
+    23: 11,
+    24: 8,
+    26: 7,
+}
 REVISION_2 = REVISION_1 | {3: 2, 5: 3, 13: 27}
-HEADER_40 = REVISION_2 | {29: 5, 31: 6, 32: 12, 33: 13, 35: 19, 36: 16, 37: 26, 38: 20, 40: 21}
-P5 = (28, 29, 30, 31)  # lines on the second header of revision 2: they have no BOARD number
+HEADER_40 = REVISION_2 | {
+    29: 5,
+    31: 6,
+    32: 12,
+    33: 13,
+    35: 19,
+    36: 16,
+    37: 26,
+    38: 20,
+    40: 21,
+}
+# lines on the second header of revision 2: they have no BOARD number
+P5 = (28, 29, 30, 31)
 
 _MODELS = {
-    0x00: "A", 0x01: "B", 0x02: "A+", 0x03: "B+", 0x04: "2B", 0x05: "Alpha", 0x06: "CM1", 0x08: "3B", 0x09: "Zero",
-    0x0A: "CM3", 0x0C: "Zero W", 0x0D: "3B+", 0x0E: "3A+", 0x10: "CM3+", 0x11: "4B", 0x12: "Zero 2 W", 0x13: "400",
-    0x14: "CM4", 0x15: "CM4S", 0x17: "5", 0x18: "CM5", 0x19: "500", 0x1A: "CM5 Lite",
-}  # fmt: skip
+    0x00: "A",
+    0x01: "B",
+    0x02: "A+",
+    0x03: "B+",
+    0x04: "2B",
+    0x05: "Alpha",
+    0x06: "CM1",
+    0x08: "3B",
+    0x09: "Zero",
+    0x0A: "CM3",
+    0x0C: "Zero W",
+    0x0D: "3B+",
+    0x0E: "3A+",
+    0x10: "CM3+",
+    0x11: "4B",
+    0x12: "Zero 2 W",
+    0x13: "400",
+    0x14: "CM4",
+    0x15: "CM4S",
+    0x17: "5",
+    0x18: "CM5",
+    0x19: "500",
+    0x1A: "CM5 Lite",
+}
 _MAKERS = ("Sony UK", "Egoman", "Embest", "Sony Japan", "Embest", "Stadium")
 _PROCESSORS = ("BCM2835", "BCM2836", "BCM2837", "BCM2711", "BCM2712")
 _OLD = {  # codes of one number each: model, revision of the board, MB, maker
-    0x02: ("B", "1.0", 256, "Egoman"), 0x03: ("B", "1.0", 256, "Egoman"), 0x04: ("B", "2.0", 256, "Sony UK"),
-    0x05: ("B", "2.0", 256, "Qisda"), 0x06: ("B", "2.0", 256, "Egoman"), 0x07: ("A", "2.0", 256, "Egoman"),
-    0x08: ("A", "2.0", 256, "Sony UK"), 0x09: ("A", "2.0", 256, "Qisda"), 0x0D: ("B", "2.0", 512, "Egoman"),
-    0x0E: ("B", "2.0", 512, "Sony UK"), 0x0F: ("B", "2.0", 512, "Egoman"), 0x10: ("B+", "1.2", 512, "Sony UK"),
-    0x11: ("CM1", "1.0", 512, "Sony UK"), 0x12: ("A+", "1.1", 256, "Sony UK"), 0x13: ("B+", "1.2", 512, "Embest"),
-    0x14: ("CM1", "1.0", 512, "Embest"), 0x15: ("A+", "1.1", 256, "Embest"),
-}  # fmt: skip
+    0x02: ("B", "1.0", 256, "Egoman"),
+    0x03: ("B", "1.0", 256, "Egoman"),
+    0x04: ("B", "2.0", 256, "Sony UK"),
+    0x05: ("B", "2.0", 256, "Qisda"),
+    0x06: ("B", "2.0", 256, "Egoman"),
+    0x07: ("A", "2.0", 256, "Egoman"),
+    0x08: ("A", "2.0", 256, "Sony UK"),
+    0x09: ("A", "2.0", 256, "Qisda"),
+    0x0D: ("B", "2.0", 512, "Egoman"),
+    0x0E: ("B", "2.0", 512, "Sony UK"),
+    0x0F: ("B", "2.0", 512, "Egoman"),
+    0x10: ("B+", "1.2", 512, "Sony UK"),
+    0x11: ("CM1", "1.0", 512, "Sony UK"),
+    0x12: ("A+", "1.1", 256, "Sony UK"),
+    0x13: ("B+", "1.2", 512, "Embest"),
+    0x14: ("CM1", "1.0", 512, "Embest"),
+    0x15: ("A+", "1.1", 256, "Embest"),
+}
 _NEW, _WARRANTY = 1 << 23, 0x3000000
 
 
@@ -59,7 +118,9 @@ class Board:
     @property
     def lines(self) -> tuple[int, ...]:
         """The BCM numbers that are on a header."""
-        return tuple(sorted({*self.pins.values(), *(P5 if self.generation == 2 else ())}))
+        return tuple(
+            sorted({*self.pins.values(), *(P5 if self.generation == 2 else ())})
+        )
 
     @property
     def title(self) -> str:
@@ -68,10 +129,17 @@ class Board:
 
 
 def board(code: int) -> Board:
-    """Return what a revision code says; a code that is newer than this table costs its names only."""
+    """Return what a revision code says.
+
+    A code that is newer than this table costs its names only.
+    """
     if code & _NEW:
         model, minor = (code >> 4) & 0xFF, code & 0xF
-        maker, processor, memory = (code >> 16) & 0xF, (code >> 12) & 0xF, (code >> 20) & 0x7
+        maker, processor, memory = (
+            (code >> 16) & 0xF,
+            (code >> 12) & 0xF,
+            (code >> 20) & 0x7,
+        )
         return Board(
             code, _MODELS.get(model), f"1.{minor}", 256 << memory,
             _MAKERS[maker] if maker < len(_MAKERS) else None,

@@ -1,4 +1,7 @@
-"""Which line is meant: BCM and BOARD numbers, the kernel's names, names of the configuration."""
+"""Which line is meant.
+
+BCM and BOARD numbers, the kernel's names, names of the configuration.
+"""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,30 +25,52 @@ def this_board(revision: Path = REVISION, cpuinfo: Path = CPUINFO) -> Board | No
         pass
     try:  # kernels before 4.x
         lines = cpuinfo.read_text(errors="replace").splitlines()
-        codes = [line.partition(":")[2].strip() for line in lines if line.startswith("Revision")]
-        return boards.board(int(codes[0], 16)) if codes and "Raspberry Pi" in "".join(lines) else None
+        codes = [
+            line.partition(":")[2].strip()
+            for line in lines
+            if line.startswith("Revision")
+        ]
+        return (
+            boards.board(int(codes[0], 16))
+            if codes and "Raspberry Pi" in "".join(lines)
+            else None
+        )
     except (OSError, ValueError):
         return None
 
 
 class Pins:
-    """The lines of one chip by all their numbers; `names` finds a line by the kernel's name."""
+    """The lines of one chip by all their numbers.
 
-    def __init__(self, numbering: Numbering, board: Board | None, count: int, names: Callable[[str], int]) -> None:
+    `names` finds a line by the kernel's name.
+    """
+
+    def __init__(
+        self,
+        numbering: Numbering,
+        board: Board | None,
+        count: int,
+        names: Callable[[str], int],
+    ) -> None:
         self.numbering, self.board, self.count = numbering, board, count
         self._names = names
         self._pins: Mapping[int, int] = board.pins if board else {}
         self._back = {line: pin for pin, line in self._pins.items()}
 
     def offset(self, where: int | str, numbering: Numbering | None = None) -> int:
-        """Return the line that a number or a name of the kernel means; raise UnknownTarget, OutOfRange."""
+        """Return the line that a number or a name of the kernel means.
+
+        Raise UnknownTarget, OutOfRange.
+        """
         if isinstance(where, str):
             return self._names(where)
         numbering = numbering or self.numbering
         if numbering == "BOARD":
             return self._at_pin(where)
         if numbering == "names":
-            raise UnknownTarget(f"{where} is no name of a line, which numbering: names asks for")
+            raise UnknownTarget(
+                f"{where} is no name of a line, which numbering: names asks for"
+            )
         if not 0 <= where < self.count:
             raise OutOfRange(f"no line {where}; allowed: 0 to {self.count - 1}")
         return where
@@ -56,12 +81,22 @@ class Pins:
 
     def header(self) -> list[int]:
         """Return the lines to show: those of the header, or all where there is none."""
-        return [line for line in self.board.lines if line < self.count] if self.board else list(range(self.count))
+        return (
+            [line for line in self.board.lines if line < self.count]
+            if self.board
+            else list(range(self.count))
+        )
 
     def _at_pin(self, pin: int) -> int:
         if self.board is None:
-            raise UnknownTarget("this is no Raspberry Pi that is known: it has no BOARD numbers; give `revision`")
+            raise UnknownTarget(
+                "this is no Raspberry Pi that is known: it has no BOARD numbers; "
+                "give "
+                "`revision`"
+            )
         if pin not in self._pins:
             listed = ", ".join(map(str, sorted(self._pins)))
-            raise OutOfRange(f"pin {pin} of {self.board.title} is no GPIO line; those are: {listed}")
+            raise OutOfRange(
+                f"pin {pin} of {self.board.title} is no GPIO line; those are: {listed}"
+            )
         return self._pins[pin]

@@ -1,7 +1,9 @@
-"""What the demo needs beside the simulated chip: a channel of hardware PWM, as a folder like /sys/class/pwm.
+"""What the demo needs beside the simulated chip.
 
-The chip itself lives in the bridge (`backend: sim`); this program is the kernel's side of its PWM. It shows what it is
-told on stderr.
+A channel of hardware PWM, as a folder like /sys/class/pwm.
+
+The chip itself lives in the bridge (`backend: sim`); this program is the kernel's side
+of its PWM. It shows what it is told on stderr.
 """
 
 import argparse
@@ -21,9 +23,18 @@ FILES = {"period": 0, "duty_cycle": 0, "enable": 0}
 
 
 class PwmTree:
-    """A folder that behaves as sysfs does: writing to `export` makes a channel, to `unexport` takes it away."""
+    """A folder that behaves as sysfs does.
 
-    def __init__(self, root: Path, device: str = DEVICE, channels: int = 2, chip: str = "pwmchip0") -> None:
+    Writing to `export` makes a channel, to `unexport` takes it away.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        device: str = DEVICE,
+        channels: int = 2,
+        chip: str = "pwmchip0",
+    ) -> None:
         self.root, self.chip = root, root / chip
         behind = root / "devices" / device
         behind.mkdir(parents=True)
@@ -77,8 +88,12 @@ async def pwm_tree(root: Path, **about: int | str) -> AsyncIterator[PwmTree]:
 
 def main() -> None:
     """Run the simulator of the command line until SIGTERM or SIGINT."""
-    parser = argparse.ArgumentParser(prog="python -m gpio_bridge.simulator", description=__doc__)
-    parser.add_argument("--pwm-root", type=Path, help="the folder to make (default: a temporary one)")
+    parser = argparse.ArgumentParser(
+        prog="python -m gpio_bridge.simulator", description=__doc__
+    )
+    parser.add_argument(
+        "--pwm-root", type=Path, help=("the folder to make (default: a temporary one)")
+    )
     simulation.run(_simulated(parser.parse_args().pwm_root))
 
 

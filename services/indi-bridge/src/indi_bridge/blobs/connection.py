@@ -1,4 +1,7 @@
-"""The connection for BLOBs, so that images never delay values. Source: reference 3.13, 3.14."""
+"""The connection for BLOBs, so that images never delay values.
+
+Source: reference 3.13, 3.14.
+"""
 
 import asyncio
 import logging
@@ -19,7 +22,11 @@ Key = tuple[str, str]  # device, vector
 class BlobLink:
     """Asks the server for the BLOBs of the vectors that are wanted, and only for these."""
 
-    def __init__(self, open_: Callable[[], Awaitable[ByteStream]], take: Callable[[list[Element]], None]) -> None:
+    def __init__(
+        self,
+        open_: Callable[[], Awaitable[ByteStream]],
+        take: Callable[[list[Element]], None],
+    ) -> None:
         self._open, self._take = open_, take
         self._wanted: dict[Key, None] = {}
         self._refused: set[Key] = set()  # somebody has said so
@@ -31,10 +38,15 @@ class BlobLink:
     @property
     def errors(self) -> int:
         """Elements that could not be read."""
-        return self._errors + (self._connection.reader.errors if self._connection else 0)
+        return self._errors + (
+            self._connection.reader.errors if self._connection else 0
+        )
 
     def offer(self, device: str, vector: str) -> None:
-        """A BLOB is defined, perhaps again: it is wanted unless somebody has said that it is not."""
+        """A BLOB is defined, perhaps again.
+
+        It is wanted unless somebody has said that it is not.
+        """
         if (device, vector) not in self._refused:
             self.want(device, vector)
 
@@ -58,7 +70,8 @@ class BlobLink:
                 self._changed.clear()
                 await self._changed.wait()
                 continue
-            # A task of its own: a TaskGroup that fails at the same moment swallows a cancellation (Python 3.11).
+            # A task of its own: a TaskGroup that fails at the same moment swallows a
+            # cancellation (Python 3.11).
             serving = asyncio.create_task(self._open_and_serve(), name="blobs")
             try:
                 await asyncio.wait([serving])
@@ -88,7 +101,9 @@ class BlobLink:
         while True:
             self._changed.clear()
             for device, vector in self._wanted.keys() - self._told:
-                await connection.send(GetProperties(device, vector), EnableBLOB(device, "Only", vector))
+                await connection.send(
+                    GetProperties(device, vector), EnableBLOB(device, "Only", vector)
+                )
             for device, vector in self._told - self._wanted.keys():
                 await connection.send(EnableBLOB(device, "Never", vector))
             self._told = set(self._wanted)

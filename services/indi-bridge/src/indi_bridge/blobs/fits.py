@@ -1,4 +1,7 @@
-"""The header of a FITS file, and where its pixels are. Source: FITS standard 4.0, sections 3 and 4."""
+"""The header of a FITS file, and where its pixels are.
+
+Source: FITS standard 4.0, sections 3 and 4.
+"""
 
 import math
 from dataclasses import dataclass
@@ -21,11 +24,15 @@ class Header:
         """Width, height, planes; 0 where it has none."""
         sizes = [self._count(f"NAXIS{axis}") for axis in (1, 2, 3)]
         axes = self._count("NAXIS")
-        return (sizes[0], sizes[1], sizes[2] if axes > 2 else 1) if axes > 1 else (0, 0, 0)
+        return (
+            (sizes[0], sizes[1], sizes[2] if axes > 2 else 1) if axes > 1 else (0, 0, 0)
+        )
 
     def _count(self, key: str) -> int:
         value = self.cards.get(key)
-        return int(value) if isinstance(value, float | int) and 0 <= value < 2**31 else 0
+        return (
+            int(value) if isinstance(value, float | int) and 0 <= value < 2**31 else 0
+        )
 
 
 def read_header(data: bytes) -> Header | None:
@@ -57,4 +64,8 @@ def _value(text: str) -> Value:
         return plain or None
     if not math.isfinite(number):
         return None
-    return int(number) if number.is_integer() and "." not in plain and abs(number) < 2**63 else number
+    return (
+        int(number)
+        if number.is_integer() and "." not in plain and abs(number) < 2**63
+        else number
+    )

@@ -10,7 +10,8 @@ from indi_bridge.blobs.fits import Header, read_header
 
 WIDEST = 640  # pixels of the longer side
 QUALITY = 80
-_CODES = {8: "B", 16: "h", 32: "i", -32: "f", -64: "d"}  # BITPIX -> array type code. Source: FITS 4.0, table 8
+# BITPIX -> array type code. Source: FITS 4.0, table 8
+_CODES = {8: "B", 16: "h", 32: "i", -32: "f", -64: "d"}
 _DARK, _BRIGHT = 0.01, 0.997  # parts of the pixels that are black or white
 
 
@@ -22,10 +23,16 @@ def jpeg(data: bytes) -> bytes | None:
     width, height, planes = header.shape
     step = max(1, math.ceil(max(width, height) / WIDEST))
     size = abs(int(header.cards["BITPIX"] or 0)) // 8
-    if min(width, height) == 0 or header.size + width * height * planes * size > len(data):
+    if min(width, height) == 0 or header.size + width * height * planes * size > len(
+        data
+    ):
         return None
-    shown = [_plane(data, header, plane, step) for plane in range(3 if planes == 3 else 1)]
-    return _encode([_stretch(plane) for plane in shown], -(-width // step), -(-height // step))
+    shown = [
+        _plane(data, header, plane, step) for plane in range(3 if planes == 3 else 1)
+    ]
+    return _encode(
+        [_stretch(plane) for plane in shown], -(-width // step), -(-height // step)
+    )
 
 
 def _plane(data: bytes, header: Header, plane: int, step: int) -> Sequence[float]:
@@ -36,7 +43,9 @@ def _plane(data: bytes, header: Header, plane: int, step: int) -> Sequence[float
     stride = width * pixels.itemsize
     start = header.size + plane * height * stride
     rows = range(0, height, step)
-    for number in rows if header.cards.get("ROWORDER") == "TOP-DOWN" else reversed(rows):
+    for number in (
+        rows if header.cards.get("ROWORDER") == "TOP-DOWN" else reversed(rows)
+    ):
         row = array(code, data[start + number * stride : start + (number + 1) * stride])
         pixels.extend(row[::step])
     if sys.byteorder == "little" and pixels.itemsize > 1:
@@ -45,10 +54,18 @@ def _plane(data: bytes, header: Header, plane: int, step: int) -> Sequence[float
 
 
 def _stretch(pixels: Sequence[float]) -> bytes:
-    known = sorted(each for each in pixels[:: max(1, len(pixels) // 20_000)] if math.isfinite(each)) or [0.0]
-    dark, bright = known[int(_DARK * (len(known) - 1))], known[int(_BRIGHT * (len(known) - 1))]
+    known = sorted(
+        each for each in pixels[:: max(1, len(pixels) // 20_000)] if math.isfinite(each)
+    ) or [0.0]
+    dark, bright = (
+        known[int(_DARK * (len(known) - 1))],
+        known[int(_BRIGHT * (len(known) - 1))],
+    )
     scale = 255 / ((bright - dark) or 1)
-    return bytes(min(255, max(0, int((each - dark) * scale))) if math.isfinite(each) else 0 for each in pixels)
+    return bytes(
+        min(255, max(0, int((each - dark) * scale))) if math.isfinite(each) else 0
+        for each in pixels
+    )
 
 
 def _encode(planes: list[bytes], width: int, height: int) -> bytes:

@@ -1,4 +1,7 @@
-"""What becomes of BLOBs that have come: published, described, their previews, who waits for them."""
+"""What becomes of BLOBs that have come.
+
+Published, described, their previews, who waits for them.
+"""
 
 import asyncio
 import hashlib
@@ -19,7 +22,8 @@ from indi_bridge.vectors import Vector
 
 log = logging.getLogger("busbar.indi")
 
-WAIT = 60.0  # s for an image after the exposure has ended: it has a connection of its own
+# s for an image after the exposure has ended: it has a connection of its own
+WAIT = 60.0
 
 
 class Images:
@@ -44,14 +48,21 @@ class Images:
         if received.stream and now < self._next.get(key, 0.0):
             self.dropped += key in self._held
             if key not in self._held:
-                self._timers.add(self._loop.call_at(self._next[key], self._release, key))
+                self._timers.add(
+                    self._loop.call_at(self._next[key], self._release, key)
+                )
             self._held[key] = (surface, vector, received)
             return
         self._next[key] = now + 1 / self._settings.stream
         self._publish(surface, vector, received)
 
-    async def wait(self, device: str, vector: str, work: Callable[[], Awaitable[None]]) -> Exposed:
-        """Do work; return the first image of a vector that has come since, null if none comes."""
+    async def wait(
+        self, device: str, vector: str, work: Callable[[], Awaitable[None]]
+    ) -> Exposed:
+        """Do work.
+
+        Return the first image of a vector that has come since, null if none comes.
+        """
         arrived: asyncio.Future[Exposed] = self._loop.create_future()
         entry = (device, vector, arrived)
         self._waiting.append(entry)
@@ -74,7 +85,11 @@ class Images:
         await asyncio.gather(*self._previews.values(), return_exceptions=True)
 
     def _release(self, key: str) -> None:
-        self._timers = {timer for timer in self._timers if not timer.cancelled() and timer.when() > self._loop.time()}
+        self._timers = {
+            timer
+            for timer in self._timers
+            if not timer.cancelled() and timer.when() > self._loop.time()
+        }
         self._next[key] = self._loop.time() + 1 / self._settings.stream
         self._publish(*self._held.pop(key))
 
@@ -90,23 +105,39 @@ class Images:
 
     def _about(self, name: str, received: Received) -> dict[str, Any]:
         header = read_header(received.head)
-        preview = preview_name(name) if self._settings.preview and header and received.data is not None else None
+        preview = (
+            preview_name(name)
+            if self._settings.preview and header and received.data is not None
+            else None
+        )
         about = Image(
-            received.size, received.content_type, received.file, received.format, received.sha256, received.time,
-            header.cards if header else None, preview,
-        )  # fmt: skip
+            received.size,
+            received.content_type,
+            received.file,
+            received.format,
+            received.sha256,
+            received.time,
+            header.cards if header else None,
+            preview,
+        )
         return dict(msgspec.to_builtins(about))
 
     def _preview(self, surface: Surface, name: str, received: Received) -> None:
         """Make a preview unless one of the same is being made."""
         key = f"{surface.name}/{name}"
         running = self._previews.get(key)
-        if self._settings.preview is None or received.data is None or (running and not running.done()):
+        if (
+            self._settings.preview is None
+            or received.data is None
+            or (running and not running.done())
+        ):
             return
         work = self._make_preview(surface, name, received)
         self._previews[key] = self._loop.create_task(work, name=f"preview of {key}")
 
-    async def _make_preview(self, surface: Surface, name: str, received: Received) -> None:
+    async def _make_preview(
+        self, surface: Surface, name: str, received: Received
+    ) -> None:
         try:
             made = await asyncio.to_thread(jpeg, received.data or b"")
         except (ValueError, MemoryError, OverflowError) as error:
@@ -115,4 +146,9 @@ class Images:
         if made is not None:
             sum_ = hashlib.sha256(made).hexdigest()
             about = Image(len(made), "image/jpeg", None, ".jpg", sum_, received.time)
-            surface.image(preview_name(name), dict(msgspec.to_builtins(about)), made, self._settings.retain)
+            surface.image(
+                preview_name(name),
+                dict(msgspec.to_builtins(about)),
+                made,
+                self._settings.retain,
+            )

@@ -1,4 +1,7 @@
-"""BLOBs as they come in: inflated, summed up, kept in memory up to a limit and saved to a folder."""
+"""BLOBs as they come in.
+
+Inflated, summed up, kept in memory up to a limit and saved to a folder.
+"""
 
 import contextlib
 import hashlib
@@ -17,14 +20,22 @@ from busbar.codecs.indi import BlobData, BlobEnd, BlobStart
 log = logging.getLogger("busbar.indi")
 
 INFLATE = 1024 * 1024  # bytes at a time
-FILE_LIMIT = 4 * 1024**3  # bytes of one file; a larger one, inflated perhaps, is given up
+# bytes of one file; a larger one, inflated perhaps, is given up
+FILE_LIMIT = 4 * 1024**3
 HEAD = 2880 * 36  # bytes at the start that are kept for the header
 NAMES = 1000  # files of one second
 
 _TYPES = {
-    ".fits": "image/fits", ".fit": "image/fits", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png",
-    ".tif": "image/tiff", ".tiff": "image/tiff", ".txt": "text/plain", ".stream_jpg": "image/jpeg",
-}  # fmt: skip
+    ".fits": "image/fits",
+    ".fit": "image/fits",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".png": "image/png",
+    ".tif": "image/tiff",
+    ".tiff": "image/tiff",
+    ".txt": "text/plain",
+    ".stream_jpg": "image/jpeg",
+}
 
 
 @dataclass(frozen=True)
@@ -55,7 +66,9 @@ class Received:
 class Incoming:
     """One BLOB on its way."""
 
-    def __init__(self, start: BlobStart, limit: int, folder: Path | None, now: float) -> None:
+    def __init__(
+        self, start: BlobStart, limit: int, folder: Path | None, now: float
+    ) -> None:
         self._start, self._limit, self._now = start, limit, now
         packed = start.format.endswith(".z")
         self._format = start.format.removesuffix(".z")
@@ -82,7 +95,10 @@ class Incoming:
             self.error = f"cannot be inflated: {error}"
 
     def end(self, error: str) -> Received | None:
-        """Return what has come, None if it was nothing or it failed; then `error` says why."""
+        """Return what has come, None if it was nothing or it failed.
+
+        Then `error` says why.
+        """
         if self._inflate is not None and self._size and not self._inflate.eof:
             self.error = self.error or "the compressed data end within"
         self.error = error or self.error
@@ -94,9 +110,17 @@ class Incoming:
         data = None if self._pieces is None else b"".join(self._pieces)
         self._pieces = None
         return Received(
-            start.device, start.vector, start.member, self._format, data, self._head, self._size,
-            self._sum.hexdigest(), file, self._now,
-        )  # fmt: skip
+            start.device,
+            start.vector,
+            start.member,
+            self._format,
+            data,
+            self._head,
+            self._size,
+            self._sum.hexdigest(),
+            file,
+            self._now,
+        )
 
     def drop(self) -> None:
         """Leave nothing behind."""
@@ -120,12 +144,21 @@ class Incoming:
 
 
 class _File:
-    """A file of the folder: member_YYYYmmdd_HH_MM_SS[_n]<format>, UTC. It is there once it is whole."""
+    """A file of the folder: member_YYYYmmdd_HH_MM_SS[_n]<format>, UTC.
+
+    It is there once it is whole.
+    """
 
     def __init__(self, folder: Path, member: str, format: str, now: float) -> None:
         stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%d_%H_%M_%S")
-        suffix = "".join(each for each in format if each.isalnum() or each in "._-")[:20]
-        self._folder, self._stem, self._suffix = folder, f"{level(member)}_{stamp}", suffix
+        suffix = "".join(each for each in format if each.isalnum() or each in "._-")[
+            :20
+        ]
+        self._folder, self._stem, self._suffix = (
+            folder,
+            f"{level(member)}_{stamp}",
+            suffix,
+        )
         self._path = folder / f".{self._stem}{suffix}.part"
         self._open: IO[bytes] | None = None
         self._do(lambda: setattr(self, "_open", self._path.open("wb")))
@@ -151,7 +184,8 @@ class _File:
 
     def remove(self) -> None:
         file, self._open = self._open, None
-        with contextlib.suppress(OSError):  # a full disk, one that can only be read: said before
+        # a full disk, one that can only be read: said before
+        with contextlib.suppress(OSError):
             if file is not None:
                 file.close()
         with contextlib.suppress(OSError):
@@ -168,7 +202,9 @@ class _File:
 class Receiver:
     """The BLOBs of one connection, which come one after the other."""
 
-    def __init__(self, limit: int, folder: Path | None, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, limit: int, folder: Path | None, now: Callable[[], float] = time.time
+    ) -> None:
         self._limit, self._folder, self._now = limit, folder, now
         self._incoming: Incoming | None = None
         self.lost = 0

@@ -7,7 +7,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from busbar.codecs import indi
-from busbar.codecs.indi import DelProperty, Element, EnableBLOB, GetProperties, NewBlob, NewVector, SetVector
+from busbar.codecs.indi import (
+    DelProperty,
+    Element,
+    EnableBLOB,
+    GetProperties,
+    NewBlob,
+    NewVector,
+    SetVector,
+)
 from busbar.testing import simulation
 from indi_bridge.simulator.devices import Camera, Dome, Focuser, Mount, Weather, Wheel
 from indi_bridge.simulator.driver import Driver, now
@@ -21,7 +29,8 @@ class Client:
     """One connection: what it has asked for. Source: reference 3.13."""
 
     def __init__(self, server: "Simulator", writer: asyncio.StreamWriter) -> None:
-        self.blobs: dict[tuple[str, str], str] = {}  # device and vector ("" = all of it) -> Also, Only
+        # device and vector ("" = all of it) -> Also, Only
+        self.blobs: dict[tuple[str, str], str] = {}
         self._server, self._writer = server, writer
         self._asked: set[tuple[str, str]] = set()
 
@@ -38,10 +47,16 @@ class Client:
     def wants(self, device: str, name: str) -> bool:
         """Return whether it has asked for a vector, and not only for BLOBs of it."""
         asked = {("", ""), (device, ""), (device, name)} & self._asked
-        return bool(asked) and self.blobs.get((device, name), self.blobs.get((device, ""))) != "Only"
+        return (
+            bool(asked)
+            and self.blobs.get((device, name), self.blobs.get((device, ""))) != "Only"
+        )
 
     def wants_blobs(self, device: str, name: str) -> bool:
-        return self.blobs.get((device, name), self.blobs.get((device, ""), "Never")) != "Never"
+        return (
+            self.blobs.get((device, name), self.blobs.get((device, ""), "Never"))
+            != "Never"
+        )
 
     def take(self, element: Element) -> None:
         """Do what the client says."""
@@ -123,12 +138,17 @@ class Simulator:
     def define(self, client: Client, device: str, name: str) -> None:
         self.asked += 1
         if self.slow:
-            asyncio.get_running_loop().call_later(self.slow, self._define, client, device, name)
+            asyncio.get_running_loop().call_later(
+                self.slow, self._define, client, device, name
+            )
         else:
             self._define(client, device, name)
 
     def set(self, client: Client, new: NewVector) -> None:
-        """Pass a command on to its driver, and to the other clients. Source: reference 2."""
+        """Pass a command on to its driver, and to the other clients.
+
+        Source: reference 2.
+        """
         self.seen.append(new)
         echo = indi.encode(new)
         for other in list(self._clients):
@@ -164,7 +184,9 @@ class Simulator:
                 for vector in driver.definitions(name):
                     client.send(indi.encode(vector))
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         client, codec = Client(self, writer), indi.Reader()
         self._clients.add(client)
         task = asyncio.current_task()
@@ -201,9 +223,22 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m indi_bridge.simulator", description=__doc__)
-    parser.add_argument("--indi-port", type=int, default=0, help="port of the server (default: any free one)")
-    parser.add_argument("--slow", type=float, default=0.0, metavar="S", help="seconds until definitions are sent")
+    parser = argparse.ArgumentParser(
+        prog="python -m indi_bridge.simulator", description=__doc__
+    )
+    parser.add_argument(
+        "--indi-port",
+        type=int,
+        default=0,
+        help=("port of the server (default: any free one)"),
+    )
+    parser.add_argument(
+        "--slow",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="seconds until definitions are sent",
+    )
     return parser.parse_args()
 
 

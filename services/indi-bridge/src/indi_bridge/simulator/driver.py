@@ -1,4 +1,7 @@
-"""What a simulated driver is: properties, whether it is connected, things that take time; no sockets."""
+"""What a simulated driver is.
+
+Properties, whether it is connected, things that take time; no sockets.
+"""
 
 import asyncio
 import math
@@ -6,7 +9,15 @@ import time
 from collections.abc import Callable, Mapping
 
 from busbar.codecs import indi
-from busbar.codecs.indi import DefMember, DefVector, DelProperty, Element, Message, NewBlob, SetVector
+from busbar.codecs.indi import (
+    DefMember,
+    DefVector,
+    DelProperty,
+    Element,
+    Message,
+    NewBlob,
+    SetVector,
+)
 
 STEP = 0.25  # s between steps of a motion
 Tell = Callable[[Element], None]
@@ -29,10 +40,23 @@ class Property:
         """Return the definition with the values of now."""
         d = self.definition
         members = tuple(
-            DefMember(m.name, m.label, self.values[m.name], m.format, m.min, m.max, m.step) for m in d.members
+            DefMember(
+                m.name, m.label, self.values[m.name], m.format, m.min, m.max, m.step
+            )
+            for m in d.members
         )
         return DefVector(
-            d.kind, d.device, d.name, members, d.label, d.group, self.state, d.perm, d.rule, d.timeout, now()
+            d.kind,
+            d.device,
+            d.name,
+            members,
+            d.label,
+            d.group,
+            self.state,
+            d.perm,
+            d.rule,
+            d.timeout,
+            now(),
         )
 
     def number(self, member: str) -> float:
@@ -44,18 +68,26 @@ class Property:
         self.state = state
         d = self.definition
         members = {} if d.kind == "BLOB" else dict(self.values)
-        return SetVector(d.kind, d.device, d.name, members, state, d.timeout, now(), message)
+        return SetVector(
+            d.kind, d.device, d.name, members, state, d.timeout, now(), message
+        )
 
     def choose(self, wanted: Mapping[str, str]) -> None:
         """Take switches under their rule."""
         on = [name for name, value in wanted.items() if value == "On"]
         if on and self.definition.rule in ("OneOfMany", "AtMostOne"):
             self.values = dict.fromkeys(self.values, "Off")
-        self.values.update({name: value for name, value in wanted.items() if name in self.values})
+        self.values.update(
+            {name: value for name, value in wanted.items() if name in self.values}
+        )
 
 
 class Driver:
-    """One device: connected or not, with properties that are there always and others only while it is connected."""
+    """One device.
+
+    Connected or not, with properties that are there always and others only while it is
+    connected.
+    """
 
     def __init__(self, name: str, tell: Tell, *, switched: bool = True) -> None:
         self.name = name
@@ -66,9 +98,19 @@ class Driver:
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._later: list[DefVector] = []  # defined once it is connected
         self._handlers: dict[str, Callable[[Property, Mapping[str, str]], None]] = {}
-        self.text("DRIVER_INFO", {"DRIVER_NAME": name, "DRIVER_VERSION": "1.0"}, group="General Info", perm="ro")
+        self.text(
+            "DRIVER_INFO",
+            {"DRIVER_NAME": name, "DRIVER_VERSION": "1.0"},
+            group="General Info",
+            perm="ro",
+        )
         if switched:
-            self.switch("CONNECTION", {"CONNECT": False, "DISCONNECT": True}, self._connection, timeout=60)
+            self.switch(
+                "CONNECTION",
+                {"CONNECT": False, "DISCONNECT": True},
+                self._connection,
+                timeout=60,
+            )
 
     # What a device has.
 
@@ -78,24 +120,52 @@ class Driver:
     ) -> None:  # fmt: skip
         """Define numbers: name -> value, format, min, max, step."""
         made = tuple(
-            DefMember(member, member, repr(value), form, f"{low:g}", f"{high:g}", f"{step:g}")
+            DefMember(
+                member, member, repr(value), form, f"{low:g}", f"{high:g}", f"{step:g}"
+            )
             for member, (value, form, low, high, step) in members.items()
         )
-        self._define(DefVector("Number", self.name, name, made, name, group, "Idle", perm, "", timeout), handler, later)
+        self._define(
+            DefVector(
+                "Number", self.name, name, made, name, group, "Idle", perm, "", timeout
+            ),
+            handler,
+            later,
+        )
 
     def text(
         self, name: str, members: Mapping[str, str], handler: object = None, *, perm: str = "rw",
         group: str = "Main Control", later: bool = False,
     ) -> None:  # fmt: skip
-        made = tuple(DefMember(member, member, value) for member, value in members.items())
-        self._define(DefVector("Text", self.name, name, made, name, group, "Idle", perm), handler, later)
+        made = tuple(
+            DefMember(member, member, value) for member, value in members.items()
+        )
+        self._define(
+            DefVector("Text", self.name, name, made, name, group, "Idle", perm),
+            handler,
+            later,
+        )
 
     def switch(
         self, name: str, members: Mapping[str, bool], handler: object = None, *, rule: str = "OneOfMany",
         timeout: float = 0, later: bool = False,
     ) -> None:  # fmt: skip
-        made = tuple(DefMember(member, member, "On" if value else "Off") for member, value in members.items())
-        vector = DefVector("Switch", self.name, name, made, name, "Main Control", "Idle", "rw", rule, timeout)
+        made = tuple(
+            DefMember(member, member, "On" if value else "Off")
+            for member, value in members.items()
+        )
+        vector = DefVector(
+            "Switch",
+            self.name,
+            name,
+            made,
+            name,
+            "Main Control",
+            "Idle",
+            "rw",
+            rule,
+            timeout,
+        )
         self._define(vector, handler, later)
 
     def other(self, vector: DefVector, *, later: bool = False) -> None:
@@ -112,7 +182,9 @@ class Driver:
     # What happens to it.
 
     def definitions(self, name: str = "") -> list[DefVector]:
-        return [each.defined() for key, each in self.properties.items() if name in ("", key)]
+        return [
+            each.defined() for key, each in self.properties.items() if name in ("", key)
+        ]
 
     def set(self, name: str, values: Mapping[str, str]) -> None:
         """A client has set a property; an unknown one is not answered, as in INDI."""
@@ -152,7 +224,11 @@ class Driver:
             wanted.choose(values)
             self._tell(wanted.news("Ok"))
         else:
-            self._tell(wanted.news("Ok", **{k: v for k, v in values.items() if k in wanted.values}))
+            self._tell(
+                wanted.news(
+                    "Ok", **{k: v for k, v in values.items() if k in wanted.values}
+                )
+            )
 
     def _connection(self, wanted: Property, values: Mapping[str, str]) -> None:
         wanted.choose(values)
@@ -171,7 +247,12 @@ class Driver:
         self.connected = connect
 
     def move(
-        self, name: str, member: str, target: float, speed: float, done: Callable[[], None] = lambda: None
+        self,
+        name: str,
+        member: str,
+        target: float,
+        speed: float,
+        done: Callable[[], None] = lambda: None,
     ) -> None:
         """Let a number go to a target, `speed` a second, Busy on its way."""
         wanted = self.properties[name]
@@ -185,7 +266,11 @@ class Driver:
                 self._tell(wanted.news("Ok", **{member: repr(target)}))
                 done()
                 return
-            self._tell(wanted.news("Busy", **{member: repr(here + math.copysign(speed * STEP, left))}))
+            self._tell(
+                wanted.news(
+                    "Busy", **{member: repr(here + math.copysign(speed * STEP, left))}
+                )
+            )
             self.after(name, STEP, step)
 
         self._tell(wanted.news("Busy"))

@@ -20,7 +20,10 @@ CLIENTS = 20
 
 
 class Simulator:
-    """The plant on a TCP port, in any framing; the attributes are its faults. Entered = listening, left = gone."""
+    """The plant on a TCP port, in any framing; the attributes are its faults.
+
+    Entered = listening, left = gone.
+    """
 
     def __init__(self, port: int = 0, framing: Framing = "tcp", seed: int = 1) -> None:
         self.plant = Plant(seed)
@@ -54,10 +57,14 @@ class Simulator:
         self.port = self._server.port
 
     @asynccontextmanager
-    async def on_serial(self, path: str, framing: Framing = "rtu", baudrate: int = 115200) -> AsyncIterator[None]:
+    async def on_serial(
+        self, path: str, framing: Framing = "rtu", baudrate: int = 115200
+    ) -> AsyncIterator[None]:
         """Answer on a serial port, too, until left."""
         stream = await open_serial(path, baudrate, "simulator")
-        task = asyncio.create_task(converse(stream, framing, self._handle), name="simulator on a serial port")
+        task = asyncio.create_task(
+            converse(stream, framing, self._handle), name="simulator on a serial port"
+        )
         try:
             yield
         finally:
@@ -102,19 +109,47 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m modbus_bridge.simulator", description=__doc__)
-    parser.add_argument("--modbus-port", type=int, default=0, help="TCP port (default: any free one)")
-    parser.add_argument("--framing", choices=["tcp", "rtu", "ascii"], default="tcp", help="what is spoken there")
-    parser.add_argument("--serial", metavar="PATH", help="answer on this serial port, too, at 115200 8N1, by RTU")
-    parser.add_argument("--slow", type=float, default=0.0, metavar="S", help="seconds before each answer")
-    parser.add_argument("--silent", type=int, action="append", default=[], metavar="UNIT", help="a unit that is dead")
+    parser = argparse.ArgumentParser(
+        prog="python -m modbus_bridge.simulator", description=__doc__
+    )
+    parser.add_argument(
+        "--modbus-port", type=int, default=0, help="TCP port (default: any free one)"
+    )
+    parser.add_argument(
+        "--framing",
+        choices=["tcp", "rtu", "ascii"],
+        default="tcp",
+        help="what is spoken there",
+    )
+    parser.add_argument(
+        "--serial",
+        metavar="PATH",
+        help=("answer on this serial port, too, at 115200 8N1, by RTU"),
+    )
+    parser.add_argument(
+        "--slow",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="seconds before each answer",
+    )
+    parser.add_argument(
+        "--silent",
+        type=int,
+        action="append",
+        default=[],
+        metavar="UNIT",
+        help="a unit that is dead",
+    )
     return parser.parse_args()
 
 
 @asynccontextmanager
 async def _simulated(arguments: argparse.Namespace) -> AsyncIterator[dict[str, int]]:
     async with contextlib.AsyncExitStack() as stack:
-        simulator = await stack.enter_async_context(Simulator(arguments.modbus_port, arguments.framing))
+        simulator = await stack.enter_async_context(
+            Simulator(arguments.modbus_port, arguments.framing)
+        )
         simulator.slow, simulator.silent = arguments.slow, set(arguments.silent)
         if arguments.serial:
             await stack.enter_async_context(simulator.on_serial(arguments.serial))

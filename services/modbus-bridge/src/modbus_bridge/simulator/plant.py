@@ -1,4 +1,7 @@
-"""Units in memory: bits, registers, an identification; and what a plant with three of them does by itself."""
+"""Units in memory: bits, registers, an identification.
+
+And what a plant with three of them does by itself.
+"""
 
 import random
 from collections import deque
@@ -34,8 +37,14 @@ class Unit:
     """One unit; what it lacks and refuses can be changed."""
 
     def __init__(self, identity: Mapping[int, bytes] | None = None) -> None:
-        self.bits: dict[str, list[bool]] = {"coil": [False] * SIZE, "discrete": [False] * SIZE}
-        self.words: dict[str, bytearray] = {"holding": bytearray(2 * SIZE), "input": bytearray(2 * SIZE)}
+        self.bits: dict[str, list[bool]] = {
+            "coil": [False] * SIZE,
+            "discrete": [False] * SIZE,
+        }
+        self.words: dict[str, bytearray] = {
+            "holding": bytearray(2 * SIZE),
+            "input": bytearray(2 * SIZE),
+        }
         self.identity = dict(identity or {})
         self.without: set[int] = set()  # functions that it does not have
         self.missing: set[tuple[str, int]] = set()  # addresses that it does not have
@@ -68,11 +77,17 @@ class Unit:
     def get(self, table: str, address: int, type_: Any = "uint16") -> Any:
         """Return a value."""
         codec = Plain(type_)
-        return codec.decode(bytes(self.words[table][2 * address : 2 * (address + codec.registers)]))
+        return codec.decode(
+            bytes(self.words[table][2 * address : 2 * (address + codec.registers)])
+        )
 
     def put(self, table: str, address: int, value: Any, type_: Any = "uint16") -> None:
         """Change a value as the device itself does."""
-        data = Text(8).encode(value) if isinstance(value, str) else Plain(type_).encode(value)
+        data = (
+            Text(8).encode(value)
+            if isinstance(value, str)
+            else Plain(type_).encode(value)
+        )
         self.words[table][2 * address : 2 * address + len(data)] = data
 
     def _read(self, request: Read) -> bytes:
@@ -80,7 +95,9 @@ class Unit:
         end = request.address + request.count
         if request.bits:
             return request.reply(self.bits[request.table][request.address : end])
-        return request.reply(bytes(self.words[request.table][2 * request.address : 2 * end]))
+        return request.reply(
+            bytes(self.words[request.table][2 * request.address : 2 * end])
+        )
 
     def _write_coil(self, request: WriteCoil) -> bytes:
         self._check(request, "coil", request.address, 1)
@@ -89,7 +106,9 @@ class Unit:
 
     def _write_coils(self, request: WriteCoils) -> bytes:
         self._check(request, "coil", request.address, len(request.values))
-        self.bits["coil"][request.address : request.address + len(request.values)] = request.values
+        self.bits["coil"][request.address : request.address + len(request.values)] = (
+            request.values
+        )
         return request.encode()[:5]
 
     def _write_register(self, request: WriteRegister) -> bytes:
@@ -102,23 +121,36 @@ class Unit:
 
     def _mask(self, request: MaskWrite) -> bytes:
         self._check(request, "holding", request.address, 1)
-        self._store(request, request.address, request.apply(self.get("holding", request.address)).to_bytes(2, "big"))
+        self._store(
+            request,
+            request.address,
+            request.apply(self.get("holding", request.address)).to_bytes(2, "big"),
+        )
         return request.encode()
 
     def _exchange(self, request: ReadWrite) -> bytes:
         self._check(request, "holding", request.address, request.count)
         self._store(request, request.write_address, request.data)
         end = request.address + request.count
-        return request.reply(bytes(self.words["holding"][2 * request.address : 2 * end]))
+        return request.reply(
+            bytes(self.words["holding"][2 * request.address : 2 * end])
+        )
 
     def _identify(self, request: Identify) -> bytes:
         if not self.identity:
             raise modbus.refusal(request.function, ILLEGAL_FUNCTION)
         if request.object not in self.identity:
-            raise modbus.refusal(request.function, ILLEGAL_VALUE if request.code > 1 else ILLEGAL_ADDRESS)
+            raise modbus.refusal(
+                request.function, ILLEGAL_VALUE if request.code > 1 else ILLEGAL_ADDRESS
+            )
         numbers = sorted(number for number in self.identity if number >= request.object)
         here, following = numbers[:2], numbers[2:]
-        return request.reply(Objects({each: self.identity[each] for each in here}, following[0] if following else None))
+        return request.reply(
+            Objects(
+                {each: self.identity[each] for each in here},
+                following[0] if following else None,
+            )
+        )
 
     def _store(self, request: Any, address: int, data: bytes) -> None:
         self._check(request, "holding", address, len(data) // 2)
@@ -128,7 +160,9 @@ class Unit:
 
     def _check(self, request: Any, table: str, address: int, count: int) -> None:
         beyond = address + count > SIZE
-        if beyond or any((table, each) in self.missing for each in range(address, address + count)):
+        if beyond or any(
+            (table, each) in self.missing for each in range(address, address + count)
+        ):
             raise modbus.refusal(request.function, ILLEGAL_ADDRESS)
 
 
@@ -140,9 +174,15 @@ class Plant:
         maker = {0: b"Busbar", 2: b"1.0", 4: b"Plant"}
         self.units = {
             number: Unit({**maker, 1: code, 5: model})
-            for number, code, model in ((17, b"EM", b"Meter"), (18, b"HC", b"Heating"), (19, b"PU", b"Pump"))
+            for number, code, model in (
+                (17, b"EM", b"Meter"),
+                (18, b"HC", b"Heating"),
+                (19, b"PU", b"Pump"),
+            )
         }
-        self.meter, self.heating, self.pump = (self.units[number] for number in (17, 18, 19))
+        self.meter, self.heating, self.pump = (
+            self.units[number] for number in (17, 18, 19)
+        )
         self.meter.put("holding", 100, 1234.5, "float32")
         self.meter.put("holding", 110, "BB-0017")
         self.heating.put("holding", 40, 215, "int16")
@@ -150,7 +190,10 @@ class Plant:
         self.tick(0.0)
 
     async def handle(self, number: int, pdu: bytes) -> bytes | None:
-        """Answer as the units of a line do; a write to unit 0 reaches all, and none answers."""
+        """Answer as the units of a line do.
+
+        A write to unit 0 reaches all, and none answers.
+        """
         if number == 0:
             for unit in self.units.values():
                 unit.execute(pdu)
@@ -161,7 +204,9 @@ class Plant:
         """Let the plant go on for so long."""
         setpoint = self.heating.get("holding", 40, "int16") / 10
         heating = self.heating.bits["coil"][3]
-        self.temperature += ((setpoint if heating else 15.0) - self.temperature) * min(1.0, seconds / 60)
+        self.temperature += ((setpoint if heating else 15.0) - self.temperature) * min(
+            1.0, seconds / 60
+        )
         self.heating.put("input", 0, round(10 * self.temperature), "int16")
         self.heating.put("holding", 50, 1 << 4 if self.temperature > 30 else 0)
         power = self._random.uniform(900, 1100) + 2000 * heating
@@ -169,4 +214,8 @@ class Plant:
         self.meter.put("holding", 100, energy, "float32")
         self.meter.put("input", 0, power, "float32")
         self.meter.put("input", 2, round(10 * self._random.uniform(228, 232)))
-        self.pump.put("input", 0, round(self._random.uniform(1440, 1460)) if self.pump.bits["coil"][0] else 0)
+        self.pump.put(
+            "input",
+            0,
+            round(self._random.uniform(1440, 1460)) if self.pump.bits["coil"][0] else 0,
+        )

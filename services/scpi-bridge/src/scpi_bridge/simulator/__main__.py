@@ -14,12 +14,15 @@ from scpi_bridge.simulator.bench import Multimeter, PowerSupply
 from scpi_bridge.simulator.scpi_parser import Instrument
 
 HOST = "127.0.0.1"
-LINE_LIMIT = 64 * 1024  # bytes; beyond it real instruments report an input buffer overrun as well
+# bytes; beyond it real instruments report an input buffer overrun as well
+LINE_LIMIT = 64 * 1024
 LINES_KEPT = 1000  # of what was received, for tests to look at
-ANSWERS_WAITING = 1000  # per connection; then the instrument stops reading, as one with a full output buffer
+# per connection; then the instrument stops reading, as one with a full output buffer
+ANSWERS_WAITING = 1000
 
 D = TypeVar("D", bound=Instrument)
-Answers = asyncio.Queue[tuple[float, float, bytes] | None]  # pause (s), not before (loop time), bytes; None: the end
+# pause (s), not before (loop time), bytes; None: the end
+Answers = asyncio.Queue[tuple[float, float, bytes] | None]
 
 
 class Endpoint(Generic[D]):
@@ -32,7 +35,8 @@ class Endpoint(Generic[D]):
         self.silent = False  # lines with a query are swallowed
         self.garbled = 0  # answers to come that are random bytes, none of them ASCII
         self.accepted = 0  # connections since the start
-        self.lines: deque[str] = deque(maxlen=LINES_KEPT)  # received, without terminator
+        # received, without terminator
+        self.lines: deque[str] = deque(maxlen=LINES_KEPT)
         self._arrival = asyncio.Event()
         self._late: tuple[int, float] = (0, 0.0)
         self._tasks = asyncio.TaskGroup()
@@ -55,7 +59,10 @@ class Endpoint(Generic[D]):
             await self._arrival.wait()
 
     def late(self, count: int, delay: float) -> None:
-        """Answer the next `count` queries only `delay` (s) after they came; later answers queue up behind them."""
+        """Answer the next `count` queries only `delay` (s) after they came.
+
+        Later answers queue up behind them.
+        """
         self._late = (count, delay)
 
     def drop(self) -> None:
@@ -74,7 +81,9 @@ class Endpoint(Generic[D]):
     async def accept(self) -> None:
         """Accept connections, as it is from the start."""
         if self._server is None:
-            self._server = await asyncio.start_server(self._connected, sock=self._socket, limit=LINE_LIMIT)
+            self._server = await asyncio.start_server(
+                self._connected, sock=self._socket, limit=LINE_LIMIT
+            )
 
     async def __aenter__(self) -> Self:
         self._socket = self._bind()
@@ -84,15 +93,20 @@ class Endpoint(Generic[D]):
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.refuse()
         self._socket.close()
         self.drop()
-        await self._tasks.__aexit__(None, None, None)  # an error of the caller stays what it is, not a group
+        # an error of the caller stays what it is, not a group
+        await self._tasks.__aexit__(None, None, None)
 
     def _bind(self) -> socket.socket:
-        # Bound and not listening refuses connections and keeps the port from being given to anybody else.
+        # Bound and not listening refuses connections and keeps the port from being
+        # given to anybody else.
         bound = socket.socket()
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -102,17 +116,25 @@ class Endpoint(Generic[D]):
             raise
         return bound
 
-    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _connected(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         if self._server is None:  # it came in while refuse() was being called
             writer.transport.abort()
             return
         self.accepted += 1
-        writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        task = self._tasks.create_task(self._serve(reader, writer), name=f"{self.address} #{self.accepted}")
+        writer.get_extra_info("socket").setsockopt(
+            socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
+        )
+        task = self._tasks.create_task(
+            self._serve(reader, writer), name=f"{self.address} #{self.accepted}"
+        )
         self._connections[task] = writer
         task.add_done_callback(self._connections.pop)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         answers: Answers = asyncio.Queue(ANSWERS_WAITING)
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -142,7 +164,10 @@ class Endpoint(Generic[D]):
                 return
 
     async def _line(self, reader: asyncio.StreamReader) -> str | None:
-        """Return the next line, None at the end; a line above the limit is error -363 and dropped."""
+        """Return the next line, None at the end.
+
+        A line above the limit is error -363 and dropped.
+        """
         overrun = False
         while True:
             try:
@@ -176,7 +201,9 @@ class Endpoint(Generic[D]):
         if not self.garbled:
             return answer
         self.garbled -= 1
-        return b"\xff" + bytes(self.device.random.randrange(0x80, 0x100) for _ in answer)
+        return b"\xff" + bytes(
+            self.device.random.randrange(0x80, 0x100) for _ in answer
+        )
 
 
 class Simulator:
@@ -196,7 +223,10 @@ class Simulator:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         await self._stack.__aexit__(kind, error, trace)
 
@@ -207,12 +237,32 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m scpi_bridge.simulator", description=__doc__)
-    parser.add_argument("--psu-port", type=int, default=0, help="port of the power supply (default: any free one)")
-    parser.add_argument("--dmm-port", type=int, default=0, help="port of the multimeter (default: any free one)")
+    parser = argparse.ArgumentParser(
+        prog="python -m scpi_bridge.simulator", description=__doc__
+    )
+    parser.add_argument(
+        "--psu-port",
+        type=int,
+        default=0,
+        help=("port of the power supply (default: any free one)"),
+    )
+    parser.add_argument(
+        "--dmm-port",
+        type=int,
+        default=0,
+        help=("port of the multimeter (default: any free one)"),
+    )
     parser.add_argument("--silent", action="store_true", help="swallow all queries")
-    parser.add_argument("--slow", type=float, default=0.0, metavar="S", help="seconds before each answer")
-    parser.add_argument("--garbled", type=int, default=0, metavar="N", help="garble the first N answers")
+    parser.add_argument(
+        "--slow",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="seconds before each answer",
+    )
+    parser.add_argument(
+        "--garbled", type=int, default=0, metavar="N", help="garble the first N answers"
+    )
     return parser.parse_args()
 
 

@@ -1,4 +1,7 @@
-"""The simulated instruments: a two-channel power supply, the circuit behind it, and a multimeter; no sockets."""
+"""The simulated instruments.
+
+A two-channel power supply, the circuit behind it, and a multimeter; no sockets.
+"""
 
 import struct
 from collections.abc import Callable
@@ -48,7 +51,9 @@ class Channel:
     @property
     def volts(self) -> float:
         """The voltage at the terminals."""
-        return {"OFF": 0.0, "CV": self.voltage, "CC": self.current * self.load}[self.mode]
+        return {"OFF": 0.0, "CV": self.voltage, "CC": self.current * self.load}[
+            self.mode
+        ]
 
     @property
     def amperes(self) -> float:
@@ -58,7 +63,9 @@ class Channel:
     def protect(self) -> None:
         """Switch the output off when a protection sees more than its level, or constant current (over-current)."""
         over_voltage = self.over_voltage_on and self.volts > self.over_voltage
-        over_current = self.over_current_on and (self.mode == "CC" or self.amperes > self.over_current)
+        over_current = self.over_current_on and (
+            self.mode == "CC" or self.amperes > self.over_current
+        )
         if over_voltage or over_current:
             self.output, self.tripped = False, True
 
@@ -83,19 +90,38 @@ class PowerSupply(Instrument):
         settings = {
             f"[SOURce#:]VOLTage{level}": ("voltage", Number(0, 30, 0, "V")),
             f"[SOURce#:]CURRent{level}": ("current", Number(0, 5, 1, "A")),
-            "[SOURce#:]VOLTage:PROTection[:LEVel]": ("over_voltage", Number(0, 33, 33, "V")),
+            "[SOURce#:]VOLTage:PROTection[:LEVel]": (
+                "over_voltage",
+                Number(0, 33, 33, "V"),
+            ),
             "[SOURce#:]VOLTage:PROTection:STATe": ("over_voltage_on", SWITCH),
-            "[SOURce#:]CURRent:PROTection[:LEVel]": ("over_current", Number(0, 5.5, 5.5, "A")),
+            "[SOURce#:]CURRent:PROTection[:LEVel]": (
+                "over_current",
+                Number(0, 5.5, 5.5, "A"),
+            ),
             "[SOURce#:]CURRent:PROTection:STATe": ("over_current_on", SWITCH),
             "TRACe#:POINts": ("points", Number(1, 4096, 100, places=0)),
         }
-        return {notation: setting(self._channel, *what) for notation, what in settings.items()} | {
-            "OUTPut#[:STATe]": Header(setting(self._channel, "output", SWITCH).query, self._switch),
+        return {
+            notation: setting(self._channel, *what)
+            for notation, what in settings.items()
+        } | {
+            "OUTPut#[:STATe]": Header(
+                setting(self._channel, "output", SWITCH).query, self._switch
+            ),
             "OUTPut#:MODE": answer(lambda suffix: self._channel(suffix).mode),
-            "OUTPut#:PROTection:TRIPped": answer(lambda suffix: str(int(self._channel(suffix).tripped))),
-            "OUTPut#:PROTection:CLEar": action(lambda suffix: setattr(self._channel(suffix), "tripped", False)),
-            "MEASure#[:SCALar]:VOLTage[:DC]": answer(lambda suffix: f"{self.noisy(self._channel(suffix).volts):.5f}"),
-            "MEASure#[:SCALar]:CURRent[:DC]": answer(lambda suffix: f"{self.noisy(self._channel(suffix).amperes):.5f}"),
+            "OUTPut#:PROTection:TRIPped": answer(
+                lambda suffix: str(int(self._channel(suffix).tripped))
+            ),
+            "OUTPut#:PROTection:CLEar": action(
+                lambda suffix: setattr(self._channel(suffix), "tripped", False)
+            ),
+            "MEASure#[:SCALar]:VOLTage[:DC]": answer(
+                lambda suffix: f"{self.noisy(self._channel(suffix).volts):.5f}"
+            ),
+            "MEASure#[:SCALar]:CURRent[:DC]": answer(
+                lambda suffix: f"{self.noisy(self._channel(suffix).amperes):.5f}"
+            ),
             "TRACe#:DATA": answer(lambda suffix: self._trace(self._channel(suffix))),
         }
 
@@ -157,15 +183,21 @@ class Multimeter(Instrument):
 
     def headers(self) -> dict[str, Header]:
         """Return the multimeter's own headers."""
-        measure = {f"MEASure[:SCALar]:{name}": Header(partial(self._measure, f)) for name, f in FUNCTIONS.items()}
+        measure = {
+            f"MEASure[:SCALar]:{name}": Header(partial(self._measure, f))
+            for name, f in FUNCTIONS.items()
+        }
         configure = {
-            f"CONFigure[:SCALar]:{name}": Header(write=partial(self._configure, f)) for name, f in FUNCTIONS.items()
+            f"CONFigure[:SCALar]:{name}": Header(write=partial(self._configure, f))
+            for name, f in FUNCTIONS.items()
         }
         return (
             measure
             | configure
             | {
-                "CONFigure": answer(lambda _: quote_string(f"{self.function.name} {self.range:+.6E}")),
+                "CONFigure": answer(
+                    lambda _: quote_string(f"{self.function.name} {self.range:+.6E}")
+                ),
                 "READ": answer(lambda _: self._read()),
             }
         )
@@ -178,11 +210,16 @@ class Multimeter(Instrument):
         """Let the protections of the supply act."""
         self.circuit.protect()
 
-    def _configure(self, function: Function, _suffix: int, arguments: list[str]) -> None:
+    def _configure(
+        self, function: Function, _suffix: int, arguments: list[str]
+    ) -> None:
         """Choose function and range; the resolution is accepted and has no effect."""
         count(arguments, 0, 2)
         top = Number(0, function.top, function.top, function.unit)
-        self.function, self.range = function, top.parse(arguments[0] if arguments else "DEF")
+        self.function, self.range = (
+            function,
+            top.parse(arguments[0] if arguments else "DEF"),
+        )
 
     def _measure(self, function: Function, suffix: int, arguments: list[str]) -> str:
         self._configure(function, suffix, arguments)

@@ -1,6 +1,9 @@
-"""How the simulated instruments read SCPI: headers, arguments, error queue and status; no sockets.
+"""How the simulated instruments read SCPI: headers, arguments, error queue and status.
 
-Sources: SCPI-1999 volume 1, 6.2 (headers, paths), volume 2, 21.8 (error queue); IEEE 488.2, 10 and 11.5 (status).
+No sockets.
+
+Sources: SCPI-1999 volume 1, 6.2 (headers, paths), volume 2, 21.8 (error queue); IEEE
+488.2, 10 and 11.5 (status).
 """
 
 import random
@@ -28,7 +31,8 @@ ERRORS = {
 ERROR_QUEUE = 20  # entries, as in common bench instruments
 
 _OPERATION_COMPLETE, _POWER_ON = 1, 128  # bits of the event status register
-_ERROR_CLASS = {1: 32, 2: 16, 3: 8, 4: 4}  # hundreds of the error number -> its bit there
+# hundreds of the error number -> its bit there
+_ERROR_CLASS = {1: 32, 2: 16, 3: 8, 4: 4}
 _UNITS = re.compile(r"""(?:"[^"]*"|'[^']*'|[^;])+""")
 _NUMBER = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:E[+-]?\d+)?)\s*([A-Z]*)", re.ASCII)
 _NOTATION = str.maketrans({"[": "(?:", "]": ")?", "#": r"(\d{0,3})", "*": r"\*"})
@@ -91,7 +95,9 @@ class Boolean(Number):
 
     def parse(self, text: str) -> float:
         names = {"ON": True, "OFF": False}
-        return names[text.upper()] if text.upper() in names else bool(super().parse(text))
+        return (
+            names[text.upper()] if text.upper() in names else bool(super().parse(text))
+        )
 
 
 def count(arguments: list[str], least: int, most: int | None = None) -> None:
@@ -123,11 +129,16 @@ def action(run: Callable[[int], None]) -> Header:
 
 
 def setting(subject: Callable[[int], object], name: str, number: Number) -> Header:
-    """Return a set point: command with one argument, query that also answers MIN, MAX and DEF."""
+    """Return a set point.
+
+    Command with one argument, query that also answers MIN, MAX and DEF.
+    """
 
     def query(suffix: int, arguments: list[str]) -> str:
         count(arguments, 0, 1)
-        return number.format(number.parse(arguments[0]) if arguments else getattr(subject(suffix), name))
+        return number.format(
+            number.parse(arguments[0]) if arguments else getattr(subject(suffix), name)
+        )
 
     def write(suffix: int, arguments: list[str]) -> None:
         count(arguments, 1)
@@ -137,7 +148,10 @@ def setting(subject: Callable[[int], object], name: str, number: Number) -> Head
 
 
 class Instrument:
-    """The half that all instruments share: headers, error queue, status; one line in, its answers out."""
+    """The half that all instruments share: headers, error queue, status.
+
+    One line in, its answers out.
+    """
 
     model: ClassVar[str]
     sign: ClassVar[str] = ""  # "+" where numbers of the error queue always carry one
@@ -147,10 +161,16 @@ class Instrument:
         self.errors: deque[int] = deque()
         self.events = _POWER_ON
         self.enabled = 0.0  # *ESE
-        self._headers = {_pattern(notation): header for notation, header in (self._common() | self.headers()).items()}
+        self._headers = {
+            _pattern(notation): header
+            for notation, header in (self._common() | self.headers()).items()
+        }
 
     def headers(self) -> dict[str, Header]:
-        """Return the headers of this model in SCPI notation: [optional], SHORTlong, `#` for the numeric suffix."""
+        """Return the headers of this model in SCPI notation.
+
+        [optional], SHORTlong, `#` for the numeric suffix.
+        """
         raise NotImplementedError
 
     def reset(self) -> None:
@@ -173,7 +193,8 @@ class Instrument:
                 self._carry_out(name, rest, answers)
             except Refused as error:
                 self.report(error.number)
-                if error.number > -200:  # after a command error the rest of the line has no meaning
+                # after a command error the rest of the line has no meaning
+                if error.number > -200:
                     break
         return b";".join(answers) if answers else None
 
@@ -187,15 +208,21 @@ class Instrument:
 
     def noisy(self, value: float) -> float:
         """Return a reading of `value`: within 0.1 % and half a thousandth."""
-        return value * (1 + self.random.uniform(-1e-3, 1e-3)) + self.random.uniform(-5e-4, 5e-4)
+        return value * (1 + self.random.uniform(-1e-3, 1e-3)) + self.random.uniform(
+            -5e-4, 5e-4
+        )
 
     def _carry_out(self, name: str, rest: list[str], answers: list[bytes]) -> None:
         header, suffix = self._find(name.removeprefix(":").removesuffix("?"))
-        arguments = [argument.strip() for argument in rest[0].split(",")] if rest else []
+        arguments = (
+            [argument.strip() for argument in rest[0].split(",")] if rest else []
+        )
         self.settle()
         if name.endswith("?"):
             result = header.query(suffix, arguments)
-            answers.append(result if isinstance(result, bytes) else result.encode("ascii"))
+            answers.append(
+                result if isinstance(result, bytes) else result.encode("ascii")
+            )
         else:
             header.write(suffix, arguments)
         self.settle()
@@ -211,12 +238,18 @@ class Instrument:
             "*IDN": answer(lambda _: self.model),
             "*RST": action(lambda _: self.reset()),
             "*CLS": action(lambda _: self._clear()),
-            "*OPC": Header(answer(lambda _: "1").query, action(lambda _: self._complete()).write),
+            "*OPC": Header(
+                answer(lambda _: "1").query, action(lambda _: self._complete()).write
+            ),
             "*WAI": action(lambda _: None),
             "*TST": answer(lambda _: "0"),
             "*ESR": answer(lambda _: self._take_events()),
             "*ESE": setting(lambda _: self, "enabled", Number(0, 255, 0, places=0)),
-            "*STB": answer(lambda _: str(4 * bool(self.errors) + 32 * bool(self.events & int(self.enabled)))),
+            "*STB": answer(
+                lambda _: str(
+                    4 * bool(self.errors) + 32 * bool(self.events & int(self.enabled))
+                )
+            ),
             "SYSTem:ERRor[:NEXT]": answer(lambda _: self._next_error()),
             "SYSTem:ERRor:COUNt": answer(lambda _: str(len(self.errors))),
         }
@@ -239,7 +272,9 @@ class Instrument:
 
 def _pattern(notation: str) -> re.Pattern[str]:
     """Return what matches a header in its long and its short form."""
-    return re.compile(re.sub(r"([A-Z]+)([a-z]+)", _both_forms, notation.translate(_NOTATION)))
+    return re.compile(
+        re.sub(r"([A-Z]+)([a-z]+)", _both_forms, notation.translate(_NOTATION))
+    )
 
 
 def _both_forms(word: re.Match[str]) -> str:

@@ -19,5 +19,7 @@ async def one_outcome(caller: Caller) -> AsyncIterator[Verdict]:
     for (device, target, id_), count in caller.sent.items():
         most = count if id_ is not None else max(count, everybody[device, target])
         outcomes = came[device, target, id_]
-        wrong = f"{device}/{target}, id {id_!r}: {outcomes} outcomes of {count} commands"
+        wrong = (
+            f"{device}/{target}, id {id_!r}: {outcomes} outcomes of {count} commands"
+        )
         yield None if count <= outcomes <= most else wrong

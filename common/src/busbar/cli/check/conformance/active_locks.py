@@ -11,13 +11,18 @@ from busbar.contract.messages import ReplyError
 
 OWNER = "busbar conformance"
 TTL = 20.0  # s; ends by itself should we be stopped
-CLOSE = 5.0  # s that the end of a lock may differ from what was asked, on a busy machine
+# s that the end of a lock may differ from what was asked, on a busy machine
+CLOSE = 5.0
 
 
 @contextlib.asynccontextmanager
-async def lock(caller: Caller, device: Target, **arguments: Any) -> AsyncIterator[Outcome]:
+async def lock(
+    caller: Caller, device: Target, **arguments: Any
+) -> AsyncIterator[Outcome]:
     """Hold a lock; one that was not granted is the outcome of the attempt."""
-    outcome = await caller.ask(device.name, "call/lock", {"ttl": TTL, "owner": OWNER, **arguments})
+    outcome = await caller.ask(
+        device.name, "call/lock", {"ttl": TTL, "owner": OWNER, **arguments}
+    )
     try:
         yield outcome
     finally:
@@ -32,14 +37,19 @@ def lease(outcome: Outcome) -> Any:
 
 def free(caller: Caller) -> list[Target]:
     """Return the devices that nobody has locked; raise NotTriedError if there are none."""
-    found = [device for device in caller.devices if device.state.values.get("_lock") is None]
+    found = [
+        device for device in caller.devices if device.state.values.get("_lock") is None
+    ]
     if not found:
         raise NotTriedError("somebody has locked every device")
     return found
 
 
 @active(
-    "2", "`lock` gives a lease and its end; with `_lease` it renews", "a device that is not locked", everything=True
+    "2",
+    ("`lock` gives a lease and its end; with `_lease` it renews"),
+    "a device that is not locked",
+    everything=True,
 )
 async def grants(caller: Caller) -> AsyncIterator[Verdict]:
     for device in free(caller):
@@ -47,15 +57,25 @@ async def grants(caller: Caller) -> AsyncIterator[Verdict]:
             yield held.expect("ok")
             if held.reply and held.code == "ok":
                 yield _ends(held, TTL)
-                again = await caller.ask(device.name, "call/lock", {"ttl": 3 * TTL, "_lease": lease(held)})
+                again = await caller.ask(
+                    device.name, "call/lock", {"ttl": 3 * TTL, "_lease": lease(held)}
+                )
                 yield again.expect("ok") or _ends(again, 3 * TTL)
 
 
 def _ends(held: Outcome, ttl: float) -> Verdict:
     until = held.result.get("until") if isinstance(held.result, dict) else None
     end = until if isinstance(until, int | float) else math.inf
-    fine = isinstance(lease(held), str) and held.reply and abs(end - held.reply.time - ttl) < CLOSE
-    return None if fine else f"{held.topic}: {held.result} is no lease that ends in {ttl:g} s"
+    fine = (
+        isinstance(lease(held), str)
+        and held.reply
+        and abs(end - held.reply.time - ttl) < CLOSE
+    )
+    return (
+        None
+        if fine
+        else (f"{held.topic}: {held.result} is no lease that ends in {ttl:g} s")
+    )
 
 
 @active(
@@ -69,7 +89,9 @@ async def keeps_others_out(caller: Caller) -> AsyncIterator[Verdict]:
         async with lock(caller, device) as held:
             if held.code != "ok":
                 continue
-            other = await caller.ask(device.name, "call/lock", {"ttl": 1, "owner": "somebody else"})
+            other = await caller.ask(
+                device.name, "call/lock", {"ttl": 1, "owner": "somebody else"}
+            )
             yield other.expect("locked")
             error = other.reply.error if other.reply else None
             told = isinstance(error, ReplyError) and OWNER in error.detail.values()
@@ -77,7 +99,12 @@ async def keeps_others_out(caller: Caller) -> AsyncIterator[Verdict]:
             yield (await caller.ask(device.name, "call/unlock", {})).expect("locked")
 
 
-@active("2", "`state/_lock` shows the owner and the end, then null", "a device that is not locked", everything=True)
+@active(
+    "2",
+    ("`state/_lock` shows the owner and the end, then null"),
+    "a device that is not locked",
+    everything=True,
+)
 async def shows(caller: Caller) -> AsyncIterator[Verdict]:
     for device in free(caller):
         mark = len(caller.observer.seen)
@@ -85,24 +112,41 @@ async def shows(caller: Caller) -> AsyncIterator[Verdict]:
             if held.code != "ok":
                 continue
             shown = await caller.until_value(device.name, "_lock", _is_ours, mark)
-            yield None if shown else f"{device.name}: _lock does not show the owner and the end"
+            yield (
+                None
+                if shown
+                else (f"{device.name}: _lock does not show the owner and the end")
+            )
             mark = len(caller.observer.seen)
-        gone = await caller.until_value(device.name, "_lock", lambda value: value is None, mark)
+        gone = await caller.until_value(
+            device.name, "_lock", lambda value: value is None, mark
+        )
         yield None if gone else f"{device.name}: _lock is not null after `unlock`"
 
 
 def _is_ours(value: Any) -> bool:
-    return isinstance(value, dict) and value.get("owner") == OWNER and bool(value.get("until"))
+    return (
+        isinstance(value, dict)
+        and value.get("owner") == OWNER
+        and bool(value.get("until"))
+    )
 
 
-@active("2", "A safe command passes a lock", "a device that is online and not locked", everything=True)
+@active(
+    "2",
+    "A safe command passes a lock",
+    "a device that is online and not locked",
+    everything=True,
+)
 async def safe_passes(caller: Caller) -> AsyncIterator[Verdict]:
     for device in free(caller):
         refresh = device.info.commands.get("refresh")
         if device.online and refresh and refresh.safe:
             async with lock(caller, device) as held:
                 if held.code == "ok":
-                    outcome = await caller.ask(device.name, "call/refresh", {}, limit=refresh.timeout)
+                    outcome = await caller.ask(
+                        device.name, "call/refresh", {}, limit=refresh.timeout
+                    )
                     yield outcome.expect("ok", "device", "timeout")
 
 
@@ -112,7 +156,9 @@ async def ends(caller: Caller) -> AsyncIterator[Verdict]:
         held = await caller.ask(device.name, "call/lock", {"ttl": 0.2, "owner": OWNER})
         if held.code == "ok":
             mark = len(caller.observer.seen)
-            gone = await caller.until_value(device.name, "_lock", lambda value: value is None, mark)
+            gone = await caller.until_value(
+                device.name, "_lock", lambda value: value is None, mark
+            )
             yield None if gone else f"{device.name}: _lock is not null after its end"
             async with lock(caller, device) as again:
                 yield again.expect("ok")
@@ -125,14 +171,24 @@ async def longest(caller: Caller) -> AsyncIterator[Verdict]:
             yield held.expect("out_of_range", "bad_request")
 
 
-@active("2", "With `_wait` a lock is granted when the other one ends", "a device that is not locked", everything=True)
+@active(
+    "2",
+    ("With `_wait` a lock is granted when the other one ends"),
+    "a device that is not locked",
+    everything=True,
+)
 async def waits(caller: Caller) -> AsyncIterator[Verdict]:
     for device in free(caller):
         mark = len(caller.observer.seen)
         async with lock(caller, device) as held:
             if held.code != "ok":
                 continue
-            early = await caller.ask(device.name, "call/lock", {"ttl": TTL, "_wait": 20, "_id": "waiting"}, limit=0.3)
+            early = await caller.ask(
+                device.name,
+                "call/lock",
+                {"ttl": TTL, "_wait": 20, "_id": "waiting"},
+                limit=0.3,
+            )
             yield f"{early.topic}: did not wait" if early.reply else None
         late = await caller.outcome(mark, early, "waiting")
         yield late.expect("ok")
@@ -141,7 +197,11 @@ async def waits(caller: Caller) -> AsyncIterator[Verdict]:
 
 @active(
     "2",
-    "A command with a known id of 8 characters is not run again; other arguments are `duplicate`",
+    (
+        "A command with a known id of 8 characters is not run again; other arguments "
+        "are "
+        "`duplicate`"
+    ),
     "a device",
     everything=True,
 )
@@ -154,19 +214,35 @@ async def once(caller: Caller) -> AsyncIterator[Verdict]:
             wanted = {"ttl": TTL, "owner": OWNER, "_id": id_}
             again = await caller.ask(device.name, "call/lock", wanted)
             same = again.reply == held.reply
-            yield None if same else f"{again.topic}: sent twice with one id: {again.code}, {again.result}"
-            other = await caller.ask(device.name, "call/lock", {**wanted, "ttl": TTL + 1})
+            yield (
+                None
+                if same
+                else (
+                    f"{again.topic}: sent twice with one id: "
+                    f"{again.code}, {again.result}"
+                )
+            )
+            other = await caller.ask(
+                device.name, "call/lock", {**wanted, "ttl": TTL + 1}
+            )
             yield other.expect("duplicate")
 
 
-@active("2", "A command that was refused before it started may be tried again with its id", "a device", everything=True)
+@active(
+    "2",
+    ("A command that was refused before it started may be tried again with its id"),
+    "a device",
+    everything=True,
+)
 async def again(caller: Caller) -> AsyncIterator[Verdict]:
     for device in free(caller):
         id_ = f"again-{caller.token}-{device.name}"
         async with lock(caller, device) as held:
             if held.code != "ok":
                 continue
-            yield (await caller.ask(device.name, "call/lock", {"ttl": TTL, "_id": id_})).expect("locked")
+            yield (
+                await caller.ask(device.name, "call/lock", {"ttl": TTL, "_id": id_})
+            ).expect("locked")
         second = await caller.ask(device.name, "call/lock", {"ttl": TTL, "_id": id_})
         yield second.expect("ok")
         await caller.ask(device.name, "call/unlock", {"_lease": lease(second)})

@@ -16,31 +16,53 @@ IDS: tuple[Any, ...] = ("a", 7, "an id with spaces / and ✓")
 async def ids(caller: Caller) -> AsyncIterator[Verdict]:
     for device in caller.devices:
         for id_ in IDS:
-            yield _echoes(await caller.ask(device.name, "call/cancel", {"id": caller.nobody, "_id": id_}), id_)
+            yield _echoes(
+                await caller.ask(
+                    device.name, "call/cancel", {"id": caller.nobody, "_id": id_}
+                ),
+                id_,
+            )
 
 
 @active("2", "The id of a command that is refused is echoed, too", "a device")
 async def ids_of_refused(caller: Caller) -> AsyncIterator[Verdict]:
     for device in caller.devices:
-        yield _echoes(await caller.ask(device.name, "call/cancel", {"idd": caller.nobody, "_id": "refused"}), "refused")
+        yield _echoes(
+            await caller.ask(
+                device.name, "call/cancel", {"idd": caller.nobody, "_id": "refused"}
+            ),
+            "refused",
+        )
 
 
-@active("2", "The outcome goes to a private reply topic of 1 to 4 levels, and to `reply`", "a device")
+@active(
+    "2",
+    ("The outcome goes to a private reply topic of 1 to 4 levels, and to `reply`"),
+    "a device",
+)
 async def private(caller: Caller) -> AsyncIterator[Verdict]:
     for device in caller.devices:
         for levels in (1, 4):
             mark = len(caller.observer.seen)
             topic = caller.private(levels)
-            outcome = await caller.ask(device.name, "call/cancel", {"id": caller.nobody, "_reply": topic})
+            outcome = await caller.ask(
+                device.name, "call/cancel", {"id": caller.nobody, "_reply": topic}
+            )
             yield outcome.expect(*NOTHING_TO_CANCEL)
-            yield None if await _comes(caller, topic, mark) else f"{device.name}: nothing came on {topic}"
+            yield (
+                None
+                if await _comes(caller, topic, mark)
+                else (f"{device.name}: nothing came on {topic}")
+            )
 
 
 @active("2", "The device's own `reply` as reply topic counts as absent", "a device")
 async def own_reply(caller: Caller) -> AsyncIterator[Verdict]:
     for device in caller.devices:
         wanted = {"id": caller.nobody, "_reply": f"{caller.base}{device.name}/reply"}
-        yield (await caller.ask(device.name, "call/cancel", wanted)).expect(*NOTHING_TO_CANCEL)
+        yield (await caller.ask(device.name, "call/cancel", wanted)).expect(
+            *NOTHING_TO_CANCEL
+        )
 
 
 @active("2", "MQTT 5: Correlation Data is echoed", "a device")
@@ -55,13 +77,23 @@ async def correlation(caller: Caller) -> AsyncIterator[Verdict]:
         await _comes(caller, caller.private(1), mark)
     replies = [seen for seen, _ in caller.replies(mark)]
     if not any(each.correlation for each in replies):
-        raise NotTriedError("no reply carries Correlation Data; right if the bridge itself is on MQTT 3.1.1")
+        raise NotTriedError(
+            "no reply carries Correlation Data; right if the bridge itself is on "
+            "MQTT "
+            "3.1.1"
+        )
     for each in replies:
         fine = (each.correlation or b"").startswith(caller.token.encode())
-        yield None if fine else f"{each.topic}: Correlation Data is {each.correlation!r}"
+        yield (
+            None
+            if fine
+            else (f"{each.topic}: Correlation Data is {each.correlation!r}")
+        )
 
 
-@active("3.5", "A private reply has the same content as the public one", "a private reply")
+@active(
+    "3.5", ("A private reply has the same content as the public one"), "a private reply"
+)
 async def same_content(caller: Caller) -> AsyncIterator[Verdict]:
     mark = len(caller.observer.seen)
     outcome = await caller.ask("bridge", "call/list", {"_reply": caller.private(2)})
@@ -74,9 +106,15 @@ async def same_content(caller: Caller) -> AsyncIterator[Verdict]:
 
 def _echoes(outcome: Outcome, id_: Any) -> Verdict:
     said = outcome.reply.id if outcome.reply else None
-    return None if said == id_ else f"{outcome.topic}: the id in the outcome is {said!r}, not {id_!r}"
+    return (
+        None
+        if said == id_
+        else (f"{outcome.topic}: the id in the outcome is {said!r}, not {id_!r}")
+    )
 
 
 async def _comes(caller: Caller, topic: str, mark: int) -> bool:
     """Wait until something has come on a topic since `mark`; return whether it did."""
-    return await caller.until(lambda: any(each.topic == topic for each in caller.observer.seen[mark:]))
+    return await caller.until(
+        lambda: any(each.topic == topic for each in caller.observer.seen[mark:])
+    )

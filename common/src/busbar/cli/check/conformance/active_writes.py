@@ -1,4 +1,8 @@
-"""Writes: every property that can be read and written gets the value it has (section 2). Only with --all."""
+"""Writes.
+
+Every property that can be read and written gets the value it has (section 2). Only with
+--all.
+"""
 
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -18,12 +22,17 @@ NEEDS = "a property to write that has a good value, of a device that is online,"
 
 
 def writable(caller: Caller) -> Iterator[tuple[Target, str, PropertyInfo, Any]]:
-    """Yield what can be written without a change: device, path, property, present value."""
+    """Yield what can be written without a change.
+
+    Device, path, property, present value.
+    """
     for device in caller.devices:
         for path, about in device.info.properties.items() if device.online else ():
             readback = about.readback if isinstance(about.readback, str) else path
             value = device.good(readback)
-            usable = "w" in about.access and "{" not in path and about.readback is not None
+            usable = (
+                "w" in about.access and "{" not in path and about.readback is not None
+            )
             if usable and value is not UNSET and problem(value, about.schema) is None:
                 yield device, path, about, value
 
@@ -44,25 +53,55 @@ def forms(value: Any) -> Iterator[bytes]:
         yield value.encode()
 
 
-@active("2", "Every form of a payload writes the same value, and that is what appears", NEEDS, everything=True)
+@active(
+    "2",
+    ("Every form of a payload writes the same value, and that is what appears"),
+    NEEDS,
+    everything=True,
+)
 async def every_form(caller: Caller) -> AsyncIterator[Verdict]:
     for device, path, about, value in writable(caller):
         for payload in forms(value):
             outcome = await write(caller, device, f"set/{path}", payload)
             yield outcome.expect(*REFUSED_BY_DEVICE)
-            said = outcome.code != "ok" or outcome.result is None or problem(outcome.result, about.schema) is None
-            yield None if said else f"{outcome.topic}: the result {outcome.result!r} is not of the schema"
+            said = (
+                outcome.code != "ok"
+                or outcome.result is None
+                or problem(outcome.result, about.schema) is None
+            )
+            yield (
+                None
+                if said
+                else (
+                    f"{outcome.topic}: the result "
+                    f"{outcome.result!r} is not of the schema"
+                )
+            )
 
 
-@active("2", "`set` of several takes an object of paths and values", NEEDS, everything=True)
+@active(
+    "2",
+    ("`set` of several takes an object of paths and values"),
+    NEEDS,
+    everything=True,
+)
 async def several(caller: Caller) -> AsyncIterator[Verdict]:
     for device in caller.devices:
-        values = {path: value for each, path, _, value in writable(caller) if each is device}
+        values = {
+            path: value for each, path, _, value in writable(caller) if each is device
+        }
         if values:
-            yield (await write(caller, device, "set", values)).expect(*REFUSED_BY_DEVICE)
+            yield (await write(caller, device, "set", values)).expect(
+                *REFUSED_BY_DEVICE
+            )
 
 
-@active("2", "`set` of several is validated whole before anything is written", NEEDS, everything=True)
+@active(
+    "2",
+    ("`set` of several is validated whole before anything is written"),
+    NEEDS,
+    everything=True,
+)
 async def validated_whole(caller: Caller) -> AsyncIterator[Verdict]:
     for device, path, _, value in writable(caller):
         outcome = await write(caller, device, "set", {path: value, caller.nobody: 1})
@@ -72,40 +111,69 @@ async def validated_whole(caller: Caller) -> AsyncIterator[Verdict]:
         yield f"{outcome.topic}: {applied} was applied" if applied else None
 
 
-@active("2", "A value out of range or of the wrong type is refused", NEEDS, everything=True)
+@active(
+    "2",
+    ("A value out of range or of the wrong type is refused"),
+    NEEDS,
+    everything=True,
+)
 async def refused(caller: Caller) -> AsyncIterator[Verdict]:
     for device, path, about, _ in writable(caller):
         for value, code in _wrong(about.schema):
-            yield (await write(caller, device, f"set/{path}", {"_value": value})).expect(code)
+            yield (
+                await write(caller, device, f"set/{path}", {"_value": value})
+            ).expect(code)
 
 
 def _wrong(schema: dict[str, Any]) -> Iterator[tuple[Any, str]]:
     """Yield values that do not fit, with the code of their refusal."""
     if schema.get("type") in ("number", "integer"):
         yield "no number", "bad_request"
-        yield from [(schema["maximum"] + 1, "out_of_range")] if "maximum" in schema else []
-        yield from [(schema["minimum"] - 1, "out_of_range")] if "minimum" in schema else []
+        yield from (
+            [(schema["maximum"] + 1, "out_of_range")] if "maximum" in schema else []
+        )
+        yield from (
+            [(schema["minimum"] - 1, "out_of_range")] if "minimum" in schema else []
+        )
     elif schema.get("type") == "boolean":
         yield 17, "bad_request"
     elif "enum" in schema and all(isinstance(each, str) for each in schema["enum"]):
         yield "".join(schema["enum"]) + "-not", "out_of_range"
 
 
-@active("2", "Unknown keys beside `_value` and misspelt metadata are `bad_request`", NEEDS, everything=True)
+@active(
+    "2",
+    ("Unknown keys beside `_value` and misspelt metadata are `bad_request`"),
+    NEEDS,
+    everything=True,
+)
 async def unknown_keys(caller: Caller) -> AsyncIterator[Verdict]:
     for device, path, about, value in writable(caller):
-        yield (await write(caller, device, f"set/{path}", {"_value": value, "_tll": 3})).expect("bad_request")
+        yield (
+            await write(caller, device, f"set/{path}", {"_value": value, "_tll": 3})
+        ).expect("bad_request")
         if about.schema.get("type") in ("number", "integer", "boolean"):
-            yield (await write(caller, device, f"set/{path}", {"value": value})).expect("bad_request")
+            yield (await write(caller, device, f"set/{path}", {"value": value})).expect(
+                "bad_request"
+            )
 
 
-@active("2", "A lock keeps writes of others out, and lets those with its lease pass", NEEDS, everything=True)
+@active(
+    "2",
+    ("A lock keeps writes of others out, and lets those with its lease pass"),
+    NEEDS,
+    everything=True,
+)
 async def locked(caller: Caller) -> AsyncIterator[Verdict]:
     unlocked = free(caller)
     for device, path, _, value in writable(caller):
         if device in unlocked:
             async with lock(caller, device) as held:
                 if held.code == "ok":
-                    yield (await write(caller, device, f"set/{path}", {"_value": value})).expect("locked")
+                    yield (
+                        await write(caller, device, f"set/{path}", {"_value": value})
+                    ).expect("locked")
                     mine = {"_value": value, "_lease": lease(held)}
-                    yield (await write(caller, device, f"set/{path}", mine)).expect(*REFUSED_BY_DEVICE)
+                    yield (await write(caller, device, f"set/{path}", mine)).expect(
+                        *REFUSED_BY_DEVICE
+                    )

@@ -55,7 +55,11 @@ class Outcome:
     def code(self) -> str:
         if self.reply is None:
             return "nothing"
-        return "ok" if self.reply.ok else str(getattr(self.reply.error, "code", "no error"))
+        return (
+            "ok"
+            if self.reply.ok
+            else str(getattr(self.reply.error, "code", "no error"))
+        )
 
     @property
     def result(self) -> Any:
@@ -65,14 +69,32 @@ class Outcome:
         """Return what is wrong unless the outcome is one of these."""
         if self.code in codes:
             return None
-        return f"{self.topic} {messages.shown(self.payload)}: the outcome is {self.code}, not {' or '.join(codes)}"
+        return (
+            f"{self.topic} {messages.shown(self.payload)}: the outcome is {self.code}, "
+            f"not {' or '.join(codes)}"
+        )
 
 
 class Caller:
-    """One sender of commands; `devices` are those to command, the bridge's own among them."""
+    """One sender of commands.
 
-    def __init__(self, observer: Observer, endpoint: Endpoint, root: str, bridge: str, devices: list[Target]) -> None:
-        self.observer, self.endpoint, self.root, self.bridge = observer, endpoint, root, bridge
+    `devices` are those to command, the bridge's own among them.
+    """
+
+    def __init__(
+        self,
+        observer: Observer,
+        endpoint: Endpoint,
+        root: str,
+        bridge: str,
+        devices: list[Target],
+    ) -> None:
+        self.observer, self.endpoint, self.root, self.bridge = (
+            observer,
+            endpoint,
+            root,
+            bridge,
+        )
         self.devices = devices
         self.base = f"{root}/{bridge}/"
         self.token = secrets.token_hex(3)
@@ -86,8 +108,18 @@ class Caller:
         return next(each for each in self.devices if each.name == BRIDGE)
 
     def private(self, levels: int = 2) -> str:
-        """Return a private reply topic that nobody else uses: so many levels below <root>/reply."""
-        return "/".join([self.root, "reply", f"conformance-{self.token}", *map(str, range(1, levels))])
+        """Return a private reply topic that nobody else uses.
+
+        So many levels below <root>/reply.
+        """
+        return "/".join(
+            [
+                self.root,
+                "reply",
+                f"conformance-{self.token}",
+                *map(str, range(1, levels)),
+            ]
+        )
 
     @property
     def elsewhere(self) -> str:
@@ -108,7 +140,10 @@ class Caller:
         correlation: bytes | None = None,
         limit: float = PATIENCE,
     ) -> Outcome:
-        """Send a command and return its outcome; an object gets an id unless it has one."""
+        """Send a command and return its outcome.
+
+        An object gets an id unless it has one.
+        """
         id_ = None
         if not isinstance(payload, bytes):
             payload = {"_id": f"c{next(self._numbers):05d}", **payload}
@@ -120,7 +155,9 @@ class Caller:
         self.observer.publish(topic, payload, retain=retain, correlation=correlation)
         return await self.outcome(mark, Outcome(topic, payload), id_, limit)
 
-    async def outcome(self, mark: int, sent: Outcome, id_: Any, limit: float = PATIENCE) -> Outcome:
+    async def outcome(
+        self, mark: int, sent: Outcome, id_: Any, limit: float = PATIENCE
+    ) -> Outcome:
         """Wait for the outcome of a command among the messages since `mark`."""
         device, *rest = sent.topic.removeprefix(self.base).split("/")
         target = "/".join(rest)
@@ -130,24 +167,42 @@ class Caller:
         def arrived() -> bool:
             nonlocal cursor
             new, cursor = cursor, len(self.observer.seen)
-            # One without an id is taken for ours, so that a bridge that loses ids is found out in seconds.
-            fitting = (each for each in self.replies(new) if each[1].target == target and each[1].id in (id_, None))
-            found.extend(each for each in fitting if each[0].topic == f"{self.base}{device}/reply")
+            # One without an id is taken for ours, so that a bridge that loses ids is
+            # found out in seconds.
+            fitting = (
+                each
+                for each in self.replies(new)
+                if each[1].target == target and each[1].id in (id_, None)
+            )
+            found.extend(
+                each
+                for each in fitting
+                if each[0].topic == f"{self.base}{device}/reply"
+            )
             return bool(found)
 
         came = await self.until(arrived, limit)
         return Outcome(sent.topic, sent.payload, *found[0]) if came else sent
 
-    async def until(self, condition: Callable[[], bool], limit: float = PATIENCE) -> bool:
-        """Wait for what the bridge owes us; return whether it came. Whoever owes much is waited for less."""
-        came = await self.observer.until(condition, limit if self._misses < MISSES else min(limit, IMPATIENCE))
+    async def until(
+        self, condition: Callable[[], bool], limit: float = PATIENCE
+    ) -> bool:
+        """Wait for what the bridge owes us; return whether it came.
+
+        Whoever owes much is waited for less.
+        """
+        came = await self.observer.until(
+            condition, limit if self._misses < MISSES else min(limit, IMPATIENCE)
+        )
         self._misses += not came and limit >= PATIENCE  # what has less was not owed
         return came
 
     def replies(self, mark: int = 0) -> Iterator[tuple[Seen, Reply]]:
         """Yield the outcomes that came since, of all devices and on private topics."""
         for each in itertools.islice(self.observer.seen, mark, None):
-            if each.topic.startswith(f"{self.root}/reply/") or each.topic.endswith("/reply"):
+            if each.topic.startswith(f"{self.root}/reply/") or each.topic.endswith(
+                "/reply"
+            ):
                 try:
                     yield each, msgspec.json.decode(each.payload, type=Reply)
                 except msgspec.MsgspecError:
@@ -158,7 +213,11 @@ class Caller:
         found: Counter[tuple[str, str]] = Counter()
         for each in self.observer.seen:
             device, channel, path = split(each.topic.removeprefix(self.base))
-            if channel in ("set", "call") and each.payload and each.topic.startswith(self.base):
+            if (
+                channel in ("set", "call")
+                and each.payload
+                and each.topic.startswith(self.base)
+            ):
                 found[device, f"{channel}/{path}" if path else channel] += 1
         return found
 
@@ -176,7 +235,9 @@ class Caller:
                 if each.topic == f"{self.base}{device}/event/change":
                     changes = msgspec.json.decode(each.payload)["changes"]
                     yield from (
-                        change["value"] for change in changes if change.get("path") == path and "value" in change
+                        change["value"]
+                        for change in changes
+                        if change.get("path") == path and "value" in change
                     )
                 elif each.topic == f"{self.base}{device}/state":
                     values = msgspec.json.decode(each.payload)["values"]

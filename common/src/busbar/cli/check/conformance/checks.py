@@ -1,7 +1,10 @@
-"""What is checked: one small function for one sentence of the contract, registered with the number of its section.
+"""What is checked.
 
-A check yields for each thing that it looked at None, or what is wrong with it. One that found nothing to look at has
-not been tried, and never counts as passed.
+One small function for one sentence of the contract, registered with the number of its
+section.
+
+A check yields for each thing that it looked at None, or what is wrong with it. One that
+found nothing to look at has not been tried, and never counts as passed.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -33,7 +36,10 @@ class NotTriedError(Exception):
 
 @dataclass(frozen=True)
 class Check:
-    """One sentence of the contract and what looks whether it holds; `needs` says what is missing when nothing was."""
+    """One sentence of the contract and what looks whether it holds.
+
+    `needs` says what is missing when nothing was.
+    """
 
     section: str
     sentence: str
@@ -47,12 +53,17 @@ class Check:
         if not verdicts and why_not is None:
             why_not = f"not seen: {self.needs}"
         bad = sum(each is not None for each in verdicts)
-        return Result(self.section, self.sentence, self.level, len(verdicts), bad, wrong, why_not)
+        return Result(
+            self.section, self.sentence, self.level, len(verdicts), bad, wrong, why_not
+        )
 
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a check: `made` things were looked at, `bad` of them violate it; `wrong` says each thing once."""
+    """What came of a check: `made` things were looked at, `bad` of them violate it.
+
+    `wrong` says each thing once.
+    """
 
     section: str
     sentence: str
@@ -83,12 +94,24 @@ def passive(section: str, sentence: str, needs: str) -> Callable[[Passive], Pass
 
 
 def active(
-    section: str, sentence: str, needs: str, *, everything: bool = False, last: bool = False
+    section: str,
+    sentence: str,
+    needs: str,
+    *,
+    everything: bool = False,
+    last: bool = False,
 ) -> Callable[[Active], Active]:
-    """Register a check that commands; `everything`: one that writes or disturbs, only with --all."""
+    """Register a check that commands.
+
+    `everything`: one that writes or disturbs, only with --all.
+    """
 
     def register(run: Active) -> Active:
-        CHECKS.append(Check(section, sentence, needs, "all" if everything else "active", run, last))
+        CHECKS.append(
+            Check(
+                section, sentence, needs, "all" if everything else "active", run, last
+            )
+        )
         return run
 
     return register

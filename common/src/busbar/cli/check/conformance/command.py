@@ -17,16 +17,28 @@ from busbar.contract.topics import Topics
 
 SOME = "send commands, too: those declared safe, and such as have to be refused"
 LISTEN = f"to listen (default: {SECONDS:g}; heartbeats: 65)"
-MORE = "also lock devices, write to every property the value it has, and break the bridge's connection once"
+MORE = (
+    "also lock devices, write to every property the value it has, and break the "
+    "bridge's connection once"
+)
 
 
-@command("conformance", short_help="check a running bridge, ours or not, against the contract")
+@command(
+    "conformance",
+    short_help=("check a running bridge, ours or not, against the contract"),
+)
 @click.argument("bridge")
-@click.option("--device", metavar="NAME", help="this device only (and the bridge itself)")
+@click.option(
+    "--device", metavar="NAME", help=("this device only (and the bridge itself)")
+)
 @click.option("--active", "level", flag_value="active", help=SOME)
 @click.option("--all", "level", flag_value="all", help=MORE)
 @click.option("--seconds", type=click.FloatRange(min=0), default=SECONDS, help=LISTEN)
-@click.option("--junit", type=click.Path(dir_okay=False, path_type=Path), help="write the report as JUnit XML, too")
+@click.option(
+    "--junit",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="write the report as JUnit XML, too",
+)
 def conformance_command(
     settings: Settings,
     output: Output,
@@ -36,10 +48,15 @@ def conformance_command(
     seconds: float,
     junit: Path | None,
 ) -> int:
-    """Check a running bridge, ours or not, against the contract; without --active or --all only by listening."""
+    """Check a running bridge, ours or not, against the contract.
+
+    Without --active or --all only by listening.
+    """
     try:
         topics = Topics(settings.prefix, bridge)
-        found = asyncio.run(examine(settings.endpoint, topics, level or "passive", device, seconds))
+        found = asyncio.run(
+            examine(settings.endpoint, topics, level or "passive", device, seconds)
+        )
     except NotThereError as error:
         print(f"busbar: {error}", file=sys.stderr)
         return exits.OFFLINE

@@ -34,7 +34,11 @@ class NotThereError(Exception):
 
 
 async def examine(
-    endpoint: Endpoint, topics: Topics, level: Level, device: str | None = None, seconds: float = SECONDS
+    endpoint: Endpoint,
+    topics: Topics,
+    level: Level,
+    device: str | None = None,
+    seconds: float = SECONDS,
 ) -> report.Report:
     """Look at a bridge and return what was found; raise NotThereError, BrokerLost."""
     names = [device, BRIDGE] if device else ["+"]
@@ -48,13 +52,18 @@ async def examine(
         if level != "passive":
             caller = await _caller(observer, endpoint, topics, device)
             wanted = [each for each in CHECKS if each.level in ("active", level)]
-            results = [await attempt(each, caller) for each in sorted(wanted, key=lambda each: each.last)]
+            results = [
+                await attempt(each, caller)
+                for each in sorted(wanted, key=lambda each: each.last)
+            ]
         await observer.listen(SETTLE)
         seen, until = list(observer.seen), loop.time()
         late = await kept(endpoint, *filters)
     record = Record(topics.base, seen, late, seconds, until)
     _check_same(record)
-    results = [judge(each, record) for each in CHECKS if each.level == "passive"] + results
+    results = [
+        judge(each, record) for each in CHECKS if each.level == "passive"
+    ] + results
     return report.Report(
         bridge=topics.base.rstrip("/"),
         broker=endpoint.shown,
@@ -71,7 +80,10 @@ async def examine(
 async def _online(observer: Observer, topics: Topics) -> None:
     """Return once the bridge has said that it is online."""
     status = topics.topic(BRIDGE, "status")
-    if not await observer.until(lambda: any(each.topic == status and each.payload for each in observer.seen), THERE):
+    if not await observer.until(
+        lambda: any(each.topic == status and each.payload for each in observer.seen),
+        THERE,
+    ):
         raise NotThereError(f"no bridge has said anything on {status}")
     await observer.quiet()
     record = Record(topics.base, observer.seen, {}, 0, 0)
@@ -81,7 +93,9 @@ async def _online(observer: Observer, topics: Topics) -> None:
         raise NotThereError(f"{status} says that it is {last.state}")
 
 
-async def _caller(observer: Observer, endpoint: Endpoint, topics: Topics, device: str | None) -> Caller:
+async def _caller(
+    observer: Observer, endpoint: Endpoint, topics: Topics, device: str | None
+) -> Caller:
     record = Record(topics.base, observer.seen, {}, 0, 0)
     said = [
         (name, *(each.last(channel) for channel in ("info", "status", "state")))
@@ -89,9 +103,13 @@ async def _caller(observer: Observer, endpoint: Endpoint, topics: Topics, device
     ]
     devices = [Target(*each) for each in said if None not in each]
     if device and not any(each.name == device for each in devices):
-        raise NotThereError(f"{topics.base}{device} has no status, info and state that could be read")
+        raise NotThereError(
+            f"{topics.base}{device} has no status, info and state that could be read"
+        )
     if not any(each.name == BRIDGE for each in devices):
-        raise NotThereError(f"{topics.base}{BRIDGE} has no status, info and state that could be read")
+        raise NotThereError(
+            f"{topics.base}{BRIDGE} has no status, info and state that could be read"
+        )
     caller = Caller(observer, endpoint, topics.root, topics.bridge, devices)
     # Filters must not overlap: a broker may send a message once for each of them.
     unknown = [f"{topics.base}{caller.nobody}/#"] if device else []
@@ -105,4 +123,7 @@ def _check_same(record: Record) -> None:
         return
     boots = list(dict.fromkeys(told.said.boot for told in record.bridge.said["status"]))
     if len(boots) > 1:
-        raise NotThereError(f"the bridge has started anew meanwhile (boot {' then '.join(boots)}); look again")
+        raise NotThereError(
+            f"the bridge has started anew meanwhile (boot {' then '.join(boots)}); "
+            f"look again"
+        )

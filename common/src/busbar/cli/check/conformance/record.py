@@ -25,11 +25,25 @@ from busbar.contract.names import LEVEL
 from busbar.contract.topics import BRIDGE
 
 CHANNELS: Mapping[str, tuple[bool, ...]] = {  # with a path, without one, or both
-    "status": (False,), "info": (False,), "state": (False, True), "event": (True,), "blob": (True,), "reply": (False,),
-}  # fmt: skip
+    "status": (False,),
+    "info": (False,),
+    "state": (False, True),
+    "event": (True,),
+    "blob": (True,),
+    "reply": (False,),
+}
 COMMANDS = ("set", "call")
-_SHAPES: Mapping[str, Any] = {"status": Status, "info": Info, "state": State, "reply": Reply}
-_EVENTS: Mapping[str, Any] = {"change": ChangeEvent, "progress": ProgressEvent, "log": LogEvent}
+_SHAPES: Mapping[str, Any] = {
+    "status": Status,
+    "info": Info,
+    "state": State,
+    "reply": Reply,
+}
+_EVENTS: Mapping[str, Any] = {
+    "change": ChangeEvent,
+    "progress": ProgressEvent,
+    "log": LogEvent,
+}
 _PARAMETER = re.compile(r"\{([^{}/]+)\}")
 
 
@@ -38,7 +52,8 @@ class Told(NamedTuple):
 
     place: int
     seen: Seen
-    said: Any  # the struct of the contract; a leaf's value; an event as the fields that it has
+    # the struct of the contract; a leaf's value; an event as the fields that it has
+    said: Any
 
 
 class Malformed(NamedTuple):
@@ -53,7 +68,8 @@ class Device:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.said: dict[str, list[Told]] = defaultdict(list)  # by channel: status info state reply
+        # by channel: status info state reply
+        self.said: dict[str, list[Told]] = defaultdict(list)
         self.leaves: dict[str, list[Told]] = defaultdict(list)
         self.events: dict[str, list[Told]] = defaultdict(list)
         self.blobs: dict[str, list[Told]] = defaultdict(list)
@@ -73,7 +89,11 @@ class Device:
         try:
             said = _read(channel, path, seen.payload)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            self.malformed.append(Malformed(channel, f"{seen.topic}: {error}: {messages.shown(seen.payload)}"))
+            self.malformed.append(
+                Malformed(
+                    channel, (f"{seen.topic}: {error}: {messages.shown(seen.payload)}")
+                )
+            )
             return
         self._list(channel, path).append(Told(index, seen, said))
 
@@ -89,14 +109,23 @@ class Device:
 
     def _list(self, channel: str, path: str) -> list[Told]:
         if path:
-            return {"state": self.leaves, "event": self.events, "blob": self.blobs}[channel][path]
+            return {"state": self.leaves, "event": self.events, "blob": self.blobs}[
+                channel
+            ][path]
         return self.said[channel]
 
 
 class Record:
     """All that one bridge has said, and what its broker retains at the end."""
 
-    def __init__(self, base: str, seen: Iterable[Seen], late: Mapping[str, Seen], seconds: float, until: float) -> None:
+    def __init__(
+        self,
+        base: str,
+        seen: Iterable[Seen],
+        late: Mapping[str, Seen],
+        seconds: float,
+        until: float,
+    ) -> None:
         self.base, self.late, self.seconds, self.until = base, late, seconds, until
         self.devices: dict[str, Device] = {}
         self.strange: list[str] = []
@@ -106,8 +135,13 @@ class Record:
             self.count += 1
             self.listened = self.listened or each.at + seconds
             self._sort(index, each)
-        unknown = [name for name, device in self.devices.items() if not device.said.keys() & {"status", "info"}]
-        self.unknown = {name: self.devices.pop(name) for name in unknown}  # commanded by somebody, and not there
+        unknown = [
+            name
+            for name, device in self.devices.items()
+            if not device.said.keys() & {"status", "info"}
+        ]
+        # commanded by somebody, and not there
+        self.unknown = {name: self.devices.pop(name) for name in unknown}
 
     @property
     def boot(self) -> str:
@@ -125,8 +159,12 @@ class Record:
         levels = [device, *path.split("/")] if path else [device]
         if channel in COMMANDS:
             return
-        if all(map(LEVEL.fullmatch, levels)) and bool(path) in CHANNELS.get(channel, ()):
-            self.devices.setdefault(device, Device(device)).take(index, channel, path, seen)
+        if all(map(LEVEL.fullmatch, levels)) and bool(path) in CHANNELS.get(
+            channel, ()
+        ):
+            self.devices.setdefault(device, Device(device)).take(
+                index, channel, path, seen
+            )
         else:
             self.strange.append(seen.topic)
 
@@ -143,18 +181,31 @@ def _read(channel: str, path: str, payload: bytes) -> Any:
         return None
     if channel == "event":
         packed = messages.is_msgpack_map(payload)
-        fields = (msgspec.msgpack if packed else msgspec.json).decode(payload, type=dict[str, Any])
+        fields = (msgspec.msgpack if packed else msgspec.json).decode(
+            payload, type=dict[str, Any]
+        )
         msgspec.convert(fields, _EVENTS.get(path, Event))
         return fields
     payload.decode()
-    return msgspec.json.decode(payload) if path else msgspec.json.decode(payload, type=_SHAPES[channel])
+    return (
+        msgspec.json.decode(payload)
+        if path
+        else msgspec.json.decode(payload, type=_SHAPES[channel])
+    )
 
 
 def described(info: Info, path: str) -> PropertyInfo | None:
     """Return the property of a path, of a family too."""
     if path in info.properties:
         return info.properties[path]
-    return next((each for template, each in info.properties.items() if _is_member(template, each, path)), None)
+    return next(
+        (
+            each
+            for template, each in info.properties.items()
+            if _is_member(template, each, path)
+        ),
+        None,
+    )
 
 
 def may_have(info: Info, path: str) -> bool:
@@ -171,11 +222,14 @@ def _is_member(template: str, about: PropertyInfo, path: str) -> bool:
     parts = _PARAMETER.split(template)
     if len(parts) == 1:
         return False
-    pattern = "".join("([^/]+)" if odd % 2 else re.escape(part) for odd, part in enumerate(parts))
+    pattern = "".join(
+        "([^/]+)" if odd % 2 else re.escape(part) for odd, part in enumerate(parts)
+    )
     match = re.fullmatch(pattern, path)
     ranges = about.parameters if isinstance(about.parameters, dict) else {}
     return match is not None and all(
-        _within(ranges.get(name), text) for name, text in zip(parts[1::2], match.groups(), strict=True)
+        _within(ranges.get(name), text)
+        for name, text in zip(parts[1::2], match.groups(), strict=True)
     )
 
 
@@ -183,4 +237,6 @@ def _within(bounds: Any, text: str) -> bool:
     if not isinstance(bounds, dict) or not {"minimum", "maximum"} & bounds.keys():
         return True
     number = int(text) if text.isascii() and text.isdigit() else None
-    return number is not None and bounds.get("minimum", number) <= number <= bounds.get("maximum", number)
+    return number is not None and bounds.get("minimum", number) <= number <= bounds.get(
+        "maximum", number
+    )

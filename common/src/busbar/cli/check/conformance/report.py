@@ -38,34 +38,63 @@ class Report:
     @property
     def left_out(self) -> list[Check]:
         """The checks that were not asked for."""
-        return [each for each in CHECKS if LEVELS.index(each.level) > LEVELS.index(self.level)]
+        return [
+            each
+            for each in CHECKS
+            if LEVELS.index(each.level) > LEVELS.index(self.level)
+        ]
 
 
 def text(report: Report) -> str:
     """Return the report for people."""
     lines = [
-        f"{report.bridge} on {report.broker} (MQTT {report.protocol}): {', '.join(report.devices)}",
-        f"{report.seconds:.0f} s, {report.messages} messages, {report.commands} commands of ours",
+        (
+            f"{report.bridge} on {report.broker} (MQTT {report.protocol}): "
+            f"{', '.join(report.devices)}"
+        ),
+        (
+            f"{report.seconds:.0f} s, {report.messages} messages, {report.commands} "
+            f"commands of ours"
+        ),
     ]
     ordered = sorted(report.results, key=lambda each: each.section)
     for section, results in groupby(ordered, key=lambda each: each.section):
-        lines += ["", f"{section} {TITLES[section]}", *(line for each in results for line in _lines(each))]
+        lines += [
+            "",
+            f"{section} {TITLES[section]}",
+            *(line for each in results for line in _lines(each)),
+        ]
     return "\n".join([*lines, "", _summary(report)])
 
 
 def _lines(result: Result) -> Iterator[str]:
-    many = f" ({result.bad} of {result.made})" if result.wrong else f" ({result.made})" if result.made else ""
+    many = (
+        f" ({result.bad} of {result.made})"
+        if result.wrong
+        else f" ({result.made})"
+        if result.made
+        else ""
+    )
     yield f"  {_MARKS[result.state]:<8}  {result.sentence}{many}"
     if result.why_not:
-        yield f"            {'partly not tried' if result.made else 'not tried'}: {result.why_not}"
+        yield (
+            f"            {'partly not tried' if result.made else 'not tried'}: "
+            f"{result.why_not}"
+        )
     yield from (f"            {each}" for each in result.wrong[:SHOWN])
     if len(result.wrong) > SHOWN:
         yield f"            and {len(result.wrong) - SHOWN} more"
 
 
 def _summary(report: Report) -> str:
-    counts = f"{report.count('holds')} hold, {report.count('violated')} violated, {report.count('not tried')} not tried"
-    levels = [(option, sum(each.level == level for each in report.left_out)) for level, option in _OPTIONS.items()]
+    counts = (
+        f"{report.count('holds')} hold, {report.count('violated')} violated, "
+        f"{report.count('not tried')} not tried"
+    )
+    levels = [
+        (option, sum(each.level == level for each in report.left_out))
+        for level, option in _OPTIONS.items()
+    ]
     more = [f"{number} more with {option}" for option, number in levels if number]
     return "; ".join([counts, *more])
 
@@ -77,23 +106,40 @@ def as_json(report: Report) -> str:
     for each, result in zip(results, report.results, strict=True):
         each["state"] = result.state
     document["summary"] = {state: report.count(state) for state in _MARKS}
-    document["not_asked_for"] = [{"section": each.section, "sentence": each.sentence} for each in report.left_out]
+    document["not_asked_for"] = [
+        {"section": each.section, "sentence": each.sentence} for each in report.left_out
+    ]
     return json.dumps({**document, "checks": results}, indent=2, ensure_ascii=False)
 
 
 def junit(report: Report) -> bytes:
     """Return the report as JUnit XML: one test case per check."""
-    counts = {"tests": len(report.results), "failures": report.count("violated"), "skipped": report.count("not tried")}
-    suite = ElementTree.Element("testsuite", {"name": f"busbar conformance {report.bridge}", **_strings(counts)})
+    counts = {
+        "tests": len(report.results),
+        "failures": report.count("violated"),
+        "skipped": report.count("not tried"),
+    }
+    suite = ElementTree.Element(
+        "testsuite", {"name": f"busbar conformance {report.bridge}", **_strings(counts)}
+    )
     for each in report.results:
-        about = {"classname": f"{each.section} {TITLES[each.section]}", "name": each.sentence}
+        about = {
+            "classname": f"{each.section} {TITLES[each.section]}",
+            "name": each.sentence,
+        }
         case = ElementTree.SubElement(suite, "testcase", about)
         if each.state == "violated":
-            failure = ElementTree.SubElement(case, "failure", {"message": _xml(each.wrong[0])})
+            failure = ElementTree.SubElement(
+                case, "failure", {"message": _xml(each.wrong[0])}
+            )
             failure.text = _xml("\n".join(each.wrong))
         elif each.state == "not tried":
-            ElementTree.SubElement(case, "skipped", {"message": _xml(each.why_not or "")})
-    document: bytes = ElementTree.tostring(suite, encoding="utf-8", xml_declaration=True)
+            ElementTree.SubElement(
+                case, "skipped", {"message": _xml(each.why_not or "")}
+            )
+    document: bytes = ElementTree.tostring(
+        suite, encoding="utf-8", xml_declaration=True
+    )
     return document
 
 
