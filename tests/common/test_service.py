@@ -139,7 +139,7 @@ async def test_a_trace_shows_every_message_both_ways_without_secrets(
 
 async def test_systemd_is_told_of_readiness_and_fed(tmp_path: Path) -> None:
     toy_program = tmp_path / "toy.py"
-    toy_program.write_text("import sys\nfrom busbar.service import run\nfrom tests.toy import Toy, service\n"
+    toy_program.write_text("import sys\nfrom busbar.bridge import run\nfrom tests.toy import Toy, service\n"
                            "sys.exit(run(service(Toy())))\n")  # fmt: skip
     settings = tmp_path / "lab.yaml"
     settings.write_text("bridge: {name: lab}\n")
