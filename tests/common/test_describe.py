@@ -575,28 +575,52 @@ class Derived(Base):
 def test_commands_are_declared_beside_the_methods_that_carry_them_out():
     declared = commands(Base)
     assert list(declared) == ["refresh", "move"]
-    assert declared["refresh"] == Command(
-        "refresh",
-        Base.refresh,
-        title="Read everything anew",
-        safe=True,
-        timeout=60.0,
-        result=type(None),
+    refresh, move = declared["refresh"], declared["move"]
+    assert (refresh.title, refresh.safe, refresh.timeout) == (
+        "Read everything anew",
+        True,
+        60.0,
     )
-    assert declared["move"] == Command(
-        "move", Base.move, Move, Moved, title="Move it", holds="exchange"
+    assert refresh.result is type(None)
+    assert (move.title, move.arguments, move.result, move.holds) == (
+        "Move it",
+        Move,
+        Moved,
+        "exchange",
     )
+    assert commands(Base) == declared, "else info would be published again"
 
 
 def test_commands_are_inherited_and_replaced():
     declared = commands(Derived)
     assert list(declared) == ["refresh", "move", "import", "del"]
-    assert declared["refresh"].run is Derived.refresh
     assert declared["refresh"].arguments is Scan
     assert declared["refresh"].result is int
     assert declared["refresh"].safe is False
     assert declared["import"].queued is False
     assert declared["del"].arguments is NoArguments
+
+
+class Mover:
+    def __init__(self, offset: float) -> None:
+        self.offset = offset
+
+    @command()
+    async def move(self, device: str, arguments: Move, turn: Any) -> Moved:
+        return Moved(arguments.ra + self.offset)
+
+
+class SessionOfParts:
+    def __init__(self) -> None:
+        self.commands = (Base(), Mover(1.0))
+
+
+async def test_a_command_runs_on_the_part_of_the_session_that_declares_it():
+    declared = commands(Base, Mover)
+    assert list(declared) == ["refresh", "move"]
+    move = declared["move"]
+    arguments = read(move, {"ra": 5, "dec": 1})
+    assert await move.run(SessionOfParts(), "mount", arguments, None) == Moved(6.0)
 
 
 async def test_a_declared_command_runs():

@@ -11,5 +11,16 @@ from busbar.config.loader import (
     check_names,
     secret,
 )
+from busbar.config.property_keys import Labels, Reported, check_choices
 
-__all__ = ["Config", "Fingerprint", "Name", "Size", "check_names", "secret"]
+__all__ = [
+    "Config",
+    "Fingerprint",
+    "Labels",
+    "Name",
+    "Reported",
+    "Size",
+    "check_choices",
+    "check_names",
+    "secret",
+]

@@ -234,31 +234,53 @@ def command(**options: Any) -> Callable[[Method], Method]:
     return mark
 
 
-def commands(owner: type) -> dict[str, Command]:
-    """Return the commands declared on a class, in order of their definition."""
+def commands(*holders: type) -> dict[str, Command]:
+    """Return the commands declared on classes, in order of their definition.
+
+    A holder is the class of a session, or of an object among its `commands`.
+    """
     found = {}
-    for base in reversed(owner.__mro__):
-        for method in vars(base).values():
-            if (options := getattr(method, _MARK, None)) is not None:
-                declared = _command(method, options)
-                found[declared.name] = declared
+    for holder in holders:
+        for base in reversed(holder.__mro__):
+            for method in vars(base).values():
+                options = getattr(method, _MARK, None)
+                if options is not None:
+                    declared = _command(holder, method, options)
+                    found[declared.name] = declared
     return found
 
 
-def _command(method: Callable[..., Awaitable[Any]], options: dict[str, Any]) -> Command:
+def _command(
+    holder: type, method: Callable[..., Awaitable[Any]], options: dict[str, Any]
+) -> Command:
     hints = typing.get_type_hints(method)
     name = options.get("name", method.__name__.rstrip("_"))
+    title = options.get("title") or (method.__doc__ or "").partition("\n")[0]
+    others = {key: options[key] for key in options if key not in ("title", "name")}
     return Command(
-        run=method,
-        arguments=hints.get("arguments", NoArguments),
-        result=hints.get("return", None),
-        title=options.get("title")
-        or (method.__doc__ or "").partition("\n")[0].rstrip("."),
-        **{
-            key: value for key, value in options.items() if key not in ("title", "name")
-        },
         name=name,
+        run=_Method(holder, method),
+        arguments=hints.get("arguments", NoArguments),
+        result=hints.get("return"),
+        title=title.rstrip("."),
+        **others,
     )
+
+
+@dataclass(frozen=True)
+class _Method:
+    """A method of a session, or of one of its `commands`."""
+
+    holder: type
+    method: Callable[..., Awaitable[Any]]
+
+    def __call__(self, session: Any, *arguments: Any) -> Awaitable[Any]:
+        return self.method(self._held_by(session), *arguments)
+
+    def _held_by(self, session: Any) -> Any:
+        if isinstance(session, self.holder):
+            return session
+        return next(each for each in session.commands if isinstance(each, self.holder))
 
 
 @dataclass(frozen=True)
