@@ -29,7 +29,7 @@ class _Entry:
     size: int = 0
 
 
-class Outcomes:
+class RememberedOutcomes:
     """The outcomes of one bridge, forgotten after 10 minutes, by number, or by size.
 
     The oldest first.

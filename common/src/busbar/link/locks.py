@@ -50,7 +50,7 @@ class _Waiter:
     future: asyncio.Future[None]
 
 
-class Leases:
+class Locks:
     """The leases of one channel; calls `changed` after each change."""
 
     def __init__(self, changed: Callable[[], None]) -> None:

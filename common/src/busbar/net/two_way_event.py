@@ -3,7 +3,7 @@
 import asyncio
 
 
-class Flag:
+class TwoWayEvent:
     """Like asyncio.Event, which can only be waited for to be set."""
 
     def __init__(self) -> None:

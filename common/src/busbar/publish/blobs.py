@@ -13,7 +13,7 @@ from busbar.mqtt.outbox import Message, Outbox
 log = logging.getLogger("busbar.blobs")
 
 
-class Blobs:
+class BlobPublisher:
     """The blobs of one device.
 
     `folder` is for those that are too large, `file` gives each of them a new name.

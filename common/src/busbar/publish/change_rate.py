@@ -13,7 +13,7 @@ WINDOW = 0.1  # s
 LIMIT = 2000  # changes per second
 
 
-class Pace:
+class ChangeRate:
     """Counts changes; `fast` is what the last whole window was."""
 
     def __init__(self, clock: Callable[[], float]) -> None:

@@ -23,12 +23,12 @@ from busbar.contract.names import LEVEL_LIMIT
 from busbar.contract.topics import Topics
 from busbar.errors import BusbarError, Offline
 from busbar.mqtt.outbox import OVERHEAD, Message, Outbox
-from busbar.net.two_way_event import Flag
-from busbar.publish.blobs import Blobs
-from busbar.publish.change_rate import Pace
+from busbar.net.two_way_event import TwoWayEvent
+from busbar.publish.blobs import BlobPublisher
+from busbar.publish.change_rate import ChangeRate
 from busbar.publish.size_limits import fit, fit_info
 from busbar.publish.state import State
-from busbar.publish.value_topics import Leaves
+from busbar.publish.value_topics import ValueTopics
 
 # s that changes wait at most, for the acknowledgement of those before them or when
 # there are many
@@ -49,28 +49,30 @@ Availability = Literal["connecting", "online", "offline", "stopped"]
 
 
 @dataclass
-class Bus:
+class BridgeContext:
     """What all devices of one bridge share."""
 
     topics: Topics
     outbox: Outbox
     blobs: Outbox  # the same, or one with a connection of its own
-    pace: Pace
+    pace: ChangeRate
     boot: str
     leaf: Callable[[str], bool] = lambda path: True  # which properties have leaves
     now: Callable[[], float] = clock.time  # Unix s
     folder: Path | None = None  # where blobs too large for the bus go
-    broker: Flag = field(default_factory=Flag)  # set while we are connected
+    broker: TwoWayEvent = field(
+        default_factory=TwoWayEvent
+    )  # set while we are connected
     # counts of devices that may come back in this boot
     left: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
-class Device:
+class DevicePublisher:
     """One device; the Outlet that a session writes to."""
 
     def __init__(
         self,
-        bus: Bus,
+        bus: BridgeContext,
         name: str,
         description: Description,
         complete: Callable[[Description], Description],
@@ -84,7 +86,7 @@ class Device:
         self.silent: Fault | None = None  # set while the device, not the link, is dead
         # set while the link is closed: what a session says late would pass for
         # confirmed
-        self.deaf = False
+        self.link_closed = False
         self._bus = bus
         self._complete = complete  # adds what every device has
         self._description = complete(description)
@@ -92,14 +94,14 @@ class Device:
         # of each event; of one boot they never count anew
         self._seqs = bus.left.pop(name, {})
         self._revision = self._next_seq(REVISION)
-        self._leaves = Leaves(
+        self._leaves = ValueTopics(
             bus.outbox,
             bus.pace,
             bus.leaf,
             partial(self.topic, "state"),
             self.state.values,
         )
-        self._blobs = Blobs(
+        self._blobs = BlobPublisher(
             bus.blobs, bus.folder, partial(self.topic, "blob"), self._file
         )
         self._timers: dict[str, asyncio.TimerHandle | asyncio.Handle] = {}
@@ -121,11 +123,11 @@ class Device:
         return self._bus.topics.topic(self.name, channel, path)
 
     def values(self, values: Mapping[str, Any], time: float | None = None) -> None:
-        if self.refused is None and not (self._closed or self.deaf):
+        if self.refused is None and not (self._closed or self.link_closed):
             self.state.read(values, self._time(time))
 
     def bad(self, paths: Iterable[str], error: BusbarError) -> None:
-        if self.refused is None and not (self._closed or self.deaf):
+        if self.refused is None and not (self._closed or self.link_closed):
             self.state.mark_bad(
                 paths, Fault(error.code, error.message), self._time(None)
             )

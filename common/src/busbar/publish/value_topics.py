@@ -10,20 +10,20 @@ from typing import Any
 
 from busbar.contract import messages
 from busbar.mqtt.outbox import Outbox
-from busbar.publish.change_rate import Pace
+from busbar.publish.change_rate import ChangeRate
 
 PACE = 0.2  # s between leaves of one property while values change fast
 
 Payload = Callable[[], bytes | None]
 
 
-class Leaves:
+class ValueTopics:
     """The leaves of one device; `values` are its values as they are at any time."""
 
     def __init__(
         self,
         outbox: Outbox,
-        pace: Pace,
+        pace: ChangeRate,
         wanted: Callable[[str], bool],
         topic: Callable[[str], str],
         values: Mapping[str, Any],

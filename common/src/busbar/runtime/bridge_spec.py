@@ -21,7 +21,7 @@ class Openable(Protocol):
 
 
 @dataclass(frozen=True)
-class Plan:
+class BridgeSpec:
     """What a bridge is to run: made from the configuration by the service."""
 
     kind: str

@@ -20,9 +20,10 @@ from busbar.link.session import Link
 from busbar.net.endpoint import Endpoint
 from busbar.net.trace import LEVELS, Redact, set_level
 from busbar.runtime import systemd
-from busbar.runtime.bridge import Bridge, DuplicateName
+from busbar.runtime.bridge import Bridge
 from busbar.runtime.bridge_device import Found
-from busbar.runtime.bridge_spec import Plan
+from busbar.runtime.bridge_spec import BridgeSpec
+from busbar.runtime.broker_session import DuplicateName
 
 DEFAULT_URL = "mqtt://127.0.0.1:1883"
 EXIT_DUPLICATE, EXIT_CONFIG = 69, 78  # EX_UNAVAILABLE and EX_CONFIG of sysexits.h
@@ -75,7 +76,7 @@ def run(service: Service, argv: Sequence[str] | None = None) -> int:
 
 def plan(
     service: Service, config: Any, url: str | None, environment: Mapping[str, str]
-) -> Plan:
+) -> BridgeSpec:
     """Return what a configuration asks for; raise ConfigError. The url of the argument wins, then BUSBAR_URL."""
     links = list(service.links(config))
     _check_names(link.name for link in links)
@@ -83,7 +84,7 @@ def plan(
     broker, bridge = config.broker, config.bridge
     if bridge.folder and not Path(bridge.folder).is_dir():
         raise ConfigError(f"bridge.folder: there is no folder {bridge.folder}")
-    return Plan(
+    return BridgeSpec(
         kind=service.kind,
         name=bridge.name,
         root=bridge.root,
@@ -137,7 +138,7 @@ def _check_names(names: Iterable[str]) -> None:
         seen.add(name)
 
 
-def _load(service: Service, arguments: argparse.Namespace) -> tuple[Any, Plan]:
+def _load(service: Service, arguments: argparse.Namespace) -> tuple[Any, BridgeSpec]:
     config = configuration.load(Path(arguments.config), service.config, os.environ)
     return config, plan(service, config, arguments.broker, os.environ)
 
@@ -196,8 +197,10 @@ class _JsonFormatter(logging.Formatter):
         return json.dumps(fields)
 
 
-async def _main(service: Service, arguments: argparse.Namespace, first: Plan) -> None:
-    def replan() -> Plan:
+async def _main(
+    service: Service, arguments: argparse.Namespace, first: BridgeSpec
+) -> None:
+    def replan() -> BridgeSpec:
         config, changed = _load(service, arguments)
         set_level(LEVELS[arguments.log_level or config.log.level])
         return changed

@@ -19,13 +19,13 @@ from typing import Any, cast
 from ruamel.yaml import YAML
 
 from busbar.cli.schemas import asyncapi
-from busbar.command.builtin import LinkCommands
+from busbar.command.builtin import DeviceCommands, LinkCommands
 from busbar.config import loader
 from busbar.contract import describe, messages, names
 from busbar.contract.describe import Command
 from busbar.contract.values import schema
 from busbar.link import open_link
-from busbar.runtime.bridge_device import OwnCommands
+from busbar.runtime.bridge_device import BridgeDeviceCommands
 from busbar.runtime.service import Service
 
 Schema = dict[str, Any]
@@ -97,16 +97,12 @@ def services() -> dict[str, Service]:
 
 def device_commands() -> dict[str, Command]:
     """Return the commands that every device has."""
-    return describe.commands(LinkCommands)
+    return describe.commands(DeviceCommands, LinkCommands)
 
 
 def bridge_commands() -> dict[str, Command]:
     """Return what only the device `bridge` has, whatever its kind."""
-    return {
-        name: each
-        for name, each in describe.commands(OwnCommands).items()
-        if name not in device_commands()
-    }
+    return describe.commands(BridgeDeviceCommands)
 
 
 def open_commands(bridges: Mapping[str, Service]) -> dict[str, Command]:
@@ -114,9 +110,11 @@ def open_commands(bridges: Mapping[str, Service]) -> dict[str, Command]:
 
     Its arguments are the settings of a device of that kind.
     """
-    nobody = cast("OwnCommands", None)  # only a command that runs asks its bridge
+    nobody = cast(
+        "BridgeDeviceCommands", None
+    )  # only a command that runs asks its bridge
     return {
-        kind: OwnCommands.opening(nobody, each.device)
+        kind: BridgeDeviceCommands.opening(nobody, each.device)
         for kind, each in bridges.items()
         if each.device is not None
     }
