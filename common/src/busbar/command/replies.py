@@ -30,7 +30,7 @@ class Replies:
         self._loop = asyncio.get_running_loop()
 
     def choose_topic(self, request: Request) -> None:
-        """Note where the caller wants the reply; raise Forbidden for a foreign topic."""
+        """Note where the caller wants the reply; raise Forbidden elsewhere."""
         wanted = request.metadata.reply
         if wanted is None:
             wanted = request.received.response_topic

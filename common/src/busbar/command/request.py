@@ -61,10 +61,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Claim:
-    """What a command that the bridge itself answers is given.
-
-    The caller's lease and patience (s).
-    """
+    """The caller's lease and patience (s), for what the bridge itself answers."""
 
     lease: str | None
     wait: float

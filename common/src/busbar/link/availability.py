@@ -55,7 +55,7 @@ class Phase(Enum):
 
 
 class Happened(Enum):
-    """What changes where a link is."""
+    """Events that change where a link is."""
 
     CLOSED = auto()  # on purpose, to be opened again
     UNWANTED = auto()  # no configured device wants it

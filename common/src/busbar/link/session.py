@@ -1,4 +1,4 @@
-"""What a service implements and what it is given; the one reconnect loop.
+"""Links, sessions and outlets, as a service declares them; the one reconnect loop.
 
 A service declares Links. Opening one gives a Session, the conversation over that link:
 entered = able to serve, left = closed. It speaks to the bus through a Port and one
@@ -35,7 +35,7 @@ class Outlet(Protocol):
         """Readings: path -> JSON value, acquired at Unix `time` (s), now if None."""
 
     def bad(self, paths: Iterable[str], error: BusbarError) -> None:
-        """Why properties could not be read; their last values stay."""
+        """Say why properties could not be read; their last values stay."""
 
     def gone(self, paths: Iterable[str]) -> None:
         """Properties that the device no longer has."""
@@ -75,7 +75,7 @@ class Outlet(Protocol):
 
     @property
     def description(self) -> Description:
-        """What is described now."""
+        """The description as it is now."""
 
     @property
     def room(self) -> int:
@@ -174,7 +174,7 @@ class Keeper(Protocol):
 
 
 class Served(NamedTuple):
-    """How one attempt to serve ended: with an error, or on purpose."""
+    """The end of one attempt to serve: with an error, or on purpose."""
 
     error: BaseException | None
     opened: bool
@@ -242,7 +242,7 @@ async def _serve(keeper: Keeper) -> Served:
 
 
 def is_cancelled() -> bool:
-    """True if the current task is to end.
+    """Return whether the current task is to end.
 
     A CancelledError without that comes from a task that it waited for.
     """
@@ -258,7 +258,10 @@ def leaf(error: BaseException) -> BaseException:
 
 
 def fault_of(error: BaseException, name: str) -> Fault:
-    """Return what to tell of an error; an unexpected one is logged with its traceback."""
+    """Return the fault to publish for an error.
+
+    An unexpected one is logged with its traceback.
+    """
     error = leaf(error)
     if isinstance(error, BusbarError):
         return Fault(error.code, error.message)

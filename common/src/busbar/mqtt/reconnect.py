@@ -1,4 +1,4 @@
-"""What a connection to a broker is for those who use it; `mqtt` makes one.
+"""Reconnect loop of the MQTT connection, and the types of its users.
 
 Source: docs/contract.md, 5.
 """
@@ -19,7 +19,7 @@ DELAYS = Delays(least=0.1, first=0.2, most=3.0, held=6.0)
 
 
 class BrokerLost(Exception):
-    """The connection to the broker could not be made, or ended; the message says why."""
+    """The connection to the broker failed or ended; the message says why."""
 
 
 class Received(NamedTuple):

@@ -26,12 +26,10 @@ class BlobPublisher:
         topic: Callable[[str], str],
         file: Callable[[str], str],
     ) -> None:
-        self._outbox, self._folder, self._topic, self._file = (
-            outbox,
-            folder,
-            topic,
-            file,
-        )
+        self._outbox = outbox
+        self._folder = folder
+        self._topic = topic
+        self._file = file
         self._retained: dict[str, Message] = {}  # what clears each
 
     def put(

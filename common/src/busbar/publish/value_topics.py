@@ -28,13 +28,11 @@ class ValueTopics:
         topic: Callable[[str], str],
         values: Mapping[str, Any],
     ) -> None:
-        self._outbox, self._pace, self._wanted, self._topic, self._values = (
-            outbox,
-            pace,
-            wanted,
-            topic,
-            values,
-        )
+        self._outbox = outbox
+        self._pace = pace
+        self._wanted = wanted
+        self._topic = topic
+        self._values = values
         self._loop = asyncio.get_running_loop()
         self._payloads: dict[str, Payload | None] = {}  # None: not wanted
         self._late: set[str] = set()

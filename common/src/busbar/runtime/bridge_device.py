@@ -90,7 +90,7 @@ class DeviceName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Owner(Protocol):
-    """What the commands below ask of the bridge."""
+    """The bridge, as the commands below see it."""
 
     def stats(self) -> Mapping[str, Any]: ...
     def listing(self) -> list[Listed]: ...
@@ -192,7 +192,7 @@ class BridgeDeviceCommands:
         self._owner.shut_down()
 
     def opening(self, arguments: type[msgspec.Struct]) -> Command:
-        """Return the command `open`; its arguments are the service's device settings."""
+        """Return the command `open`; it takes the service's device settings."""
 
         async def run(session: Any, device: str, arguments: Any, turn: Turn) -> None:
             await self._owner.open_device(arguments)
@@ -273,9 +273,12 @@ class LogEvents(logging.Handler):
 
     def __init__(self, outlet: DevicePublisher, outbox: Outbox) -> None:
         super().__init__(logging.WARNING)
-        self._outlet, self._outbox = outlet, outbox
+        self._outlet = outlet
+        self._outbox = outbox
         self._loop = asyncio.get_running_loop()
-        self._left, self._since, self._skipped = float(LOG_RATE), self._loop.time(), 0
+        self._left = float(LOG_RATE)
+        self._since = self._loop.time()
+        self._skipped = 0
 
     def emit(self, record: logging.LogRecord) -> None:
         if self._loop.is_closed():

@@ -34,7 +34,7 @@ class BridgeStatus:
 
     @property
     def will(self) -> Message:
-        """What the broker says of us when we vanish."""
+        """The last will: it says that we vanished."""
         gone = Fault("link", "the bridge is gone without a word")
         return Message(
             self.topic,
@@ -95,7 +95,8 @@ class BridgeStatus:
             self._due = self._loop.call_at(self._repaired + REPAIR, self._repair_now)
 
     def _repair_now(self) -> None:
-        self._due, self._repaired = None, self._loop.time()
+        self._due = None
+        self._repaired = self._loop.time()
         self.announce()
 
 

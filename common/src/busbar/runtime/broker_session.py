@@ -62,7 +62,7 @@ class BrokerSession:
 
     @property
     def outboxes(self) -> set[Outbox]:
-        """What waits for the broker: one outbox, or two."""
+        """The queues of messages: one, or two."""
         return {self._context.outbox, self._context.blobs}
 
     def devices(self) -> Iterable[DevicePublisher]:

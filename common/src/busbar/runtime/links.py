@@ -1,7 +1,4 @@
-"""The links that a bridge runs.
-
-Those of its configuration, and those that a command opened.
-"""
+"""Links of a bridge: those of its configuration, and those that a command opened."""
 
 import asyncio
 import fnmatch

@@ -22,7 +22,7 @@ LONGEST = 5.0  # s
 
 
 class RetainedCleanup:
-    """Collects the retained topics of one bridge, and clears those that belong to nobody."""
+    """Collects the retained topics of one bridge, clears those of no device."""
 
     def __init__(
         self,
@@ -116,7 +116,7 @@ class RetainedCleanup:
         return True if device.status == "online" else None
 
     async def collect(self, link: Connection) -> set[str]:
-        """Return the topics of status, info, state and blob that the broker retains now."""
+        """Return the topics that the broker retains: status, info, state and blob."""
         async with self._contexty:
             return await self._collect(link)
 
