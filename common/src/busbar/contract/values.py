@@ -41,12 +41,11 @@ _NAMES = {
     "array": "a list",
     "bytes": "base64 text",
 }
-_JSON_NAMES = {
+_JSON_NAMES: dict[type[inspect.Type], str] = {
     inspect.BoolType: "bool",
     inspect.IntType: "int",
     inspect.FloatType: "float",
 }
-_SIMPLE = tuple(_JSON_NAMES)
 _OBJECTS = (
     inspect.StructType,
     inspect.DictType,
@@ -121,10 +120,10 @@ class Reader:
         word = payload.strip().lower().decode(errors="replace")
         if word in _WORDS:
             return word
-        if isinstance(self._info, _SIMPLE):
-            wanted = _wanted(_JSON_NAMES[type(self._info)])
-            raise BadRequest(f"{shown(payload)}: expected {wanted}") from None
-        raise refused
+        name = _JSON_NAMES.get(type(self._info))
+        if name is None:
+            raise refused
+        raise BadRequest(f"{shown(payload)}: expected {_wanted(name)}") from refused
 
     def _text(self, payload: bytes) -> tuple[Any, Metadata]:
         """Take text verbatim, unless it is a JSON string or an object with `_value`."""
