@@ -35,7 +35,7 @@ class RetainedCleanup:
         self._begun = False
         self._old: set[str] = set()  # what a process before us has left
         self._found: set[str] | None = None
-        self._contexty = asyncio.Lock()
+        self._busy = asyncio.Lock()
 
     def on_retained(self, received: Received) -> None:
         """Take note of a message that is not a command."""
@@ -117,7 +117,7 @@ class RetainedCleanup:
 
     async def collect(self, link: Connection) -> set[str]:
         """Return the topics that the broker retains: status, info, state and blob."""
-        async with self._contexty:
+        async with self._busy:
             return await self._collect(link)
 
     async def _collect(self, link: Connection) -> set[str]:
