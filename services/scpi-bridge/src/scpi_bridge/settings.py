@@ -33,13 +33,7 @@ _ADDRESS = re.compile(
 )
 
 
-class Property(
-    msgspec.Struct,
-    frozen=True,
-    forbid_unknown_fields=True,
-    kw_only=True,
-    rename={"class_": "class"},
-):
+class Property(config.Reported, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One property of an instrument: how it is read, written and shown."""
 
     path: Path
@@ -52,13 +46,6 @@ class Property(
     every: Seconds | None = None
     minimum: float | None = None
     maximum: float | None = None
-    title: str | None = None
-    unit: str | None = None
-    group: str | None = None
-    class_: str | None = None  # Home Assistant device class
-    deadband: Annotated[float, Meta(ge=0)] = 0.0
-    min_interval: Annotated[float, Meta(ge=0)] = 0.0  # s
-    max_silence: Annotated[float, Meta(ge=0)] = 0.0  # s
 
     def __post_init__(self) -> None:
         if not self.query and not self.set:
