@@ -25,7 +25,7 @@ from busbar.runtime.service import plan
 from busbar.testing.fakes import until
 from modbus_bridge.address import place
 from modbus_bridge.bridge import SERVICE
-from modbus_bridge.commands import Commands
+from modbus_bridge.commands import UnitCommands
 from modbus_bridge.session import Counts
 from modbus_bridge.settings import Channel, Config, Device, Property, Serve
 from modbus_bridge.simulator.__main__ import Simulator
@@ -162,10 +162,10 @@ def test_every_key_command_and_counter_is_in_the_readme():
     }
     arguments = {
         name
-        for each in commands(Commands).values()
+        for each in commands(UnitCommands).values()
         for name in each.arguments.__struct_fields__
     }
-    for name in [*keys, *commands(Commands), *arguments, *Counts.__struct_fields__]:
+    for name in [*keys, *commands(UnitCommands), *arguments, *Counts.__struct_fields__]:
         assert f"`{name}`" in TEXT, name
     assert all(f"{name}:" in TEXT for name in Serve.__struct_fields__)
 
