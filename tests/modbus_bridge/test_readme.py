@@ -39,11 +39,11 @@ ROWS = codes(TEXT.partition("## From comsrv")[2])
 BASE = "busbar/plant/meter/"
 PLANT = "bridge: {{name: plant}}\ndevices: [{{name: meter, address: '{address}::17'}}]"
 # What the unit is asked for, and what the caller gets. comsrv: python/comsrv/modbus.py,
-# reference 1.6.
+# docs/protocols/modbus.md, 10.
 EXPECTED = {
     "read_holding": (Read("holding", 300, 2), [7, 8]),
     "read_input": (Read("input", 2, 1), [2300]),
-    # ten, not two: reference 1.10, B3 and B8
+    # ten, not two: docs/protocols/modbus.md, 10
     "read_coil": (Read("coil", 3, 10), [True] + [False] * 9),
     "read_discrete": (Read("discrete", 0, 4), [False, True, False, False]),
     "write_registers": (WriteRegisters(40, b"\0\x01\0\x02"), None),

@@ -153,7 +153,7 @@ def _open_quote(text: str, quote: str) -> str:
 def _text(value: Any, form: str, quote: str) -> str:
     """Return a value as SCPI text; text cannot end its string or begin another command.
 
-    Source: 488.2, 7.7.5.
+    Source: IEEE 488.2, 7.7.5.
     """
     if isinstance(value, bool):
         return str(int(value))
