@@ -29,7 +29,7 @@ PYMODBUS, MODPOLL = Environment("pymodbus", "3.16.1"), Environment("modpoll", "1
 # values of a read; modpoll reads no more than 123 registers at once
 FEW, MANY = 10, 120
 UNITS, TAGS = 10, 20  # each
-# polls/s of modpoll, where it cannot be installed. Source: reference, performance 4b
+# polls/s of modpoll, where it cannot be installed. Source: docs/protocols/modbus.md, 8
 STATED = 87.3
 AT_ONCE = 0.0001  # s; a period that is always over
 DEAD = 3  # of three units

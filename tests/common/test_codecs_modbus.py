@@ -181,7 +181,7 @@ def test_the_mask_of_the_specification():
         ("030000007e", 3),
         ("0300", 3),
         ("0500000001", 3),
-        # FC15 without its byte count, as comsrv sends it (reference 1.10, B5)
+        # FC15 without its byte count, as comsrv sends it (docs/protocols/modbus.md, 10)
         ("0f0003000bff07", 3),
     ],
 )

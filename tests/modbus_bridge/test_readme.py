@@ -25,7 +25,7 @@ from busbar.runtime.service import plan
 from busbar.testing.fakes import until
 from modbus_bridge.address import place
 from modbus_bridge.bridge import SERVICE
-from modbus_bridge.commands import Commands
+from modbus_bridge.commands import UnitCommands
 from modbus_bridge.session import Counts
 from modbus_bridge.settings import Channel, Config, Device, Property, Serve
 from modbus_bridge.simulator.__main__ import Simulator
@@ -39,11 +39,11 @@ ROWS = codes(TEXT.partition("## From comsrv")[2])
 BASE = "busbar/plant/meter/"
 PLANT = "bridge: {{name: plant}}\ndevices: [{{name: meter, address: '{address}::17'}}]"
 # What the unit is asked for, and what the caller gets. comsrv: python/comsrv/modbus.py,
-# reference 1.6.
+# docs/protocols/modbus.md, 10.
 EXPECTED = {
     "read_holding": (Read("holding", 300, 2), [7, 8]),
     "read_input": (Read("input", 2, 1), [2300]),
-    # ten, not two: reference 1.10, B3 and B8
+    # ten, not two: docs/protocols/modbus.md, 10
     "read_coil": (Read("coil", 3, 10), [True] + [False] * 9),
     "read_discrete": (Read("discrete", 0, 4), [False, True, False, False]),
     "write_registers": (WriteRegisters(40, b"\0\x01\0\x02"), None),
@@ -162,10 +162,10 @@ def test_every_key_command_and_counter_is_in_the_readme():
     }
     arguments = {
         name
-        for each in commands(Commands).values()
+        for each in commands(UnitCommands).values()
         for name in each.arguments.__struct_fields__
     }
-    for name in [*keys, *commands(Commands), *arguments, *Counts.__struct_fields__]:
+    for name in [*keys, *commands(UnitCommands), *arguments, *Counts.__struct_fields__]:
         assert f"`{name}`" in TEXT, name
     assert all(f"{name}:" in TEXT for name in Serve.__struct_fields__)
 

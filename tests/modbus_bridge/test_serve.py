@@ -14,7 +14,7 @@ from busbar.errors import DeviceRefused, LinkLost
 from busbar.net.streams import ByteStream, open_tcp
 from busbar.testing.fakes import Clock, null_modem, until
 from modbus_bridge.bridge import SERVICE
-from modbus_bridge.master import Line, Unit
+from modbus_bridge.master import ModbusMaster, Unit
 from modbus_bridge.server import Server, converse
 from modbus_bridge.simulator.__main__ import Simulator
 from tests.broker import free_port
@@ -46,7 +46,7 @@ async def offered(access="rw", framing="rtu"):
 
 @asynccontextmanager
 async def master(port):
-    made = Line(lambda: open_tcp("127.0.0.1", port, "master"), "tcp")
+    made = ModbusMaster(lambda: open_tcp("127.0.0.1", port, "master"), "tcp")
     await made.open()
     try:
         yield made

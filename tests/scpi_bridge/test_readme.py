@@ -12,7 +12,7 @@ import pytest
 
 from busbar.client import Client
 from busbar.contract.describe import commands
-from scpi_bridge.bridge import ScpiSession
+from scpi_bridge.commands import InstrumentCommands
 from scpi_bridge.settings import Device, Property
 from tests.examples.programs import bench
 from tests.tables import codes
@@ -76,5 +76,5 @@ def test_every_key_and_command_is_in_the_readme():
         for each in (Device, Property)
         for name in each.__struct_fields__
     }
-    for name in (*keys, *commands(ScpiSession)):
+    for name in (*keys, *commands(InstrumentCommands)):
         assert f"`{name}`" in TEXT, name

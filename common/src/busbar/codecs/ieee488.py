@@ -30,7 +30,7 @@ _BOOLEANS = {"ON": True, "OFF": False}
 def encode_block(data: bytes) -> bytes:
     """Return `data` as a definite length block; raise TooLarge above 999 999 999 bytes.
 
-    Source: 488.2, 8.7.9.
+    Source: IEEE 488.2, 8.7.9.
     """
     if len(data) > MAX_DECLARED:
         raise TooLarge(
@@ -232,7 +232,7 @@ def parse_boolean(text: str) -> bool:
 def parse_string(text: str) -> str:
     """Return a quoted answer without its quotes, an unquoted one stripped.
 
-    Source: 488.2, 8.7.8.
+    Source: IEEE 488.2, 8.7.8.
     """
     word = text.strip()
     if not word.startswith(("'", '"')):

@@ -18,13 +18,13 @@ from busbar.bridge.streams import (
     trust,
 )
 from modbus_bridge.address import Place, listen, place
-from modbus_bridge.commands import Commands
-from modbus_bridge.master import Line, Unit
+from modbus_bridge.commands import UnitCommands
+from modbus_bridge.master import ModbusMaster, Unit
 from modbus_bridge.proxy import Proxy
 from modbus_bridge.server import Server
 from modbus_bridge.session import COUNTS, ModbusSession
 from modbus_bridge.settings import Channel, Config, Device, Opened, Serve, Wiring
-from modbus_bridge.unit import Station
+from modbus_bridge.unit import ModbusUnit
 
 
 class _Asked(msgspec.Struct, frozen=True):
@@ -47,13 +47,15 @@ def line_link(
     async def connect() -> ByteStream:
         return await open_line(where, name, trusted)
 
-    line = Line(  # lives as long as the link: what units owe outlives a connection
-        connect,
-        where.framing,
-        gap=wiring.gap,
-        turnaround=wiring.turnaround,
-        character=where.character,
-        connected=where.transport in ("tcp", "tls"),
+    line = (
+        ModbusMaster(  # lives as long as the link: what units owe outlives a connection
+            connect,
+            where.framing,
+            gap=wiring.gap,
+            turnaround=wiring.turnaround,
+            character=where.character,
+            connected=where.transport in ("tcp", "tls"),
+        )
     )
     stations = {each.name: _station(line, each, where) for each in devices}
     settings = {each.name: each for each in devices}
@@ -112,8 +114,8 @@ def _trust(wiring: Wiring) -> Trust:
 def _serving(
     serve: Serve,
     port: Port,
-    line: Line,
-    stations: Mapping[str, Station],
+    line: ModbusMaster,
+    stations: Mapping[str, ModbusUnit],
     silent: Mapping[str, int],
 ) -> contextlib.AbstractAsyncContextManager[Server]:
     units = {
@@ -136,14 +138,14 @@ def _serving(
     return Server(proxy.handle, serve.clients).listening(*listen(serve.listen))
 
 
-def _station(line: Line, settings: Device, where: Place) -> Station:
+def _station(line: ModbusMaster, settings: Device, where: Place) -> ModbusUnit:
     unit = Unit(
         settings.number(where),
         settings.timeout,
         settings.delay,
         settings.resync == "quiet",
     )
-    return Station(
+    return ModbusUnit(
         line,
         unit,
         broadcast=settings.broadcast(where),
@@ -166,7 +168,7 @@ def describe(settings: Device, address: str) -> Description:
         kind="modbus",
         name=settings.title,
         properties=by_path([*declared, COUNTS]),
-        commands=commands(Commands),
+        commands=commands(UnitCommands),
         address=address
         if where.unit is not None
         else f"{address}::{settings.number(where)}",

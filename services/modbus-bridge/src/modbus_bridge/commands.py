@@ -4,7 +4,7 @@ Read and write anything, any function, who it is, what there is.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -14,7 +14,7 @@ from busbar.bridge.values import Reader
 from busbar.codecs.modbus import Ddp, Diagnostics, MaskWrite, Raw, ReadWrite, Table
 from modbus_bridge import scan
 from modbus_bridge.points import Address, Point
-from modbus_bridge.unit import Station
+from modbus_bridge.unit import ModbusUnit
 
 Hex = Annotated[
     str, Meta(max_length=1000, description="bytes in hexadecimal, such as 01 2c")
@@ -153,27 +153,35 @@ class RegisterSpan(Span, frozen=True, forbid_unknown_fields=True, kw_only=True):
     size: Annotated[int, Meta(ge=1, le=125)] = 100  # in one request, to begin with
 
 
-class Commands:
+IDENTITY = (  # objects 0 to 6
+    "vendor",
+    "product_code",
+    "revision",
+    "url",
+    "product",
+    "model",
+    "application",
+)
+
+
+class UnitCommands:
     """What can be asked of each unit of a line."""
 
-    _port: Port
-    _stations: Mapping[str, Station]
-    _outlets: Mapping[str, Outlet]
-    _names: ClassVar = (
-        "vendor",
-        "product_code",
-        "revision",
-        "url",
-        "product",
-        "model",
-        "application",
-    )
+    def __init__(
+        self,
+        port: Port,
+        units: Mapping[str, ModbusUnit],
+        outlets: Mapping[str, Outlet],
+    ) -> None:
+        self._port = port
+        self._units = units
+        self._outlets = outlets
 
     @command(timeout=60.0)
     async def read(self, device: str, arguments: ReadPoint, turn: Turn) -> Any:
         """Read a value, or several behind one another."""
         count = arguments.count or 1
-        data = await self._stations[device].ask(arguments.request(count), turn.asked)
+        data = await self._units[device].ask(arguments.request(count), turn.asked)
         size = arguments.registers * (1 if arguments.bits else 2)
         found = [
             arguments.parse(data[start : start + size])
@@ -186,7 +194,7 @@ class Commands:
         """Write a value, or a list of them behind one another."""
         if arguments.table in ("discrete", "input"):
             raise BadRequest(f"table: {arguments.table} can only be read")
-        reader, station = Reader(arguments.value_type()), self._stations[device]
+        reader, station = Reader(arguments.value_type()), self._units[device]
         if not isinstance(arguments.value, list):
             await station.write(arguments, reader.value(arguments.value), turn.asked)
             return
@@ -197,11 +205,17 @@ class Commands:
             turn.asked,
         )
 
-    @command(timeout=60.0)
+    @command(
+        title=(
+            "Send any function with its data and return that of the answer, both in "
+            "hexadecimal"
+        ),
+        timeout=60.0,
+    )
     async def request(self, device: str, arguments: RawPdu, turn: Turn) -> str | None:
-        """Send any function with its data and return that of the answer, both in hexadecimal."""
+        """Send any function and return what is answered, as hexadecimal."""
         pdu = bytes.fromhex(arguments.pdu)
-        answer = await self._stations[device].send(Raw(pdu[0], pdu[1:]), turn.asked)
+        answer = await self._units[device].send(Raw(pdu[0], pdu[1:]), turn.asked)
         return None if answer is None else (pdu[:1] + answer).hex()
 
     @command(timeout=60.0)
@@ -213,7 +227,7 @@ class Commands:
             bytes.fromhex(arguments.data),
             arguments.reply,
         )
-        data: bytes = await self._stations[device].ask(request, turn.asked)
+        data: bytes = await self._units[device].ask(request, turn.asked)
         return data.hex()
 
     @command(timeout=60.0)
@@ -222,14 +236,14 @@ class Commands:
     ) -> str:
         """Run a diagnostic sub-function (function 8) and return its data."""
         request = Diagnostics(arguments.sub_function, bytes.fromhex(arguments.data))
-        data: bytes = await self._stations[device].ask(request, turn.asked)
+        data: bytes = await self._units[device].ask(request, turn.asked)
         return data.hex()
 
     @command(timeout=60.0)
     async def mask_write(self, device: str, arguments: Masks, turn: Turn) -> None:
         """Change some bits of a register (function 22)."""
         request = MaskWrite(arguments.address, arguments.and_mask, arguments.or_mask)
-        await self._stations[device].send(request, turn.asked)
+        await self._units[device].send(request, turn.asked)
 
     @command(timeout=60.0)
     async def read_write(
@@ -240,7 +254,7 @@ class Commands:
         request = ReadWrite(
             arguments.address, arguments.count, arguments.write_address, data
         )
-        answer: bytes = await self._stations[device].ask(request, turn.asked)
+        answer: bytes = await self._units[device].ask(request, turn.asked)
         return [
             int.from_bytes(answer[at : at + 2], "big")
             for at in range(0, len(answer), 2)
@@ -251,23 +265,24 @@ class Commands:
         self, device: str, arguments: NoArguments, turn: Turn
     ) -> Identity:
         """Ask the unit who it is (function 43/14)."""
-        return await self._identify(device, turn.asked)
+        return await self.ask_identity(device, turn.asked)
 
-    async def _identify(self, device: str, timeout: float | None = None) -> Identity:
-        objects = await self._stations[device].identify(timeout)
+    async def ask_identity(self, device: str, timeout: float | None = None) -> Identity:
+        """Ask the unit who it is and describe it so."""
+        objects = await self._units[device].identify(timeout)
         text = {
             number: value.decode("latin-1").strip("\0 ")
             for number, value in objects.items()
         }
         known = {
             name: text[number]
-            for number, name in enumerate(self._names)
+            for number, name in enumerate(IDENTITY)
             if text.get(number)
         }
         others = {
             number: value.hex()
             for number, value in objects.items()
-            if number >= len(self._names)
+            if number >= len(IDENTITY)
         }
         identity = Identity(**known, others=others)
         outlet = self._outlets[device]
@@ -296,7 +311,7 @@ class Commands:
         Between two of them others have their turn.
         """
         turn.release()
-        line = self._stations[device].line
+        line = self._units[device].line
         return await scan.units(
             self._port, line, arguments.numbers, arguments.timeout, turn.progress
         )
@@ -319,7 +334,7 @@ class Commands:
         turn.release()
         return await scan.registers(
             self._port,
-            self._stations[device],
+            self._units[device],
             arguments.table,
             arguments.numbers,
             arguments.size,

@@ -60,7 +60,7 @@ class _Debt:
     until: float = NOW  # loop time
 
 
-class Line:
+class ModbusMaster:
     """An open conversation; `connect` opens the link."""
 
     def __init__(

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from busbar.bridge import BusbarError, DeviceRefused, DeviceTimeout, Port
 from busbar.codecs import modbus
 from busbar.codecs.modbus import Raw
-from modbus_bridge.master import Line, Unit
+from modbus_bridge.master import ModbusMaster, Unit
 
 # how requests begin that change nothing; other diagnostics restart a unit, or make it
 # deaf
@@ -44,7 +44,7 @@ class Proxy:
     def __init__(
         self,
         port: Port,
-        line: Line,
+        line: ModbusMaster,
         units: dict[int, Unit],
         is_silent: Callable[[int], bool],
         is_locked: Callable[[int], bool],
@@ -95,7 +95,7 @@ class Proxy:
         return pdu[:1] + answer
 
     async def _ask(self, unit: Unit, request: Raw) -> bytes:
-        """Return what a unit answers, and remember when it does not; raise as Line.ask."""
+        """Return what a unit answers, and remember when it does not; raise as ModbusMaster.ask."""
         before = self._silences.pop(unit.number, 0)
         try:
             answer: bytes = await self._line.ask(unit, request)

@@ -16,8 +16,8 @@ from busbar.codecs.modbus import (
     Read,
     Table,
 )
-from modbus_bridge.master import Line, Unit
-from modbus_bridge.unit import Station
+from modbus_bridge.master import ModbusMaster, Unit
+from modbus_bridge.unit import ModbusUnit
 
 Progress = Callable[[float | None, str], None]
 
@@ -37,7 +37,7 @@ class FoundSpan(msgspec.Struct, frozen=True):
 
 
 async def units(
-    port: Port, line: Line, span: range, timeout: float, progress: Progress
+    port: Port, line: ModbusMaster, span: range, timeout: float, progress: Progress
 ) -> list[FoundUnit]:
     """Return the units that answer.
 
@@ -55,7 +55,7 @@ async def units(
     return found
 
 
-async def _first_word(line: Line, unit: Unit) -> str | None:
+async def _first_word(line: ModbusMaster, unit: Unit) -> str | None:
     try:
         data: bytes = await line.ask(unit, Read("holding", 0, 1))
     except DeviceTimeout:
@@ -69,7 +69,7 @@ async def _first_word(line: Line, unit: Unit) -> str | None:
 
 async def registers(
     port: Port,
-    station: Station,
+    station: ModbusUnit,
     table: Table,
     span: range,
     size: int,
@@ -80,7 +80,7 @@ async def registers(
     What a unit refuses is tried in halves, an answer that is lost is asked for again
     once.
 
-    Raise as Line.ask for other refusals, and for what is lost twice.
+    Raise as ModbusMaster.ask for other refusals, and for what is lost twice.
     """
     readable: list[int] = []
     lost = range(0)

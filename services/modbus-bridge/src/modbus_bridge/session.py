@@ -30,11 +30,11 @@ from busbar.codecs.modbus import (
     NO_PATH,
     NO_TARGET,
 )
-from modbus_bridge.commands import Commands
-from modbus_bridge.master import Line
+from modbus_bridge.commands import UnitCommands
+from modbus_bridge.master import ModbusMaster
 from modbus_bridge.polling import Block, Item, Patience, Schedule, join
 from modbus_bridge.settings import Device
-from modbus_bridge.unit import Station
+from modbus_bridge.unit import ModbusUnit
 
 CHECK = 1.0  # s between looks whether an idle line has been closed
 # s between publications of an unchanged answer, which only confirm it; at most half a
@@ -63,7 +63,7 @@ COUNTS = Declared(
 )
 
 
-class ModbusSession(Commands):
+class ModbusSession:
     """One open line.
 
     `silent` remembers units in quarantine from one session to the next, with their
@@ -73,23 +73,25 @@ class ModbusSession(Commands):
     def __init__(
         self,
         port: Port,
-        line: Line,
+        line: ModbusMaster,
         devices: Mapping[str, Device],
-        stations: Mapping[str, Station],
+        units: Mapping[str, ModbusUnit],
         silent: dict[str, int],
     ) -> None:
-        self._port, self._line, self._devices, self._stations = (
+        self._port, self._line, self._devices, self._units = (
             port,
             line,
             devices,
-            stations,
+            units,
         )
         self._outlets: dict[str, Outlet] = {name: port.outlet(name) for name in devices}
+        self._unit_commands = UnitCommands(port, units, self._outlets)
+        self.commands = (self._unit_commands,)
         self._silent = silent
         self._unknown = {
             name
             for name, each in devices.items()
-            if each.identify and not stations[name].broadcast
+            if each.identify and not units[name].broadcast
         }
         # the last answer, and when it was published
         self._said: dict[Block, tuple[Any, float]] = {}
@@ -147,7 +149,7 @@ class ModbusSession(Commands):
         each = self._devices[device].by_path.get(path)
         if each is None:
             raise UnknownTarget(f"{path!r} is not in the registers of the unit")
-        station = self._stations[device]
+        station = self._units[device]
         await station.write(each, each.give(value), turn.asked)
         if each.access == "w":
             return None
@@ -172,7 +174,7 @@ class ModbusSession(Commands):
                     with contextlib.suppress(
                         DeviceRefused, DeviceTimeout, ProtocolError
                     ):
-                        await self._identify(device)
+                        await self._unit_commands.ask_identity(device)
         finally:
             if pieces := self._pieces.pop(block, None):
                 self._schedule.again(device, pieces, planned)
@@ -185,7 +187,7 @@ class ModbusSession(Commands):
         Raise LinkLost.
         """
         try:
-            answer = await self._stations[device].ask(block.request)
+            answer = await self._units[device].ask(block.request)
         except DeviceRefused as error:
             return self._refused(device, block, error)
         except (DeviceTimeout, ProtocolError) as error:
@@ -265,7 +267,7 @@ class ModbusSession(Commands):
     def _tell(self, *names: str) -> None:
         """Publish the counters of these units."""
         for name in names:
-            counters = self._line.counters[self._stations[name].unit.number]
+            counters = self._line.counters[self._units[name].unit.number]
             self._outlets[name].values(
                 {
                     COUNTS.path: asdict(counters)

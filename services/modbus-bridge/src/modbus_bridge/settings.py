@@ -57,8 +57,7 @@ class Property(
             raise ValueError(f"access: the table {self.table} can only be read")
         if self.choices and (not self.whole or self.bounds is None):
             raise ValueError("choices: only of a whole number")
-        if len(set(self.choices.values())) < len(self.choices):
-            raise ValueError("choices: two numbers have the same name")
+        config.check_choices(self.choices)
         for raw in self.choices:
             self._check_within("choices", raw)
         self._check_bounds()

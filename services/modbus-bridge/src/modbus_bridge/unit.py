@@ -13,19 +13,19 @@ from busbar.codecs.modbus import (
     WriteRegister,
     WriteRegisters,
 )
-from modbus_bridge.master import Line, Unit
+from modbus_bridge.master import ModbusMaster, Unit
 from modbus_bridge.points import Point
 
 PARTS = 32  # of an identification, at most
 BASIC, EXTENDED = 1, 3
 
 
-class Station:
+class ModbusUnit:
     """One unit; `broadcast`: all of a line, which do not answer."""
 
     def __init__(
         self,
-        line: Line,
+        line: ModbusMaster,
         unit: Unit,
         *,
         broadcast: bool = False,
@@ -39,7 +39,7 @@ class Station:
     async def ask(self, request: Request, timeout: float | None = None) -> Any:
         """Return what the unit answers.
 
-        Raise BadRequest where none does, else as Line.ask.
+        Raise BadRequest where none does, else as ModbusMaster.ask.
         """
         if self.broadcast:
             raise BadRequest("unit 0 is all units of the line: they do not answer")
@@ -88,7 +88,7 @@ class Station:
         await self.ask(kind(point.address, data), timeout)
 
     async def identify(self, timeout: float | None = None) -> dict[int, bytes]:
-        """Return the objects of its identification; raise as Line.ask."""
+        """Return the objects of its identification; raise as ModbusMaster.ask."""
         try:
             return await self._objects(EXTENDED, timeout)
         except DeviceRefused as error:

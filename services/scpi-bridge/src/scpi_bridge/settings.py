@@ -33,13 +33,7 @@ _ADDRESS = re.compile(
 )
 
 
-class Property(
-    msgspec.Struct,
-    frozen=True,
-    forbid_unknown_fields=True,
-    kw_only=True,
-    rename={"class_": "class"},
-):
+class Property(config.Reported, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One property of an instrument: how it is read, written and shown."""
 
     path: Path
@@ -52,13 +46,6 @@ class Property(
     every: Seconds | None = None
     minimum: float | None = None
     maximum: float | None = None
-    title: str | None = None
-    unit: str | None = None
-    group: str | None = None
-    class_: str | None = None  # Home Assistant device class
-    deadband: Annotated[float, Meta(ge=0)] = 0.0
-    min_interval: Annotated[float, Meta(ge=0)] = 0.0  # s
-    max_silence: Annotated[float, Meta(ge=0)] = 0.0  # s
 
     def __post_init__(self) -> None:
         if not self.query and not self.set:
@@ -166,7 +153,7 @@ def _open_quote(text: str, quote: str) -> str:
 def _text(value: Any, form: str, quote: str) -> str:
     """Return a value as SCPI text; text cannot end its string or begin another command.
 
-    Source: 488.2, 7.7.5.
+    Source: IEEE 488.2, 7.7.5.
     """
     if isinstance(value, bool):
         return str(int(value))

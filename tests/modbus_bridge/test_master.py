@@ -17,7 +17,7 @@ from busbar.codecs import modbus
 from busbar.codecs.modbus import Diagnostics, Frame, Raw, Read, WriteRegister
 from busbar.errors import DeviceRefused, DeviceTimeout, LinkLost, ProtocolError
 from busbar.testing.fakes import Clock, null_modem, until
-from modbus_bridge.master import MEMORY, Line, Unit
+from modbus_bridge.master import MEMORY, ModbusMaster, Unit
 from modbus_bridge.server import converse
 
 ONE = Unit(1, timeout=0.2)
@@ -56,7 +56,7 @@ async def line(framing="rtu", **options):
     async def connect():
         return here
 
-    made = Line(connect, framing, **options)
+    made = ModbusMaster(connect, framing, **options)
     await made.open()
     try:
         yield made, Wire(framing, there)
@@ -428,7 +428,7 @@ async def test_the_other_side_closing_is_a_lost_link():
 
 
 async def test_a_closed_line_says_so():
-    made = Line(lambda: asyncio.sleep(0), "rtu")
+    made = ModbusMaster(lambda: asyncio.sleep(0), "rtu")
     with pytest.raises(LinkLost, match="the link is closed"):
         await made.ask(ONE, Read("holding", 7, 1))
 

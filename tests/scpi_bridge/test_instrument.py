@@ -451,7 +451,7 @@ async def test_a_block_may_come_in_any_pieces(instrument, bench, message, size):
         await bench.say(message[start : start + size])
         await settle()
         assert not asking.done() or start + size >= len(message)
-    await Clock().advance(instrument.QUIET + 0.1)
+    await Clock().advance(conversation.QUIET + 0.1)
     assert await asking == PAYLOAD
 
 
@@ -615,9 +615,9 @@ async def test_an_instrument_without_an_error_queue_is_not_asked(bench):
 
 async def test_an_error_queue_without_an_end_is_left(instrument, bench):
     reading = asyncio.create_task(instrument.errors())
-    for _ in range(instrument.ERRORS_LIMIT):
+    for _ in range(conversation.ERRORS_LIMIT):
         await bench.answer("SYST:ERR?", b'-100,"again"\n')
-    assert await reading == [(-100, "again")] * instrument.ERRORS_LIMIT
+    assert await reading == [(-100, "again")] * conversation.ERRORS_LIMIT
 
 
 async def test_nonsense_from_the_error_queue_is_nonsense(instrument, bench):
