@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from busbar.bridge import Event, LinkLost, Outlet, Property
-from busbar.codecs.can import ERROR, SENT, Frame, bits, trouble
+from busbar.codecs.can import ERROR, SENT, Frame, bits, error_report
 from can_bridge.interfaces.interface import Bus, Health, log
 
 PERIOD = 1.0  # s between looks
@@ -107,7 +107,7 @@ class Watch:
             self._fast += sum(bits(frame)[1] for frame in frames)
 
     def _take_error(self, frame: Frame) -> None:
-        found = trouble(frame)
+        found = error_report(frame)
         self._errors += 1
         if found.state is not None and found.state != self._state:
             self._state = found.state

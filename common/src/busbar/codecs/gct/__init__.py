@@ -2,8 +2,8 @@
 
 Source: reference 1.8, with vectors.
 
-for id, data in encode(message): ...                   message -> frames
-message = Decoder().feed(id, data, time)               frames -> messages
+    for id, data in encode(message): ...         # message -> frames
+    message = Decoder().feed(id, data, time)     # frames -> messages
 """
 
 from busbar.codecs.gct.ddp import V1_BYTES, V2_BYTES, Ddp

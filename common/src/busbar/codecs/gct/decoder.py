@@ -5,7 +5,7 @@ from busbar.codecs.gct.messages import BROADCAST, DDP, KINDS, Message, decode, f
 
 
 class Decoder:
-    """Takes frames with 29-bit identifiers in the order they came."""
+    """Decodes frames with 29-bit identifiers in the order they came."""
 
     def __init__(self) -> None:
         self._ddp = Reassembly()

@@ -95,7 +95,7 @@ async def open_slcan(
         await stream.write(slcan.opening(bitrate, data_bitrate, listen_only))
         yield Streamed(
             stream,
-            slcan.Reader(),
+            slcan.SlcanReader(),
             slcan.encode,
             Health(None, bitrate, data_bitrate),
             fd=True,
@@ -114,7 +114,7 @@ async def open_usrcanet(
     stream = await streams.open_tcp(host, port, name)
     try:
         yield Streamed(
-            stream, usrcanet.Reader(), usrcanet.encode, Health(None, bitrate), fd=False
+            stream, usrcanet.UsrCanetReader(), usrcanet.encode, Health(None, bitrate), fd=False
         )
     finally:
         await stream.close()

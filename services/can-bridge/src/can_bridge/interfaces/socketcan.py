@@ -244,7 +244,7 @@ def restart(name: str, number: int) -> None:
     Raise LinkLost if the kernel does not do that for us.
     """
     try:
-        canlink.acknowledged(_asked(canlink.restart(number)))
+        canlink.check_acknowledged(_asked(canlink.restart(number)))
     except OSError as error:
         why = os.strerror(error.errno or 0)
         hint = f"as root: ip link set {name} down && ip link set {name} up"
