@@ -141,7 +141,7 @@ class Can(InProcess):
                 )
 
         async def busy(session: Any, device: str, arguments: Busy, turn: Any) -> None:
-            await session.line.send([can.frame(ASKED)])
+            await session.traffic.send([can.frame(ASKED)])
             await asyncio.sleep(arguments.seconds)
 
         commands = {

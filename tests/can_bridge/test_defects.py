@@ -22,7 +22,7 @@ async def test_b1_a_raw_frame_is_sent_raw():
             )
         )
         (frame,) = await peer.hear()
-        assert can.shown(frame) == "1C33F800#CDAB"
+        assert can.cansend_text(frame) == "1C33F800#CDAB"
 
 
 def test_b9_a_command_that_does_not_fit_is_refused_and_not_cut_off():

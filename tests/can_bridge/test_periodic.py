@@ -7,7 +7,7 @@ from busbar.codecs.can import SENT
 from busbar.errors import Overloaded
 from busbar.testing.fakes import Clock, settle, until
 from can_bridge import traffic
-from can_bridge.interfaces.interface import Timed
+from can_bridge.interfaces.interface import TimedFrame
 from tests.can_bridge.peer import done, failure, on_loopback, some_rows
 
 
@@ -97,7 +97,7 @@ async def test_what_was_missed_is_not_caught_up_with():
         sent.append(frame)
         await gate.wait()
 
-    timed = Timed("lamp", send, can.frame(1), 1.0, 0)
+    timed = TimedFrame("lamp", send, can.frame(1), 1.0, 0)
     await clock.advance(5.5)  # the first one has to wait for so long
     gate.set()
     await settle()
@@ -112,8 +112,8 @@ async def test_one_that_cannot_be_sent_does_not_end_the_others(caplog):
         if (error := outcomes.pop(0)) is not None:
             raise error
 
-    timed = Timed("lamp", send, can.frame(1), 1.0, 4)
+    timed = TimedFrame("lamp", send, can.frame(1), 1.0, 4)
     await clock.advance(3.5)
     assert outcomes == []
-    assert timed.done
+    assert timed.poll_ended()
     assert [record.getMessage() for record in caplog.records] == ["lamp: full"]

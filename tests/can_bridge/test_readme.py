@@ -64,7 +64,7 @@ async def test_what_comsrv_sends(call):
     topic, payload = COMSRV[call]
     async with on_loopback("    protocols: [gct]\n") as (bus, peer):
         done(await bus.call("can0", topic.removeprefix("call/"), payload))
-        assert can.shown((await peer.hear())[0]) == SENT[call]
+        assert can.cansend_text((await peer.hear())[0]) == SENT[call]
 
 
 @pytest.mark.parametrize("call", RESULTS)

@@ -16,9 +16,9 @@ from busbar.bridge import ConfigError, Property, collisions, level, values
 from busbar.codecs import j1939
 from can_bridge import settings as configuration
 from can_bridge.messages import (
+    BusMessage,
+    BusSignal,
     Catalogue,
-    Coded,
-    Entry,
     is_boolean,
     is_j1939,
     key,
@@ -183,7 +183,7 @@ def _whole(number: float) -> float | int:
 
 def _entry(
     message: Message, originals: Mapping[str, str], met: set[str], settings: Opened
-) -> Entry:
+) -> BusMessage:
     coded = {}
     for signal in message.signals:
         original = f"{message.name}/{signal.name}"
@@ -195,7 +195,7 @@ def _entry(
                 _rule(settings.signals, original),
                 settings,
             )
-    return Entry(message, coded)
+    return BusMessage(message, coded)
 
 
 def _rule(signals: Signals, original: str) -> Rule:
@@ -207,7 +207,7 @@ def _rule(signals: Signals, original: str) -> Rule:
 
 def _coded(
     message: Message, signal: Signal, path: str, rule: Rule, settings: Opened
-) -> Coded:
+) -> BusSignal:
     sends = settings.sends and rule.direction != "receive"
     receives = settings.receives and rule.direction != "send"
     access: Literal["r", "rw"] = "rw" if sends else "r"
@@ -228,7 +228,7 @@ def _coded(
         else rule.max_silence,
         max_age=settings.signals.max_age if rule.max_age is None else rule.max_age,
     )
-    return Coded(path, about, signal, receives, sends, rule.cycle)
+    return BusSignal(path, about, signal, receives, sends, rule.cycle)
 
 
 def group_of(message: Message) -> str:

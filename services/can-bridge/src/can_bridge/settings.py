@@ -19,7 +19,7 @@ from busbar.codecs.can import (
     STANDARD_IDS,
     Mask,
 )
-from can_bridge.address import place
+from can_bridge.address import parse_address
 
 Seconds = Annotated[float, Meta(gt=0, le=86400)]
 Pause = Annotated[float, Meta(ge=0, le=86400)]
@@ -238,7 +238,7 @@ class Opened(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         check_different("messages", [message.name for message in self.messages])
         if self.name == "bridge":
             raise ValueError("name: 'bridge' is the bridge itself; choose another")
-        where = place(self.address)
+        where = parse_address(self.address)
         if None not in (where.bitrate, self.bitrate) and where.bitrate != self.bitrate:
             raise ValueError(
                 f"bitrate: {self.bitrate}, and the address says {where.bitrate}"
@@ -256,7 +256,7 @@ class Opened(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     @property
     def rate(self) -> int | None:
         """Bit/s, from the address or the key."""
-        return place(self.address).bitrate or self.bitrate
+        return parse_address(self.address).bitrate or self.bitrate
 
     @property
     def databases(self) -> tuple[str, ...]:
@@ -293,7 +293,7 @@ class Config(config.Config, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         config.check_names(device.name for device in self.devices)
         seen: dict[Any, str] = {}
         for device in self.devices:
-            where = place(device.address)
+            where = parse_address(device.address)
             key = (where.interface, where.channel)
             if where.interface not in ("loopback", "virtual") and key in seen:
                 raise ValueError(
