@@ -10,7 +10,7 @@ import isotp
 from busbar.codecs import can
 from can_bridge.bridge import SERVICE
 from can_bridge.simulator.__main__ import Simulator
-from can_bridge.simulator.vehicle import DIAGNOSE, DIAGNOSED, VIN
+from can_bridge.simulator.vehicle import DIAGNOSIS_REQUEST, DIAGNOSIS_RESPONSE, VIN
 from tests.can_bridge.peer import (
     Wire,
     configuration,
@@ -21,7 +21,7 @@ from tests.can_bridge.peer import (
 )
 from tests.running import running
 
-PAIR = {"tx": DIAGNOSE, "rx": DIAGNOSED, "timeout": 20}
+PAIR = {"tx": DIAGNOSIS_REQUEST, "rx": DIAGNOSIS_RESPONSE, "timeout": 20}
 
 
 def b64(data):
@@ -72,7 +72,7 @@ async def test_a_message_without_an_answer_is_done_when_it_is_out():
 
 async def test_no_answer_and_no_flow_control_time_out():
     async with vehicle() as (bus, simulator):
-        simulator.vehicle.deaf = True
+        simulator.vehicle.silent = True
         short = {**PAIR, "timeout": 0.02}
         assert failure(
             await bus.call("can0", "isotp", {**short, "data": b64(b"x")})
@@ -94,7 +94,7 @@ async def test_what_a_receiver_says_wrong_is_a_protocol_error():
             bus.call("can0", "isotp", {**PAIR, "data": b64(bytes(20))})
         )
         await peer.hear()
-        await peer.send(can.frame(DIAGNOSED, b"\x32\0\0"))
+        await peer.send(can.frame(DIAGNOSIS_RESPONSE, b"\x32\0\0"))
         assert failure(await call) == (
             "protocol",
             ("the receiver has no room for the message"),
@@ -131,9 +131,9 @@ async def test_flow_control_is_padded_as_the_message_is():
             asked = {**PAIR, "data": "AQ==", "padding": padding}
             call = asyncio.create_task(bus.call("can0", "isotp", asked))
             await peer.hear()
-            await peer.send(can.frame(DIAGNOSED, b"\x10\x08abcdef"))
+            await peer.send(can.frame(DIAGNOSIS_RESPONSE, b"\x10\x08abcdef"))
             assert (await peer.hear())[0].data == control
-            await peer.send(can.frame(DIAGNOSED, b"\x21gh"))
+            await peer.send(can.frame(DIAGNOSIS_RESPONSE, b"\x21gh"))
             assert done(await call) == {"data": b64(b"abcdefgh")}
 
 
@@ -163,7 +163,9 @@ def unit(bus):
     }
     options |= {"rx_flowcontrol_timeout": 20_000, "max_frame_size": 10_000}  # ms, bytes
     address = isotp.Address(
-        isotp.AddressingMode.Normal_11bits, txid=DIAGNOSED, rxid=DIAGNOSE
+        isotp.AddressingMode.Normal_11bits,
+        txid=DIAGNOSIS_RESPONSE,
+        rxid=DIAGNOSIS_REQUEST,
     )
     faults, ending = [], threading.Event()
     layer = isotp.CanStack(
