@@ -1,4 +1,4 @@
-"""A process with a CAN bus of its own, `python -m tests.bench.can_peer ROLE URL`.
+"""A process with its own CAN bus: `python -m tests.bench.can_peer ROLE URL`.
 
 It does what each line of stdin says.
 
@@ -63,7 +63,7 @@ class Feeder:
         self._bus = bus
 
     async def rate(self, per_second: int, seconds: int) -> Figures:
-        """Send numbered frames evenly; return what that and whoever receives them cost."""
+        """Send numbered frames evenly; return what sending and receiving them cost."""
         spent, began, sent = time.process_time(), time.perf_counter(), 0
         while (passed := time.perf_counter() - began) < seconds:
             while sent < passed * per_second:
@@ -73,7 +73,7 @@ class Feeder:
         return {"sent": sent, "cpu": (time.process_time() - spent) / passed * 100}
 
     async def burst(self, count: int) -> int:
-        """Send numbered frames as fast as they are read; return when that began (ns)."""
+        """Send numbered frames as fast as they are read; return the start (ns)."""
         return await self._fast(NUMBERED, map(numbered, range(count)))
 
     async def signals(self, count: int) -> int:

@@ -31,7 +31,7 @@ def test_b9_a_command_that_does_not_fit_is_refused_and_not_cut_off():
             gct.encode(SysCtrl(1, 2, command))
 
 
-async def test_b13_a_subscriber_gets_what_it_asked_for_and_nobody_waits_for_a_slow_one():
+async def test_b13_a_subscriber_gets_what_it_asked_for_and_never_waits_for_a_slow_one():
     more = (
         "    frames: {publish: none, groups: [{name: mine, filters: [{id: 0x123}]}]}\n"
     )

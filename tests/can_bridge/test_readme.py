@@ -163,10 +163,11 @@ async def test_the_modes_of_can2mqtt_both_ways():
     assert MODES.keys() == {
         mode for mode in CAN2MQTT if mode.endswith(("ascii", "code"))
     }
-    messages = [
-        f"      - {{name: {mode}, id: {0x100 + number}, signals: [{', '.join(CAN2MQTT[mode])}]}}\n"
-        for number, mode in enumerate(MODES)
-    ]
+    messages = []
+    for number, mode in enumerate(MODES):
+        signals = ", ".join(CAN2MQTT[mode])
+        about = f"name: {mode}, id: {0x100 + number}, signals: [{signals}]"
+        messages.append(f"      - {{{about}}}\n")
     more = (
         "    signals: {min_interval: 0}\n    receive_own: false\n    messages:\n"
     ) + "".join(messages)
@@ -228,7 +229,7 @@ exports.decode = (bytes) => {
 
 
 async def test_the_javascript_example_decodes_a_batch(tmp_path):
-    """With a decoder of a few lines in place of the package, which is not ours to test."""
+    """With a decoder of a few lines instead of the package, which is not ours."""
     code = re.search(r"```javascript\n(.*?)```", TEXT, re.DOTALL)[1]
     async with on_loopback("    fd: true\n    frames: {flush: 1}\n") as (bus, peer):
         await peer.send(

@@ -322,7 +322,7 @@ async def test_what_a_database_says_and_a_frame_cannot_is_refused(tmp_path):
         assert (await peer.hear())[0].data == b"\xff" + bytes(7)
 
 
-async def test_a_signal_of_which_nothing_is_known_is_sent_as_near_to_0_as_its_range_allows(
+async def test_an_unknown_signal_is_sent_as_near_to_0_as_its_range_allows(
     tmp_path,
 ):
     file = tmp_path / "dialect.dbc"

@@ -200,7 +200,11 @@ devices:
   - name: can0
     address: can::socket::can0
     fd: false
-    frames: {publish: batched, flush: 0.02, encoding: msgpack, filters: [{id: 0x100, mask: 0x700}]}
+    frames:
+      publish: batched
+      flush: 0.02
+      encoding: msgpack
+      filters: [{id: 0x100, mask: 0x700}]
     database: vehicle.dbc
     protocols: [gct]
 """

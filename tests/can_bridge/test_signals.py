@@ -94,7 +94,7 @@ async def test_a_value_outside_its_range_costs_that_signal_only():
         assert await bus.value("can0", "EngineData/Speed") == 100
 
 
-async def test_a_frame_that_is_too_short_says_so_and_the_same_frame_whole_is_good_again():
+async def test_a_frame_that_is_too_short_says_so_and_the_whole_frame_is_good_again():
     async with on_loopback(FAST) as (bus, peer):
         await peer.send(engine(100))
         await bus.value("can0", "EngineData/Speed")
@@ -292,7 +292,8 @@ async def test_messages_of_the_configuration_need_no_database():
       - name: Fan
         id: 0x321
         signals:
-          - {name: Speed, start: 0, length: 16, scale: 0.1, minimum: 0, maximum: 3000, unit: rpm}
+          - {name: Speed, start: 0, length: 16, scale: 0.1,
+             minimum: 0, maximum: 3000, unit: rpm}
           - {name: Angle, start: 23, length: 16, byte_order: big, type: signed}
           - {name: Mode, start: 32, length: 8, choices: {0: idle, 2: fast}}
     signals: {min_interval: 0}
@@ -353,7 +354,7 @@ async def test_a_signal_whose_message_stays_away_is_stale():
         assert "for more than 5 s" in await bus.bad("can0", "EngineData/Speed", "stale")
 
 
-async def test_the_newest_of_several_sources_counts_also_if_it_says_what_it_said_before():
+async def test_the_newest_of_several_sources_counts_also_if_its_value_is_the_same():
     def cruise(source, speed):
         return can.frame(
             0x18FEF100 | source, struct.pack("<xH5x", speed * 256), extended=True
@@ -369,7 +370,7 @@ async def test_the_newest_of_several_sources_counts_also_if_it_says_what_it_said
             )
 
 
-async def test_of_two_messages_with_one_identifier_the_first_counts_and_the_other_is_named(
+async def test_of_two_messages_with_one_id_the_first_counts_and_the_other_is_named(
     tmp_path, caplog
 ):
     file = tmp_path / "other.dbc"

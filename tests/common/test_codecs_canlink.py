@@ -39,7 +39,7 @@ DATA = (
 def test_an_interface_with_everything():
     assert canlink.parse(link(b"can", DATA)) == canlink.Interface(
         3, True, "can", "passive", 500000, 2000000, 0.1, True, 128, 7
-    )  # fmt: skip
+    )
 
 
 def test_a_virtual_interface_tells_little():

@@ -6,6 +6,7 @@ import msgspec
 
 # interfaces that this bridge drives itself; python-can has the others
 OWN = ("socket", "slcan", "usrcanet", "loopback")
+NAME_LIMIT = 15  # characters of a network interface
 _PCAN = re.compile(r"(usb|pci|lan|isa|dng|pcc)(?:bus)?(\d{1,2})", re.IGNORECASE)
 
 
@@ -20,7 +21,8 @@ class CanAddress(msgspec.Struct, frozen=True):
 def parse_address(address: str) -> CanAddress:
     """Return what `can::INTERFACE::CHANNEL::BITRATE` says; raise ValueError."""
     scheme, *parts = address.split("::")
-    if scheme != "can" or not 1 <= len(parts) <= 3 or not all(parts):
+    complete = 1 <= len(parts) <= 3 and all(parts)
+    if scheme != "can" or not complete:
         raise ValueError(
             f"address: {address!r} is not can::socket::can0, "
             "can::slcan::/dev/ttyACM0::500000, can::pcan::usb1::125000, "
@@ -46,25 +48,34 @@ def parse_address(address: str) -> CanAddress:
 
 
 def _channel(interface: str, name: str) -> str:
-    wrong = len(name) > 15 or "/" in name or name.split() != [name]
-    if interface == "socket" and wrong:
-        raise ValueError(f"address: {name!r} is no name of a network interface")
-    if interface == "pcan":
+    if interface == "socket":
+        _check_interface_name(name)
+    elif interface == "pcan":
         found = _PCAN.fullmatch(name)
         if found is not None:
-            return f"PCAN_{found[1].upper()}BUS{int(found[2])}"
+            kind, number = found.groups()
+            return f"PCAN_{kind.upper()}BUS{int(number)}"
     return name
 
 
+def _check_interface_name(name: str) -> None:
+    """Raise ValueError for a name that the kernel refuses."""
+    one_word = name.split() == [name]
+    if not one_word or "/" in name or len(name) > NAME_LIMIT:
+        raise ValueError(f"address: {name!r} is no name of a network interface")
+
+
 def _bitrate(text: str) -> int:
-    if not text.isdecimal() or not 1000 <= int(text) <= 20_000_000:
+    bitrate = int(text) if text.isdecimal() else 0
+    if not 1000 <= bitrate <= 20_000_000:
         raise ValueError(f"address: bit rate {text!r} is not 1000 to 20000000 bit/s")
-    return int(text)
+    return bitrate
 
 
 def endpoint(channel: str) -> tuple[str, int]:
     """Return host and port of a USR-CANET200; raise ValueError."""
-    host, _, port = channel.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+    host, _, text = channel.rpartition(":")
+    port = int(text) if text.isdecimal() else 0
+    if not host or not 0 < port < 65536:
         raise ValueError(f"address: {channel!r} is not HOST:PORT")
-    return host.strip("[]"), int(port)
+    return host.strip("[]"), port

@@ -43,7 +43,7 @@ class _LinkConfig:
 
 
 def link(settings: Opened) -> Link:
-    """Return the link of one bus; a database that cannot be read costs this bus only."""
+    """Return the link of one bus; an unreadable database costs this bus only."""
     address = parse_address(settings.address)
     files = settings.databases
     check(address)

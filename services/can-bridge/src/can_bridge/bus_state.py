@@ -196,7 +196,7 @@ class BusMonitor:
         self._warned_refused = self._bus.refused
 
     def _check_off(self, state: str | None, health: Health) -> None:
-        """Raise LinkLost to restart a controller, unless the interface does so itself."""
+        """Raise LinkLost to restart a controller, if the interface does not do so."""
         if state != "off":
             self._off_since = None
             return
@@ -208,4 +208,4 @@ class BusMonitor:
         if not self._restart or health.restart:
             return
         if now - self._off_since >= self._restart:
-            raise LinkLost(f"bus-off for {self._restart:g} s: the bus is opened anew")
+            raise LinkLost(f"bus-off for {self._restart:g} s: the bus is opened again")

@@ -93,9 +93,10 @@ class LastFrame(msgspec.Struct, frozen=True):
 
 def named(frame: Frame) -> dict[str, Any]:
     """Return the fields of a frame under their names, ready for JSON."""
+    flags = {name: bool(frame.flags & bit) for bit, name in _NAMES}
     return {
         "id": frame.id,
-        **{name: bool(frame.flags & bit) for bit, name in _NAMES},
+        **flags,
         "direction": "tx" if frame.flags & SENT else "rx",
         "length": frame.length,
         "data": base64.b64encode(frame.data).decode(),

@@ -67,7 +67,7 @@ class ReadingData(msgspec.Struct, frozen=True):
 
 
 class Single(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Arguments of `gct_read_single`; `format` is one of Python's struct, such as <f."""
+    """Arguments of `gct_read_single`; `format` as of Python's struct, such as <f."""
 
     index: Index
     group: Group = 0
@@ -186,11 +186,17 @@ class GctCommands:
         values = decode(arguments.format, found.data)
         return SingleData(found.src, found.data, list(values))
 
-    @command(holds="exchange", timeout=62.0)
+    @command(
+        title=(
+            "Send a DDP message; if bit 7 of its first byte is set, return the response"
+        ),
+        holds="exchange",
+        timeout=62.0,
+    )
     async def gct_ddp(
         self, device: str, arguments: Ddp, turn: Turn
     ) -> DdpAnswer | None:
-        """Send a DDP message; if bit 7 of its first byte is set, return the response."""
+        """Send a DDP message; return its response if it asks for one."""
         dst = self._node(device, arguments.dst)
         return await self._ddp(
             dst, arguments.data, arguments.version, turn, arguments.timeout

@@ -225,7 +225,7 @@ class Opened(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     receive_own: bool | None = None  # None: only on the loopback
     buffer: config.Size = 8 * 1024 * 1024  # bytes of the socket's receive buffer
     send_timeout: Seconds = 1.0  # s to wait for room in the interface's send queue
-    restart: Seconds | None = None  # s after bus-off until the bus is opened anew
+    restart: Seconds | None = None  # s after bus-off until the bus is opened again
     frames: Frames = Frames()
     messages: tuple[Message, ...] = ()
     signals: Signals = Signals()

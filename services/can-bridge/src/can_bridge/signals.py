@@ -1,4 +1,4 @@
-"""Signals of a bus: received frames become values, values that are set become frames."""
+"""Signals of a bus: received frames become values, set values become frames."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -188,7 +188,7 @@ def _fits(message: BusMessage, known: Mapping[str, Any]) -> bool:
 def _selection(
     message: BusMessage, signal: BusSignal, changes: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the multiplexer values that select a signal, but for those in `changes`."""
+    """Return the multiplexer values that select a signal, without those changed."""
     found: dict[str, Any] = {}
     while True:
         selector = signal.definition.multiplexer_signal

@@ -155,7 +155,7 @@ class CanTraffic:
         self._periodic[name] = PeriodicFrame(cyclic, frame, period, count)
 
     def update(self, name: str, frame: Frame) -> None:
-        """Send a frame now, and from now on instead of the periodic one of this name."""
+        """Send a frame now, and from now on instead of the periodic one."""
         old = self._periodic[name]
         if old.frame.key == frame.key and old.frame.flags == frame.flags:
             old.cyclic.update(frame)
@@ -170,7 +170,7 @@ class CanTraffic:
         self._periodic.pop(name).cyclic.stop()
 
     def prune_periodic(self) -> list[str]:
-        """Forget the periodic frames that have ended; return the names of the others."""
+        """Forget the periodic frames that have ended; return the other names."""
         for name, each in list(self._periodic.items()):
             if each.cyclic.poll_ended():
                 self.stop(name)

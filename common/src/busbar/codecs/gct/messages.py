@@ -93,7 +93,8 @@ def _monitoring_data(message: MonitoringData) -> tuple[int, bytes]:
     _check("reading", message.reading, 0, READINGS - 1)
     _check("data", len(message.data), 0, PAYLOAD, " bytes")
     type_data = _group(message.group) | message.reading
-    return _id(MONITORING_DATA, message.src, BROADCAST, type_data), message.data
+    id_ = _id(MONITORING_DATA, message.src, BROADCAST, type_data)
+    return id_, message.data
 
 
 def _monitoring_request(message: MonitoringRequest) -> tuple[int, bytes]:
@@ -123,7 +124,8 @@ def _sysctrl(message: SysCtrl) -> tuple[int, bytes]:
     if message.value and message.query:
         raise OutOfRange("value: a SysCtrl is a value, a query or neither, not both")
     type_data = message.command << 2 | message.value << 1 | message.query
-    return _id(SYSCTRL, message.src, message.dst, type_data), message.data
+    id_ = _id(SYSCTRL, message.src, message.dst, type_data)
+    return id_, message.data
 
 
 def decode(
@@ -133,21 +135,37 @@ def decode(
     if kind == HEARTBEAT and len(data) >= 2:
         return Heartbeat(src, int.from_bytes(data[:2], "little"))
     if kind == SYSCTRL and type_data & 3 != 3:
+        command = type_data >> 2
         value = bool(type_data & 2)
         query = bool(type_data & 1)
-        return SysCtrl(src, dst, type_data >> 2, value, query, data)
+        return SysCtrl(src, dst, command, value, query, data)
     if kind == MONITORING_DATA:
-        return MonitoringData(src, type_data >> 6, type_data & 63, data)
+        group = type_data >> 6
+        reading = type_data & 0x3F
+        return MonitoringData(src, group, reading, data)
     if kind == MONITORING_REQUEST:
-        mask = int.from_bytes(data[:PAYLOAD], "little")
-        readings = tuple(each for each in range(READINGS) if mask >> each & 1)
-        return MonitoringRequest(src, dst, type_data >> 6, readings)
+        group = type_data >> 6
+        return MonitoringRequest(src, dst, group, _readings(data))
     return None
+
+
+def _readings(data: bytes) -> tuple[int, ...]:
+    """Return the readings of a bit mask, little endian."""
+    mask = int.from_bytes(data[:PAYLOAD], "little")
+    found = []
+    for reading in range(READINGS):
+        if mask >> reading & 1:
+            found.append(reading)
+    return tuple(found)
 
 
 def fields(id: int) -> tuple[int, int, int, int]:
     """Return type, source, destination and type data of an identifier."""
-    return id >> 25 & 15, id >> 18 & 127, id >> 11 & 127, id & 0x7FF
+    kind = id >> 25 & 0xF
+    src = id >> 18 & 0x7F
+    dst = id >> 11 & 0x7F
+    type_data = id & 0x7FF
+    return kind, src, dst, type_data
 
 
 def _id(kind: int, src: int, dst: int, type_data: int) -> int:

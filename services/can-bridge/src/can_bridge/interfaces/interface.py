@@ -40,7 +40,7 @@ class CyclicFrame(Protocol):
 class CanInterface(Protocol):
     """One open interface."""
 
-    # True: where asked to, it returns the frames that we sent, once they were on the wire
+    # True: it returns our own frames where asked to, once they were on the wire
     echoes: bool
 
     @property

@@ -286,7 +286,7 @@ def check(
     data_bitrate: int | None,
     listen: bool,
 ) -> None:
-    """Raise LinkLost, with the command for root, for an interface that is set up otherwise."""
+    """Raise LinkLost, with the command for root, unless the interface is as wanted."""
     rates = {
         "bitrate": (bitrate, about.bitrate),
         "dbitrate": (data_bitrate, about.data_bitrate),
@@ -327,7 +327,7 @@ async def open_socketcan(
     listen_only: bool = False,
     restarts: bool = False,
 ) -> AsyncIterator[SocketCan]:
-    """Open an interface; with `restarts` restart one that is bus-off; raise LinkLost."""
+    """Open an interface, restart it with `restarts` if bus-off; raise LinkLost."""
     about = interface(name)
     if not about.up:
         raise LinkLost(_down(name))

@@ -196,7 +196,8 @@ async def test_adapters_that_are_to_listen_only_are_told_so(listen_only, monkeyp
     for interface in LISTENING:
         monkeypatch.setitem(can.interfaces.BACKENDS, interface, (__name__, "Asked"))
         more = f"listen_only: {str(listen_only).lower()}, options: {{more: 1}}"
-        text += f"  - {{name: {interface}, address: 'can::{interface}::to {interface}::500000', {more}}}\n"
+        address = f"can::{interface}::to {interface}::500000"
+        text += f"  - {{name: {interface}, address: '{address}', {more}}}\n"
     async with running(SERVICE, text) as bus:
         for interface, told in LISTENING.items():
             await bus.status(interface, "online")

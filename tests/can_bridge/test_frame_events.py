@@ -21,12 +21,14 @@ from tests.can_bridge.peer import batches, done, failure, on_loopback, rows, som
 SINGLE = "    frames: {publish: single}\n"
 
 
-async def test_a_batch_has_the_frames_in_order_with_time_identifier_flags_length_and_data():
+async def test_a_batch_has_the_frames_in_order_with_time_id_flags_length_and_data():
     async with on_loopback("    fd: true\n") as (bus, peer):
         sent = [
-            can.frame(0x123, b"abc"), can.frame(0x1ABCDEF0, b"", extended=True),
-            can.frame(0x7FF, remote=True, length=5), can.frame(1, bytes(64), fd=True),
-        ]  # fmt: skip
+            can.frame(0x123, b"abc"),
+            can.frame(0x1ABCDEF0, b"", extended=True),
+            can.frame(0x7FF, remote=True, length=5),
+            can.frame(1, bytes(64), fd=True),
+        ]
         await peer.send(*sent)
         found = await some_rows(bus, 4)
         assert [row[1:] for row in found] == [list(frame[1:]) for frame in sent]
