@@ -1,4 +1,4 @@
-"""How a bus is: load, counters, error frames, bus-off."""
+"""State of a bus: load, counters, error frames, bus-off."""
 
 import asyncio
 

@@ -138,7 +138,7 @@ async def test_a_database_of_each_format_both_ways(suffix, text, tmp_path):
             about["schema"]["maximum"],
         ) == ("rpm", -100, 8000)
         done(await bus.set("can0", "Motor/Speed", 0))
-        assert (await peer.hear())[0].data == struct.pack("<HB5x", 200, 1)
+        assert (await peer.receive())[0].data == struct.pack("<HB5x", 200, 1)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252"])

@@ -1,4 +1,4 @@
-"""What is wrong in comsrv's CAN (reference 1.10, 1.8) and must not be here."""
+"""Defects of comsrv's CAN (reference 1.10, 1.8) that must not be here."""
 
 import asyncio
 
@@ -21,7 +21,7 @@ async def test_b1_a_raw_frame_is_sent_raw():
                 "can0", "send", {"id": 0x1C33F800, "extended": True, "data": "zas="}
             )
         )
-        (frame,) = await peer.hear()
+        (frame,) = await peer.receive()
         assert can.cansend_text(frame) == "1C33F800#CDAB"
 
 
@@ -64,7 +64,7 @@ async def test_readings_asked_of_all_are_not_dropped():
         )
         assert (
             gct.Decoder()
-            .feed((request := (await peer.hear())[0]).id, request.data, 0.0)
+            .feed((request := (await peer.receive())[0]).id, request.data, 0.0)
             .dst
             == gct.BROADCAST
         )

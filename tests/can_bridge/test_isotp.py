@@ -93,7 +93,7 @@ async def test_what_a_receiver_says_wrong_is_a_protocol_error():
         call = asyncio.create_task(
             bus.call("can0", "isotp", {**PAIR, "data": b64(bytes(20))})
         )
-        await peer.hear()
+        await peer.receive()
         await peer.send(can.frame(DIAGNOSIS_RESPONSE, b"\x32\0\0"))
         assert failure(await call) == (
             "protocol",
@@ -110,7 +110,7 @@ async def test_can_fd_and_short_frames():
                 {**PAIR, "data": b64(bytes(60)), "fd": True, "response": False},
             )
         )
-        (frame,) = await peer.hear()
+        (frame,) = await peer.receive()
         assert (frame.length, frame.data[:2]) == (64, b"\0\x3c")
         done(
             await bus.call(
@@ -119,7 +119,7 @@ async def test_can_fd_and_short_frames():
                 {**PAIR, "data": "AQ==", "padding": None, "response": False},
             )
         )
-        assert (await peer.hear())[0].data == b"\1\1"
+        assert (await peer.receive())[0].data == b"\1\1"
 
 
 async def test_flow_control_is_padded_as_the_message_is():
@@ -130,9 +130,9 @@ async def test_flow_control_is_padded_as_the_message_is():
         ):
             asked = {**PAIR, "data": "AQ==", "padding": padding}
             call = asyncio.create_task(bus.call("can0", "isotp", asked))
-            await peer.hear()
+            await peer.receive()
             await peer.send(can.frame(DIAGNOSIS_RESPONSE, b"\x10\x08abcdef"))
-            assert (await peer.hear())[0].data == control
+            assert (await peer.receive())[0].data == control
             await peer.send(can.frame(DIAGNOSIS_RESPONSE, b"\x21gh"))
             assert done(await call) == {"data": b64(b"abcdefgh")}
 
@@ -141,7 +141,7 @@ async def test_identifiers_of_29_bits_are_known_as_such():
     async with on_loopback() as (bus, peer):
         about = {"tx": 0x18DA10F1, "rx": 0x18DAF110, "data": "AQ==", "timeout": 20}
         call = asyncio.create_task(bus.call("can0", "isotp", about))
-        (frame,) = await peer.hear()
+        (frame,) = await peer.receive()
         assert frame.flags == can.EXTENDED
         await peer.send(can.frame(0x18DAF110, b"\2ok", extended=True))
         assert done(await call) == {"data": b64(b"ok")}
@@ -151,7 +151,7 @@ async def test_identifiers_of_29_bits_are_known_as_such():
 
 @contextmanager
 def unit(bus):
-    """A unit of can-isotp, which nobody here wrote, on a bus of python-can.
+    """A unit of can-isotp, an independent peer, on a bus of python-can.
 
     It answers with what it got, reversed.
     """

@@ -64,7 +64,7 @@ async def test_what_comsrv_sends(call):
     topic, payload = COMSRV[call]
     async with on_loopback("    protocols: [gct]\n") as (bus, peer):
         done(await bus.call("can0", topic.removeprefix("call/"), payload))
-        assert can.cansend_text((await peer.hear())[0]) == SENT[call]
+        assert can.cansend_text((await peer.receive())[0]) == SENT[call]
 
 
 @pytest.mark.parametrize("call", RESULTS)
@@ -178,7 +178,7 @@ async def test_the_modes_of_can2mqtt_both_ways():
                 assert await bus.value("can0", f"{mode}/{name}") == value
             name, value = next(iter(values.items()))
             done(await bus.set("can0", f"{mode}/{name}", json.dumps(value)))
-            assert (await peer.hear())[0].id == 0x100 + number
+            assert (await peer.receive())[0].id == 0x100 + number
 
 
 async def test_the_python_example_decodes_a_batch(capsys):

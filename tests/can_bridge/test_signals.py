@@ -121,12 +121,12 @@ async def test_reports_are_limited_and_the_newest_value_always_comes():
         await peer.send(*(engine(speed) for speed in range(100)))
         await until(lambda: "EngineData/Speed" in bus.good("can0"))
         await bus.clock.advance(11)
-        told = [
+        published = [
             each["value"]
             for each in bus.changes("can0")
             if each["path"] == "EngineData/Speed"
         ]
-        assert told == [0, 99]
+        assert published == [0, 99]
 
 
 async def test_an_unchanged_value_is_reported_again_after_its_silence():
@@ -317,7 +317,7 @@ async def test_a_whole_number_of_64_bits_stays_whole_whatever_its_scale():
         await peer.send(can.frame(1, b"\xfe" + b"\xff" * 7))
         assert await bus.value("can0", "Total/count") == 2**64 - 2
         done(await bus.set("can0", "Total/count", str(2**64 - 3)))
-        assert (await peer.hear())[0].data == b"\xfd" + b"\xff" * 7
+        assert (await peer.receive())[0].data == b"\xfd" + b"\xff" * 7
 
 
 async def test_names_that_meet_are_served_neither_until_they_are_separated(

@@ -123,7 +123,7 @@ def test_garbage_then_good(garbage):
     assert receiver.feed(b"\x02ok")[0] == b"ok"
 
 
-# Against can-isotp, which nobody here wrote, in memory.
+# Against can-isotp, an independent peer, in memory.
 
 
 class Their:
