@@ -28,6 +28,7 @@ from busbar.codecs.can import Frame
 from busbar.config import loader
 from busbar.runtime.bridge import Bridge
 from busbar.runtime.service import plan
+from can_bridge import bridge as bridge_module
 from can_bridge.bridge import SERVICE
 from can_bridge.interfaces.loopback import BUS, Loopback, open_loopback
 from can_bridge.settings import Config
@@ -39,7 +40,7 @@ ROOM = 5000  # frames that may wait to be read; the bus keeps four times as many
 NUMBERED, STAMPED, ENGINE = 0x200, 0x300, vehicle.ENGINE
 PAUSES = (0.002, 0.01)  # s between stamped frames
 PATIENCE = 20.0  # s for a frame that was sent
-DATABASE = Path(vehicle.__file__).with_name("example.dbc")
+DATABASE = Path(bridge_module.__file__).with_name("example.dbc")
 TOPIC, ANSWERS = "script/{}", 65536
 
 Figures = dict[str, float]
