@@ -1,4 +1,7 @@
-"""Defects of comsrv's CAN (reference 1.10, 1.8) that must not be here."""
+"""Defects of comsrv's CAN that must not be here.
+
+Source: docs/protocols/can.md, 9; docs/protocols/gct.md, 8.
+"""
 
 import asyncio
 

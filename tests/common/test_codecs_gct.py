@@ -21,8 +21,8 @@ from busbar.codecs.gct import (
 from busbar.codecs.gct.ddp import OPEN_LIMIT, TIMEOUT
 from busbar.errors import OutOfRange
 
-# Printed by the original encoder in Rust (reference 1.8; its numbers). 05 is what a
-# command of more than 9 bits became.
+# Printed by the original encoder in Rust (docs/protocols/gct.md, 7; its numbers). 05 is
+# what a command of more than 9 bits became.
 VECTORS = {
     "01": (Heartbeat(12, 0xABCD), ["1C33F800#CDAB"]),
     "02": (Heartbeat(0, 1), ["1C03F800#0100"]),

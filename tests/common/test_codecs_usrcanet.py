@@ -8,7 +8,7 @@ from busbar.codecs import can, usrcanet
 from busbar.codecs.can import EXTENDED, REMOTE, Frame
 from busbar.errors import BadRequest, ProtocolError
 
-VECTORS = [  # reference 1.7
+VECTORS = [  # docs/protocols/can.md, 5
     (can.frame(0xABCDEF, b"\1\2\3\4", extended=True), "84 00abcdef 01020304 00000000"),
     (
         can.frame(0x123456, extended=True, remote=True, length=3),

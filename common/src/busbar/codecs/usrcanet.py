@@ -1,7 +1,7 @@
 """Framing of the USR-CANET200 on TCP: 13 bytes a frame, classic CAN only.
 
 Byte 0: extended 0x80, remote 0x40, data length code; 1-4: identifier, big endian; 5-12:
-data, zero padded. Source: reference 1.7, with vectors.
+data, zero padded. Source: docs/protocols/can.md, 5.
 """
 
 import struct

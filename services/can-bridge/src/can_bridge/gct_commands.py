@@ -1,6 +1,6 @@
 """Commands of GCT, with the time-outs of comsrv's Python client.
 
-Source: reference 1.8.
+Source: docs/protocols/gct.md, 6.
 """
 
 import asyncio

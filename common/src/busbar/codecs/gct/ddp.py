@@ -1,6 +1,6 @@
 """DDP, the data protocol of GCT: messages cut into frames, and reassembled.
 
-Source: reference 1.8.
+Source: docs/protocols/gct.md, 4.
 
 Both versions append a CRC-16/CCITT-FALSE, big endian; the CRC of data and CRC is 0.
 Version 1 counts its parts and keeps their order; version 2 marks the last one.

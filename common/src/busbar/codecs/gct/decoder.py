@@ -1,4 +1,4 @@
-"""Frames to GCT messages. Source: reference 1.8."""
+"""Decoder of GCT frames. Source: docs/protocols/gct.md, 2 to 4."""
 
 from busbar.codecs.gct.ddp import Reassembly
 from busbar.codecs.gct.messages import BROADCAST, DDP, KINDS, Message, decode, fields

@@ -1,4 +1,4 @@
-"""Messages of GCT and their frames. Source: reference 1.8.
+"""Messages of GCT and their frames. Source: docs/protocols/gct.md, 2 and 3.
 
 Identifier bits: 28..25 type, 24..18 source, 17..11 destination, 10..0 type data. What
 the original cuts off silently is refused here.

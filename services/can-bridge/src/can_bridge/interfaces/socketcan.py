@@ -1,7 +1,7 @@
 """SocketCAN: raw sockets of the Linux kernel, read in batches without a thread.
 
-Receiving raw is 5 to 38 times cheaper than through python-can (reference kernel-lab
-3.1), and only a raw socket says how much it dropped. Source:
+Receiving raw is 5 to 38 times cheaper than through python-can, and only a raw socket
+says how much it dropped. Source: docs/protocols/can.md, 3.1, and
 Documentation/networking/can.rst of the kernel.
 """
 
@@ -371,7 +371,7 @@ def _prepare(sock: socket.socket, name: str, fd: bool, own: bool, buffer: int) -
 def _enlarge(sock: socket.socket, name: str, buffer: int) -> None:
     """Let the kernel keep more frames.
 
-    Its default overflows within a few hundred (reference kernel-lab 3.1).
+    Its default overflows within a few hundred (docs/protocols/can.md, 3.1).
     """
     buffer = min(buffer, 2**30)
     try:
