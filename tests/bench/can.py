@@ -74,8 +74,9 @@ def run(setup: Setup) -> list[Row]:
         key: str = "time",
         **more: Any,
     ) -> Row:
-        mine, beside = ([each[key] for each in found[name]] for name in (ours, theirs))
-        return compare(f"CAN: {what}", unit, mine, beside, against, **more)
+        mine = [each[key] for each in found[ours]]
+        baseline = [each[key] for each in found[theirs]]
+        return compare(f"CAN: {what}", unit, mine, baseline, against, **more)
 
     busy = f"{RATE} frames/s for {bench.seconds} s"
     return [

@@ -1,4 +1,4 @@
-"""A process with a CAN bus of its own, `python -m tests.bench.can_peer ROLE URL`.
+"""A process with its own CAN bus: `python -m tests.bench.can_peer ROLE URL`.
 
 It does what each line of stdin says.
 
@@ -28,6 +28,7 @@ from busbar.codecs.can import Frame
 from busbar.config import loader
 from busbar.runtime.bridge import Bridge
 from busbar.runtime.service import plan
+from can_bridge import bridge as bridge_module
 from can_bridge.bridge import SERVICE
 from can_bridge.interfaces.loopback import BUS, Loopback, open_loopback
 from can_bridge.settings import Config
@@ -39,7 +40,7 @@ ROOM = 5000  # frames that may wait to be read; the bus keeps four times as many
 NUMBERED, STAMPED, ENGINE = 0x200, 0x300, vehicle.ENGINE
 PAUSES = (0.002, 0.01)  # s between stamped frames
 PATIENCE = 20.0  # s for a frame that was sent
-DATABASE = Path(vehicle.__file__).with_name("example.dbc")
+DATABASE = Path(bridge_module.__file__).with_name("example.dbc")
 TOPIC, ANSWERS = "script/{}", 65536
 
 Figures = dict[str, float]
@@ -63,7 +64,7 @@ class Feeder:
         self._bus = bus
 
     async def rate(self, per_second: int, seconds: int) -> Figures:
-        """Send numbered frames evenly; return what that and whoever receives them cost."""
+        """Send numbered frames evenly; return what sending and receiving them cost."""
         spent, began, sent = time.process_time(), time.perf_counter(), 0
         while (passed := time.perf_counter() - began) < seconds:
             while sent < passed * per_second:
@@ -73,7 +74,7 @@ class Feeder:
         return {"sent": sent, "cpu": (time.process_time() - spent) / passed * 100}
 
     async def burst(self, count: int) -> int:
-        """Send numbered frames as fast as they are read; return when that began (ns)."""
+        """Send numbered frames as fast as they are read; return the start (ns)."""
         return await self._fast(NUMBERED, map(numbered, range(count)))
 
     async def signals(self, count: int) -> int:

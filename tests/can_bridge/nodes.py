@@ -34,10 +34,10 @@ class Nodes:
         """Send one frame."""
         await self._peer.send(can.frame(id_, data, extended=True))
 
-    async def hear(self):
+    async def receive(self):
         """Return the next message of the bridge."""
         while True:
-            (frame,) = await self._peer.hear()
+            (frame,) = await self._peer.receive()
             if (message := self._decoder.feed(frame.id, frame.data, 0.0)) is not None:
                 return message
 

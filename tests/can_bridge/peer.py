@@ -1,7 +1,4 @@
-"""What the tests of the can-bridge share.
-
-A bridge on a bus of this process, a wire for serial adapters, decoding.
-"""
+"""Shared by the tests: a bridge on a bus of this process, a wire, decoding."""
 
 import asyncio
 import os
@@ -34,7 +31,7 @@ class Wire:
         for _, slave in self._ends:
             tty.setraw(slave)
         self.ports = [os.ttyname(slave) for _, slave in self._ends]
-        self._told = os.pipe()
+        self._stop_pipe = os.pipe()
         self._thread = threading.Thread(target=self._carry, name="wire")
         self._thread.start()
         return self
@@ -42,22 +39,22 @@ class Wire:
     def _carry(self):
         masters = [master for master, _ in self._ends]
         while True:
-            ready, _, _ = select.select([*masters, self._told[0]], [], [])
-            if self._told[0] in ready:
+            ready, _, _ = select.select([*masters, self._stop_pipe[0]], [], [])
+            if self._stop_pipe[0] in ready:
                 return
             for fd in ready:
                 os.write(masters[1 - masters.index(fd)], os.read(fd, 65536))
 
     def __exit__(self, *_):
-        os.write(self._told[1], b"x")
+        os.write(self._stop_pipe[1], b"x")
         self._thread.join()
-        for fd in (*self._told, *(fd for pair in self._ends for fd in pair)):
+        for fd in (*self._stop_pipe, *(fd for pair in self._ends for fd in pair)):
             os.close(fd)
 
 
 @asynccontextmanager
 async def python_can(interface, channel, **options):
-    """A bus of python-can, which nobody here wrote, at the far end."""
+    """A bus of python-can, an independent peer, at the far end."""
     bus = await asyncio.to_thread(
         can.Bus, interface=interface, channel=channel, **options
     )
@@ -67,7 +64,7 @@ async def python_can(interface, channel, **options):
         await asyncio.to_thread(bus.shutdown)
 
 
-async def heard(bus, limit=20.0):
+async def received_frame(bus, limit=20.0):
     """Return the next frame that python-can receives."""
     message = await asyncio.to_thread(bus.recv, limit)
     assert message is not None, f"no frame within {limit:g} s"
@@ -106,7 +103,7 @@ class Peer:
         for frame in frames:
             await self._bus.send(frame)
 
-    async def hear(self, count=1, limit=20.0):
+    async def receive(self, count=1, limit=20.0):
         """Return the next frames."""
         async with asyncio.timeout(limit):
             while len(self.frames) < count:

@@ -18,7 +18,7 @@ from busbar.contract.describe import Description, Event
 from busbar.testing.fakes import until
 from can_bridge.bridge import SERVICE
 from can_bridge.simulator.__main__ import Simulator
-from can_bridge.simulator.vehicle import ASKED
+from can_bridge.simulator.vehicle import ECHO_REQUEST
 from tests.contract.client import Client
 from tests.contract.in_process import NONSENSE, InProcess, ending
 from tests.contract.subject import Call, Subject
@@ -105,9 +105,9 @@ class Can(InProcess):
         ]
 
     async def busy(self, client: Client, seconds: float, **fields: Any) -> str:
-        before = self._count(ASKED)
+        before = self._count(ECHO_REQUEST)
         id_ = client.send(self.device, self.slow, {"seconds": seconds, **fields})
-        await until(lambda: self._count(ASKED) > before, "the start")
+        await until(lambda: self._count(ECHO_REQUEST) > before, "the start")
         return id_
 
     def _count(self, id_: int) -> int:
@@ -141,7 +141,7 @@ class Can(InProcess):
                 )
 
         async def busy(session: Any, device: str, arguments: Busy, turn: Any) -> None:
-            await session.line.send([can.frame(ASKED)])
+            await session.traffic.send([can.frame(ECHO_REQUEST)])
             await asyncio.sleep(arguments.seconds)
 
         commands = {

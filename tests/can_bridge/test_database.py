@@ -22,7 +22,9 @@ KCD = """<NetworkDefinition xmlns="http://kayak.2codeornot2code.org/1.0">
         <Value slope="0.5" intercept="-100" unit="rpm" min="-100" max="8000"/>
       </Signal>
       <Signal name="Gear" offset="16" length="8">
-        <LabelSet><Label name="neutral" value="0"/><Label name="first" value="1"/></LabelSet>
+        <LabelSet>
+          <Label name="neutral" value="0"/><Label name="first" value="1"/>
+        </LabelSet>
       </Signal>
     </Message>
   </Bus>
@@ -51,13 +53,16 @@ Sig=Gear 16
 def signal(name, start, length, compu):
     mapped = f"<I-SIGNAL-TO-I-PDU-MAPPING><SHORT-NAME>{name}M</SHORT-NAME>"
     mapped += f'<I-SIGNAL-REF DEST="I-SIGNAL">/p/{name}</I-SIGNAL-REF>'
-    mapped += f"<PACKING-BYTE-ORDER>MOST-SIGNIFICANT-BYTE-LAST</PACKING-BYTE-ORDER><START-POSITION>{start}</START-POSITION>"
+    mapped += "<PACKING-BYTE-ORDER>MOST-SIGNIFICANT-BYTE-LAST</PACKING-BYTE-ORDER>"
+    mapped += f"<START-POSITION>{start}</START-POSITION>"
     mapped += "</I-SIGNAL-TO-I-PDU-MAPPING>"
     own = f"""<I-SIGNAL><SHORT-NAME>{name}</SHORT-NAME><LENGTH>{length}</LENGTH>
       <SYSTEM-SIGNAL-REF DEST="SYSTEM-SIGNAL">/p/{name}S</SYSTEM-SIGNAL-REF></I-SIGNAL>
-    <SYSTEM-SIGNAL><SHORT-NAME>{name}S</SHORT-NAME><PHYSICAL-PROPS><SW-DATA-DEF-PROPS-VARIANTS>
-      <SW-DATA-DEF-PROPS-CONDITIONAL><COMPU-METHOD-REF DEST="COMPU-METHOD">/p/{name}C</COMPU-METHOD-REF>
-      </SW-DATA-DEF-PROPS-CONDITIONAL></SW-DATA-DEF-PROPS-VARIANTS></PHYSICAL-PROPS></SYSTEM-SIGNAL>
+    <SYSTEM-SIGNAL><SHORT-NAME>{name}S</SHORT-NAME>
+      <PHYSICAL-PROPS><SW-DATA-DEF-PROPS-VARIANTS><SW-DATA-DEF-PROPS-CONDITIONAL>
+      <COMPU-METHOD-REF DEST="COMPU-METHOD">/p/{name}C</COMPU-METHOD-REF>
+      </SW-DATA-DEF-PROPS-CONDITIONAL></SW-DATA-DEF-PROPS-VARIANTS></PHYSICAL-PROPS>
+    </SYSTEM-SIGNAL>
     <COMPU-METHOD><SHORT-NAME>{name}C</SHORT-NAME>{compu}</COMPU-METHOD>"""
     return mapped, own
 
@@ -97,8 +102,10 @@ ARXML = f"""<?xml version="1.0" encoding="UTF-8"?>
       <CAN-ADDRESSING-MODE>STANDARD</CAN-ADDRESSING-MODE><IDENTIFIER>801</IDENTIFIER>
     </CAN-FRAME-TRIGGERING></FRAME-TRIGGERINGS></CAN-PHYSICAL-CHANNEL>
   </PHYSICAL-CHANNELS></CAN-CLUSTER-CONDITIONAL></CAN-CLUSTER-VARIANTS></CAN-CLUSTER>
-  <CAN-FRAME><SHORT-NAME>Motor</SHORT-NAME><FRAME-LENGTH>8</FRAME-LENGTH><PDU-TO-FRAME-MAPPINGS><PDU-TO-FRAME-MAPPING>
-    <SHORT-NAME>mapping</SHORT-NAME><PDU-REF DEST="I-SIGNAL-I-PDU">/p/pdu</PDU-REF><START-POSITION>0</START-POSITION>
+  <CAN-FRAME><SHORT-NAME>Motor</SHORT-NAME><FRAME-LENGTH>8</FRAME-LENGTH>
+    <PDU-TO-FRAME-MAPPINGS><PDU-TO-FRAME-MAPPING>
+    <SHORT-NAME>mapping</SHORT-NAME><PDU-REF DEST="I-SIGNAL-I-PDU">/p/pdu</PDU-REF>
+    <START-POSITION>0</START-POSITION>
   </PDU-TO-FRAME-MAPPING></PDU-TO-FRAME-MAPPINGS></CAN-FRAME>
   <I-SIGNAL-I-PDU><SHORT-NAME>pdu</SHORT-NAME><LENGTH>8</LENGTH>
     <I-SIGNAL-TO-PDU-MAPPINGS>{SPEED_MAPPED}{GEAR_MAPPED}</I-SIGNAL-TO-PDU-MAPPINGS></I-SIGNAL-I-PDU>
@@ -131,7 +138,7 @@ async def test_a_database_of_each_format_both_ways(suffix, text, tmp_path):
             about["schema"]["maximum"],
         ) == ("rpm", -100, 8000)
         done(await bus.set("can0", "Motor/Speed", 0))
-        assert (await peer.hear())[0].data == struct.pack("<HB5x", 200, 1)
+        assert (await peer.receive())[0].data == struct.pack("<HB5x", 200, 1)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252"])

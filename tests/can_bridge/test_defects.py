@@ -1,4 +1,7 @@
-"""What is wrong in comsrv's CAN (reference 1.10, 1.8) and must not be here."""
+"""Defects of comsrv's CAN that must not be here.
+
+Source: docs/protocols/can.md, 9; docs/protocols/gct.md, 8.
+"""
 
 import asyncio
 
@@ -21,8 +24,8 @@ async def test_b1_a_raw_frame_is_sent_raw():
                 "can0", "send", {"id": 0x1C33F800, "extended": True, "data": "zas="}
             )
         )
-        (frame,) = await peer.hear()
-        assert can.shown(frame) == "1C33F800#CDAB"
+        (frame,) = await peer.receive()
+        assert can.cansend_text(frame) == "1C33F800#CDAB"
 
 
 def test_b9_a_command_that_does_not_fit_is_refused_and_not_cut_off():
@@ -31,7 +34,7 @@ def test_b9_a_command_that_does_not_fit_is_refused_and_not_cut_off():
             gct.encode(SysCtrl(1, 2, command))
 
 
-async def test_b13_a_subscriber_gets_what_it_asked_for_and_nobody_waits_for_a_slow_one():
+async def test_b13_a_subscriber_gets_what_it_asked_for_and_never_waits_for_a_slow_one():
     more = (
         "    frames: {publish: none, groups: [{name: mine, filters: [{id: 0x123}]}]}\n"
     )
@@ -64,7 +67,7 @@ async def test_readings_asked_of_all_are_not_dropped():
         )
         assert (
             gct.Decoder()
-            .feed((request := (await peer.hear())[0]).id, request.data, 0.0)
+            .feed((request := (await peer.receive())[0]).id, request.data, 0.0)
             .dst
             == gct.BROADCAST
         )

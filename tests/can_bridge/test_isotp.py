@@ -10,7 +10,7 @@ import isotp
 from busbar.codecs import can
 from can_bridge.bridge import SERVICE
 from can_bridge.simulator.__main__ import Simulator
-from can_bridge.simulator.vehicle import DIAGNOSE, DIAGNOSED, VIN
+from can_bridge.simulator.vehicle import DIAGNOSIS_REQUEST, DIAGNOSIS_RESPONSE, VIN
 from tests.can_bridge.peer import (
     Wire,
     configuration,
@@ -21,7 +21,7 @@ from tests.can_bridge.peer import (
 )
 from tests.running import running
 
-PAIR = {"tx": DIAGNOSE, "rx": DIAGNOSED, "timeout": 20}
+PAIR = {"tx": DIAGNOSIS_REQUEST, "rx": DIAGNOSIS_RESPONSE, "timeout": 20}
 
 
 def b64(data):
@@ -72,7 +72,7 @@ async def test_a_message_without_an_answer_is_done_when_it_is_out():
 
 async def test_no_answer_and_no_flow_control_time_out():
     async with vehicle() as (bus, simulator):
-        simulator.vehicle.deaf = True
+        simulator.vehicle.silent = True
         short = {**PAIR, "timeout": 0.02}
         assert failure(
             await bus.call("can0", "isotp", {**short, "data": b64(b"x")})
@@ -93,8 +93,8 @@ async def test_what_a_receiver_says_wrong_is_a_protocol_error():
         call = asyncio.create_task(
             bus.call("can0", "isotp", {**PAIR, "data": b64(bytes(20))})
         )
-        await peer.hear()
-        await peer.send(can.frame(DIAGNOSED, b"\x32\0\0"))
+        await peer.receive()
+        await peer.send(can.frame(DIAGNOSIS_RESPONSE, b"\x32\0\0"))
         assert failure(await call) == (
             "protocol",
             ("the receiver has no room for the message"),
@@ -110,7 +110,7 @@ async def test_can_fd_and_short_frames():
                 {**PAIR, "data": b64(bytes(60)), "fd": True, "response": False},
             )
         )
-        (frame,) = await peer.hear()
+        (frame,) = await peer.receive()
         assert (frame.length, frame.data[:2]) == (64, b"\0\x3c")
         done(
             await bus.call(
@@ -119,7 +119,7 @@ async def test_can_fd_and_short_frames():
                 {**PAIR, "data": "AQ==", "padding": None, "response": False},
             )
         )
-        assert (await peer.hear())[0].data == b"\1\1"
+        assert (await peer.receive())[0].data == b"\1\1"
 
 
 async def test_flow_control_is_padded_as_the_message_is():
@@ -130,10 +130,10 @@ async def test_flow_control_is_padded_as_the_message_is():
         ):
             asked = {**PAIR, "data": "AQ==", "padding": padding}
             call = asyncio.create_task(bus.call("can0", "isotp", asked))
-            await peer.hear()
-            await peer.send(can.frame(DIAGNOSED, b"\x10\x08abcdef"))
-            assert (await peer.hear())[0].data == control
-            await peer.send(can.frame(DIAGNOSED, b"\x21gh"))
+            await peer.receive()
+            await peer.send(can.frame(DIAGNOSIS_RESPONSE, b"\x10\x08abcdef"))
+            assert (await peer.receive())[0].data == control
+            await peer.send(can.frame(DIAGNOSIS_RESPONSE, b"\x21gh"))
             assert done(await call) == {"data": b64(b"abcdefgh")}
 
 
@@ -141,7 +141,7 @@ async def test_identifiers_of_29_bits_are_known_as_such():
     async with on_loopback() as (bus, peer):
         about = {"tx": 0x18DA10F1, "rx": 0x18DAF110, "data": "AQ==", "timeout": 20}
         call = asyncio.create_task(bus.call("can0", "isotp", about))
-        (frame,) = await peer.hear()
+        (frame,) = await peer.receive()
         assert frame.flags == can.EXTENDED
         await peer.send(can.frame(0x18DAF110, b"\2ok", extended=True))
         assert done(await call) == {"data": b64(b"ok")}
@@ -151,7 +151,7 @@ async def test_identifiers_of_29_bits_are_known_as_such():
 
 @contextmanager
 def unit(bus):
-    """A unit of can-isotp, which nobody here wrote, on a bus of python-can.
+    """A unit of can-isotp, an independent peer, on a bus of python-can.
 
     It answers with what it got, reversed.
     """
@@ -163,7 +163,9 @@ def unit(bus):
     }
     options |= {"rx_flowcontrol_timeout": 20_000, "max_frame_size": 10_000}  # ms, bytes
     address = isotp.Address(
-        isotp.AddressingMode.Normal_11bits, txid=DIAGNOSED, rxid=DIAGNOSE
+        isotp.AddressingMode.Normal_11bits,
+        txid=DIAGNOSIS_RESPONSE,
+        rxid=DIAGNOSIS_REQUEST,
     )
     faults, ending = [], threading.Event()
     layer = isotp.CanStack(

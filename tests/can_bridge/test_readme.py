@@ -64,7 +64,7 @@ async def test_what_comsrv_sends(call):
     topic, payload = COMSRV[call]
     async with on_loopback("    protocols: [gct]\n") as (bus, peer):
         done(await bus.call("can0", topic.removeprefix("call/"), payload))
-        assert can.shown((await peer.hear())[0]) == SENT[call]
+        assert can.cansend_text((await peer.receive())[0]) == SENT[call]
 
 
 @pytest.mark.parametrize("call", RESULTS)
@@ -163,10 +163,11 @@ async def test_the_modes_of_can2mqtt_both_ways():
     assert MODES.keys() == {
         mode for mode in CAN2MQTT if mode.endswith(("ascii", "code"))
     }
-    messages = [
-        f"      - {{name: {mode}, id: {0x100 + number}, signals: [{', '.join(CAN2MQTT[mode])}]}}\n"
-        for number, mode in enumerate(MODES)
-    ]
+    messages = []
+    for number, mode in enumerate(MODES):
+        signals = ", ".join(CAN2MQTT[mode])
+        about = f"name: {mode}, id: {0x100 + number}, signals: [{signals}]"
+        messages.append(f"      - {{{about}}}\n")
     more = (
         "    signals: {min_interval: 0}\n    receive_own: false\n    messages:\n"
     ) + "".join(messages)
@@ -177,7 +178,7 @@ async def test_the_modes_of_can2mqtt_both_ways():
                 assert await bus.value("can0", f"{mode}/{name}") == value
             name, value = next(iter(values.items()))
             done(await bus.set("can0", f"{mode}/{name}", json.dumps(value)))
-            assert (await peer.hear())[0].id == 0x100 + number
+            assert (await peer.receive())[0].id == 0x100 + number
 
 
 async def test_the_python_example_decodes_a_batch(capsys):
@@ -228,7 +229,7 @@ exports.decode = (bytes) => {
 
 
 async def test_the_javascript_example_decodes_a_batch(tmp_path):
-    """With a decoder of a few lines in place of the package, which is not ours to test."""
+    """With a decoder of a few lines instead of the package, which is not ours."""
     code = re.search(r"```javascript\n(.*?)```", TEXT, re.DOTALL)[1]
     async with on_loopback("    fd: true\n    frames: {flush: 1}\n") as (bus, peer):
         await peer.send(

@@ -12,29 +12,29 @@ from busbar.errors import ConfigError
 from busbar.runtime.service import plan, run
 from busbar.testing.fakes import until
 from can_bridge import database
-from can_bridge.address import Place, place
+from can_bridge.address import CanAddress, parse_address
 from can_bridge.bridge import SERVICE
 from can_bridge.settings import Config
 from tests.can_bridge.peer import EXAMPLE, configuration
 from tests.running import running
 
 ADDRESSES = {
-    "can::socket::can0": Place("socket", "can0"),
-    "can::socketcan::vcan0": Place("socket", "vcan0"),
-    "can::slcan::/dev/ttyACM0::500000": Place("slcan", "/dev/ttyACM0", 500000),
-    "can::pcan::usb1::125000": Place("pcan", "PCAN_USBBUS1", 125000),
-    "can::pcan::PCAN_PCIBUS2::125000": Place("pcan", "PCAN_PCIBUS2", 125000),
-    "can::usrcanet::gateway:20001": Place("usrcanet", "gateway:20001"),
-    "can::usrcanet::gateway::20001": Place("usrcanet", "gateway:20001"),
-    "can::loopback": Place("loopback", ""),
-    "can::virtual::name": Place("virtual", "name"),
-    "can::kvaser::0::500000": Place("kvaser", "0", 500000),
+    "can::socket::can0": CanAddress("socket", "can0"),
+    "can::socketcan::vcan0": CanAddress("socket", "vcan0"),
+    "can::slcan::/dev/ttyACM0::500000": CanAddress("slcan", "/dev/ttyACM0", 500000),
+    "can::pcan::usb1::125000": CanAddress("pcan", "PCAN_USBBUS1", 125000),
+    "can::pcan::PCAN_PCIBUS2::125000": CanAddress("pcan", "PCAN_PCIBUS2", 125000),
+    "can::usrcanet::gateway:20001": CanAddress("usrcanet", "gateway:20001"),
+    "can::usrcanet::gateway::20001": CanAddress("usrcanet", "gateway:20001"),
+    "can::loopback": CanAddress("loopback", ""),
+    "can::virtual::name": CanAddress("virtual", "name"),
+    "can::kvaser::0::500000": CanAddress("kvaser", "0", 500000),
 }
 
 
 @pytest.mark.parametrize("address", ADDRESSES)
 def test_an_address(address):
-    assert place(address) == ADDRESSES[address]
+    assert parse_address(address) == ADDRESSES[address]
 
 
 SIGNAL, SCALE = (
@@ -200,7 +200,11 @@ devices:
   - name: can0
     address: can::socket::can0
     fd: false
-    frames: {publish: batched, flush: 0.02, encoding: msgpack, filters: [{id: 0x100, mask: 0x700}]}
+    frames:
+      publish: batched
+      flush: 0.02
+      encoding: msgpack
+      filters: [{id: 0x100, mask: 0x700}]
     database: vehicle.dbc
     protocols: [gct]
 """

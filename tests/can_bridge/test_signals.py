@@ -94,7 +94,7 @@ async def test_a_value_outside_its_range_costs_that_signal_only():
         assert await bus.value("can0", "EngineData/Speed") == 100
 
 
-async def test_a_frame_that_is_too_short_says_so_and_the_same_frame_whole_is_good_again():
+async def test_a_frame_that_is_too_short_says_so_and_the_whole_frame_is_good_again():
     async with on_loopback(FAST) as (bus, peer):
         await peer.send(engine(100))
         await bus.value("can0", "EngineData/Speed")
@@ -121,12 +121,12 @@ async def test_reports_are_limited_and_the_newest_value_always_comes():
         await peer.send(*(engine(speed) for speed in range(100)))
         await until(lambda: "EngineData/Speed" in bus.good("can0"))
         await bus.clock.advance(11)
-        told = [
+        published = [
             each["value"]
             for each in bus.changes("can0")
             if each["path"] == "EngineData/Speed"
         ]
-        assert told == [0, 99]
+        assert published == [0, 99]
 
 
 async def test_an_unchanged_value_is_reported_again_after_its_silence():
@@ -292,7 +292,8 @@ async def test_messages_of_the_configuration_need_no_database():
       - name: Fan
         id: 0x321
         signals:
-          - {name: Speed, start: 0, length: 16, scale: 0.1, minimum: 0, maximum: 3000, unit: rpm}
+          - {name: Speed, start: 0, length: 16, scale: 0.1,
+             minimum: 0, maximum: 3000, unit: rpm}
           - {name: Angle, start: 23, length: 16, byte_order: big, type: signed}
           - {name: Mode, start: 32, length: 8, choices: {0: idle, 2: fast}}
     signals: {min_interval: 0}
@@ -316,7 +317,7 @@ async def test_a_whole_number_of_64_bits_stays_whole_whatever_its_scale():
         await peer.send(can.frame(1, b"\xfe" + b"\xff" * 7))
         assert await bus.value("can0", "Total/count") == 2**64 - 2
         done(await bus.set("can0", "Total/count", str(2**64 - 3)))
-        assert (await peer.hear())[0].data == b"\xfd" + b"\xff" * 7
+        assert (await peer.receive())[0].data == b"\xfd" + b"\xff" * 7
 
 
 async def test_names_that_meet_are_served_neither_until_they_are_separated(
@@ -353,7 +354,7 @@ async def test_a_signal_whose_message_stays_away_is_stale():
         assert "for more than 5 s" in await bus.bad("can0", "EngineData/Speed", "stale")
 
 
-async def test_the_newest_of_several_sources_counts_also_if_it_says_what_it_said_before():
+async def test_the_newest_of_several_sources_counts_also_if_its_value_is_the_same():
     def cruise(source, speed):
         return can.frame(
             0x18FEF100 | source, struct.pack("<xH5x", speed * 256), extended=True
@@ -369,7 +370,7 @@ async def test_the_newest_of_several_sources_counts_also_if_it_says_what_it_said
             )
 
 
-async def test_of_two_messages_with_one_identifier_the_first_counts_and_the_other_is_named(
+async def test_of_two_messages_with_one_id_the_first_counts_and_the_other_is_named(
     tmp_path, caplog
 ):
     file = tmp_path / "other.dbc"

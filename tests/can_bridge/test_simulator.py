@@ -12,7 +12,7 @@ from busbar.testing.fakes import until
 from can_bridge.bridge import SERVICE
 from can_bridge.settings import Config
 from can_bridge.simulator.__main__ import Simulator
-from tests.can_bridge.peer import EXAMPLE, done, heard, python_can
+from tests.can_bridge.peer import EXAMPLE, done, python_can, received_frame
 from tests.running import running
 
 
@@ -35,7 +35,7 @@ async def test_it_says_where_it_is_and_comes_back_there(tmp_path):
         async with python_can(
             "slcan", str(path), bitrate=500000, sleep_after_open=0
         ) as bus:
-            assert (await heard(bus)).arbitration_id in (
+            assert (await received_frame(bus)).arbitration_id in (
                 0x100,
                 0x200,
                 0x18FEF17E,
@@ -84,6 +84,6 @@ async def test_an_adapter_that_nobody_reads_loses_frames_and_not_its_temper():
             for _ in range(20_000):
                 simulator.vehicle.put(1, bytes(8))
             assert simulator.lost > 0
-            assert (await heard(bus)).arbitration_id == 1
+            assert (await received_frame(bus)).arbitration_id == 1
         await until(lambda: not simulator.open)
         assert isinstance(bus, can.BusABC)

@@ -1,6 +1,6 @@
 """A serial adapter as the real transport.
 
-python-can, which nobody here wrote, at the other end of the cable.
+python-can, an independent peer, at the other end of the cable.
 """
 
 import asyncio
@@ -16,8 +16,8 @@ from tests.can_bridge.peer import (
     Wire,
     configuration,
     done,
-    heard,
     python_can,
+    received_frame,
     rows,
     some_rows,
 )
@@ -82,7 +82,7 @@ async def test_frames_of_every_kind_both_ways():
                     {"id": 2, "fd": True, "brs": True, "data": "AAAAAAAAAAAAAAAA"},
                 )
             )
-            came = [await heard(peer) for _ in range(3)]
+            came = [await received_frame(peer) for _ in range(3)]
             assert [
                 (each.arbitration_id, each.is_extended_id, each.dlc) for each in came
             ] == [
@@ -115,7 +115,7 @@ async def test_signals_and_requests_over_the_cable():
             )
             assert await bus.value("can0", "EngineData/Speed") == 2500
             done(await bus.set("can0", "Lamp/Brightness", 50))
-            assert bytes((await heard(peer)).data) == b"\x64\0"
+            assert bytes((await received_frame(peer)).data) == b"\x64\0"
 
 
 async def test_two_thousand_frames_in_a_burst_arrive_in_order():

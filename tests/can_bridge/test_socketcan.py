@@ -19,7 +19,7 @@ from busbar.errors import BadRequest, LinkLost, Overloaded
 from can_bridge.interfaces import bcm, socketcan
 from can_bridge.interfaces.pythoncan import frame_of, message_of
 from can_bridge.interfaces.socketcan import SocketCan, check, pack
-from can_bridge.traffic import Line
+from can_bridge.traffic import CanTraffic
 
 KINDS = {
     "standard": frames.frame(0x123, b"abc"),
@@ -174,7 +174,7 @@ async def test_a_full_queue_is_tried_again():
 
 
 def broadcast(sock, frame, period=1.0, count=0):
-    return bcm.Broadcast(sock, frame, pack, period, count, lambda: None)
+    return bcm.BcmFrame(sock, frame, pack, period, count, lambda: None)
 
 
 @pytest.mark.parametrize("count", [0, 3])
@@ -226,10 +226,10 @@ def test_a_periodic_frame_that_changes_keeps_its_times(pair):
 def test_a_periodic_frame_is_done_when_the_kernel_says_so(pair):
     near, far = pair
     made = broadcast(near, KINDS["standard"], count=3)
-    assert not made.done
+    assert not made.poll_ended()
     far.send(theirs.build_bcm_header(9, 0, 0, 0, 0, 0, 0, 0x123, 0))  # TX_EXPIRED
-    assert made.done
-    assert made.done
+    assert made.poll_ended()
+    assert made.poll_ended()
 
 
 def test_a_periodic_frame_whose_interface_has_gone(pair):
@@ -247,7 +247,7 @@ async def test_a_periodic_frame_with_another_identifier_is_another_one_for_the_k
     opened = iter(ends)
     monkeypatch.setattr(bcm, "connected", lambda name: next(opened)[0])
     bus = SocketCan(Options(), "can0", 1, 1.0, True)
-    line = Line("can0", bus, None, sends=True, fd=False, own=True)
+    line = CanTraffic("can0", bus, None, sends=True, fd=False, own=True)
     line.start("lamp", KINDS["standard"], 0.25)
     line.update("lamp", KINDS["standard"]._replace(data=b"xyz"))
     line.update("lamp", KINDS["extended"])

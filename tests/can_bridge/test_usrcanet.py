@@ -43,7 +43,7 @@ async def gateway():
 
 async def test_frames_both_ways_as_the_gateway_has_them():
     async with gateway() as (bus, made):
-        # reference 1.7
+        # docs/protocols/can.md, 5
         made.send(bytes.fromhex("8400abcdef010203040000000008000001230001020304050607"))
         found = await some_rows(bus, 2)
         assert [row[1:] for row in found] == [

@@ -1,7 +1,4 @@
-"""CAN frames.
-
-What can be sent, filters, the text of can-utils, bits on the wire, error frames, J1939.
-"""
+"""CAN frames: sending, filters, text of can-utils, bits, error frames, J1939."""
 
 import pytest
 from hypothesis import given
@@ -26,12 +23,12 @@ TEXTS = [  # as cansend(1) documents them
 def test_the_text_of_cansend(text, id_, flags, data):
     found = can.parse(text)
     assert (found.id, found.flags, found.data) == (id_, flags, data)
-    assert can.parse(can.shown(found)) == found
+    assert can.parse(can.cansend_text(found)) == found
 
 
 def test_a_remote_frame_says_how_much_it_asks_for():
     assert can.parse("123#R4").length == 4
-    assert can.shown(can.parse("123#R4")) == "123#R4"
+    assert can.cansend_text(can.parse("123#R4")) == "123#R4"
 
 
 @pytest.mark.parametrize(
@@ -125,20 +122,22 @@ TROUBLES = [  # linux/can/error.h
 
 @pytest.mark.parametrize(("id_", "data", "state", "kinds", "text"), TROUBLES)
 def test_error_frames_in_words(id_, data, state, kinds, text):
-    found = can.trouble(Frame(0.0, id_, ERROR, 8, bytes.fromhex(data)))
+    found = can.error_report(Frame(0.0, id_, ERROR, 8, bytes.fromhex(data)))
     assert (found.state, found.kinds) == (state, kinds)
     assert text in found.text
 
 
 def test_error_counters_of_an_error_frame():
-    found = can.trouble(Frame(0.0, 0x204, ERROR, 8, bytes.fromhex("0008000000006000")))
+    found = can.error_report(
+        Frame(0.0, 0x204, ERROR, 8, bytes.fromhex("0008000000006000"))
+    )
     assert (found.tx_errors, found.rx_errors) == (0x60, 0)
-    assert can.trouble(Frame(0.0, 0x40, ERROR, 8, bytes(8))).tx_errors is None
+    assert can.error_report(Frame(0.0, 0x40, ERROR, 8, bytes(8))).tx_errors is None
 
 
 @given(st.integers(0, 0x1FFFFFFF), st.binary(max_size=8))
 def test_any_error_frame_has_words(id_, data):
-    assert can.trouble(Frame(0.0, id_, ERROR, 8, data)).text
+    assert can.error_report(Frame(0.0, id_, ERROR, 8, data)).text
 
 
 def test_j1939_identifiers():

@@ -1,4 +1,4 @@
-"""What the kernel tells of a CAN interface."""
+"""Requests to the kernel about a CAN interface, and its answers."""
 
 import errno
 import struct
@@ -39,7 +39,7 @@ DATA = (
 def test_an_interface_with_everything():
     assert canlink.parse(link(b"can", DATA)) == canlink.Interface(
         3, True, "can", "passive", 500000, 2000000, 0.1, True, 128, 7
-    )  # fmt: skip
+    )
 
 
 def test_a_virtual_interface_tells_little():
@@ -69,13 +69,13 @@ def answered(code):
 
 
 def test_the_kernel_says_whether_it_has_done_it():
-    assert canlink.acknowledged(answered(0)) is None
+    assert canlink.check_acknowledged(answered(0)) is None
     with pytest.raises(OSError, match="refuses") as caught:
-        canlink.acknowledged(answered(-errno.EPERM))
+        canlink.check_acknowledged(answered(-errno.EPERM))
     assert caught.value.errno == errno.EPERM
     for other in (b"", answered(0)[:17], link(b"can")):
         with pytest.raises(ProtocolError):
-            canlink.acknowledged(other)
+            canlink.check_acknowledged(other)
     with pytest.raises(ProtocolError, match="message 2"):
         canlink.parse(answered(0))
 

@@ -1,8 +1,4 @@
-"""GCT.
-
-The vectors of the original encoder both ways, round trips of every length, disorder,
-limits.
-"""
+"""GCT: vectors of the original encoder, round trips, disorder, limits."""
 
 import random
 
@@ -11,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from busbar.codecs import gct
+from busbar.codecs.can import cansend_text, parse
 from busbar.codecs.can import frame as can_frame
-from busbar.codecs.can import parse, shown
 from busbar.codecs.gct import (
     BROADCAST,
     Ddp,
@@ -25,8 +21,8 @@ from busbar.codecs.gct import (
 from busbar.codecs.gct.ddp import OPEN_LIMIT, TIMEOUT
 from busbar.errors import OutOfRange
 
-# Printed by the original encoder in Rust (reference 1.8; its numbers). 05 is what a
-# command of more than 9 bits became.
+# Printed by the original encoder in Rust (docs/protocols/gct.md, 7; its numbers). 05 is
+# what a command of more than 9 bits became.
 VECTORS = {
     "01": (Heartbeat(12, 0xABCD), ["1C33F800#CDAB"]),
     "02": (Heartbeat(0, 1), ["1C03F800#0100"]),
@@ -67,17 +63,21 @@ def fed(decoder, messages, time=0.0):
 @pytest.mark.parametrize("name", VECTORS)
 def test_a_vector_both_ways(name):
     message, texts = VECTORS[name]
-    assert [shown(each) for each in frames(message)] == texts
+    assert [cansend_text(each) for each in frames(message)] == texts
     assert fed(Decoder(), [parse(text) for text in texts]) == [message]
 
 
 def test_long_vectors_by_their_last_frames():
-    assert [shown(each) for each in frames(Ddp(1, 2, bytes(range(0x3D))))][::7] == [
-        "18041700#0001020304050607", "180417E0#38393A3B3C554E",
-    ]  # fmt: skip
-    assert [shown(each) for each in frames(Ddp(1, 2, bytes(range(0x3E)), 2))][::7] == [
-        "18041000#0001020304050607", "18041407#38393A3B3C3DA3AE",
-    ]  # fmt: skip
+    first = frames(Ddp(1, 2, bytes(range(0x3D))))
+    assert [cansend_text(each) for each in first][::7] == [
+        "18041700#0001020304050607",
+        "180417E0#38393A3B3C554E",
+    ]
+    second = frames(Ddp(1, 2, bytes(range(0x3E)), 2))
+    assert [cansend_text(each) for each in second][::7] == [
+        "18041000#0001020304050607",
+        "18041407#38393A3B3C3DA3AE",
+    ]
 
 
 def test_a_short_request_is_extended_with_zeros():

@@ -27,9 +27,11 @@ def transfer(message, size=CLASSIC, padding=0xCC, block=0):
 
 
 @given(
-    st.binary(min_size=1, max_size=5000), st.sampled_from([CLASSIC, FD]), st.sampled_from([0xCC, None]),
+    st.binary(min_size=1, max_size=5000),
+    st.sampled_from([CLASSIC, FD]),
+    st.sampled_from([0xCC, None]),
     st.sampled_from([0, 1, 8]),
-)  # fmt: skip
+)
 def test_a_message_arrives_once_and_whole(message, size, padding, block):
     found, seen = transfer(message, size, padding, block)
     assert found == [message]
@@ -121,7 +123,7 @@ def test_garbage_then_good(garbage):
     assert receiver.feed(b"\x02ok")[0] == b"ok"
 
 
-# Against can-isotp, which nobody here wrote, in memory.
+# Against can-isotp, an independent peer, in memory.
 
 
 class Their:

@@ -1,4 +1,4 @@
-"""slcan: the lines of the manual, python-can's reading of them, any chunking, garbage."""
+"""slcan: lines of the manual, as python-can reads them, any chunking, garbage."""
 
 import pytest
 from can.interfaces.slcan import slcanBus
@@ -50,7 +50,7 @@ def test_a_line_both_ways(line, frame):
 @given(st.lists(frames(), max_size=8), st.data())
 def test_frames_come_back_however_the_bytes_are_cut(sent, data):
     text = b"".join(map(slcan.encode, sent))
-    reader, found = slcan.Reader(), []
+    reader, found = slcan.SlcanReader(), []
     while text:
         cut = data.draw(st.integers(1, len(text)))
         found += reader.feed(text[:cut], 1.0)
@@ -84,7 +84,7 @@ def test_a_line_that_is_no_frame(line):
 
 
 def test_garbage_is_skipped_and_the_next_frame_is_fine():
-    reader = slcan.Reader()
+    reader = slcan.SlcanReader()
     assert reader.feed(b"\x00\xff garbage\rt1FF\r" + LINES[0][0], 0.0) == [LINES[0][1]]
     assert reader.skipped == 2
     assert reader.feed(b"x" * 100_000, 0.0) == []
@@ -93,13 +93,13 @@ def test_garbage_is_skipped_and_the_next_frame_is_fine():
 
 
 def test_acknowledgements_are_no_garbage_and_refusals_are_counted():
-    reader = slcan.Reader()
+    reader = slcan.SlcanReader()
     assert reader.feed(b"\r\rz\rZ\rV1013\r\a\a", 0.0) == []
     assert (reader.skipped, reader.refused) == (0, 2)
 
 
 def test_closing_a_channel_that_is_closed_is_refused_and_no_fault():
-    reader = slcan.Reader()
+    reader = slcan.SlcanReader()
     assert reader.feed(b"\a\r\r", 0.0) == []  # to C, S6, O
     assert reader.refused == 0
     assert reader.feed(b"\a", 0.0) == []
@@ -108,7 +108,7 @@ def test_closing_a_channel_that_is_closed_is_refused_and_no_fault():
 
 @given(st.binary(max_size=300))
 def test_any_bytes_give_frames_or_nothing(data):
-    slcan.Reader().feed(data, 0.0)
+    slcan.SlcanReader().feed(data, 0.0)
 
 
 def test_opening_and_its_bit_rates():

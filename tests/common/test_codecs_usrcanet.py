@@ -1,4 +1,4 @@
-"""The framing of the USR-CANET200."""
+"""Framing of the USR-CANET200."""
 
 import pytest
 from hypothesis import given
@@ -8,7 +8,7 @@ from busbar.codecs import can, usrcanet
 from busbar.codecs.can import EXTENDED, REMOTE, Frame
 from busbar.errors import BadRequest, ProtocolError
 
-VECTORS = [  # reference 1.7
+VECTORS = [  # docs/protocols/can.md, 5
     (can.frame(0xABCDEF, b"\1\2\3\4", extended=True), "84 00abcdef 01020304 00000000"),
     (
         can.frame(0x123456, extended=True, remote=True, length=3),
@@ -22,7 +22,7 @@ VECTORS = [  # reference 1.7
 def test_a_vector_both_ways(frame, text):
     raw = bytes.fromhex(text)
     assert usrcanet.encode(frame) == raw
-    assert usrcanet.Reader().feed(raw, 0.0) == [frame]
+    assert usrcanet.UsrCanetReader().feed(raw, 0.0) == [frame]
 
 
 @st.composite
@@ -42,7 +42,7 @@ def frames(draw):
 @given(st.lists(frames(), max_size=10), st.data())
 def test_frames_come_back_however_the_stream_is_cut(sent, data):
     raw = b"".join(map(usrcanet.encode, sent))
-    reader, found = usrcanet.Reader(), []
+    reader, found = usrcanet.UsrCanetReader(), []
     while raw:
         cut = data.draw(st.integers(1, len(raw)))
         found += reader.feed(raw[:cut], 1.0)
@@ -51,7 +51,7 @@ def test_frames_come_back_however_the_stream_is_cut(sent, data):
 
 
 def test_a_record_that_cannot_be_costs_itself_several_in_a_row_the_link():
-    reader, good = usrcanet.Reader(), usrcanet.encode(VECTORS[2][0])
+    reader, good = usrcanet.UsrCanetReader(), usrcanet.encode(VECTORS[2][0])
     bad = bytes.fromhex("09000001230001020304050607")
     assert reader.feed(bad + good + bad, 0.0) == [VECTORS[2][0]]
     assert reader.skipped == 2
@@ -67,7 +67,7 @@ def test_it_has_no_can_fd():
 
 def test_records_that_cannot_be_cost_the_stream_only_in_a_row():
     reader, wrong, right = (
-        usrcanet.Reader(),
+        usrcanet.UsrCanetReader(),
         b"\x30" + bytes(12),
         usrcanet.encode(can.frame(7)),
     )

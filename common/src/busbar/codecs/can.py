@@ -1,6 +1,4 @@
-"""CAN frames as every part of the bridge has them.
-
-Identifiers, flags, lengths, filters, error frames.
+"""CAN frames: identifiers, flags, lengths, filters, error frames.
 
 Source: ISO 11898-1 (identifiers, data length codes), linux/can.h and linux/can/error.h
 (error frames).
@@ -13,12 +11,21 @@ from typing import NamedTuple
 from busbar.errors import BadRequest, OutOfRange
 
 # bits of Frame.flags
-EXTENDED, REMOTE, FD, BRS, ESI, ERROR, SENT = 1, 2, 4, 8, 16, 32, 64
-STANDARD_IDS, EXTENDED_IDS = 0x7FF, 0x1FFFFFFF  # the highest of each
+EXTENDED = 1
+REMOTE = 2
+FD = 4
+BRS = 8
+ESI = 16
+ERROR = 32
+SENT = 64
+STANDARD_IDS = 0x7FF  # the highest identifier
+EXTENDED_IDS = 0x1FFFFFFF
 CLASSIC_BYTES = 8
 FD_LENGTHS = (*range(9), 12, 16, 20, 24, 32, 48, 64)  # by data length code
 CANSEND = re.compile(
-    r"([0-9A-Fa-f]{3}|[0-9A-Fa-f]{8})#(?:(R)([0-8])?|(#)([0-9A-Fa-f])|)((?:[0-9A-Fa-f]{2}\.?)*)"
+    r"([0-9A-Fa-f]{3}|[0-9A-Fa-f]{8})#"
+    r"(?:(R)([0-8])?|(#)([0-9A-Fa-f])|)"
+    r"((?:[0-9A-Fa-f]{2}\.?)*)"
 )
 
 
@@ -33,15 +40,12 @@ class Frame(NamedTuple):
 
     @property
     def key(self) -> int:
-        """Identifier and format in one number, as routing tables have it."""
+        """Identifier and format in one number, for routing tables."""
         return self.id | (self.flags & EXTENDED) << 31
 
 
 class Mask(NamedTuple):
-    """A filter as controllers have it.
-
-    A frame passes when its identifier agrees in the bits of the mask.
-    """
+    """A filter: a frame passes if its identifier agrees in the bits of `mask`."""
 
     id: int
     mask: int
@@ -49,27 +53,41 @@ class Mask(NamedTuple):
 
     def matches(self, frame: Frame) -> bool:
         """True if a data or remote frame passes."""
-        return (
-            not (frame.id ^ self.id) & self.mask
-            and bool(frame.flags & EXTENDED) == self.extended
-        )
+        if (frame.id ^ self.id) & self.mask:
+            return False
+        return bool(frame.flags & EXTENDED) == self.extended
+
+
+def highest_id(extended: bool) -> int:
+    """Return the highest identifier of a format, which is also its whole mask."""
+    return EXTENDED_IDS if extended else STANDARD_IDS
+
+
+def is_extended(id: int, extended: bool | None) -> bool:
+    """Return `extended`; where that is None, whether the identifier needs 29 bits."""
+    return id > STANDARD_IDS if extended is None else extended
+
+
+def id_text(frame: Frame) -> str:
+    """Return the identifier in hex: 3 digits, 8 of an extended one."""
+    if frame.flags & EXTENDED:
+        return f"{frame.id:08x}"
+    return f"{frame.id:03x}"
 
 
 def exactly(id: int, extended: bool) -> Mask:
     """Return the filter of one identifier."""
-    return Mask(id, EXTENDED_IDS if extended else STANDARD_IDS, extended)
+    return Mask(id, highest_id(extended), extended)
 
 
 def accepts(masks: Iterable[Mask] | None, frame: Frame) -> bool:
-    """True if one of the filters lets a frame pass, or there are none (None).
+    """True if a frame passes one of the filters; None lets all pass.
 
-    Error frames always do.
+    Error frames always pass.
     """
-    return (
-        masks is None
-        or bool(frame.flags & ERROR)
-        or any(mask.matches(frame) for mask in masks)
-    )
+    if masks is None or frame.flags & ERROR:
+        return True
+    return any(mask.matches(frame) for mask in masks)
 
 
 def frame(
@@ -87,21 +105,15 @@ def frame(
 
     `length` is only for remote frames.
     """
-    highest = EXTENDED_IDS if extended else STANDARD_IDS
-    if not 0 <= id <= highest:
-        hint = (
-            "" if extended or id > EXTENDED_IDS else "; `extended: true` allows 29 bits"
-        )
-        raise OutOfRange(f"id: 0x{id:X} is not 0 to 0x{highest:X}{hint}")
+    _check_id(id, extended)
     if remote and (fd or brs or data):
         raise BadRequest("remote: a remote frame has no data and is not CAN FD")
     if brs and not fd:
         raise BadRequest("brs: only CAN FD frames switch the bit rate")
     if length is not None and not remote and length != len(data):
         raise BadRequest(
-            f"length: {length}, but data has {len(data)} bytes; only a remote "
-            f"frame "
-            f"needs it"
+            f"length: {length}, but data has {len(data)} bytes; "
+            "only a remote frame needs it"
         )
     size = (length or 0) if remote else len(data)
     _check_length(size, fd)
@@ -109,12 +121,19 @@ def frame(
     return Frame(time, id, flags, size, bytes(data))
 
 
+def _check_id(id: int, extended: bool) -> None:
+    highest = highest_id(extended)
+    if 0 <= id <= highest:
+        return
+    fits = not extended and id <= EXTENDED_IDS
+    hint = "; `extended: true` allows 29 bits" if fits else ""
+    raise OutOfRange(f"id: 0x{id:X} is not 0 to 0x{highest:X}{hint}")
+
+
 def _check_length(size: int, fd: bool) -> None:
     if fd and size not in FD_LENGTHS:
-        raise OutOfRange(
-            f"data: {size} bytes; CAN FD has frames of "
-            f"{', '.join(map(str, FD_LENGTHS))}"
-        )
+        allowed = ", ".join(map(str, FD_LENGTHS))
+        raise OutOfRange(f"data: {size} bytes; CAN FD has frames of {allowed}")
     if not fd and not 0 <= size <= CLASSIC_BYTES:
         more = "; `fd: true` allows 64" if size <= FD_LENGTHS[-1] else ""
         raise OutOfRange(
@@ -123,59 +142,70 @@ def _check_length(size: int, fd: bool) -> None:
 
 
 def parse(text: str) -> Frame:
-    """Return the frame of a text as `cansend` of can-utils takes it.
-
-    123#DEADBEEF, 123#R4, 123##1DEADBEEF.
-    """
+    """Return the frame of a text of `cansend`: 123#DEADBEEF, 123#R4, 123##1DEAD."""
     found = CANSEND.fullmatch(text.strip())
     if found is None:
         raise BadRequest(
-            f"{text!r:.60} is not ID#DATA, ID#R or ID##FLAGSDATA, in hex, the ID "
-            f"of 3 "
-            f"or 8 digits"
+            f"{text!r:.60} is not ID#DATA, ID#R or ID##FLAGSDATA, in hex, "
+            "the ID of 3 or 8 digits"
         )
     id_, remote, asked, fd, flags, data = found.groups()
     payload = bytes.fromhex(data.replace(".", ""))
+    switched = int(flags or "0", 16) & 1
     return frame(
         int(id_, 16),
         payload,
         extended=len(id_) == 8,
         remote=remote is not None,
         fd=fd is not None,
-        brs=bool(int(flags or "0", 16) & 1),
+        brs=bool(switched),
         length=int(asked or 0) if remote else None,
     )
 
 
-def shown(frame: Frame) -> str:
+def cansend_text(frame: Frame) -> str:
     """Return a frame as `cansend` takes it."""
-    id_ = f"{frame.id:08X}" if frame.flags & EXTENDED else f"{frame.id:03X}"
+    id_ = id_text(frame).upper()
+    data = frame.data.hex().upper()
     if frame.flags & REMOTE:
         return f"{id_}#R{frame.length or ''}"
     if frame.flags & FD:
-        return f"{id_}##{1 if frame.flags & BRS else 0}{frame.data.hex().upper()}"
-    return f"{id_}#{frame.data.hex().upper()}"
+        switched = int(bool(frame.flags & BRS))
+        return f"{id_}##{switched}{data}"
+    return f"{id_}#{data}"
 
 
 # Bits on the wire without stuff bits, interframe space included. Source: ISO 11898-1,
 # 10.4; CRC of FD 17 or 21 bits.
-_STANDARD, _EXTENDED = 47, 67
-# the last: between BRS and CRC delimiter, without data
-_FD_STANDARD, _FD_EXTENDED, _FD_SWITCHED = 32, 51, 26
+_STANDARD = 47
+_EXTENDED = 67
+_FD_STANDARD = 32
+_FD_EXTENDED = 51
+_FD_SWITCHED = 26  # between BRS and CRC delimiter, without data
+_FD_LONG_CRC = 4  # more bits of CRC where there are more than 16 bytes
 
 
 def bits(frame: Frame) -> tuple[int, int]:
-    """Return the bits of a frame at the nominal bit rate and at that of the data phase, without stuff bits."""
-    flags, count = frame.flags, 8 * len(frame.data)
+    """Return the bits of a frame at the nominal and at the data bit rate.
+
+    Stuff bits are not counted.
+    """
+    flags = frame.flags
+    data = 8 * len(frame.data)
     if not flags & FD:
-        return (_EXTENDED if flags & EXTENDED else _STANDARD) + count, 0
+        head = _EXTENDED if flags & EXTENDED else _STANDARD
+        return head + data, 0
     arbitration = _FD_EXTENDED if flags & EXTENDED else _FD_STANDARD
-    data = _FD_SWITCHED + count + (4 if frame.length > 16 else 0)
-    return (arbitration, data) if flags & BRS else (arbitration + data, 0)
+    data += _FD_SWITCHED
+    if frame.length > 16:
+        data += _FD_LONG_CRC
+    if flags & BRS:
+        return arbitration, data
+    return arbitration + data, 0
 
 
-class Trouble(NamedTuple):
-    """What an error frame says; `state` where it tells the controller's."""
+class ErrorReport(NamedTuple):
+    """What an error frame says; `state` where it has the controller's."""
 
     text: str
     kinds: tuple[str, ...]
@@ -184,16 +214,21 @@ class Trouble(NamedTuple):
     rx_errors: int | None = None
 
 
+_CONTROLLER_KIND = 0x004
+_PROTOCOL_KIND = 0x008
+_OFF_KIND = 0x040
+_RESTARTED_KIND = 0x100
+_COUNTERS = 0x200  # the frame has the error counters
 _KINDS = (
     (0x001, "tx_timeout", "no transmission in time"),
     (0x002, "lost_arbitration", "arbitration lost"),
-    (0x004, "controller", "controller"),
-    (0x008, "protocol", "protocol violation"),
+    (_CONTROLLER_KIND, "controller", "controller"),
+    (_PROTOCOL_KIND, "protocol", "protocol violation"),
     (0x010, "transceiver", "transceiver"),
     (0x020, "no_acknowledge", "nobody acknowledged"),
-    (0x040, "bus_off", "bus off"),
+    (_OFF_KIND, "bus_off", "bus off"),
     (0x080, "bus_error", "bus error"),
-    (0x100, "restarted", "controller restarted"),
+    (_RESTARTED_KIND, "restarted", "controller restarted"),
 )
 _CONTROLLER = (
     (0x01, "receive buffer overflow"),
@@ -214,45 +249,45 @@ _PROTOCOL = (
     (0x40, "active error announcement"),
     (0x80, "on transmission"),
 )
-_CONTROLLER_KIND, _PROTOCOL_KIND, _OFF_KIND, _RESTARTED_KIND = (
-    0x004,
-    0x008,
-    0x040,
-    0x100,
-)
+# kind -> words of its bits, and the byte of the data that has them
+_DETAILS = {_CONTROLLER_KIND: (_CONTROLLER, 1), _PROTOCOL_KIND: (_PROTOCOL, 2)}
 
 
-def trouble(frame: Frame) -> Trouble:
+def error_report(frame: Frame) -> ErrorReport:
     """Return what an error frame means. Source: linux/can/error.h."""
-    id_, data = frame.id, frame.data.ljust(CLASSIC_BYTES, b"\0")
-    details = {
-        _CONTROLLER_KIND: (_CONTROLLER, data[1]),
-        _PROTOCOL_KIND: (_PROTOCOL, data[2]),
-    }
-    kinds, texts = [], []
+    id_ = frame.id
+    data = frame.data.ljust(CLASSIC_BYTES, b"\0")
+    kinds = []
+    texts = []
     for bit, kind, text in _KINDS:
         if id_ & bit:
-            table, found = details.get(bit, ((), 0))
-            more = ", ".join(words for value, words in table if found & value)
             kinds.append(kind)
-            texts.append(f"{text}: {more}" if more else text)
-    counted = bool(id_ & 0x200) or any(data[6:8])
-    return Trouble(
-        "; ".join(texts) or f"unknown error 0x{id_:X}",
-        tuple(kinds),
-        _state(id_, data[1]),
-        data[6] if counted else None,
-        data[7] if counted else None,
-    )
+            texts.append(text + _details(bit, data))
+    text = "; ".join(texts) or f"unknown error 0x{id_:X}"
+    report = ErrorReport(text, tuple(kinds), _state(id_, data[1]))
+    if id_ & _COUNTERS or any(data[6:8]):
+        return report._replace(tx_errors=data[6], rx_errors=data[7])
+    return report
+
+
+def _details(kind: int, data: bytes) -> str:
+    if kind not in _DETAILS:
+        return ""
+    table, byte = _DETAILS[kind]
+    words = [text for bit, text in table if data[byte] & bit]
+    return ": " + ", ".join(words) if words else ""
 
 
 def _state(id_: int, controller: int) -> str | None:
+    """Return the state of the controller; `controller` is byte 1 of the data."""
+    if not id_ & _CONTROLLER_KIND:
+        controller = 0
     if id_ & _OFF_KIND:
         return "off"
-    if id_ & _CONTROLLER_KIND and controller & 0x30:
+    if controller & 0x30:
         return "passive"
-    if id_ & _CONTROLLER_KIND and controller & 0x0C:
+    if controller & 0x0C:
         return "warning"
-    if id_ & _RESTARTED_KIND or (id_ & _CONTROLLER_KIND and controller & 0x40):
+    if id_ & _RESTARTED_KIND or controller & 0x40:
         return "active"
     return None

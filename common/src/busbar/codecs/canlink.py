@@ -1,6 +1,4 @@
-"""What the Linux kernel tells of a CAN interface over rtnetlink.
-
-The request, and its answer. No I/O.
+"""Requests to the Linux kernel about a CAN interface (rtnetlink), and its answers.
 
 Source: linux/rtnetlink.h, linux/if_link.h, linux/can/netlink.h.
 """
@@ -21,23 +19,33 @@ _STATES: tuple[State, ...] = (
     "stopped",
 )
 
-_NEWLINK, _GETLINK, _ERROR = 16, 18, 2
-_REQUEST, _ACKNOWLEDGE = 1, 4
+_ERROR = 2
+_NEWLINK = 16
+_GETLINK = 18
+_REQUEST = 1
+_ACKNOWLEDGE = 4
 _HEAD = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 _INFO = struct.Struct("=BxHiII")  # family, type, index, flags, change
 _ATTRIBUTE = struct.Struct("=HH")
+_NUMBER = struct.Struct("=I")
+_COUNTERS = struct.Struct("=HH")
+_MODES = struct.Struct("=II")  # mask, flags
 _UP = 1
-_IFNAME, _LINKINFO, _INFO_KIND, _INFO_DATA = 3, 18, 1, 2
-_BITTIMING, _STATE, _CTRLMODE, _RESTART_MS, _RESTART, _BERR_COUNTER, _DATA_BITTIMING = (
-    1,
-    4,
-    5,
-    6,
-    7,
-    8,
-    9,
-)
 _LISTEN_ONLY = 0x02
+# attributes of a link
+_IFNAME = 3
+_LINKINFO = 18
+# of its LINKINFO
+_INFO_KIND = 1
+_INFO_DATA = 2
+# of INFO_DATA of a CAN interface
+_BITTIMING = 1
+_STATE = 4
+_CTRLMODE = 5
+_RESTART_MS = 6
+_RESTART = 7
+_BERR_COUNTER = 8
+_DATA_BITTIMING = 9
 
 
 class Interface(NamedTuple):
@@ -61,75 +69,94 @@ def request(name: str) -> bytes:
 
 
 def restart(number: int) -> bytes:
-    """Return the message that starts the controller of an interface again when it is off; it needs CAP_NET_ADMIN."""
-    data = _attribute(_INFO_DATA, _attribute(_RESTART, struct.pack("=I", 1)))
+    """Return the message that restarts a controller that is bus-off.
+
+    The kernel wants CAP_NET_ADMIN for it.
+    """
+    data = _attribute(_INFO_DATA, _attribute(_RESTART, _NUMBER.pack(1)))
     about = _attribute(_LINKINFO, _attribute(_INFO_KIND, b"can\0") + data)
     return _message(_NEWLINK, _REQUEST | _ACKNOWLEDGE, number, about)
 
 
 def parse(answer: bytes) -> Interface:
-    """Return the interface that an answer describes.
-
-    Raise OSError as the kernel says, ProtocolError.
-    """
+    """Return the interface of an answer; raise OSError as the kernel, ProtocolError."""
     try:
-        kind = _kind(answer)
-        if kind != _NEWLINK:
-            raise ProtocolError(f"rtnetlink answers with message {kind}")
+        _check(answer, _NEWLINK)
         _, _, index, flags, _ = _INFO.unpack_from(answer, _HEAD.size)
-        return _interface(
-            index, flags, dict(_attributes(answer[_HEAD.size + _INFO.size :]))
-        )
+        attributes = dict(_attributes(answer[_HEAD.size + _INFO.size :]))
+        return _interface(Interface(index, bool(flags & _UP)), attributes)
     except struct.error as error:
         raise ProtocolError(f"rtnetlink: a short answer: {error}") from error
 
 
-def acknowledged(answer: bytes) -> None:
-    """Return if the kernel has done what it was told.
-
-    Raise OSError as it says, ProtocolError.
-    """
+def check_acknowledged(answer: bytes) -> None:
+    """Raise OSError if the kernel has refused, ProtocolError for another answer."""
     try:
-        kind = _kind(answer)
+        _check(answer, _ERROR)
     except struct.error as error:
         raise ProtocolError(f"rtnetlink: a short answer: {error}") from error
-    if kind != _ERROR:
+
+
+def _check(answer: bytes, expected: int) -> None:
+    """Raise OSError for an error, ProtocolError for a message of another type.
+
+    An acknowledgement is an error with the code 0.
+    """
+    kind: int = _HEAD.unpack_from(answer)[1]
+    if kind == _ERROR:
+        code: int = -struct.unpack_from("=i", answer, _HEAD.size)[0]
+        if code:
+            raise OSError(code, "the kernel refuses")
+    if kind != expected:
         raise ProtocolError(f"rtnetlink answers with message {kind}")
 
 
-def _kind(answer: bytes) -> int:
-    """Return the type of an answer.
-
-    Raise OSError for an error, which has the code 0 where there is none.
-    """
-    kind: int = _HEAD.unpack_from(answer)[1]
-    if kind == _ERROR and (code := -struct.unpack_from("=i", answer, _HEAD.size)[0]):
-        raise OSError(code, "the kernel refuses")
-    return kind
-
-
-def _interface(index: int, flags: int, found: dict[int, bytes]) -> Interface:
-    about = dict(_attributes(found.get(_LINKINFO, b"")))
-    kind = about[_INFO_KIND].rstrip(b"\0").decode() if _INFO_KIND in about else None
-    data = dict(_attributes(about.get(_INFO_DATA, b""))) if kind == "can" else {}
-    state, restart = _number(data.get(_STATE)), _number(data.get(_RESTART_MS))
-    counters = (
-        struct.unpack_from("=HH", data[_BERR_COUNTER])
-        if _BERR_COUNTER in data
-        else (None, None)
+def _interface(found: Interface, attributes: dict[int, bytes]) -> Interface:
+    """Return an interface with what its attributes say."""
+    about = dict(_attributes(attributes.get(_LINKINFO, b"")))
+    if _INFO_KIND not in about:
+        return found
+    kind = about[_INFO_KIND].rstrip(b"\0").decode()
+    if kind != "can":
+        return found._replace(kind=kind)
+    data = dict(_attributes(about.get(_INFO_DATA, b"")))
+    tx_errors, rx_errors = _counters(data.get(_BERR_COUNTER))
+    return found._replace(
+        kind=kind,
+        state=_state(data.get(_STATE)),
+        bitrate=_number(data.get(_BITTIMING)) or None,
+        data_bitrate=_number(data.get(_DATA_BITTIMING)) or None,
+        restart=_seconds(data.get(_RESTART_MS)),
+        listen_only=_listen_only(data.get(_CTRLMODE)),
+        tx_errors=tx_errors,
+        rx_errors=rx_errors,
     )
-    modes = struct.unpack_from("=II", data[_CTRLMODE])[1] if _CTRLMODE in data else None
-    return Interface(
-        index,
-        bool(flags & _UP),
-        kind,
-        None if state is None or state >= len(_STATES) else _STATES[state],
-        _number(data.get(_BITTIMING)) or None,
-        _number(data.get(_DATA_BITTIMING)) or None,
-        None if restart is None else restart / 1000,
-        None if modes is None else bool(modes & _LISTEN_ONLY),
-        *counters,
-    )
+
+
+def _state(data: bytes | None) -> State | None:
+    state = _number(data)
+    if state is None or state >= len(_STATES):
+        return None
+    return _STATES[state]
+
+
+def _seconds(data: bytes | None) -> float | None:
+    milliseconds = _number(data)
+    return None if milliseconds is None else milliseconds / 1000
+
+
+def _listen_only(data: bytes | None) -> bool | None:
+    if data is None:
+        return None
+    _, modes = _MODES.unpack_from(data)
+    return bool(modes & _LISTEN_ONLY)
+
+
+def _counters(data: bytes | None) -> tuple[int | None, int | None]:
+    if data is None:
+        return None, None
+    sending, receiving = _COUNTERS.unpack_from(data)
+    return sending, receiving
 
 
 def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -152,7 +179,7 @@ def _message(kind: int, flags: int, number: int, attributes: bytes) -> bytes:
 
 
 def _number(data: bytes | None) -> int | None:
-    return None if data is None else int(struct.unpack_from("=I", data)[0])
+    return None if data is None else int(_NUMBER.unpack_from(data)[0])
 
 
 def _aligned(length: int) -> int:

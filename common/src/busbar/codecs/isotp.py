@@ -1,20 +1,22 @@
-"""ISO-TP.
-
-Messages of up to 4095 bytes (or more) over CAN frames with flow control, without I/O.
-Source: ISO 15765-2.
+"""ISO-TP: messages longer than a CAN frame, with flow control. Source: ISO 15765-2.
 
 Normal addressing: the identifiers alone say who speaks to whom. `Sender` and `Receiver`
-say what to send next; whoever uses them waits and keeps time.
+return what to send next; the caller waits and keeps time.
 """
 
+import math
 from typing import NamedTuple
 
 from busbar.codecs.can import FD_LENGTHS
 from busbar.errors import OutOfRange, ProtocolError
 
-LONGEST = 64 * 1024  # bytes of a message that we put together or send
-CLASSIC, FD = 8, 64  # bytes of a frame
-CONTINUE, WAIT, OVERFLOW = 0, 1, 2  # flow status
+LONGEST = 64 * 1024  # bytes of a message that we reassemble or send
+CLASSIC = 8  # bytes of a frame
+FD = 64
+# flow status
+CONTINUE = 0
+WAIT = 1
+OVERFLOW = 2
 WAITS_LIMIT = 20  # frames of flow control in a row that ask us to wait
 
 
@@ -27,10 +29,7 @@ class FlowControl(NamedTuple):
 
 
 class Receiver:
-    """Puts one message after the other together.
-
-    `feed` returns what is whole, and the frame to answer with.
-    """
+    """Reassembles one message after the other."""
 
     def __init__(
         self,
@@ -39,19 +38,23 @@ class Receiver:
         block: int = 0,
         pause: float = 0.0,
     ) -> None:
-        self._limit, self._size = limit, size
+        self._limit = limit
+        self._size = size
         self._control = bytes((0x30, block, _pause_code(pause)))
-        self._block, self._left = block, 0
-        self._length = 0
+        self._block = block
+        self._left = 0  # frames until the next flow control
+        self._length = 0  # of the message that has begun, 0 for none
         self._data = bytearray()
         self._next = 0  # 0 before anything: a sequence begins at 1
 
     def feed(self, data: bytes) -> tuple[bytes | None, bytes | None]:
-        """Take the data of one frame; return (message, answer).
+        """Take the data of one frame; return the message it completes, and the answer.
 
-        Raise ProtocolError; the next message is fine again.
+        Raise ProtocolError; it costs the message that has begun.
         """
-        kind = data[0] >> 4 if data else -1
+        if not data:
+            return None, None
+        kind = data[0] >> 4
         if kind == 0:
             return self._single(data), None
         if kind == 1:
@@ -62,9 +65,11 @@ class Receiver:
 
     def _single(self, data: bytes) -> bytes:
         self._length = 0
-        length, start = data[0] & 15, 1
+        length = data[0] & 15
+        start = 1
         if length == 0 and len(data) > CLASSIC:
-            length, start = data[1], 2
+            length = data[1]
+            start = 2
         if not 0 < length <= len(data) - start:
             raise ProtocolError(
                 f"a single frame says {length} bytes and has {len(data) - start}"
@@ -75,32 +80,38 @@ class Receiver:
         self._length = 0
         if len(data) < CLASSIC:
             raise ProtocolError(f"a first frame of {len(data)} bytes")
-        length, start = (data[0] & 15) << 8 | data[1], 2
+        length = (data[0] & 15) << 8 | data[1]
+        start = 2
         if length == 0:
-            length, start = int.from_bytes(data[2:6], "big"), 6
+            length = int.from_bytes(data[2:6], "big")
+            start = 6
         if length > self._limit:
             return bytes((0x30 | OVERFLOW, 0, 0))
         if length <= len(data) - start:
             raise ProtocolError(
                 f"a first frame of a message of {length} bytes, which needs none"
             )
-        self._length, self._next, self._left = length, 1, self._block
+        self._length = length
+        self._next = 1
+        self._left = self._block
         self._data = bytearray(data[start:])
         return self._control
 
     def _consecutive(self, data: bytes) -> tuple[bytes | None, bytes | None]:
         if not self._length:
             return None, None  # of a message whose beginning we missed
-        if data[0] & 15 != self._next:
-            expected, self._length = self._next, 0
+        part = data[0] & 15
+        if part != self._next:
+            self._length = 0
             raise ProtocolError(
-                f"part {data[0] & 15} of a message where {expected} was next: the "
-                f"message is lost"
+                f"part {part} of a message where {self._next} was next: "
+                "the message is lost"
             )
         self._next = (self._next + 1) & 15
         self._data += data[1:]
         if len(self._data) >= self._length:
-            message, self._length = bytes(self._data[: self._length]), 0
+            message = bytes(self._data[: self._length])
+            self._length = 0
             return message, None
         if self._block:
             self._left -= 1
@@ -111,9 +122,9 @@ class Receiver:
 
 
 class Sender:
-    """Cuts one message: `frames()` are those to send now.
+    """Cuts one message into frames.
 
-    After them `feed` the flow control, until `done`.
+    Send those of `frames`, then `feed` the flow control, until `done`.
     """
 
     def __init__(
@@ -127,7 +138,8 @@ class Sender:
             raise OutOfRange(
                 f"data: {len(message)} bytes; an ISO-TP message has 1 to {limit}"
             )
-        self._size, self._padding = size, padding
+        self._size = size
+        self._padding = padding
         self.pause = 0.0  # s between frames, as the receiver wants it
         self._rest = memoryview(message)
         self._next = 1
@@ -141,18 +153,15 @@ class Sender:
         return self._head is None and not self._rest
 
     def frames(self) -> list[bytes]:
-        """Return the data of the frames that may be sent now.
-
-        Between them is to be `pause`.
-        """
+        """Take the data of the frames that may be sent now, `pause` s apart."""
         if self._head is not None:
-            head, self._head = self._head, None
+            head = self._head
+            self._head = None
             return [head]
         made = []
         while self._rest and self._allowed:
-            made.append(
-                self._padded(bytes((0x20 | self._next,)) + self._take(self._size - 1))
-            )
+            counter = bytes((0x20 | self._next,))
+            made.append(self._padded(counter + self._take(self._size - 1)))
             self._next = (self._next + 1) & 15
             self._allowed -= 1
         return made
@@ -160,7 +169,7 @@ class Sender:
     def feed(self, data: bytes) -> bool:
         """Take a frame of the receiver; return whether it was flow control.
 
-        Raise ProtocolError if it gives up.
+        Raise ProtocolError if the receiver gives up.
         """
         control = flow_control(data)
         if control is None:
@@ -170,39 +179,41 @@ class Sender:
             if self._waits > WAITS_LIMIT:
                 raise ProtocolError(f"the receiver asked {WAITS_LIMIT} times to wait")
             return True
+        if control.status == OVERFLOW:
+            raise ProtocolError("the receiver has no room for the message")
         if control.status != CONTINUE:
-            why = (
-                "has no room for the message"
-                if control.status == OVERFLOW
-                else f"says {control.status}"
-            )
-            raise ProtocolError(f"the receiver {why}")
+            raise ProtocolError(f"the receiver says {control.status}")
         self._waits = 0
         self.pause = control.pause
         self._allowed = control.block or len(self._rest)
         return True
 
     def _begin(self, message: bytes) -> bytes:
-        if len(message) < CLASSIC:
-            return self._padded(bytes((len(message),)) + self._take(len(message)))
-        if len(message) <= self._size - 2 and self._size > CLASSIC:
-            return self._padded(bytes((0, len(message))) + self._take(len(message)))
-        if len(message) <= 0xFFF:
-            head = (0x1000 | len(message)).to_bytes(2, "big")
+        """Return the single frame, or the first one of several."""
+        length = len(message)
+        if length < CLASSIC:
+            return self._padded(bytes((length,)) + self._take(length))
+        if length <= self._size - 2 and self._size > CLASSIC:
+            return self._padded(bytes((0, length)) + self._take(length))
+        if length <= 0xFFF:
+            head = (0x1000 | length).to_bytes(2, "big")
         else:
-            head = b"\x10\x00" + len(message).to_bytes(4, "big")
+            head = b"\x10\x00" + length.to_bytes(4, "big")
         return head + self._take(self._size - len(head))
 
     def _take(self, count: int) -> bytes:
-        taken, self._rest = bytes(self._rest[:count]), self._rest[count:]
+        taken = bytes(self._rest[:count])
+        self._rest = self._rest[count:]
         return taken
 
     def _padded(self, data: bytes) -> bytes:
         wanted = next(length for length in FD_LENGTHS if length >= len(data))
-        if self._padding is None and wanted <= CLASSIC:
-            return data
-        filler = bytes((0xCC if self._padding is None else self._padding,))
-        return data.ljust(max(wanted, CLASSIC), filler)
+        padding = self._padding
+        if padding is None:
+            if wanted <= CLASSIC:
+                return data
+            padding = 0xCC
+        return data.ljust(max(wanted, CLASSIC), bytes((padding,)))
 
 
 def flow_control(data: bytes) -> FlowControl | None:
@@ -213,11 +224,14 @@ def flow_control(data: bytes) -> FlowControl | None:
 
 
 def _pause(code: int) -> float:
-    """Seconds of STmin; reserved codes mean the longest. Source: ISO 15765-2, 9.6.5.4."""
+    """Return STmin in seconds. Source: ISO 15765-2, 9.6.5.4."""
     if code <= 0x7F:
         return code / 1000
-    return (code - 0xF0) / 10000 if 0xF1 <= code <= 0xF9 else 0.127
+    if 0xF1 <= code <= 0xF9:
+        return (code - 0xF0) / 10000
+    return 0.127  # reserved codes mean the longest
 
 
 def _pause_code(pause: float) -> int:
-    return min(0x7F, -int(-pause * 1000 // 1))
+    milliseconds = math.ceil(pause * 1000)
+    return min(0x7F, milliseconds)

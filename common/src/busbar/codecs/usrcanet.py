@@ -1,42 +1,53 @@
-"""The framing of the USR-CANET200 on TCP: 13 bytes a frame, classic CAN only.
+"""Framing of the USR-CANET200 on TCP: 13 bytes a frame, classic CAN only.
 
 Byte 0: extended 0x80, remote 0x40, data length code; 1-4: identifier, big endian; 5-12:
-data, zero padded. Source: reference 1.7, with vectors.
+data, zero padded. Source: docs/protocols/can.md, 5.
 """
 
 import struct
 
-from busbar.codecs.can import EXTENDED, FD, REMOTE, STANDARD_IDS, Frame
+from busbar.codecs.can import (
+    CLASSIC_BYTES,
+    EXTENDED,
+    EXTENDED_IDS,
+    FD,
+    REMOTE,
+    STANDARD_IDS,
+    Frame,
+)
 from busbar.errors import BadRequest, ProtocolError
 
 SIZE = 13  # bytes
-# records in a row that cannot be: the stream is out of step, or another protocol
+# impossible records in a row: the stream is out of step, or of another protocol
 GARBAGE_LIMIT = 3
 _RECORD = struct.Struct(">BI8s")
+_EXTENDED = 0x80
+_REMOTE = 0x40
 _RESERVED = 0x30
+_LENGTH = 0x0F
 
 
 def encode(frame: Frame) -> bytes:
     """Return the record of a frame; raise BadRequest for CAN FD."""
     if frame.flags & FD:
         raise BadRequest("fd: a USR-CANET200 has no CAN FD")
-    head = (
-        (0x80 if frame.flags & EXTENDED else 0)
-        | (0x40 if frame.flags & REMOTE else 0)
-        | frame.length
-    )
+    head = frame.length
+    if frame.flags & EXTENDED:
+        head |= _EXTENDED
+    if frame.flags & REMOTE:
+        head |= _REMOTE
     return _RECORD.pack(head, frame.id, frame.data)
 
 
-class Reader:
+class UsrCanetReader:
     """Frames in the stream.
 
-    A record that cannot be is skipped, several in a row raise ProtocolError.
+    An impossible record is skipped; several in a row raise ProtocolError.
     """
 
     def __init__(self) -> None:
         self.skipped = 0
-        self.refused = 0  # it does not tell
+        self.refused = 0  # the adapter does not say
         self._buffer = b""
         self._garbage = 0
 
@@ -45,28 +56,35 @@ class Reader:
         data = self._buffer + data
         whole = len(data) // SIZE * SIZE
         self._buffer = data[whole:]
-        frames = [
-            self._frame(record, time) for record in _RECORD.iter_unpack(data[:whole])
-        ]
-        return [frame for frame in frames if frame is not None]
-
-    def _frame(self, record: tuple[int, int, bytes], time: float) -> Frame | None:
-        head, id_, data = record
-        extended, remote, length = head >> 7, head & 0x40, head & 0x0F
-        if (
-            head & _RESERVED
-            or length > 8
-            or id_ > (0x1FFFFFFF if extended else STANDARD_IDS)
-        ):
-            self.skipped += 1
-            self._garbage += 1
-            if self._garbage >= GARBAGE_LIMIT:
+        frames = []
+        for head, id_, payload in _RECORD.iter_unpack(data[:whole]):
+            if _is_frame(head, id_):
                 self._garbage = 0
-                raise ProtocolError(
-                    f"{GARBAGE_LIMIT} records in a row are no CAN frames: is it a "
-                    f"USR-CANET200?"
-                )
-            return None
-        self._garbage = 0
-        flags = EXTENDED * extended | (REMOTE if remote else 0)
-        return Frame(time, id_, flags, length, b"" if remote else data[:length])
+                frames.append(_frame(head, id_, payload, time))
+            else:
+                self._skip()
+        return frames
+
+    def _skip(self) -> None:
+        self.skipped += 1
+        self._garbage += 1
+        if self._garbage >= GARBAGE_LIMIT:
+            self._garbage = 0
+            raise ProtocolError(
+                f"{GARBAGE_LIMIT} records in a row are no CAN frames: "
+                "is it a USR-CANET200?"
+            )
+
+
+def _is_frame(head: int, id: int) -> bool:
+    if head & _RESERVED or head & _LENGTH > CLASSIC_BYTES:
+        return False
+    return id <= (EXTENDED_IDS if head & _EXTENDED else STANDARD_IDS)
+
+
+def _frame(head: int, id: int, payload: bytes, time: float) -> Frame:
+    length = head & _LENGTH
+    flags = EXTENDED if head & _EXTENDED else 0
+    if head & _REMOTE:
+        return Frame(time, id, flags | REMOTE, length, b"")
+    return Frame(time, id, flags, length, payload[:length])

@@ -1,4 +1,4 @@
-"""can-bridge."""
+"""Entry point of can-bridge."""
 
 import sys
 

@@ -4,66 +4,78 @@ import re
 
 import msgspec
 
-# interfaces that are driven here; python-can has the others
+# interfaces that this bridge drives itself; python-can has the others
 OWN = ("socket", "slcan", "usrcanet", "loopback")
+NAME_LIMIT = 15  # characters of a network interface
 _PCAN = re.compile(r"(usb|pci|lan|isa|dng|pcc)(?:bus)?(\d{1,2})", re.IGNORECASE)
 
 
-class Place(msgspec.Struct, frozen=True):
-    """What an address says: the interface, its channel, the bit rate where it is there."""
+class CanAddress(msgspec.Struct, frozen=True):
+    """The parts of an address."""
 
     interface: str
     channel: str
     bitrate: int | None = None  # bit/s
 
 
-def place(address: str) -> Place:
+def parse_address(address: str) -> CanAddress:
     """Return what `can::INTERFACE::CHANNEL::BITRATE` says; raise ValueError."""
     scheme, *parts = address.split("::")
-    if scheme != "can" or not 1 <= len(parts) <= 3 or not all(parts):
+    complete = 1 <= len(parts) <= 3 and all(parts)
+    if scheme != "can" or not complete:
         raise ValueError(
             f"address: {address!r} is not can::socket::can0, "
-            f"can::slcan::/dev/ttyACM0::500000, can::pcan::usb1::125000,"
-            " can::usrcanet::HOST:PORT, can::loopback, can::virtual::NAME or "
+            "can::slcan::/dev/ttyACM0::500000, can::pcan::usb1::125000, "
+            "can::usrcanet::HOST:PORT, can::loopback, can::virtual::NAME or "
             "can::INTERFACE::CHANNEL::BITRATE"
         )
-    interface = {"socketcan": "socket"}.get(parts[0], parts[0])
-    if interface == "usrcanet" and len(parts) == 3:
-        parts = [interface, f"{parts[1]}:{parts[2]}"]
-    if (interface == "loopback") != (len(parts) == 1):
-        raise ValueError(
-            f"address: {address!r}: "
-            f"{'there is one loopback' if interface == 'loopback' else 'no channel'}"
-        )
-    channel = parts[1] if len(parts) > 1 else ""
-    found = Place(
-        interface,
-        _channel(interface, channel),
-        _bitrate(parts[2]) if len(parts) > 2 else None,
-    )
+    interface, *rest = parts
+    if interface == "loopback":
+        if rest:
+            raise ValueError(f"address: {address!r}: there is one loopback")
+        return CanAddress(interface, "")
+    if not rest:
+        raise ValueError(f"address: {address!r}: no channel")
     if interface == "usrcanet":
-        endpoint(found.channel)
-    return found
+        channel = ":".join(rest)
+        endpoint(channel)
+        return CanAddress(interface, channel)
+    if interface == "socketcan":
+        interface = "socket"
+    channel = _channel(interface, rest[0])
+    bitrate = _bitrate(rest[1]) if len(rest) > 1 else None
+    return CanAddress(interface, channel, bitrate)
 
 
-def _channel(interface: str, channel: str) -> str:
-    if interface == "socket" and (
-        len(channel) > 15 or "/" in channel or channel.split() != [channel]
-    ):
-        raise ValueError(f"address: {channel!r} is no name of a network interface")
-    named = _PCAN.fullmatch(channel) if interface == "pcan" else None
-    return f"PCAN_{named[1].upper()}BUS{int(named[2])}" if named else channel
+def _channel(interface: str, name: str) -> str:
+    if interface == "socket":
+        _check_interface_name(name)
+    elif interface == "pcan":
+        found = _PCAN.fullmatch(name)
+        if found is not None:
+            kind, number = found.groups()
+            return f"PCAN_{kind.upper()}BUS{int(number)}"
+    return name
+
+
+def _check_interface_name(name: str) -> None:
+    """Raise ValueError for a name that the kernel refuses."""
+    one_word = name.split() == [name]
+    if not one_word or "/" in name or len(name) > NAME_LIMIT:
+        raise ValueError(f"address: {name!r} is no name of a network interface")
 
 
 def _bitrate(text: str) -> int:
-    if not text.isdecimal() or not 1000 <= int(text) <= 20_000_000:
+    bitrate = int(text) if text.isdecimal() else 0
+    if not 1000 <= bitrate <= 20_000_000:
         raise ValueError(f"address: bit rate {text!r} is not 1000 to 20000000 bit/s")
-    return int(text)
+    return bitrate
 
 
 def endpoint(channel: str) -> tuple[str, int]:
     """Return host and port of a USR-CANET200; raise ValueError."""
-    host, _, port = channel.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+    host, _, text = channel.rpartition(":")
+    port = int(text) if text.isdecimal() else 0
+    if not host or not 0 < port < 65536:
         raise ValueError(f"address: {channel!r} is not HOST:PORT")
-    return host.strip("[]"), int(port)
+    return host.strip("[]"), port

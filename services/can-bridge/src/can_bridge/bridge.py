@@ -1,4 +1,4 @@
-"""Links: what the configuration asks for, and how each kind of bus is opened."""
+"""Links of the configuration, and the opening of each kind of interface."""
 
 import asyncio
 import contextlib
@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ import can
 
 from busbar.bridge import ConfigError, Found, Link, LinkLost, Port, Retry, Service
 from can_bridge import database
-from can_bridge.address import OWN, Place, endpoint, place
+from can_bridge.address import OWN, CanAddress, endpoint, parse_address
 from can_bridge.interfaces import socketcan
-from can_bridge.interfaces.interface import Bus, log
+from can_bridge.interfaces.interface import CanInterface, log
 from can_bridge.interfaces.loopback import open_loopback
 from can_bridge.interfaces.pythoncan import open_pythoncan
 from can_bridge.interfaces.slcan_usrcanet import open_slcan, open_usrcanet
@@ -27,40 +28,40 @@ DETECTED = ("pcan", "kvaser", "gs_usb")  # the other drivers warn that they are 
 BAUDRATE = 115200  # of a serial adapter; USB ones ignore it
 
 
-class Unreadable(LinkLost):
+class DatabaseUnreadable(LinkLost):
     """A database cannot be read: somebody has to mend the file."""
 
     retry = Retry(30.0, 300.0, firm=True)
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """What a link was made from: a database that has changed is another one."""
+class _LinkConfig:
+    """What a link is made from; a database that has changed makes another link."""
 
     settings: Opened
     digests: tuple[str, ...]
 
 
 def link(settings: Opened) -> Link:
-    """Return the link of one bus; a database that cannot be read costs this bus only."""
-    where, files = place(settings.address), settings.databases
-    check(where)
+    """Return the link of one bus; an unreadable database costs this bus only."""
+    address = parse_address(settings.address)
+    files = settings.databases
+    check(address)
     catalogue, problem = _load(settings, files)
 
     @contextlib.asynccontextmanager
     async def open_(port: Port) -> AsyncIterator[CanSession]:
         known = catalogue
         if problem is not None:
-            known, again = await asyncio.to_thread(_load, settings, files)
-            if again is not None:
-                raise Unreadable(again)
+            known, still = await asyncio.to_thread(_load, settings, files)
+            if still is not None:
+                raise DatabaseUnreadable(still)
             port.outlet(settings.name).describe(describe(settings, known))
         for each in known.problems:
             log.warning("%s: %s", settings.name, each)
-        async with _open(where, settings) as bus:
-            session = CanSession(
-                settings, port, bus, known, lambda: database.load(settings, files)
-            )
+        async with _open(address, settings) as bus:
+            load = partial(database.load, settings, files)
+            session = CanSession(settings, port, bus, known, load)
             try:
                 await bus.health()
                 yield session
@@ -72,18 +73,19 @@ def link(settings: Opened) -> Link:
         settings.address,
         open_,
         {settings.name: describe(settings, catalogue)},
-        config=_Asked(settings, tuple(map(_digest, files))),
+        config=_LinkConfig(settings, tuple(map(_digest, files))),
         finds="gct" in settings.protocols,
         problem=problem,
     )
 
 
-def check(where: Place) -> None:
-    """Raise ConfigError for an interface that nobody drives."""
-    if where.interface not in (*OWN, *can.VALID_INTERFACES):
-        allowed = ", ".join(sorted({*OWN, *can.VALID_INTERFACES}))
+def check(address: CanAddress) -> None:
+    """Raise ConfigError for an interface without a driver."""
+    known = {*OWN, *can.VALID_INTERFACES}
+    if address.interface not in known:
+        allowed = ", ".join(sorted(known))
         raise ConfigError(
-            f"address: there is no interface {where.interface!r}; allowed: {allowed}"
+            f"address: there is no interface {address.interface!r}; allowed: {allowed}"
         )
 
 
@@ -101,15 +103,17 @@ def _digest(file: str) -> str:
         return str(error.strerror)
 
 
-def _open(where: Place, settings: Opened) -> AbstractAsyncContextManager[Bus]:
-    """Return the bus, to be entered."""
-    options: Mapping[str, Any] = (
-        settings.options if isinstance(settings, Device) else {}
-    )
-    match where.interface:
+def _open(
+    address: CanAddress, settings: Opened
+) -> AbstractAsyncContextManager[CanInterface]:
+    """Return the interface of an address, to be entered."""
+    options: Mapping[str, Any] = {}
+    if isinstance(settings, Device):
+        options = settings.options
+    match address.interface:
         case "socket":
             return socketcan.open_socketcan(
-                where.channel,
+                address.channel,
                 fd=settings.fd,
                 own=receives_own(settings),
                 buffer=settings.buffer,
@@ -121,7 +125,7 @@ def _open(where: Place, settings: Opened) -> AbstractAsyncContextManager[Bus]:
             )
         case "slcan":
             return open_slcan(
-                where.channel,
+                address.channel,
                 settings.name,
                 bitrate=settings.rate,
                 data_bitrate=settings.data_bitrate,
@@ -129,14 +133,14 @@ def _open(where: Place, settings: Opened) -> AbstractAsyncContextManager[Bus]:
                 baudrate=int(options.get("baudrate", BAUDRATE)),
             )
         case "usrcanet":
-            host, port = endpoint(where.channel)
+            host, port = endpoint(address.channel)
             return open_usrcanet(host, port, settings.name, bitrate=settings.rate)
         case "loopback":
             return open_loopback()
         case interface:
             return open_pythoncan(
                 interface,
-                where.channel,
+                address.channel,
                 bitrate=settings.rate,
                 data_bitrate=settings.data_bitrate,
                 fd=settings.fd,
@@ -153,20 +157,20 @@ def links(config: Config) -> Iterable[Link]:
 
 async def scan() -> Sequence[Found]:
     """Look for buses: interfaces of the kernel, and what python-can's drivers find."""
-    own = [
-        Found(f"can::socket::{name}", "can", "SocketCAN" if up else "SocketCAN, down")
-        for name, up in socketcan.names()
-    ]
-    return [*own, *await asyncio.to_thread(_detected)]
+    found = []
+    for name, up in socketcan.names():
+        title = "SocketCAN" if up else "SocketCAN, down"
+        found.append(Found(f"can::socket::{name}", "can", title))
+    return found + await asyncio.to_thread(_detected)
 
 
 def _detected() -> list[Found]:
     found = []
     for about in can.detect_available_configs(DETECTED):
-        address = f"can::{about['interface']}::{about['channel']}"
-        found.append(
-            Found(address, "can", str(about.get("device_name") or about["interface"]))
-        )
+        interface = about["interface"]
+        title = about.get("device_name") or interface
+        address = f"can::{interface}::{about['channel']}"
+        found.append(Found(address, "can", str(title)))
     return found
 
 

@@ -1,8 +1,8 @@
-"""Reads databases (DBC, KCD, SYM, ARXML) and the messages of the configuration."""
+"""Loading of databases (DBC, KCD, SYM, ARXML) and messages of the configuration."""
 
 import fnmatch
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,14 +11,15 @@ from cantools.database.can.message import Message
 from cantools.database.can.signal import Signal
 from cantools.database.conversion import BaseConversion
 from cantools.database.errors import Error as CodingError
+from msgspec.structs import replace
 
 from busbar.bridge import ConfigError, Property, collisions, level, values
 from busbar.codecs import j1939
 from can_bridge import settings as configuration
 from can_bridge.messages import (
+    BusMessage,
+    BusSignal,
     Catalogue,
-    Coded,
-    Entry,
     is_boolean,
     is_j1939,
     key,
@@ -28,57 +29,60 @@ from can_bridge.settings import Opened, Rule, Signals
 
 FILE_LIMIT = 64 * 1024 * 1024  # bytes of a database
 FORMATS = (".dbc", ".kcd", ".sym", ".arxml")
-_FORMAT = re.compile(r"^[A-Z]+: ")
+_FORMAT = re.compile(r"^[A-Z]+: ")  # before what cantools says
 _FRAMING = ' :"'
 _PLACE = re.compile(r"line (\d+), column (\d+)(?:: (.*))?", re.DOTALL)
 
 
 def load(settings: Opened, files: Sequence[str] = ()) -> Catalogue:
-    """Return what the databases and the configuration know.
+    """Return the messages of files and configuration.
 
     Raise ConfigError with file and line.
     """
     messages, problems = _messages(settings, files)
-    originals = {
-        f"{message.name}/{signal.name}": settings.names.get(
-            f"{message.name}/{signal.name}",
-            f"{level(message.name)}/{level(signal.name)}",
+    paths = _paths(messages.values(), settings.names)
+    collided = collisions(paths)
+    for original in sorted(collided):
+        problems.append(
+            f"{original} would be {paths[original]}, as another: see `names`"
         )
-        for message in messages.values()
-        for signal in message.signals
-    }
-    met = collisions(originals)
+        del paths[original]
     entries = {
-        name: _entry(message, originals, met, settings)
+        name: _bus_message(message, paths, settings)
         for name, message in messages.items()
     }
-    problems += [
-        (f"{each} would be {originals[each]}, as another: see `names`")
-        for each in sorted(met)
-    ]
     return Catalogue(entries, tuple(problems))
+
+
+def _paths(messages: Iterable[Message], names: Mapping[str, str]) -> dict[str, str]:
+    """Return the path of each signal, by `Message/Signal`."""
+    found = {}
+    for message in messages:
+        for signal in message.signals:
+            path = f"{level(message.name)}/{level(signal.name)}"
+            original = _original(message, signal)
+            found[original] = names.get(original, path)
+    return found
+
+
+def _original(message: Message, signal: Signal) -> str:
+    return f"{message.name}/{signal.name}"
 
 
 def _messages(
     settings: Opened, files: Sequence[str]
 ) -> tuple[dict[str, Message], list[str]]:
-    """Return the messages by name, and which are left out because another one is there already."""
+    """Return the messages by name, and in words which of them are left out."""
     found: dict[str, Message] = {}
     owners: dict[int, str] = {}
     problems = []
-    sources = {
-        "messages": [_made(each) for each in settings.messages],
-        **{file: _read(file) for file in files},
-    }
-    for source, message in (
-        (source, message) for source, each in sources.items() for message in each
-    ):
-        name, id_ = message.name, f"0x{message.frame_id:X}"
+    for source, message in _by_source(settings, files):
+        name = message.name
+        id_ = f"0x{message.frame_id:X}"
         if name in found and key(found[name]) != key(message):
             raise ConfigError(
                 f"{source}: {name!r} has the id {id_} here, "
-                f"0x{found[name].frame_id:X} "
-                f"elsewhere"
+                f"0x{found[name].frame_id:X} elsewhere"
             )
         owner = owners.setdefault(key(message), name)
         if name in found or owner != name:
@@ -88,6 +92,14 @@ def _messages(
         else:
             found[name] = message
     return found, problems
+
+
+def _by_source(settings: Opened, files: Sequence[str]) -> Iterator[tuple[str, Message]]:
+    for about in settings.messages:
+        yield "messages", _made(about)
+    for file in dict.fromkeys(files):
+        for message in _read(file):
+            yield file, message
 
 
 def _read(file: str) -> list[Message]:
@@ -102,10 +114,8 @@ def _read(file: str) -> list[Message]:
         form = path.suffix.lower()[1:]
         found = cantools.database.load_file(path, form, _encoding(path), cache_dir=None)
     except (OSError, UnicodeError) as error:
-        raise ConfigError(
-            f"{file}: cannot read the database: "
-            f"{getattr(error, 'strerror', None) or error}"
-        ) from error
+        why = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{file}: cannot read the database: {why}") from error
     except Exception as error:
         # its parsers raise what they like, from KeyError to XML errors
         raise ConfigError(_explained(file, str(error))) from error
@@ -115,9 +125,9 @@ def _read(file: str) -> list[Message]:
 
 
 def _encoding(path: Path) -> str | None:
-    """Return UTF-8 where a file is that, else None.
+    """Return UTF-8 where a file is that.
 
-    What editors of its format write, cp1252 for DBC and SYM.
+    Else None, what editors of its format write: cp1252 for DBC and SYM.
     """
     try:
         path.read_bytes().decode()
@@ -127,16 +137,13 @@ def _encoding(path: Path) -> str | None:
 
 
 def _explained(file: str, text: str) -> str:
-    """Return `file:line:column: what` of what a parser of cantools says."""
+    """Return an error text of cantools as `file:line:column: what`."""
     text = _FORMAT.sub("", text).strip(_FRAMING)
     place = _PLACE.search(text)
     if place is None:
         return f"{file}: {text}"
-    what = (place[3] or text[: place.start()]).strip(_FRAMING)
-    return (
-        f"{file}:{place[1]}:{place[2]}: cannot read the database: "
-        f"{what or 'invalid syntax'}"
-    )
+    what = (place[3] or text[: place.start()]).strip(_FRAMING) or "invalid syntax"
+    return f"{file}:{place[1]}:{place[2]}: cannot read the database: {what}"
 
 
 def _made(about: configuration.Message) -> Message:
@@ -181,33 +188,37 @@ def _whole(number: float) -> float | int:
     return int(number) if float(number).is_integer() else number
 
 
-def _entry(
-    message: Message, originals: Mapping[str, str], met: set[str], settings: Opened
-) -> Entry:
-    coded = {}
+def _bus_message(
+    message: Message, paths: Mapping[str, str], settings: Opened
+) -> BusMessage:
+    """Return a message with those of its signals that have a path."""
+    found = {}
     for signal in message.signals:
-        original = f"{message.name}/{signal.name}"
-        if original not in met:
-            coded[signal.name] = _coded(
-                message,
-                signal,
-                originals[original],
-                _rule(settings.signals, original),
-                settings,
-            )
-    return Entry(message, coded)
+        path = paths.get(_original(message, signal))
+        if path is not None:
+            found[signal.name] = _bus_signal(message, signal, path, settings)
+    return BusMessage(message, found)
 
 
 def _rule(signals: Signals, original: str) -> Rule:
-    return next(
-        (rule for rule in signals.rules if fnmatch.fnmatchcase(original, rule.match)),
-        Rule(match="*"),
-    )
+    """Return the first rule that matches, with the intervals that hold for it."""
+    for rule in signals.rules:
+        if fnmatch.fnmatchcase(original, rule.match):
+            break
+    else:
+        rule = Rule(match="*")
+    intervals = {}
+    for name in ("min_interval", "max_silence", "max_age"):
+        if getattr(rule, name) is None:
+            intervals[name] = getattr(signals, name)
+    return replace(rule, **intervals)
 
 
-def _coded(
-    message: Message, signal: Signal, path: str, rule: Rule, settings: Opened
-) -> Coded:
+def _bus_signal(
+    message: Message, signal: Signal, path: str, settings: Opened
+) -> BusSignal:
+    original = _original(message, signal)
+    rule = _rule(settings.signals, original)
     sends = settings.sends and rule.direction != "receive"
     receives = settings.receives and rule.direction != "send"
     access: Literal["r", "rw"] = "rw" if sends else "r"
@@ -218,21 +229,17 @@ def _coded(
         title=signal.comment or None,
         unit=signal.unit or None,
         group=group_of(message),
-        original=f"{message.name}/{signal.name}",
+        original=original,
         deadband=rule.deadband,
-        min_interval=settings.signals.min_interval
-        if rule.min_interval is None
-        else rule.min_interval,
-        max_silence=settings.signals.max_silence
-        if rule.max_silence is None
-        else rule.max_silence,
-        max_age=settings.signals.max_age if rule.max_age is None else rule.max_age,
+        min_interval=rule.min_interval or 0.0,
+        max_silence=rule.max_silence or 0.0,
+        max_age=rule.max_age or 0.0,
     )
-    return Coded(path, about, signal, receives, sends, rule.cycle)
+    return BusSignal(path, about, signal, receives, sends, rule.cycle)
 
 
 def group_of(message: Message) -> str:
-    """Return the message's name, of J1939 with parameter group and source."""
+    """Return the message's name; of J1939 also parameter group and source."""
     if not is_j1939(message):
         return message.name
     source = j1939.source(message.frame_id)
@@ -241,16 +248,17 @@ def group_of(message: Message) -> str:
 
 
 def type_of(signal: Signal) -> Any:
-    """Return the type of a signal's value: a boolean, names, a number with its range."""
+    """Return the type of a signal's values: boolean, names, or a number in a range."""
     if is_boolean(signal):
         return bool
     low, high = range_of(signal)
-    whole = not signal.is_float and all(
+    factors_whole = all(
         float(each).is_integer() for each in (signal.scale, signal.offset)
     )
-    number = (
-        values.integer(_int(low), _int(high)) if whole else values.number(low, high)
-    )
+    if factors_whole and not signal.is_float:
+        number = values.integer(_int(low), _int(high))
+    else:
+        number = values.number(low, high)
     if not signal.choices:
         return number
     names = values.choice(*dict.fromkeys(str(name) for name in signal.choices.values()))
@@ -262,4 +270,6 @@ def _int(bound: float | None) -> int | None:
 
     Beyond 63 bits there is none, and cantools refuses what does not fit.
     """
-    return None if bound is None or abs(bound) >= 2**63 else int(bound)
+    if bound is None or abs(bound) >= 2**63:
+        return None
+    return int(bound)

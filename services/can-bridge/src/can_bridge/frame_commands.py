@@ -1,9 +1,9 @@
-"""Commands on frames: send, send again and again, send and await an answer, ISO-TP."""
+"""Commands on frames: send, send periodically, request and answer, ISO-TP."""
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
@@ -15,14 +15,13 @@ from busbar.codecs.can import (
     EXTENDED,
     REMOTE,
     SENT,
-    STANDARD_IDS,
     Frame,
     Mask,
     exactly,
 )
 from can_bridge.frame_events import Single, named
 from can_bridge.settings import Id, check_id
-from can_bridge.traffic import Line, Listener
+from can_bridge.traffic import CanTraffic, Listener
 
 FRAMES_LIMIT = 1000  # of one command
 BURST = 32  # frames of an ISO-TP message sent before others may run
@@ -75,11 +74,9 @@ class Send(Content, frozen=True, forbid_unknown_fields=True):
             raise BadRequest(
                 "send takes the fields of one frame (`id`, `data`, ...) or `frames`"
             )
-        return (
-            [each.frame() for each in self.frames]
-            if self.id is None
-            else [self.as_frame(self.id)]
-        )
+        if self.id is not None:
+            return [self.as_frame(self.id)]
+        return [each.frame() for each in self.frames]
 
 
 class Cansend(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -110,10 +107,7 @@ class StopPeriodic(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The frame that is awaited.
-
-    Identifier under a mask, and what its data begins with.
-    """
+    """The frame that answers: its identifier under a mask, and how its data begins."""
 
     id: Id
     mask: Id | None = None  # None: exactly this one
@@ -125,15 +119,14 @@ class Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     def read(self) -> Mask:
         """Return it as a filter."""
-        extended = self.id > STANDARD_IDS if self.extended is None else self.extended
-        whole = exactly(self.id, extended)
-        return (
-            whole if self.mask is None else whole._replace(mask=self.mask & whole.mask)
-        )
+        whole = exactly(self.id, can.is_extended(self.id, self.extended))
+        if self.mask is None:
+            return whole
+        return whole._replace(mask=self.mask & whole.mask)
 
 
 class Request(FrameFields, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Arguments of `request`: a frame, and what its answer looks like; `timeout` in s."""
+    """Arguments of `request`: a frame, what answers it, `timeout` in s."""
 
     match: Match
     timeout: Short = 1.0
@@ -146,7 +139,7 @@ class Answer(Single, frozen=True):
 
 
 class IsoTp(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Arguments of `isotp`: identifiers of both ways, the message, and how to speak."""
+    """Arguments of `isotp`: identifiers of both directions, the message, options."""
 
     tx: Id
     rx: Id
@@ -167,32 +160,29 @@ class IsoTpAnswer(msgspec.Struct, frozen=True):
     data: bytes
 
 
-class RawCommands:
-    """What can be done with any bus."""
+class FrameCommands:
+    """Commands of any bus."""
 
-    line: Line
-
-    def __init__(self) -> None:
+    def __init__(self, traffic: CanTraffic) -> None:
+        self._traffic = traffic
         self._exchanges: dict[tuple[int, int], asyncio.Lock] = {}
 
     @command(holds="exchange")
     async def send(self, device: str, arguments: Send, turn: Turn) -> None:
         """Send frames as they are."""
-        await self.line.send(arguments.read())
+        await self._traffic.send(arguments.read())
 
     @command(holds="exchange")
     async def cansend(self, device: str, arguments: Cansend, turn: Turn) -> None:
         """Send one frame, written as can-utils do."""
-        await self.line.send([can.parse(arguments.frame)])
+        await self._traffic.send([can.parse(arguments.frame)])
 
     @command(holds="exchange")
     async def send_periodic(self, device: str, arguments: Periodic, turn: Turn) -> str:
         """Send a frame again and again; return the name for `stop_periodic`."""
         frame = arguments.frame()
-        name = arguments.name or (
-            f"{frame.id:08x}" if frame.flags & EXTENDED else f"{frame.id:03x}"
-        )
-        self.line.start(name, frame, arguments.period, arguments.count)
+        name = arguments.name or can.id_text(frame)
+        self._traffic.start(name, frame, arguments.period, arguments.count)
         return name
 
     @command(holds="exchange", safe=True)
@@ -200,62 +190,61 @@ class RawCommands:
         self, device: str, arguments: StopPeriodic, turn: Turn
     ) -> list[str]:
         """Stop a periodic frame, or all; return their names."""
-        names = self.line.periodic if arguments.name is None else [arguments.name]
+        if arguments.name is None:
+            names = self._traffic.prune_periodic()
+        else:
+            names = [arguments.name]
         for name in names:
-            self.line.stop(name)
+            self._traffic.stop(name)
         return names
 
     @command(holds="exchange", timeout=62.0)
     async def request(self, device: str, arguments: Request, turn: Turn) -> Answer:
         """Send a frame and return the one that matches."""
-        mask, start = arguments.match.read(), arguments.match.data
+        mask = arguments.match.read()
+        start = arguments.match.data
         frame = arguments.frame()
 
         def wanted(came: Frame) -> bool:
-            return (
-                not came.flags & (SENT | ERROR)
-                and mask.matches(came)
-                and came.data.startswith(start)
-            )
+            if came.flags & (SENT | ERROR) or not mask.matches(came):
+                return False
+            return came.data.startswith(start)
 
-        with self.line.frames.listen(wanted, [mask]) as listener:
-            await self.line.send([frame])
+        with self._traffic.frames.listen(wanted, [mask]) as listener:
+            await self._traffic.send([frame])
             turn.release()
-            found = await _within(
-                turn.asked or arguments.timeout,
-                listener,
-                f"no frame 0x{mask.id:X} came",
-            )
+            seconds = turn.asked or arguments.timeout
+            found = await _next(listener, seconds, f"no frame 0x{mask.id:X} came")
         return msgspec.convert({**named(found), "time": found.time}, Answer)
 
-    @command(holds="exchange", timeout=120.0)
+    @command(
+        title=(
+            "Send a message in as many frames as it takes (ISO 15765-2) and return "
+            "the one that answers"
+        ),
+        holds="exchange",
+        timeout=120.0,
+    )
     async def isotp(
         self, device: str, arguments: IsoTp, turn: Turn
     ) -> IsoTpAnswer | None:
-        """Send a message in as many frames as it takes (ISO 15765-2) and return the one that answers."""
+        """Exchange messages of ISO 15765-2."""
         turn.release()
-        extended = (
-            max(arguments.tx, arguments.rx) > STANDARD_IDS
-            if arguments.extended is None
-            else arguments.extended
-        )
-        talk = Conversation(
-            self.line, arguments, extended, turn.asked or arguments.timeout
-        )
+        highest = max(arguments.tx, arguments.rx)
+        extended = can.is_extended(highest, arguments.extended)
+        seconds = turn.asked or arguments.timeout
+        exchange = IsoTpExchange(self._traffic, arguments, extended, seconds)
+        masks = [exactly(arguments.rx, extended)]
         async with self._alone(arguments.tx, arguments.rx):
-            with self.line.frames.listen(
-                talk.wanted, [exactly(arguments.rx, extended)]
-            ) as listener:
-                await talk.say(listener)
-                return (
-                    IsoTpAnswer(await talk.hear(listener))
-                    if arguments.response
-                    else None
-                )
+            with self._traffic.frames.listen(exchange.wanted, masks) as listener:
+                await exchange.send(listener)
+                if not arguments.response:
+                    return None
+                return IsoTpAnswer(await exchange.receive(listener))
 
     @contextlib.asynccontextmanager
     async def _alone(self, tx: int, rx: int) -> AsyncIterator[None]:
-        """One exchange at a time on a pair of identifiers."""
+        """Wait for other exchanges on this pair of identifiers, and keep them away."""
         if len(self._exchanges) >= EXCHANGES_LIMIT:
             self._exchanges = {
                 pair: lock for pair, lock in self._exchanges.items() if lock.locked()
@@ -264,77 +253,65 @@ class RawCommands:
             yield
 
 
-class Conversation:
+class IsoTpExchange:
     """One ISO-TP message there, and one back."""
 
     def __init__(
-        self, line: Line, about: IsoTp, extended: bool, timeout: float
+        self, traffic: CanTraffic, about: IsoTp, extended: bool, timeout: float
     ) -> None:
-        self._line, self._about, self._extended, self._timeout = (
-            line,
-            about,
-            extended,
-            timeout,
-        )
+        self._traffic = traffic
+        self._about = about
+        self._extended = extended
+        self._timeout = timeout
         self._size = isotp.FD if about.fd else isotp.CLASSIC
         self._frame(b"")  # refuses what cannot be sent before anything is
 
     def wanted(self, came: Frame) -> bool:
         """True for frames of the other side."""
-        same = (
-            came.id == self._about.rx and bool(came.flags & EXTENDED) == self._extended
-        )
-        return same and not came.flags & (SENT | ERROR | REMOTE)
+        if came.id != self._about.rx or came.flags & (SENT | ERROR | REMOTE):
+            return False
+        return bool(came.flags & EXTENDED) == self._extended
 
-    async def say(self, listener: Listener[Frame]) -> None:
-        """Send the message; raise DeviceTimeout, ProtocolError, or what `send` raises."""
+    async def send(self, listener: Listener[Frame]) -> None:
+        """Send the message; raise DeviceTimeout, ProtocolError, or as the bus."""
         sender = isotp.Sender(self._about.data, self._size, self._about.padding)
-        while True:
-            await self._out(sender)
-            if sender.done:
-                return
-            while True:
-                came = await _within(self._timeout, listener, "no flow control came")
-                if sender.feed(came.data):
-                    break
+        await self._send_frames(sender)
+        while not sender.done:
+            came = await _next(listener, self._timeout, "no flow control came")
+            if sender.feed(came.data):
+                await self._send_frames(sender)
 
-    async def hear(self, listener: Listener[Frame]) -> bytes:
+    async def receive(self, listener: Listener[Frame]) -> bytes:
         """Return the message that comes back; raise DeviceTimeout, ProtocolError."""
         receiver = isotp.Receiver(size=self._size, block=self._about.block)
         while True:
-            came = await _within(self._timeout, listener, "no whole message came")
+            came = await _next(listener, self._timeout, "no whole message came")
             message, answer = receiver.feed(came.data)
             if answer is not None:
-                await self._line.send(
-                    [
-                        self._frame(
-                            answer
-                            if self._about.padding is None
-                            else self._padded(answer)
-                        )
-                    ]
-                )
+                await self._traffic.send([self._frame(self._padded(answer))])
             if message is not None:
                 return message
 
-    async def _out(self, sender: isotp.Sender) -> None:
+    async def _send_frames(self, sender: isotp.Sender) -> None:
         frames = [self._frame(data) for data in sender.frames()]
         step = 1 if sender.pause else BURST
         for start in range(0, len(frames), step):
-            await self._line.send(frames[start : start + step])
+            await self._traffic.send(frames[start : start + step])
             if start + step < len(frames):
                 await asyncio.sleep(sender.pause)
 
     def _padded(self, data: bytes) -> bytes:
-        return data.ljust(isotp.CLASSIC, bytes((self._about.padding or 0,)))
+        if self._about.padding is None:
+            return data
+        return data.ljust(isotp.CLASSIC, bytes((self._about.padding,)))
 
     def _frame(self, data: bytes) -> Frame:
-        return can.frame(
-            self._about.tx, data, extended=self._extended, fd=self._about.fd
-        )
+        about = self._about
+        return can.frame(about.tx, data, extended=self._extended, fd=about.fd)
 
 
-async def _within(seconds: float, listener: Listener[Any], what: str) -> Any:
+async def _next(listener: Listener[Frame], seconds: float, what: str) -> Frame:
+    """Return the next frame; raise DeviceTimeout with `what`."""
     try:
         async with asyncio.timeout(seconds):
             return await listener.get()

@@ -1,4 +1,4 @@
-"""Raw frames on the bus: in batches, one by one, the last of each identifier."""
+"""Raw frames as events: in batches, one by one, and the last of each identifier."""
 
 import asyncio
 import base64
@@ -19,19 +19,20 @@ from busbar.codecs.can import (
     Frame,
     Mask,
     accepts,
+    id_text,
 )
 from can_bridge.interfaces.interface import log
 from can_bridge.settings import Frames, Group
 
 ROWS_LIMIT = 1000  # frames of one batch
-# at most
+# most bytes of one frame in a batch, by encoding and whether it is CAN FD
 ROW_BYTES = {
     ("msgpack", False): 32,
     ("msgpack", True): 92,
     ("json", False): 64,
     ("json", True): 140,
 }
-# identifiers whose fate is remembered; a flood of others begins anew
+# identifiers of which it is known whether they pass; beyond it the table starts again
 KNOWN_LIMIT = 65_536
 LAST_LIMIT = 1000  # identifiers in state/_rx
 _NAMES = (
@@ -44,6 +45,7 @@ _NAMES = (
 )
 
 LAST = "_rx/"
+_EVENTS = {"single": "frame", "batched": "frames"}
 
 
 class Row(msgspec.Struct, frozen=True, array_like=True):
@@ -67,10 +69,7 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 class Single(msgspec.Struct, frozen=True):
-    """Payload of event/frame: the same, each under its name.
-
-    `direction` is rx, or tx for what this bridge sent.
-    """
+    """Payload of event/frame; `direction` is rx, or tx for what this bridge sent."""
 
     id: int
     extended: bool
@@ -94,9 +93,10 @@ class LastFrame(msgspec.Struct, frozen=True):
 
 def named(frame: Frame) -> dict[str, Any]:
     """Return the fields of a frame under their names, ready for JSON."""
+    flags = {name: bool(frame.flags & bit) for bit, name in _NAMES}
     return {
         "id": frame.id,
-        **{name: bool(frame.flags & bit) for bit, name in _NAMES},
+        **flags,
         "direction": "tx" if frame.flags & SENT else "rx",
         "length": frame.length,
         "data": base64.b64encode(frame.data).decode(),
@@ -109,16 +109,13 @@ def events(settings: Frames) -> list[Event]:
 
 
 def _selections(settings: Frames) -> list[tuple[str, Frames | Group]]:
-    own = (
-        []
-        if settings.publish == "none"
-        else [("frame" if settings.publish == "single" else "frames", settings)]
-    )
-    prefix = {"single": "frame", "batched": "frames"}
-    return [
-        *own,
-        *((f"{prefix[each.publish]}/{each.name}", each) for each in settings.groups),
-    ]
+    """Return the event's name and the settings of each selection."""
+    found: list[tuple[str, Frames | Group]] = []
+    if settings.publish != "none":
+        found.append((_EVENTS[settings.publish], settings))
+    for group in settings.groups:
+        found.append((f"{_EVENTS[group.publish]}/{group.name}", group))
+    return found
 
 
 def _event(name: str, settings: Frames | Group) -> Event:
@@ -136,16 +133,17 @@ def last(settings: Frames) -> list[Property]:
     """Declare the family of last frames."""
     if not settings.last:
         return []
-    title = "Last frame of an identifier: 3 hex digits, 8 of an extended one"
-    return [
-        Property(
-            LAST + "{id}", LastFrame, title=title, min_interval=settings.last_interval
-        )
-    ]
+    family = Property(
+        LAST + "{id}",
+        LastFrame,
+        title="Last frame of an identifier: 3 hex digits, 8 of an extended one",
+        min_interval=settings.last_interval,
+    )
+    return [family]
 
 
 def masks(settings: Frames) -> list[Mask] | None:
-    """Return what has to be received for it; None = everything."""
+    """Return what has to be received for these settings; None = all frames."""
     if settings.last:
         return None
     found: list[Mask] = []
@@ -156,42 +154,40 @@ def masks(settings: Frames) -> list[Mask] | None:
     return found
 
 
-class Publisher:
+class FramePublisher:
     """Publishes raw frames as the configuration wants."""
 
     def __init__(self, outlet: Outlet, settings: Frames, fd: bool) -> None:
         self._streams = [
-            Stream(outlet, name, each, fd) for name, each in _selections(settings)
+            FrameStream(outlet, name, each, fd) for name, each in _selections(settings)
         ]
         self._outlet = outlet
-        self._last: set[str] | None = set() if settings.last else None
-        self._told = False
+        self._show_last = settings.last
+        self._shown: set[str] = set()  # paths of last frames
+        self._warned = False
 
     def take(self, frames: Sequence[Frame]) -> None:
         """Take frames in order."""
         for stream in self._streams:
             stream.take(frames)
-        if self._last is not None:
-            self._show_last(frames, self._last)
+        if self._show_last:
+            self._publish_last(frames)
 
     def flush(self) -> None:
         """Publish what has gathered."""
         for stream in self._streams:
             stream.flush()
 
-    def _show_last(self, frames: Sequence[Frame], known: set[str]) -> None:
-        newest = {_path(frame): frame for frame in frames if not frame.flags & ERROR}
+    def _publish_last(self, frames: Sequence[Frame]) -> None:
+        newest = {}
+        for frame in frames:
+            if not frame.flags & ERROR:
+                newest[LAST + id_text(frame)] = frame
         for path, frame in newest.items():
-            if path not in known and len(known) >= LAST_LIMIT:
-                if not self._told:
-                    log.warning(
-                        ("only the first %d identifiers are in state/_rx: %s is not"),
-                        LAST_LIMIT,
-                        path,
-                    )
-                self._told = True
+            if path not in self._shown and len(self._shown) >= LAST_LIMIT:
+                self._warn(path)
                 continue
-            known.add(path)
+            self._shown.add(path)
             value = {
                 "flags": frame.flags,
                 "length": frame.length,
@@ -199,26 +195,32 @@ class Publisher:
             }
             self._outlet.values({path: value}, frame.time)
 
+    def _warn(self, path: str) -> None:
+        if self._warned:
+            return
+        self._warned = True
+        log.warning(
+            "only the first %d identifiers are in state/_rx: %s is not",
+            LAST_LIMIT,
+            path,
+        )
 
-def _path(frame: Frame) -> str:
-    return (
-        f"{LAST}{frame.id:08x}" if frame.flags & EXTENDED else f"{LAST}{frame.id:03x}"
-    )
 
-
-class Stream:
+class FrameStream:
     """One selection of frames on its topic."""
 
     def __init__(
         self, outlet: Outlet, name: str, settings: Frames | Group, fd: bool
     ) -> None:
-        self._outlet, self._name, self._flush = outlet, name, settings.flush
+        self._outlet = outlet
+        self._name = name
+        self._flush = settings.flush
         self._single = settings.publish == "single"
         self._row = ROW_BYTES[settings.encoding, fd]
         self._masks = [each.read for each in settings.filters] or None
         self._known: dict[int, bool] = {}  # key -> whether it passes
         self._rows: list[Frame] = []
-        self._most = ROWS_LIMIT
+        self._most = ROWS_LIMIT  # rows of this batch
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -235,20 +237,21 @@ class Stream:
 
     def _gather(self, frames: Sequence[Frame]) -> None:
         if not self._rows:
-            self._most = max(1, min(ROWS_LIMIT, self._outlet.room // self._row))
+            fitting = self._outlet.room // self._row
+            self._most = max(1, min(ROWS_LIMIT, fitting))
         self._rows += frames
         while len(self._rows) >= self._most:
             self._publish(self._rows[: self._most])
             del self._rows[: self._most]
         if not self._rows:
-            self._stop()
+            self._stop_timer()
         elif not self._flush:
             self.flush()
         elif self._timer is None:
             self._timer = self._loop.call_later(self._flush, self.flush)
 
     def flush(self) -> None:
-        self._stop()
+        self._stop_timer()
         if self._rows:
             self._publish(self._rows)
             self._rows = []
@@ -256,7 +259,7 @@ class Stream:
     def _publish(self, rows: list[Frame]) -> None:
         self._outlet.event(self._name, {"frames": rows}, rows[0].time)
 
-    def _stop(self) -> None:
+    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -269,5 +272,6 @@ class Stream:
         if passes is None:
             if len(self._known) >= KNOWN_LIMIT:
                 self._known.clear()
-            passes = self._known[key] = accepts(self._masks, frame)
+            passes = accepts(self._masks, frame)
+            self._known[key] = passes
         return passes

@@ -1,6 +1,6 @@
-"""Commands of GCT.
+"""Commands of GCT, with the time-outs of comsrv's Python client.
 
-Time-outs are those of comsrv's Python client. Source: reference 1.8.
+Source: docs/protocols/gct.md, 6.
 """
 
 import asyncio
@@ -14,10 +14,12 @@ from msgspec import Meta
 
 from busbar.bridge import BadRequest, DeviceTimeout, Turn, command
 from busbar.codecs import gct
-from can_bridge.gct_nodes import Nodes, decode
+from can_bridge.gct_nodes import GctNodes, decode
 from can_bridge.settings import Node
 
-SYSCTRL_TIMEOUT, READINGS_TIMEOUT, DDP_TIMEOUT = 0.5, 0.1, 0.1  # s
+SYSCTRL_TIMEOUT = 0.5  # s
+READINGS_TIMEOUT = 0.1
+DDP_TIMEOUT = 0.1
 Destination = Annotated[int, Meta(ge=0, le=gct.BROADCAST)]
 Short = Annotated[float, Meta(gt=0, le=60)]  # s
 Group = Annotated[int, Meta(ge=0, le=31)]
@@ -27,7 +29,7 @@ Code = Annotated[int, Meta(ge=0, le=255)]
 
 
 class SysCtrl(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Arguments of `gct_sysctrl`; `dst` None = the node that is called, or all.
+    """Arguments of `gct_sysctrl`; `dst` None = the device's node, or all.
 
     A query waits for the value.
     """
@@ -65,7 +67,7 @@ class ReadingData(msgspec.Struct, frozen=True):
 
 
 class Single(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Arguments of `gct_read_single`; `format` is one of Python's struct, such as <f."""
+    """Arguments of `gct_read_single`; `format` as of Python's struct, such as <f."""
 
     index: Index
     group: Group = 0
@@ -123,11 +125,10 @@ class AnyMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class GctCommands:
-    """What can be asked of nodes; called for a node's device, `dst` is that node."""
+    """Commands to nodes; of a node's device, `dst` is that node."""
 
-    nodes: Nodes
-
-    def __init__(self) -> None:
+    def __init__(self, nodes: GctNodes) -> None:
+        self._nodes = nodes
         self._busy: dict[int, asyncio.Lock] = {}  # by node; at most 128
         # loop time until which a late response of a node may come
         self._quiet: dict[int, float] = {}
@@ -139,7 +140,7 @@ class GctCommands:
         """Send a SysCtrl; a query returns the value that answers it."""
         dst = self._destination(device, arguments.dst)
         message = gct.SysCtrl(
-            self.nodes.address,
+            self._nodes.address,
             dst,
             arguments.command,
             arguments.value,
@@ -148,25 +149,15 @@ class GctCommands:
         )
 
         def wanted(came: gct.Message) -> bool:
-            if (
-                not isinstance(came, gct.SysCtrl)
-                or not came.value
-                or came.command != message.command
-            ):
-                return False
-            return dst in (gct.BROADCAST, came.src) and came.dst in (
-                gct.BROADCAST,
-                message.src,
-            )
+            return isinstance(came, gct.SysCtrl) and _answers(came, message)
 
-        with self.nodes.messages.listen(wanted) as listener:
-            await self.nodes.send(message)
+        with self._nodes.messages.listen(wanted) as listener:
+            await self._nodes.send(message)
             if not message.query:
                 return None
             turn.release()
-            async with _limit(
-                turn.asked or arguments.timeout, f"no answer from {_whom(dst)}"
-            ):
+            seconds = turn.asked or arguments.timeout
+            async with _limit(seconds, f"no answer from {_whom(dst)}"):
                 came = await listener.get()
         assert isinstance(came, gct.SysCtrl)
         return SysCtrlValue(came.src, came.data)
@@ -190,18 +181,22 @@ class GctCommands:
         (found,) = await self._readings(
             dst, arguments.group, [arguments.index], turn, arguments.timeout
         )
-        values = (
-            None
-            if arguments.format is None
-            else list(decode(arguments.format, found.data))
-        )
-        return SingleData(found.src, found.data, values)
+        if arguments.format is None:
+            return SingleData(found.src, found.data)
+        values = decode(arguments.format, found.data)
+        return SingleData(found.src, found.data, list(values))
 
-    @command(holds="exchange", timeout=62.0)
+    @command(
+        title=(
+            "Send a DDP message; if bit 7 of its first byte is set, return the response"
+        ),
+        holds="exchange",
+        timeout=62.0,
+    )
     async def gct_ddp(
         self, device: str, arguments: Ddp, turn: Turn
     ) -> DdpAnswer | None:
-        """Send a DDP message; if bit 7 of its first byte is set, return the response."""
+        """Send a DDP message; return its response if it asks for one."""
         dst = self._node(device, arguments.dst)
         return await self._ddp(
             dst, arguments.data, arguments.version, turn, arguments.timeout
@@ -222,22 +217,19 @@ class GctCommands:
     ) -> None:
         """Send a DDP command that has no response."""
         data = bytes((arguments.command & 0x7F,)) + arguments.data
-        await self._ddp(
-            self._node(device, arguments.dst),
-            data,
-            arguments.version,
-            turn,
-            arguments.timeout,
-        )
+        dst = self._node(device, arguments.dst)
+        await self._ddp(dst, data, arguments.version, turn, arguments.timeout)
 
     @command(holds="exchange")
     async def gct_send(self, device: str, arguments: AnyMessage, turn: Turn) -> None:
         """Send any GCT message, in our name or another's."""
-        await self.nodes.send(arguments.message)
+        await self._nodes.send(arguments.message)
 
     def _destination(self, device: str, asked: int | None) -> int:
-        own = self.nodes.node_of(device)
-        return next((each for each in (asked, own) if each is not None), gct.BROADCAST)
+        if asked is not None:
+            return asked
+        own = self._nodes.node_of(device)
+        return gct.BROADCAST if own is None else own
 
     def _node(self, device: str, asked: int | None) -> int:
         dst = self._destination(device, asked)
@@ -248,28 +240,22 @@ class GctCommands:
     async def _readings(
         self, dst: int, group: int, indices: list[int], turn: Turn, timeout: float
     ) -> list[ReadingData]:
-        missing, found = set(indices), {}
+        missing = set(indices)
+        found: dict[int, ReadingData] = {}
+        source = self._nodes.address
+        message = gct.MonitoringRequest(source, dst, group, tuple(sorted(missing)))
 
         def wanted(came: gct.Message) -> bool:
-            asked = (
-                isinstance(came, gct.MonitoringData)
-                and came.group == group
-                and came.reading in missing
-            )
-            return asked and dst in (gct.BROADCAST, came.src)
+            if not isinstance(came, gct.MonitoringData) or came.group != group:
+                return False
+            return came.reading in missing and dst in (gct.BROADCAST, came.src)
 
-        with self.nodes.messages.listen(wanted) as listener:
-            await self.nodes.send(
-                gct.MonitoringRequest(
-                    self.nodes.address, dst, group, tuple(sorted(missing))
-                )
-            )
+        with self._nodes.messages.listen(wanted) as listener:
+            await self._nodes.send(message)
             turn.release()
-            async with _limit(
-                turn.asked or timeout,
-                (f"not all readings came from {_whom(dst)}"),
-                missing=missing,
-            ):
+            seconds = turn.asked or timeout
+            what = f"not all readings came from {_whom(dst)}"
+            async with _limit(seconds, what, missing=missing):
                 while missing:
                     came = await listener.get()
                     assert isinstance(came, gct.MonitoringData)
@@ -280,23 +266,27 @@ class GctCommands:
     async def _ddp(
         self, dst: int, data: bytes, version: int | None, turn: Turn, timeout: float
     ) -> DdpAnswer | None:
-        source = self.nodes.address
-        message = gct.Ddp(source, dst, data, version or self.nodes.settings.ddp_version)
+        source = self._nodes.address
+        version = version or self._nodes.settings.ddp_version
+        message = gct.Ddp(source, dst, data, version)
 
         def wanted(came: gct.Message) -> bool:
-            return isinstance(came, gct.Ddp) and (came.src, came.dst) == (dst, source)
+            if not isinstance(came, gct.Ddp):
+                return False
+            return came.src == dst and came.dst == source
 
         if not data[0] & 0x80:
-            await self.nodes.send(message)
+            await self._nodes.send(message)
             return None
         turn.release()
-        loop, seconds = asyncio.get_running_loop(), turn.asked or timeout
-        # a response does not say what it answers
+        loop = asyncio.get_running_loop()
+        seconds = turn.asked or timeout
+        # a response does not say what it answers: one request at a time to a node
         async with self._busy.setdefault(dst, asyncio.Lock()):
             await asyncio.sleep(self._quiet.get(dst, 0.0) - loop.time())
-            with self.nodes.messages.listen(wanted) as listener:
+            with self._nodes.messages.listen(wanted) as listener:
                 self._quiet[dst] = loop.time() + 2 * seconds
-                await self.nodes.send(message)
+                await self._nodes.send(message)
                 async with _limit(seconds, f"no response from {_whom(dst)}"):
                     came = await listener.get()
                 del self._quiet[dst]
@@ -316,10 +306,18 @@ async def _limit(
         text = f"{what} within {seconds:g} s"
         if missing is None:
             raise DeviceTimeout(text) from error
-        listed = sorted(missing)
-        raise DeviceTimeout(
-            (f"{text}; missing: {', '.join(map(str, listed))}"), missing=listed
-        ) from error
+        indices = sorted(missing)
+        listed = ", ".join(map(str, indices))
+        raise DeviceTimeout(f"{text}; missing: {listed}", missing=indices) from error
+
+
+def _answers(came: gct.SysCtrl, query: gct.SysCtrl) -> bool:
+    """True for a value of what was asked, from and to the right nodes."""
+    if not came.value or came.command != query.command:
+        return False
+    if query.dst not in (gct.BROADCAST, came.src):
+        return False
+    return came.dst in (gct.BROADCAST, query.src)
 
 
 def _whom(dst: int) -> str:

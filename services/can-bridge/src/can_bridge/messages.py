@@ -3,7 +3,6 @@
 cantools decodes and encodes: 1.5 us for a message of four signals (measured).
 """
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -23,32 +22,33 @@ _KEY_EXTENDED = EXTENDED << 31
 
 
 @dataclass(frozen=True)
-class Coded:
+class BusSignal:
     """One signal: its property and its place in the message."""
 
     path: str
     about: Property
-    signal: Signal
+    definition: Signal
     receives: bool
     sends: bool
     cycle: float | None  # s
 
     def value(self, raw: Any) -> Any:
-        """Return what cantools decoded as the bus has it.
+        """Return a value of cantools as MQTT has it.
 
         Raise OutOfRange outside the range of the database.
         """
-        low, high = self.signal.minimum, self.signal.maximum
-        if not isinstance(raw, NamedSignalValue) and (
-            (low is not None and raw < low) or (high is not None and raw > high)
-        ):
-            raise OutOfRange(
-                f"{raw:g} {self.signal.unit or ''} is outside {low} to {high}"
-            )
+        if not isinstance(raw, NamedSignalValue):
+            low = self.definition.minimum
+            high = self.definition.maximum
+            below = low is not None and raw < low
+            above = high is not None and raw > high
+            if below or above:
+                unit = self.definition.unit or ""
+                raise OutOfRange(f"{raw:g} {unit} is outside {low} to {high}")
         return self.plain(raw)
 
     def plain(self, raw: Any) -> Any:
-        """Return it without a look at the range."""
+        """Return a value as MQTT has it, whatever its range."""
         if isinstance(raw, NamedSignalValue):
             return raw.name
         if self._boolean:
@@ -57,90 +57,95 @@ class Coded:
 
     @cached_property
     def _boolean(self) -> bool:
-        return is_boolean(self.signal)
+        return is_boolean(self.definition)
 
     @cached_property
     def _digits(self) -> int | None:
-        """Digits behind the point that scale and offset have: 3800 times 0.001 is 3.8."""
-        if self.signal.is_float or (
-            isinstance(self.signal.scale, int) and isinstance(self.signal.offset, int)
-        ):
+        """Decimal places of scale and offset: 3800 times 0.001 is 3.8."""
+        factors = (self.definition.scale, self.definition.offset)
+        whole = all(isinstance(each, int) for each in factors)
+        if self.definition.is_float or whole:
             return None
-        exponents = [
-            Decimal(repr(each)).as_tuple().exponent
-            for each in (self.signal.scale, self.signal.offset)
-        ]
-        return max([0, *(-each for each in exponents if isinstance(each, int))])
+        digits = 0
+        for each in factors:
+            exponent = Decimal(repr(each)).as_tuple().exponent
+            if isinstance(exponent, int):
+                digits = max(digits, -exponent)
+        return digits
 
 
 @dataclass(frozen=True)
-class Entry:
+class BusMessage:
     """One message."""
 
-    message: Message
-    signals: Mapping[str, Coded]  # by the database's name
+    definition: Message
+    signals: Mapping[str, BusSignal]  # by the database's name
 
     @property
     def name(self) -> str:
-        return self.message.name
+        return self.definition.name
 
     @property
     def j1939(self) -> bool:
-        return is_j1939(self.message)
+        return is_j1939(self.definition)
 
     @property
     def any_source(self) -> bool:
-        """True for a parameter group of J1939 whoever sends it."""
-        return self.j1939 and j1939.source(self.message.frame_id) == j1939.ANY_SOURCE
+        """True for a parameter group of J1939 from any source."""
+        id_ = self.definition.frame_id
+        return self.j1939 and j1939.source(id_) == j1939.ANY_SOURCE
 
     @cached_property
     def key(self) -> int:
         """The routing key of its frames."""
-        return key(self.message)
+        return key(self.definition)
 
     @property
     def mask(self) -> Mask:
         """The filter that its frames pass."""
-        whole = exactly(self.message.frame_id, self.message.is_extended_frame)
-        return whole._replace(mask=j1939.mask(whole.id)) if self.any_source else whole
+        definition = self.definition
+        whole = exactly(definition.frame_id, definition.is_extended_frame)
+        if self.any_source:
+            return whole._replace(mask=j1939.mask(whole.id))
+        return whole
+
+    @cached_property
+    def received_paths(self) -> list[str]:
+        """Paths of the signals that are received."""
+        return [signal.path for signal in self.signals.values() if signal.receives]
 
     @cached_property
     def remembered(self) -> bool:
-        """True if a frame that says the same again need not be looked at."""
+        """True if a frame with the same data again need not be decoded."""
         return not any(
-            coded.about.max_silence or coded.about.max_age
-            for coded in self.signals.values()
+            signal.about.max_silence or signal.about.max_age
+            for signal in self.signals.values()
         )
 
     def decode(self, data: bytes) -> dict[str, Any]:
-        """Return the signals of a frame by name, as cantools has them.
-
-        Raise ProtocolError.
-        """
+        """Return the signals of a frame as cantools has them; raise ProtocolError."""
         try:
-            return self.message.decode(data)  # type: ignore[return-value]  # not a container
+            return self.definition.decode(data)  # type: ignore[return-value]  # no container
         except (CodingError, ValueError) as error:
-            if len(data) < self.message.length:
+            length = self.definition.length
+            if len(data) < length:
                 raise ProtocolError(
-                    f"{self.name}: {len(data)} bytes, the database says "
-                    f"{self.message.length}"
+                    f"{self.name}: {len(data)} bytes, the database says {length}"
                 ) from error
             raise ProtocolError(f"{self.name}: {error}") from error
 
     def encode(self, signals: Mapping[str, Any]) -> bytes:
         """Return the data of a frame; raise BadRequest, OutOfRange.
 
-        Signals of other multiplexers are left out.
-
-        The database's ranges are not looked at: a signal that came outside its own is
-        no reason to refuse another one.
+        Signals of other multiplexers are left out. Ranges of the database are not
+        checked: a signal that came outside its own must not block another one.
         """
         active = {name: signals[name] for name in self.active(signals)}
         try:
-            self.message.assert_signals_encodable(
+            self.definition.assert_signals_encodable(
                 active, scaling=True, assert_values_valid=False
             )
-            return self.message.encode(active, strict=False)
+            return self.definition.encode(active, strict=False)
         except (CodingError, ValueError, ArithmeticError) as error:
             # ArithmeticError: a scale of 0, a float of 32 bits
             raise BadRequest(f"{self.name}: {error}") from error
@@ -151,83 +156,85 @@ class Entry:
 
     def active(self, signals: Mapping[str, Any]) -> list[str]:
         """Return the signals that a frame with these values holds; raise OutOfRange."""
+        selected = []
+        for name, signal in self.signals.items():
+            if self._is_selected(signal.definition, signals):
+                selected.append(name)
         found = []
-        for name, coded in self.signals.items():
-            selector = coded.signal.multiplexer_signal
-            if (
-                selector is None
-                or (found_selector := self.signals.get(selector)) is None
-                or _raw(found_selector.signal, signals[selector])
-                in (coded.signal.multiplexer_ids or ())
-            ):
+        for name in selected:
+            selector = self.signals[name].definition.multiplexer_signal
+            if selector is None or selector in selected:
                 found.append(name)
-        return [
-            name
-            for name in found
-            if (each := self.signals[name].signal.multiplexer_signal) is None
-            or each in found
-        ]
+        return found
+
+    def _is_selected(self, signal: Signal, signals: Mapping[str, Any]) -> bool:
+        """True if the multiplexer of a signal, if it has one, selects it."""
+        selector = signal.multiplexer_signal
+        if selector is None or selector not in self.signals:
+            return True
+        page = _raw(self.signals[selector].definition, signals[selector])
+        return page in (signal.multiplexer_ids or ())
 
     def initial(self) -> dict[str, Any]:
-        """Return values to begin with.
+        """Return values to begin with: of the database, else 0 or the nearest to it.
 
-        Those of the database, else 0, else what is nearest to it, or the first page.
+        A multiplexer begins with the first page that has signals.
         """
-        found = {name: _initial(coded.signal) for name, coded in self.signals.items()}
-        for name, coded in self.signals.items():
-            pages = self._pages(name) if coded.signal.is_multiplexer else []
-            if pages and _raw(coded.signal, found[name]) not in pages:
-                found[name] = physical(coded.signal, pages[0])
+        found = {}
+        for name, signal in self.signals.items():
+            definition = signal.definition
+            found[name] = _initial(definition)
+            pages = self._pages(name) if definition.is_multiplexer else []
+            if pages and _raw(definition, found[name]) not in pages:
+                found[name] = physical(definition, pages[0])
         return found
 
     def _pages(self, selector: str) -> list[int]:
         """Return the raw values of a multiplexer that have signals."""
-        below = [
-            each.signal
-            for each in self.signals.values()
-            if each.signal.multiplexer_signal == selector
-        ]
-        return sorted(
-            {page for signal in below for page in signal.multiplexer_ids or ()}
-        )
+        pages: set[int] = set()
+        for signal in self.signals.values():
+            if signal.definition.multiplexer_signal == selector:
+                pages.update(signal.definition.multiplexer_ids or ())
+        return sorted(pages)
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """All that is known of the messages on one bus."""
+    """All known messages of one bus."""
 
-    entries: Mapping[str, Entry] = field(default_factory=dict)  # by name
-    problems: tuple[str, ...] = ()  # names that meet
-
-    @cached_property
-    def by_key(self) -> dict[int, Entry]:
-        return {entry.key: entry for entry in self.entries.values()}
+    entries: Mapping[str, BusMessage] = field(default_factory=dict)  # by name
+    problems: tuple[str, ...] = ()  # what was left out
 
     @cached_property
-    def by_path(self) -> dict[str, tuple[Entry, str]]:
-        return {
-            coded.path: (entry, name)
-            for entry in self.entries.values()
-            for name, coded in entry.signals.items()
-        }
+    def by_key(self) -> dict[int, BusMessage]:
+        return {message.key: message for message in self.entries.values()}
 
     @cached_property
-    def _by_pgn(self) -> dict[int, Entry]:
-        """J1939 messages of a database that leaves the source open."""
-        return {
-            j1939.pgn(entry.message.frame_id): entry
-            for entry in self.entries.values()
-            if entry.any_source
-        }
+    def by_path(self) -> dict[str, tuple[BusMessage, str]]:
+        """Message and name of each signal."""
+        found = {}
+        for message in self.entries.values():
+            for name, signal in message.signals.items():
+                found[signal.path] = (message, name)
+        return found
 
-    def find(self, frame: Frame) -> Entry | None:
+    @cached_property
+    def _by_pgn(self) -> dict[int, BusMessage]:
+        """J1939 messages of which the database leaves the source open."""
+        found = {}
+        for message in self.entries.values():
+            if message.any_source:
+                found[j1939.pgn(message.definition.frame_id)] = message
+        return found
+
+    def find(self, frame: Frame) -> BusMessage | None:
         """Return the message of a frame."""
         found = self.by_key.get(frame.key)
         if found is None and frame.flags & EXTENDED and self._by_pgn:
             return self._by_pgn.get(j1939.pgn(frame.id))
         return found
 
-    def named(self, name: str) -> Entry:
+    def named(self, name: str) -> BusMessage:
         """Return a message by its name; raise UnknownTarget."""
         if name not in self.entries:
             listed = ", ".join(list(self.entries)[:12]) or "none"
@@ -237,23 +244,20 @@ class Catalogue:
         return self.entries[name]
 
     def properties(self) -> Iterable[Property]:
-        for entry in self.entries.values():
-            for coded in entry.signals.values():
-                yield coded.about
+        for message in self.entries.values():
+            for signal in message.signals.values():
+                yield signal.about
 
     def masks(self) -> list[Mask]:
-        """Return what has to be received for it."""
-        received = [
-            entry
-            for entry in self.entries.values()
-            if any(each.receives for each in entry.signals.values())
-        ]
-        return [entry.mask for entry in received]
+        """Return the filters of all messages with signals that are received."""
+        return [each.mask for each in self.entries.values() if each.received_paths]
 
 
 def key(message: Message) -> int:
     """Return the routing key of a message's frames."""
-    return message.frame_id | (_KEY_EXTENDED if message.is_extended_frame else 0)
+    if message.is_extended_frame:
+        return message.frame_id | _KEY_EXTENDED
+    return message.frame_id
 
 
 def is_j1939(message: Message) -> bool:
@@ -261,39 +265,31 @@ def is_j1939(message: Message) -> bool:
 
 
 def is_boolean(signal: Signal) -> bool:
-    """True for one bit without names and scale: booleans are booleans everywhere."""
-    plain = (
-        (signal.scale, signal.offset) == (1, 0)
-        and not signal.is_signed
-        and not signal.is_float
-    )
-    return (
-        signal.length == 1
-        and plain
-        and not signal.choices
-        and not signal.is_multiplexer
-    )
+    """True for one bit without names and scale."""
+    if signal.length != 1 or signal.is_signed or signal.is_float:
+        return False
+    if signal.scale != 1 or signal.offset != 0:
+        return False
+    return not signal.choices and not signal.is_multiplexer
 
 
 def range_of(signal: Signal) -> tuple[float | None, float | None]:
-    """The range that the database gives, as far as the bits allow it."""
+    """Return the range of the database, as far as the bits allow it."""
     if signal.is_float:
         return signal.minimum, signal.maximum
-    bits = signal.length
-    raw = (
-        (-(1 << bits - 1), (1 << bits - 1) - 1)
-        if signal.is_signed
-        else (0, (1 << bits) - 1)
-    )
-    low, high = sorted(physical(signal, each) for each in raw)
-    return (
-        low if signal.minimum is None else max(low, signal.minimum),
-        high if signal.maximum is None else min(high, signal.maximum),
-    )
+    values = 1 << signal.length
+    first = -(values // 2) if signal.is_signed else 0
+    last = first + values - 1
+    low, high = sorted((physical(signal, first), physical(signal, last)))
+    if signal.minimum is not None:
+        low = max(low, signal.minimum)
+    if signal.maximum is not None:
+        high = min(high, signal.maximum)
+    return low, high
 
 
 def physical(signal: Signal, raw: int) -> float:
-    """Return what a raw value means."""
+    """Return the physical value of a raw one."""
     return raw * signal.scale + signal.offset
 
 
@@ -302,10 +298,11 @@ def _initial(signal: Signal) -> Any:
     if isinstance(value, NamedSignalValue):
         return value
     low, high = range_of(signal)
-    return min(
-        max(value, -math.inf if low is None else low),
-        math.inf if high is None else high,
-    )
+    if low is not None:
+        value = max(value, low)
+    if high is not None:
+        value = min(value, high)
+    return value
 
 
 def _raw(signal: Signal, value: Any) -> int:

@@ -1,4 +1,4 @@
-"""The configuration of the CAN bridge."""
+"""Configuration of the CAN bridge."""
 
 import pathlib
 import struct
@@ -18,8 +18,10 @@ from busbar.codecs.can import (
     FD_LENGTHS,
     STANDARD_IDS,
     Mask,
+    highest_id,
+    is_extended,
 )
-from can_bridge.address import place
+from can_bridge.address import parse_address
 
 Seconds = Annotated[float, Meta(gt=0, le=86400)]
 Pause = Annotated[float, Meta(ge=0, le=86400)]
@@ -32,7 +34,8 @@ Word = Annotated[str, Meta(pattern=r"^[A-Za-z0-9-][A-Za-z0-9_-]{0,63}(?!\n)$")]
 Path = Annotated[
     str,
     Meta(
-        pattern=r"^[A-Za-z0-9-][A-Za-z0-9_-]{0,63}(/[A-Za-z0-9-][A-Za-z0-9_-]{0,63})*(?!\n)$"
+        pattern=r"^[A-Za-z0-9-][A-Za-z0-9_-]{0,63}"
+        r"(/[A-Za-z0-9-][A-Za-z0-9_-]{0,63})*(?!\n)$"
     ),
 ]
 
@@ -40,7 +43,7 @@ FLOAT_BITS = (16, 32, 64)
 
 
 def check_id(id: int, extended: bool | None) -> None:
-    """Raise ValueError for an identifier of more than 11 bits where no more are allowed."""
+    """Raise ValueError for an identifier that has too many bits."""
     if id > STANDARD_IDS and extended is False:
         raise ValueError(
             f"id: 0x{id:X} has more than 11 bits; `extended: true` allows 29"
@@ -65,10 +68,8 @@ class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def read(self) -> Mask:
-        extended = self.id > STANDARD_IDS if self.extended is None else self.extended
-        return Mask(
-            self.id, self.mask & (EXTENDED_IDS if extended else STANDARD_IDS), extended
-        )
+        extended = is_extended(self.id, self.extended)
+        return Mask(self.id, self.mask & highest_id(extended), extended)
 
 
 class Group(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -97,10 +98,7 @@ class Frames(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What holds for signals.
-
-    Of several rules that match a signal the first one counts.
-    """
+    """Settings of the signals that match; of several rules the first one counts."""
 
     match: str  # pattern of Message/Signal as the database names them
     min_interval: Pause | None = None  # s between reports
@@ -140,13 +138,10 @@ class Signal(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     def __post_init__(self) -> None:
         if not self.scale:
             raise ValueError("scale: 0 makes every value the same")
-        if len(set(self.choices.values())) < len(self.choices):
-            raise ValueError("choices: two numbers have the same name")
+        config.check_choices(self.choices)
         if self.type == "float" and self.length not in FLOAT_BITS:
-            raise ValueError(
-                f"length: a float has {', '.join(map(str, FLOAT_BITS))} bits, not "
-                f"{self.length}"
-            )
+            allowed = ", ".join(map(str, FLOAT_BITS))
+            raise ValueError(f"length: a float has {allowed} bits, not {self.length}")
 
 
 class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -160,9 +155,8 @@ class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     def __post_init__(self) -> None:
         if self.length not in FD_LENGTHS:
-            raise ValueError(
-                f"length: {self.length} is not one of {', '.join(map(str, FD_LENGTHS))}"
-            )
+            allowed = ", ".join(map(str, FD_LENGTHS))
+            raise ValueError(f"length: {self.length} is not one of {allowed}")
         check_id(self.id, self.extended)
         check_different("signals", [signal.name for signal in self.signals])
 
@@ -181,18 +175,23 @@ class Reading(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         if self.name == "product":
             raise ValueError("name: 'product' is the node's product id; choose another")
         try:
-            size = struct.calcsize(self.format)
-            fits = size <= CLASSIC_BYTES and [
-                type(each) for each in struct.unpack(self.format, bytes(size))
-            ]
+            is_number = _is_number(self.format)
         except struct.error as error:
             raise ValueError(f"format: {self.format!r}: {error}") from error
-        if fits not in ([bool], [int], [float]):
+        if not is_number:
             raise ValueError(
                 f"format: {self.format!r} is not one number of up to "
-                f"{CLASSIC_BYTES} "
-                f"bytes, such as <f"
+                f"{CLASSIC_BYTES} bytes, such as <f"
             )
+
+
+def _is_number(form: str) -> bool:
+    """True if a format is that of one number that fits a frame; raise struct.error."""
+    size = struct.calcsize(form)
+    if size > CLASSIC_BYTES:
+        return False
+    values = struct.unpack(form, bytes(size))
+    return len(values) == 1 and isinstance(values[0], int | float)
 
 
 class Gct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -206,10 +205,10 @@ class Gct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
     def __post_init__(self) -> None:
         check_different("readings", [reading.name for reading in self.readings])
-        check_different(
-            "readings",
-            [(f"group {each.group} reading {each.reading}") for each in self.readings],
-        )
+        places = [
+            f"group {each.group} reading {each.reading}" for each in self.readings
+        ]
+        check_different("readings", places)
 
 
 class Opened(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -226,7 +225,7 @@ class Opened(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     receive_own: bool | None = None  # None: only on the loopback
     buffer: config.Size = 8 * 1024 * 1024  # bytes of the socket's receive buffer
     send_timeout: Seconds = 1.0  # s to wait for room in the interface's send queue
-    restart: Seconds | None = None  # s after bus-off until the bus is opened anew
+    restart: Seconds | None = None  # s after bus-off until the bus is opened again
     frames: Frames = Frames()
     messages: tuple[Message, ...] = ()
     signals: Signals = Signals()
@@ -238,16 +237,16 @@ class Opened(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         check_different("messages", [message.name for message in self.messages])
         if self.name == "bridge":
             raise ValueError("name: 'bridge' is the bridge itself; choose another")
-        where = place(self.address)
-        if None not in (where.bitrate, self.bitrate) and where.bitrate != self.bitrate:
+        address = parse_address(self.address)
+        if self.bitrate is not None and address.bitrate not in (None, self.bitrate):
             raise ValueError(
-                f"bitrate: {self.bitrate}, and the address says {where.bitrate}"
+                f"bitrate: {self.bitrate}, and the address says {address.bitrate}"
             )
-        if self.fd and where.interface == "usrcanet":
+        if self.fd and address.interface == "usrcanet":
             raise ValueError("fd: a USR-CANET200 has no CAN FD")
         if self.data_bitrate is not None and not self.fd:
             raise ValueError("data_bitrate: only with fd: true")
-        if where.interface == "slcan":
+        if address.interface == "slcan":
             try:
                 slcan.opening(self.rate, self.data_bitrate)
             except OutOfRange as error:
@@ -256,7 +255,7 @@ class Opened(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     @property
     def rate(self) -> int | None:
         """Bit/s, from the address or the key."""
-        return place(self.address).bitrate or self.bitrate
+        return parse_address(self.address).bitrate or self.bitrate
 
     @property
     def databases(self) -> tuple[str, ...]:
@@ -281,7 +280,9 @@ class Device(Opened, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     @property
     def databases(self) -> tuple[str, ...]:
-        return (self.database,) if isinstance(self.database, str) else self.database
+        if isinstance(self.database, str):
+            return (self.database,)
+        return self.database
 
 
 class Config(config.Config, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -293,9 +294,9 @@ class Config(config.Config, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         config.check_names(device.name for device in self.devices)
         seen: dict[Any, str] = {}
         for device in self.devices:
-            where = place(device.address)
-            key = (where.interface, where.channel)
-            if where.interface not in ("loopback", "virtual") and key in seen:
+            address = parse_address(device.address)
+            key = (address.interface, address.channel)
+            if address.interface not in ("loopback", "virtual") and key in seen:
                 raise ValueError(
                     f"devices: {seen[key]!r} and {device.name!r} have one address: "
                     f"{device.address}"
@@ -303,10 +304,10 @@ class Config(config.Config, frozen=True, forbid_unknown_fields=True, kw_only=Tru
             seen[key] = device.name
 
     def within(self, folder: pathlib.Path) -> Self:
-        devices = [
-            replace(
-                device, database=tuple(str(folder / file) for file in device.databases)
-            )
-            for device in self.devices
-        ]
-        return replace(super().within(folder), devices=tuple(devices))
+        devices = tuple(_within(device, folder) for device in self.devices)
+        return replace(super().within(folder), devices=devices)
+
+
+def _within(device: Device, folder: pathlib.Path) -> Device:
+    files = [str(folder / file) for file in device.databases]
+    return replace(device, database=tuple(files))

@@ -1,7 +1,4 @@
-"""One bus and all that goes on with it.
-
-Who may send, who listens to what, what is sent again and again.
-"""
+"""Traffic on one bus: sending, listening, periodic frames."""
 
 import asyncio
 import contextlib
@@ -13,7 +10,7 @@ from typing import Generic, TypeVar
 
 from busbar.bridge.errors import BadRequest, Forbidden, Overloaded, UnknownTarget
 from busbar.codecs.can import FD, SENT, Frame, Mask
-from can_bridge.interfaces.interface import Bus, Cyclic, Timed
+from can_bridge.interfaces.interface import CanInterface, CyclicFrame, TimedFrame
 
 T = TypeVar("T")
 # frames that a command may leave unread: twice the longest ISO-TP message
@@ -23,17 +20,18 @@ CYCLIC_LIMIT = 200
 
 
 class Listener(Generic[T]):
-    """What came for one command."""
+    """What one command waits for, as it comes."""
 
     def __init__(
         self, wanted: Callable[[T], bool], masks: Sequence[Mask] | None
     ) -> None:
-        self.wanted, self.masks = wanted, masks
+        self.wanted = wanted
+        self.masks = masks
         self._queue: deque[T] = deque()
         self._ready = asyncio.Event()
 
     def put(self, item: T) -> None:
-        """Keep it; beyond the limit the first ones count: they are the answer."""
+        """Keep an item; beyond the limit the first ones count: they are the answer."""
         if len(self._queue) < LISTENER_LIMIT:
             self._queue.append(item)
             self._ready.set()
@@ -47,11 +45,11 @@ class Listener(Generic[T]):
 
 
 class Listeners(Generic[T]):
-    """Commands that wait for something to come."""
+    """Commands that wait for items of one kind."""
 
-    def __init__(self, changed: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, on_change: Callable[[], None] = lambda: None) -> None:
         self.all: list[Listener[T]] = []
-        self._changed = changed
+        self._on_change = on_change
 
     @contextlib.contextmanager
     def listen(
@@ -59,59 +57,68 @@ class Listeners(Generic[T]):
     ) -> Iterator[Listener[T]]:
         """Listen from here on.
 
-        `masks` is what the interface has to let through for it, None = everything.
+        The interface has to receive `masks` for it, None = all frames.
         """
         listener = Listener(wanted, masks)
         self.all.append(listener)
-        self._changed()
+        self._on_change()
         try:
             yield listener
         finally:
             self.all.remove(listener)
-            self._changed()
+            self._on_change()
 
     def take(self, items: Iterable[T]) -> None:
-        """Hand over what somebody waits for."""
-        if self.all:
-            for item in items:
-                for listener in self.all:
-                    if listener.wanted(item):
-                        listener.put(item)
+        """Hand items to the listeners that want them."""
+        if not self.all:
+            return
+        for item in items:
+            for listener in self.all:
+                if listener.wanted(item):
+                    listener.put(item)
 
 
 @dataclass(frozen=True)
-class Periodic:
-    """What is sent again and again, and how it was asked for."""
+class PeriodicFrame:
+    """A frame that is sent periodically, and how it was asked for."""
 
-    cyclic: Cyclic
+    cyclic: CyclicFrame
     frame: Frame
     period: float  # s
     count: int
 
 
-class Line:
-    """What commands and protocols do with a bus."""
+class CanTraffic:
+    """Sending and listening on one bus.
+
+    `on_sent` is called with every frame that went out, `on_echo` with what is to be
+    received of them.
+    """
 
     def __init__(
         self,
         name: str,
-        bus: Bus,
+        bus: CanInterface,
         masks: Sequence[Mask] | None,
         *,
         sends: bool,
         fd: bool,
         own: bool,
     ) -> None:
-        self.name, self.bus = name, bus
+        self.name = name
+        self.bus = bus
         self.frames: Listeners[Frame] = Listeners(self._accept)
-        self.echoed: Callable[[Sequence[Frame]], None] = lambda frames: None
-        self.sent: Callable[[Sequence[Frame]], None] = lambda frames: None
-        self._masks, self._sends, self._fd, self._own = masks, sends, fd, own
-        self._periodic: dict[str, Periodic] = {}
+        self.on_echo: Callable[[Sequence[Frame]], None] = lambda frames: None
+        self.on_sent: Callable[[Sequence[Frame]], None] = lambda frames: None
+        self._masks = masks
+        self._sends = sends
+        self._fd = fd
+        self._receive_own = own
+        self._periodic: dict[str, PeriodicFrame] = {}
         self._accept()
 
-    def want(self, masks: Sequence[Mask] | None) -> None:
-        """Let the interface pass these frames, and what commands listen to; None = all."""
+    def accept(self, masks: Sequence[Mask] | None) -> None:
+        """Receive these frames, and those that commands listen for; None = all."""
         self._masks = masks
         self._accept()
 
@@ -126,89 +133,84 @@ class Line:
                 await self._out(frame)
             except Overloaded as error:
                 raise Overloaded(
-                    (f"{error.message}; {done} of {len(frames)} frames are sent"),
+                    f"{error.message}; {done} of {len(frames)} frames are sent",
                     sent=done,
                 ) from error
 
     def start(self, name: str, frame: Frame, period: float, count: int = 0) -> None:
-        """Send a frame again and again, in place of what had this name.
+        """Send a frame periodically, instead of the one that had this name.
 
         Raise as `send`.
         """
         self._check([frame])
-        names = self.periodic
+        names = self.prune_periodic()
         if name in names:
             self.stop(name)
         elif len(names) >= CYCLIC_LIMIT:
             raise Overloaded(f"{CYCLIC_LIMIT} periodic frames are being sent already")
         cyclic = self.bus.cyclic(frame, period, count)
         if cyclic is None:
-            cyclic = Timed(
-                f"{self.name}: periodic frame {name}", self._out, frame, period, count
-            )
-        self._periodic[name] = Periodic(cyclic, frame, period, count)
+            title = f"{self.name}: periodic frame {name}"
+            cyclic = TimedFrame(title, self._out, frame, period, count)
+        self._periodic[name] = PeriodicFrame(cyclic, frame, period, count)
 
     def update(self, name: str, frame: Frame) -> None:
-        """Send this now, and from now on in place of what is sent again and again."""
+        """Send a frame now, and from now on instead of the periodic one."""
         old = self._periodic[name]
-        if (old.frame.key, old.frame.flags) == (frame.key, frame.flags):
+        if old.frame.key == frame.key and old.frame.flags == frame.flags:
             old.cyclic.update(frame)
         else:  # another database has another identifier for it
             self.start(name, frame, old.period, old.count)
 
     def stop(self, name: str) -> None:
-        """Send it no more; raise UnknownTarget."""
+        """Stop a periodic frame; raise UnknownTarget."""
         if name not in self._periodic:
             listed = ", ".join(self._periodic) or "none"
             raise UnknownTarget(f"no periodic frame {name!r:.60}; there are: {listed}")
         self._periodic.pop(name).cyclic.stop()
 
-    @property
-    def periodic(self) -> list[str]:
-        """The names of what is sent again and again.
-
-        What has been sent often enough is forgotten.
-        """
-        for name in [name for name, each in self._periodic.items() if each.cyclic.done]:
-            self.stop(name)
+    def prune_periodic(self) -> list[str]:
+        """Forget the periodic frames that have ended; return the other names."""
+        for name, each in list(self._periodic.items()):
+            if each.cyclic.poll_ended():
+                self.stop(name)
         return list(self._periodic)
 
     def close(self) -> None:
-        """End everything that is sent again and again."""
+        """Stop all periodic frames."""
         for name in list(self._periodic):
             self.stop(name)
 
     async def _out(self, frame: Frame) -> None:
         await self.bus.send(frame)
-        self.sent([frame])
-        self._echo(frame)
+        self.on_sent([frame])
+        if self._receive_own and not self.bus.echoes:
+            flags = frame.flags | SENT
+            self.on_echo([frame._replace(time=round(time.time(), 6), flags=flags)])
 
     def _check(self, frames: Sequence[Frame]) -> None:
         if not self._sends:
             raise Forbidden(
-                "refused: this bus is listened to only (`listen_only` or "
-                "`direction: "
-                "receive`)"
+                "refused: this bus is listened to only "
+                "(`listen_only` or `direction: receive`)"
             )
         if not self._fd and any(frame.flags & FD for frame in frames):
             raise BadRequest(
                 "fd: this bus is a classic one (`fd: true` in the configuration "
-                "allows "
-                "it)"
-            )
-
-    def _echo(self, frame: Frame) -> None:
-        if self._own and not self.bus.echoes:
-            self.echoed(
-                [frame._replace(time=round(time.time(), 6), flags=frame.flags | SENT)]
+                "allows it)"
             )
 
     def _accept(self) -> None:
-        wanted: list[Mask] | None = None if self._masks is None else list(self._masks)
-        for listener in self.frames.all:
-            wanted = (
-                None
-                if wanted is None or listener.masks is None
-                else [*wanted, *listener.masks]
-            )
-        self.bus.accept(wanted)
+        wanted = [self._masks]
+        wanted += [listener.masks for listener in self.frames.all]
+        self.bus.accept(join_masks(wanted))
+
+
+def join_masks(parts: Iterable[Sequence[Mask] | None]) -> list[Mask] | None:
+    """Return the filters of all parts together; None = all frames."""
+    found: list[Mask] = []
+    for part in parts:
+        if part is None:
+            return None
+        found += part
+    return found

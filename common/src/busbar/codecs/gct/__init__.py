@@ -1,9 +1,9 @@
 """GCT, a protocol on 29-bit CAN identifiers, without I/O.
 
-Source: reference 1.8, with vectors.
+Source: docs/protocols/gct.md, 2 to 4.
 
-for id, data in encode(message): ...                   message -> frames
-message = Decoder().feed(id, data, time)               frames -> messages
+    for id, data in encode(message): ...         # message -> frames
+    message = Decoder().feed(id, data, time)     # frames -> messages
 """
 
 from busbar.codecs.gct.ddp import V1_BYTES, V2_BYTES, Ddp

@@ -1,6 +1,6 @@
-"""DDP, the data protocol of GCT: messages cut into frames, and put together again.
+"""DDP, the data protocol of GCT: messages cut into frames, and reassembled.
 
-Source: reference 1.8.
+Source: docs/protocols/gct.md, 4.
 
 Both versions append a CRC-16/CCITT-FALSE, big endian; the CRC of data and CRC is 0.
 Version 1 counts its parts and keeps their order; version 2 marks the last one.
@@ -14,12 +14,13 @@ import msgspec
 from busbar.errors import OutOfRange
 
 PART = 8  # bytes of a frame
-V1_PARTS, V2_PARTS = 8, 256
-V1_BYTES, V2_BYTES = 61, 2045  # of data in one message, as the original has them
+V1_BYTES = 61  # of data in one message, as the original has them
+V2_BYTES = 2045
 TIMEOUT = 1.0  # s between two parts of a message
-# messages that are put together at once: 256 times 2 KiB is what peers can make us keep
+# messages that are reassembled at once: peers can make us keep 256 times 2 KiB
 OPEN_LIMIT = 256
-_EOF, _V2_INDEX = 1 << 10, 0xFF
+_EOF = 1 << 10
+_V2_INDEX = 0xFF
 
 
 class Ddp(msgspec.Struct, frozen=True, tag_field="type", tag="ddp"):
@@ -34,23 +35,29 @@ class Ddp(msgspec.Struct, frozen=True, tag_field="type", tag="ddp"):
     version: int = 1
 
 
+_BYTES = {1: (0, V1_BYTES), 2: (1, V2_BYTES)}  # of data, by version
+
+
 def parts(message: Ddp) -> Iterator[tuple[int, bytes]]:
     """Return type data and payload of each frame; raise OutOfRange."""
-    if message.version not in (1, 2):
+    if message.version not in _BYTES:
         raise OutOfRange(f"version: {message.version}; DDP has the versions 1 and 2")
-    most, least = (V1_BYTES, 0) if message.version == 1 else (V2_BYTES, 1)
+    least, most = _BYTES[message.version]
     if not least <= len(message.data) <= most:
         raise OutOfRange(
             f"data: {len(message.data)} bytes; DDP version {message.version} has "
             f"{least} to {most}"
         )
     whole = message.data + _crc(message.data).to_bytes(2, "big")
-    cut = [whole[start : start + PART] for start in range(0, len(whole), PART)]
-    for index, part in enumerate(cut):
+    last = (len(whole) - 1) // PART
+    for index in range(last + 1):
+        part = whole[index * PART : (index + 1) * PART]
         if message.version == 1:
-            yield (len(cut) - 1) << 8 | index << 5, part
+            yield last << 8 | index << 5, part
+        elif index == last:
+            yield index | _EOF, part
         else:
-            yield index | (_EOF if index == len(cut) - 1 else 0), part
+            yield index, part
 
 
 def _crc(data: bytes) -> int:
@@ -58,16 +65,13 @@ def _crc(data: bytes) -> int:
 
 
 class Reassembly:
-    """Messages from parts.
-
-    Each pair of source and destination on its own, so that senders may interleave.
-    """
+    """Messages from parts, for each pair of source and destination: they interleave."""
 
     def __init__(self, timeout: float = TIMEOUT, limit: int = OPEN_LIMIT) -> None:
-        # messages of which parts came, and then too late, too many others or a wrong
-        # CRC
+        # messages that began and were given up: too late, too many others, wrong CRC
         self.lost = 0
-        self._timeout, self._limit = timeout, limit
+        self._timeout = timeout
+        self._limit = limit
         self._open: dict[tuple[int, int], _Assembly] = {}
 
     def __len__(self) -> int:
@@ -84,20 +88,21 @@ class Reassembly:
         key = (src, dst)
         assembly = self._open.pop(key, None) or _Assembly()
         assembly.time = time
-        found = assembly.first(type_data, data)
         version = 1
+        found = assembly.feed_v1(type_data, data)
         if found is None:
-            found, version = assembly.second(type_data, data), 2
+            version = 2
+            found = assembly.feed_v2(type_data, data)
         self.lost += assembly.wrong
         assembly.wrong = 0
         if found is not None:
             return Ddp(src, dst, found, version)
-        if assembly.parts or assembly.begun:
+        if assembly.v1_data or assembly.v2_parts:
             self._keep(key, assembly)
         return None
 
     def _forget(self, time: float) -> None:
-        """Give up what has waited too long, or would for ever because the clock was set back."""
+        """Give up what has waited too long; also where the clock was set back."""
         while self._open:
             key, oldest = next(iter(self._open.items()))
             if abs(time - oldest.time) <= self._timeout:
@@ -113,37 +118,46 @@ class Reassembly:
 
 
 class _Assembly:
-    """What is there of one message, in both versions: which it is turns out at the end."""
+    """The parts of one message, read as both versions until one of them is whole."""
 
     def __init__(self) -> None:
         self.time = 0.0
-        self.wrong = 0  # messages whose CRC was wrong
-        self.begun = b""  # version 1, so far
-        self.parts: dict[int, bytes] = {}  # version 2, in order of arrival
-        self._count = self._next = 0
-        self._last: int | None = None
+        self.wrong = 0  # messages that were incomplete, or had a wrong CRC
+        self.v1_data = b""
+        self.v2_parts: dict[int, bytes] = {}  # in order of arrival
+        self._v1_count = 0
+        self._v1_next = 0
+        self._v2_last: int | None = None
 
-    def first(self, type_data: int, data: bytes) -> bytes | None:
+    def feed_v1(self, type_data: int, data: bytes) -> bytes | None:
         """Take a frame as version 1, which keeps strict order.
 
         Return the data it completes.
         """
-        count, index = (type_data >> 8 & 7) + 1, type_data >> 5 & 7
+        count = (type_data >> 8 & 7) + 1
+        index = type_data >> 5 & 7
         if type_data & 0x1F or index >= count:
             return None
         if index == 0:
-            self.begun, self._count, self._next = b"", count, 0
-        if (count, index) != (self._count, self._next):
-            self.begun, self._count = b"", 0
+            self.v1_data = b""
+            self._v1_count = count
+            self._v1_next = 0
+        if count != self._v1_count or index != self._v1_next:
+            self._clear_v1()
             return None
-        self.begun += data
-        self._next += 1
-        if self._next < count:
+        self.v1_data += data
+        self._v1_next += 1
+        if self._v1_next < count:
             return None
-        whole, self.begun, self._count = self.begun, b"", 0
-        return _checked(whole)
+        whole = self.v1_data
+        self._clear_v1()
+        return _without_crc(whole)
 
-    def second(self, type_data: int, data: bytes) -> bytes | None:
+    def _clear_v1(self) -> None:
+        self.v1_data = b""
+        self._v1_count = 0
+
+    def feed_v2(self, type_data: int, data: bytes) -> bytes | None:
         """Take a frame as version 2, whose parts may come in any order.
 
         Return the data they complete.
@@ -151,44 +165,58 @@ class _Assembly:
         index = type_data & _V2_INDEX
         if type_data & ~(_EOF | _V2_INDEX):
             return None
-        if index == 0 and 0 in self.parts:
+        if index == 0 and 0 in self.v2_parts:
             self.wrong += 1
-            self._clear()  # the next message: the last one is not complete
-        self.parts.pop(index, None)
-        self.parts[index] = data
+            self._clear_v2()  # the next message: the last one is not complete
+        self.v2_parts.pop(index, None)
+        self.v2_parts[index] = data
         if type_data & _EOF:
-            self._last = index
-        if self._last is None or not all(
-            each in self.parts for each in range(self._last + 1)
-        ):
+            self._v2_last = index
+        whole = self._joined_v2()
+        if whole is None:
             return None
-        found = _checked(b"".join(self.parts[each] for each in range(self._last + 1)))
+        found = _without_crc(whole)
         if found is None:
             # the first part of a version 1 message may look like a whole version 2
-            self.wrong += not self.begun
+            self.wrong += not self.v1_data
             self._forget_older()
         else:
-            self._clear()
+            self._clear_v2()
         return found
 
-    def _forget_older(self) -> None:
-        """Parts from before part 0 may be those of an earlier message.
+    def _joined_v2(self) -> bytes | None:
+        """Return the data of all parts, None if one is missing."""
+        if self._v2_last is None:
+            return None
+        found = []
+        for index in range(self._v2_last + 1):
+            part = self.v2_parts.get(index)
+            if part is None:
+                return None
+            found.append(part)
+        return b"".join(found)
 
-        Without such, all of it is wrong.
+    def _forget_older(self) -> None:
+        """Drop the parts that came before part 0: they may be of an earlier message.
+
+        Where there are none, all parts are wrong.
         """
-        order = list(self.parts)
+        order = list(self.v2_parts)
         older = order[: order.index(0)]
         if not older:
-            self._clear()
+            self._clear_v2()
         for each in older:
-            del self.parts[each]
-        if self._last in older:
-            self._last = None
+            del self.v2_parts[each]
+        if self._v2_last in older:
+            self._v2_last = None
 
-    def _clear(self) -> None:
-        self.parts.clear()
-        self._last = None
+    def _clear_v2(self) -> None:
+        self.v2_parts.clear()
+        self._v2_last = None
 
 
-def _checked(whole: bytes) -> bytes | None:
-    return whole[:-2] if len(whole) >= 2 and _crc(whole) == 0 else None
+def _without_crc(whole: bytes) -> bytes | None:
+    """Return the data before the CRC, None where the CRC is wrong."""
+    if len(whole) < 2 or _crc(whole) != 0:
+        return None
+    return whole[:-2]

@@ -1,11 +1,11 @@
-"""Frames to GCT messages. Source: reference 1.8."""
+"""Decoder of GCT frames. Source: docs/protocols/gct.md, 2 to 4."""
 
 from busbar.codecs.gct.ddp import Reassembly
 from busbar.codecs.gct.messages import BROADCAST, DDP, KINDS, Message, decode, fields
 
 
 class Decoder:
-    """Takes frames with 29-bit identifiers in the order they came."""
+    """Decodes frames with 29-bit identifiers in the order they came."""
 
     def __init__(self) -> None:
         self._ddp = Reassembly()

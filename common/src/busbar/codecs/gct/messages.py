@@ -1,8 +1,10 @@
-"""The messages of GCT and their frames. Source: reference 1.8.
+"""Messages of GCT and their frames. Source: docs/protocols/gct.md, 2 and 3.
 
 Identifier bits: 28..25 type, 24..18 source, 17..11 destination, 10..0 type data. What
 the original cuts off silently is refused here.
 """
+
+from collections.abc import Iterator
 
 import msgspec
 
@@ -10,8 +12,15 @@ from busbar.codecs.gct.ddp import Ddp, parts
 from busbar.errors import OutOfRange
 
 BROADCAST = 0x7F
-SYSCTRL, MONITORING_DATA, MONITORING_REQUEST, DDP, HEARTBEAT = KINDS = 1, 7, 8, 12, 14
-COMMANDS, GROUPS, READINGS = 512, 32, 64  # the wire has 9, 5 and 6 bits for them
+SYSCTRL = 1
+MONITORING_DATA = 7
+MONITORING_REQUEST = 8
+DDP = 12
+HEARTBEAT = 14
+KINDS = (SYSCTRL, MONITORING_DATA, MONITORING_REQUEST, DDP, HEARTBEAT)
+COMMANDS = 512  # the wire has 9 bits for them
+GROUPS = 32  # 5 bits
+READINGS = 64  # 6 bits
 PAYLOAD = 8  # bytes
 
 
@@ -71,33 +80,42 @@ def encode(message: Message) -> list[tuple[int, bytes]]:
         case SysCtrl():
             return [_sysctrl(message)]
         case MonitoringData():
-            _check("reading", message.reading, 0, READINGS - 1)
-            _check("data", len(message.data), 0, PAYLOAD, " bytes")
-            type_data = _group(message.group) | message.reading
-            return [
-                (_id(MONITORING_DATA, message.src, BROADCAST, type_data), message.data)
-            ]
+            return [_monitoring_data(message)]
         case MonitoringRequest():
-            for reading in message.readings:
-                _check("readings", reading, 0, READINGS - 1)
-            mask = sum(1 << reading for reading in set(message.readings))
-            id_ = _id(
-                MONITORING_REQUEST, message.src, message.dst, _group(message.group)
-            )
-            return [(id_, mask.to_bytes(PAYLOAD, "little"))]
+            return [_monitoring_request(message)]
         case Heartbeat():
-            _check("product", message.product, 1, 0xFFFE)
-            return [
-                (
-                    _id(HEARTBEAT, message.src, BROADCAST, 0),
-                    message.product.to_bytes(2, "little"),
-                )
-            ]
+            return [_heartbeat(message)]
         case Ddp():
-            return [
-                (_id(DDP, message.src, message.dst, type_data), data)
-                for type_data, data in parts(message)
-            ]
+            return list(_ddp(message))
+
+
+def _monitoring_data(message: MonitoringData) -> tuple[int, bytes]:
+    _check("reading", message.reading, 0, READINGS - 1)
+    _check("data", len(message.data), 0, PAYLOAD, " bytes")
+    type_data = _group(message.group) | message.reading
+    id_ = _id(MONITORING_DATA, message.src, BROADCAST, type_data)
+    return id_, message.data
+
+
+def _monitoring_request(message: MonitoringRequest) -> tuple[int, bytes]:
+    mask = 0
+    for reading in message.readings:
+        _check("readings", reading, 0, READINGS - 1)
+        mask |= 1 << reading
+    group = _group(message.group)
+    id_ = _id(MONITORING_REQUEST, message.src, message.dst, group)
+    return id_, mask.to_bytes(PAYLOAD, "little")
+
+
+def _heartbeat(message: Heartbeat) -> tuple[int, bytes]:
+    _check("product", message.product, 1, 0xFFFE)
+    id_ = _id(HEARTBEAT, message.src, BROADCAST, 0)
+    return id_, message.product.to_bytes(2, "little")
+
+
+def _ddp(message: Ddp) -> Iterator[tuple[int, bytes]]:
+    for type_data, data in parts(message):
+        yield _id(DDP, message.src, message.dst, type_data), data
 
 
 def _sysctrl(message: SysCtrl) -> tuple[int, bytes]:
@@ -106,7 +124,8 @@ def _sysctrl(message: SysCtrl) -> tuple[int, bytes]:
     if message.value and message.query:
         raise OutOfRange("value: a SysCtrl is a value, a query or neither, not both")
     type_data = message.command << 2 | message.value << 1 | message.query
-    return _id(SYSCTRL, message.src, message.dst, type_data), message.data
+    id_ = _id(SYSCTRL, message.src, message.dst, type_data)
+    return id_, message.data
 
 
 def decode(
@@ -116,21 +135,37 @@ def decode(
     if kind == HEARTBEAT and len(data) >= 2:
         return Heartbeat(src, int.from_bytes(data[:2], "little"))
     if kind == SYSCTRL and type_data & 3 != 3:
-        return SysCtrl(
-            src, dst, type_data >> 2, bool(type_data & 2), bool(type_data & 1), data
-        )
+        command = type_data >> 2
+        value = bool(type_data & 2)
+        query = bool(type_data & 1)
+        return SysCtrl(src, dst, command, value, query, data)
     if kind == MONITORING_DATA:
-        return MonitoringData(src, type_data >> 6, type_data & 63, data)
+        group = type_data >> 6
+        reading = type_data & 0x3F
+        return MonitoringData(src, group, reading, data)
     if kind == MONITORING_REQUEST:
-        mask = int.from_bytes(data[:PAYLOAD], "little")
-        readings = tuple(each for each in range(READINGS) if mask >> each & 1)
-        return MonitoringRequest(src, dst, type_data >> 6, readings)
+        group = type_data >> 6
+        return MonitoringRequest(src, dst, group, _readings(data))
     return None
+
+
+def _readings(data: bytes) -> tuple[int, ...]:
+    """Return the readings of a bit mask, little endian."""
+    mask = int.from_bytes(data[:PAYLOAD], "little")
+    found = []
+    for reading in range(READINGS):
+        if mask >> reading & 1:
+            found.append(reading)
+    return tuple(found)
 
 
 def fields(id: int) -> tuple[int, int, int, int]:
     """Return type, source, destination and type data of an identifier."""
-    return id >> 25 & 15, id >> 18 & 127, id >> 11 & 127, id & 0x7FF
+    kind = id >> 25 & 0xF
+    src = id >> 18 & 0x7F
+    dst = id >> 11 & 0x7F
+    type_data = id & 0x7FF
+    return kind, src, dst, type_data
 
 
 def _id(kind: int, src: int, dst: int, type_data: int) -> int:

@@ -1,4 +1,4 @@
-"""The kernel's broadcast manager: frames that the kernel itself sends again and again.
+"""Broadcast manager of the kernel: frames that the kernel itself sends periodically.
 
 Source: linux/can/bcm.h.
 """
@@ -13,14 +13,12 @@ from busbar.codecs.can import FD, Frame
 
 # opcode, flags, count, two intervals (s, us), identifier, number of frames
 _HEAD = struct.Struct("@3I4l2I0q")
-_SETTIMER, _STARTTIMER, _TELL_END, _ANNOUNCE, _FD_FRAME = (
-    0x001,
-    0x002,
-    0x004,
-    0x008,
-    0x800,
-)
-_ENDED = 9  # opcode TX_EXPIRED
+_SETTIMER = 0x001
+_STARTTIMER = 0x002
+_TX_COUNTEVT = 0x004  # say when the last one is sent
+_TX_ANNOUNCE = 0x008
+_FD_FRAME = 0x800
+_TX_EXPIRED = 9  # opcode
 _ANSWER = 256  # bytes, more than a head and a frame
 
 
@@ -37,10 +35,10 @@ def connected(name: str) -> socket.socket:
     return sock
 
 
-class Broadcast:
-    """One cyclic frame; it ends with its socket, which is its own.
+class BcmFrame:
+    """One cyclic frame; it ends with its own socket.
 
-    `pack` makes the kernel's frame; raise OSError.
+    `pack` makes the kernel's frame. Raise OSError.
     """
 
     def __init__(
@@ -50,56 +48,55 @@ class Broadcast:
         pack: Callable[[Frame], bytes],
         period: float,
         count: int,
-        ended: Callable[[], None],
+        on_end: Callable[[], None],
     ) -> None:
         self._sock: socket.socket | None = sock
-        self._pack, self._ended, self._done = pack, ended, False
+        self._pack = pack
+        self._on_end = on_end
+        self._ended = False
+        flags = _SETTIMER | _STARTTIMER | _TX_ANNOUNCE
         try:
-            sock.send(
-                self._setup(frame, _SETTIMER | _STARTTIMER | _ANNOUNCE, period, count)
-            )
+            sock.send(self._setup(frame, flags, period, count))
         except OSError:
             sock.close()
             raise
 
-    @property
-    def done(self) -> bool:
-        if self._sock is not None and not self._done:
-            try:
-                self._done = (
-                    _HEAD.unpack_from(self._sock.recv(_ANSWER, socket.MSG_DONTWAIT))[0]
-                    == _ENDED
-                )
-            except BlockingIOError:
-                return False
-            except OSError:  # its interface has gone
-                self._done = True
-        return self._done
+    def poll_ended(self) -> bool:
+        if self._sock is None or self._ended:
+            return self._ended
+        try:
+            answer = self._sock.recv(_ANSWER, socket.MSG_DONTWAIT)
+            opcode = _HEAD.unpack_from(answer)[0]
+            self._ended = opcode == _TX_EXPIRED
+        except BlockingIOError:
+            return False
+        except OSError:  # its interface has gone
+            self._ended = True
+        return self._ended
 
     def update(self, frame: Frame) -> None:
-        """Raise LinkLost."""
-        if self._sock is not None:
-            try:
-                self._sock.send(self._setup(frame, _ANNOUNCE, 0.0, 0))
-            except OSError as error:
-                raise LinkLost(
-                    f"the kernel repeats this frame no more: "
-                    f"{os.strerror(error.errno or 0)}"
-                ) from error
+        """Send another frame; raise LinkLost."""
+        if self._sock is None:
+            return
+        try:
+            self._sock.send(self._setup(frame, _TX_ANNOUNCE, 0.0, 0))
+        except OSError as error:
+            why = os.strerror(error.errno or 0)
+            raise LinkLost(f"the kernel repeats this frame no more: {why}") from error
 
     def stop(self) -> None:
         if self._sock is not None:
             self._sock.close()
             self._sock = None
-            self._ended()
+            self._on_end()
 
     def _setup(self, frame: Frame, flags: int, period: float, count: int) -> bytes:
         raw = self._pack(frame)
         id_ = struct.unpack_from("=I", raw)[0]
         interval = divmod(round(period * 1e6), 1_000_000)
-        first, then = (interval, (0, 0)) if count else ((0, 0), interval)
-        flags |= _TELL_END | (_FD_FRAME if frame.flags & FD else 0)
-        return (
-            _HEAD.pack(socket.CAN_BCM_TX_SETUP, flags, count, *first, *then, id_, 1)
-            + raw
-        )
+        intervals = (*interval, 0, 0) if count else (0, 0, *interval)
+        flags |= _TX_COUNTEVT
+        if frame.flags & FD:
+            flags |= _FD_FRAME
+        opcode = socket.CAN_BCM_TX_SETUP
+        return _HEAD.pack(opcode, flags, count, *intervals, id_, 1) + raw

@@ -1,7 +1,4 @@
-"""The seam to a CAN bus.
-
-What the rest of the bridge knows of an interface, whatever drives it.
-"""
+"""The seam to CAN interfaces: all that the bridge knows of one, whatever drives it."""
 
 import asyncio
 import contextlib
@@ -16,7 +13,7 @@ log = logging.getLogger("busbar.can")
 
 
 class Health(NamedTuple):
-    """What an interface tells of itself; None where it does not."""
+    """State of an interface; None where the interface does not say."""
 
     state: str | None = None  # active, warning, passive, off
     bitrate: int | None = None  # bit/s
@@ -27,30 +24,28 @@ class Health(NamedTuple):
     restart: float | None = None
 
 
-class Cyclic(Protocol):
-    """A frame that is being sent again and again."""
+class CyclicFrame(Protocol):
+    """A frame that is sent periodically."""
 
-    @property
-    def done(self) -> bool:
-        """True once it was sent as often as was asked for."""
+    def poll_ended(self) -> bool:
+        """Return whether it was sent as often as asked for."""
 
     def update(self, frame: Frame) -> None:
-        """Send this now, and from now on in place of the other one, which has the same identifier."""
+        """Send this frame now and from now on; its identifier is the same."""
 
     def stop(self) -> None:
-        """Send it no more."""
+        """Stop sending."""
 
 
-class Bus(Protocol):
-    """One open bus."""
+class CanInterface(Protocol):
+    """One open interface."""
 
-    # it tells of what we sent by itself where that was asked for: the frame was on the
-    # wire then
+    # True: it returns our own frames where asked to, once they were on the wire
     echoes: bool
 
     @property
     def dropped(self) -> int:
-        """Frames that were lost because we did not read them in time."""
+        """Frames that were lost because they were not read in time."""
 
     @property
     def skipped(self) -> int:
@@ -73,25 +68,20 @@ class Bus(Protocol):
         """
 
     def accept(self, masks: Sequence[Mask] | None) -> None:
-        """Receive only what one of the filters lets pass, as far as the interface can.
+        """Receive what passes one filter, as far as the interface can; None = all."""
 
-        None = all.
-        """
+    def cyclic(self, frame: Frame, period: float, count: int) -> CyclicFrame | None:
+        """Send a frame now and every `period` s, `count` times (0 = until stopped).
 
-    def cyclic(self, frame: Frame, period: float, count: int) -> Cyclic | None:
-        """Send a frame every `period` s, `count` times (0 = until stopped).
-
-        The first at once.
-
-        None where the interface has no clock of its own; raise LinkLost.
+        Return None where the interface has no clock of its own; raise LinkLost.
         """
 
     async def health(self) -> Health:
-        """Look how the interface is; raise LinkLost when it is down or gone."""
+        """Read the state of the interface; raise LinkLost when it is down or gone."""
 
 
-class Timed:
-    """A cyclic frame by the clock of this process, for interfaces that have none."""
+class TimedFrame:
+    """A cyclic frame by the clock of this process, for interfaces without one."""
 
     def __init__(
         self,
@@ -101,19 +91,16 @@ class Timed:
         period: float,
         count: int,
     ) -> None:
-        self._name, self._send, self._frame, self._period, self._count = (
-            name,
-            send,
-            frame,
-            period,
-            count,
-        )
+        self._name = name
+        self._send = send
+        self._frame = frame
+        self._period = period
+        self._count = count
         self._changed = asyncio.Event()
-        self._told = False
+        self._warned = False
         self._task = asyncio.create_task(self._run(), name=name)
 
-    @property
-    def done(self) -> bool:
+    def poll_ended(self) -> bool:
         return self._task.done()
 
     def update(self, frame: Frame) -> None:
@@ -125,17 +112,18 @@ class Timed:
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
-        due, sent = loop.time(), 1
+        due = loop.time()
+        sent = 1
         await self._out()
         while not self._count or sent < self._count:
-            # what was missed is not caught up with
+            # missed frames are not sent later
             due = max(due + self._period, loop.time())
             await self._pause(due)
             await self._out()
             sent += 1
 
     async def _pause(self, due: float) -> None:
-        """Wait until then; what changes meanwhile is sent at once, in between."""
+        """Wait until `due`; send at once what changes meanwhile."""
         while True:
             try:
                 async with asyncio.timeout_at(due):
@@ -148,17 +136,17 @@ class Timed:
         self._changed.clear()
         try:
             await self._send(self._frame)
-        except BusbarError as error:  # this one is not sent; the next may be
-            if not self._told:
+        except BusbarError as error:  # the next one may be sent again
+            if not self._warned:
                 log.warning("%s: %s", self._name, error)
-            self._told = True
+            self._warned = True
 
 
 async def readable(fd: int) -> None:
     """Wait until a file can be read."""
     loop = asyncio.get_running_loop()
     ready = loop.create_future()
-    loop.add_reader(fd, _done, ready)
+    loop.add_reader(fd, _set_done, ready)
     try:
         await ready
     finally:
@@ -169,7 +157,7 @@ async def writable(fd: int, timeout: float) -> None:
     """Wait until a file can be written, at most `timeout` s."""
     loop = asyncio.get_running_loop()
     ready = loop.create_future()
-    loop.add_writer(fd, _done, ready)
+    loop.add_writer(fd, _set_done, ready)
     try:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
@@ -178,6 +166,6 @@ async def writable(fd: int, timeout: float) -> None:
         loop.remove_writer(fd)
 
 
-def _done(ready: "asyncio.Future[None]") -> None:
+def _set_done(ready: "asyncio.Future[None]") -> None:
     if not ready.done():
         ready.set_result(None)

@@ -1,4 +1,4 @@
-"""A bus within this process: what one device sends, all the others on it receive."""
+"""A bus within this process: what one device sends, the others on it receive."""
 
 import asyncio
 import contextlib
@@ -39,10 +39,7 @@ class Loopback:
                 each.put(stamped)
 
     def put(self, frame: Frame) -> None:
-        """Take a frame of another device.
-
-        The oldest is dropped when there are too many.
-        """
+        """Take a frame of another device; drop the oldest when there are too many."""
         if not accepts(self._masks, frame):
             return
         if len(self._queue) >= QUEUE_LIMIT:
@@ -55,7 +52,7 @@ class Loopback:
         self._masks = masks
 
     def cyclic(self, frame: Frame, period: float, count: int) -> None:
-        """It has no clock."""
+        """Return None: it has no clock."""
 
     async def health(self) -> Health:
         return Health("active")

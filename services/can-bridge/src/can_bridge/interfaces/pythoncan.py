@@ -1,10 +1,7 @@
-"""Every interface that python-can knows.
+"""Interfaces of python-can: a reader thread for each, a bounded ring to the event loop.
 
-A reader thread for each bus, a bounded ring between it and the event loop.
-
-Nothing else is done in the thread, and what the loop does not fetch in time is counted:
-python-can's own reader loses it silently (its issue 1291), and its notifier dies of an
-exception of a driver (907).
+Frames that the loop does not fetch in time are counted: python-can's own reader loses
+them silently (its issue 1291), and its notifier dies of an exception of a driver (907).
 """
 
 import asyncio
@@ -34,17 +31,17 @@ from busbar.codecs.can import (
 from can_bridge.interfaces.interface import Health
 
 RING = 50_000  # frames, about 10 MB: six seconds at 8000 a second
-LOOK = 0.1  # s in which the reader notices that it is to end
+LOOK = 0.1  # s in which the reader notices that it must end
 FULL_PAUSE = 0.005  # s until another attempt when the driver's queue is full
 _STATES = {
     can.BusState.ACTIVE: "active",
     can.BusState.PASSIVE: "passive",
     can.BusState.ERROR: "off",
 }
-# whose state is what they were set to, not what the controller is in
-_ECHOING = ("PcanBus", "UcanBus")
-# how each driver is told to stay passive
-_LISTENING: Mapping[str, Mapping[str, Any]] = {
+# drivers whose state is what they were set to, not that of the controller
+_STATE_AS_SET = ("PcanBus", "UcanBus")
+# options that keep a driver passive
+_LISTEN_ONLY: Mapping[str, Mapping[str, Any]] = {
     "pcan": {"state": can.BusState.PASSIVE},
     "systec": {"state": can.BusState.PASSIVE},
     "kvaser": {"driver_mode": False},
@@ -54,11 +51,11 @@ _LISTENING: Mapping[str, Mapping[str, Any]] = {
 }
 # s; a smaller time stamp counts from the start of the driver, which we do not know
 _EPOCH = 1e9
-_ZERO = 0.5  # s; the driver needs a moment more than it was given
+_GRACE = 0.5  # s that the driver may take beyond its time-out
 
 
 class PythonCan:
-    """One bus of python-can."""
+    """One interface of python-can."""
 
     echoes = False
     skipped = refused = 0
@@ -71,12 +68,10 @@ class PythonCan:
         ring: int = RING,
     ) -> None:
         self.dropped = 0
-        self._bus, self._timeout, self._bitrate, self._limit = (
-            bus,
-            send_timeout,
-            bitrate,
-            ring,
-        )
+        self._bus = bus
+        self._timeout = send_timeout
+        self._bitrate = bitrate
+        self._limit = ring
         self._ring: deque[Frame] = deque()
         self._masks: Sequence[Mask] | None = None
         self._loop = asyncio.get_running_loop()
@@ -93,13 +88,13 @@ class PythonCan:
         try:
             while not self._ending.is_set():
                 message = self._bus.recv(LOOK)
-                if message is not None and accepts(
-                    self._masks, frame := frame_of(message)
-                ):
+                if message is None:
+                    continue
+                frame = frame_of(message)
+                if accepts(self._masks, frame):
                     self._put(frame)
         except Exception as error:
-            # the boundary of a foreign driver, which may raise anything; `receive`
-            # tells it
+            # a foreign driver may raise anything; `receive` raises it
             self._error = error
             self._wake()
 
@@ -130,47 +125,53 @@ class PythonCan:
         return [self._ring.popleft() for _ in range(len(self._ring))]
 
     async def send(self, frame: Frame) -> None:
-        message, deadline = message_of(frame), self._loop.time() + self._timeout
+        message = message_of(frame)
+        deadline = self._loop.time() + self._timeout
         while True:
             try:
-                async with asyncio.timeout(self._timeout + _ZERO):
-                    await self._loop.run_in_executor(
-                        self._sender, self._bus.send, message, self._timeout
-                    )
+                await self._hand_over(message)
                 return
-            except TimeoutError as error:
-                raise LinkLost(
-                    f"the driver did not take the frame within {self._timeout:g} s"
-                ) from error
             except (can.CanError, OSError) as error:
-                if "full" not in str(error).lower() and not isinstance(
-                    error, can.CanTimeoutError
-                ):
+                if not _is_full(error):
                     raise LinkLost(f"the driver failed: {error}") from error
                 if self._loop.time() >= deadline:
                     raise Overloaded(
                         f"the send queue has been full for {self._timeout:g} s: {error}"
                     ) from error
                 await asyncio.sleep(FULL_PAUSE)
-            except Exception as error:
-                # the boundary of a foreign driver, which says as it likes what it
-                # cannot send
-                raise BadRequest(
-                    f"the driver refuses the frame: {error or type(error).__name__}"
-                ) from error
+
+    async def _hand_over(self, message: can.Message) -> None:
+        """Give the driver a frame; raise LinkLost, BadRequest, CanError or OSError."""
+        try:
+            async with asyncio.timeout(self._timeout + _GRACE):
+                await self._loop.run_in_executor(
+                    self._sender, self._bus.send, message, self._timeout
+                )
+        except TimeoutError as error:
+            raise LinkLost(
+                f"the driver did not take the frame within {self._timeout:g} s"
+            ) from error
+        except (can.CanError, OSError):
+            raise
+        except Exception as error:
+            # a foreign driver may raise anything for what it cannot send
+            raise BadRequest(
+                f"the driver refuses the frame: {error or type(error).__name__}"
+            ) from error
 
     def accept(self, masks: Sequence[Mask] | None) -> None:
-        # python-can's own filters stop error frames, too, and know no "nothing"
+        # python-can's own filters stop error frames, too, and cannot stop all
         self._masks = masks
 
     def cyclic(self, frame: Frame, period: float, count: int) -> None:
-        """It has no clock."""
+        """Return None: it has no clock."""
 
     async def health(self) -> Health:
         state = None
         driver = type(self._bus)
         # BusABC says "active" in any case
-        if driver.state is not can.BusABC.state and driver.__name__ not in _ECHOING:
+        tells = driver.state is not can.BusABC.state
+        if tells and driver.__name__ not in _STATE_AS_SET:
             with contextlib.suppress(NotImplementedError, can.CanError, OSError):
                 state = _STATES.get(self._bus.state)
         return Health(state, self._bitrate)
@@ -196,23 +197,20 @@ async def open_pythoncan(
     options: Mapping[str, Any],
     ring: int = RING,
 ) -> AsyncIterator[PythonCan]:
-    """Open a bus; raise LinkLost with what the driver says."""
+    """Open an interface; raise LinkLost with what the driver says."""
     known: dict[str, Any] = {
         "bitrate": bitrate,
         "data_bitrate": data_bitrate,
         "fd": fd or None,
     }
     if interface == "virtual":
-        known = {"protocol": can.CanProtocol.CAN_FD if fd else can.CanProtocol.CAN_20}
+        protocol = can.CanProtocol.CAN_FD if fd else can.CanProtocol.CAN_20
+        known = {"protocol": protocol}
     given = {key: value for key, value in known.items() if value is not None}
     if listen_only:
-        given |= _LISTENING.get(interface, {})
-    bus = PythonCan(
-        await _open(interface, channel, {**given, **options}),
-        send_timeout,
-        bitrate,
-        ring,
-    )
+        given |= _LISTEN_ONLY.get(interface, {})
+    opened = await _open(interface, channel, {**given, **options})
+    bus = PythonCan(opened, send_timeout, bitrate, ring)
     try:
         yield bus
     finally:
@@ -220,9 +218,9 @@ async def open_pythoncan(
 
 
 async def _open(interface: str, channel: str, options: Mapping[str, Any]) -> can.BusABC:
-    """Open the driver in a thread.
+    """Open the driver in a thread; raise LinkLost.
 
-    If nobody waits any more when it is open, it is closed again.
+    If the caller has been cancelled meanwhile, the driver is closed again.
     """
     number = int(channel) if channel.isdecimal() else channel
     opening = asyncio.ensure_future(
@@ -231,51 +229,56 @@ async def _open(interface: str, channel: str, options: Mapping[str, Any]) -> can
     try:
         return await asyncio.shield(opening)
     except asyncio.CancelledError:
-        opening.add_done_callback(
-            lambda done: (
-                None if done.cancelled() or done.exception() else _shut(done.result())
-            )
-        )
+        opening.add_done_callback(_shut_opened)
         raise
     except Exception as error:
-        # what a driver raises when it is missing or the hardware is: anything
-        missing = (
-            "; is its driver installed?"
-            if isinstance(error, (NameError, ImportError, AttributeError))
-            else ""
-        )
-        raise LinkLost(
-            f"cannot open {interface} {channel}: "
-            f"{error or type(error).__name__}{missing}"
-        ) from error
+        # a foreign driver may raise anything when it or its hardware is missing
+        missing = isinstance(error, (NameError, ImportError, AttributeError))
+        hint = "; is its driver installed?" if missing else ""
+        what = error or type(error).__name__
+        raise LinkLost(f"cannot open {interface} {channel}: {what}{hint}") from error
+
+
+def _shut_opened(opening: "asyncio.Future[can.BusABC]") -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        _shut(opening.result())
+
+
+def _is_full(error: Exception) -> bool:
+    """True for an error of a driver whose send queue is full."""
+    return isinstance(error, can.CanTimeoutError) or "full" in str(error).lower()
 
 
 def _shut(bus: can.BusABC) -> None:
-    # the boundary of a foreign driver; what it opened is gone or goes with us
+    # a foreign driver may raise anything; what it opened is gone or ends with us
     with contextlib.suppress(Exception):
         bus.shutdown()
 
 
 def frame_of(message: can.Message) -> Frame:
     """Return a frame of python-can as ours."""
-    flags = (
-        (EXTENDED if message.is_extended_id else 0)
-        | (REMOTE if message.is_remote_frame else 0)
-        | (FD if message.is_fd else 0)
-        | (BRS if message.bitrate_switch else 0)
-        | (ESI if message.error_state_indicator else 0)
-        | (ERROR if message.is_error_frame else 0)
-        | (0 if message.is_rx else SENT)
-    )
-    stamp = message.timestamp if message.timestamp > _EPOCH else time.time()
-    data = b"" if flags & REMOTE else bytes(message.data)
-    return Frame(
-        round(stamp, 6),
-        message.arbitration_id,
-        flags,
-        message.dlc if flags & REMOTE else len(data),
-        data,
-    )
+    flags = 0
+    if message.is_extended_id:
+        flags |= EXTENDED
+    if message.is_fd:
+        flags |= FD
+    if message.bitrate_switch:
+        flags |= BRS
+    if message.error_state_indicator:
+        flags |= ESI
+    if message.is_error_frame:
+        flags |= ERROR
+    if not message.is_rx:
+        flags |= SENT
+    stamp = message.timestamp
+    if stamp <= _EPOCH:
+        stamp = time.time()
+    stamp = round(stamp, 6)
+    id_ = message.arbitration_id
+    if message.is_remote_frame:
+        return Frame(stamp, id_, flags | REMOTE, message.dlc, b"")
+    data = bytes(message.data)
+    return Frame(stamp, id_, flags, len(data), data)
 
 
 def message_of(frame: Frame) -> can.Message:

@@ -1,9 +1,7 @@
-"""Adapters at the end of a byte stream.
+"""Adapters on a byte stream: slcan on a serial port, the USR-CANET200 on TCP.
 
-Slcan on a serial port, the USR-CANET200 on TCP. No thread.
-
-python-can's slcan costs 125 us of CPU a frame, this about 5 (measured): it reads its
-port byte by byte.
+python-can's slcan, which reads its port byte by byte, costs 125 us of CPU a frame, this
+one about 5 (measured).
 """
 
 import contextlib
@@ -19,8 +17,8 @@ from busbar.codecs.can import Frame, Mask
 from can_bridge.interfaces.interface import Health
 
 
-class Reader(Protocol):
-    """Frames in a stream of bytes."""
+class FrameReader(Protocol):
+    """Decoder of the frames in a stream of bytes."""
 
     skipped: int
     refused: int
@@ -29,8 +27,8 @@ class Reader(Protocol):
         """Take bytes; return the frames that are whole now."""
 
 
-class Streamed:
-    """One adapter; the stream's own buffers are the queue, and nothing is dropped here."""
+class StreamAdapter:
+    """One adapter; the buffers of the stream are its queue, nothing is dropped here."""
 
     echoes = False
     dropped = 0
@@ -38,18 +36,14 @@ class Streamed:
     def __init__(
         self,
         stream: ByteStream,
-        reader: Reader,
+        reader: FrameReader,
         encode: Callable[[Frame], bytes],
         health: Health,
-        fd: bool,
     ) -> None:
-        self._stream, self._reader, self._encode, self._health, self._fd = (
-            stream,
-            reader,
-            encode,
-            health,
-            fd,
-        )
+        self._stream = stream
+        self._reader = reader
+        self._encode = encode
+        self._health = health
 
     @property
     def skipped(self) -> int:
@@ -57,12 +51,13 @@ class Streamed:
 
     @property
     def refused(self) -> int:
-        """Commands and frames of ours that the adapter did not take."""
+        """Commands and frames that the adapter did not take."""
         return self._reader.refused
 
     async def receive(self) -> Sequence[Frame]:
         while True:
-            frames = self._reader.feed(await self._stream.read(), round(time.time(), 6))
+            data = await self._stream.read()
+            frames = self._reader.feed(data, round(time.time(), 6))
             if frames:
                 return frames
 
@@ -70,10 +65,10 @@ class Streamed:
         await self._stream.write(self._encode(frame))
 
     def accept(self, masks: Sequence[Mask] | None) -> None:
-        """Do nothing: such adapters send everything."""
+        """Do nothing: such adapters send all frames."""
 
     def cyclic(self, frame: Frame, period: float, count: int) -> None:
-        """It has no clock."""
+        """Return None: it has no clock."""
 
     async def health(self) -> Health:
         return self._health
@@ -88,18 +83,13 @@ async def open_slcan(
     data_bitrate: int | None,
     listen_only: bool,
     baudrate: int,
-) -> AsyncIterator[Streamed]:
+) -> AsyncIterator[StreamAdapter]:
     """Open a serial adapter and its channel; raise LinkLost."""
     stream = await streams.open_serial(path, baudrate, name)
     try:
         await stream.write(slcan.opening(bitrate, data_bitrate, listen_only))
-        yield Streamed(
-            stream,
-            slcan.Reader(),
-            slcan.encode,
-            Health(None, bitrate, data_bitrate),
-            fd=True,
-        )
+        health = Health(None, bitrate, data_bitrate)
+        yield StreamAdapter(stream, slcan.SlcanReader(), slcan.encode, health)
         with contextlib.suppress(LinkLost):
             await stream.write(slcan.CLOSING)
     finally:
@@ -109,12 +99,12 @@ async def open_slcan(
 @contextlib.asynccontextmanager
 async def open_usrcanet(
     host: str, port: int, name: str, *, bitrate: int | None
-) -> AsyncIterator[Streamed]:
+) -> AsyncIterator[StreamAdapter]:
     """Connect to a USR-CANET200; raise LinkLost."""
     stream = await streams.open_tcp(host, port, name)
     try:
-        yield Streamed(
-            stream, usrcanet.Reader(), usrcanet.encode, Health(None, bitrate), fd=False
-        )
+        reader = usrcanet.UsrCanetReader()
+        health = Health(None, bitrate)
+        yield StreamAdapter(stream, reader, usrcanet.encode, health)
     finally:
         await stream.close()

@@ -1,8 +1,8 @@
 """SocketCAN: raw sockets of the Linux kernel, read in batches without a thread.
 
-Source: Documentation/networking/can.rst of the kernel. Receiving raw is 5 to 38 times
-cheaper than through python-can (reference kernel-lab 3.1), and only a raw socket tells
-what it dropped.
+Receiving raw is 5 to 38 times cheaper than through python-can, and only a raw socket
+says how much it dropped. Source: docs/protocols/can.md, 3.1, and
+Documentation/networking/can.rst of the kernel.
 """
 
 import asyncio
@@ -19,50 +19,69 @@ from busbar.bridge.errors import BadRequest, BusbarError, LinkLost, Overloaded
 from busbar.codecs import canlink
 from busbar.codecs.can import BRS, ERROR, ESI, EXTENDED, FD, REMOTE, SENT, Frame, Mask
 from can_bridge.interfaces import bcm
-from can_bridge.interfaces.bcm import Broadcast
+from can_bridge.interfaces.bcm import BcmFrame
 from can_bridge.interfaces.interface import Health, log, readable, writable
 
 BATCH = 1000  # frames read before others may run
-# of one socket (CAN_RAW_FILTER_MAX); with more, everything is let through
+# of one socket (CAN_RAW_FILTER_MAX); with more, all frames pass
 FILTERS_LIMIT = 512
-# s until another attempt when the interface's queue is full: epoll does not tell
+# s until another attempt when the interface's queue is full: epoll does not say
 FULL_PAUSE = 0.002
 
-_CLASSIC, _FD_SIZE = 16, 72  # bytes of struct can_frame and canfd_frame
+_CLASSIC = 16  # bytes of struct can_frame
+_FD_SIZE = 72  # of struct canfd_frame
 _HEAD = struct.Struct("=IBBxx")
-_STAMP, _COUNT, _FILTER = (
-    struct.Struct("@ll"),
-    struct.Struct("=I"),
-    struct.Struct("=II"),
-)
-_SO_TIMESTAMPNS, _SO_RXQ_OVFL, _SO_RCVBUFFORCE = 35, 40, 33
+_STAMP = struct.Struct("@ll")
+_COUNT = struct.Struct("=I")
+_FILTER = struct.Struct("=II")
+_SO_RCVBUFFORCE = 33
+_SO_TIMESTAMPNS = 35
+_SO_RXQ_OVFL = 40
 _ERR_FILTER = 2  # CAN_RAW_ERR_FILTER
 _ANCILLARY = socket.CMSG_SPACE(_STAMP.size) + socket.CMSG_SPACE(_COUNT.size)
-_EXTENDED_FLAG, _REMOTE_FLAG, _ID_BITS = 0x80000000, 0x40000000, 0x1FFFFFFF
-_FD_BRS, _FD_ESI, _FD_FRAME = 1, 2, 4
-_TOP = [
-    (EXTENDED if top & 4 else 0)
-    | (REMOTE if top & 2 else 0)
-    | (ERROR if top & 1 else 0)
-    for top in range(8)
-]  # the three bits above an identifier
-# of msg_flags: from this socket, from this machine
-_OWN, _LOCAL = socket.MSG_CONFIRM, socket.MSG_DONTROUTE
+_EXTENDED_FLAG = 0x80000000
+_REMOTE_FLAG = 0x40000000
+_ID_BITS = 0x1FFFFFFF
+_FD_BRS = 1
+_FD_FRAME = 4
+# by the three bits above an identifier
+_ID_FLAGS = (
+    0,
+    ERROR,
+    REMOTE,
+    REMOTE | ERROR,
+    EXTENDED,
+    EXTENDED | ERROR,
+    EXTENDED | REMOTE,
+    EXTENDED | REMOTE | ERROR,
+)
+# by the two lowest flags of struct canfd_frame
+_FD_FLAGS = (FD, FD | BRS, FD | ESI, FD | BRS | ESI)
+# of msg_flags
+_OWN = socket.MSG_CONFIRM  # from this socket
+_LOCAL = socket.MSG_DONTROUTE  # from this machine
+_SIOCGIFFLAGS = 0x8913
+_SIOCGIFHWADDR = 0x8927
+_ARPHRD_CAN = 280
 _FULL = (errno.ENOBUFS, errno.EAGAIN)
-_GONE = (errno.ENETDOWN, errno.ENODEV, errno.ENXIO)
+_GONE = (errno.ENODEV, errno.ENXIO)
 
 
 def pack(frame: Frame) -> bytes:
     """Return a frame as the kernel has it."""
-    id_ = (
-        frame.id
-        | (_EXTENDED_FLAG if frame.flags & EXTENDED else 0)
-        | (_REMOTE_FLAG if frame.flags & REMOTE else 0)
-    )
+    id_ = frame.id
+    if frame.flags & EXTENDED:
+        id_ |= _EXTENDED_FLAG
+    if frame.flags & REMOTE:
+        id_ |= _REMOTE_FLAG
     if not frame.flags & FD:
-        return (_HEAD.pack(id_, frame.length, 0) + frame.data).ljust(_CLASSIC, b"\0")
-    flags = _FD_FRAME | (_FD_BRS if frame.flags & BRS else 0)
-    return (_HEAD.pack(id_, frame.length, flags) + frame.data).ljust(_FD_SIZE, b"\0")
+        head = _HEAD.pack(id_, frame.length, 0)
+        return (head + frame.data).ljust(_CLASSIC, b"\0")
+    flags = _FD_FRAME
+    if frame.flags & BRS:
+        flags |= _FD_BRS
+    head = _HEAD.pack(id_, frame.length, flags)
+    return (head + frame.data).ljust(_FD_SIZE, b"\0")
 
 
 class SocketCan:
@@ -81,14 +100,12 @@ class SocketCan:
     ) -> None:
         self.dropped = 0
         self.skipped = 0
-        self._sock, self._name, self._number, self._timeout, self._own = (
-            sock,
-            name,
-            number,
-            send_timeout,
-            own,
-        )
-        # key of frames that the kernel sends for us -> how often
+        self._sock = sock
+        self._name = name
+        self._number = number
+        self._timeout = send_timeout
+        self._receive_own = own
+        # key of frames that the kernel repeats for us -> how many
         self._cyclic: dict[int, int] = {}
 
     async def receive(self) -> Sequence[Frame]:
@@ -100,7 +117,8 @@ class SocketCan:
 
     def _read(self) -> list[Frame]:
         frames: list[Frame] = []
-        take, recvmsg = frames.append, self._sock.recvmsg
+        take = frames.append
+        recvmsg = self._sock.recvmsg
         try:
             for _ in range(BATCH):
                 raw, ancillary, state, _address = recvmsg(_FD_SIZE, _ANCILLARY)
@@ -125,19 +143,20 @@ class SocketCan:
             elif kind == _SO_RXQ_OVFL:
                 self.dropped = _COUNT.unpack(data)[0]
         id_, length, more = _HEAD.unpack_from(raw)
-        flags = _TOP[id_ >> 29]
+        flags = _ID_FLAGS[id_ >> 29]
         if len(raw) == _FD_SIZE:
-            flags |= (
-                FD | (BRS if more & _FD_BRS else 0) | (ESI if more & _FD_ESI else 0)
-            )
+            flags |= _FD_FLAGS[more & 3]
         data = b"" if flags & REMOTE else raw[8 : 8 + length]
         frame = Frame(stamp or time.time(), id_ & _ID_BITS, flags, length, data)
         if state & _LOCAL and (state & _OWN or frame.key in self._cyclic):
-            return frame._replace(flags=flags | SENT) if self._own else None
+            if not self._receive_own:
+                return None
+            return frame._replace(flags=flags | SENT)
         return frame
 
     async def send(self, frame: Frame) -> None:
-        raw, loop = pack(frame), asyncio.get_running_loop()
+        raw = pack(frame)
+        loop = asyncio.get_running_loop()
         deadline = loop.time() + self._timeout
         while True:
             try:
@@ -163,23 +182,23 @@ class SocketCan:
             raw = b"".join(_filter(mask) for mask in masks)
         self._sock.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_FILTER, raw)
 
-    def cyclic(self, frame: Frame, period: float, count: int) -> Broadcast:
+    def cyclic(self, frame: Frame, period: float, count: int) -> BcmFrame:
         key = frame.key
         self._cyclic[key] = self._cyclic.get(key, 0) + 1
         try:
-            return Broadcast(
+            return BcmFrame(
                 bcm.connected(self._name),
                 frame,
                 pack,
                 period,
                 count,
-                lambda: self._ended(key),
+                lambda: self._forget_cyclic(key),
             )
         except OSError as error:
-            self._ended(key)
+            self._forget_cyclic(key)
             raise self._lost(error) from error
 
-    def _ended(self, key: int) -> None:
+    def _forget_cyclic(self, key: int) -> None:
         self._cyclic[key] -= 1
         if not self._cyclic[key]:
             del self._cyclic[key]
@@ -201,12 +220,10 @@ class SocketCan:
         )
 
     def _lost(self, error: OSError) -> BusbarError:
+        if error.errno == errno.ENETDOWN:
+            return LinkLost(_down(self._name))
         if error.errno in _GONE:
-            return LinkLost(
-                _down(self._name)
-                if error.errno == errno.ENETDOWN
-                else f"{self._name} is gone"
-            )
+            return LinkLost(f"{self._name} is gone")
         if error.errno == errno.EINVAL:
             hint = f"no CAN FD there? as root: ip link set {self._name} mtu 72"
             return BadRequest(f"{self._name} does not take the frame: {hint}")
@@ -214,9 +231,8 @@ class SocketCan:
 
 
 def _filter(mask: Mask) -> bytes:
-    return _FILTER.pack(
-        mask.id | (_EXTENDED_FLAG if mask.extended else 0), mask.mask | _EXTENDED_FLAG
-    )  # fmt: skip
+    id_ = mask.id | _EXTENDED_FLAG if mask.extended else mask.id
+    return _FILTER.pack(id_, mask.mask | _EXTENDED_FLAG)
 
 
 def _down(name: str) -> str:
@@ -239,12 +255,9 @@ def interface(name: str) -> canlink.Interface:
 
 
 def restart(name: str, number: int) -> None:
-    """Start a controller again that is off.
-
-    Raise LinkLost if the kernel does not do that for us.
-    """
+    """Restart a controller that is off; raise LinkLost if the kernel refuses."""
     try:
-        canlink.acknowledged(_asked(canlink.restart(number)))
+        canlink.check_acknowledged(_asked(canlink.restart(number)))
     except OSError as error:
         why = os.strerror(error.errno or 0)
         hint = f"as root: ip link set {name} down && ip link set {name} up"
@@ -273,33 +286,32 @@ def check(
     data_bitrate: int | None,
     listen: bool,
 ) -> None:
-    """Raise LinkLost unless the interface is as the configuration wants it.
-
-    What to set needs root.
-    """
-    wanted = {
+    """Raise LinkLost, with the command for root, unless the interface is as wanted."""
+    rates = {
         "bitrate": (bitrate, about.bitrate),
         "dbitrate": (data_bitrate, about.data_bitrate),
     }
-    known = {key: pair for key, pair in wanted.items() if None not in pair}
-    wrong = [
-        f"{key} is {is_}, not {want}"
-        for key, (want, is_) in known.items()
-        if want != is_
-    ]
+    wrong = []
+    options = []
+    for key, (want, is_) in rates.items():
+        if want is not None:
+            options.append(f"{key} {want}")
+            if is_ not in (None, want):
+                wrong.append(f"{key} is {is_}, not {want}")
+    if data_bitrate:
+        options.append("fd on")
+    options.append(f"listen-only {_on_off(listen)}")
     if about.listen_only not in (None, listen):
-        wrong.append(f"listen-only is {'off' if listen else 'on'}")
-    if not wrong:
-        return
-    options = "".join(
-        f" {key} {want}" for key, (want, _) in wanted.items() if want is not None
-    )
-    more = " fd on" if data_bitrate else ""
-    options += f"{more} listen-only {'on' if listen else 'off'}"
-    raise LinkLost(
-        f"{name}: {', '.join(wrong)}; as root: ip link set {name} down && "
-        f"ip link set {name} type can{options} && ip link set {name} up"
-    )
+        wrong.append(f"listen-only is {_on_off(not listen)}")
+    if wrong:
+        raise LinkLost(
+            f"{name}: {', '.join(wrong)}; as root: ip link set {name} down && "
+            f"ip link set {name} type can {' '.join(options)} && ip link set {name} up"
+        )
+
+
+def _on_off(state: bool) -> str:
+    return "on" if state else "off"
 
 
 @contextlib.asynccontextmanager
@@ -315,30 +327,31 @@ async def open_socketcan(
     listen_only: bool = False,
     restarts: bool = False,
 ) -> AsyncIterator[SocketCan]:
-    """Open an interface, with `restarts` one that is bus-off, too; raise LinkLost."""
+    """Open an interface, restart it with `restarts` if bus-off; raise LinkLost."""
     about = interface(name)
     if not about.up:
         raise LinkLost(_down(name))
     check(name, about, bitrate, data_bitrate, listen_only)
     if restarts and about.state == "off" and not about.restart:
         restart(name, about.number)
-    try:
-        sock = socket.socket(
-            socket.AF_CAN, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.CAN_RAW
-        )
-    except OSError as error:
-        hint = (
-            "this kernel has no CAN, or the service may not use it "
-            "(RestrictAddressFamilies needs AF_CAN)"
-        )
-        raise LinkLost(
-            hint
-            if error.errno == errno.EAFNOSUPPORT
-            else f"no CAN socket: {error.strerror}"
-        ) from error
-    with sock:
+    with _raw_socket() as sock:
         _prepare(sock, name, fd, own, buffer)
         yield SocketCan(sock, name, about.number, send_timeout, own)
+
+
+def _raw_socket() -> socket.socket:
+    """Return a raw socket, not yet bound; raise LinkLost."""
+    kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
+    try:
+        return socket.socket(socket.AF_CAN, kind, socket.CAN_RAW)
+    except OSError as error:
+        what = f"no CAN socket: {error.strerror}"
+        if error.errno == errno.EAFNOSUPPORT:
+            what = (
+                "this kernel has no CAN, or the service may not use it "
+                "(RestrictAddressFamilies needs AF_CAN)"
+            )
+        raise LinkLost(what) from error
 
 
 def _prepare(sock: socket.socket, name: str, fd: bool, own: bool, buffer: int) -> None:
@@ -356,23 +369,21 @@ def _prepare(sock: socket.socket, name: str, fd: bool, own: bool, buffer: int) -
 
 
 def _enlarge(sock: socket.socket, name: str, buffer: int) -> None:
-    """Let the kernel keep many frames.
+    """Let the kernel keep more frames.
 
-    Its default overflows within a few hundred (reference kernel-lab 3.1).
+    Its default overflows within a few hundred (docs/protocols/can.md, 3.1).
     """
     buffer = min(buffer, 2**30)
     try:
         sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, buffer)
     except PermissionError:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
-    # the kernel counts its own bookkeeping, too
+    # the kernel returns twice the size, for its bookkeeping
     got = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
     if got < buffer:
         log.info(
-            (
-                "%s: receive buffer of %d bytes instead of %d; sysctl "
-                "net.core.rmem_max allows more"
-            ),
+            "%s: receive buffer of %d bytes instead of %d; "
+            "sysctl net.core.rmem_max allows more",
             name,
             got,
             buffer,
@@ -384,18 +395,18 @@ def names() -> list[tuple[str, bool]]:
     found = []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         for _, name in socket.if_nameindex():
-            request = struct.pack("16s24x", name.encode())
             try:
-                # SIOCGIFHWADDR
-                kind = struct.unpack_from("H", fcntl.ioctl(probe, 0x8927, request), 16)[
-                    0
-                ]
-                # SIOCGIFFLAGS
-                flags = struct.unpack_from(
-                    "H", fcntl.ioctl(probe, 0x8913, request), 16
-                )[0]
+                kind = _ioctl(probe, name, _SIOCGIFHWADDR)
+                flags = _ioctl(probe, name, _SIOCGIFFLAGS)
             except OSError:  # it has just gone
                 continue
-            if kind == 280:  # ARPHRD_CAN
+            if kind == _ARPHRD_CAN:
                 found.append((name, bool(flags & 1)))
     return found
+
+
+def _ioctl(probe: socket.socket, name: str, request: int) -> int:
+    """Return the first number of an answer about an interface; raise OSError."""
+    answer = fcntl.ioctl(probe, request, struct.pack("16s24x", name.encode()))
+    number: int = struct.unpack_from("H", answer, 16)[0]
+    return number

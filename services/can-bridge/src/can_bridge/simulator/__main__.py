@@ -1,4 +1,4 @@
-"""A vehicle behind a serial CAN adapter (slcan) on a pseudo terminal of this machine, and faults on request."""
+"""A vehicle behind a serial CAN adapter (slcan) on a pseudo terminal, with faults."""
 
 import argparse
 import asyncio
@@ -18,6 +18,7 @@ from can_bridge.simulator.vehicle import Vehicle
 TICK = 0.1  # s
 CHUNK = 65536  # bytes
 BITRATE = 500_000
+_COMMANDS = (b"C", b"O", b"L", b"S", b"Y", b"V", b"N", b"F")
 
 
 class Simulator:
@@ -27,7 +28,7 @@ class Simulator:
         self.vehicle = Vehicle(self.send)
         self.vehicle.quiet = quiet
         self.open = False  # the channel, by the commands O and C
-        self.lost = 0  # frames that nobody read
+        self.lost = 0  # frames that the bridge did not read
         self.commands: list[str] = []
         self._wanted = path
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -46,7 +47,7 @@ class Simulator:
 
     @property
     def address(self) -> str:
-        """What a bridge has to know of it."""
+        """The address for the configuration of a bridge."""
         return f"can::slcan::{self.path}::{BITRATE}"
 
     def plug(self) -> None:
@@ -70,11 +71,13 @@ class Simulator:
         self.path.unlink(missing_ok=True)
         for end in (master, slave):
             os.close(end)
-        self._ends, self.open = None, False
-        self._buffer, self._out = b"", bytearray()
+        self._ends = None
+        self.open = False
+        self._buffer = b""
+        self._out = bytearray()
 
     def send(self, frame: Frame) -> None:
-        """Tell the bridge of a frame; one that does not read loses it."""
+        """Send the bridge a frame; it is lost if the bridge does not read."""
         if not self.open:
             return
         if len(self._out) > CHUNK:
@@ -83,7 +86,7 @@ class Simulator:
         self._write(slcan.encode(frame))
 
     async def live(self) -> None:
-        """Let the vehicle do what it does by itself."""
+        """Let the vehicle send what it sends by itself."""
         while True:
             self.vehicle.tick()
             await asyncio.sleep(TICK)
@@ -95,7 +98,8 @@ class Simulator:
     def _flush(self) -> None:
         if self._ends is None:
             return
-        master, loop = self._ends[0], asyncio.get_running_loop()
+        master, _ = self._ends
+        loop = asyncio.get_running_loop()
         try:
             del self._out[: os.write(master, self._out)]
         except BlockingIOError:
@@ -108,26 +112,30 @@ class Simulator:
 
     def _readable(self) -> None:
         assert self._ends is not None
-        *lines, self._buffer = (self._buffer + os.read(self._ends[0], CHUNK)).split(
-            b"\r"
-        )
+        data = self._buffer + os.read(self._ends[0], CHUNK)
+        *lines, self._buffer = data.split(b"\r")
         for line in lines:
-            self._command(line)
+            frame = slcan.decode(line)
+            if frame is None:
+                self._take_command(line)
+            else:
+                self._take_frame(line[:1], frame)
 
-    def _command(self, line: bytes) -> None:
-        frame = slcan.decode(line)
-        if frame is not None:
-            self._write(
-                (b"z\r" if line[:1] in b"trdb" else b"Z\r") if self.open else b"\a"
-            )
-            if self.open:
-                self.vehicle.take(frame)
+    def _take_frame(self, letter: bytes, frame: Frame) -> None:
+        if not self.open:
+            self._write(b"\a")
             return
+        self._write(b"z\r" if letter in b"trdb" else b"Z\r")
+        self.vehicle.take(frame)
+
+    def _take_command(self, line: bytes) -> None:
         self.commands.append(line.decode(errors="replace"))
-        known = line[:1] in (b"C", b"O", b"L", b"S", b"Y", b"V", b"N", b"F")
-        if line[:1] in (b"O", b"L", b"C"):
-            self.open = line[:1] != b"C"
-        self._write(b"\r" if known else b"\a")
+        letter = line[:1]
+        if letter in (b"O", b"L"):
+            self.open = True
+        elif letter == b"C":
+            self.open = False
+        self._write(b"\r" if letter in _COMMANDS else b"\a")
 
     async def __aenter__(self) -> "Simulator":
         if self._wanted is None:
@@ -157,7 +165,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--can-port",
         type=Path,
-        help=("path of the serial port to make (default: a new one)"),
+        help="path of the serial port to make (default: a new one)",
     )
     parser.add_argument("--quiet", action="store_true", help="the vehicle only answers")
     parser.add_argument(
@@ -169,7 +177,7 @@ def _arguments() -> argparse.Namespace:
 @contextlib.asynccontextmanager
 async def _simulated(arguments: argparse.Namespace) -> AsyncIterator[dict[str, str]]:
     async with Simulator(arguments.can_port, quiet=arguments.quiet) as simulator:
-        simulator.vehicle.deaf = arguments.silent
+        simulator.vehicle.silent = arguments.silent
         yield {"CAN_PORT": str(simulator.path)}
 
 

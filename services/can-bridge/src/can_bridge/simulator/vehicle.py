@@ -1,4 +1,4 @@
-"""A simulated vehicle: engine, battery, lamp, a diagnosed unit, a GCT node.
+"""A simulated vehicle: engine, battery, lamp, a unit with diagnosis, a GCT node.
 
 Frames in, frames out; no sockets.
 """
@@ -14,12 +14,19 @@ from busbar.codecs import can, gct, isotp
 from busbar.codecs.can import EXTENDED, REMOTE, Frame
 
 SEEN_KEPT = 10_000  # frames from the bridge, for tests to look at
-ENGINE, CELLS, LAMP, CRUISE = 0x100, 0x200, 0x210, 0x18FEF17E
-DIAGNOSE, DIAGNOSED = 0x7E0, 0x7E8
-ASKED, ANSWERED = 0x321, 0x322
-NODE, PRODUCT = 18, 0xABCD
+# identifiers
+ENGINE = 0x100
+CELLS = 0x200
+CRUISE = 0x18FEF17E
+ECHO_REQUEST = 0x321
+ECHO_RESPONSE = 0x322
+DIAGNOSIS_REQUEST = 0x7E0
+DIAGNOSIS_RESPONSE = 0x7E8
+NODE = 18  # of GCT
+PRODUCT = 0xABCD
 VIN = b"BUSBAR0SIMULATED0"
-_READ_VIN, _VIN_FOLLOWS = b"\x22\xf1\x90", b"\x62\xf1\x90"
+_READ_VIN = b"\x22\xf1\x90"
+_VIN_FOLLOWS = b"\x62\xf1\x90"
 
 
 class Vehicle:
@@ -28,7 +35,7 @@ class Vehicle:
     def __init__(self, send: Callable[[Frame], None]) -> None:
         self.seen: deque[Frame] = deque(maxlen=SEEN_KEPT)
         self.quiet = False  # nothing is sent by itself
-        self.deaf = False  # nothing is answered
+        self.silent = False  # nothing is answered
         self.values: dict[int, bytes] = {1: b"\x01"}  # of the node, by SysCtrl command
         self._send = send
         self._beats = 0
@@ -37,7 +44,7 @@ class Vehicle:
         self._sender: isotp.Sender | None = None
 
     def tick(self) -> None:
-        """Send what is sent every 0.1 s."""
+        """Send the frames of every 0.1 s."""
         if self.quiet:
             return
         self._beats += 1
@@ -48,70 +55,62 @@ class Vehicle:
         self.put(CELLS, struct.pack("<BHx", page, 3700 + 100 * page + self._beats % 10))
         self.put(CRUISE, struct.pack("<xH5x", 80 * 256), extended=True)
         if self._beats % 10 == 1:
-            self.say(gct.Heartbeat(NODE, PRODUCT))
+            self.send_message(gct.Heartbeat(NODE, PRODUCT))
 
     def take(self, frame: Frame) -> None:
         """Take a frame of the bridge, and answer."""
         self.seen.append(frame)
-        if self.deaf or frame.flags & REMOTE:
+        if self.silent or frame.flags & REMOTE:
             return
         if frame.flags & EXTENDED:
             message = self._decoder.feed(frame.id, frame.data, time.monotonic())
             if message is not None:
-                self._asked(message)
-        elif frame.id == ASKED:
-            self.put(ANSWERED, frame.data)
-        elif frame.id == DIAGNOSE:
-            self._diagnosed(frame.data)
+                self._answer(message)
+        elif frame.id == ECHO_REQUEST:
+            self.put(ECHO_RESPONSE, frame.data)
+        elif frame.id == DIAGNOSIS_REQUEST:
+            self._diagnose(frame.data)
 
     def put(self, id: int, data: bytes, *, extended: bool = False) -> None:
         """Send a frame."""
         self._send(can.frame(id, data, extended=extended))
 
-    def say(self, message: gct.Message) -> None:
+    def send_message(self, message: gct.Message) -> None:
         """Send a GCT message."""
         for id_, data in gct.encode(message):
             self.put(id_, data, extended=True)
 
-    def _asked(self, message: gct.Message) -> None:
-        match message:
-            case gct.SysCtrl(src, dst, command, value, query, data) if dst in (
-                NODE,
-                gct.BROADCAST,
-            ):
-                if value or data:
-                    self.values[command] = data
-                if query:
-                    self.say(
-                        gct.SysCtrl(
-                            NODE,
-                            src,
-                            command,
-                            value=True,
-                            data=self.values.get(command, b""),
-                        )
-                    )
-            case gct.MonitoringRequest(_, dst, group, readings) if dst in (
-                NODE,
-                gct.BROADCAST,
-            ):
-                for reading in readings:
-                    self.say(
-                        gct.MonitoringData(
-                            NODE, group, reading, struct.pack("<f", 20 + reading / 2)
-                        )
-                    )
-            case gct.Ddp(src, dst, data, version) if (
-                dst == NODE and data[:1] >= b"\x80"
-            ):
-                self.say(
-                    gct.Ddp(
-                        NODE, src, bytes((data[0] & 0x7F,)) + data[1:][::-1], version
-                    )
+    def _answer(self, message: gct.Message) -> None:
+        """Answer a GCT message to this node, or to all."""
+        if isinstance(message, gct.Heartbeat | gct.MonitoringData):
+            return
+        if message.dst not in (NODE, gct.BROADCAST):
+            return
+        if isinstance(message, gct.SysCtrl):
+            self._answer_sysctrl(message)
+        elif isinstance(message, gct.MonitoringRequest):
+            for reading in message.readings:
+                data = struct.pack("<f", 20 + reading / 2)
+                self.send_message(
+                    gct.MonitoringData(NODE, message.group, reading, data)
                 )
+        elif message.dst == NODE and message.data[:1] >= b"\x80":
+            code, *rest = message.data
+            data = bytes((code & 0x7F, *reversed(rest)))
+            self.send_message(gct.Ddp(NODE, message.src, data, message.version))
 
-    def _diagnosed(self, data: bytes) -> None:
-        """Answer one question: what is the vehicle identification number."""
+    def _answer_sysctrl(self, message: gct.SysCtrl) -> None:
+        command = message.command
+        if message.value or message.data:
+            self.values[command] = message.data
+        if message.query:
+            data = self.values.get(command, b"")
+            self.send_message(
+                gct.SysCtrl(NODE, message.src, command, value=True, data=data)
+            )
+
+    def _diagnose(self, data: bytes) -> None:
+        """Answer the question for the vehicle identification number; mirror others."""
         try:
             if self._sender is not None and self._sender.feed(data):
                 self._send_more()
@@ -120,16 +119,17 @@ class Vehicle:
         except BusbarError:
             return
         if control is not None:
-            self.put(DIAGNOSED, control.ljust(8, b"\0"))
+            self.put(DIAGNOSIS_RESPONSE, control.ljust(8, b"\0"))
         if message is not None:
-            known = message == _READ_VIN
-            answer = _VIN_FOLLOWS + VIN if known else message[::-1]
+            answer = message[::-1]
+            if message == _READ_VIN:
+                answer = _VIN_FOLLOWS + VIN
             self._sender = isotp.Sender(answer)
             self._send_more()
 
     def _send_more(self) -> None:
         assert self._sender is not None
         for data in self._sender.frames():
-            self.put(DIAGNOSED, data)
+            self.put(DIAGNOSIS_RESPONSE, data)
         if self._sender.done:
             self._sender = None

@@ -14,10 +14,13 @@ from tests.can_bridge.peer import EXAMPLE, done, on_loopback
 async def test_every_message_is_an_event():
     async with nodes() as (bus, others):
         await others.say(
-            SysCtrl(1, 2, 3, query=True, data=b"\1"), MonitoringData(1, 2, 3, b"\4"),
+            SysCtrl(1, 2, 3, query=True, data=b"\1"),
+            MonitoringData(1, 2, 3, b"\4"),
             MonitoringRequest(1, 2, 3, (0, 63)),
-            Ddp(1, 2, b"hello", 1), Ddp(1, 2, bytes(300), 2), Heartbeat(1, 2),
-        )  # fmt: skip
+            Ddp(1, 2, b"hello", 1),
+            Ddp(1, 2, bytes(300), 2),
+            Heartbeat(1, 2),
+        )
         await until(lambda: len(events(bus)) == 6)
         assert events(bus) == [
             {
@@ -75,7 +78,7 @@ async def test_a_node_that_sends_heartbeats_becomes_a_device():
         assert (await bus.info("can0_node18", bool))["model"] == "product 0x1234"
 
 
-async def test_a_node_that_goes_on_beating_stays_online_also_where_nothing_else_is_wanted():
+async def test_a_node_that_goes_on_beating_stays_online_where_nothing_else_is_wanted():
     async with nodes("    gct: {silence: 5}\n    frames: {publish: none}\n") as (
         bus,
         others,

@@ -23,7 +23,7 @@ async def test_a_query_returns_the_value_of_the_node_that_was_asked():
         call = await ask(
             bus, "gct_sysctrl", {"command": 5, "dst": NODE, "data": b64(b"\7")}
         )
-        assert await others.hear() == SysCtrl(OURS, NODE, 5, query=True, data=b"\7")
+        assert await others.receive() == SysCtrl(OURS, NODE, 5, query=True, data=b"\7")
         await others.say(
             SysCtrl(NODE, OURS, 5, query=True),
             SysCtrl(19, OURS, 5, value=True),
@@ -37,7 +37,7 @@ async def test_a_query_returns_the_value_of_the_node_that_was_asked():
 async def test_a_query_to_all_takes_the_first_answer_and_a_value_waits_for_none():
     async with nodes() as (bus, others):
         call = await ask(bus, "gct_sysctrl", {"command": 5})
-        assert (await others.hear()).dst == BROADCAST
+        assert (await others.receive()).dst == BROADCAST
         await others.say(SysCtrl(3, OURS, 5, value=True))
         assert done(await call)["src"] == 3
         assert (
@@ -48,7 +48,7 @@ async def test_a_query_to_all_takes_the_first_answer_and_a_value_waits_for_none(
             )
             is None
         )
-        assert await others.hear() == SysCtrl(OURS, 3, 5, value=True)
+        assert await others.receive() == SysCtrl(OURS, 3, 5, value=True)
 
 
 async def test_readings_come_in_order_once_all_are_there():
@@ -56,7 +56,7 @@ async def test_readings_come_in_order_once_all_are_there():
         call = await ask(
             bus, "gct_fetch_readings", {"group": 2, "indices": [5, 1, 5], "dst": NODE}
         )
-        assert await others.hear() == MonitoringRequest(OURS, NODE, 2, (1, 5))
+        assert await others.receive() == MonitoringRequest(OURS, NODE, 2, (1, 5))
         await others.say(
             MonitoringData(NODE, 2, 5, b"\5"),
             MonitoringData(19, 2, 1, b"\7"),
@@ -77,13 +77,13 @@ async def test_a_single_reading_is_decoded_by_its_format():
             "gct_read_single",
             {"group": 1, "index": 2, "format": "<f", "dst": NODE},
         )
-        await others.hear()
+        await others.receive()
         await others.say(MonitoringData(NODE, 1, 2, struct.pack("<f", 1.5)))
         assert done(await call)["values"] == [1.5]
         call = await ask(
             bus, "gct_read_single", {"index": 2, "format": "<d", "dst": NODE}
         )
-        await others.hear()
+        await others.receive()
         await others.say(MonitoringData(NODE, 0, 2, b"\1"))
         assert failure(await call)[0] == "protocol"
 
@@ -96,7 +96,7 @@ async def test_ddp_with_and_without_a_response(version):
             "gct_ddp",
             {"dst": NODE, "data": b64(b"\x81" + bytes(20)), "version": version},
         )
-        assert await others.hear() == Ddp(OURS, NODE, b"\x81" + bytes(20), version)
+        assert await others.receive() == Ddp(OURS, NODE, b"\x81" + bytes(20), version)
         await others.say(
             Ddp(19, OURS, b"no"),
             Ddp(NODE, 5, b"no"),
@@ -113,7 +113,7 @@ async def test_ddp_with_and_without_a_response(version):
             )
             is None
         )
-        assert (await others.hear()).data == b"\1"
+        assert (await others.receive()).data == b"\1"
 
 
 async def test_ddp_request_and_write_set_the_bit_that_asks_for_a_response():
@@ -121,11 +121,11 @@ async def test_ddp_request_and_write_set_the_bit_that_asks_for_a_response():
         call = await ask(
             bus, "gct_ddp_request", {"dst": NODE, "command": 3, "data": b64(b"x")}
         )
-        assert await others.hear() == Ddp(OURS, NODE, b"\x83x", 2)
+        assert await others.receive() == Ddp(OURS, NODE, b"\x83x", 2)
         await others.say(Ddp(NODE, OURS, b"\3y", 2))
         assert done(await call) == {"data": b64(b"\3y")}
         done(await bus.call("can0", "gct_ddp_write", {"dst": NODE, "command": 0x83}))
-        assert (await others.hear()).data == b"\3"
+        assert (await others.receive()).data == b"\3"
 
 
 async def test_requests_to_one_node_go_one_by_one_and_without_a_pause():
@@ -135,9 +135,9 @@ async def test_requests_to_one_node_go_one_by_one_and_without_a_pause():
             for command in (1, 2)
         ]
         other = await ask(bus, "gct_ddp_request", {"dst": 19, "command": 3})
-        assert [(await others.hear()).data for _ in range(2)] == [b"\x81", b"\x83"]
+        assert [(await others.receive()).data for _ in range(2)] == [b"\x81", b"\x83"]
         await others.say(Ddp(19, OURS, b"\3", 2), Ddp(NODE, OURS, b"\1", 2))
-        assert (await others.hear()).data == b"\x82"
+        assert (await others.receive()).data == b"\x82"
         await others.say(Ddp(NODE, OURS, b"\2", 2))
         assert [done(await call)["data"] for call in (*calls, other)] == [
             b64(b"\1"),
@@ -160,16 +160,16 @@ async def test_waiting_does_not_hold_the_bus_and_metadata_limit_it():
     async with on_loopback(GCT) as (bus, peer):
         for command, arguments in WAITING.items():
             call = await ask(bus, command, {**arguments, "_id": "waiting"})
-            await peer.hear()  # it is under way
+            await peer.receive()  # it is under way
             done(await bus.call("can0", "cansend", "123#"))
-            await peer.hear()
+            await peer.receive()
             await bus.call("can0", "cancel", {"id": "waiting"})
             assert failure(await call)[0] == "cancelled"
             again = {**arguments, "timeout": 30, "_timeout": 0.01}
             # the other one may still respond
             again |= {"dst": 20} if "dst" in again else {}
             assert "within 0.01 s" in failure(await bus.call("can0", command, again))[1]
-            await peer.hear()
+            await peer.receive()
 
 
 async def test_a_late_response_is_not_taken_for_the_next_one():
@@ -177,14 +177,14 @@ async def test_a_late_response_is_not_taken_for_the_next_one():
         first = await ask(
             bus, "gct_ddp_request", {"dst": NODE, "command": 1, "timeout": 5}
         )
-        assert (await others.hear()).data == b"\x81"
+        assert (await others.receive()).data == b"\x81"
         await bus.clock.advance(5.1)
         assert failure(await first)[0] == "timeout"
         call = await ask(bus, "gct_ddp_request", {"dst": NODE, "command": 2})
         await settle()  # it waits for the late one
         await others.say(Ddp(NODE, OURS, b"\1late", 2))
         await bus.clock.advance(5.1)
-        assert (await others.hear()).data == b"\x82"
+        assert (await others.receive()).data == b"\x82"
         await others.say(Ddp(NODE, OURS, b"\2right", 2))
         assert done(await call) == {"data": b64(b"\2right")}
 
@@ -211,7 +211,7 @@ async def test_commands_of_a_nodes_device_are_for_that_node():
         await others.say(Heartbeat(NODE, 1))
         await bus.status("can0_node18", "online")
         call = await ask(bus, "gct_sysctrl", {"command": 1}, "can0_node18")
-        assert (await others.hear()).dst == NODE
+        assert (await others.receive()).dst == NODE
         await others.say(SysCtrl(NODE, OURS, 1, value=True))
         done(await call)
         assert "send" not in (await bus.info("can0_node18", bool))["commands"]
@@ -230,9 +230,9 @@ async def test_any_message_can_be_sent():
                     "can0", "gct_send", {"message": msgspec.to_builtins(message)}
                 )
             )
-            assert await others.hear() == message
+            assert await others.receive() == message
         done(await bus.call("can0", "gct_sysctrl", {"command": 1, "query": False}))
-        assert (await others.hear()).src == 5
+        assert (await others.receive()).src == 5
 
 
 REFUSED = [

@@ -14,7 +14,13 @@ from busbar.errors import BadRequest, LinkLost, Overloaded
 from busbar.testing.fakes import until
 from can_bridge.bridge import SERVICE
 from can_bridge.interfaces.pythoncan import PythonCan, frame_of, message_of
-from tests.can_bridge.peer import configuration, done, heard, python_can, some_rows
+from tests.can_bridge.peer import (
+    configuration,
+    done,
+    python_can,
+    received_frame,
+    some_rows,
+)
 from tests.running import running
 
 
@@ -31,7 +37,7 @@ async def test_frames_both_ways_on_a_bus_of_python_can():
             [5, EXTENDED | FD, 48, bytes(48)],
         ]
         done(await bus.call("can0", "cansend", "7FF#R3"))
-        came = await heard(peer)
+        came = await received_frame(peer)
         assert (came.arbitration_id, came.is_remote_frame, came.dlc) == (0x7FF, True, 3)
 
 
@@ -196,15 +202,16 @@ async def test_adapters_that_are_to_listen_only_are_told_so(listen_only, monkeyp
     for interface in LISTENING:
         monkeypatch.setitem(can.interfaces.BACKENDS, interface, (__name__, "Asked"))
         more = f"listen_only: {str(listen_only).lower()}, options: {{more: 1}}"
-        text += f"  - {{name: {interface}, address: 'can::{interface}::to {interface}::500000', {more}}}\n"
+        address = f"can::{interface}::to {interface}::500000"
+        text += f"  - {{name: {interface}, address: '{address}', {more}}}\n"
     async with running(SERVICE, text) as bus:
-        for interface, told in LISTENING.items():
+        for interface, options in LISTENING.items():
             await bus.status(interface, "online")
             found = OPENED[f"to {interface}"]
             assert found == {
                 "bitrate": 500000,
                 "more": 1,
-                **(told if listen_only else {}),
+                **(options if listen_only else {}),
             }
 
 

@@ -17,7 +17,7 @@ async def test_a_request_returns_the_frame_that_matches_and_only_that():
             "timeout": 30,
         }
         call = asyncio.create_task(bus.call("can0", "request", asking))
-        assert (await peer.hear())[0].id == 0x321
+        assert (await peer.receive())[0].id == 0x321
         done(await bus.call("can0", "cansend", "001#"))  # waiting does not hold the bus
         await peer.send(
             can.frame(0x321, b"\1"), can.frame(0x322, b"\2"), can.frame(0x323, b"\1\5")
@@ -31,7 +31,7 @@ async def test_our_own_frame_is_not_the_answer():
     async with on_loopback("    receive_own: true\n") as (bus, peer):
         asking = {"id": 5, "match": {"id": 5}, "timeout": 20}
         call = asyncio.create_task(bus.call("can0", "request", asking))
-        await peer.hear()
+        await peer.receive()
         await some_rows(bus, 1)
         await peer.send(can.frame(5, b"\7"))
         assert done(await call)["data"] == "Bw=="
@@ -49,7 +49,7 @@ async def test_a_request_finds_its_answer_in_a_flood_of_others():
     async with on_loopback("    receive_own: false\n") as (bus, peer):
         asking = {"id": 1, "match": {"id": 0x200, "mask": 0x600}, "timeout": 20}
         call = asyncio.create_task(bus.call("can0", "request", asking))
-        await peer.hear()
+        await peer.receive()
         await peer.send(
             *(can.frame(0x200, number.to_bytes(4, "big")) for number in range(10_000))
         )

@@ -1,4 +1,4 @@
-"""How a bus is: load, counters, error frames, bus-off."""
+"""State of a bus: load, counters, error frames, bus-off."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ from busbar.codecs.can import ERROR, Frame
 from busbar.errors import LinkLost
 from busbar.testing.fakes import until
 from can_bridge.bridge import SERVICE
-from can_bridge.bus_state import ERROR_EVENTS, Watch
+from can_bridge.bus_state import ERROR_EVENTS, BusMonitor
 from can_bridge.interfaces.interface import Health
 from tests.can_bridge.peer import configuration, done, on_loopback, python_can
 from tests.running import running
@@ -80,13 +80,13 @@ class Interface:
 
 class Outlet:
     def __init__(self):
-        self.known, self.told = {}, []
+        self.known, self.events = {}, []
 
     def values(self, values, time=None):
         self.known.update(values)
 
     def event(self, name, fields, time=None):
-        self.told.append((name, fields))
+        self.events.append((name, fields))
 
 
 def trouble(id_):
@@ -95,45 +95,45 @@ def trouble(id_):
 
 async def test_a_flood_of_error_frames_is_a_few_events_and_a_count():
     outlet, bus = Outlet(), Interface()
-    watch = Watch("can0", outlet, bus, (None, None), None)
-    watch.take([trouble(0x80)] * 1000)
-    await watch.look()
-    assert len(outlet.told) == ERROR_EVENTS
+    monitor = BusMonitor("can0", outlet, bus, (None, None), None)
+    monitor.take([trouble(0x80)] * 1000)
+    await monitor.report()
+    assert len(outlet.events) == ERROR_EVENTS
     assert outlet.known["_errors"] == 1000
-    watch._left = 1.0
-    watch.take([trouble(0x80)])
-    assert outlet.told[-1][1]["skipped"] == 1000 - ERROR_EVENTS
+    monitor._events_left = 1.0
+    monitor.take([trouble(0x80)])
+    assert outlet.events[-1][1]["skipped"] == 1000 - ERROR_EVENTS
 
 
 async def test_a_bus_that_is_off_is_opened_anew_where_that_is_configured():
     bus = Interface()
-    watch = Watch("can0", Outlet(), bus, (None, None), 0.0001)
-    watch.take([trouble(0x40)])
-    await watch.look()
+    monitor = BusMonitor("can0", Outlet(), bus, (None, None), 0.0001)
+    monitor.take([trouble(0x40)])
+    await monitor.report()
     with pytest.raises(LinkLost, match=r"bus-off for 0\.0001 s"):
         for _ in range(1000):
-            await watch.look()
+            await monitor.report()
 
 
 async def test_a_bus_that_restarts_by_itself_or_is_not_to_is_left_alone():
     for restart, own in ((None, None), (0.0001, 0.1)):
         bus, outlet = Interface(), Outlet()
         bus.health_ = Health("off", restart=own)
-        watch = Watch("can0", outlet, bus, (None, None), restart)
+        monitor = BusMonitor("can0", outlet, bus, (None, None), restart)
         for _ in range(1000):
-            await watch.look()
+            await monitor.report()
         assert outlet.known["_bus"] == "off"
         bus.health_ = Health("active")
-        await watch.look()
+        await monitor.report()
         assert outlet.known["_bus"] == "active"
 
 
 async def test_what_was_not_read_in_time_is_counted_and_logged_once(caplog):
     outlet, bus = Outlet(), Interface()
-    watch = Watch("can0", outlet, bus, (None, None), None)
+    monitor = BusMonitor("can0", outlet, bus, (None, None), None)
     bus.dropped = 7
     for _ in range(3):
-        await watch.look()
+        await monitor.report()
     assert outlet.known["_dropped"] == 7
     assert [record.getMessage() for record in caplog.records] == [
         "can0: 7 frames were lost because they were not read in time"
@@ -142,10 +142,10 @@ async def test_what_was_not_read_in_time_is_counted_and_logged_once(caplog):
 
 async def test_what_an_adapter_refuses_is_counted_and_logged(caplog):
     outlet, bus = Outlet(), Interface()
-    watch = Watch("can0", outlet, bus, (None, None), None)
+    monitor = BusMonitor("can0", outlet, bus, (None, None), None)
     bus.refused = 2
     for _ in range(3):
-        await watch.look()
+        await monitor.report()
     assert outlet.known["_refused"] == 2
     assert [record.getMessage() for record in caplog.records] == [
         ("can0: the adapter refused what we sent, 2 times")
@@ -154,10 +154,10 @@ async def test_what_an_adapter_refuses_is_counted_and_logged(caplog):
 
 async def test_the_load_of_can_fd_is_that_of_both_bit_rates():
     outlet, loop = Outlet(), asyncio.get_running_loop()
-    watch = Watch("can0", outlet, Interface(), (500_000, 4_000_000), None)
-    watch._last = loop.time() - 1.0
-    watch.take([can.frame(1, bytes(64), fd=True, brs=True)] * 4000)
-    await watch.look()
+    monitor = BusMonitor("can0", outlet, Interface(), (500_000, 4_000_000), None)
+    monitor._reported_at = loop.time() - 1.0
+    monitor.take([can.frame(1, bytes(64), fd=True, brs=True)] * 4000)
+    await monitor.report()
     nominal, fast = can.bits(can.frame(1, bytes(64), fd=True, brs=True))
     assert outlet.known["_load"] == pytest.approx(
         100 * 4000 * (nominal / 500_000 + fast / 4_000_000), rel=0.2
@@ -167,16 +167,16 @@ async def test_the_load_of_can_fd_is_that_of_both_bit_rates():
 
 async def test_what_comes_back_is_counted_once_and_every_look_begins_anew():
     outlet, fast = Outlet(), can.frame(1, bytes(64), fd=True, brs=True)
-    watch = Watch("can0", outlet, Interface(), (500_000, 4_000_000), None)
-    watch.count_sent([fast] * 100, echoed=True)
-    await watch.look()
+    monitor = BusMonitor("can0", outlet, Interface(), (500_000, 4_000_000), None)
+    monitor.count_sent([fast] * 100, echoed=True)
+    await monitor.report()
     assert (outlet.known["_sent"], outlet.known["_load"]) == (100, 0)
-    watch.count_sent([fast] * 100, echoed=False)
-    watch.take([fast] * 100)
-    await watch.look()
+    monitor.count_sent([fast] * 100, echoed=False)
+    monitor.take([fast] * 100)
+    await monitor.report()
     assert outlet.known["_load"] > 0
     assert outlet.known["_rate"] > 0
-    await watch.look()
+    await monitor.report()
     assert (
         outlet.known["_load"],
         outlet.known["_rate"],

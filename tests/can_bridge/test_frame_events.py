@@ -21,12 +21,14 @@ from tests.can_bridge.peer import batches, done, failure, on_loopback, rows, som
 SINGLE = "    frames: {publish: single}\n"
 
 
-async def test_a_batch_has_the_frames_in_order_with_time_identifier_flags_length_and_data():
+async def test_a_batch_has_the_frames_in_order_with_time_id_flags_length_and_data():
     async with on_loopback("    fd: true\n") as (bus, peer):
         sent = [
-            can.frame(0x123, b"abc"), can.frame(0x1ABCDEF0, b"", extended=True),
-            can.frame(0x7FF, remote=True, length=5), can.frame(1, bytes(64), fd=True),
-        ]  # fmt: skip
+            can.frame(0x123, b"abc"),
+            can.frame(0x1ABCDEF0, b"", extended=True),
+            can.frame(0x7FF, remote=True, length=5),
+            can.frame(1, bytes(64), fd=True),
+        ]
         await peer.send(*sent)
         found = await some_rows(bus, 4)
         assert [row[1:] for row in found] == [list(frame[1:]) for frame in sent]
@@ -176,12 +178,12 @@ async def test_the_last_frame_of_each_identifier():
         }
         await peer.send(can.frame(0x7F, b"3"), can.frame(0x7F, b"4"))
         await bus.clock.advance(6)
-        told = [
+        published = [
             change["value"]["data"]
             for change in bus.changes("can0")
             if change["path"] == "_rx/07f"
         ]
-        assert told == ["MQ==", base64.b64encode(b"4").decode()]
+        assert published == ["MQ==", base64.b64encode(b"4").decode()]
 
 
 async def test_identifiers_without_end_are_bounded(monkeypatch):
@@ -221,7 +223,7 @@ async def test_a_frame_is_sent_as_it_is_in_json_and_messagepack():
             )
         )
         done(await bus.call("can0", "cansend", "123#DEADBEEF"))
-        assert [tuple(frame[1:]) for frame in await peer.hear(5)] == [
+        assert [tuple(frame[1:]) for frame in await peer.receive(5)] == [
             (801, 0, 2, b"\xde\xad"),
             (802, EXTENDED, 2, b"\xbe\xef"),
             (1, REMOTE, 4, b""),
@@ -286,7 +288,7 @@ async def test_a_bus_that_is_only_sent_to_publishes_nothing_it_hears():
     ):
         await peer.send(can.frame(1))
         done(await bus.call("can0", "cansend", "222#"))
-        assert (await peer.hear())[0].id == 0x222
+        assert (await peer.receive())[0].id == 0x222
         asked = await bus.call(
             "can0", "request", {"id": 3, "match": {"id": 4}, "timeout": 0.01}
         )
@@ -294,7 +296,7 @@ async def test_a_bus_that_is_only_sent_to_publishes_nothing_it_hears():
         call = asyncio.create_task(
             bus.call("can0", "request", {"id": 3, "match": {"id": 4}, "timeout": 20})
         )
-        await peer.hear(2)
+        await peer.receive(2)
         await peer.send(can.frame(4))
         assert done(await call)["id"] == 4
         assert rows(bus) == []
