@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from busbar.testing.fakes import Clock, settle
 from gpio_bridge.backends.sim import SimChip
 from gpio_bridge.lines.inputs import Input
-from gpio_bridge.lines.line import Place, WallClock
+from gpio_bridge.lines.line import LineContext, WallClock
 from gpio_bridge.settings import Debounce, In
 
 MODES = {
@@ -49,14 +49,14 @@ async def test_order_is_kept_and_the_final_level_is_true_whatever_bounces_and_is
 ):
     clock, chip, told = Clock(), SimChip(), Told()
     lost = []
-    place = Place(
+    context = LineContext(
         chip,
         told,
         WallClock(asyncio.get_running_loop().time, clock.now),
         None,
-        lost=lambda name, n: lost.append(n),
+        on_lost=lambda name, n: lost.append(n),
     )
-    line = Input(In(name="door", line=17, debounce=MODES[mode]), (17,), place)
+    line = Input(In(name="door", line=17, debounce=MODES[mode]), (17,), context)
     await line.open()
     for level, pause, lose in bounces:
         chip.pins[17].lose = int(lose)
@@ -84,10 +84,10 @@ async def test_order_is_kept_and_the_final_level_is_true_whatever_bounces_and_is
 
 async def test_an_edge_after_the_wall_clock_was_set_has_the_new_time():
     clock, chip, told = Clock(), SimChip(), Told()
-    place = Place(
+    context = LineContext(
         chip, told, WallClock(asyncio.get_running_loop().time, clock.now), None
     )
-    line = Input(In(name="door", line=17), (17,), place)
+    line = Input(In(name="door", line=17), (17,), context)
     await line.open()
     chip.drive(17, True)
     clock.step_wall = 3600.0

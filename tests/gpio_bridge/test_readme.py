@@ -15,6 +15,7 @@ from busbar.runtime.service import plan
 from busbar.testing.fakes import settle, until
 from gpio_bridge import settings
 from gpio_bridge.bridge import EVENTS, SERVICE
+from gpio_bridge.line_commands import LineCommands
 from gpio_bridge.pin_commands import PinCommands
 from gpio_bridge.settings import Config
 from tests.gpio_bridge.test_bridge import stage
@@ -251,7 +252,7 @@ BEFORE = {  # what has to be so, or a row could not fail
 
 
 def without_interrupt(chips):
-    chips["header"].pins[4].can_tell = False
+    chips["header"].pins[4].has_interrupt = False
 
 
 async def run(bench, target, payload=None):
@@ -397,7 +398,11 @@ def test_every_key_command_and_event_is_in_the_readme():
         for key in kind.__struct_fields__
     }
     named = TEXT.replace("`class` (of", "`class_` (of")
-    for name in [*keys, *commands(PinCommands), *(f"event/{each}" for each in EVENTS)]:
+    for name in [
+        *keys,
+        *commands(LineCommands, PinCommands),
+        *(f"event/{each}" for each in EVENTS),
+    ]:
         assert re.search(rf"`{re.escape(name)}[`:]", named), name
     for key in settings.Press.__struct_fields__:
         assert f"{key}:" in TEXT

@@ -5,10 +5,10 @@ from typing import Any
 
 from gpio_bridge import settings
 from gpio_bridge.lines.inputs import CounterLine, EncoderLine, FrequencyLine, Input
-from gpio_bridge.lines.line import Line
+from gpio_bridge.lines.line import GpioLine
 from gpio_bridge.lines.outputs import Output, PwmLine, ServoLine
 
-KINDS: Mapping[type[settings.Line], type[Line[Any]]] = {
+KINDS: Mapping[type[settings.AnyLine], type[GpioLine[Any]]] = {
     settings.In: Input,
     settings.Out: Output,
     settings.Pwm: PwmLine,

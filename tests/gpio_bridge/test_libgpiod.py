@@ -193,7 +193,7 @@ async def test_a_chip_that_goes_away_breaks_the_link(monkeypatch):
     fake = fakes.Chip(sim)
     monkeypatch.setattr(libgpiod.gpiod, "Chip", lambda path: fake)
     chip, broken = KernelChip(Path("/dev/gpiochip0")), []
-    chip.broken = broken.append
+    chip.on_broken = broken.append
     request = await chip.request(
         {5: LineSettings("in", edges=True)}, lambda edges: None
     )

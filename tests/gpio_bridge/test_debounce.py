@@ -106,7 +106,7 @@ def test_a_glitch_is_dropped_with_both_of_its_edges():
     ] == [1, 4, 5]
 
 
-def test_lockout_is_that_of_rpio_the_first_edge_counts_at_once_and_the_rest_of_the_window_never():
+def test_lockout_is_rpios_the_first_edge_counts_and_none_in_the_window_after_it():
     filter_ = Lockout(False, PERIOD)
     up, down, *_ = bounce = edges(5, 3, 1, 20, 5)
     assert filter_.edge(up) == (up,)

@@ -65,7 +65,7 @@ def test_pulses_become_steps_of_level_and_microseconds():
     one = [(0, 1, 1000), (1, 1, 500), (0, 1, 1500), (1, 1, 1000), (0, 1, 16000)]
     assert steps(0.02, [Pulse(0.003, 0.001), Pulse(0.001, 0.0005)]) == one * 10
     assert steps(1.0, [Pulse(0.0, 1.0)]) == [(1, 1, 1_000_000)]
-    assert len(steps(0.0001, [Pulse(0.00001, 0.00001)])) <= lgpio_pulses.PULSES_LIMIT
+    assert len(steps(0.0001, [Pulse(0.00001, 0.00001)])) <= lgpio_pulses.STEPS_LIMIT
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from gpio_bridge.edges.detectors import (
     Losses,
     Pattern,
 )
-from tests.gpio_bridge.test_filters import MS, edges
+from tests.gpio_bridge.test_debounce import MS, edges
 
 
 def pressed(button, *pauses):
