@@ -23,7 +23,7 @@ from mcap.stream_reader import StreamReader
 from mcap.writer import Writer
 from zstandard import ZstdError
 
-from busbar.cli.schemas import __main__
+from busbar.cli.schemas import generate
 from busbar.contract.messages import CONTRACT
 from busbar.contract.topics import REPLY
 from busbar.errors import ConfigError
@@ -97,7 +97,7 @@ class Recorder:
         self._writer = Writer(self._file, chunk_size=CHUNK)
         self._writer.start(profile=PROFILE, library="busbar")
         self._writer.add_metadata(METADATA, self._about)
-        self._texts = __main__.documents(__main__.services())
+        self._texts = generate.documents(generate.services())
         return self
 
     def __exit__(
