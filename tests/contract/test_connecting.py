@@ -52,7 +52,7 @@ def said(client: Client, device: str, channel: str, until_: int) -> dict[str, in
     )
 
 
-async def test_at_the_start_devices_come_before_the_bridge_and_leaves_after_and_retained_commands_are_refused(
+async def test_at_the_start_devices_come_first_then_the_bridge_then_value_topics_and_refusals(
     fresh: Fresh,
 ) -> None:
     subject, client = fresh.subject, fresh.client

@@ -531,8 +531,11 @@ async def test_which_line_is_said_in_one_way():
             "set up are: door, bell, quick, lamp, fan, pan, flow, wind, knob"
         )
         assert await bench.ok("resolve", channel=22, numbering="BOARD") == {
-            "bcm": 25, "board": 22, "name": "GPIO25", "used_as": "wind",
-        }  # fmt: skip
+            "bcm": 25,
+            "board": 22,
+            "name": "GPIO25",
+            "used_as": "wind",
+        }
         assert (await bench.ok("resolve", channel="GPIO8"))["board"] == 24
 
 
