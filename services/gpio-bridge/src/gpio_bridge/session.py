@@ -91,7 +91,7 @@ class GpioSession:
             self._failed.set_exception(error)
 
     def _on_line_info(self, about: LineInfo) -> None:
-        """Take note that somebody takes or gives back a line."""
+        """React to a line that was taken or given back, by whomever."""
         self._view_changed.set()
         if not about.used and self.lines.waits_for(about.offset):
             self._line_freed.set()

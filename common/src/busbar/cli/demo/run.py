@@ -104,7 +104,7 @@ class Simulated:
             )
             await asyncio.sleep(PAUSE)
             await self.simulator.start(*where)
-            # it has ended again, perhaps because somebody took its port: another round
+            # it has ended again, perhaps because its port was taken: another round
             with suppress(Failed):
                 await self.simulator.says("{")
                 screen.line(

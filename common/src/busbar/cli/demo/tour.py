@@ -110,7 +110,7 @@ class Watch:
                 self.infos[key] = msgspec.json.decode(received.payload, type=Info)
             else:
                 self._see(key, msgspec.json.decode(received.payload, type=Status))
-        except msgspec.MsgspecError:  # cleared, or somebody's try
+        except msgspec.MsgspecError:  # cleared, or no message of a bridge
             self.infos.pop(key, None)
         self._changed.set()
 

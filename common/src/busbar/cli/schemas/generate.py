@@ -108,11 +108,11 @@ def open_commands(bridges: Mapping[str, Service]) -> dict[str, Command]:
 
     Its arguments are the settings of a device of that kind.
     """
-    nobody = cast("OwnCommands", None)  # only a command that runs asks its bridge
+    no_bridge = cast("OwnCommands", None)  # only a command that runs asks its bridge
     found = {}
     for kind, service in bridges.items():
         if service.device is not None:
-            found[kind] = OwnCommands.opening(nobody, service.device)
+            found[kind] = OwnCommands.opening(no_bridge, service.device)
     return found
 
 

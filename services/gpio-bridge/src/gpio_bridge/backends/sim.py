@@ -69,8 +69,8 @@ class Pin:
         self.offset = offset
         self.settings = LineSettings("in")
         self.request: SimRequest | None = None
-        self.holder = ""  # who has it: one of us, or somebody else
-        self.outside: bool | None = None  # driven by somebody outside
+        self.holder = ""  # the consumer that has it
+        self.outside: bool | None = None  # driven from outside the chip
         self.net = Net(self)
         self.has_interrupt = True
         self.lose = 0  # edges to lose

@@ -235,7 +235,7 @@ class Pattern:
     value: bool
     first: float  # s
     then: float  # s
-    count: int | None  # None: until told otherwise
+    count: int | None  # None: without end
 
     @property
     def seconds(self) -> float:

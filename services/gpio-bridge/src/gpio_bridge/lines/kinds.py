@@ -1,4 +1,4 @@
-"""Which kind of line each section of the configuration makes."""
+"""Kinds of lines by the section of the configuration."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -27,7 +27,7 @@ class Output(GpioLine[settings.Out]):
     async def open(self) -> None:
         """Take the line.
 
-        With `initial: keep` as it is, so that nobody outside sees an edge.
+        With `initial: keep` it stays as it is: there is no edge outside.
         """
         (offset,) = self.offsets
         wanted = self._value_of(self.about.initial)

@@ -95,7 +95,7 @@ _WARRANTY = 0x3000000
 
 @dataclass(frozen=True)
 class Board:
-    """One board, as its revision code tells; what the code does not tell is None."""
+    """One board, as its revision code says; what the code does not say is None."""
 
     code: int
     model: str | None = None

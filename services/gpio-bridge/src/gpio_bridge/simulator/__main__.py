@@ -79,7 +79,7 @@ class PwmTree:
 
 @contextlib.asynccontextmanager
 async def pwm_tree(root: Path, **about: int | str) -> AsyncIterator[PwmTree]:
-    """A folder of simulated PWM; left = nobody looks any more."""
+    """Make a folder of simulated PWM; left, it no longer reacts."""
     tree = PwmTree(root, **about)  # type: ignore[arg-type]  # by name
     async with simulation.beside(tree.run(), "pwm"):
         yield tree

@@ -51,22 +51,22 @@ MALFORMED = {
 @active("2", "An unknown command is `unknown`", "a device")
 async def unknown_command(caller: Caller) -> AsyncIterator[Verdict]:
     for device in caller.devices:
-        outcome = await caller.ask(device.name, f"call/{caller.nobody}", {})
+        outcome = await caller.ask(device.name, f"call/{caller.unused}", {})
         yield outcome.expect("unknown")
 
 
 @active("2", "An unknown property is `unknown`, in `set` of several too", "a device")
 async def unknown_property(caller: Caller) -> AsyncIterator[Verdict]:
     for device in caller.devices:
-        one = await caller.ask(device.name, f"set/{caller.nobody}", b"1")
+        one = await caller.ask(device.name, f"set/{caller.unused}", b"1")
         yield one.expect("unknown")
-        several = await caller.ask(device.name, "set", {caller.nobody: 1})
+        several = await caller.ask(device.name, "set", {caller.unused: 1})
         yield several.expect("unknown")
 
 
 @active("2", "An unknown device is `unknown`", "the bridge")
 async def unknown_device(caller: Caller) -> AsyncIterator[Verdict]:
-    outcome = await caller.ask(caller.nobody, "call/refresh", {})
+    outcome = await caller.ask(caller.unused, "call/refresh", {})
     yield outcome.expect("unknown")
 
 
@@ -120,7 +120,7 @@ async def empty(caller: Caller) -> AsyncIterator[Verdict]:
         targets = [f"call/empty-{caller.token}", f"set/empty-{caller.token}", "set"]
         for target in targets:
             caller.observer.publish(f"{caller.base}{device.name}/{target}", b"")
-        await caller.ask(device.name, "call/cancel", {"id": caller.nobody})
+        await caller.ask(device.name, "call/cancel", {"id": caller.unused})
         answered = {
             reply.target for _, reply in caller.replies(mark) if reply.id is None
         }
@@ -137,10 +137,10 @@ async def empty(caller: Caller) -> AsyncIterator[Verdict]:
 )
 async def cancel(caller: Caller) -> AsyncIterator[Verdict]:
     payloads: tuple[dict[str, str] | bytes, ...] = (
-        {"id": caller.nobody},
-        {"_value": caller.nobody},
-        caller.nobody.encode(),
-        msgspec.msgpack.encode({"id": caller.nobody}),
+        {"id": caller.unused},
+        {"_value": caller.unused},
+        caller.unused.encode(),
+        msgspec.msgpack.encode({"id": caller.unused}),
     )
     for device in caller.devices:
         for payload in payloads:
@@ -254,7 +254,7 @@ async def sent(caller: Caller) -> AsyncIterator[Verdict]:
 )
 async def forbidden(caller: Caller) -> AsyncIterator[Verdict]:
     mark = len(caller.observer.seen)
-    nobody = {"id": caller.nobody}
+    unused = {"id": caller.unused}
     topics = [
         caller.elsewhere,
         f"{caller.root}/reply/#",
@@ -263,10 +263,10 @@ async def forbidden(caller: Caller) -> AsyncIterator[Verdict]:
     ]
     asked = set(topics)
     for device in caller.devices:
-        event = f"{caller.base}{device.name}/event/{caller.nobody}"
+        event = f"{caller.base}{device.name}/event/{caller.unused}"
         asked.add(event)
         for topic in [*topics, event]:
-            wanted = {**nobody, "_reply": topic}
+            wanted = {**unused, "_reply": topic}
             outcome = await caller.ask(device.name, "call/cancel", wanted)
             yield outcome.expect("forbidden")
     await caller.observer.listen(GRACE)

@@ -16,7 +16,7 @@ IDS: tuple[Any, ...] = ("a", 7, "an id with spaces / and ✓")
 async def ids(caller: Caller) -> AsyncIterator[Verdict]:
     for device in caller.devices:
         for id_ in IDS:
-            wanted = {"id": caller.nobody, "_id": id_}
+            wanted = {"id": caller.unused, "_id": id_}
             outcome = await caller.ask(device.name, "call/cancel", wanted)
             yield _echoes(outcome, id_)
 
@@ -24,7 +24,7 @@ async def ids(caller: Caller) -> AsyncIterator[Verdict]:
 @active("2", "The id of a command that is refused is echoed, too", "a device")
 async def ids_of_refused(caller: Caller) -> AsyncIterator[Verdict]:
     for device in caller.devices:
-        wanted = {"idd": caller.nobody, "_id": "refused"}
+        wanted = {"idd": caller.unused, "_id": "refused"}
         outcome = await caller.ask(device.name, "call/cancel", wanted)
         yield _echoes(outcome, "refused")
 
@@ -39,7 +39,7 @@ async def private(caller: Caller) -> AsyncIterator[Verdict]:
         for levels in (1, 4):
             mark = len(caller.observer.seen)
             topic = caller.private(levels)
-            wanted = {"id": caller.nobody, "_reply": topic}
+            wanted = {"id": caller.unused, "_reply": topic}
             outcome = await caller.ask(device.name, "call/cancel", wanted)
             yield outcome.expect(*NOTHING_TO_CANCEL)
             came = await _comes(caller, topic, mark)
@@ -49,7 +49,7 @@ async def private(caller: Caller) -> AsyncIterator[Verdict]:
 @active("2", "The device's own `reply` as reply topic counts as absent", "a device")
 async def own_reply(caller: Caller) -> AsyncIterator[Verdict]:
     for device in caller.devices:
-        wanted = {"id": caller.nobody, "_reply": f"{caller.base}{device.name}/reply"}
+        wanted = {"id": caller.unused, "_reply": f"{caller.base}{device.name}/reply"}
         outcome = await caller.ask(device.name, "call/cancel", wanted)
         yield outcome.expect(*NOTHING_TO_CANCEL)
 
@@ -60,7 +60,7 @@ async def correlation(caller: Caller) -> AsyncIterator[Verdict]:
         raise NotTriedError("needs --protocol 5")
     mark = len(caller.observer.seen)
     for device in caller.devices:
-        wanted = {"id": caller.nobody, "_reply": caller.private(1)}
+        wanted = {"id": caller.unused, "_reply": caller.private(1)}
         data = f"{caller.token}-{device.name}".encode()
         await caller.ask(device.name, "call/cancel", wanted, correlation=data)
         await _comes(caller, caller.private(1), mark)

@@ -100,7 +100,7 @@ async def several(caller: Caller) -> AsyncIterator[Verdict]:
 )
 async def validated_whole(caller: Caller) -> AsyncIterator[Verdict]:
     for device, path, _, value in writable(caller):
-        outcome = await write(caller, device, "set", {path: value, caller.nobody: 1})
+        outcome = await write(caller, device, "set", {path: value, caller.unused: 1})
         yield outcome.expect("unknown")
         error = outcome.reply.error if outcome.reply else None
         applied = None

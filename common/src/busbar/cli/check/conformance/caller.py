@@ -95,7 +95,7 @@ class Caller:
         self.devices = devices
         self.base = f"{root}/{bridge}/"
         self.token = secrets.token_hex(3)
-        self.nobody = f"nobody-{self.token}"  # an id, a name, a path that nothing has
+        self.unused = f"nobody-{self.token}"  # an id, a name, a path that nothing has
         self.sent: Counter[tuple[str, str, Any]] = Counter()  # device, target, id
         self._numbers = itertools.count(1)
         self._misses = 0

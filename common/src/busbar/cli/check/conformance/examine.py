@@ -123,7 +123,7 @@ async def _caller(
     targets = list(devices.values())
     caller = Caller(observer, endpoint, topics.root, topics.bridge, targets)
     # Filters must not overlap: a broker may send a message once for each of them.
-    unknown = [f"{topics.base}{caller.nobody}/#"] if device else []
+    unknown = [f"{topics.base}{caller.unused}/#"] if device else []
     await observer.subscribe([f"{caller.private(1)}/#", caller.elsewhere, *unknown])
     return caller
 

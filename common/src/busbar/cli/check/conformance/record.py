@@ -136,12 +136,12 @@ class Record:
         self.devices: dict[str, DeviceRecord] = {}
         self.strange: list[str] = []
         self.count = 0
-        self.listened = 0.0  # loop time until which nobody was asked to do anything
+        self.listened = 0.0  # loop time until which no command was sent
         for index, each in enumerate(seen):
             self.count += 1
             self.listened = self.listened or each.at + seconds
             self._sort(index, each)
-        # commanded by somebody, and not there
+        # commanded by another client, and not there
         self.unknown: dict[str, DeviceRecord] = {}
         for name, device in list(self.devices.items()):
             if not device.read.keys() & {"status", "info"}:
