@@ -101,7 +101,8 @@ class SimulatedChips:
     ) -> "SimulatedChips":
         """Make the chips; raise ConfigError for a wire that is not possible."""
         simulated = tuple(each for each in devices if each.backend == "sim")
-        made = cls(simulated, {each.name: make(each.name) for each in simulated})
+        chips = {each.name: make(each.name) for each in simulated}
+        made = cls(simulated, chips)
         for device in simulated:
             try:
                 made.wire(device)
@@ -112,7 +113,7 @@ class SimulatedChips:
     def wire(self, device: settings.Device) -> None:
         """Make the wires that a device begins; raise UnknownTarget, OutOfRange."""
         chip = self.chips[device.name]
-        pins = Pins(device.numbering, _board(device, chip), chip.count, chip.offset)
+        pins = _numbered(device, chip)
         for each in device.stimuli:
             pins.offset(each.line, "offset")
         for line in device.lines:
@@ -168,7 +169,7 @@ def link(about: settings.Device, simulated: SimulatedChips | None = None) -> Lin
             clock = WallClock(asyncio.get_running_loop().time)
             pulses = functools.partial(_pulses, about, chip, set())
             context = LineContext(chip, outlet, clock, pulses)
-            pins = Pins(about.numbering, _board(about, chip), chip.count, chip.offset)
+            pins = _numbered(about, chip)
             outlet.describe(_identified(outlet.description, pins, chip))
             session = GpioSession(about, port, context, pins, wanted)
             stack.push_async_callback(session.leave)
@@ -271,6 +272,11 @@ def _board(about: settings.Device, chip: Chip) -> boards.Board | None:
     if about.backend == "sim":
         return boards.board(SIMULATED)
     return this_board() if _on_header(chip) else None
+
+
+def _numbered(about: settings.Device, chip: Chip) -> Pins:
+    board = _board(about, chip)
+    return Pins(about.numbering, board, chip.count, chip.offset)
 
 
 def _identified(about: Description, pins: Pins, chip: Chip) -> Description:

@@ -88,13 +88,15 @@ class LineCommands:
     async def blink(self, device: str, arguments: Blink, turn: Turn) -> None:
         """Let an output blink by itself."""
         output = self._targets.line(arguments, Output)
-        await output.start(Pattern(True, arguments.on, arguments.off, arguments.count))
+        pattern = Pattern(True, arguments.on, arguments.off, arguments.count)
+        await output.start(pattern)
 
     @command(holds="exchange")
     async def timed(self, device: str, arguments: Timed, turn: Turn) -> None:
         """Set an output for a time, then to the opposite by itself."""
         output = self._targets.line(arguments, Output)
-        await output.start(Pattern(arguments.value, arguments.seconds, 0.0, 1))
+        pattern = Pattern(arguments.value, arguments.seconds, 0.0, 1)
+        await output.start(pattern)
 
     @command(
         title=(
@@ -130,9 +132,10 @@ def _in_order(wanted: list[PulseOf], period: float) -> list[OnePulse]:
     Raise BadRequest when they overlap or leave the subcycle.
     """
     pulses = sorted(OnePulse(each.start / 1e6, each.width / 1e6) for each in wanted)
+    latest = period * (1 + 1e-9)
     end = 0.0
     for pulse in pulses:
-        if pulse.start < end or pulse.start + pulse.width > period * (1 + 1e-9):
+        if pulse.start < end or pulse.start + pulse.width > latest:
             start = round(pulse.start * 1e6)
             width = round(pulse.width * 1e6)
             raise BadRequest(

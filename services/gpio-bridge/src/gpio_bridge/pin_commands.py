@@ -214,7 +214,9 @@ class PinCommands:
     ) -> Function:
         """Tell the function of a line."""
         about = self._chip.info(self._targets.offset(arguments))
-        return Function(*self._header.function(about, *self._header.functions()))
+        functions, why = self._header.functions()
+        function, reason = self._header.function(about, functions, why)
+        return Function(function, reason)
 
     @command(
         title=(

@@ -263,11 +263,12 @@ class Opened(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     lines: tuple[AnyLine, ...] = ()
 
     def __post_init__(self) -> None:
-        if any(isinstance(each, Out) and each.drives for each in self.lines):
-            raise ValueError(
-                "lines: drives: only in the configuration file, which has the "
-                "other chip"
-            )
+        for line in self.lines:
+            if isinstance(line, Out) and line.drives:
+                raise ValueError(
+                    "lines: drives: only in the configuration file, which has the "
+                    "other chip"
+                )
         self.device()
 
     def device(self) -> Device:

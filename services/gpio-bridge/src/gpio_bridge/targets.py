@@ -25,7 +25,8 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     board: ChannelNumber | None = None
 
     def __post_init__(self) -> None:
-        if sum(each is not None for each in (self.line, self.bcm, self.board)) != 1:
+        given = [self.line, self.bcm, self.board]
+        if given.count(None) != 2:
             raise ValueError("which line? allowed: one of line, bcm and board")
 
 

@@ -63,7 +63,8 @@ def supported(release: str | None = None) -> bool:
     numbers = re.match(r"(\d+)\.(\d+)", release or platform.release())
     if numbers is None:
         return True
-    return (int(numbers[1]), int(numbers[2])) >= (5, 10)
+    version = (int(numbers[1]), int(numbers[2]))
+    return version >= (5, 10)
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,8 @@ class Candidate:
     count: int = 0
 
     def __str__(self) -> str:
-        return f"{self.path.name} ({self.label or 'no permission'}, {self.count} lines)"
+        label = self.label or "no permission"
+        return f"{self.path.name} ({label}, {self.count} lines)"
 
 
 def candidates(folder: Path = DEV) -> Iterator[Candidate]:
@@ -160,8 +162,8 @@ class KernelChip:
             ) from error
 
     def _listed_names(self) -> str:
-        names = [self._chip.get_line_info(each).name for each in range(self.count)]
-        known = [name for name in names if name]
+        infos = map(self._chip.get_line_info, range(self.count))
+        known = [about.name for about in infos if about.name]
         if not known:
             return "no names"
         if len(known) > LISTED:
@@ -206,7 +208,8 @@ class KernelChip:
     def fail(self, error: OSError) -> None:
         """End the chip: the device has gone, as an expander that was unplugged."""
         self._loop.remove_reader(self._chip.fd)
-        self.on_broken(LinkLost(f"{self._path}: {error.strerror or error}"))
+        reason = error.strerror or error
+        self.on_broken(LinkLost(f"{self._path}: {reason}"))
 
     def forget(self, request: "KernelRequest") -> None:
         self._requests.discard(request)
@@ -328,7 +331,8 @@ def _info(about: gpiod.LineInfo) -> LineInfo:
 
 def busy(about: LineInfo) -> str:
     """Return the text of an error: who holds a line."""
-    return f"line {about.offset} is busy: {about.consumer or 'the kernel'!r} holds it"
+    holder = about.consumer or "the kernel"
+    return f"line {about.offset} is busy: {holder!r} holds it"
 
 
 def _number(error: Exception) -> int:

@@ -20,13 +20,13 @@ def functions(device: str, root: Path = ROOT) -> dict[int, str]:
     Raise DeviceRefused with the reason.
     """
     try:
-        file = next(iter(sorted(root.glob(f"*{device}*/pinmux-pins"))), None)
-        if file is None:
+        files = sorted(root.glob(f"*{device}*/pinmux-pins"))
+        if not files:
             why = f"none for {device!r}"
             if not root.exists():
                 why = "debugfs is not mounted, or there is no pinctrl"
             raise DeviceRefused(f"pinctrl cannot be read: {why}")
-        with file.open() as lines:
+        with files[0].open() as lines:
             return parse(lines.read(SIZE_LIMIT))
     except OSError as error:
         raise DeviceRefused(

@@ -152,8 +152,8 @@ class RpiGpioRequest:
         source = self._sources.get(offset)
         if source is not None and source.stable_value is not None:
             return source.stable_value
-        level = bool(await self._chip.run(self._gpio.input, offset))
-        return level != self.lines[offset].active_low
+        level = await self._chip.run(self._gpio.input, offset)
+        return bool(level) != self.lines[offset].active_low
 
     async def write(self, offset: int, value: bool) -> None:
         if self.lines[offset].direction != "out":
@@ -269,9 +269,12 @@ class _EdgeSource:
 
         A level that is the last one says that two edges were missed or merged.
         """
+        last = self._last
         value = read()
-        number = self._last.seq + 1 + (value == self._last.value)
-        self._last = Edge(self._last.offset, value, time.monotonic_ns(), number)
+        number = last.seq + 1
+        if value == last.value:
+            number += 1
+        self._last = Edge(last.offset, value, time.monotonic_ns(), number)
         if self._waiting < WAITING:
             self._waiting += 1
             self._loop.call_soon_threadsafe(self._take, self._last)

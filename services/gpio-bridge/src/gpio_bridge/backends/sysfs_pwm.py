@@ -41,10 +41,11 @@ def named(text: str, root: Path = ROOT) -> tuple[Path, int]:
 
     Raise DeviceRefused with those that there are.
     """
-    device, _, channel = text.rpartition("/")
+    device, _, number = text.rpartition("/")
+    channel = int(number)
     for chip in _chips(root):
-        if _device(chip) == device and int(channel) < _channel_count(chip):
-            return chip, int(channel)
+        if _device(chip) == device and channel < _channel_count(chip):
+            return chip, channel
     known = [
         f"{_device(chip)}/0 to {_channel_count(chip) - 1}" for chip in _chips(root)
     ]

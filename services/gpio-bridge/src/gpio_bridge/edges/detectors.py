@@ -129,8 +129,10 @@ class Hold:
         if self.due is None or now < self.due:
             return ()
         self._count += 1 + (now - self.due) // self._every
-        self.due = self._pressed + self._after + self._count * self._every
-        return (Press("hold", now, self._count, (now - self._pressed) / NS),)
+        first = self._pressed + self._after
+        self.due = first + self._count * self._every
+        held = (now - self._pressed) / NS
+        return (Press("hold", now, self._count, held),)
 
 
 class Frequency:
@@ -221,8 +223,10 @@ class Losses:
         if before is None:
             return max(0, edge.seq - 1)
         missing = max(0, edge.seq - before.seq - 1)
-        alternate = (edge.value == before.value) == (missing % 2 == 1)
-        return missing if alternate else missing + 1
+        same = edge.value == before.value
+        if same == (missing % 2 == 1):  # they alternate
+            return missing
+        return missing + 1
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,20 @@ from gpio_bridge.lines.line import GpioLine, end, release
 
 POLL = 0.05  # s between looks at a line without an interrupt
 # values to which an edge counts
-COUNTED = {"both": (True, False), "rising": (True,), "falling": (False,), "none": ()}
+COUNTED = {
+    "both": (True, False),
+    "rising": (True,),
+    "falling": (False,),
+    "none": (),
+}
 
-L = TypeVar("L", settings.In, settings.Counter, settings.Frequency, settings.Encoder)
+L = TypeVar(
+    "L",
+    settings.In,
+    settings.Counter,
+    settings.Frequency,
+    settings.Encoder,
+)
 
 
 class EdgeLine(GpioLine[L]):
@@ -73,7 +84,8 @@ class EdgeLine(GpioLine[L]):
             self.filters[offset] = self._filter(value, settled=interrupts)
             self.on_value(offset, value, self.now())
         if not interrupts:
-            self._polling = asyncio.create_task(self._poll(), name=f"poll-{self.name}")
+            name = f"poll-{self.name}"
+            self._polling = asyncio.create_task(self._poll(), name=name)
 
     async def close(self, stopping: bool = False) -> None:
         request = self._request
@@ -118,7 +130,8 @@ class EdgeLine(GpioLine[L]):
                 continue  # it came before the first reading, which is newer
             if lost:
                 self._on_lost(lost)
-            self._deliver(edge.offset, filter_, filter_.edge(edge), lost, edge.time)
+            counted = filter_.edge(edge)
+            self._deliver(edge.offset, filter_, counted, lost, edge.time)
         self._arm()
 
     def now(self) -> int:
@@ -147,7 +160,8 @@ class EdgeLine(GpioLine[L]):
     def _look(self, due: int) -> None:
         now = max(due, self.now())  # a timer may come a moment early
         for offset, filter_ in self.filters.items():
-            self._deliver(offset, filter_, filter_.tick(now), 0, now)
+            counted = filter_.tick(now)
+            self._deliver(offset, filter_, counted, 0, now)
         self.tick(now)
         self._arm()
 
@@ -168,15 +182,14 @@ class EdgeLine(GpioLine[L]):
     def _on_lost(self, count: int) -> None:
         self.context.on_lost(self.name, count)
         if self._checking is None or self._checking.done():
-            self._checking = asyncio.create_task(
-                self._check(), name=f"check-{self.name}"
-            )
+            name = f"check-{self.name}"
+            self._checking = asyncio.create_task(self._check(), name=name)
 
     async def _check(self) -> None:
         try:
             await self._read_again()
         except BusbarError as error:
-            self.context.outlet.bad([self.name], error)
+            self.outlet.bad([self.name], error)
 
     async def _poll(self) -> None:
         """Look at lines that have no interrupt."""
@@ -192,14 +205,16 @@ class EdgeLine(GpioLine[L]):
         for offset, before in last.items():
             value = await self.read(offset)
             if value != before.value:
-                last[offset] = Edge(offset, value, self.now(), before.seq + 1)
-                self.on_edges([last[offset]])
+                edge = Edge(offset, value, self.now(), before.seq + 1)
+                last[offset] = edge
+                self.on_edges([edge])
 
     def _settings(self, edges: bool) -> LineSettings:
         about = self.about
+        debounce = about.debounce
         settle = 0.0
-        if edges and about.debounce and about.debounce.mode == "settle":
-            settle = about.debounce.time
+        if edges and debounce and debounce.mode == "settle":
+            settle = debounce.time
         return LineSettings(
             "in", about.pull, active_low=about.active_low, edges=edges, debounce=settle
         )

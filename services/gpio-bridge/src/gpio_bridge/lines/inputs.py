@@ -61,7 +61,7 @@ class Input(EdgeLine[settings.In]):
             "timestamp_ns": edge.time,
             "lost": lost,
         }
-        self.context.outlet.event("edge", fields, self.context.clock.at(edge.time))
+        self.outlet.event("edge", fields, self.clock.at(edge.time))
 
     def on_value(self, offset: int, value: bool, at: int) -> None:
         before = self._value
@@ -70,8 +70,9 @@ class Input(EdgeLine[settings.In]):
         self._value = value
         self.publish(value, at=at)
         if before is not None:
+            edge = Edge(offset, value, at, 0)
             for button in self._buttons:
-                self._publish_presses(button.edge(Edge(offset, value, at, 0)))
+                self._publish_presses(button.edge(edge))
 
     def due_times(self) -> Iterator[int | None]:
         yield from super().due_times()
@@ -90,7 +91,7 @@ class Input(EdgeLine[settings.In]):
                 "count": each.count,
                 "held": round(each.held, 6),
             }
-            self.context.outlet.event("press", fields, self.context.clock.at(each.time))
+            self.outlet.event("press", fields, self.clock.at(each.time))
 
 
 class Measured(EdgeLine[M]):
@@ -130,6 +131,10 @@ class Measured(EdgeLine[M]):
         """Take an edge that stands for so many pulses."""
         self._frequency.edge(edge, pulses)
 
+    def frequency(self) -> float:
+        """Return the pulses per second now."""
+        return self._frequency.value(self.now())
+
     async def _report(self) -> None:
         while True:
             self.publish_known()
@@ -152,8 +157,9 @@ class CounterLine(Measured[settings.Counter]):
 
     def publish_known(self) -> None:
         scale = self.about.scale
-        rate = self._frequency.value(self.now()) * abs(scale)
-        self.publish(_rounded(self._offset + self._count * scale, TOTAL))
+        total = self._offset + self._count * scale
+        rate = self.frequency() * abs(scale)
+        self.publish(_rounded(total, TOTAL))
         self.publish(_rounded(rate, MEASURED), "rate")
 
     async def set(self, suffix: str, value: Any) -> Any:
@@ -175,7 +181,7 @@ class FrequencyLine(Measured[settings.Frequency]):
         yield line_property(about, float, unit=about.unit)
 
     def publish_known(self) -> None:
-        frequency = self._frequency.value(self.now()) * self.about.scale
+        frequency = self.frequency() * self.about.scale
         self.publish(_rounded(frequency, MEASURED))
 
 
@@ -205,7 +211,9 @@ class EncoderLine(EdgeLine[settings.Encoder]):
         self._values[offset] = value
         if len(self._values) < 2:
             return
-        a, b = (self._values[each] for each in self.offsets)
+        one, other = self.offsets
+        a = self._values[one]
+        b = self._values[other]
         if self._encoder is None:
             self._encoder = Encoder(a, b, self.about.steps)
             self.publish(0)
@@ -217,7 +225,7 @@ class EncoderLine(EdgeLine[settings.Encoder]):
                 "steps": step,
                 "position": self._encoder.position,
             }
-            self.context.outlet.event("turn", fields, self.context.clock.at(at))
+            self.outlet.event("turn", fields, self.clock.at(at))
             self.publish(self._encoder.position, at=at)
 
 

@@ -31,7 +31,8 @@ class WallClock:
 
     def compare(self) -> None:
         """See whether the wall clock was set."""
-        if abs(self._unix() - self._monotonic() - self._ahead) > STEP:
+        ahead = self._unix() - self._monotonic()
+        if abs(ahead - self._ahead) > STEP:
             self._ahead = self._measured()
 
     def _measured(self) -> float:
@@ -46,6 +47,10 @@ class WallClock:
         return stamp / 1e9 + self._ahead
 
 
+# opens what can pulse a line of the chip
+OpenPulses = Callable[[settings.Pwm | settings.Servo, int], Awaitable[Pulses]]
+
+
 @dataclass
 class LineContext:
     """The chip and the outlet that the lines of one device share."""
@@ -53,8 +58,7 @@ class LineContext:
     chip: Chip
     outlet: Outlet
     clock: WallClock
-    # opens the one that fits
-    pulses: Callable[[settings.Pwm | settings.Servo, int], Awaitable[Pulses]]
+    pulses: OpenPulses
     on_change: Callable[[], None] = lambda: None  # of a level or a function
     on_lost: Callable[[str, int], None] = lambda name, count: None
 
@@ -66,6 +70,8 @@ class GpioLine(Generic[S]):
         self.about = about
         self.offsets = tuple(offsets)
         self.context = context
+        self.outlet = context.outlet
+        self.clock = context.clock
         self.error: BusbarError | None = DeviceRefused(f"{about.name} is not taken yet")
 
     @classmethod
@@ -108,8 +114,8 @@ class GpioLine(Generic[S]):
     def publish(self, value: Any, suffix: str = "", at: int | None = None) -> None:
         """Publish a value, read at a monotonic time (ns)."""
         path = f"{self.name}/{suffix}" if suffix else self.name
-        time = None if at is None else self.context.clock.at(at)
-        self.context.outlet.values({path: value}, time)
+        time = None if at is None else self.clock.at(at)
+        self.outlet.values({path: value}, time)
 
 
 async def end(task: "asyncio.Task[Any] | None") -> None:

@@ -208,13 +208,16 @@ class LineSet:
         for offset in line.offsets:
             other = self.at(offset)
             if other is not None and other is not line:
-                raise DeviceRefused(f"line {other.offsets[0]} is {other.name} already")
+                taken = other.offsets[0]
+                raise DeviceRefused(f"line {taken} is {other.name} already")
 
     def _mark_bad(self, line: GpioLine[Any], error: BusbarError) -> None:
         """Publish why a line does not work; one that stays taken is logged once."""
         known = line.error
-        line.error = type(error)(f"{line.name}: {error.message}", **error.detail)
-        self.context.outlet.bad(settings.paths(line.about), line.error)
+        kind = type(error)
+        line.error = kind(f"{line.name}: {error.message}", **error.detail)
+        paths = settings.paths(line.about)
+        self.context.outlet.bad(paths, line.error)
         if str(known) != str(line.error):
             name = self.about.name
             log.warning("%s/%s", name, line.error, extra={"device": name})

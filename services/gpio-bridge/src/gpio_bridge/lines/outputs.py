@@ -142,7 +142,7 @@ class Output(GpioLine[settings.Out]):
                 await self.write(value)
                 played += value is not pattern.value
         except BusbarError as error:
-            self.context.outlet.bad([self.name], error)
+            self.outlet.bad([self.name], error)
             return error
         return None
 
@@ -210,7 +210,8 @@ class Pulsed(GpioLine[P]):
 
     async def repeat_one(self, period: float, width: float) -> None:
         """Repeat one pulse of a width (s); stop where it is 0."""
-        await self.repeat(period, [Pulse(0.0, width)] if width else [])
+        pulses = [Pulse(0.0, width)] if width else []
+        await self.repeat(period, pulses)
 
 
 class PwmLine(Pulsed[settings.Pwm]):
@@ -291,7 +292,8 @@ class ServoLine(Pulsed[settings.Servo]):
         width = self._width_at(value) if suffix == "angle" else value
         low, high = self.about.pulse_range
         if width and not low <= width <= high:
-            raise OutOfRange(f"{width:g} us; allowed: 0 (off), or {low:g} to {high:g}")
+            allowed = f"0 (off), or {low:g} to {high:g}"
+            raise OutOfRange(f"{width:g} us; allowed: {allowed}")
         await self.repeat_one(1 / self.about.frequency, width / 1e6)
         self._width = width
         await self.refresh()
@@ -305,11 +307,13 @@ class ServoLine(Pulsed[settings.Servo]):
             return 0.0
         low, high = self.about.pulse_range
         first, last = self.about.angle_range
-        return low + (angle - first) * (high - low) / (last - first)
+        travel = (angle - first) * (high - low)
+        return low + travel / (last - first)
 
     def _angle(self) -> float | None:
         if not self._width:
             return None
         low, high = self.about.pulse_range
         first, last = self.about.angle_range
-        return round(first + (self._width - low) * (last - first) / (high - low), 3)
+        travel = (self._width - low) * (last - first)
+        return round(first + travel / (high - low), 3)

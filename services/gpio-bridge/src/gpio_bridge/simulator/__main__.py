@@ -54,10 +54,14 @@ class PwmTree:
     def channel(self, number: int) -> dict[str, int] | None:
         """Return what was written to a channel (ns); None while it is not exported."""
         folder = self.chip / f"pwm{number}"
+        written = {}
         try:
-            return {name: int((folder / name).read_text() or 0) for name in FILES}
+            for name in FILES:
+                text = (folder / name).read_text()
+                written[name] = int(text or 0)
         except FileNotFoundError:
             return None
+        return written
 
     async def run(self) -> None:
         """Look again and again."""
