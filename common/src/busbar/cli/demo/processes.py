@@ -125,7 +125,8 @@ class Child:
     def tail(self) -> list[str]:
         """Return its last lines under a heading."""
         lines = list(self._lines)[-TAIL:] or ["(it said nothing)"]
-        return [f"the last lines of {self.name}:", *(f"    {line}" for line in lines)]
+        indented = [f"    {line}" for line in lines]
+        return [f"the last lines of {self.name}:", *indented]
 
     async def _read(self, stream: asyncio.StreamReader | None) -> None:
         assert stream is not None

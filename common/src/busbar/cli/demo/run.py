@@ -96,7 +96,8 @@ class Simulated:
         """Start the simulator again, a moment after it has ended, where it was."""
         where = []
         for name, value in self._variables.items():
-            where.append(f"--{name.lower().replace('_', '-')}={value}")
+            option = name.lower().replace("_", "-")
+            where.append(f"--{option}={value}")
         while True:
             await self.simulator.ended()
             screen.line(
@@ -176,7 +177,8 @@ class Demo:
                 self._watch.follow(self._endpoint),
                 self._serve(deadline),
             ]
-            await first(*work, *(each.keep(self._screen) for each in self._installed))
+            work += [each.keep(self._screen) for each in self._installed]
+            await first(*work)
 
     async def _serve(self, deadline: float) -> None:
         await self._watch.subscribed.wait()
@@ -208,7 +210,8 @@ class Demo:
         for each, child in zip(self._installed, children, strict=True):
             if each.kind not in ready:
                 at_fault.append(child)
-        lines = [f"not everything is online within {LIMIT:g} s", *self._watch.missing()]
+        lines = [f"not everything is online within {LIMIT:g} s"]
+        lines += self._watch.missing()
         for child in at_fault or children:
             lines += child.tail()
         return "\n".join(lines)
@@ -242,10 +245,11 @@ class Demo:
 
     def _show_table(self) -> None:
         rows = tour.table(self._watch)
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        columns = zip(*rows, strict=True)
+        widths = [max(map(len, column)) for column in columns]
         paint = self._screen.paint
         for number, row in enumerate(rows):
-            cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+            cells = list(map(str.ljust, row, widths))
             cells[-1] = cells[-1].rstrip()
             if number:
                 cells[-1] = paint(cells[-1], "good")
@@ -265,7 +269,8 @@ class Demo:
     def _show_change(self, key: tour.Key, status: Status) -> None:
         style = "good" if status.state == "online" else "bad"
         state = self._screen.paint(tour.shown(status), style)
-        self._screen.line(f"{'/'.join(key)}: {state}")
+        name = "/".join(key)
+        self._screen.line(f"{name}: {state}")
         self._show_live()
 
     def _show_live(self) -> None:

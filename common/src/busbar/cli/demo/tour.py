@@ -73,7 +73,8 @@ class Watch:
         lines = []
         for key, status in sorted(self.statuses.items()):
             if status.state != "online":
-                lines.append(f"{'/'.join(key)}: {shown(status)}")
+                name = "/".join(key)
+                lines.append(f"{name}: {shown(status)}")
         return lines
 
     def kinds(self) -> set[str]:
@@ -89,8 +90,13 @@ class Watch:
         # A bridge announces all its devices before itself (contract 5), so none that
         # it has is overlooked; where they are found at run time, there is to be at
         # least one.
-        there = {bridge for bridge, device in self.statuses if device == BRIDGE}
-        serving = {bridge for bridge, device in self.statuses if device != BRIDGE}
+        there = set()
+        serving = set()
+        for bridge, device in self.statuses:
+            if device == BRIDGE:
+                there.add(bridge)
+            else:
+                serving.add(bridge)
         if len(there & serving) < bridges:
             return False
         return all(map(self._is_complete, self.statuses))
@@ -130,13 +136,15 @@ def shown(status: Status) -> str:
 
 def table(watch: Watch) -> list[tuple[str, ...]]:
     """Return a heading, and a row for each device."""
-    rows: list[tuple[str, ...]] = [("device", "kind", "what it is", "address", "state")]
+    heading = ("device", "kind", "what it is", "address", "state")
+    rows: list[tuple[str, ...]] = [heading]
     for key, status in sorted(watch.statuses.items()):
         info = watch.infos.get(key)
         about = ("", "", "")
         if info is not None:
             about = (info.kind, _name(info), info.address or "")
-        rows.append(("/".join(key), *about, shown(status)))
+        name = "/".join(key)
+        rows.append((name, *about, shown(status)))
     return rows
 
 
@@ -185,9 +193,11 @@ def _most_instructive(infos: Mapping[Key, Info]) -> Key:
     """Return the first device that has the most to show: settings, then queries."""
 
     def merit(key: Key) -> tuple[bool, bool]:
-        return bool(_settings(infos[key])), "query" in infos[key].commands
+        info = infos[key]
+        return bool(_settings(info)), "query" in info.commands
 
-    return max(sorted(key for key in infos if key[1] != BRIDGE), key=merit)
+    devices = sorted(key for key in infos if key[1] != BRIDGE)
+    return max(devices, key=merit)
 
 
 def _set(port: int, topic: str, info: Info) -> Example:
@@ -241,8 +251,10 @@ def _query(port: int, topic: str, info: Info) -> Example:
 
 
 def _publish(port: int, topic: str, payload: str) -> str:
-    return f"mosquitto_pub -p {port} -t {topic} -m {shlex.quote(payload)}"
+    quoted = shlex.quote(payload)
+    return f"mosquitto_pub -p {port} -t {topic} -m {quoted}"
 
 
 def _request(port: int, topic: str, payload: str) -> str:
-    return f"mosquitto_rr -p {port} -t {topic} -m {shlex.quote(payload)} -e {REPLIES}"
+    quoted = shlex.quote(payload)
+    return f"mosquitto_rr -p {port} -t {topic} -m {quoted} -e {REPLIES}"

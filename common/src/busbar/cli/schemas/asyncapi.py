@@ -182,7 +182,8 @@ def document(
     operations = {}
     built = {}
     for topic in listed:
-        operations[f"{topic.action}{_capital(topic.name)}"] = _operation(topic)
+        operation = topic.action + _capital(topic.name)
+        operations[operation] = _operation(topic)
         for name in topic.schemas:
             built[name] = _message(topic, name)
     return {

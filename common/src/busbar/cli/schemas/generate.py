@@ -121,7 +121,10 @@ def documents(bridges: Mapping[str, Service]) -> dict[str, Schema]:
     built = [*_published(), *_sent_to_any(), *_called()]
     for kind, command in open_commands(bridges).items():
         built.append(called(f"call-open-{kind}", command))
-    found = {str(each["$id"]).rpartition(":")[2]: each for each in built}
+    found = {}
+    for each in built:
+        _, _, name = str(each["$id"]).rpartition(":")
+        found[name] = each
     for kind, service in bridges.items():
         found[f"config-{kind}"] = configured(kind, service)
     return found

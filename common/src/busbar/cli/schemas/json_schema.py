@@ -50,7 +50,9 @@ def _is_number(value: Any) -> bool:
 
 
 def _equal(one: Any, other: Any) -> bool:
-    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
+    if isinstance(one, bool) != isinstance(other, bool):  # True == 1 in Python
+        return False
+    return bool(one == other)
 
 
 def _reference(value: Any, schema: Root, root: Root) -> str | None:
@@ -66,16 +68,15 @@ def _reference(value: Any, schema: Root, root: Root) -> str | None:
 def _type(value: Any, schema: Root, root: Root) -> str | None:
     wanted = schema["type"]
     names = [wanted] if isinstance(wanted, str) else wanted
-    fits = any(name in _TYPES and _TYPES[name](value) for name in names)
-    if fits:
-        return None
+    for name in names:
+        if name in _TYPES and _TYPES[name](value):
+            return None
     return f"{shown(value)} is no {' or '.join(names)}"
 
 
 def _enum(value: Any, schema: Root, root: Root) -> str | None:
     allowed = schema["enum"]
-    fits = any(_equal(value, each) for each in allowed)
-    if fits:
+    if any(_equal(value, each) for each in allowed):
         return None
     return f"{shown(value)} is none of {shown(allowed)}"
 
@@ -111,7 +112,8 @@ def _tagged(value: dict[str, Any], how: Root, root: Root) -> str | None:
         return f"{name!r} is missing"
     tag = value[name]
     if not isinstance(tag, str) or tag not in known:
-        return f"{name}: {shown(tag)} is none of {shown(list(known))}"
+        allowed = shown(list(known))
+        return f"{name}: {shown(tag)} is none of {allowed}"
     return problem(value, {"$ref": known[tag]}, root)
 
 
@@ -218,7 +220,8 @@ def _is(*types: type) -> Callable[[Any], bool]:
 
 def _divides(value: float, step: float) -> bool:
     quotient = value / step
-    return abs(quotient - round(quotient)) < 1e-9 * max(1.0, abs(quotient))
+    tolerance = 1e-9 * max(1.0, abs(quotient))
+    return abs(quotient - round(quotient)) < tolerance
 
 
 _RULES: Mapping[str, Callable[[Any, Root, Root], str | None]] = {

@@ -270,6 +270,5 @@ async def forbidden(caller: Caller) -> AsyncIterator[Verdict]:
             outcome = await caller.ask(device.name, "call/cancel", wanted)
             yield outcome.expect("forbidden")
     await caller.observer.listen(GRACE)
-    seen = {each.topic for each in caller.observer.seen[mark:]}
-    wrong = min(seen & asked, default=None)
+    wrong = min(caller.topics_since(mark) & asked, default=None)
     yield verdict(wrong is None, f"published on {wrong}")

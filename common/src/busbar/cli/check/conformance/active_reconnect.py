@@ -29,7 +29,8 @@ async def reconnect(caller: Caller) -> AsyncIterator[Verdict]:
     await caller.ask("bridge", command, {}, retain=True)
     mark = len(caller.observer.seen)
     try:
-        client = f"{caller.root.replace('/', '.')}.{caller.bridge}"
+        root = caller.root.replace("/", ".")
+        client = f"{root}.{caller.bridge}"
         await take_over(caller.endpoint, client)
         back = await caller.observer.until(lambda: _is_announced(caller, mark), BACK)
         if not back and not _statuses(caller, mark, "offline"):
@@ -53,7 +54,7 @@ async def reconnect(caller: Caller) -> AsyncIterator[Verdict]:
 
 def _is_announced(caller: Caller, mark: int) -> bool:
     """Return whether every device was announced again, and the bridge is online."""
-    came = {each.topic for each in caller.observer.seen[mark:]}
+    came = caller.topics_since(mark)
     for device in caller.devices:
         if not came.issuperset(_announcements(caller, device.name)):
             return False
@@ -75,7 +76,8 @@ def _last_will(caller: Caller, mark: int) -> Verdict:
 def _missing(caller: Caller, device: str, mark: int) -> Verdict:
     """Return what of a device came only after the bridge said that it is online."""
     online = max(_statuses(caller, mark, "online"), default=mark - 1)
-    before = {each.topic for each in caller.observer.seen[mark : online + 1]}
+    seen = caller.observer.seen[mark : online + 1]
+    before = {each.topic for each in seen}
     for channel, topic in zip(ANNOUNCED, _announcements(caller, device), strict=True):
         if topic not in before:
             return f"{device}: {channel} is not announced before the bridge is online"

@@ -102,6 +102,4 @@ def _echoes(outcome: Outcome, id_: Any) -> Verdict:
 
 async def _comes(caller: Caller, topic: str, mark: int) -> bool:
     """Wait until something has come on a topic since `mark`; return whether it did."""
-    return await caller.until(
-        lambda: any(each.topic == topic for each in caller.observer.seen[mark:])
-    )
+    return await caller.until(lambda: topic in caller.topics_since(mark))

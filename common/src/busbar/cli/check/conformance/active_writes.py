@@ -54,8 +54,13 @@ def forms(value: Any) -> Iterator[bytes]:
         yield from (b"on", b"TRUE", b"1")
     elif value is False:
         yield from (b"off", b"False", b"0")
-    elif isinstance(value, str) and value and value.strip()[:1] not in ('"', "{"):
+    elif isinstance(value, str) and _is_bare(value):
         yield value.encode()
+
+
+def _is_bare(text: str) -> bool:
+    """Return whether a text is taken verbatim, not as JSON."""
+    return bool(text) and not text.strip().startswith(('"', "{"))
 
 
 @active(

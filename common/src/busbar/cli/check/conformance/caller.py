@@ -106,8 +106,9 @@ class Caller:
 
     def private(self, levels: int = 2) -> str:
         """Return a private reply topic of ours, so many levels below <root>/reply."""
-        own = f"conformance-{self.token}"
-        return "/".join([self.root, "reply", own, *map(str, range(1, levels))])
+        own = f"{self.root}/reply/conformance-{self.token}"
+        further = map(str, range(1, levels))
+        return "/".join([own, *further])
 
     @property
     def elsewhere(self) -> str:
@@ -134,7 +135,8 @@ class Caller:
         """
         id_ = None
         if not isinstance(payload, bytes):
-            payload = {"_id": f"c{next(self._numbers):05d}", **payload}
+            number = next(self._numbers)
+            payload = {"_id": f"c{number:05d}", **payload}
             id_ = payload["_id"]
             payload = messages.encode(payload)
         topic = f"{self.base}{device}/{target}"
@@ -182,6 +184,10 @@ class Caller:
         if not came and limit >= PATIENCE:  # with less it did not have to come
             self._misses += 1
         return came
+
+    def topics_since(self, mark: int) -> set[str]:
+        """Return the topics of the messages since `mark`."""
+        return {each.topic for each in itertools.islice(self.observer.seen, mark, None)}
 
     def replies(self, mark: int = 0) -> Iterator[tuple[Seen, Reply]]:
         """Yield the outcomes that came since, of all devices and on private topics."""

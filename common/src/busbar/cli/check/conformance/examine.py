@@ -123,8 +123,10 @@ async def _caller(
     targets = list(devices.values())
     caller = Caller(observer, endpoint, topics.root, topics.bridge, targets)
     # Filters must not overlap: a broker may send a message once for each of them.
-    unknown = [f"{topics.base}{caller.unused}/#"] if device else []
-    await observer.subscribe([f"{caller.private(1)}/#", caller.elsewhere, *unknown])
+    filters = [f"{caller.private(1)}/#", caller.elsewhere]
+    if device:
+        filters.append(f"{topics.base}{caller.unused}/#")
+    await observer.subscribe(filters)
     return caller
 
 

@@ -85,7 +85,7 @@ def times(record: Record) -> Iterator[Verdict]:
 
 def _time(message: ReadMessage, time: float | None) -> Verdict:
     fine = time is None or _SECONDS[0] < time < _SECONDS[1]
-    return verdict(fine, f"{message.seen.topic}: {time} is no Unix time in seconds")
+    return verdict(fine, f"{message.topic}: {time} is no Unix time in seconds")
 
 
 @passive(
@@ -166,8 +166,7 @@ def _follows(before: ReadMessage, after: ReadMessage) -> Verdict:
     seq = after.content["seq"]
     return verdict(
         seq == last + 1,
-        f"{after.seen.topic}: seq {seq} after {last}; lost on the way, or counted "
-        "wrongly",
+        f"{after.topic}: seq {seq} after {last}; lost on the way, or counted wrongly",
     )
 
 
@@ -187,11 +186,11 @@ def _fields(event: ReadMessage, about: messages.EventInfo) -> Verdict:
     packed = messages.is_msgpack_map(event.seen.payload)
     if packed != (about.encoding == "msgpack"):
         encoding = "MessagePack" if packed else "not MessagePack"
-        return f"{event.seen.topic}: is {encoding}, unlike info"
+        return f"{event.topic}: is {encoding}, unlike info"
     if packed or about.schema is UNSET:
         return None
     wrong = problem(event.content, about.schema)
-    return verdict(wrong is None, f"{event.seen.topic}: {wrong}")
+    return verdict(wrong is None, f"{event.topic}: {wrong}")
 
 
 @passive(
@@ -204,7 +203,7 @@ def outcomes(record: Record) -> Iterator[Verdict]:
         for message in device.read["reply"]:
             wrong = _wrong_outcome(message.content)
             target = json.dumps(message.content.target)
-            yield verdict(wrong is None, f"{message.seen.topic}: {wrong}: {target}")
+            yield verdict(wrong is None, f"{message.topic}: {wrong}: {target}")
 
 
 def _wrong_outcome(reply: messages.Reply) -> str | None:
@@ -235,7 +234,7 @@ def reply_identity(record: Record) -> Iterator[Verdict]:
             fine &= channel in ("set", "call") and reply.took >= 0
             yield verdict(
                 fine,
-                f"{message.seen.topic}: {reply.bridge}/{reply.device}, "
+                f"{message.topic}: {reply.bridge}/{reply.device}, "
                 f"target {reply.target!r}, took {reply.took}",
             )
 

@@ -13,8 +13,9 @@ from busbar.cli.check.conformance.checks import (
     passive,
     verdict,
 )
-from busbar.cli.check.conformance.passive_topics import SETTLED, devices
+from busbar.cli.check.conformance.passive_topics import devices
 from busbar.cli.check.conformance.record import (
+    SETTLED,
     DeviceRecord,
     ReadMessage,
     Record,
@@ -63,7 +64,7 @@ class Model:
         """Return where a snapshot of the same seq differs, None if it does not."""
         ours: dict[str, Any] = self.values
         if truncated:
-            ours = {path: value for path, value in ours.items() if path in state.values}
+            ours = {path: ours[path] for path in ours if path in state.values}
         different = _difference(ours, state.values, "")
         return different or _difference(self.bad, state.bad, "bad of ")
 
@@ -115,15 +116,21 @@ def _replayed(
         state: State = each.content
         info = device.info_at(each.place)
         truncated = info is not None and info.truncated is not UNSET
-        while model and model.seq < state.seq and model.seq + 1 in changes:
-            model.apply(model.seq + 1, changes[model.seq + 1])
+        if model:
+            _catch_up(model, state.seq, changes)
         if model and model.seq == state.seq:
             wrong = model.difference(state, truncated)
-            yield verdict(
-                wrong is None, f"{each.seen.topic} with seq {state.seq}: {wrong}"
-            )
+            yield verdict(wrong is None, f"{each.topic} with seq {state.seq}: {wrong}")
         if not model or model.seq < state.seq or not truncated:
             model = Model.of(state)
+
+
+def _catch_up(model: Model, seq: int, changes: Mapping[int, list[Change]]) -> None:
+    """Apply the changes up to a seq, as far as there are all."""
+    following = model.seq + 1
+    while following <= seq and following in changes:
+        model.apply(following, changes[following])
+        following += 1
 
 
 @passive(
@@ -136,7 +143,7 @@ def named_before(record: Record) -> Iterator[Verdict]:
             if info is not None:
                 yield verdict(
                     may_have(info, path),
-                    f"{message.seen.topic}: {path!r} is not in info revision "
+                    f"{message.topic}: {path!r} is not in info revision "
                     f"{info.revision}",
                 )
 
@@ -151,7 +158,7 @@ def valid(record: Record) -> Iterator[Verdict]:
             about = described(info, path) if info else None
             if about is not None:
                 wrong = problem(value, about.schema)
-                yield verdict(wrong is None, f"{message.seen.topic}: {path}: {wrong}")
+                yield verdict(wrong is None, f"{message.topic}: {path}: {wrong}")
 
 
 def _values(device: DeviceRecord) -> Iterator[tuple[ReadMessage, str, Any]]:
@@ -179,7 +186,7 @@ def bad_codes(record: Record) -> Iterator[Verdict]:
             for path, fault in message.content.bad.items():
                 yield verdict(
                     fault.code in BAD_CODES and fault.message,
-                    f"{message.seen.topic}: {path}: bad with code {fault.code!r}",
+                    f"{message.topic}: {path}: bad with code {fault.code!r}",
                 )
         if state is None or info is None:
             continue
@@ -200,8 +207,7 @@ def offline_is_bad(record: Record) -> Iterator[Verdict]:
         state = device.last("state")
         if status is None or state is None:
             continue
-        recent = record.until - device.read["status"][-1].seen.at < SETTLED
-        if recent or status.state not in ("offline", "stopped"):
+        if status.state not in ("offline", "stopped") or record.is_recent(device):
             continue
         for path in state.values:
             if path.startswith("_"):  # what the bridge adds is not the device's
@@ -252,7 +258,7 @@ def _leaf(leaf: ReadMessage, history: list[tuple[float, Any]], until: float) -> 
         allowed = [earlier for _, earlier in history]
     return verdict(
         leaf.content in allowed,
-        f"{leaf.seen.topic} is {shown(leaf.content)}, the state has {shown(value)}",
+        f"{leaf.topic} is {shown(leaf.content)}, the state has {shown(value)}",
     )
 
 
@@ -309,7 +315,7 @@ def times(record: Record) -> Iterator[Verdict]:
 
 def _times(message: ReadMessage) -> Verdict:
     state: State = message.content
-    topic = message.seen.topic
+    topic = message.topic
     if state.times is UNSET:
         return verdict(
             len(state.values) > TIMES_LIMIT,

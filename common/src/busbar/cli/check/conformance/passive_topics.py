@@ -36,8 +36,6 @@ OWN_PROPERTIES = (
     "clock",
 )
 EVENTS = ("change", "received", "progress")  # of every device
-# s; what belongs together has come by then: a snapshot waits for a second at most
-SETTLED = 2.0
 
 
 def devices(record: Record) -> list[DeviceRecord]:
@@ -205,7 +203,7 @@ def boot(record: Record) -> Iterator[Verdict]:
                 found = message.content.boot
                 yield verdict(
                     found == record.boot,
-                    f"{message.seen.topic}: boot {found}, the bridge's status has "
+                    f"{message.topic}: boot {found}, the bridge's status has "
                     f"{record.boot}",
                 )
         for events in device.events.values():
@@ -213,7 +211,7 @@ def boot(record: Record) -> Iterator[Verdict]:
                 found = event.content["boot"]
                 yield verdict(
                     found == record.boot,
-                    f"{event.seen.topic}: boot {found}, not {record.boot}",
+                    f"{event.topic}: boot {found}, not {record.boot}",
                 )
 
 
@@ -229,7 +227,7 @@ def whole_picture(record: Record) -> Iterator[Verdict]:
         state = device.last("state")
         if None in (status, info, state):
             continue
-        if record.until - device.read["status"][-1].seen.at < SETTLED:
+        if record.is_recent(device):
             continue
         fine = info.revision >= status.revision and state.seq >= status.seq
         found = f"info has revision {info.revision} and state seq {state.seq}"
@@ -255,7 +253,7 @@ def identity(record: Record) -> Iterator[Verdict]:
             fine &= (info.kind == "bridge") == (device is record.bridge)
             yield verdict(
                 fine,
-                f"{message.seen.topic}: contract {info.contract}, "
+                f"{message.topic}: contract {info.contract}, "
                 f"{info.bridge}/{info.device}, kind {info.kind!r}",
             )
 

@@ -33,6 +33,8 @@ CHANNELS: Mapping[str, tuple[bool, ...]] = {  # with a path, without one, or bot
     "reply": (False,),
 }
 COMMANDS = ("set", "call")
+# s; what belongs together has come by then: a snapshot waits for a second at most
+SETTLED = 2.0
 _SHAPES: Mapping[str, Any] = {
     "status": Status,
     "info": Info,
@@ -54,6 +56,10 @@ class ReadMessage(NamedTuple):
     seen: Seen
     # the struct of the contract; a leaf's value; an event as the fields that it has
     content: Any
+
+    @property
+    def topic(self) -> str:
+        return self.seen.topic
 
 
 class Malformed(NamedTuple):
@@ -89,7 +95,8 @@ class DeviceRecord:
         try:
             content = _decoded(channel, path, seen.payload)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            text = f"{seen.topic}: {error}: {messages.shown(seen.payload)}"
+            shown = messages.shown(seen.payload)
+            text = f"{seen.topic}: {error}: {shown}"
             self.malformed.append(Malformed(channel, text))
             return
         message = ReadMessage(index, seen, content)
@@ -155,6 +162,11 @@ class Record:
     @property
     def bridge(self) -> DeviceRecord:
         return self.devices[BRIDGE]
+
+    def is_recent(self, device: DeviceRecord) -> bool:
+        """Return whether the last status is so new that the rest may still come."""
+        last = device.read["status"][-1].seen.at
+        return self.until - last < SETTLED
 
     def _sort(self, index: int, seen: Seen) -> None:
         if not seen.topic.startswith(self.base):
@@ -234,7 +246,9 @@ def _is_member(template: str, about: PropertyInfo, path: str) -> bool:
 
 
 def _is_within(bounds: Any, text: str) -> bool:
-    if not isinstance(bounds, dict) or not {"minimum", "maximum"} & bounds.keys():
+    if not isinstance(bounds, dict):
+        return True
+    if "minimum" not in bounds and "maximum" not in bounds:
         return True
     if not text.isascii() or not text.isdigit():
         return False

@@ -57,18 +57,22 @@ def text(report: Report) -> str:
         lines += ["", f"{section} {TITLES[section]}"]
         for result in results:
             lines += _lines(result)
-    return "\n".join([*lines, "", _summary(report)])
+    lines += ["", _summary(report)]
+    return "\n".join(lines)
 
 
 def _lines(result: Result) -> Iterator[str]:
-    yield f"  {_MARKS[result.state]:<8}  {result.sentence}{_many(result)}"
+    mark = _MARKS[result.state]
+    many = _many(result)
+    yield f"  {mark:<8}  {result.sentence}{many}"
     if result.why_not:
         tried = "partly not tried" if result.made else "not tried"
         yield f"{_INDENT}{tried}: {result.why_not}"
     for wrong in result.wrong[:SHOWN]:
         yield f"{_INDENT}{wrong}"
-    if len(result.wrong) > SHOWN:
-        yield f"{_INDENT}and {len(result.wrong) - SHOWN} more"
+    more = len(result.wrong) - SHOWN
+    if more > 0:
+        yield f"{_INDENT}and {more} more"
 
 
 def _many(result: Result) -> str:
@@ -81,14 +85,15 @@ def _many(result: Result) -> str:
 
 
 def _summary(report: Report) -> str:
-    parts = [
-        f"{report.count('holds')} hold, {report.count('violated')} violated, "
-        f"{report.count('not tried')} not tried"
-    ]
+    hold = report.count("holds")
+    violated = report.count("violated")
+    not_tried = report.count("not tried")
+    parts = [f"{hold} hold, {violated} violated, {not_tried} not tried"]
     left_out = Counter(each.level for each in report.left_out)
     for level, option in _OPTIONS.items():
-        if left_out[level]:
-            parts.append(f"{left_out[level]} more with {option}")
+        count = left_out[level]
+        if count:
+            parts.append(f"{count} more with {option}")
     return "; ".join(parts)
 
 
@@ -102,7 +107,8 @@ def as_json(report: Report) -> str:
     document["not_asked_for"] = [
         {"section": each.section, "sentence": each.sentence} for each in report.left_out
     ]
-    return json.dumps({**document, "checks": results}, indent=2, ensure_ascii=False)
+    document["checks"] = results
+    return json.dumps(document, indent=2, ensure_ascii=False)
 
 
 def junit(report: Report) -> bytes:
@@ -112,8 +118,10 @@ def junit(report: Report) -> bytes:
         "failures": report.count("violated"),
         "skipped": report.count("not tried"),
     }
-    name = f"busbar conformance {report.bridge}"
-    suite = ElementTree.Element("testsuite", {"name": name, **_strings(counts)})
+    attributes = {"name": f"busbar conformance {report.bridge}"}
+    for key, count in counts.items():
+        attributes[key] = str(count)
+    suite = ElementTree.Element("testsuite", attributes)
     for each in report.results:
         about = {
             "classname": f"{each.section} {TITLES[each.section]}",
@@ -133,10 +141,12 @@ def junit(report: Report) -> bytes:
     return document
 
 
-def _strings(counts: dict[str, int]) -> dict[str, str]:
-    return {key: str(value) for key, value in counts.items()}
-
-
 def _xml(text: str) -> str:
-    """Leave out what XML 1.0 cannot say."""
-    return "".join(each if each.isprintable() or each == "\n" else "?" for each in text)
+    """Return a text with "?" for what XML 1.0 cannot hold."""
+    return "".join(map(_xml_character, text))
+
+
+def _xml_character(character: str) -> str:
+    if character.isprintable() or character == "\n":
+        return character
+    return "?"
