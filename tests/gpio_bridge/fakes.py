@@ -1,6 +1,4 @@
-"""What our back ends import, on a simulated chip.
-
-The class gpiod.Chip, and the module RPi.GPIO.
+"""Stand-ins for gpiod.Chip and the module RPi.GPIO, on a simulated chip.
 
 They are written from the documentation of those libraries, so that one suite can be run
 over all three back ends.
@@ -267,16 +265,16 @@ class RpiGpio:
 
 class Pwm:
     def __init__(self, channel, frequency):
-        self.told = [("made", channel, frequency)]
+        self.calls = [("made", channel, frequency)]
 
     def start(self, duty):
-        self.told.append(("start", duty))
+        self.calls.append(("start", duty))
 
     def ChangeDutyCycle(self, duty):
-        self.told.append(("duty", duty))
+        self.calls.append(("duty", duty))
 
     def ChangeFrequency(self, frequency):
-        self.told.append(("frequency", frequency))
+        self.calls.append(("frequency", frequency))
 
     def stop(self):
-        self.told.append(("stop",))
+        self.calls.append(("stop",))

@@ -175,15 +175,17 @@ async def test_settling_leaves_out_what_bounces(bench):
 
 
 async def test_changes_of_lines_are_told(bench):
-    told = []
-    bench.chip.watch(told.append)
+    changes = []
+    bench.chip.watch(changes.append)
     request = await bench.chip.request({8: IN})
     await until(
-        lambda: any(each.offset == 8 and each.used for each in told), "that it is taken"
+        lambda: any(each.offset == 8 and each.used for each in changes),
+        "that it is taken",
     )
     await request.release()
     await until(
-        lambda: told[-1].offset == 8 and not told[-1].used, "that it is given back"
+        lambda: changes[-1].offset == 8 and not changes[-1].used,
+        "that it is given back",
     )
 
 
@@ -311,12 +313,12 @@ async def test_rpigpio_pulses_one_a_period_and_ends_with_the_period_that_runs(
     await pulses.repeat(20.0, [Pulse(0.0, 5.0)])
     (pwm,) = bench.chip.module.pwms
     stopping = asyncio.create_task(pulses.close())
-    await until(lambda: pwm.told[-1] == ("duty", 0), "the last period")
+    await until(lambda: pwm.calls[-1] == ("duty", 0), "the last period")
     await settle()
     assert not stopping.done()
     await clock.advance(20)
     await stopping
-    assert pwm.told == [
+    assert pwm.calls == [
         ("made", 18, 0.1),
         ("start", 50.0),
         ("frequency", 0.05),

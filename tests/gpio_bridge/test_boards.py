@@ -1,6 +1,6 @@
 """Boards, and which line is meant.
 
-The maps are those of reference 3; pins 22 and 24 are right, unlike RPIO's.
+The maps are those of RPIO; pins 22 and 24 are right, unlike RPIO's.
 """
 
 import pytest

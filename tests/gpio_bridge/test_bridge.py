@@ -139,12 +139,12 @@ async def test_lost_edges_are_counted_and_the_state_is_true():
 
 
 async def test_after_a_loss_the_level_is_read(monkeypatch):
-    monkeypatch.setattr(session, "AGAIN", 3600.0)  # nobody looks but for the loss
+    monkeypatch.setattr(session, "AGAIN", 3600.0)  # only the loss makes it look
     async with stage() as bench:
         pin = bench.chip.pins[23]
         pin.lose = 1
         bench.chip.drive(23, True)
-        # told with a gap before it; then comes one more that is lost
+        # seen with a gap before it; then comes one more that is lost
         bench.chip.drive(23, False)
         pin.lose = 1
         bench.chip.drive(23, True)
@@ -604,7 +604,7 @@ devices:
 async def test_a_line_that_is_busy_is_bad_and_taken_when_it_is_free_while_others_work(
     monkeypatch,
 ):
-    # nobody looks but for the line that is free
+    # only the line that is free makes it look
     monkeypatch.setattr(session, "AGAIN", 3600.0)
     async with stage(
         BUSY, lambda chips: chips["header"].occupy(1, "spi0 CS1")
@@ -671,7 +671,9 @@ async def test_at_start_and_exit_outputs_are_as_configured_and_kept_ones_show_no
 
     def driven(made):
         chip = made["header"]
-        chip.pins[1].configure(LineSettings("out", value=True))  # somebody before us
+        chip.pins[1].configure(
+            LineSettings("out", value=True)
+        )  # by a program before us
         witness = SimChip("witness")
         witness.wire(0, chip, 1)
         witness.pins[0].take(
@@ -684,7 +686,7 @@ async def test_at_start_and_exit_outputs_are_as_configured_and_kept_ones_show_no
         assert await bench.bus.value("header", "kept") is True
         assert await bench.bus.value("header", "high") is False
         assert bench.chip.level(2) is True
-        bench.chip.drive(4, False)  # somebody pulls the open drain down
+        bench.chip.drive(4, False)  # pulled down from outside
         assert (await bench.bus.set("header", "drain", True))["result"] is False
     assert (chips["header"].level(1), edges) == (True, [])
     assert chips["header"].level(2) is False

@@ -25,7 +25,7 @@ def header(*lines, more=""):
 
 
 async def reopened(bench):
-    """Let the link be opened anew."""
+    """Let the link be opened again."""
     before = bench.bus.retained("header", "status")["since"]
     await bench.ok("reconnect")
 
@@ -202,9 +202,9 @@ POLLED = "name: a, line: 1, direction: in, poll: 0.05, debounce: {mode: %s, time
 
 
 @pytest.mark.parametrize(
-    ("mode", "told"), [("settle", []), ("glitch", []), ("lockout", ["rising"])]
+    ("mode", "expected"), [("settle", []), ("glitch", []), ("lockout", ["rising"])]
 )
-async def test_a_line_without_an_interrupt_is_debounced_too(mode, told):
+async def test_a_line_without_an_interrupt_is_debounced_too(mode, expected):
     def blind(chips):
         chips["header"].pins[1].has_interrupt = False
 
@@ -219,17 +219,17 @@ async def test_a_line_without_an_interrupt_is_debounced_too(mode, told):
             bench.chip.drive(1, level)
             await looked(1)
         await looked(20)
-        assert [each["edge"] for each in bench.events("edge")] == told
+        assert [each["edge"] for each in bench.events("edge")] == expected
         assert await bench.bus.value("header", "a") is False
         bench.chip.drive(1, True)
         await looked(20)
-        assert [each["edge"] for each in bench.events("edge")] == [*told, "rising"]
+        assert [each["edge"] for each in bench.events("edge")] == [*expected, "rising"]
 
 
 async def test_a_line_without_an_interrupt_is_looked_at_again_after_a_failure(
     monkeypatch,
 ):
-    monkeypatch.setattr(session, "AGAIN", 3600.0)  # nobody looks but the line itself
+    monkeypatch.setattr(session, "AGAIN", 3600.0)  # only the line itself looks
 
     def blind(chips):
         chips["header"].pins[1].has_interrupt = False

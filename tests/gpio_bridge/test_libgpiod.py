@@ -1,7 +1,4 @@
-"""The kernel's back end as far as no kernel is needed.
-
-Translation, finding a chip, what errors mean.
-"""
+"""The kernel's back end without a kernel: translation, finding a chip, errors."""
 
 import errno
 import os

@@ -67,14 +67,14 @@ def is_(value):
 
 
 async def edges(bench):
-    """Return the edges told of two at line 4, each with its value."""
+    """Return the edges published of two at line 4, each with its value."""
     for value in (True, False):
         bench.chip.drive(4, value)
     await bench.bus.clock.advance(1)
     return [each["edge"] for each in bench.events("edge") if each["line"] == "test"]
 
 
-def told(*wanted):
+def edges_of_line_4(*wanted):
     async def check(bench, result):
         return await edges(bench) == list(wanted)
 
@@ -165,11 +165,13 @@ CHECKS = {
     "`RPIO.gpio_function(27)`": is_({"function": "out", "reason": None}),
     "`RPIO.channel_to_gpio(11)`": lambda bench, result: result["bcm"] == 17,
     "`RPIO.add_interrupt_callback(17, f)`": both_edges,
-    "`RPIO.add_interrupt_callback(17, f, edge='rising')`": told("rising"),
+    "`RPIO.add_interrupt_callback(17, f, edge='rising')`": edges_of_line_4("rising"),
     ("`RPIO.add_interrupt_callback(17, f, pull_up_down=RPIO.PUD_UP)`"): about(
         4, pull="up"
     ),
-    "`RPIO.add_interrupt_callback(17, f, debounce_timeout_ms=100)`": told("rising"),
+    "`RPIO.add_interrupt_callback(17, f, debounce_timeout_ms=100)`": edges_of_line_4(
+        "rising"
+    ),
     "`RPIO.del_interrupt_callback(17)`": no_more_edges,
     "`RPIO.cleanup_interrupts()`": about(17, used=False),
     "`RPIO.cleanup()`": about(26, direction="in", used=False),
@@ -193,12 +195,12 @@ CHECKS = {
     "`gpio_modules: mock`": about(4, used=True, direction="out"),
     "`gpio_modules: cleanup: yes`": about(4, used=True, direction="out"),
     "`digital_inputs: interrupt: both`": both_edges,
-    "`digital_inputs: interrupt: rising`": told("rising"),
-    "`digital_inputs: interrupt: falling`": told("falling"),
-    "`digital_inputs: inverted: yes`": told("falling", "rising"),
+    "`digital_inputs: interrupt: rising`": edges_of_line_4("rising"),
+    "`digital_inputs: interrupt: falling`": edges_of_line_4("falling"),
+    "`digital_inputs: inverted: yes`": edges_of_line_4("falling", "rising"),
     "`digital_inputs: pullup: yes`": about(4, pull="up"),
     "`digital_inputs: pulldown: yes`": about(4, pull="down"),
-    "`digital_inputs: bouncetime: 100`": told("rising"),
+    "`digital_inputs: bouncetime: 100`": edges_of_line_4("rising"),
     "`digital_inputs: poll_interval: 0.1`": told_by_looking,
     "`digital_inputs: retain: yes`": is_(True),
     "`digital_inputs: on_payload: ON`": is_(True),

@@ -37,11 +37,13 @@ class Net:
                 pin.report_edge()
 
     def _driven(self) -> bool | None:
-        levels = []
+        driven = None
         for pin in self.pins:
-            levels += [pin.outside, pin.driven]
-        driven = [level for level in levels if level is not None]
-        return all(driven) if driven else None
+            for level in (pin.outside, pin.driven):
+                if level is False:
+                    return False
+                driven = driven or level
+        return driven
 
     def _pulled(self) -> bool | None:
         for pin in self.pins:

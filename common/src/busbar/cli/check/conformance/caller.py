@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from busbar.cli.check.conformance.checks import NotTriedError, Verdict
+from busbar.cli.check.conformance.checks import Verdict
 from busbar.cli.observe import Observer, Seen
 from busbar.contract import messages
 from busbar.contract.messages import Info, Reply, State, Status
@@ -114,10 +114,6 @@ class Caller:
     def elsewhere(self) -> str:
         """A topic of ours where a bridge must never publish."""
         return f"conformance-{self.token}/elsewhere"
-
-    def without(self, code: str) -> NotTriedError:
-        """Return the error to raise when no device has what a check needs."""
-        return NotTriedError(f"no device has {code}")
 
     async def ask(
         self,
