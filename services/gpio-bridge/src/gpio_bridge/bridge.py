@@ -118,11 +118,12 @@ class SimulatedChips:
             pins.offset(each.line, "offset")
         for line in device.lines:
             if isinstance(line, settings.Out) and line.drives:
+                here = pins.offset(line.line)
                 name, _, number = line.drives.partition("/")
                 other = self.chips[name]
                 others = Pins("offset", None, other.count, other.offset)
                 there = others.offset(int(number))
-                chip.wire(pins.offset(line.line), other, there)
+                chip.wire(here, other, there)
 
 
 @contextlib.asynccontextmanager
