@@ -2,7 +2,7 @@
 
 It is a character device with version 2 of the interface (Linux 5.10).
 
-Source: the Python package gpiod 2.5 as installed; reference gpio.md 4.
+Source: docs/protocols/gpio.md, 4
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from gpio_bridge.chip import Edge, LineInfo, LineSettings, NoEdges, OnEdges
 
 CONSUMER = "busbar"
 # kept by the kernel for one line; it caps a larger request at that.
-# Source: reference kernel-lab.md 3
+# Source: docs/protocols/gpio.md, 4.2
 EVENTS = 1024
 # labels of the chips that have the 40-pin header
 HEADERS = ("pinctrl-rp1", "pinctrl-bcm2711", "pinctrl-bcm2835")
@@ -94,10 +94,8 @@ def candidates(folder: Path = DEV) -> Iterator[Candidate]:
 def find(wanted: str | int, folder: Path = DEV) -> Path:
     """Return the device of a chip given by label, path, name or number.
 
-    `auto`: the one with the Pi's header.
-
-    Numbers change between kernels; labels do not. Raise LinkLost. Source: reference
-    gpio.md 4.
+    `auto`: the one with the Pi's header. Numbers change between kernels; labels do not.
+    Raise LinkLost. Source: docs/protocols/gpio.md, 3
     """
     if isinstance(wanted, int) or wanted.isdigit():
         return folder / f"gpiochip{wanted}"

@@ -2,7 +2,7 @@
 
 Chips are found by their device, for their numbers change between kernels.
 
-Source: Documentation/driver-api/pwm.rst of the kernel; reference gpio.md 4.
+Sources: Documentation/driver-api/pwm.rst of the kernel; docs/protocols/gpio.md, 6.1
 """
 
 import asyncio

@@ -95,7 +95,7 @@ class Lockout:
     Edges to a value that is not `wanted` never count and lock nothing out. A level that
     changed meanwhile and stays is no edge that counts; only `value` follows.
 
-    Source: reference gpio.md 3.
+    Source: docs/protocols/gpio.md, 5
     """
 
     def __init__(

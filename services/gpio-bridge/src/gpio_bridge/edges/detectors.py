@@ -210,7 +210,7 @@ class Losses:
     The kernel reads the level after the interrupt: where a pulse is too short for that,
     it reports the same edge twice.
 
-    Source: reference kernel-lab.md 3; edge_irq_thread in drivers/gpio/gpiolib-cdev.c.
+    Source: docs/protocols/gpio.md, 4.2
     """
 
     def __init__(self) -> None:

@@ -1,7 +1,8 @@
 """Raspberry Pi boards: their revision codes, and the lines of their headers.
 
-Source: the revision codes of the Raspberry Pi documentation; reference gpio.md 3 (whose
-table of RPIO is wrong at pins 22 and 24 of the 40-pin header; correct here).
+RPIO's own table is wrong at pins 22 and 24 of the 40-pin header; correct here.
+
+Source: docs/protocols/gpio.md, 2.1 and 2.2
 """
 
 from collections.abc import Mapping
