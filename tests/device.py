@@ -10,8 +10,8 @@ from typing import Any
 from busbar.contract.describe import Description, Property, by_path
 from busbar.contract.topics import Topics
 from busbar.mqtt.outbox import Message, Outbox
-from busbar.publish.change_rate import Pace
-from busbar.publish.device import Bus, Device
+from busbar.publish.change_rate import ChangeRate
+from busbar.publish.device import BridgeContext, DevicePublisher
 from busbar.testing.fakes import Clock, settle
 
 PSU = Description(
@@ -34,8 +34,8 @@ class Bench:
 
     clock: Clock
     outbox: Outbox
-    bus: Bus
-    device: Device
+    bus: BridgeContext
+    device: DevicePublisher
     published: list[Message] = field(default_factory=list)
 
     async def publish(self) -> list[Message]:
@@ -67,8 +67,8 @@ async def bench(
     announced: bool = True,
 ) -> Bench:
     clock = Clock()
-    outbox, pace = Outbox(limit), Pace(asyncio.get_running_loop().time)
-    bus = Bus(
+    outbox, pace = Outbox(limit), ChangeRate(asyncio.get_running_loop().time)
+    bus = BridgeContext(
         Topics("busbar", "lab"),
         outbox,
         outbox,
@@ -79,7 +79,10 @@ async def bench(
         folder,
     )
     made = Bench(
-        clock, outbox, bus, Device(bus, "psu", description, lambda described: described)
+        clock,
+        outbox,
+        bus,
+        DevicePublisher(bus, "psu", description, lambda described: described),
     )
     if announced:
         made.device.announce()

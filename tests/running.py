@@ -12,7 +12,7 @@ from busbar.config import loader
 from busbar.contract import messages
 from busbar.mqtt.outbox import Message
 from busbar.runtime.bridge import Bridge
-from busbar.runtime.bridge_spec import Plan
+from busbar.runtime.bridge_spec import BridgeSpec
 from busbar.runtime.service import Service, plan
 from busbar.testing.fakes import Clock, MemoryBus, until
 
@@ -34,7 +34,7 @@ class Running:
             first, self.plan, self.clock.now, lambda: True, self.broker.connection
         )
 
-    def plan(self) -> Plan:
+    def plan(self) -> BridgeSpec:
         """Return what the configuration asks for; raise ConfigError."""
         return plan(
             self._service,

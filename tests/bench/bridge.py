@@ -98,7 +98,7 @@ def _waits(running: Bridge) -> bool:
     connection: Any = running._connection
     return (
         timers
-        or not running._outbox.empty
+        or not running._context.outbox.empty
         or bool(connection._in_flight)
         or connection._client.want_write()
     )

@@ -17,7 +17,7 @@ import pytest
 from busbar.contract.messages import Fault, Status
 from busbar.mqtt.outbox import Message
 from busbar.mqtt.reconnect import BrokerLost
-from busbar.runtime.bridge import DuplicateName
+from busbar.runtime.broker_session import DuplicateName
 from busbar.testing.fakes import settle, until
 from tests.running import Running, running
 from tests.toy import Toy, service
@@ -480,7 +480,9 @@ async def test_a_clean_that_the_broker_interrupts_fails_with_link() -> None:
     async with lab() as (bus, _):
         await bus.value("toy", "level")
         reply = asyncio.create_task(bus.call("bridge", "clean"))
-        await until(lambda: bus.bridge._leftovers._found is not None, "the collecting")
+        await until(
+            lambda: bus.bridge._broker._cleanup._found is not None, "the collecting"
+        )
         bus.broker._clients[0].unsubscribe = refused  # type: ignore[method-assign]
         await bus.clock.advance(1.0)
         assert (await reply)["error"]["code"] == "link"

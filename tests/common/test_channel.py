@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from busbar.errors import BadRequest, LinkLost, Retry, TooLarge, UnknownTarget
-from busbar.link.open_link import FOUND_LIMIT, SETTLED
+from busbar.link.found_devices import QUIET
+from busbar.link.open_link import FOUND_LIMIT
 from busbar.link.session import Link, Port, Session
 from busbar.testing.fakes import until
 from tests.running import Running, running
@@ -119,7 +120,7 @@ async def test_what_does_not_appear_again_is_cleared_when_the_link_has_been_quie
         toy.reachable = True
         port = await opened(bus, toy, 2)
         port.appear("other", ABOUT)
-        await bus.clock.advance(SETTLED - 5)
+        await bus.clock.advance(QUIET - 5)
         assert bus.retained("gadget", "status")["state"] == "offline"
         await bus.clock.advance(10)
         await until(
@@ -155,7 +156,7 @@ async def test_a_left_over_device_is_offline_until_it_could_have_appeared() -> N
         )
         port.appear("gadget", ABOUT)
         await bus.status("gadget", "online")
-        await bus.clock.advance(SETTLED + 5)
+        await bus.clock.advance(QUIET + 5)
         await until(
             lambda: "busbar/lab/ghost/status" not in bus.broker.retained,
             "the ghost gone",
@@ -372,7 +373,7 @@ async def test_what_an_idle_link_has_found_stays() -> None:
         assert (await bus.call("toy", "echo", {"text": "x"}))["ok"]
         toy.sessions[0].port.appear("gadget", ABOUT)
         await bus.status("gadget", "online")
-        await bus.clock.advance(SETTLED + 15.0)
+        await bus.clock.advance(QUIET + 15.0)
         assert not toy.sessions
         assert bus.retained("gadget", "status")["reason"]["code"] == "idle"
 
@@ -436,11 +437,11 @@ async def test_while_devices_still_appear_nobody_is_given_up() -> None:
         assert (await bus.call("toy", "reconnect"))["ok"]
         await until(lambda: toy.opened == 2 and toy.sessions, "the link anew")
         await bus.status("toy", "online")
-        await bus.clock.advance(SETTLED - 5)
+        await bus.clock.advance(QUIET - 5)
         toy.sessions[0].port.appear("another", ABOUT)
         await bus.clock.advance(10.0)
         assert bus.retained("gadget", "status")["state"] == "offline"
-        await bus.clock.advance(SETTLED)
+        await bus.clock.advance(QUIET)
         assert bus.retained("gadget", "status") is None
 
 

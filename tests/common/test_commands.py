@@ -542,6 +542,6 @@ async def test_a_command_that_ran_when_its_device_was_closed_may_have_been_execu
         await until(lambda: ("work", 50.0) in toy.did, "the start")
         waiting = start(bus, "toy", "call/echo", "never")
         await settle()
-        bus.bridge._commands.device_closed("toy")
+        bus.bridge._commands.on_device_closed("toy")
         assert code(await working) == "link"
         assert code(await waiting) == "offline"

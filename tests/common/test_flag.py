@@ -1,11 +1,11 @@
 import asyncio
 
-from busbar.net.two_way_event import Flag
+from busbar.net.two_way_event import TwoWayEvent
 from busbar.testing.fakes import Clock, settle
 
 
 async def test_it_can_be_waited_for_both_ways():
-    flag = Flag()
+    flag = TwoWayEvent()
     assert not flag.is_set()
     await flag.wait_cleared()
     waiting = asyncio.create_task(flag.wait())
@@ -22,7 +22,7 @@ async def test_it_can_be_waited_for_both_ways():
 
 
 async def test_cleared_for_a_time_means_without_a_break():
-    flag, clock = Flag(), Clock()
+    flag, clock = TwoWayEvent(), Clock()
     flag.set()
     waiting = asyncio.create_task(flag.wait_cleared(5))
     await settle()

@@ -12,16 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from busbar.errors import Locked
-from busbar.link.locks import WAITERS_LIMIT, Lease, Leases, Scope
+from busbar.link.locks import WAITERS_LIMIT, Lease, Locks, Scope
 from busbar.testing.fakes import Clock, settle
 
 
-def new_leases(changes: list[int] | None = None) -> Leases:
-    return Leases(lambda: changes.append(1) if changes is not None else None)
+def new_leases(changes: list[int] | None = None) -> Locks:
+    return Locks(lambda: changes.append(1) if changes is not None else None)
 
 
 async def lock(
-    leases: Leases,
+    leases: Locks,
     device: str = "a",
     scope: Scope = "device",
     *,
@@ -401,7 +401,7 @@ steps = st.one_of(
 )
 
 
-def assert_exclusive(leases: Leases) -> None:
+def assert_exclusive(leases: Locks) -> None:
     held = list(leases._leases.values())
     channel = [lease for lease in held if lease.scope == "channel"]
     assert (

@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET, Struct
 
-from busbar.command.idempotency import BYTES_LIMIT, COUNT_LIMIT, MEMORY, Key, Outcomes
+from busbar.command.idempotency import (
+    BYTES_LIMIT,
+    COUNT_LIMIT,
+    MEMORY,
+    Key,
+    RememberedOutcomes,
+)
 from busbar.contract import messages
 from busbar.contract.messages import Reply, ReplyError
 from busbar.errors import Duplicate
@@ -40,16 +46,18 @@ def reply(result: Any = None, *, ok: bool = True) -> Reply:
     )
 
 
-def new_outcomes() -> Outcomes:
-    return Outcomes(asyncio.get_running_loop().time)
+def new_outcomes() -> RememberedOutcomes:
+    return RememberedOutcomes(asyncio.get_running_loop().time)
 
 
-def run(outcomes: Outcomes, which: Key, result: Any = None, arguments: Any = 5) -> None:
+def run(
+    outcomes: RememberedOutcomes, which: Key, result: Any = None, arguments: Any = 5
+) -> None:
     assert outcomes.begin(which, arguments) is None
     outcomes.finish(which, reply(result), keep=True)
 
 
-def kept(outcomes: Outcomes, which: Key, arguments: Any = 5) -> bool:
+def kept(outcomes: RememberedOutcomes, which: Key, arguments: Any = 5) -> bool:
     return outcomes.begin(which, arguments) is not None
 
 

@@ -15,6 +15,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from busbar.cli.schemas import generate
+from busbar.command.builtin import DeviceCommands
 from busbar.config.loader import Config
 from busbar.contract.describe import (
     Blob,
@@ -31,8 +32,8 @@ from busbar.errors import BusbarError, ProtocolError
 from busbar.link.session import Link
 from busbar.net.endpoint import Endpoint
 from busbar.runtime.bridge import Bridge
-from busbar.runtime.bridge_device import OwnCommands
-from busbar.runtime.bridge_spec import Plan
+from busbar.runtime.bridge_device import BridgeDeviceCommands
+from busbar.runtime.bridge_spec import BridgeSpec
 from busbar.runtime.service import Service
 from busbar.testing.fakes import Clock, MemoryBus, settle
 
@@ -164,7 +165,7 @@ async def play() -> MemoryBus:
     Return the bus with all that was published.
     """
     bus, clock = MemoryBus(), Clock()
-    plan = Plan("scpi", "lab", Endpoint("mqtt://memory"), [toy()])
+    plan = BridgeSpec("scpi", "lab", Endpoint("mqtt://memory"), [toy()])
     bridge = Bridge(plan, now=clock.now, connect=bus.connection)  # type: ignore[arg-type]  # the same face
     running = asyncio.create_task(bridge.run())
     await bridge.connected.wait()
@@ -506,7 +507,7 @@ def test_every_topic_of_the_contract_is_there_with_its_qos_and_retain_flag(
 
 def test_every_command_that_all_bridges_have_is_a_topic(document: Any) -> None:
     addresses = {channel["address"] for channel in document["channels"].values()}
-    for name in commands(OwnCommands):
+    for name in commands(DeviceCommands, BridgeDeviceCommands):
         device = "{device}" if name in generate.device_commands() else "bridge"
         assert f"{{root}}/{{bridge}}/{device}/call/{name}" in addresses
     assert "{root}/{bridge}/bridge/call/open" in addresses

@@ -9,7 +9,7 @@ import pytest
 from busbar.contract.describe import Description
 from busbar.contract.messages import Fault
 from busbar.errors import BusbarError, DeviceRefused, LinkLost, Retry
-from busbar.link.session import RETRY_LEAST, RETRY_MOST, Link, supervise
+from busbar.link.session import DELAYS, Link, supervise
 from busbar.testing.fakes import until
 from tests.running import running
 from tests.toy import Toy, service
@@ -47,17 +47,17 @@ class Recorder:
         raise self._error
         yield
 
-    async def wanted(self) -> None:
+    async def until_wanted(self) -> None:
         if len(self.pauses) == ATTEMPTS:
             raise Enough
 
     async def pause(self, seconds: float, firm: bool = False) -> None:
         self.pauses.append(seconds)
 
-    async def served(self, session: object) -> None:
+    async def serve(self, session: object) -> None:
         raise AssertionError("nothing to serve")
 
-    def lost(self, fault: Fault, soon: bool = False) -> None:
+    def on_lost(self, fault: Fault, soon: bool = False) -> None:
         self.faults.append(fault)
 
 
@@ -85,7 +85,7 @@ async def test_delays_of_an_error_grow_from_its_first_to_its_most() -> None:
 
 async def test_other_errors_are_tried_again_as_ever() -> None:
     found = await pauses(LinkLost("no"))
-    assert all(RETRY_LEAST <= seconds <= RETRY_MOST for seconds in found)
+    assert all(DELAYS.least <= seconds <= DELAYS.most for seconds in found)
 
 
 async def test_an_error_within_groups_is_the_one_that_counts() -> None:

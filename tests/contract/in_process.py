@@ -16,7 +16,8 @@ from busbar.config import loader
 from busbar.contract.describe import Blob, Description, Property
 from busbar.errors import DeviceRefused, ProtocolError
 from busbar.link.session import Link, Outlet
-from busbar.runtime.bridge import Bridge, DuplicateName
+from busbar.runtime.bridge import Bridge
+from busbar.runtime.broker_session import DuplicateName
 from busbar.runtime.service import Service, plan
 from busbar.testing.fakes import Clock, until
 from tests.contract.client import Client
@@ -87,7 +88,7 @@ class InProcess(Subject):
 
     async def advance(self, seconds: float) -> None:
         await self._clock.advance(seconds)
-        await until(lambda: self.running._outbox.empty, "all sent")
+        await until(lambda: self.running._context.outbox.empty, "all sent")
 
     async def opened(self, session: Any) -> None:
         """A session of the device is open."""

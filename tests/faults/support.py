@@ -132,7 +132,7 @@ class Live:
 
     def __init__(self, bridge: Bridge, clock: Clock) -> None:
         self.bridge, self.clock = bridge, clock
-        self.outbox = bridge._outbox
+        self.outbox = bridge._context.outbox
         self.emitted: Counter[str] = Counter()  # events by topic
         self.acknowledged: set[tuple[str, int]] = set()
         self.expected: tuple[type[Exception], ...] = ()  # how it may end
@@ -171,7 +171,7 @@ class Live:
     @property
     def quiet(self) -> bool:
         """Everything has been sent and acknowledged."""
-        link = self.bridge._connection
+        link = self.bridge._broker._connection
         return self.outbox.empty and link is not None and not link._in_flight
 
     async def until(

@@ -94,7 +94,7 @@ async def test_withheld_acknowledgements_a_cut_and_new_values_never_bring_an_old
         rounds = 3
         for number in range(rounds):
             await it.live.until(
-                lambda: not it.live.bridge._outbox._outstanding,
+                lambda: not it.live.bridge._context.outbox._outstanding,
                 "all acknowledgements so far",
             )
             it.proxy.downstream.clear()
@@ -184,7 +184,7 @@ async def test_a_slow_link_that_flows_is_not_taken_for_dead(
     # in real time, which is what real bytes need
     monkeypatch.setattr(connection, "ACK_TIMEOUT", PATIENCE)
     async with lab(broker, proxy=Proxy(broker.port, buffer=4096)) as it:
-        leftovers = it.live.bridge._leftovers
+        leftovers = it.live.bridge._broker._cleanup
         await it.live.until(
             lambda: leftovers._begun or not settled,
             "the end of what a first connect does",

@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
 import pytest
 
-from busbar.runtime.bridge import DuplicateName
+from busbar.runtime.broker_session import DuplicateName
 from busbar.testing.fakes import until
 from tests.broker import Mosquitto
 from tests.faults.conftest import Record

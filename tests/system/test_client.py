@@ -32,7 +32,7 @@ from busbar.errors import BusbarError
 from busbar.mqtt.outbox import Message
 from busbar.net.endpoint import Endpoint
 from busbar.runtime.bridge import Bridge
-from busbar.runtime.bridge_spec import Plan
+from busbar.runtime.bridge_spec import BridgeSpec
 from busbar.runtime.service import plan
 from busbar.testing.fakes import until
 from scpi_bridge.simulator.__main__ import Simulator
@@ -71,7 +71,7 @@ async def lab(broker: Mosquitto, protocol: str = "5") -> AsyncIterator[Toy]:
         LAB + f"broker: {{url: '{broker.url}', protocol: '{protocol}'}}\n",
     )
 
-    def planned() -> Plan:
+    def planned() -> BridgeSpec:
         return plan(toys, loader.parse(text, toys.config, {}), None, {})
 
     bridge = Bridge(planned(), planned, time.time, lambda: True)

@@ -1,11 +1,14 @@
-"""Every error of Busbar on one page: who must act, its code on the wire (contract 3.5), whether a retry makes sense.
+"""Every error of Busbar on one page: who must act, its code, whether to try again.
 
-The person who sent the command    BadRequest UnknownTarget ReadOnly OutOfRange TooLarge RetainedCommand Forbidden
-                                   Duplicate
-Nobody, try again later            Locked Overloaded Expired Offline DeviceTimeout Cancelled LinkLost
-The person at the device           DeviceRefused ProtocolError
-The person who runs the bridge     ConfigError
-We                                 any other exception: it is reported as `internal` and is a bug
+The sender of the command    BadRequest UnknownTarget ReadOnly OutOfRange TooLarge
+                             RetainedCommand Forbidden Duplicate
+Nobody, try again later      Locked Overloaded Expired Offline DeviceTimeout Cancelled
+                             LinkLost
+The person at the device     DeviceRefused ProtocolError
+Whoever runs the bridge      ConfigError
+We                           any other exception: it is `internal` and a bug
+
+Source: docs/contract.md, 3.5.
 """
 
 from typing import Any, ClassVar, NamedTuple
@@ -134,7 +137,7 @@ class DeviceRefused(BusbarError):
 
 
 class InternalError(BusbarError):
-    """Our bug; the message on the wire names the exception, the log has the traceback."""
+    """Our bug; the message names the exception, the log has the traceback."""
 
 
 class ConfigError(Exception):
@@ -144,26 +147,24 @@ class ConfigError(Exception):
     """
 
 
-BY_CODE: dict[str, type[BusbarError]] = {
-    error.code: error
-    for error in (
-        BadRequest,
-        UnknownTarget,
-        ReadOnly,
-        OutOfRange,
-        TooLarge,
-        RetainedCommand,
-        Forbidden,
-        Locked,
-        Overloaded,
-        Expired,
-        Duplicate,
-        Offline,
-        DeviceTimeout,
-        Cancelled,
-        LinkLost,
-        ProtocolError,
-        DeviceRefused,
-        InternalError,
-    )
-}
+_ALL: tuple[type[BusbarError], ...] = (
+    BadRequest,
+    UnknownTarget,
+    ReadOnly,
+    OutOfRange,
+    TooLarge,
+    RetainedCommand,
+    Forbidden,
+    Locked,
+    Overloaded,
+    Expired,
+    Duplicate,
+    Offline,
+    DeviceTimeout,
+    Cancelled,
+    LinkLost,
+    ProtocolError,
+    DeviceRefused,
+    InternalError,
+)
+BY_CODE = {error.code: error for error in _ALL}

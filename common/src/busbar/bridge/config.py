@@ -1,7 +1,4 @@
-"""What the settings of a bridge are made of.
-
-The configuration that all bridges share, and types of common keys.
-"""
+"""Parts of a bridge's settings: the keys that all bridges share, common types."""
 
 from busbar.config.loader import (
     Config,

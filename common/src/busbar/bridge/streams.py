@@ -1,7 +1,4 @@
-"""What the device side of a bridge opens: serial ports, TCP, UDP and unix sockets, TLS.
-
-What a trace shows of them.
-"""
+"""Streams that the device side of a bridge opens, their TLS and their trace."""
 
 from busbar.net.streams import ByteStream, open_serial, open_tcp, open_udp, open_unix
 from busbar.net.tls import Trust, server_context, trust

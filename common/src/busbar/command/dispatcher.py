@@ -1,6 +1,4 @@
-"""From a message on a command topic to its outcome.
-
-Parse, validate, lock, queue, run, reply.
+"""Commands of one bridge: from a message on a command topic to its outcome.
 
 Source: docs/contract.md, 2 and 3.5.
 """
@@ -11,19 +9,16 @@ import logging
 from collections.abc import Callable
 from typing import Any, Protocol
 
-import msgspec
-from msgspec import UNSET
-
-from busbar.command.idempotency import SHORTEST_ID, Outcomes
+from busbar.command.execution import Execution, ttl_of
+from busbar.command.idempotency import SHORTEST_ID, RememberedOutcomes
+from busbar.command.replies import Replies
 from busbar.command.request import Claim, Job, Request, peek, read
-from busbar.contract import messages
-from busbar.contract.messages import Reply, ReplyError
+from busbar.contract.messages import COMMAND_LIMIT
 from busbar.contract.names import LEVEL
 from busbar.contract.topics import Address
 from busbar.errors import (
     BusbarError,
     Cancelled,
-    DeviceTimeout,
     Expired,
     Forbidden,
     InternalError,
@@ -34,46 +29,43 @@ from busbar.errors import (
     TooLarge,
     UnknownTarget,
 )
-from busbar.link.arbiter import Priority, Turn, held
-from busbar.link.open_link import Channel
+from busbar.link.open_link import OpenLink
 from busbar.link.session import is_cancelled
-from busbar.mqtt.outbox import OVERHEAD, Message
 from busbar.mqtt.reconnect import Received
-from busbar.publish.device import Bus, Device
+from busbar.publish.device import BridgeContext, DevicePublisher
 
 log = logging.getLogger("busbar.commands")
 
-TTL = 10.0  # s that a command may wait unless it says otherwise
 SENT_MARGIN = 5.0  # s between clocks
-# s beyond the caller's `_timeout`, in which a session can say more than "no answer"
-GRACE = 2.0
 PENDING_LIMIT = 2000  # commands of one bridge at once
 SAFE_ROOM = 100  # more, for what must get through
-# bytes of a result that goes to the public reply beside a private one
-PUBLIC_RESULT = 4096
+MAYBE_EXECUTED = "the command may have been executed"
 
 
 class Registry(Protocol):
     """Where commands find devices."""
 
-    def find(self, device: str) -> tuple[Device, Channel] | None: ...
+    def find(self, device: str) -> tuple[DevicePublisher, OpenLink] | None: ...
 
 
-class Commands:
-    """All commands of one bridge."""
+class CommandDispatcher:
+    """All commands of one bridge; `limit` is the most bytes that a command may have."""
 
     def __init__(
-        self, bus: Bus, registry: Registry, clock_synchronised: Callable[[], bool]
+        self,
+        context: BridgeContext,
+        registry: Registry,
+        clock_synchronised: Callable[[], bool],
+        limit: int = COMMAND_LIMIT,
     ) -> None:
-        self.limit = messages.COMMAND_LIMIT
+        self.limit = limit
         self.received = 0
-        self._bus, self._registry, self._synchronised = (
-            bus,
-            registry,
-            clock_synchronised,
-        )
+        self._context = context
+        self._registry = registry
+        self._synchronised = clock_synchronised
         self._loop = asyncio.get_running_loop()
-        self._outcomes = Outcomes(self._loop.time)
+        self._outcomes = RememberedOutcomes(self._loop.time)
+        self._replies = Replies(context)
         self._requests: set[Request] = set()
         self._closed = False
 
@@ -82,91 +74,86 @@ class Commands:
         if not received.payload:
             return  # how a retained message is cleared
         self.received += 1
-        target = (
-            f"{address.channel}/{address.path}" if address.path else address.channel
-        )
-        request = Request(received, address.device, target, self._loop.time())
         if not LEVEL.fullmatch(address.device):
-            log.warning(
-                ("command to %r ignored: not a device name"), address.device[:100]
-            )
+            shown = address.device[:100]
+            log.warning("command to %r ignored: not a device name", shown)
             return
+        target = "/".join(part for part in (address.channel, address.path) if part)
+        request = Request(received, address.device, target, self._loop.time())
         if self._closed:
             self._reply(request, error=Offline("the bridge stops"))
-            return
-        if len(self._requests) >= PENDING_LIMIT + (
-            SAFE_ROOM if self._passes(request) else 0
-        ):
-            self._reply(
-                request, error=Overloaded(f"{PENDING_LIMIT} commands are under way")
-            )
-            return
-        self._requests.add(request)
-        request.task = self._loop.create_task(
-            self._serve(request), name=f"{request.device}/{target}"
-        )
-
-    def _passes(self, request: Request) -> bool:
-        """True for what must get through a crowd.
-
-        Safe commands, and those that never queue.
-        """
-        found = self._registry.find(request.device)
-        command = (
-            found[0].description.commands.get(request.target.removeprefix("call/"))
-            if found
-            else None
-        )
-        return command is not None and (command.safe or not command.queued)
+        elif self._is_full_for(request):
+            error = Overloaded(f"{PENDING_LIMIT} commands are under way")
+            self._reply(request, error=error)
+        else:
+            self._start(request)
 
     def cancel(self, device: str, id_: str | int) -> int:
         """End the waiting and running commands with an id; return how many."""
-        found = [
-            r for r in self._requests if r.device == device and r.metadata.id == id_
-        ]
-        for request in found:
-            request.end(Cancelled("cancelled by request"))
-        return len(found)
+        count = 0
+        for request in self._requests:
+            if request.device == device and request.metadata.id == id_:
+                request.end(Cancelled("cancelled by request"))
+                count += 1
+        return count
 
-    def channel_ended(self, channel: Channel) -> None:
+    def runs_on(self, link: OpenLink) -> bool:
+        """Return whether a command runs on a session of this link."""
+        return any(request.link is link for request in self._requests)
+
+    def on_session_ended(self, link: OpenLink) -> None:
         """Fail what ran on a session that is over."""
+        error = LinkLost(f"the connection to the device broke; {MAYBE_EXECUTED}")
         for request in self._requests:
-            if request.channel is channel and request.started:
-                request.end(
-                    LinkLost(
-                        "the connection to the device broke; the command may have "
-                        "been "
-                        "executed"
-                    )
-                )
+            if request.link is link and request.started:
+                request.end(error)
 
-    def run_on(self, channel: Channel) -> bool:
-        """True while a command runs on a session of this link."""
-        return any(request.channel is channel for request in self._requests)
-
-    def device_closed(self, device: str) -> None:
+    def on_device_closed(self, device: str) -> None:
         """Fail the commands of a device that leaves the bus."""
+        why = "the device leaves the bus"
         for request in self._requests:
-            if request.device == device:
-                why = "the device leaves the bus"
-                request.end(
-                    LinkLost(f"{why}; the command may have been executed")
-                    if request.started
-                    else Offline(why)
-                )
+            if request.device != device:
+                continue
+            if request.started:
+                request.end(LinkLost(f"{why}; {MAYBE_EXECUTED}"))
+            else:
+                request.end(Offline(why))
 
     async def close(self, patience: float) -> None:
         """Let running commands finish for a moment, then fail the rest."""
         self._closed = True
         own = asyncio.current_task()
-        tasks = [r.task for r in self._requests if r.task and r.task is not own]
-        if tasks:
-            await asyncio.wait(tasks, timeout=patience)
-        for request in list(self._requests):
-            if request.task is not own:
-                request.end(Cancelled("the bridge stops"))
-        if tasks:
-            await asyncio.wait(tasks, timeout=patience)
+        others = [each for each in self._requests if each.task is not own]
+        tasks = [each.task for each in others if each.task is not None]
+        if not tasks:
+            return
+        await asyncio.wait(tasks, timeout=patience)
+        for request in others:
+            request.end(Cancelled("the bridge stops"))
+        await asyncio.wait(tasks, timeout=patience)
+
+    def _is_full_for(self, request: Request) -> bool:
+        limit = PENDING_LIMIT
+        if self._passes(request):
+            limit += SAFE_ROOM
+        return len(self._requests) >= limit
+
+    def _passes(self, request: Request) -> bool:
+        """Return whether a command must get through a crowd.
+
+        Safe commands must, and those that never queue.
+        """
+        found = self._registry.find(request.device)
+        if found is None:
+            return False
+        name = request.target.removeprefix("call/")
+        command = found[0].description.commands.get(name)
+        return command is not None and (command.safe or not command.queued)
+
+    def _start(self, request: Request) -> None:
+        self._requests.add(request)
+        name = f"{request.device}/{request.target}"
+        request.task = self._loop.create_task(self._serve(request), name=name)
 
     async def _serve(self, request: Request) -> None:
         request.entered = True
@@ -179,79 +166,63 @@ class Commands:
         except asyncio.CancelledError:
             if request.ended_by is None and is_cancelled():
                 raise
-            self._reply(
-                request,
-                error=request.ended_by
-                or InternalError("a task that it waited for was cancelled"),
-            )
+            awaited = InternalError("a task that it waited for was cancelled")
+            self._reply(request, error=request.ended_by or awaited)
         except BusbarError as error:
             self._reply(request, error=error)
         except Exception as error:
             # `internal` is part of the contract: our bug costs this command only
             log.exception("%s %s failed", request.device, request.target)
-            self._reply(
-                request, error=InternalError(f"{type(error).__name__}: {error}")
-            )
+            what = f"{type(error).__name__}: {error}"
+            self._reply(request, error=InternalError(what))
         finally:
             self._requests.discard(request)
 
     async def _carry_out(self, request: Request) -> Any:
-        received = request.received
         try:
-            if received.retain:
-                self._bus.outbox.clear(received.topic)
-                raise RetainedCommand(
-                    "a retained command is not executed; it has been cleared"
-                )
-            if len(received.payload) > self.limit:
-                raise TooLarge(
-                    f"{len(received.payload)} bytes; a command may have {self.limit}"
-                )
-            found = self._registry.find(request.device)
-            if found is None:
-                raise UnknownTarget(f"no device {request.device!r} on this bridge")
-            device, channel = found
+            device, link = self._admit(request)
             job, metadata = read(device, request)
         except BusbarError:
-            request.metadata = peek(received.payload)
+            request.metadata = peek(request.received.payload)
             with contextlib.suppress(Forbidden):  # the first reason counts
-                self._take_reply_topic(request)
+                self._replies.choose_topic(request)
             raise
         request.metadata = metadata
-        self._take_reply_topic(request)
+        self._replies.choose_topic(request)
         self._check_age(request)
-        if await self._is_repeated(request, job):
+        if await self._answer_again(request, job):
             return _ANSWERED
         if job.command is not None and not job.command.queued:
             return await job.run(None, Claim.of(request.metadata))
-        return await self._queue(request, job, device, channel)
+        execution = Execution(request, job, device, link, self._interrupt)
+        return await execution.run()
 
-    def _take_reply_topic(self, request: Request) -> None:
-        wanted = (
-            request.metadata.reply
-            if request.metadata.reply is not None
-            else request.received.response_topic
-        )
-        if wanted is not None:
-            request.private = self._bus.topics.private_reply(wanted, request.device)
-
-    def _ttl(self, request: Request) -> float:
-        if request.metadata.ttl is not None:
-            return request.metadata.ttl
-        return request.received.expiry if request.received.expiry is not None else TTL
+    def _admit(self, request: Request) -> tuple[DevicePublisher, OpenLink]:
+        """Return the device of a command; raise why it is refused unread."""
+        received = request.received
+        if received.retain:
+            self._context.outbox.clear(received.topic)
+            text = "a retained command is not executed; it has been cleared"
+            raise RetainedCommand(text)
+        if len(received.payload) > self.limit:
+            size = len(received.payload)
+            raise TooLarge(f"{size} bytes; a command may have {self.limit}")
+        found = self._registry.find(request.device)
+        if found is None:
+            raise UnknownTarget(f"no device {request.device!r} on this bridge")
+        return found
 
     def _check_age(self, request: Request) -> None:
         sent = request.metadata.sent
-        if sent is not None and self._synchronised():
-            age = self._bus.now() - sent
-            if age > self._ttl(request) + SENT_MARGIN:
-                raise Expired(
-                    f"sent {age:.1f} s ago, more than its time to live of "
-                    f"{self._ttl(request):g} s"
-                )
+        if sent is None or not self._synchronised():
+            return
+        age, ttl = self._context.now() - sent, ttl_of(request)
+        if age > ttl + SENT_MARGIN:
+            text = f"sent {age:.1f} s ago, more than its time to live of {ttl:g} s"
+            raise Expired(text)
 
-    async def _is_repeated(self, request: Request, job: Job) -> bool:
-        """Answer a command with an id that has been used: its outcome is sent again."""
+    async def _answer_again(self, request: Request, job: Job) -> bool:
+        """Send the outcome of a command with an id that has been used, if it has."""
         id_ = request.metadata.id
         if not isinstance(id_, str) or len(id_) < SHORTEST_ID:
             return False
@@ -260,161 +231,33 @@ class Commands:
         if outcome is None:
             request.key = key
             return False
-        self._send(request, await asyncio.shield(outcome))
+        self._replies.send(request, await asyncio.shield(outcome))
         return True
 
-    async def _queue(
-        self, request: Request, job: Job, device: Device, channel: Channel
-    ) -> Any:
-        metadata, wait = request.metadata, request.metadata.wait or 0.0
-        ttl = self._ttl(request)
-        deadline = request.began + ttl
-        while True:
-            if not job.safe:
-                asked = self._loop.time()
-                await channel.leases.admit(device.name, metadata.lease, wait)
-                waited = self._loop.time() - asked
-                deadline, wait = deadline + waited, max(0.0, wait - waited)
-            limit = asyncio.timeout_at(deadline)
-            try:
-                async with limit:
-                    await channel.ready(device)
-                    self._interrupt(job, channel)
-                    await channel.arbiter.acquire(
-                        Priority.SAFE if job.safe else Priority.COMMAND
-                    )
-            except TimeoutError as error:
-                raise Expired(f"waited {ttl:g} s and was not started") from error
-            if (
-                job.safe
-                or wait <= 0
-                or channel.leases.admits(device.name, metadata.lease)
-            ):
-                return await self._run(request, job, device, channel)
-            channel.arbiter.release()
-
-    def _interrupt(self, job: Job, channel: Channel) -> None:
-        if job.command is not None and job.command.interrupts:
-            for request in self._requests:
-                if request.channel is channel and request.started:
-                    request.end(Cancelled(f"interrupted by {job.command.name}"))
-
-    async def _run(
-        self, request: Request, job: Job, device: Device, channel: Channel
-    ) -> Any:
-        """Run with the channel in our hands."""
-        async with held(channel.arbiter) as release:
-            if not job.safe:
-                channel.leases.check(device.name, request.metadata.lease)
-            if channel.session is None or device.refused or device.silent:
-                raise Offline("the device went offline before the command could start")
-            asked = request.metadata.timeout and min(
-                job.timeout, request.metadata.timeout
-            )
-            timeout = min(job.timeout, (asked or job.timeout) + GRACE)
-            turn = Turn(
-                asked,
-                release,
-                lambda fraction, message: self._progress(
-                    request, device, fraction, message
-                ),
-                lambda key, then: channel.leases.when_ended(
-                    request.metadata.lease, key, then
-                ),
-            )
-            request.channel, request.started = channel, True
-            limit = asyncio.timeout(timeout)
-            try:
-                async with limit:
-                    return await job.run(channel.session, turn)
-            except TimeoutError as error:
-                if not limit.expired():
-                    raise
-                raise DeviceTimeout(f"no outcome within {timeout:g} s") from error
-            finally:
-                channel.used()
-
-    def _progress(
-        self, request: Request, device: Device, fraction: float | None, message: str
-    ) -> None:
-        fields = {
-            "id": request.metadata.id,
-            "target": request.target,
-            "fraction": fraction,
-            "message": message,
-        }
-        device.event("progress", fields)
+    def _interrupt(self, link: OpenLink, name: str) -> None:
+        """End what runs on a link: a command that interrupts wants it."""
+        for request in self._requests:
+            if request.link is link and request.started:
+                request.end(Cancelled(f"interrupted by {name}"))
 
     def _reply(
         self, request: Request, *, result: Any = None, error: BusbarError | None = None
     ) -> None:
-        reply = Reply(
-            bridge=self._bus.topics.bridge,
-            device=request.device,
-            id=request.metadata.id,
-            target=request.target,
-            ok=error is None,
-            time=round(self._bus.now(), 6),
-            took=round(self._loop.time() - request.began, 6),
-            result=UNSET if error else result,
-            error=ReplyError.of(error) if error else UNSET,
-        )
-        reply = self._fitting(request, reply)
+        reply = self._replies.build(request, result, error)
         if request.key is not None:
-            self._outcomes.finish(
-                request.key, reply, keep=request.started or error is None
-            )
-        self._flush(request.device)
-        self._send(request, reply)
+            keep = request.started or error is None
+            self._outcomes.finish(request.key, reply, keep=keep)
+        self._flush_changes(request.device)
+        self._replies.send(request, reply)
 
-    def _flush(self, name: str) -> None:
+    def _flush_changes(self, name: str) -> None:
         """Send what a command has changed before its outcome.
 
-        Who has the outcome finds the new values.
+        Whoever has the outcome finds the new values.
         """
         found = self._registry.find(name)
         if found is not None:
             found[0].publish_change()
-
-    def _fitting(self, request: Request, reply: Reply) -> Reply:
-        """Replace a result that is too large to send."""
-        size = len(messages.encode(reply))
-        longest = max(len(topic.encode()) for topic in self._reply_topics(request))
-        room = (
-            self._bus.outbox.limit
-            - OVERHEAD
-            - longest
-            - len(request.received.correlation or b"")
-        )
-        if size <= room:
-            return reply
-        error = TooLarge(
-            (f"the result has {size} bytes; {room} can be sent"), size=size, limit=room
-        )
-        return msgspec.structs.replace(
-            reply, ok=False, result=UNSET, error=ReplyError.of(error)
-        )
-
-    def _reply_topics(self, request: Request) -> list[str]:
-        own = self._bus.topics.topic(request.device, "reply")
-        return [own] if request.private is None else [request.private, own]
-
-    def _send(self, request: Request, reply: Reply) -> None:
-        public = messages.encode(reply)
-        topics = self._bus.topics
-        if request.private is not None:
-            self._put(request, request.private, public)
-            if len(public) > PUBLIC_RESULT and reply.ok:
-                public = messages.encode(
-                    msgspec.structs.replace(reply, result=UNSET, size=len(public))
-                )
-        self._put(request, topics.topic(request.device, "reply"), public)
-
-    def _put(self, request: Request, topic: str, payload: bytes) -> None:
-        correlation = request.received.correlation
-        self._bus.outbox.put(
-            Message(topic, payload, correlation=correlation, born=self._loop.time())
-        )
 
 
 _ANSWERED = object()  # the outcome of an earlier command has been sent

@@ -1,4 +1,4 @@
-"""What came of commands with an id: the same command is not run twice.
+"""Outcomes of commands with an id: a command is not run twice.
 
 Source: docs/contract.md, 2 (`_id`).
 """
@@ -29,7 +29,7 @@ class _Entry:
     size: int = 0
 
 
-class Outcomes:
+class RememberedOutcomes:
     """The outcomes of one bridge, forgotten after 10 minutes, by number, or by size.
 
     The oldest first.
@@ -77,7 +77,7 @@ class Outcomes:
         self._forget()
 
     def _forget(self) -> None:
-        """Drop the oldest; those that still run stay, they are bounded by the queues."""
+        """Drop the oldest; those that still run stay: the queues bound them."""
         now = self._clock()
         for key, entry in list(self._entries.items()):
             full = len(self._entries) > COUNT_LIMIT or self._bytes > BYTES_LIMIT

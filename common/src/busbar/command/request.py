@@ -14,9 +14,9 @@ from busbar.contract.describe import Command, Description
 from busbar.contract.messages import Metadata
 from busbar.errors import BadRequest, BusbarError
 from busbar.link.arbiter import Turn
-from busbar.link.open_link import Channel
+from busbar.link.open_link import OpenLink
 from busbar.mqtt.reconnect import Received
-from busbar.publish.device import Device
+from busbar.publish.device import DevicePublisher
 
 
 @dataclass(eq=False)
@@ -32,7 +32,7 @@ class Request:
     # the task runs; cancelled before that it could not give an outcome
     entered: bool = False
     started: bool = False  # the device may have been touched
-    channel: Channel | None = None
+    link: OpenLink | None = None  # that it runs on
     task: "asyncio.Task[None] | None" = None
     ended_by: BusbarError | None = None
     key: Key | None = None
@@ -61,10 +61,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Claim:
-    """What a command that the bridge itself answers is given.
-
-    The caller's lease and patience (s).
-    """
+    """The caller's lease and patience (s), for what the bridge itself answers."""
 
     lease: str | None
     wait: float
@@ -74,7 +71,7 @@ class Claim:
         return cls(metadata.lease, metadata.wait or 0.0)
 
 
-def read(device: Device, request: Request) -> tuple[Job, Metadata]:
+def read(device: DevicePublisher, request: Request) -> tuple[Job, Metadata]:
     """Validate everything that can be known before the device is touched."""
     kind, _, path = request.target.partition("/")
     if kind == "call":
@@ -89,7 +86,9 @@ def read(device: Device, request: Request) -> tuple[Job, Metadata]:
     return Job(run, device.description.timeout, values), metadata
 
 
-def _read_call(device: Device, name: str, request: Request) -> tuple[Job, Metadata]:
+def _read_call(
+    device: DevicePublisher, name: str, request: Request
+) -> tuple[Job, Metadata]:
     command = device.description.command(name)
     arguments, metadata = command.read(request.received.payload)
 
@@ -105,7 +104,7 @@ def _read_call(device: Device, name: str, request: Request) -> tuple[Job, Metada
 
 
 def _read_set(
-    device: Device, path: str, payload: bytes
+    device: DevicePublisher, path: str, payload: bytes
 ) -> tuple[dict[str, Any], Metadata]:
     description = device.description
     if path:
@@ -150,15 +149,15 @@ async def _set_all(
 
 
 def peek(payload: bytes) -> Metadata:
-    """Return what can be read of the metadata of a command that is refused, so that its outcome finds its sender."""
+    """Return what can be read of the metadata of a command that is refused.
+
+    So its outcome finds its sender.
+    """
+    if payload[:1] != b"{" and not messages.is_msgpack_map(payload):
+        return Metadata()
     try:
-        fields = (
-            messages.decode(payload[: messages.COMMAND_LIMIT])
-            if payload[:1] in b"{" or payload[0] > 127
-            else {}
-        )
-        return messages.take_metadata(
-            {k: fields[k] for k in ("_id", "_reply") if k in fields}
-        )[1]
+        fields = messages.decode(payload[: messages.COMMAND_LIMIT])
+        found = {key: fields[key] for key in ("_id", "_reply") if key in fields}
+        return messages.take_metadata(found)[1]
     except (BadRequest, TypeError):
         return Metadata()

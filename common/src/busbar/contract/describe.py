@@ -1,7 +1,9 @@
-"""What a device offers, declared once: properties, commands, events, blobs.
+"""Description of a device, declared once: properties, commands, events, blobs.
 
 The declaration drives validation, `info`, the JSON Schemas, discovery, forms and the
-SDK. Source: docs/contract.md, 3.2.
+SDK.
+
+Source: docs/contract.md, 3.2.
 """
 
 import difflib
@@ -22,6 +24,7 @@ from busbar.contract.values import Reader, schema
 from busbar.errors import BadRequest, OutOfRange, ReadOnly, UnknownTarget
 
 _PARAMETER = re.compile(r"\{([a-z_]+)\}")
+LISTED = 12  # names in an error message
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,63}")
 
 
@@ -60,44 +63,38 @@ class Property:
 
     @cached_property
     def limited(self) -> bool:
-        """True if not every reading that is another is reported, or if readings age."""
-        return bool(
-            self.deadband or self.min_interval or self.max_silence or self.max_age
-        )
+        """Whether readings age, or differ and are yet not reported."""
+        limits = (self.deadband, self.min_interval, self.max_silence, self.max_age)
+        return any(limits)
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:
         """The paths of a family."""
-        parts = _PARAMETER.split(self.path)
-        return re.compile(
-            "".join(
-                f"(?P<{p}>[^/]+)" if odd % 2 else re.escape(p)
-                for odd, p in enumerate(parts)
-            )
-        )
+        parts = _PARAMETER.split(self.path)  # text and parameters in turn
+        parts[::2] = [re.escape(text) for text in parts[::2]]
+        parts[1::2] = [f"(?P<{name}>[^/]+)" for name in parts[1::2]]
+        return re.compile("".join(parts))
 
     def matches(self, path: str) -> bool:
-        """True if a path is a member of this family."""
+        """Return whether a path is a member of this family."""
         match = self.pattern.fullmatch(path)
-        return match is not None and all(
-            _within(self.parameters.get(k), v) for k, v in match.groupdict().items()
-        )
+        if match is None:
+            return False
+        found = match.groupdict()
+        return all(_within(self.parameters.get(key), found[key]) for key in found)
 
     def check_range(self, path: str) -> None:
-        """Raise OutOfRange for a path that would be a member of this family, were its number not out of range."""
+        """Raise OutOfRange for a path that only its number keeps from this family."""
         match = self.pattern.fullmatch(path)
-        for name, text in match.groupdict().items() if match else ():
+        if match is None:
+            return
+        for name, text in match.groupdict().items():
             allowed = self.parameters.get(name)
-            if (
-                allowed is not None
-                and _NUMBER.fullmatch(text)
-                and int(text) not in allowed
-            ):
-                bounds = _bounds(allowed)
-                raise OutOfRange(
-                    f"{path}: {name} {text} is not {bounds['minimum']} to "
-                    f"{bounds['maximum']}"
-                )
+            if allowed is None or not _NUMBER.fullmatch(text):
+                continue
+            if int(text) not in allowed:
+                limits = f"{allowed[0]} to {allowed[-1]}"
+                raise OutOfRange(f"{path}: {name} {text} is not {limits}")
 
     def info(self) -> PropertyInfo:
         return PropertyInfo(
@@ -110,18 +107,21 @@ class Property:
             readback=UNSET if self.readback == "" else self.readback,
             default=self.default,
             original=_optional(self.original),
-            parameters=_optional(
-                {k: _bounds(r) for k, r in self.parameters.items()} or None
-            ),
+            parameters=self._shown_parameters(),
         )
+
+    def _shown_parameters(self) -> Any:
+        if not self.parameters:
+            return UNSET
+        return {name: _bounds(allowed) for name, allowed in self.parameters.items()}
 
 
 def _within(allowed: range | None, text: str) -> bool:
     if not LEVEL.fullmatch(text):
         return False
-    return allowed is None or (
-        text.isdigit() and str(int(text)) == text and int(text) in allowed
-    )
+    if allowed is None:
+        return True
+    return _NUMBER.fullmatch(text) is not None and int(text) in allowed
 
 
 def _bounds(allowed: range) -> dict[str, int]:
@@ -153,28 +153,23 @@ class Command:
 
     @cached_property
     def _fields(self) -> dict[str, Reader]:
-        return {
-            f.encode_name: Reader(f.type)
-            for f in msgspec.structs.fields(self.arguments)
-        }
+        declared = msgspec.structs.fields(self.arguments)
+        return {field.encode_name: Reader(field.type) for field in declared}
 
     @cached_property
     def _bare(self) -> str | None:
         """The one required argument, which may come as a bare value."""
-        required = [
-            f.encode_name for f in msgspec.structs.fields(self.arguments) if f.required
-        ]
+        declared = msgspec.structs.fields(self.arguments)
+        required = [field.encode_name for field in declared if field.required]
         return required[0] if len(required) == 1 else None
 
     def read(self, payload: bytes) -> tuple[Any, Metadata]:
-        """Return arguments and metadata of a payload; raise BadRequest or OutOfRange."""
+        """Return arguments and metadata; raise BadRequest or OutOfRange."""
         fields, metadata = self._payload(payload)
         for key in fields:
             if key not in self._fields:
-                raise BadRequest(
-                    f"unknown argument {key!r} of "
-                    f"{self.name}{_suggest(key, self._fields)}"
-                )
+                suggested = _suggest(key, self._fields)
+                raise BadRequest(f"unknown argument {key!r} of {self.name}{suggested}")
         return self._reader.value(fields), metadata
 
     def _payload(self, payload: bytes) -> tuple[dict[str, Any], Metadata]:
@@ -295,13 +290,15 @@ class Event:
     def info(self) -> EventInfo:
         encoding = UNSET if self.encoding == "json" else self.encoding
         return EventInfo(
-            title=self.title or self.name, schema=schema(self.fields), encoding=encoding
+            title=self.title or self.name,
+            schema=schema(self.fields),
+            encoding=encoding,
         )
 
 
 @dataclass(frozen=True)
 class Blob:
-    """A stream of binary messages; the property of the same path describes the latest."""
+    """A stream of binary messages; the property of its path describes the latest."""
 
     name: str
     content_type: str = "application/octet-stream"
@@ -312,7 +309,7 @@ class Blob:
 
 
 class BlobValue(msgspec.Struct, frozen=True):
-    """What the property of a blob says of the latest one.
+    """Value of the property of a blob: the latest one.
 
     `file` where it was saved instead of published.
     """
@@ -324,7 +321,7 @@ class BlobValue(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Description:
-    """What one device is and offers; immutable, replaced as a whole."""
+    """A device and what it offers; immutable, replaced as a whole."""
 
     kind: str
     properties: Mapping[str, Property] = field(default_factory=dict)
@@ -361,7 +358,10 @@ class Description:
         exact = self.properties.get(path)
         if exact is not None and "{" not in path:
             return exact
-        return next((family for family in self._families if family.matches(path)), None)
+        for family in self._families:
+            if family.matches(path):
+                return family
+        return None
 
     def writable(self, path: str) -> Property:
         """Return the property to write.
@@ -372,9 +372,8 @@ class Description:
         if found is None:
             for family in self._families:
                 family.check_range(path)
-            raise UnknownTarget(
-                f"no property {path!r:.100}{_suggest(path, self.properties)}"
-            )
+            suggested = _suggest(path, self.properties)
+            raise UnknownTarget(f"no property {path!r:.100}{suggested}")
         if "w" not in found.access:
             raise ReadOnly(f"property {path!r} is read-only")
         return found
@@ -382,14 +381,14 @@ class Description:
     def command(self, name: str) -> Command:
         """Return a command; raise UnknownTarget."""
         if name not in self.commands:
-            raise UnknownTarget(
-                f"no command {name!r:.100}{_suggest(name, self.commands)}"
-            )
+            suggested = _suggest(name, self.commands)
+            raise UnknownTarget(f"no command {name!r:.100}{suggested}")
         return self.commands[name]
 
     def info(
         self, bridge: str, device: str, revision: int, boot: str, truncated: int = 0
     ) -> messages.Info:
+        identity = {key: _optional(getattr(self, key)) for key in _IDENTITY}
         return messages.Info(
             contract=messages.CONTRACT,
             bridge=bridge,
@@ -397,12 +396,12 @@ class Description:
             kind=self.kind,
             revision=revision,
             boot=boot,
-            properties={path: p.info() for path, p in self.properties.items()},
-            commands={name: c.info() for name, c in self.commands.items()},
-            events={name: e.info() for name, e in self.events.items()},
-            blobs={name: b.info() for name, b in self.blobs.items()},
+            properties=_infos(self.properties),
+            commands=_infos(self.commands),
+            events=_infos(self.events),
+            blobs=_infos(self.blobs),
             truncated=truncated or UNSET,
-            **{key: _optional(getattr(self, key)) for key in _IDENTITY},
+            **identity,
         )
 
 
@@ -417,14 +416,21 @@ _IDENTITY = (
 )
 
 
+def _infos(declared: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: each.info() for name, each in declared.items()}
+
+
 def by_path(properties: Iterable[Property]) -> dict[str, Property]:
     """Index properties by path."""
-    return {p.path: p for p in properties}
+    return {declared.path: declared for declared in properties}
 
 
 def _suggest(wrong: str, allowed: Iterable[str]) -> str:
+    """Return what there is instead, for the end of an error message."""
     names = [name for name in allowed if not name.startswith("_")]
+    if not names:
+        return ""
     close = difflib.get_close_matches(wrong[:100], names[:1000], n=1)
-    listed = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
     meant = f"did you mean {close[0]!r}? " if close else ""
-    return f"; {meant}there are: {listed}" if names else ""
+    more = ", ..." if len(names) > LISTED else ""
+    return f"; {meant}there are: {', '.join(names[:LISTED])}{more}"

@@ -23,7 +23,7 @@ STRUCTURE_LIMIT = 20_000
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """Why something is bad: a code of 3.5, `stale` or `not_a_number`, and a sentence."""
+    """Reason why something is bad: a code (3.5, `stale`, ...) and a sentence."""
 
     code: str
     message: str
@@ -219,10 +219,9 @@ def decode(payload: bytes) -> Any:
 
     Raise BadRequest when malformed, too deep or not finite (2).
     """
+    read = msgspec.msgpack.decode if is_msgpack_map(payload) else msgspec.json.decode
     try:
-        value = (msgspec.msgpack if is_msgpack_map(payload) else msgspec.json).decode(
-            payload
-        )
+        value: Any = read(payload)
     except (msgspec.MsgspecError, RecursionError, ValueError) as error:
         raise BadRequest(f"cannot read {shown(payload)}: {error}") from error
     _check(value)
@@ -244,8 +243,7 @@ def _check(value: Any) -> None:
         if depth > DEPTH_LIMIT or nodes > STRUCTURE_LIMIT:
             raise BadRequest(
                 f"more than {DEPTH_LIMIT} levels deep or {STRUCTURE_LIMIT} values "
-                f"in "
-                f"one command"
+                "in one command"
             )
         if isinstance(item, dict):
             if not all(isinstance(key, str) for key in item):
@@ -264,16 +262,18 @@ def take_metadata(fields: dict[str, Any]) -> tuple[dict[str, Any], Metadata]:
 
     Raise BadRequest for metadata of a wrong type.
     """
-    own = {key: value for key, value in fields.items() if key not in METADATA}
+    own: dict[str, Any] = {}
+    given: dict[str, Any] = {}
+    for key, value in fields.items():
+        part = given if key in METADATA else own
+        part[key] = value
     try:
-        return own, msgspec.convert(
-            {key: fields[key] for key in METADATA & fields.keys()}, Metadata
-        )
+        return own, msgspec.convert(given, Metadata)
     except msgspec.ValidationError as error:
-        where = str(error).partition(" - at `$.")
-        raise BadRequest(
-            f"{where[2].rstrip('`')}: {where[0]}" if where[2] else where[0]
-        ) from error
+        what, _, where = str(error).partition(" - at `$.")
+        if where:
+            what = f"{where.rstrip('`')}: {what}"
+        raise BadRequest(what) from error
 
 
 encode = msgspec.json.Encoder().encode

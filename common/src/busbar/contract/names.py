@@ -16,7 +16,7 @@ _DIGEST = 7  # characters of "-" and 6 hex digits
 
 
 def level(original: str) -> str:
-    """Return the topic level for a foreign name, the same whatever the order of arrival."""
+    """Return the topic level for a foreign name, whatever came before it."""
     plain = original.replace(" ", "_")
     mapped = _FOREIGN.sub("_", plain) or "_"
     exact = mapped == plain
@@ -36,7 +36,11 @@ def collisions(originals: Mapping[str, str]) -> set[str]:
     seen: dict[str, list[str]] = {}
     for original, path in originals.items():
         seen.setdefault(path, []).append(original)
-    return {original for group in seen.values() if len(group) > 1 for original in group}
+    shared: set[str] = set()
+    for group in seen.values():
+        if len(group) > 1:
+            shared.update(group)
+    return shared
 
 
 def check_level(name: str, what: str) -> None:

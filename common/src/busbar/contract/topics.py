@@ -14,10 +14,9 @@ REPLY = "reply"  # reserved bridge name: <root>/reply/... are private reply topi
 
 # Mosquitto disconnects whoever publishes on a topic with control characters, surrogates
 # or noncharacters (measured).
-_UNSENDABLE = r"\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef" + "".join(
-    f"{chr(plane + 0xFFFE)}{chr(plane + 0xFFFF)}"
-    for plane in range(0, 0x110000, 0x10000)
-)
+_PLANES = range(0, 0x110000, 0x10000)
+_NONCHARACTERS = "".join(chr(at + 0xFFFE) + chr(at + 0xFFFF) for at in _PLANES)
+_UNSENDABLE = r"\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef" + _NONCHARACTERS
 _REPLY_LEVEL = re.compile(rf"[^+#/{_UNSENDABLE}]{{1,128}}")
 
 
@@ -39,25 +38,19 @@ class Topics:
         if bridge == REPLY:
             raise ConfigError(
                 f"bridge name {REPLY!r} is reserved for private reply topics; "
-                f"choose "
-                f"another"
+                "choose another"
             )
-        self.root, self.bridge = root, bridge
+        self.root = root
+        self.bridge = bridge
         self.base = f"{root}/{bridge}/"
         self.client_id = f"{root.replace('/', '.')}.{bridge}"
-        # `set/#` covers `set`
-        self.commands = [f"{self.base}+/{channel}/#" for channel in ("set", "call")]
-        self.leftovers = [
-            f"{self.base}+/{channel}"
-            for channel in ("status", "info", "state/#", "blob/#")
-        ]
+        self.commands = self._filters("set/#", "call/#")  # `set/#` covers `set`
+        self.leftovers = self._filters("status", "info", "state/#", "blob/#")
 
     def topic(self, device: str, channel: str, path: str = "") -> str:
-        return (
-            f"{self.base}{device}/{channel}/{path}"
-            if path
-            else f"{self.base}{device}/{channel}"
-        )
+        if path:
+            return f"{self.base}{device}/{channel}/{path}"
+        return f"{self.base}{device}/{channel}"
 
     def parse(self, topic: str) -> Address | None:
         """Return the address of a topic of ours, None for anything else."""
@@ -65,7 +58,9 @@ class Topics:
             return None
         device, _, rest = topic[len(self.base) :].partition("/")
         channel, _, path = rest.partition("/")
-        return Address(device, channel, path) if device and channel else None
+        if not device or not channel:
+            return None
+        return Address(device, channel, path)
 
     def private_reply(self, topic: str, device: str) -> str | None:
         """Return a usable private reply topic, None for the device's own.
@@ -75,17 +70,22 @@ class Topics:
         if topic == self.topic(device, REPLY):
             return None
         prefix = f"{self.root}/{REPLY}/"
-        levels = topic[len(prefix) :].split("/") if topic.startswith(prefix) else []
-        if not 1 <= len(levels) <= 4 or not all(map(_REPLY_LEVEL.fullmatch, levels)):
+        own, _, rest = topic.partition(prefix)
+        levels = rest.split("/")
+        fit = len(levels) <= 4 and all(map(_REPLY_LEVEL.fullmatch, levels))
+        if own or not fit:
             raise Forbidden(
                 f"reply topic {topic[:200]!r} is not {prefix} plus 1 to 4 levels "
-                f"without wildcards"
+                "without wildcards"
             )
         return topic
 
+    def _filters(self, *ends: str) -> list[str]:
+        return [f"{self.base}+/{end}" for end in ends]
+
 
 def matches(pattern: str, path: str) -> bool:
-    """True if a topic filter (`+` one level, `#` the rest) covers a path."""
+    """Return whether a topic filter (`+` one level, `#` the rest) covers a path."""
     wanted, levels = pattern.split("/"), path.split("/")
     for position, level_ in enumerate(wanted):
         if level_ == "#":

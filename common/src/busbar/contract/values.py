@@ -25,9 +25,12 @@ from busbar.errors import BadRequest, BusbarError, OutOfRange, ProtocolError
 
 _WORDS = {"true": True, "1": True, "on": True, "false": False, "0": False, "off": False}
 _RANGE = re.compile(
-    r"(<=|>=|<|>) |multiple of|of "
-    r"length|matching regex|Invalid enum value"
+    r"(<=|>=|<|>) |multiple of|of length|matching regex|Invalid enum value"
 )
+_WHERE = re.compile(r" - at `(?:key in )?\$\.?(.*)`$")
+_EXPECTED = re.compile(r"Expected `([^`]+)`")
+_GOT = re.compile(r"got `([^`]+)`")
+_MISSING = re.compile(r"^Object missing required field `(.+)`$")
 _NAMES = {
     "float": "a number",
     "int": "a whole number",
@@ -38,12 +41,11 @@ _NAMES = {
     "array": "a list",
     "bytes": "base64 text",
 }
-_JSON_NAMES = {
+_JSON_NAMES: dict[type[inspect.Type], str] = {
     inspect.BoolType: "bool",
     inspect.IntType: "int",
     inspect.FloatType: "float",
 }
-_SIMPLE = tuple(_JSON_NAMES)
 _OBJECTS = (
     inspect.StructType,
     inspect.DictType,
@@ -105,22 +107,26 @@ class Reader:
             return self._text(payload)
         try:
             raw = decode(payload)
-        except BadRequest:
+        except BadRequest as error:
             if self._or_text:
                 return self._text(payload)
-            word = payload.strip().lower().decode(errors="replace")
-            if word not in _WORDS and isinstance(self._info, _SIMPLE):
-                raise BadRequest(
-                    f"{shown(payload)}: expected "
-                    f"{_wanted(_JSON_NAMES[type(self._info)])}"
-                ) from None
-            if word not in _WORDS:
-                raise
-            raw = word
-        return self._unwrap(raw) if isinstance(raw, dict) else (raw, Metadata())
+            return self._word(payload, error), Metadata()
+        if isinstance(raw, dict):
+            return self._unwrap(raw)
+        return raw, Metadata()
+
+    def _word(self, payload: bytes, refused: BadRequest) -> str:
+        """Return one of the words for a boolean; raise what is wrong instead."""
+        word = payload.strip().lower().decode(errors="replace")
+        if word in _WORDS:
+            return word
+        name = _JSON_NAMES.get(type(self._info))
+        if name is None:
+            raise refused
+        raise BadRequest(f"{shown(payload)}: expected {_wanted(name)}") from refused
 
     def _text(self, payload: bytes) -> tuple[Any, Metadata]:
-        """Text is taken verbatim unless it is a JSON string or an object with `_value`."""
+        """Take text verbatim, unless it is a JSON string or an object with `_value`."""
         if payload.lstrip()[:1] in (b'"', b"{"):
             raw = _decoded(payload)
             if isinstance(raw, str):
@@ -130,31 +136,30 @@ class Reader:
         try:
             return payload.decode(), Metadata()
         except UnicodeDecodeError as error:
-            raise BadRequest(
-                f"{shown(payload)} is not UTF-8 text: {error.reason} at byte "
-                f"{error.start}"
-            ) from error
+            what = f"{error.reason} at byte {error.start}"
+            text = f"{shown(payload)} is not UTF-8 text: {what}"
+            raise BadRequest(text) from error
 
     def _unwrap(self, fields: dict[str, Any]) -> tuple[Any, Metadata]:
         own, metadata = take_metadata(fields)
         if "_value" in own:
             value = own.pop("_value")
             if own:
-                raise BadRequest(
-                    f"unknown key {next(iter(own))!r} beside `_value`; allowed: "
-                    f"metadata like `_id`"
-                )
+                key = next(iter(own))
+                allowed = "allowed: metadata like `_id`"
+                raise BadRequest(f"unknown key {key!r} beside `_value`; {allowed}")
             return value, metadata
-        unknown = [
-            key
-            for key in own
-            if key.startswith("_") and not isinstance(self._info, inspect.StructType)
-        ]
-        if unknown:  # misspelt metadata; a Struct names its own keys
-            raise BadRequest(
-                f"unknown key {unknown[0]!r}; allowed: {', '.join(sorted(METADATA))}"
-            )
+        if not isinstance(self._info, inspect.StructType):  # it names its own keys
+            _check_no_metadata(own)
         return own, metadata
+
+
+def _check_no_metadata(fields: dict[str, Any]) -> None:
+    """Raise BadRequest for a key that looks like misspelt metadata."""
+    for key in fields:
+        if key.startswith("_"):
+            allowed = ", ".join(sorted(METADATA))
+            raise BadRequest(f"unknown key {key!r}; allowed: {allowed}")
 
 
 def _decoded(payload: bytes) -> Any:
@@ -176,7 +181,9 @@ def _plain_info(type_: Any) -> inspect.Type:
 
 
 def _plain_type(info: inspect.Type) -> inspect.Type:
-    return _plain_type(info.type) if isinstance(info, inspect.Metadata) else info
+    while isinstance(info, inspect.Metadata):
+        info = info.type
+    return info
 
 
 def _coerce(raw: Any, info: inspect.Type) -> Any:
@@ -185,42 +192,37 @@ def _coerce(raw: Any, info: inspect.Type) -> Any:
     Words for booleans, 5.0 for an integer.
     """
     info = _plain_type(info)
-    if isinstance(info, inspect.BoolType):
-        return (
-            _WORDS.get(str(raw).lower(), raw)
-            if isinstance(raw, bool | int | str)
-            else raw
-        )
-    if (
-        isinstance(info, inspect.IntType)
-        and isinstance(raw, float)
-        and raw.is_integer()
-    ):
-        return int(raw)
-    if isinstance(info, inspect.StructType) and isinstance(raw, dict):
-        return _members(raw, info)
-    if isinstance(info, inspect.DictType) and isinstance(raw, dict):
-        return {key: _coerce(value, info.value_type) for key, value in raw.items()}
-    if isinstance(info, inspect.ListType) and isinstance(raw, list):
-        return [_coerce(value, info.item_type) for value in raw]
-    if isinstance(info, inspect.UnionType) and len(real := _without_null(info)) == 1:
-        return _coerce(raw, real[0])
+    match info, raw:
+        case inspect.BoolType(), bool() | int() | str():
+            return _WORDS.get(str(raw).lower(), raw)
+        case inspect.IntType(), float() if raw.is_integer():
+            return int(raw)
+        case inspect.StructType(), dict():
+            return _coerce_members(raw, info)
+        case inspect.DictType(), dict():
+            return {key: _coerce(raw[key], info.value_type) for key in raw}
+        case inspect.ListType(), list():
+            return [_coerce(value, info.item_type) for value in raw]
+        case inspect.UnionType(), _:
+            return _coerce_optional(raw, info)
     return raw
 
 
-def _members(raw: dict[str, Any], info: inspect.StructType) -> dict[str, Any]:
+def _coerce_members(raw: dict[str, Any], info: inspect.StructType) -> dict[str, Any]:
     fields = {field.encode_name: field.type for field in info.fields}
-    for key in raw:
-        if key not in fields and key != info.tag_field:
+    coerced = dict(raw)
+    for key, value in raw.items():
+        if key in fields:
+            coerced[key] = _coerce(value, fields[key])
+        elif key != info.tag_field:
             raise BadRequest(f"unknown key {key!r:.100}; allowed: {', '.join(fields)}")
-    return {
-        key: _coerce(value, fields[key]) if key in fields else value
-        for key, value in raw.items()
-    }
+    return coerced
 
 
-def _without_null(info: inspect.UnionType) -> list[inspect.Type]:
-    return [member for member in info.types if not isinstance(member, inspect.NoneType)]
+def _coerce_optional(raw: Any, info: inspect.UnionType) -> Any:
+    """Return the value as the one type that is not null has it."""
+    real = [each for each in info.types if not isinstance(each, inspect.NoneType)]
+    return _coerce(raw, real[0]) if len(real) == 1 else raw
 
 
 def convert(
@@ -235,32 +237,29 @@ def convert(
     except msgspec.ValidationError as error:
         message = plain(str(error))
         if not _RANGE.search(str(error)):
-            raise refuse(
-                f"{raw!r:.60}: {message}"
-                if not isinstance(raw, dict | list)
-                else message
-            ) from error
+            if not isinstance(raw, dict | list):
+                message = f"{raw!r:.60}: {message}"
+            raise refuse(message) from error
         info = _plain_info(type_)
         if isinstance(info, inspect.StructType) and isinstance(raw, dict):
             _convert_members(raw, info.cls, refuse)
         allowed = _allowed(info)
-        raise OutOfRange(
-            f"{raw!r:.60} is out of range; "
-            f"{f'allowed: {allowed}' if allowed else message}"
-        ) from error
+        if allowed:
+            message = f"allowed: {allowed}"
+        raise OutOfRange(f"{raw!r:.60} is out of range; {message}") from error
 
 
 def plain(message: str) -> str:
     """Return a message of msgspec in the words of a user."""
-    where = re.search(r" - at `(?:key in )?\$\.?(.*)`$", message)
-    text = message[: where.start()] if where else message
-    text = re.sub(
-        r"Expected `([^`]+)`", lambda match: f"expected {_wanted(match[1])}", text
-    )
-    text = re.sub(r"got `([^`]+)`", lambda match: f"got {_wanted(match[1])}", text)
-    text = re.sub(r"^Object missing required field `(.+)`$", r"'\1' is missing", text)
+    where = _WHERE.search(message)
+    text = _WHERE.sub("", message)
+    text = _EXPECTED.sub(lambda match: f"expected {_wanted(match[1])}", text)
+    text = _GOT.sub(lambda match: f"got {_wanted(match[1])}", text)
+    text = _MISSING.sub(r"'\1' is missing", text)
     text = text.replace("Invalid base64 encoded string", "this is not base64")
-    return f"{where[1]}: {text}" if where and where[1] else text
+    if where is None or not where[1]:
+        return text
+    return f"{where[1]}: {text}"
 
 
 def _wanted(types: str) -> str:
@@ -287,18 +286,19 @@ def _allowed(info: inspect.Type) -> str:
     if isinstance(info, inspect.EnumType):
         return ", ".join(str(member.value) for member in info.cls)
     if isinstance(info, inspect.IntType | inspect.FloatType):
-        bounds = {
-            "at least": info.ge,
-            "above": info.gt,
-            "at most": info.le,
-            "below": info.lt,
-        }
-        return " and ".join(
-            f"{word} {limit(bound)}"
-            for word, bound in bounds.items()
-            if bound is not None
-        )
+        return _bounds(info)
     return ""
+
+
+def _bounds(info: inspect.IntType | inspect.FloatType) -> str:
+    bounds = {
+        "at least": info.ge,
+        "above": info.gt,
+        "at most": info.le,
+        "below": info.lt,
+    }
+    given = {word: bound for word, bound in bounds.items() if bound is not None}
+    return " and ".join(f"{word} {limit(bound)}" for word, bound in given.items())
 
 
 def limit(number: float) -> str:
@@ -307,7 +307,9 @@ def limit(number: float) -> str:
     Whole numbers in full, 2147483647 and not 2.14748e+09.
     """
     whole = float(number).is_integer() and abs(number) < 1e15
-    return str(int(number)) if whole or isinstance(number, int) else f"{number:g}"
+    if whole or isinstance(number, int):
+        return str(int(number))
+    return f"{number:g}"
 
 
 def reading(raw: Any, type_: Any) -> Any:

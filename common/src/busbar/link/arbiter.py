@@ -100,7 +100,7 @@ class Arbiter:
 
 
 class Turn:
-    """What a running command may do beside its work.
+    """The rights of a running command.
 
     Report progress, let the channel go early.
     """
@@ -115,11 +115,9 @@ class Turn:
         ] = lambda key, then: None,
     ) -> None:
         self.asked = asked  # s for the device's answer, where the caller said so
-        self._release, self._progress, self._when_unlocked = (
-            release,
-            progress,
-            when_unlocked,
-        )
+        self._release = release
+        self._progress = progress
+        self._when_unlocked = when_unlocked
 
     def progress(self, fraction: float | None, message: str = "") -> None:
         """Report how far the command is: 0 to 1, None = unknown."""

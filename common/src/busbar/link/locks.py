@@ -50,7 +50,7 @@ class _Waiter:
     future: asyncio.Future[None]
 
 
-class Leases:
+class Locks:
     """The leases of one channel; calls `changed` after each change."""
 
     def __init__(self, changed: Callable[[], None]) -> None:
@@ -98,11 +98,14 @@ class Leases:
             await self._wait(device, "device", wait)
 
     def admits(self, device: str, token: str | None) -> bool:
-        """True if a command may pass now."""
+        """Return whether a command may pass now."""
         return self._conflict(device, "device", token) is None
 
     def check(self, device: str, token: str | None) -> None:
-        """Raise Locked if somebody else holds the device, or if the caller believes in a lease that has ended."""
+        """Raise Locked if the device is locked for the caller.
+
+        That is also so for a caller whose own lease has ended.
+        """
         self._check_alive(device, token)
         conflict = self._conflict(device, "device", token)
         if conflict is not None:
@@ -167,7 +170,8 @@ class Leases:
         lease = self._leases.get(token)
         if lease is None or not lease.covers(device):
             raise Locked("this lease has ended; lock again", owner=None, seconds=0)
-        lease.owner, lease.polls = owner or lease.owner, polls
+        lease.owner = owner or lease.owner
+        lease.polls = polls
         self._arm(lease, ttl)
         self._changed()
         return lease
@@ -216,7 +220,7 @@ class Leases:
 
     @staticmethod
     def _behind(device: str, scope: Scope, waiting: list[_Waiter]) -> bool:
-        """True if a lock that overlaps waits already."""
+        """Return whether a lock that overlaps waits already."""
         return any(
             w.locks and ("channel" in (scope, w.scope) or w.device == device)
             for w in waiting

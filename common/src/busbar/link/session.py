@@ -1,4 +1,4 @@
-"""What a service implements and what it is given; the one reconnect loop.
+"""Links, sessions and outlets, as a service declares them; the one reconnect loop.
 
 A service declares Links. Opening one gives a Session, the conversation over that link:
 entered = able to serve, left = closed. It speaks to the bus through a Port and one
@@ -7,25 +7,25 @@ Outlet for each device.
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 from busbar.contract.describe import Description
 from busbar.contract.messages import Fault
 from busbar.errors import BusbarError, LinkLost, Retry
 from busbar.link.arbiter import Turn
-from busbar.net.two_way_event import Flag
+from busbar.net.backoff import Backoff, Delays
+from busbar.net.two_way_event import TwoWayEvent
 
 log = logging.getLogger("busbar.session")
 
 OPEN_TIMEOUT = 30.0  # s for a link to become able to serve
 CLOSE_TIMEOUT = 10.0  # s for a session to end; what hangs in a driver is given up
-RETRY_FIRST, RETRY_MOST = 0.5, 30.0  # s
-RETRY_LEAST = 0.1  # s
-HELD = 10.0  # s; a link that held this long starts its delays anew
+# a link that held for `held` starts its delays again
+DELAYS = Delays(least=0.1, first=0.5, most=30.0, held=10.0)
+USUAL = Retry(DELAYS.first, DELAYS.most)  # of errors that say nothing themselves
 
 
 class Outlet(Protocol):
@@ -35,7 +35,7 @@ class Outlet(Protocol):
         """Readings: path -> JSON value, acquired at Unix `time` (s), now if None."""
 
     def bad(self, paths: Iterable[str], error: BusbarError) -> None:
-        """Why properties could not be read; their last values stay."""
+        """Say why properties could not be read; their last values stay."""
 
     def gone(self, paths: Iterable[str]) -> None:
         """Properties that the device no longer has."""
@@ -75,7 +75,7 @@ class Outlet(Protocol):
 
     @property
     def description(self) -> Description:
-        """What is described now."""
+        """The description as it is now."""
 
     @property
     def room(self) -> int:
@@ -104,7 +104,7 @@ class Port(Protocol):
         """The link is up, the conversation not ready: commands wait."""
 
     @property
-    def broker(self) -> Flag:
+    def broker(self) -> TwoWayEvent:
         """Set while the bridge is connected to its broker."""
 
     def appear(self, device: str, description: Description) -> Outlet:
@@ -150,100 +150,99 @@ class Link:
 
 
 class Keeper(Protocol):
-    """Who is told how a link fares: the channel."""
+    """The owner of a link, as the reconnect loop sees it."""
 
     link: Link
 
-    async def wanted(self) -> None:
+    async def until_wanted(self) -> None:
         """Return when the link should be open."""
 
     async def pause(self, seconds: float, firm: bool = False) -> None:
-        """Wait, less if somebody asks for the link.
+        """Wait, less if the link is asked for.
 
         firm: only if it is asked to connect, not for a command.
         """
 
-    async def served(self, session: Session) -> None:
+    async def serve(self, session: Session) -> None:
         """Serve until the link should close; raise when it breaks."""
 
-    def lost(self, fault: Fault, soon: bool = False) -> None:
-        """The link is closed, or could not be opened; soon: commands wait for it."""
+    def on_lost(self, fault: Fault, soon: bool = False) -> None:
+        """Take note that the link is closed, or could not be opened.
+
+        soon: commands wait for it.
+        """
+
+
+class Served(NamedTuple):
+    """The end of one attempt to serve: with an error, or on purpose."""
+
+    error: BaseException | None
+    opened: bool
 
 
 async def supervise(keeper: Keeper) -> None:
-    """Keep a link open for ever.
-
-    The only reconnect loop, full jitter up to 30 s unless the error says otherwise.
-    """
-    attempt, told = 0, None
+    """Keep a link open for ever: the only reconnect loop."""
+    backoff = Backoff(DELAYS)
     loop = asyncio.get_running_loop()
     while True:
-        await keeper.wanted()
+        await keeper.until_wanted()
         started = loop.time()
-        error, served = await _hold(keeper)
-        if error is None:
-            attempt = 0
+        served = await _serve(keeper)
+        if served.error is None:
+            backoff.succeed()
             continue
-        fault = fault_of(error, keeper.link.name)
-        attempt = 0 if loop.time() - started > HELD else attempt + 1
+        backoff.fail(loop.time() - started)
+        fault = fault_of(served.error, keeper.link.name)
         # a link that stays down warns once, not at each attempt
-        news = served or fault != told
-        told = fault
-        level = logging.WARNING if news else logging.DEBUG
-        log.log(
-            level,
-            "%s: %s",
-            keeper.link.name,
-            fault.message,
-            extra={"device": keeper.link.name},
-        )
-        own = _own(error)
-        keeper.lost(fault, own is not None and own.soon)
-        await keeper.pause(_delay(own, attempt), own is not None and own.firm)
+        differs = backoff.report(fault)
+        _log_fault(keeper.link.name, fault, warn=served.opened or differs)
+        retry = _retry_of(served.error)
+        keeper.on_lost(fault, retry.soon)
+        await keeper.pause(_pause(backoff, retry), retry.firm)
 
 
-def _own(error: BaseException) -> Retry | None:
+def _log_fault(name: str, fault: Fault, warn: bool) -> None:
+    level = logging.WARNING if warn else logging.DEBUG
+    log.log(level, "%s: %s", name, fault.message, extra={"device": name})
+
+
+def _retry_of(error: BaseException) -> Retry:
     inner = leaf(error)
-    return inner.retry if isinstance(inner, BusbarError) else None
+    own = inner.retry if isinstance(inner, BusbarError) else None
+    return own or USUAL
 
 
-def _delay(own: Retry | None, attempt: int) -> float:
-    """Return the seconds before the next attempt.
-
-    As the error says itself, else as links usually wait.
-    """
-    if own is None:
-        return random.uniform(
-            RETRY_LEAST, min(RETRY_MOST, RETRY_FIRST * 2 ** min(attempt, 10))
-        )
-    return random.uniform(own.first, min(own.most, own.first * 2 ** min(attempt, 10)))
+def _pause(backoff: Backoff, retry: Retry) -> float:
+    """Return the seconds before the next attempt, as the error says itself."""
+    if retry is USUAL:
+        return backoff.pause()
+    return backoff.pause(Delays(retry.first, retry.first, retry.most, DELAYS.held))
 
 
-async def _hold(keeper: Keeper) -> tuple[BaseException | None, bool]:
-    """Open the link and serve.
-
-    Return why it ended, None if it was asked to, and whether it had served.
-    """
-    served = False
+async def _serve(keeper: Keeper) -> Served:
+    """Open the link and serve until it ends."""
+    opened = False
+    loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(OPEN_TIMEOUT) as limit, AsyncExitStack() as stack:
-            session = await stack.enter_async_context(keeper.link.open(keeper))  # type: ignore[arg-type]  # a channel is both
+            port = cast("Port", keeper)  # a link at run time is both
+            session = await stack.enter_async_context(keeper.link.open(port))
             limit.reschedule(None)
-            served = True
+            opened = True
             try:
-                await keeper.served(session)
+                await keeper.serve(session)
             finally:
-                limit.reschedule(asyncio.get_running_loop().time() + CLOSE_TIMEOUT)
+                limit.reschedule(loop.time() + CLOSE_TIMEOUT)
     except (Exception, asyncio.CancelledError) as error:
         # the boundary of one link: a bug in it costs no other
         if is_cancelled():  # from outside, whatever the session says to that
             raise asyncio.CancelledError from error
-        return error, served
-    return None, served
+        return Served(error, opened)
+    return Served(None, opened)
 
 
 def is_cancelled() -> bool:
-    """True if the current task is to end.
+    """Return whether the current task is to end.
 
     A CancelledError without that comes from a task that it waited for.
     """
@@ -259,7 +258,10 @@ def leaf(error: BaseException) -> BaseException:
 
 
 def fault_of(error: BaseException, name: str) -> Fault:
-    """Return what to tell of an error; an unexpected one is logged with its traceback."""
+    """Return the fault to publish for an error.
+
+    An unexpected one is logged with its traceback.
+    """
     error = leaf(error)
     if isinstance(error, BusbarError):
         return Fault(error.code, error.message)

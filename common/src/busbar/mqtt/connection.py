@@ -40,7 +40,9 @@ class Connection:
         client_id: str,
         will: Message | None,
     ) -> None:
-        self._endpoint, self._source, self._on_message = endpoint, source, on_message
+        self._endpoint = endpoint
+        self._source = source
+        self._on_message = on_message
         self._client = paho_client.client(
             endpoint,
             client_id,
@@ -91,7 +93,10 @@ class Connection:
         self._wake()
 
     async def drained(self) -> None:
-        """Wait until everything has been sent and acknowledged, or the connection is lost, or it takes too long."""
+        """Wait until everything has been sent and acknowledged.
+
+        Return early when the connection is lost, or when it takes too long.
+        """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_TIMEOUT):
                 while not self.closed.done():

@@ -1,10 +1,10 @@
-"""What waits for the broker.
+"""Queue of messages for the broker.
 
-The newest value of each retained topic, a bounded queue of events and replies.
+It holds the newest value of each retained topic, and a bounded queue of events and
+replies. The connection pulls while it can send. Messages that it had not delivered when
+the link broke come back here, so that an old value is never sent after a newer one.
 
-The connection pulls while it can send. What it had not delivered when the link broke
-comes back here, so that an old value is never sent after a newer one. Source:
-docs/contract.md, 3.4.
+Source: docs/contract.md, 3.4.
 """
 
 import logging
@@ -53,17 +53,13 @@ class Message:
 
     @property
     def rebuilt(self) -> bool:
-        """True for what is published anew after each connect; a retained blob is not."""
+        """Whether it is published again after each connect; a retained blob is not."""
         return self.retain and self.content_type is None
 
     @property
     def size(self) -> int:
-        return (
-            len(self.payload)
-            + len(self.topic.encode())
-            + len(self.correlation or b"")
-            + OVERHEAD
-        )
+        correlation = len(self.correlation) if self.correlation else 0
+        return len(self.payload) + len(self.topic.encode()) + correlation + OVERHEAD
 
 
 class Outbox:
@@ -79,7 +75,8 @@ class Outbox:
         queue_bytes: int = QUEUE_BYTES,
     ) -> None:
         self.limit = limit  # bytes of one message
-        self._limit, self._queue_bytes = limit, queue_bytes
+        self._limit = limit
+        self._queue_bytes = queue_bytes
         self.wake: Callable[[], None] = lambda: None
         self.published = 0
         self.dropped = 0
@@ -204,15 +201,14 @@ class Outbox:
         """
         for message in reversed(messages):
             if message.rebuilt:
-                source = (
-                    partial(bytes, message.payload) if message.payload else _nothing
-                )
+                payload = message.payload
+                source = partial(bytes, payload) if payload else _nothing
                 self._retained.setdefault(message.topic, source)
             elif message.size > POISON_SIZE and message.tries + 1 >= POISON_TRIES:
                 # a broker of MQTT 3.1.1 does not tell its limit, it closes the
                 # connection: not for ever
                 self._drop(
-                    message, (f"the connection broke {POISON_TRIES} times after it")
+                    message, f"the connection broke {POISON_TRIES} times after it"
                 )
             else:
                 self._queue.appendleft(replace(message, tries=message.tries + 1))
@@ -226,13 +222,10 @@ class Outbox:
         if not self._unreported or self._clock() - self._reported < REPORT_INTERVAL:
             return
         self._reported = self._clock()
-        worst = "; ".join(
-            f"{count} on {what}"
-            for what, count in self._unreported.most_common(REPORT_LINES)
-        )
-        log.warning(
-            "dropped %d messages, most of them: %s", self._unreported.total(), worst
-        )
+        most = self._unreported.most_common(REPORT_LINES)
+        worst = "; ".join(f"{count} on {what}" for what, count in most)
+        total = self._unreported.total()
+        log.warning("dropped %d messages, most of them: %s", total, worst)
         self._unreported.clear()
 
     def _pop(self) -> Message:

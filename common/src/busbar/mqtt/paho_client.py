@@ -1,7 +1,4 @@
-"""What paho is told and what it tells, in our words.
-
-A client for an endpoint, messages both ways.
-"""
+"""paho in our words: a client for an endpoint, messages both ways."""
 
 import logging
 

@@ -1,24 +1,25 @@
-"""What a connection to a broker is for those who use it; `mqtt` makes one.
+"""Reconnect loop of the MQTT connection, and the types of its users.
 
 Source: docs/contract.md, 5.
 """
 
 import asyncio
 import logging
-import random
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, NamedTuple, Protocol
 
 from busbar.mqtt.outbox import Message
+from busbar.net.backoff import Backoff, Delays
 
 log = logging.getLogger("busbar.broker")
 
-RETRY_FIRST, RETRY_MOST = 0.2, 3.0  # s (contract 5)
+# Source: docs/contract.md, 5
+DELAYS = Delays(least=0.1, first=0.2, most=3.0, held=6.0)
 
 
 class BrokerLost(Exception):
-    """The connection to the broker could not be made, or ended; the message says why."""
+    """The connection to the broker failed or ended; the message says why."""
 
 
 class Received(NamedTuple):
@@ -50,11 +51,8 @@ Connect = Callable[..., AbstractAsyncContextManager[Any]]
 
 
 async def stay_connected(connect_and_serve: Callable[[], Awaitable[None]]) -> None:
-    """Run until it returns.
-
-    After each BrokerLost again, with full jitter between 0.2 s and 3 s (contract 5).
-    """
-    attempt, told = 0, ""
+    """Run until it returns, again after each BrokerLost."""
+    backoff = Backoff(DELAYS)
     loop = asyncio.get_running_loop()
     while True:
         started = loop.time()
@@ -62,13 +60,9 @@ async def stay_connected(connect_and_serve: Callable[[], Awaitable[None]]) -> No
             await connect_and_serve()
             return
         except BrokerLost as error:
-            held = loop.time() - started > 2 * RETRY_MOST
-            attempt = 0 if held else attempt + 1
-            log.log(
-                logging.WARNING if held or str(error) != told else logging.DEBUG,
-                "%s",
-                error,
-            )
-            told = str(error)
-        ceiling = min(RETRY_MOST, RETRY_FIRST * 2**attempt)
-        await asyncio.sleep(random.uniform(RETRY_FIRST / 2, ceiling))
+            lasted = loop.time() - started
+            backoff.fail(lasted)
+            differs = backoff.report(str(error))
+            warn = differs or lasted > DELAYS.held
+            log.log(logging.WARNING if warn else logging.DEBUG, "%s", error)
+        await asyncio.sleep(backoff.pause())

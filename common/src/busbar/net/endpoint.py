@@ -1,4 +1,4 @@
-"""How to reach a broker: url, credentials, TLS."""
+"""Address of a broker: url, credentials, TLS."""
 
 import re
 import ssl
@@ -13,7 +13,7 @@ _CREDENTIALS = re.compile(r"^(?!unix:)(\w+://)?.*@", re.DOTALL)
 
 @dataclass(frozen=True)
 class Endpoint:
-    """How to reach a broker: `mqtt://host[:port]`, `mqtts://host[:port]` or `unix:///path`."""
+    """A broker: `mqtt://host[:port]`, `mqtts://host[:port]` or `unix:///path`."""
 
     url: str
     username: str | None = None
@@ -86,5 +86,6 @@ class Endpoint:
         if self.cert_file:
             present(context, self.cert_file, self.key_file)
         if self.insecure:
-            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
         return context

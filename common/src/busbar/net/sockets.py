@@ -1,4 +1,4 @@
-"""What the kernel knows of a connection, and a blocking connect that holds nobody up."""
+"""Unsent and acknowledged bytes of a socket, and a connect beside the loop."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ from typing import Any
 
 
 def unsent(sock: Any) -> int:
-    """Return the bytes that the kernel holds because the other side has not acknowledged them."""
+    """Return the bytes that the other side has not acknowledged."""
     return int.from_bytes(
         fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder
     )
@@ -37,7 +37,7 @@ def no_delay(_client: Any, _userdata: Any, sock: Any) -> None:
 
 
 async def in_thread(call: Callable[[], None]) -> None:
-    """Run paho's blocking connect in a daemon thread, which cannot hold up the end of the process."""
+    """Run a blocking call in a daemon thread, which holds up no end of the process."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
 

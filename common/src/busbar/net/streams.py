@@ -26,7 +26,9 @@ class ByteStream:
     def __init__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, name: str
     ) -> None:
-        self._reader, self._writer, self._name = reader, writer, name
+        self._reader = reader
+        self._writer = writer
+        self._name = name
         self._wire = Wire(name)
         self._buffer = bytearray()
         self._overlong = False  # inside a line that has been refused
@@ -224,7 +226,7 @@ async def open_udp(host: str, port: int, name: str) -> ByteStream:
 
 
 class _Datagrams(asyncio.DatagramProtocol):
-    """What a ByteStream needs of reader and writer, over datagrams."""
+    """Reader and writer of a ByteStream over datagrams."""
 
     def __init__(self) -> None:
         self._came: asyncio.Queue[bytes | Exception] = asyncio.Queue(DATAGRAMS)

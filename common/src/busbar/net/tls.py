@@ -1,4 +1,4 @@
-"""How the other side of a TLS connection is known.
+"""Trust in the other side of a TLS connection.
 
 Devices have self-signed certificates as a rule.
 """
@@ -12,13 +12,13 @@ from busbar.errors import ConfigError
 
 @dataclass(frozen=True)
 class Trust:
-    """Whom to believe."""
+    """Certificates to accept."""
 
     context: ssl.SSLContext
     fingerprint: str | None = None  # SHA-256 of the certificate (DER), lower-case hex
 
     def refused(self, certificate: bytes) -> str | None:
-        """Return the fingerprint of a certificate (DER) that is not the one to be pinned, else None."""
+        """Return the fingerprint of a certificate (DER) that is not the pinned one."""
         found = hashlib.sha256(certificate).hexdigest()
         return found if self.fingerprint not in (None, found) else None
 
@@ -30,7 +30,9 @@ def trust(
     cert_file: str | None = None,
     key_file: str | None = None,
 ) -> Trust:
-    """Trust what ca_file (else the system) signed, the certificate of this fingerprint, or any; raise ConfigError.
+    """Trust what ca_file or the system signed, one fingerprint, or any certificate.
+
+    Raise ConfigError for files that cannot be used.
 
     With a cert_file (and key_file) we show who we are, too.
     """
@@ -39,7 +41,8 @@ def trust(
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(f"ca_file {ca_file}: {error}") from error
     if insecure or fingerprint:
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
     if cert_file:
         present(context, cert_file, key_file)
     return Trust(context, fingerprint and fingerprint.replace(":", "").lower())

@@ -37,7 +37,9 @@ def readable(data: bytes) -> str:
     head = data[:SHOWN]
     printable = all(32 <= byte < 127 or byte in b"\r\n\t" for byte in head)
     text = repr(head.decode()) if printable else head.hex(" ")
-    return text if len(data) <= SHOWN else f"{text}... ({len(data)} bytes)"
+    if len(data) > SHOWN:
+        return f"{text}... ({len(data)} bytes)"
+    return text
 
 
 class Redact(logging.Filter):
@@ -45,21 +47,20 @@ class Redact(logging.Filter):
 
     def __init__(self, secrets: frozenset[str]) -> None:
         super().__init__()
-        self._secrets = sorted(
-            {form for secret in secrets if secret for form in _forms(secret)},
-            key=len,
-            reverse=True,
-        )
+        forms: set[str] = set()
+        for secret in filter(None, secrets):
+            forms |= _forms(secret)
+        self._secrets = sorted(forms, key=len, reverse=True)
 
     def filter(self, record: logging.LogRecord) -> bool:
         text = record.getMessage()
         clean = self._redacted(text)
         if clean != text:
-            record.msg, record.args = clean, ()
+            record.msg = clean
+            record.args = ()
         if record.exc_info:
-            record.exc_text = self._redacted(
-                record.exc_text or _TRACEBACK.formatException(record.exc_info)
-            )
+            trace = record.exc_text or _TRACEBACK.formatException(record.exc_info)
+            record.exc_text = self._redacted(trace)
         return True
 
     def _redacted(self, text: str) -> str:
@@ -72,7 +73,7 @@ _TRACEBACK = logging.Formatter()
 
 
 def _forms(secret: str) -> set[str]:
-    """What a secret looks like in a record: itself, in hex, and escaped by `repr`."""
+    """Return a secret as a record may show it: itself, in hex, escaped by `repr`."""
     escaped = repr(secret)[1:-1]
     return {
         secret,
@@ -90,10 +91,8 @@ def set_level(level: int, logger: str = "") -> None:
     for name in list(logging.root.manager.loggerDict):
         if not logger and name.startswith("busbar."):
             logging.getLogger(name).setLevel(logging.NOTSET)
-    logging.getLogger(f"busbar.{logger}" if logger else "busbar").setLevel(
-        min(level, logging.WARNING)
-    )
+    name = f"busbar.{logger}" if logger else "busbar"
+    logging.getLogger(name).setLevel(min(level, logging.WARNING))
+    quiet = level > logging.WARNING and not logger
     for handler in logging.root.handlers:
-        handler.setLevel(
-            level if level > logging.WARNING and not logger else logging.NOTSET
-        )
+        handler.setLevel(level if quiet else logging.NOTSET)

@@ -3,11 +3,12 @@
 import asyncio
 
 
-class Flag:
+class TwoWayEvent:
     """Like asyncio.Event, which can only be waited for to be set."""
 
     def __init__(self) -> None:
-        self._set, self._cleared = asyncio.Event(), asyncio.Event()
+        self._set = asyncio.Event()
+        self._cleared = asyncio.Event()
         self._cleared.set()
 
     def is_set(self) -> bool:

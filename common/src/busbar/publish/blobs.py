@@ -13,7 +13,7 @@ from busbar.mqtt.outbox import Message, Outbox
 log = logging.getLogger("busbar.blobs")
 
 
-class Blobs:
+class BlobPublisher:
     """The blobs of one device.
 
     `folder` is for those that are too large, `file` gives each of them a new name.
@@ -26,12 +26,10 @@ class Blobs:
         topic: Callable[[str], str],
         file: Callable[[str], str],
     ) -> None:
-        self._outbox, self._folder, self._topic, self._file = (
-            outbox,
-            folder,
-            topic,
-            file,
-        )
+        self._outbox = outbox
+        self._folder = folder
+        self._topic = topic
+        self._file = file
         self._retained: dict[str, Message] = {}  # what clears each
 
     def put(

@@ -1,10 +1,8 @@
-"""How fast the values of a bridge change.
+"""Rate at which the values of a bridge change.
 
-Below a limit each goes out at once, above it they gather.
-
-A message of its own costs about 200 us of CPU with its leaf and its acknowledgement, a
-value among others 25 us (measured: docs/benchmarks.md); 20 ms later is nothing that
-anybody sees of a signal that changes so often.
+Below a limit each value goes out at once, above it they gather. A message of its own
+costs about 200 us of CPU with its value topic and its acknowledgement, a value among
+others 25 us (measured: docs/benchmarks.md).
 """
 
 from collections.abc import Callable
@@ -13,12 +11,13 @@ WINDOW = 0.1  # s
 LIMIT = 2000  # changes per second
 
 
-class Pace:
+class ChangeRate:
     """Counts changes; `fast` is what the last whole window was."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._start, self._count = clock(), 0
+        self._start = clock()
+        self._count = 0
         self._fast = False
 
     def count(self, changes: int) -> None:
@@ -36,4 +35,5 @@ class Pace:
         passed = self._clock() - self._start
         if passed >= WINDOW:
             self._fast = self._count > LIMIT * passed
-            self._start, self._count = self._clock(), 0
+            self._start = self._clock()
+            self._count = 0

@@ -23,12 +23,12 @@ from busbar.contract.names import LEVEL_LIMIT
 from busbar.contract.topics import Topics
 from busbar.errors import BusbarError, Offline
 from busbar.mqtt.outbox import OVERHEAD, Message, Outbox
-from busbar.net.two_way_event import Flag
-from busbar.publish.blobs import Blobs
-from busbar.publish.change_rate import Pace
+from busbar.net.two_way_event import TwoWayEvent
+from busbar.publish.blobs import BlobPublisher
+from busbar.publish.change_rate import ChangeRate
 from busbar.publish.size_limits import fit, fit_info
 from busbar.publish.state import State
-from busbar.publish.value_topics import Leaves
+from busbar.publish.value_topics import ValueTopics
 
 # s that changes wait at most, for the acknowledgement of those before them or when
 # there are many
@@ -39,7 +39,10 @@ EVENT_HEAD = 100  # bytes of boot, seq and time, in JSON
 SNAPSHOT_INTERVAL = 1.0  # s
 SNAPSHOT_RATE = 64 * 1024  # bytes/s
 SNAPSHOT_HEARTBEAT = 60.0  # s
-LEAVES_SMALL, LEAVES_OFTEN, LEAVES_RARELY = 100, 60.0, 600.0  # properties, s, s
+# properties, s, s
+LEAVES_SMALL = 100
+LEAVES_OFTEN = 60.0
+LEAVES_RARELY = 600.0
 INFO_QUIET, INFO_LATEST = 0.2, 1.0  # s
 REVISION = "the revision of info"  # counted like the events
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -49,28 +52,30 @@ Availability = Literal["connecting", "online", "offline", "stopped"]
 
 
 @dataclass
-class Bus:
-    """What all devices of one bridge share."""
+class BridgeContext:
+    """Things that all devices of one bridge share."""
 
     topics: Topics
     outbox: Outbox
     blobs: Outbox  # the same, or one with a connection of its own
-    pace: Pace
+    pace: ChangeRate
     boot: str
     leaf: Callable[[str], bool] = lambda path: True  # which properties have leaves
     now: Callable[[], float] = clock.time  # Unix s
     folder: Path | None = None  # where blobs too large for the bus go
-    broker: Flag = field(default_factory=Flag)  # set while we are connected
+    broker: TwoWayEvent = field(
+        default_factory=TwoWayEvent
+    )  # set while we are connected
     # counts of devices that may come back in this boot
     left: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
-class Device:
+class DevicePublisher:
     """One device; the Outlet that a session writes to."""
 
     def __init__(
         self,
-        bus: Bus,
+        context: BridgeContext,
         name: str,
         description: Description,
         complete: Callable[[Description], Description],
@@ -78,34 +83,35 @@ class Device:
         self.name = name
         self.state = State(lambda path: self.description.find(path), self._changed)
         self.status: Availability = "offline"
-        self.since = bus.now()
+        self.since = context.now()
         self.reason: Fault | None = None
         self.refused: Fault | None = None  # set while the device is to stay offline
         self.silent: Fault | None = None  # set while the device, not the link, is dead
         # set while the link is closed: what a session says late would pass for
         # confirmed
-        self.deaf = False
-        self._bus = bus
+        self.link_closed = False
+        self._context = context
         self._complete = complete  # adds what every device has
         self._description = complete(description)
         self._loop = asyncio.get_running_loop()
         # of each event; of one boot they never count anew
-        self._seqs = bus.left.pop(name, {})
+        self._seqs = context.left.pop(name, {})
         self._revision = self._next_seq(REVISION)
-        self._leaves = Leaves(
-            bus.outbox,
-            bus.pace,
-            bus.leaf,
+        self._leaves = ValueTopics(
+            context.outbox,
+            context.pace,
+            context.leaf,
             partial(self.topic, "state"),
             self.state.values,
         )
-        self._blobs = Blobs(
-            bus.blobs, bus.folder, partial(self.topic, "blob"), self._file
+        self._blobs = BlobPublisher(
+            context.blobs, context.folder, partial(self.topic, "blob"), self._file
         )
         self._timers: dict[str, asyncio.TimerHandle | asyncio.Handle] = {}
         self._info_deadline: float | None = None
         self._closed = False
-        self._truncated, self._snapshot_size = 0, 0
+        self._truncated = 0
+        self._snapshot_size = 0
         self._snapshot_last = self._loop.time() - SNAPSHOT_INTERVAL
         self._leaves_last = self._loop.time()
 
@@ -118,14 +124,14 @@ class Device:
         return max(0, self._room("event", "x" * LEVEL_LIMIT) - EVENT_HEAD)
 
     def topic(self, channel: str, path: str = "") -> str:
-        return self._bus.topics.topic(self.name, channel, path)
+        return self._context.topics.topic(self.name, channel, path)
 
     def values(self, values: Mapping[str, Any], time: float | None = None) -> None:
-        if self.refused is None and not (self._closed or self.deaf):
+        if self.refused is None and not (self._closed or self.link_closed):
             self.state.read(values, self._time(time))
 
     def bad(self, paths: Iterable[str], error: BusbarError) -> None:
-        if self.refused is None and not (self._closed or self.deaf):
+        if self.refused is None and not (self._closed or self.link_closed):
             self.state.mark_bad(
                 paths, Fault(error.code, error.message), self._time(None)
             )
@@ -142,11 +148,16 @@ class Device:
         if self._closed:
             return
         seq = self._next_seq(name)
-        body = {"boot": self._bus.boot, "seq": seq, "time": self._time(time), **fields}
+        body = {
+            "boot": self._context.boot,
+            "seq": seq,
+            "time": self._time(time),
+            **fields,
+        }
         declared = self._description.events.get(name)
         if declared is not None and declared.encoding == "msgpack":
             packed = msgspec.msgpack.encode(body)
-            self._bus.outbox.put(
+            self._context.outbox.put(
                 Message(
                     self.topic("event", name),
                     packed,
@@ -154,7 +165,7 @@ class Device:
                 )
             )
         else:
-            self._bus.outbox.put(
+            self._context.outbox.put(
                 Message(self.topic("event", name), messages.encode(body))
             )
 
@@ -208,12 +219,13 @@ class Device:
             self.set_status("offline", self.silent)
 
     def set_status(self, status: Availability, reason: Fault | None = None) -> None:
-        """Change the availability; what is known becomes bad when the device goes away."""
+        """Change the availability; values become bad when the device goes away."""
         if (status, reason) == (self.status, self.reason) or self._closed:
             return
         if status != self.status:
             self.since = self._time(None)
-        self.status, self.reason = status, reason
+        self.status = status
+        self.reason = reason
         if status in ("offline", "stopped"):
             fault = Fault(
                 Offline.code, reason.message if reason else f"the device is {status}"
@@ -223,7 +235,7 @@ class Device:
                 fault,
                 self.since,
             )
-        self._bus.outbox.retain(self.topic("status"), self.status_payload)
+        self._context.outbox.retain(self.topic("status"), self.status_payload)
 
     def announce(self, *, status: bool = True) -> None:
         """Publish status, info and state, whatever the broker has.
@@ -233,9 +245,9 @@ class Device:
         if self._info_deadline is not None:
             self._publish_info()
         if status:
-            self._bus.outbox.retain(self.topic("status"), self.status_payload)
-        self._bus.outbox.retain(self.topic("info"), self._info_payload)
-        self._bus.outbox.retain(self.topic("state"), self._state_payload)
+            self._context.outbox.retain(self.topic("status"), self.status_payload)
+        self._context.outbox.retain(self.topic("info"), self._info_payload)
+        self._context.outbox.retain(self.topic("state"), self._state_payload)
 
     def announce_leaves(self) -> None:
         """Publish the leaf of every value."""
@@ -247,13 +259,13 @@ class Device:
     def withdraw(self) -> None:
         """Remove every retained topic of this device."""
         self.close()
-        if len(self._bus.left) >= LEFT_LIMIT:
-            del self._bus.left[next(iter(self._bus.left))]
-        self._bus.left[self.name] = self._seqs
+        if len(self._context.left) >= LEFT_LIMIT:
+            del self._context.left[next(iter(self._context.left))]
+        self._context.left[self.name] = self._seqs
         self._leaves.remove_all()
         self._blobs.remove_all()
         for channel in ("state", "info", "status"):
-            self._bus.outbox.clear(self.topic(channel))
+            self._context.outbox.clear(self.topic(channel))
 
     def finish(self) -> None:
         """Say `stopped`, with the last changes and snapshot."""
@@ -279,18 +291,18 @@ class Device:
         if now - self._snapshot_last >= SNAPSHOT_HEARTBEAT:
             self._publish_snapshot()
             # somebody may have cleared it
-            self._bus.outbox.retain(self.topic("status"), self.status_payload)
+            self._context.outbox.retain(self.topic("status"), self.status_payload)
         often = len(self.state.values) <= LEAVES_SMALL
         if now - self._leaves_last >= (LEAVES_OFTEN if often else LEAVES_RARELY):
             self.announce_leaves()
-            self._bus.outbox.retain(self.topic("info"), self._info_payload)
+            self._context.outbox.retain(self.topic("info"), self._info_payload)
 
     def status_payload(self) -> bytes:
         return messages.encode(
             Status(
                 self.status,
                 self.since,
-                self._bus.boot,
+                self._context.boot,
                 self._revision,
                 self._seqs.get("change", 0),
                 self.reason,
@@ -307,7 +319,7 @@ class Device:
             return
         changes = self.state.take_changes()
         if changes:
-            self._bus.pace.count(len(changes))
+            self._context.pace.count(len(changes))
             try:
                 self._send_changes(changes, self._time(None))
             except (TypeError, ValueError, RecursionError):
@@ -320,7 +332,7 @@ class Device:
 
     def _send_changes(self, changes: list[Change], time: float) -> None:
         seq = self._seqs.get("change", 0) + 1
-        payload = messages.encode(ChangeEvent(self._bus.boot, seq, time, changes))
+        payload = messages.encode(ChangeEvent(self._context.boot, seq, time, changes))
         if (
             len(payload) > min(BATCH_BYTES, self._room("event", "change"))
             and len(changes) > 1
@@ -330,25 +342,28 @@ class Device:
             self._send_changes(changes[half:], time)
         else:
             self._seqs["change"] = seq
-            self._bus.outbox.put(Message(self.topic("event", "change"), payload))
+            self._context.outbox.put(Message(self.topic("event", "change"), payload))
 
     def _changed(self) -> None:
         if not self._closed and "flush" not in self._timers:
             self._timers["flush"] = self._loop.call_soon(self._flush_soon)
 
     def _flush_soon(self) -> None:
-        """Flush at once when nothing is in flight, else with the acknowledgement, or gather for a moment."""
+        """Flush at once when nothing is in flight, else with its acknowledgement.
+
+        Above the limit of the change rate, gather for a moment.
+        """
         self._cancel("flush")
-        topic, fast = self.topic("event", "change"), self._bus.pace.fast
+        topic, fast = self.topic("event", "change"), self._context.pace.fast
         if (
-            not (fast or self._bus.outbox.busy(topic))
+            not (fast or self._context.outbox.busy(topic))
             or len(self.state.changes) >= BATCH_COUNT
         ):
             self.publish_change()
             return
         self._timers["flush"] = self._loop.call_later(FLUSH, self.publish_change)
         if not fast:
-            self._bus.outbox.when_idle(topic, self._acknowledged)
+            self._context.outbox.when_idle(topic, self._acknowledged)
 
     def _acknowledged(self) -> None:
         """Flush what has gathered: the broker keeps up."""
@@ -365,7 +380,7 @@ class Device:
     def _publish_snapshot(self) -> None:
         self._cancel("snapshot")
         self._snapshot_last = self._loop.time()
-        self._bus.outbox.retain(self.topic("state"), self._state_payload)
+        self._context.outbox.retain(self.topic("state"), self._state_payload)
 
     def _state_payload(self) -> bytes | None:
         """The snapshot as it is when it can be sent.
@@ -378,7 +393,7 @@ class Device:
         if self.state.changes:
             self.publish_change()
         snapshot = self.state.snapshot(
-            self._bus.boot, self._seqs.get("change", 0), self._time(None)
+            self._context.boot, self._seqs.get("change", 0), self._time(None)
         )
         payload, left_out = fit(snapshot, self._room("state"))
         self._snapshot_size = len(payload)
@@ -389,10 +404,10 @@ class Device:
 
     def _info_payload(self) -> bytes:
         info = self._description.info(
-            self._bus.topics.bridge,
+            self._context.topics.bridge,
             self.name,
             self._revision,
-            self._bus.boot,
+            self._context.boot,
             self._truncated,
         )
         return fit_info(info, self._room("info"))
@@ -410,25 +425,33 @@ class Device:
         self._cancel("info")
         self._info_deadline = None
         self._revision = self._next_seq(REVISION)
-        self._bus.outbox.retain(self.topic("info"), self._info_payload)
-        self._bus.outbox.retain(self.topic("status"), self.status_payload)
+        self._context.outbox.retain(self.topic("info"), self._info_payload)
+        self._context.outbox.retain(self.topic("status"), self.status_payload)
         if self.state.changes:
             self._changed()
 
     def _file(self, blob: str) -> str:
-        """A file name that no other blob has."""
-        return f"{self.name}.{blob.replace('/', '.')}.{self._bus.boot}.{self._next_seq(f'saved {blob}')}.bin"
+        """Return a file name that no other blob has."""
+        number = self._next_seq(f"saved {blob}")
+        words = (
+            self.name,
+            blob.replace("/", "."),
+            self._context.boot,
+            str(number),
+            "bin",
+        )
+        return ".".join(words)
 
     def _room(self, channel: str, path: str = "") -> int:
         """Bytes of a payload that the broker takes on this topic."""
-        return self._bus.outbox.limit - len(self.topic(channel, path)) - OVERHEAD
+        return self._context.outbox.limit - len(self.topic(channel, path)) - OVERHEAD
 
     def _next_seq(self, name: str) -> int:
         self._seqs[name] = seq = self._seqs.get(name, 0) + 1
         return seq
 
     def _time(self, time: float | None) -> float:
-        return round(self._bus.now() if time is None else time, 6)
+        return round(self._context.now() if time is None else time, 6)
 
     def _cancel(self, name: str) -> None:
         timer = self._timers.pop(name, None)

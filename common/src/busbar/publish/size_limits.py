@@ -15,20 +15,21 @@ from busbar.contract.messages import Info, State
 
 
 def fit(snapshot: State, room: int) -> tuple[bytes, int]:
-    """Return the payload, at most `room` bytes, and how many properties, the largest, had to be left out."""
+    """Return the payload, at most `room` bytes, and how many properties it lacks.
+
+    The largest are left out first.
+    """
     payload = messages.encode(snapshot)
     if len(payload) <= room:
         return payload, 0
     snapshot = msgspec.structs.replace(snapshot, times=UNSET)
-    largest = sorted(
-        snapshot.values.keys() | snapshot.bad.keys(),
-        key=lambda path: (-_size(snapshot, path), path),
-    )
-    return _fewest(
-        len(largest),
-        lambda count: messages.encode(_without(snapshot, largest[:count])),
-        room,
-    )
+    paths = snapshot.values.keys() | snapshot.bad.keys()
+    largest = sorted(paths, key=lambda path: (-_size(snapshot, path), path))
+
+    def encoded(left_out: int) -> bytes:
+        return messages.encode(_without(snapshot, largest[:left_out]))
+
+    return _fewest(len(largest), encoded, room)
 
 
 def fit_info(info: Info, room: int) -> bytes:
@@ -36,11 +37,12 @@ def fit_info(info: Info, room: int) -> bytes:
 
     The last properties are left out if need be, and counted.
     """
-    return _fewest(
-        len(info.properties),
-        lambda count: messages.encode(_describing_less(info, count)),
-        room,
-    )[0]
+
+    def encoded(left_out: int) -> bytes:
+        return messages.encode(_describing_less(info, left_out))
+
+    payload, _ = _fewest(len(info.properties), encoded, room)
+    return payload
 
 
 def _fewest(most: int, encoded: Callable[[int], bytes], room: int) -> tuple[bytes, int]:
@@ -48,9 +50,11 @@ def _fewest(most: int, encoded: Callable[[int], bytes], room: int) -> tuple[byte
     payload = encoded(0)
     if len(payload) <= room:
         return payload, 0
-    fewest = 1 + bisect.bisect_left(
-        range(1, most), x=True, key=lambda count: len(encoded(count)) <= room
-    )
+
+    def fits(count: int) -> bool:
+        return len(encoded(count)) <= room
+
+    fewest = 1 + bisect.bisect_left(range(1, most), x=True, key=fits)
     count = min(most, fewest)
     return encoded(count), count
 
@@ -60,18 +64,18 @@ def _size(snapshot: State, path: str) -> int:
 
 
 def _without(snapshot: State, paths: Sequence[str]) -> State:
-    left_out = set(paths)
-    values = {
-        path: value for path, value in snapshot.values.items() if path not in left_out
-    }
-    bad = {path: fault for path, fault in snapshot.bad.items() if path not in left_out}
+    values = dict(snapshot.values)
+    bad = dict(snapshot.bad)
+    for path in paths:
+        values.pop(path, None)
+        bad.pop(path, None)
     return msgspec.structs.replace(snapshot, values=values, bad=bad)
 
 
 def _describing_less(info: Info, count: int) -> Info:
     if not count:
         return info
-    properties = dict(islice(info.properties.items(), len(info.properties) - count))
-    return msgspec.structs.replace(
-        info, properties=properties, truncated=max(info.truncated or 0, count)
-    )
+    kept = len(info.properties) - count
+    properties = dict(islice(info.properties.items(), kept))
+    truncated = max(info.truncated or 0, count)
+    return msgspec.structs.replace(info, properties=properties, truncated=truncated)

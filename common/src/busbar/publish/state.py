@@ -27,7 +27,7 @@ UNSAYABLE = Fault("not_a_number", "the device sent a value that JSON cannot say"
 
 
 class State:
-    """What is known of one device; calls `changed` when there are changes to take."""
+    """Values of one device; calls `changed` when there are changes to take."""
 
     def __init__(
         self, find: Callable[[str], Property | None], changed: Callable[[], None]
@@ -36,7 +36,8 @@ class State:
         self.times: dict[str, float] = {}
         self.bad: dict[str, Fault] = {}
         self.suppressed = 0
-        self._find, self._changed = find, changed
+        self._find = find
+        self._changed = changed
         self._loop = asyncio.get_running_loop()
         self.changes: list[Change] = []
         self._properties: dict[str, Property] = {}
@@ -47,7 +48,10 @@ class State:
         self._held: dict[str, tuple[Any, float, asyncio.TimerHandle]] = {}
 
     def read(self, readings: Mapping[str, Any], time: float) -> None:
-        """Take readings (path -> JSON value; NaN and infinity become null and bad), acquired at Unix `time`."""
+        """Take readings (path -> JSON value), acquired at Unix `time`.
+
+        NaN and infinity become null and bad.
+        """
         before = len(self.changes)
         for path, value in readings.items():
             self._read(path, value, time)
@@ -118,11 +122,8 @@ class State:
         for path, confirmed in self._confirmed.items():
             limit = self._property(path).max_age
             if now - confirmed > limit and path not in self.bad:
-                self.mark_bad(
-                    [path],
-                    Fault("stale", f"no reading for more than {limit:g} s"),
-                    time,
-                )
+                fault = Fault("stale", f"no reading for more than {limit:g} s")
+                self.mark_bad([path], fault, time)
 
     def _property(self, path: str) -> Property:
         found = self._properties.get(path)
@@ -134,10 +135,12 @@ class State:
         return found
 
     def _read(self, path: str, value: Any, time: float) -> None:
-        fault, kind = None, type(value)
+        fault = None
+        kind = type(value)
         if kind not in _PLAIN and (kind is not float or not math.isfinite(value)):
             value, finite = _finite(value)
-            fault = None if finite else NOT_A_NUMBER
+            if not finite:
+                fault = NOT_A_NUMBER
         declared = self._properties.get(path) or self._property(path)
         if declared.limited:
             self._read_limited(declared, path, value, time, fault)
@@ -166,8 +169,11 @@ class State:
     ) -> None:
         if declared.max_age:
             self._confirmed[path] = self._loop.time()
-        if not self._is_news(declared, path, value, fault):
-            return
+        if self._repeats(declared, path, value, fault):
+            self._discard(path)  # it went and came back within min_interval
+            if not self._was_silent(declared, path):
+                self.suppressed += 1
+                return
         if fault is not None:
             self._release(path)
         elif self._hold(declared, path, value, time):
@@ -175,29 +181,29 @@ class State:
         self._discard(path)  # its timer is late: it must not follow a newer value
         self._report(declared, path, value, time, fault)
 
-    def _is_news(
+    def _repeats(
         self, declared: Property, path: str, value: Any, fault: Fault | None
     ) -> bool:
-        near = declared.deadband and _near(
-            self.values.get(path, _MISSING), value, declared.deadband
-        )
-        if self._is_same(path, value, fault) or (near and self.bad.get(path) == fault):
-            self._discard(path)  # it went and came back within min_interval
-            if not self._silent(declared, path):
-                self.suppressed += 1
-                return False
-        return True
+        """Return whether a reading is what was reported, or within its deadband."""
+        if self._is_same(path, value, fault):
+            return True
+        if not declared.deadband or self.bad.get(path) != fault:
+            return False
+        known = self.values.get(path, _MISSING)
+        return _near(known, value, declared.deadband)
 
-    def _silent(self, declared: Property, path: str) -> bool:
+    def _was_silent(self, declared: Property, path: str) -> bool:
+        """Return whether an unchanged value is due for another report."""
         if not declared.max_silence:
             return False
-        return (
-            self._loop.time() - self._reported.get(path, -math.inf)
-            >= declared.max_silence
-        )
+        last = self._reported.get(path, -math.inf)
+        return self._loop.time() - last >= declared.max_silence
 
     def _hold(self, declared: Property, path: str, value: Any, time: float) -> bool:
-        """Keep a value back until min_interval has passed; the newest one follows then."""
+        """Keep a value back until min_interval has passed; return whether it is kept.
+
+        The newest one follows then.
+        """
         if not declared.min_interval or path in self.bad:
             return False
         due = self._reported.get(path, -math.inf) + declared.min_interval
@@ -245,7 +251,8 @@ class State:
         was = self.bad.pop(path, None) if self.bad else None
         if fault is not None:
             self.bad[path] = fault
-        self.changes.append(Change(path, time, value, fault if fault or was else UNSET))
+        bad = fault if fault or was else UNSET
+        self.changes.append(Change(path, time, value, bad))
 
 
 def _can_be_said(change: Change) -> bool:
@@ -257,25 +264,26 @@ def _can_be_said(change: Change) -> bool:
 
 
 def _near(known: Any, value: Any, deadband: float) -> bool:
-    if (
-        bool in (type(known), type(value))
-        or not isinstance(known, int | float)
-        or not isinstance(value, int | float)
-    ):
+    if bool in (type(known), type(value)):
         return False
-    return abs(value - known) < deadband
+    if isinstance(known, int | float) and isinstance(value, int | float):
+        return abs(value - known) < deadband
+    return False
 
 
 def _finite(value: Any) -> tuple[Any, bool]:
-    """Return a copy in which what JSON cannot say is null, and whether all of it could be said."""
+    """Return a copy with null where JSON has no number, and if it is complete."""
     if isinstance(value, float):
-        return (value, True) if math.isfinite(value) else (None, False)
+        finite = math.isfinite(value)
+        return (value if finite else None), finite
     if isinstance(value, Mapping):
-        pairs = {key: _finite(item) for key, item in value.items()}
-        return {key: item for key, (item, _) in pairs.items()}, all(
-            fine for _, fine in pairs.values()
-        )
+        items, complete = _all_finite(value.values())
+        return dict(zip(value, items, strict=True)), complete
     if isinstance(value, list | tuple):
-        items = [_finite(item) for item in value]
-        return [item for item, _ in items], all(fine for _, fine in items)
+        return _all_finite(value)
     return value, True
+
+
+def _all_finite(values: Iterable[Any]) -> tuple[list[Any], bool]:
+    found = [_finite(value) for value in values]
+    return [item for item, _ in found], all(finite for _, finite in found)

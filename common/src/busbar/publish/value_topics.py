@@ -10,31 +10,29 @@ from typing import Any
 
 from busbar.contract import messages
 from busbar.mqtt.outbox import Outbox
-from busbar.publish.change_rate import Pace
+from busbar.publish.change_rate import ChangeRate
 
 PACE = 0.2  # s between leaves of one property while values change fast
 
 Payload = Callable[[], bytes | None]
 
 
-class Leaves:
+class ValueTopics:
     """The leaves of one device; `values` are its values as they are at any time."""
 
     def __init__(
         self,
         outbox: Outbox,
-        pace: Pace,
+        pace: ChangeRate,
         wanted: Callable[[str], bool],
         topic: Callable[[str], str],
         values: Mapping[str, Any],
     ) -> None:
-        self._outbox, self._pace, self._wanted, self._topic, self._values = (
-            outbox,
-            pace,
-            wanted,
-            topic,
-            values,
-        )
+        self._outbox = outbox
+        self._pace = pace
+        self._wanted = wanted
+        self._topic = topic
+        self._values = values
         self._loop = asyncio.get_running_loop()
         self._payloads: dict[str, Payload | None] = {}  # None: not wanted
         self._late: set[str] = set()

@@ -1,4 +1,4 @@
-"""One running bridge: joins the rooms of this library; knows no protocol.
+"""One running bridge: its links, its devices and its broker; knows no protocol.
 
 Source: docs/contract.md, 2, 4 and 5.
 """
@@ -7,121 +7,92 @@ import asyncio
 import logging
 import secrets
 import time as clock
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from busbar.command.builtin import LinkCommands
-from busbar.command.dispatcher import Commands
+from busbar.command.builtin import DeviceCommands, LinkCommands, bound
+from busbar.command.dispatcher import CommandDispatcher
 from busbar.contract.topics import BRIDGE, Topics, matches
-from busbar.errors import LinkLost, UnknownTarget
-from busbar.link.open_link import Channel
-from busbar.mqtt.connection import Connection, connection
+from busbar.errors import UnknownTarget
+from busbar.link.open_link import OpenLink
+from busbar.mqtt.connection import connection
 from busbar.mqtt.outbox import Outbox
-from busbar.mqtt.reconnect import BrokerLost, Connect, Received, stay_connected
-from busbar.publish.change_rate import Pace
-from busbar.publish.device import Bus, Device
+from busbar.mqtt.reconnect import Connect
+from busbar.publish.change_rate import ChangeRate
+from busbar.publish.device import BridgeContext, DevicePublisher
 from busbar.runtime import bridge_device, host
-from busbar.runtime.bridge_device import Found, Listed
-from busbar.runtime.bridge_spec import Openable, Plan
-from busbar.runtime.bridge_status import Presence
+from busbar.runtime.bridge_device import BridgeDeviceCommands, Found, Listed
+from busbar.runtime.bridge_spec import BridgeSpec, Openable
+from busbar.runtime.broker_session import BrokerSession
+from busbar.runtime.directory import DeviceDirectory
 from busbar.runtime.links import Links
-from busbar.runtime.retained_cleanup import Leftovers
-
-log = logging.getLogger("busbar.bridge")
 
 STOP_PATIENCE = 1.0  # s for running commands when the bridge stops
 # that wait for a connection of their own; the oldest are dropped
 BLOBS_BYTES = 128 * 1024 * 1024
 
 
-class DuplicateName(Exception):
-    """Another process runs a bridge of this name."""
-
-
 class Bridge:
-    """Runs a plan until `stop`; `replan` reads the configuration again."""
+    """Runs a spec until `stop`; `read_spec` reads the configuration again."""
 
     def __init__(
         self,
-        plan: Plan,
-        replan: Callable[[], Plan] | None = None,
+        spec: BridgeSpec,
+        read_spec: Callable[[], BridgeSpec] | None = None,
         now: Callable[[], float] = clock.time,
         synchronised: Callable[[], bool] = host.clock_synchronised,
         connect: Connect = connection,
     ) -> None:
-        self._plan, self._replan, self._now, self._synchronised = (
-            plan,
-            replan,
-            now,
-            synchronised,
-        )
-        self._connect = connect
-        self._topics = Topics(plan.root, plan.name)
-        self._loop = asyncio.get_running_loop()
-        self._outbox = Outbox(plan.max_message, self._loop.time)
         self.boot = secrets.token_hex(4)
-        self._blobs = (
-            Outbox(plan.blobs_apart, self._loop.time, BLOBS_BYTES)
-            if plan.blobs_apart
-            else self._outbox
-        )
-        pace = Pace(self._loop.time)
-        self._bus = Bus(
-            self._topics,
-            self._outbox,
-            self._blobs,
-            pace,
-            self.boot,
-            self._has_leaf,
-            now,
-            plan.folder,
-        )
+        self._spec = spec
+        self._read_spec = read_spec
+        self._synchronised = synchronised
+        self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
         self._stop = asyncio.Event()
-        self._leaving = asyncio.Event()
-        # everything has been announced on the present connection
-        self.connected = self._bus.broker
-        self._connects = 0
-        self._commands = Commands(self._bus, self, synchronised)
-        self._commands.limit = plan.max_command
-        builtins = LinkCommands(self, lambda: self._commands, now)
-        self._links = Links(
-            plan, self._bus, builtins.bound(), self, self._commands.device_closed
+        self._directory = DeviceDirectory()
+        self._context = self._new_context(now)
+        self._commands = CommandDispatcher(
+            self._context, self._directory, synchronised, spec.max_command
         )
-        self._own = self._own_channel()
-        self._leftovers = Leftovers(self._bus, self.find)
-        self._connection: Connection | None = None
-        self._presence = Presence(self._bus, self._own.devices[BRIDGE])
-        self._duplicate: DuplicateName | None = None
+        builtins = DeviceCommands(self._directory, self._commands, now)
+        on_links = bound(builtins, LinkCommands(self._directory))
+        self._links = Links(spec, self._context, on_links, self)
+        self._own_link = self._new_own_link(builtins)
+        self._broker = BrokerSession(
+            spec.endpoint,
+            self._context,
+            self._directory,
+            self._all_links,
+            self._commands.accept,
+            connect,
+        )
+        self.connected = self._broker.connected
 
     async def run(self) -> None:
         """Serve until `stop`.
 
         Raise DuplicateName when another process has taken the name.
         """
-        device = self._own.devices[BRIDGE]
-        handler = bridge_device.LogEvents(device, self._outbox)
+        device = self._own_link.devices[BRIDGE]
+        handler = bridge_device.LogEvents(device, self._context.outbox)
         logging.getLogger("busbar").addHandler(handler)
-        mqtt = asyncio.create_task(stay_connected(self._connect_and_serve), name="mqtt")
-        blobs = asyncio.create_task(self._carry_blobs(), name="mqtt-blobs")
-        own_task = asyncio.create_task(self._own.run(), name="bridge")
-        self._links.start()
+        mqtt = asyncio.create_task(self._broker.run(), name="mqtt")
+        blobs = asyncio.create_task(self._broker.run_blobs(), name="mqtt-blobs")
+        own_link = asyncio.create_task(self._own_link.run(), name="bridge")
         stop = asyncio.create_task(self._stop.wait(), name="stop")
+        self._links.start()
+        tasks = [mqtt, blobs, own_link, stop]
         try:
-            await asyncio.wait(
-                [mqtt, blobs, own_task, stop], return_when=asyncio.FIRST_COMPLETED
-            )
-            if self._duplicate is None and stop.done():
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if self._broker.duplicate is None and stop.done():
                 await self._leave(mqtt, blobs)
         finally:
-            tasks = [mqtt, blobs, own_task, stop, *self._links.tasks]
-            for task in tasks:
-                task.cancel()
-            outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+            outcomes = await _end([*tasks, *self._links.tasks])
             logging.getLogger("busbar").removeHandler(handler)
-            for each in self._devices():
+            for each in self._broker.devices():
                 each.close()
-        for outcome in [self._duplicate, *outcomes]:
+        for outcome in [self._broker.duplicate, *outcomes]:
             if isinstance(outcome, Exception):
                 raise outcome
 
@@ -129,77 +100,63 @@ class Bridge:
         """Ask for a clean end."""
         self._stop.set()
 
-    def find(self, device: str) -> tuple[Device, Channel] | None:
-        for channel in self._channels():
-            if device in channel.devices:
-                return channel.devices[device], channel
-        return None
+    # What links report: open_link.LinkHost.
 
-    # What channels tell: channel.Home.
+    def has_device(self, device: str) -> bool:
+        return device in self._directory
 
-    def ended(self, channel: Channel) -> None:
-        self._commands.channel_ended(channel)
+    def is_busy(self, link: OpenLink) -> bool:
+        return self._commands.runs_on(link)
 
-    def busy(self, channel: Channel) -> bool:
-        return self._commands.run_on(channel)
+    def on_session_ended(self, link: OpenLink) -> None:
+        self._commands.on_session_ended(link)
 
-    def arrived(self, device: Device) -> None:
+    def on_device_added(self, device: DevicePublisher, link: OpenLink) -> None:
+        self._directory.add(device, link)
+
+    def on_device_appeared(self, device: DevicePublisher) -> None:
         if self.connected.is_set():
             device.announce()
 
-    def left(self, device: Device) -> None:
-        self._commands.device_closed(device.name)
-        device.withdraw()
+    def on_device_vanished(self, device: DevicePublisher) -> None:
+        self._directory.remove(device)
+        self._commands.on_device_closed(device.name)
+        device.withdraw()  # before another can take the name
 
-    # What the device `bridge` asks: own.Owner.
+    # What the device `bridge` asks: bridge_device.Owner.
 
     def stats(self) -> Mapping[str, Any]:
+        outboxes = self._broker.outboxes
+        devices = sum(len(link.devices) for link in self._links.open_links)
+        suppressed = sum(each.state.suppressed for each in self._broker.devices())
         return {
             "uptime": round(self._loop.time() - self._began),
             "version": bridge_device.VERSION,
-            "devices": sum(len(channel.devices) for channel in self._links.channels),
-            "published": sum(each.published for each in self._outboxes()),
+            "devices": devices,
+            "published": sum(each.published for each in outboxes),
             "received": self._commands.received,
-            "dropped": sum(each.dropped for each in self._outboxes()),
-            "suppressed": sum(device.state.suppressed for device in self._devices()),
-            "queued": sum(each.queued for each in self._outboxes()),
-            "reconnects": max(0, self._connects - 1),
+            "dropped": sum(each.dropped for each in outboxes),
+            "suppressed": suppressed,
+            "queued": sum(each.queued for each in outboxes),
+            "reconnects": max(0, self._broker.connects - 1),
             "rss": host.resident(),
             "clock": self._synchronised(),
         }
 
     def listing(self) -> list[Listed]:
         rows = []
-        for channel in self._channels():
-            for name, device in channel.devices.items():
-                lease = channel.leases.on(name)
-                about, locked = device.description, lease.owner if lease else None
-                rows.append(
-                    Listed(
-                        name,
-                        about.kind,
-                        about.address or None,
-                        device.status,
-                        device.since,
-                        locked,
-                    )
-                )
+        for link in self._all_links():
+            for device in link.devices.values():
+                rows.append(_row(device, link))
         return rows
 
     def announce_all(self) -> None:
-        """Publish everything, each device before the bridge, then the leaves."""
-        self._outbox.begin()
-        devices = list(self._devices())
-        for device in devices:
-            device.announce(status=device.name != BRIDGE)
-        self._presence.announce()
-        for device in devices:
-            device.announce_leaves()
+        self._broker.announce_all()
 
     def disconnect_all(self) -> None:
-        for channel in self._links.channels:
-            for device in channel.devices.values():
-                channel.disconnect(device)
+        for link in self._links.open_links:
+            for device in link.devices.values():
+                link.disconnect(device)
 
     async def scan(self) -> Sequence[Found]:
         return await self._links.scan()
@@ -209,23 +166,12 @@ class Bridge:
 
         Keep running on a wrong one.
         """
-        if self._replan is None:
+        if self._read_spec is None:
             raise UnknownTarget("this bridge runs without a configuration file")
-        return await self._links.reload(self._replan)
+        return await self._links.reload(self._read_spec)
 
     async def clean(self) -> int:
-        link = self._connection
-        if link is None:
-            raise UnknownTarget("not connected to a broker")
-        try:
-            found = await self._leftovers.collect(link)
-        except BrokerLost as error:
-            raise LinkLost(str(error)) from error
-        for topic in found:
-            self._outbox.clear(topic)
-        await link.drained()
-        self.announce_all()
-        return len(found)
+        return await self._broker.clean()
 
     async def open_device(self, settings: Openable) -> None:
         await self._links.open(settings)
@@ -236,137 +182,68 @@ class Bridge:
     def shut_down(self) -> None:
         self._loop.call_later(0.1, self.stop)  # after the outcome has been sent
 
-    def _own_channel(self) -> Channel:
-        commands = bridge_device.OwnCommands(self, lambda: self._commands, self._now)
-        commands.owner, commands.allow_shutdown = self, self._plan.allow_shutdown
-        bound = dict(commands.bound())
-        if self._plan.opens is not None:
-            bound["open"] = commands.opening(self._plan.opens)
-        link = bridge_device.link(
-            self._plan.kind, lambda: self._own.devices[BRIDGE], self, self._tick
-        )
-        channel = Channel(self._bus, link, bound, self)
-        for device in channel.devices.values():
-            device.set_status("online")
-        return channel
-
-    def _channels(self) -> Iterable[Channel]:
-        yield from self._links.channels
-        yield self._own
-
-    def _devices(self) -> Iterable[Device]:
-        return (
-            device
-            for channel in self._channels()
-            for device in channel.devices.values()
+    def _new_context(self, now: Callable[[], float]) -> BridgeContext:
+        spec, time = self._spec, self._loop.time
+        outbox = blobs = Outbox(spec.max_message, time)
+        if spec.blobs_apart:
+            blobs = Outbox(spec.blobs_apart, time, BLOBS_BYTES)
+        return BridgeContext(
+            Topics(spec.root, spec.name),
+            outbox,
+            blobs,
+            ChangeRate(time),
+            self.boot,
+            self._has_value_topic,
+            now,
+            spec.folder,
         )
 
-    def _outboxes(self) -> set[Outbox]:
-        return {self._outbox, self._blobs}
+    def _new_own_link(self, builtins: DeviceCommands) -> OpenLink:
+        own = BridgeDeviceCommands(self, self._spec.allow_shutdown)
+        commands = bound(builtins, own)
+        if self._spec.opens is not None:
+            commands["open"] = own.opening(self._spec.opens)
+        declared = bridge_device.link(self._spec.kind, self, self._tick)
+        link = OpenLink(self._context, declared, commands, self)
+        link.devices[BRIDGE].set_status("online")
+        return link
 
-    def _has_leaf(self, path: str) -> bool:
-        return any(matches(pattern, path) for pattern in self._plan.leaves)
+    def _all_links(self) -> Iterable[OpenLink]:
+        yield from self._links.open_links
+        yield self._own_link
+
+    def _has_value_topic(self, path: str) -> bool:
+        return any(matches(pattern, path) for pattern in self._spec.leaves)
 
     def _tick(self) -> None:
-        for device in self._devices():
+        for device in self._broker.devices():
             device.tick()
-        settled = [
-            channel.settled() for channel in self._channels() if channel.link.finds
-        ]
-        self._leftovers.clear(settled=all(settled))
-        for each in self._outboxes():
-            each.report()
-
-    # The broker.
-
-    async def _connect_and_serve(self) -> None:
-        endpoint, client_id, presence = (
-            self._plan.endpoint,
-            self._topics.client_id,
-            self._presence,
-        )
-        presence.begin()
-        async with self._connect(
-            endpoint, self._outbox, self._on_message, client_id, presence.will
-        ) as link:
-            await link.subscribe([presence.topic, *self._topics.commands])
-            if await presence.is_taken():
-                self._duplicate = DuplicateName(
-                    f"duplicate bridge name: another process runs "
-                    f"{self._topics.base[:-1]}; "
-                    "each needs a name of its own"
-                )
-                return
-            self._connects += 1
-            self._connection = link
-            self.announce_all()
-            link.begin()
-            self.connected.set()
-            log.info("connected to %s as %s", endpoint.shown, client_id)
-            try:
-                await self._stay(link, self._serve(link))
-            finally:
-                self._connection = None
-                self.connected.clear()
-
-    async def _carry_blobs(self) -> None:
-        """Keep a connection for the blobs, if they are to have one."""
-        if self._blobs is self._outbox:
-            await self._leaving.wait()
-        else:
-            await stay_connected(self._connect_for_blobs)
-
-    async def _connect_for_blobs(self) -> None:
-        await self.connected.wait()  # the name is ours
-        client_id = f"{self._topics.client_id}.blobs"
-        async with self._connect(
-            self._plan.endpoint, self._blobs, lambda received: None, client_id
-        ) as link:
-            link.begin()
-            await self._stay(link, self._drain(link))
-
-    async def _stay(self, link: Connection, work: Coroutine[Any, Any, None]) -> None:
-        leaving = asyncio.create_task(work, name="mqtt-serve")
-        try:
-            await asyncio.wait(
-                [leaving, link.closed], return_when=asyncio.FIRST_COMPLETED
-            )
-            if leaving.done():
-                await leaving
-                return
-        finally:
-            leaving.cancel()
-            await asyncio.gather(leaving, return_exceptions=True)
-        await link.closed
-
-    async def _serve(self, link: Connection) -> None:
-        await self._leftovers.begin(
-            link, may_appear=any(channel.link.finds for channel in self._channels())
-        )
-        await self._drain(link)
-
-    async def _drain(self, link: Connection) -> None:
-        await self._leaving.wait()
-        await link.drained()
-
-    def _on_message(self, received: Received) -> None:
-        address = self._topics.parse(received.topic)
-        if address is None:
-            return
-        if address.channel in ("set", "call"):
-            self._commands.accept(received, address)
-        else:
-            self._leftovers.saw(received)
-            if address == (BRIDGE, "status", ""):
-                self._presence.saw(received, connected=self.connected.is_set())
+        self._broker.clear_leftovers()
+        for outbox in self._broker.outboxes:
+            outbox.report()
 
     async def _leave(self, *connections: "asyncio.Task[None]") -> None:
         """Finish or fail what runs, say `stopped`, wait for the acknowledgement."""
         await self._commands.close(STOP_PATIENCE)
         await self._links.stop()
-        for device in self._devices():
-            device.finish()
-        self._presence.announce()
-        self._leaving.set()
+        self._broker.leave()
         if self.connected.is_set():
             await asyncio.wait(connections, timeout=STOP_PATIENCE + 1.0)
+
+
+def _row(device: DevicePublisher, link: OpenLink) -> Listed:
+    lease = link.locks.on(device.name)
+    return Listed(
+        device.name,
+        device.description.kind,
+        device.description.address or None,
+        device.status,
+        device.since,
+        None if lease is None else lease.owner,
+    )
+
+
+async def _end(tasks: "list[asyncio.Task[Any]]") -> list[Any]:
+    for task in tasks:
+        task.cancel()
+    return await asyncio.gather(*tasks, return_exceptions=True)

@@ -6,13 +6,12 @@ Source: docs/contract.md, 2 and 4.
 import asyncio
 import importlib.metadata
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Literal, Protocol
 
 import msgspec
 
-from busbar.command.builtin import DeviceCommands
 from busbar.command.request import Claim
 from busbar.contract import messages
 from busbar.contract.describe import (
@@ -27,10 +26,10 @@ from busbar.contract.describe import (
 from busbar.contract.topics import BRIDGE
 from busbar.errors import Forbidden, UnknownTarget
 from busbar.link.arbiter import Turn
-from busbar.link.session import Link
+from busbar.link.session import Link, Outlet, Port
 from busbar.mqtt.outbox import Outbox
 from busbar.net.trace import LEVELS, set_level
-from busbar.publish.device import Device
+from busbar.publish.device import DevicePublisher
 from busbar.runtime.host import Lag
 
 VERSION = importlib.metadata.version("busbar")  # read once: it takes a file descriptor
@@ -91,7 +90,7 @@ class DeviceName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Owner(Protocol):
-    """What the commands below ask of the bridge."""
+    """The bridge, as the commands below see it."""
 
     def stats(self) -> Mapping[str, Any]: ...
     def listing(self) -> list[Listed]: ...
@@ -105,43 +104,47 @@ class Owner(Protocol):
     def shut_down(self) -> None: ...
 
 
-class OwnCommands(DeviceCommands):
-    """What the device `bridge` answers beside `cancel`, `lock` and `unlock`."""
+class BridgeDeviceCommands:
+    """The commands that only the device `bridge` has."""
+
+    def __init__(self, owner: Owner, allow_shutdown: bool) -> None:
+        self._owner = owner
+        self._allow_shutdown = allow_shutdown
 
     @command(safe=True, queued=False)
     async def list(
         self, device: str, arguments: NoArguments, claim: Claim
     ) -> list[Listed]:
         """List the devices of this bridge."""
-        return self.owner.listing()
+        return self._owner.listing()
 
     @command(holds="exchange", timeout=120.0)
     async def scan(
         self, session: Any, device: str, arguments: NoArguments, turn: Turn
     ) -> Sequence[Found]:
         """Look for what could be connected here."""
-        return await self.owner.scan()
+        return await self._owner.scan()
 
     @command()
     async def close(
         self, session: Any, device: str, arguments: DeviceName, turn: Turn
     ) -> None:
         """Close a device; a restart or reload brings it back if it is configured."""
-        await self.owner.close_device(arguments.name)
+        await self._owner.close_device(arguments.name)
 
     @command()
     async def disconnect_all(
         self, session: Any, device: str, arguments: NoArguments, turn: Turn
     ) -> None:
         """Disconnect every device; each stays offline until its `connect`."""
-        self.owner.disconnect_all()
+        self._owner.disconnect_all()
 
     @command(timeout=60.0)
     async def reload(
         self, session: Any, device: str, arguments: NoArguments, turn: Turn
     ) -> Mapping[str, Any]:
         """Read the configuration again and restart what changed."""
-        return await self.owner.reload()
+        return await self._owner.reload()
 
     @command(
         title=(
@@ -156,7 +159,7 @@ class OwnCommands(DeviceCommands):
 
         `trace` shows every message both ways.
         """
-        known = MODULES | {f"wire.{row.device}" for row in self.owner.listing()}
+        known = MODULES | {f"wire.{row.device}" for row in self._owner.listing()}
         if arguments.logger and arguments.logger not in known:
             raise UnknownTarget(
                 f"no logger {arguments.logger!r:.100}; there are: "
@@ -164,32 +167,35 @@ class OwnCommands(DeviceCommands):
             )
         set_level(LEVELS[arguments.level], arguments.logger)
 
-    @command(timeout=30.0)
+    @command(
+        title=(
+            "Remove every retained topic of this bridge from the broker, then publish "
+            "what lives anew"
+        ),
+        timeout=30.0,
+    )
     async def clean(
         self, session: Any, device: str, arguments: NoArguments, turn: Turn
     ) -> int:
-        """Remove every retained topic of this bridge from the broker, then publish what lives anew."""
-        return await self.owner.clean()
+        """Remove every retained topic of this bridge, then publish what lives."""
+        return await self._owner.clean()
 
     @command()
     async def shutdown(
         self, session: Any, device: str, arguments: NoArguments, turn: Turn
     ) -> None:
         """Stop the bridge."""
-        if not self.allow_shutdown:
+        if not self._allow_shutdown:
             raise Forbidden(
                 "refused: the configuration has no `bridge: {allow_shutdown: true}`"
             )
-        self.owner.shut_down()
-
-    owner: Owner
-    allow_shutdown = False
+        self._owner.shut_down()
 
     def opening(self, arguments: type[msgspec.Struct]) -> Command:
-        """Return the command `open`, whose arguments are the service's own device settings."""
+        """Return the command `open`; it takes the service's device settings."""
 
         async def run(session: Any, device: str, arguments: Any, turn: Turn) -> None:
-            await self.owner.open_device(arguments)
+            await self._owner.open_device(arguments)
 
         return Command(
             "open",
@@ -219,11 +225,13 @@ def description(kind: str) -> Description:
     )
 
 
-class OwnSession:
-    """The conversation with ourselves."""
+class BridgeDeviceSession:
+    """The conversation of a bridge with itself."""
 
-    def __init__(self, outlet: Device, owner: Owner, tick: Callable[[], None]) -> None:
-        self._outlet, self._owner, self._tick = outlet, owner, tick
+    def __init__(self, outlet: Outlet, owner: Owner, tick: Callable[[], None]) -> None:
+        self._outlet = outlet
+        self._owner = owner
+        self._tick = tick
         self._lag = Lag()
 
     async def serve(self) -> None:
@@ -231,30 +239,28 @@ class OwnSession:
         due = loop.time()
         while True:
             if loop.time() >= due:
-                self._look()
+                self._publish()
                 due = loop.time() + PERIOD
             await self._lag.tick(1.0)
             self._tick()
 
     async def refresh(self, device: str) -> None:
-        self._look()
+        self._publish()
         self._owner.announce_all()
 
     async def set(self, device: str, path: str, value: Any, turn: Turn) -> Any:
         raise UnknownTarget(f"no property {path!r}")
 
-    def _look(self) -> None:
+    def _publish(self) -> None:
         self._outlet.values({**self._owner.stats(), "loop_lag": self._lag.take()})
 
 
-def link(
-    kind: str, outlet: Callable[[], Device], owner: Owner, tick: Callable[[], None]
-) -> Link:
-    """Return the link of the bridge to itself."""
+def link(kind: str, owner: Owner, tick: Callable[[], None]) -> Link:
+    """Return the link of the bridge to itself; `tick` is called every second."""
 
     @asynccontextmanager
-    async def open_(_port: Any) -> Any:
-        yield OwnSession(outlet(), owner, tick)
+    async def open_(port: Port) -> AsyncIterator[BridgeDeviceSession]:
+        yield BridgeDeviceSession(port.outlet(BRIDGE), owner, tick)
 
     return Link(BRIDGE, "", open_, {BRIDGE: description(kind)})
 
@@ -265,11 +271,14 @@ class LogEvents(logging.Handler):
     The rest are counted.
     """
 
-    def __init__(self, outlet: Device, outbox: Outbox) -> None:
+    def __init__(self, outlet: DevicePublisher, outbox: Outbox) -> None:
         super().__init__(logging.WARNING)
-        self._outlet, self._outbox = outlet, outbox
+        self._outlet = outlet
+        self._outbox = outbox
         self._loop = asyncio.get_running_loop()
-        self._left, self._since, self._skipped = float(LOG_RATE), self._loop.time(), 0
+        self._left = float(LOG_RATE)
+        self._since = self._loop.time()
+        self._skipped = 0
 
     def emit(self, record: logging.LogRecord) -> None:
         if self._loop.is_closed():

@@ -1,4 +1,4 @@
-"""What a bridge is to run: made from the configuration by `service`."""
+"""Specification of one bridge, made by `service` from the configuration."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ class Openable(Protocol):
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What a bridge is to run: made from the configuration by the service."""
+class BridgeSpec:
+    """One bridge: its broker, its links, its limits."""
 
     kind: str
     name: str

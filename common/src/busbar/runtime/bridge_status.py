@@ -11,20 +11,21 @@ from busbar.contract import messages
 from busbar.contract.messages import Fault, Status
 from busbar.mqtt.outbox import Message
 from busbar.mqtt.reconnect import Received
-from busbar.publish.device import Bus, Device
+from busbar.publish.device import BridgeContext, DevicePublisher
 
 ECHO = 0.5  # s to wait for our own retained status after a reconnect
 REPAIR = 1.0  # s between repairs
 
 
-class Presence:
+class BridgeStatus:
     """Watches the topic `bridge/status`."""
 
-    def __init__(self, bus: Bus, device: Device) -> None:
+    def __init__(self, context: BridgeContext, device: DevicePublisher) -> None:
         self.topic = device.topic("status")
-        self._bus, self._device = bus, device
+        self._context = context
+        self._device = device
         self._loop = asyncio.get_running_loop()
-        self._started = bus.now()
+        self._started = context.now()
         self._announced = False
         self._predecessors: set[str] = set()
         self._echo: asyncio.Future[Status] = self._loop.create_future()
@@ -33,11 +34,11 @@ class Presence:
 
     @property
     def will(self) -> Message:
-        """What the broker says of us when we vanish."""
+        """The last will: it says that we vanished."""
         gone = Fault("link", "the bridge is gone without a word")
         return Message(
             self.topic,
-            messages.encode(Status("offline", None, self._bus.boot, 0, 0, gone)),
+            messages.encode(Status("offline", None, self._context.boot, 0, 0, gone)),
             retain=True,
         )
 
@@ -48,7 +49,7 @@ class Presence:
     def announce(self) -> None:
         """Publish our status, after that of all devices."""
         self._announced = True
-        self._bus.outbox.retain(self.topic, self._device.status_payload)
+        self._context.outbox.retain(self.topic, self._device.status_payload)
 
     async def is_taken(self) -> bool:
         """After a reconnect.
@@ -64,12 +65,12 @@ class Presence:
             return False  # the broker has lost it
         newer = status.since is None or status.since >= self._started
         return (
-            status.boot != self._bus.boot
+            status.boot != self._context.boot
             and status.boot not in self._predecessors
             and newer
         )
 
-    def saw(self, received: Received, *, connected: bool) -> None:
+    def on_status(self, received: Received, *, connected: bool) -> None:
         """Take note of a message on the topic.
 
         A wrong one is repaired, at most once a second.
@@ -78,11 +79,15 @@ class Presence:
         if status is None:  # cleared, or somebody's nonsense
             self._repair(connected)
             return
-        if received.retain and not self._announced and status.boot != self._bus.boot:
+        if (
+            received.retain
+            and not self._announced
+            and status.boot != self._context.boot
+        ):
             self._predecessors.add(status.boot)
         if not self._echo.done():
             self._echo.set_result(status)
-        if status.boot != self._bus.boot or status.state != self._device.status:
+        if status.boot != self._context.boot or status.state != self._device.status:
             self._repair(connected)
 
     def _repair(self, connected: bool) -> None:
@@ -90,7 +95,8 @@ class Presence:
             self._due = self._loop.call_at(self._repaired + REPAIR, self._repair_now)
 
     def _repair_now(self) -> None:
-        self._due, self._repaired = None, self._loop.time()
+        self._due = None
+        self._repaired = self._loop.time()
         self.announce()
 
 

@@ -1,4 +1,4 @@
-"""What a bridge tells of the machine it runs on: memory, clock, lag of the event loop."""
+"""Measurements of the machine: memory, clock, lag of the event loop."""
 
 import asyncio
 import ctypes

@@ -1,7 +1,4 @@
-"""The links that a bridge runs.
-
-Those of its configuration, and those that a command opened.
-"""
+"""Links of a bridge: those of its configuration, and those that a command opened."""
 
 import asyncio
 import fnmatch
@@ -13,11 +10,11 @@ from typing import Any
 from busbar.contract.describe import Command
 from busbar.contract.names import check_level
 from busbar.errors import BadRequest, ConfigError, Forbidden, UnknownTarget
-from busbar.link.open_link import Channel, Home
+from busbar.link.open_link import LinkHost, OpenLink
 from busbar.link.session import Link
-from busbar.publish.device import Bus
+from busbar.publish.device import BridgeContext
 from busbar.runtime.bridge_device import Found
-from busbar.runtime.bridge_spec import Openable, Plan
+from busbar.runtime.bridge_spec import BridgeSpec, Openable
 
 log = logging.getLogger("busbar.links")
 
@@ -36,47 +33,41 @@ FIXED = (
 
 @dataclass
 class _Running:
-    channel: Channel
+    link: OpenLink
     task: asyncio.Task[None] = field(repr=False)
 
 
 class Links:
-    """Starts and ends links.
-
-    `builtins` are the commands of every device, `closed` is told which device goes.
-    """
+    """Starts and ends links; `builtins` are the commands of every device."""
 
     def __init__(
         self,
-        plan: Plan,
-        bus: Bus,
+        spec: BridgeSpec,
+        context: BridgeContext,
         builtins: Mapping[str, Command],
-        home: Home,
-        closed: Callable[[str], None],
+        host: LinkHost,
     ) -> None:
-        self._plan, self._bus, self._builtins, self._home, self._closed = (
-            plan,
-            bus,
-            builtins,
-            home,
-            closed,
-        )
+        self._spec = spec
+        self._context = context
+        self._builtins = builtins
+        self._host = host
         self._running: dict[str, _Running] = {}
         self._opened: set[str] = set()  # by commands, not by the configuration
         self._reloading = asyncio.Lock()
         self._stopped = False
 
     @property
-    def channels(self) -> Iterable[Channel]:
-        return (running.channel for running in self._running.values())
+    def open_links(self) -> Iterable[OpenLink]:
+        """The links that run, in the order of their start."""
+        return (running.link for running in self._running.values())
 
     @property
     def tasks(self) -> list[asyncio.Task[None]]:
         return [running.task for running in self._running.values()]
 
     def start(self) -> None:
-        """Start the links of the plan that do not run."""
-        for link in self._plan.links:
+        """Start the links of the spec that do not run."""
+        for link in self._spec.links:
             if link.name not in self._running:
                 self._start(link)
 
@@ -87,52 +78,48 @@ class Links:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
 
-    async def reload(self, replan: Callable[[], Plan]) -> Mapping[str, Any]:
+    async def reload(self, read_spec: Callable[[], BridgeSpec]) -> Mapping[str, Any]:
         """Take a changed configuration: restart only links that changed.
 
         A wrong one is not taken: BadRequest.
         """
         async with self._reloading:
             try:
-                plan = await asyncio.to_thread(replan)  # a database may take a second
-                self._check_same(plan)
+                # a database may take a second
+                spec = await asyncio.to_thread(read_spec)
+                self._check_same(spec)
             except ConfigError as error:
-                log.error(
-                    ("configuration not taken, running on with the old one: %s"), error
-                )
+                text = "configuration not taken, running on with the old one: %s"
+                log.error(text, error)
                 raise BadRequest(str(error)) from error
-            return await self._take(plan)
+            return await self._take(spec)
 
     async def scan(self) -> Sequence[Found]:
         """Look for what could be connected.
 
         Raise UnknownTarget where that cannot be known.
         """
-        if self._plan.scan is None:
-            raise UnknownTarget(f"this bridge ({self._plan.kind}) cannot scan")
-        return await self._plan.scan()
+        if self._spec.scan is None:
+            raise UnknownTarget(f"this bridge ({self._spec.kind}) cannot scan")
+        return await self._spec.scan()
 
     async def open(self, settings: Openable) -> None:
         """Open a device that is not in the configuration.
 
         Raise BadRequest or Forbidden.
         """
-        if self._plan.open is None:
-            raise UnknownTarget(f"this bridge ({self._plan.kind}) cannot open devices")
+        if self._spec.open is None:
+            raise UnknownTarget(f"this bridge ({self._spec.kind}) cannot open devices")
         self._check_allowed(settings.address)
         try:
             check_level(settings.name, "device name")
-            link = await asyncio.to_thread(self._plan.open, settings)
+            link = await asyncio.to_thread(self._spec.open, settings)
         except ConfigError as error:
             raise BadRequest(str(error)) from error
         async with self._reloading:  # which may want its name
-            taken = [
-                name
-                for name in (link.name, *link.devices)
-                if name in self._running or self._home.find(name)
-            ]
-            if taken:
-                raise BadRequest(f"there is a device {taken[0]!r} already")
+            for name in (link.name, *link.devices):
+                if name in self._running or self._host.has_device(name):
+                    raise BadRequest(f"there is a device {name!r} already")
             self._opened.add(link.name)
             self._start(link)
 
@@ -141,54 +128,57 @@ class Links:
 
         Raise UnknownTarget, Forbidden, or BadRequest for one that came by itself.
         """
-        for link, running in self._running.items():
-            if name in running.channel.devices:
-                self._check_allowed(running.channel.link.address)
-                if name not in running.channel.link.devices:
-                    raise BadRequest(
-                        f"{name!r} was found by {link!r}: it comes and goes by itself"
-                    )
-                await self._end(link)
-                return
+        for link_name, running in self._running.items():
+            if name not in running.link.devices:
+                continue
+            declared = running.link.link
+            self._check_allowed(declared.address)
+            if name not in declared.devices:
+                found = f"{name!r} was found by {link_name!r}"
+                raise BadRequest(f"{found}: it comes and goes by itself")
+            await self._end(link_name)
+            return
         raise UnknownTarget(f"no device {name!r} to close")
 
-    async def _take(self, plan: Plan) -> Mapping[str, Any]:
-        wanted = {link.name: link for link in plan.links}
-        devices = {device for link in plan.links for device in link.devices}
+    async def _take(self, spec: BridgeSpec) -> Mapping[str, Any]:
+        wanted = {link.name: link for link in spec.links}
+        devices: set[str] = set()
+        for link in spec.links:
+            devices |= link.devices.keys()
         stale = [
-            name
-            for name in self._running
-            if self._is_stale(name, wanted.get(name), devices)
+            name for name in self._running if self._is_stale(name, wanted, devices)
         ]
         try:
             await asyncio.gather(*(self._end(name) for name in stale))
-        finally:  # cancelled or not, the links of the plan run
-            for channel in self.channels:
-                channel.give_up(devices)
+        finally:  # cancelled or not, the links of the spec run
+            for open_link in self.open_links:
+                open_link.give_up(devices)
             started = [name for name in wanted if name not in self._running]
-            self._plan = plan
+            self._spec = spec
             self.start()
         log.info("configuration taken: stopped %s, started %s", stale, started)
         return {"stopped": stale, "started": started}
 
-    def _is_stale(self, name: str, wanted: Link | None, devices: Set[str]) -> bool:
-        """True if a link runs that is not wanted so.
+    def _is_stale(
+        self, name: str, wanted: Mapping[str, Link], devices: Set[str]
+    ) -> bool:
+        """Return whether a link runs that is not wanted so.
 
         One that a command opened goes when its names are needed.
         """
-        link = self._running[name].channel.link
+        link = self._running[name].link.link
         if name in self._opened:
-            return wanted is not None or not devices.isdisjoint(link.devices)
-        return not _same(link, wanted)
+            return name in wanted or not devices.isdisjoint(link.devices)
+        return not _is_same(link, wanted.get(name))
 
     def _start(self, link: Link) -> None:
         if self._stopped:
             return  # a reload that came too late
-        channel = Channel(self._bus, link, self._builtins, self._home)
-        task = asyncio.create_task(channel.run(), name=f"link-{link.name}")
-        self._running[link.name] = _Running(channel, task)
-        if self._bus.broker.is_set():
-            for device in channel.devices.values():
+        open_link = OpenLink(self._context, link, self._builtins, self._host)
+        task = asyncio.create_task(open_link.run(), name=f"link-{link.name}")
+        self._running[link.name] = _Running(open_link, task)
+        if self._context.broker.is_set():
+            for device in open_link.devices.values():
                 device.announce()
 
     async def _end(self, name: str) -> None:
@@ -196,32 +186,29 @@ class Links:
         if running is None:
             return  # closed by a command in this moment
         self._opened.discard(name)
-        for device in running.channel.devices.values():
-            self._closed(device.name)
-            device.withdraw()  # before anybody can take the name
+        before = set(running.link.devices.values())
+        for device in before:
+            self._host.on_device_vanished(device)
         running.task.cancel()
         await asyncio.gather(running.task, return_exceptions=True)
+        for device in set(running.link.devices.values()) - before:
+            self._host.on_device_vanished(device)  # it appeared while the link ended
 
-    def _check_same(self, plan: Plan) -> None:
+    def _check_same(self, spec: BridgeSpec) -> None:
         for key in FIXED:
-            if getattr(plan, key) != getattr(self._plan, key):
-                raise ConfigError(
-                    f"{key} of a running bridge cannot change; restart it"
-                )
+            if getattr(spec, key) != getattr(self._spec, key):
+                text = f"{key} of a running bridge cannot change; restart it"
+                raise ConfigError(text)
 
     def _check_allowed(self, address: str) -> None:
-        if not any(
-            fnmatch.fnmatchcase(address, pattern) for pattern in self._plan.allow_open
-        ):
-            allowed = ", ".join(self._plan.allow_open) or "none"
-            raise Forbidden(
-                f"address {address!r} is not among `bridge: {{allow_open}}`: {allowed}"
-            )
+        patterns = self._spec.allow_open
+        if not any(fnmatch.fnmatchcase(address, pattern) for pattern in patterns):
+            key = "`bridge: {allow_open}`"
+            allowed = ", ".join(patterns) or "none"
+            raise Forbidden(f"address {address!r} is not among {key}: {allowed}")
 
 
-def _same(running: Link, wanted: Link | None) -> bool:
-    return (
-        wanted is not None
-        and wanted.config is not None
-        and running.config == wanted.config
-    )
+def _is_same(running: Link, wanted: Link | None) -> bool:
+    if wanted is None or wanted.config is None:
+        return False
+    return running.config == wanted.config

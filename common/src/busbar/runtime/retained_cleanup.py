@@ -13,7 +13,7 @@ from busbar.contract.messages import Fault, Status
 from busbar.errors import Offline
 from busbar.mqtt.connection import Connection
 from busbar.mqtt.reconnect import Received
-from busbar.publish.device import Bus, Device
+from busbar.publish.device import BridgeContext, DevicePublisher
 
 log = logging.getLogger("busbar.leftovers")
 
@@ -21,19 +21,23 @@ QUIET = 0.3  # s without another retained message: that was all
 LONGEST = 5.0  # s
 
 
-class Leftovers:
-    """Collects the retained topics of one bridge, and clears those that belong to nobody."""
+class RetainedCleanup:
+    """Collects the retained topics of one bridge, clears those of no device."""
 
     def __init__(
-        self, bus: Bus, find: Callable[[str], tuple[Device, Any] | None]
+        self,
+        context: BridgeContext,
+        find: Callable[[str], tuple[DevicePublisher, Any] | None],
     ) -> None:
-        self._bus, self._find, self._topics = bus, find, bus.topics
+        self._context = context
+        self._find = find
+        self._topics = context.topics
         self._begun = False
         self._old: set[str] = set()  # what a process before us has left
         self._found: set[str] | None = None
-        self._busy = asyncio.Lock()
+        self._contexty = asyncio.Lock()
 
-    def saw(self, received: Received) -> None:
+    def on_retained(self, received: Received) -> None:
         """Take note of a message that is not a command."""
         if self._found is not None and received.retain and received.payload:
             self._found.add(received.topic)
@@ -63,14 +67,21 @@ class Leftovers:
             self._old.discard(topic)
             if nobodys:
                 log.info("removing the left-over topic %s", topic)
-                self._bus.outbox.clear(topic)
+                self._context.outbox.clear(topic)
 
     def _mark_missing(self) -> None:
         missing = Fault(
             Offline.code, ("the device has not appeared since the bridge started")
         )
         payload = messages.encode(
-            Status("offline", round(self._bus.now(), 6), self._bus.boot, 0, 0, missing)
+            Status(
+                "offline",
+                round(self._context.now(), 6),
+                self._context.boot,
+                0,
+                0,
+                missing,
+            )
         )
         for topic in self._old:
             address = self._topics.parse(topic)
@@ -79,7 +90,7 @@ class Leftovers:
                 and address.channel == "status"
                 and self._find(address.device) is None
             ):
-                self._bus.outbox.retain(topic, lambda: payload)
+                self._context.outbox.retain(topic, lambda: payload)
 
     def _is_nobodys(self, topic: str, settled: bool) -> bool | None:
         """Return whether a topic is nobody's, None if that cannot be said yet."""
@@ -95,9 +106,9 @@ class Leftovers:
             else False
         )
 
-    def _is_dead_leaf(self, device: Device, path: str) -> bool | None:
+    def _is_dead_leaf(self, device: DevicePublisher, path: str) -> bool | None:
         about = device.description.find(path)
-        if about is None or not self._bus.leaf(path):
+        if about is None or not self._context.leaf(path):
             return True
         if path in device.state.values or "{" not in about.path:
             return False  # it has been published anew, or will be
@@ -105,8 +116,8 @@ class Leftovers:
         return True if device.status == "online" else None
 
     async def collect(self, link: Connection) -> set[str]:
-        """Return the topics of status, info, state and blob that the broker retains now."""
-        async with self._busy:
+        """Return the topics that the broker retains: status, info, state and blob."""
+        async with self._contexty:
             return await self._collect(link)
 
     async def _collect(self, link: Connection) -> set[str]:

@@ -1,4 +1,4 @@
-"""run(): what every bridge's `__main__` calls: arguments, configuration, logging, signals, systemd."""
+"""The process of a bridge: arguments, configuration, logging, signals, systemd."""
 
 import argparse
 import asyncio
@@ -20,70 +20,82 @@ from busbar.link.session import Link
 from busbar.net.endpoint import Endpoint
 from busbar.net.trace import LEVELS, Redact, set_level
 from busbar.runtime import systemd
-from busbar.runtime.bridge import Bridge, DuplicateName
+from busbar.runtime.bridge import Bridge
 from busbar.runtime.bridge_device import Found
-from busbar.runtime.bridge_spec import Plan
+from busbar.runtime.bridge_spec import BridgeSpec
+from busbar.runtime.broker_session import DuplicateName
 
 DEFAULT_URL = "mqtt://127.0.0.1:1883"
 EXIT_DUPLICATE, EXIT_CONFIG = 69, 78  # EX_UNAVAILABLE and EX_CONFIG of sysexits.h
+
+EPILOG = (
+    "The broker: --broker, else $BUSBAR_URL, else `broker: url` of the file, else "
+    f"{DEFAULT_URL}. Exit codes: {EXIT_CONFIG} configuration, {EXIT_DUPLICATE} another "
+    "process runs a bridge of this name."
+)
 
 log = logging.getLogger("busbar.service")
 
 
 @dataclass(frozen=True)
 class Service:
-    """What a bridge brings: its configuration and how its links follow from it."""
+    """A kind of bridge: its configuration, and the links that follow from it."""
 
     kind: str
     config: type[configuration.Config]
     links: Callable[[Any], Iterable[Link]]
-    device: type[msgspec.Struct] | None = (
-        None  # settings of one device, for the command `open`
-    )
+    # settings of one device, for the command `open`
+    device: type[msgspec.Struct] | None = None
     open: Callable[[Any], Link] | None = None
     scan: Callable[[], Awaitable[Sequence[Found]]] | None = None
-    blobs_apart: Callable[[Any], int] | None = (
-        None  # bytes of the largest: they have an MQTT connection of their own
-    )
+    # bytes of the largest blob: they have an MQTT connection of their own
+    blobs_apart: Callable[[Any], int] | None = None
 
 
 def run(service: Service, argv: Sequence[str] | None = None) -> int:
     """Run a bridge until SIGTERM or SIGINT; return the exit code."""
     arguments = _arguments(service, argv)
     try:
-        config, plan = _load(service, arguments)
+        config, spec = _load(service, arguments)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return EXIT_CONFIG
     if arguments.check:
-        if problems := [link.problem for link in plan.links if link.problem]:
-            print("\n".join(problems), file=sys.stderr)
-            return EXIT_CONFIG
-        devices = sum(len(link.devices) for link in plan.links)
-        print(
-            f"{arguments.config}: fine; {service.kind} bridge {plan.name!r}, {devices} devices"
-        )
-        return 0
+        return _check(arguments.config, spec)
     _start_log(arguments, config)
     try:
-        asyncio.run(_main(service, arguments, plan))
+        asyncio.run(_main(service, arguments, spec))
     except DuplicateName as error:
         log.error("%s", error)
         return EXIT_DUPLICATE
     return 0
 
 
+def _check(file: str, spec: BridgeSpec) -> int:
+    """Report what an offline look at the links finds; return the exit code."""
+    problems = [link.problem for link in spec.links if link.problem]
+    if problems:
+        print("\n".join(problems), file=sys.stderr)
+        return EXIT_CONFIG
+    devices = sum(len(link.devices) for link in spec.links)
+    print(f"{file}: fine; {spec.kind} bridge {spec.name!r}, {devices} devices")
+    return 0
+
+
 def plan(
     service: Service, config: Any, url: str | None, environment: Mapping[str, str]
-) -> Plan:
-    """Return what a configuration asks for; raise ConfigError. The url of the argument wins, then BUSBAR_URL."""
+) -> BridgeSpec:
+    """Return the bridge that a configuration asks for; raise ConfigError.
+
+    The url of the argument wins, then BUSBAR_URL.
+    """
     links = list(service.links(config))
     _check_names(link.name for link in links)
     _check_names(name for link in links for name in link.devices)
     broker, bridge = config.broker, config.bridge
     if bridge.folder and not Path(bridge.folder).is_dir():
         raise ConfigError(f"bridge.folder: there is no folder {bridge.folder}")
-    return Plan(
+    return BridgeSpec(
         kind=service.kind,
         name=bridge.name,
         root=bridge.root,
@@ -119,7 +131,7 @@ def _endpoint(broker: configuration.Broker, url: str) -> Endpoint:
         keepalive=broker.keepalive,
     )
     if endpoint.tls:
-        endpoint.ssl_context()  # files that cannot be used are found now, not at the first connect
+        endpoint.ssl_context()  # find files that cannot be used now
     return endpoint
 
 
@@ -127,17 +139,15 @@ def _check_names(names: Iterable[str]) -> None:
     seen = set()
     for name in names:
         if name in seen:
-            raise ConfigError(
-                f"two devices are named {name!r}; each needs a name of its own"
-            )
+            text = f"two devices are named {name!r}; each needs a name of its own"
+            raise ConfigError(text)
         if name == "bridge":
-            raise ConfigError(
-                "a device cannot be named 'bridge': that is the bridge itself"
-            )
+            text = "a device cannot be named 'bridge': that is the bridge itself"
+            raise ConfigError(text)
         seen.add(name)
 
 
-def _load(service: Service, arguments: argparse.Namespace) -> tuple[Any, Plan]:
+def _load(service: Service, arguments: argparse.Namespace) -> tuple[Any, BridgeSpec]:
     config = configuration.load(Path(arguments.config), service.config, os.environ)
     return config, plan(service, config, arguments.broker, os.environ)
 
@@ -146,8 +156,7 @@ def _arguments(service: Service, argv: Sequence[str] | None) -> argparse.Namespa
     parser = argparse.ArgumentParser(
         prog=f"{service.kind}-bridge",
         description=f"{service.kind} devices on MQTT",
-        epilog=f"The broker: --broker, else $BUSBAR_URL, else `broker: url` of the file, else {DEFAULT_URL}. "
-        f"Exit codes: {EXIT_CONFIG} configuration, {EXIT_DUPLICATE} another process runs a bridge of this name.",
+        epilog=EPILOG,
     )
     parser.add_argument(
         "--config", required=True, metavar="FILE", help="configuration (YAML)"
@@ -196,8 +205,10 @@ class _JsonFormatter(logging.Formatter):
         return json.dumps(fields)
 
 
-async def _main(service: Service, arguments: argparse.Namespace, first: Plan) -> None:
-    def replan() -> Plan:
+async def _main(
+    service: Service, arguments: argparse.Namespace, first: BridgeSpec
+) -> None:
+    def replan() -> BridgeSpec:
         config, changed = _load(service, arguments)
         set_level(LEVELS[arguments.log_level or config.log.level])
         return changed

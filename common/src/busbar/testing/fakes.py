@@ -47,7 +47,7 @@ class Clock:
         return time.time() + self._loop.shift + self.step_wall
 
     async def advance(self, seconds: float) -> None:
-        """Move time forward in small steps, letting everything happen that falls due."""
+        """Move time forward in small steps; whatever falls due happens."""
         left = seconds
         while left > 0:
             self._loop.shift += min(STEP, left)
@@ -92,7 +92,9 @@ class MemoryConnection:
     def __init__(
         self, bus: "MemoryBus", source: Source, on_message: Callable[[Received], None]
     ) -> None:
-        self._bus, self._source, self._on_message = bus, source, on_message
+        self._bus = bus
+        self._source = source
+        self._on_message = on_message
         self._filters: set[str] = set()
         self._sending = False
         self.unacknowledged: list[Message] = []

@@ -1,6 +1,6 @@
-"""How a simulator runs as a program.
+"""Life of a simulator as a program.
 
-It says where it is, and stays until it is told to end.
+It prints where it listens, and stays until a signal ends it.
 """
 
 import asyncio

@@ -22,7 +22,7 @@ from busbar.cli.schemas import generate
 from busbar.cli.settings import Settings
 from busbar.config import loader
 from busbar.errors import ConfigError
-from busbar.runtime.bridge_spec import Plan
+from busbar.runtime.bridge_spec import BridgeSpec
 from busbar.runtime.service import Service, plan
 
 HIDDEN = "***"
@@ -144,7 +144,7 @@ def _services() -> dict[str, Service]:
     return generate.services()
 
 
-def planned(service: Service, file: Path) -> Plan:
+def planned(service: Service, file: Path) -> BridgeSpec:
     """Return what a file asks for, as the bridge itself finds it; raise ConfigError."""
     return plan(
         service, loader.load(file, service.config, os.environ), None, os.environ

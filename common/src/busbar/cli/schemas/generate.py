@@ -17,13 +17,13 @@ from typing import Any, cast
 from ruamel.yaml import YAML
 
 from busbar.cli.schemas import asyncapi
-from busbar.command.builtin import LinkCommands
+from busbar.command.builtin import DeviceCommands, LinkCommands
 from busbar.config import loader
 from busbar.contract import describe, messages, names
 from busbar.contract.describe import Command
 from busbar.contract.values import schema
 from busbar.link import open_link
-from busbar.runtime.bridge_device import OwnCommands
+from busbar.runtime.bridge_device import BridgeDeviceCommands
 from busbar.runtime.service import Service
 
 Schema = dict[str, Any]
@@ -92,15 +92,12 @@ def services() -> dict[str, Service]:
 
 def device_commands() -> dict[str, Command]:
     """Return the commands that every device has."""
-    return describe.commands(LinkCommands)
+    return describe.commands(DeviceCommands, LinkCommands)
 
 
 def bridge_commands() -> dict[str, Command]:
     """Return what only the device `bridge` has, whatever its kind."""
-    found = describe.commands(OwnCommands)
-    for name in device_commands():
-        found.pop(name, None)
-    return found
+    return describe.commands(BridgeDeviceCommands)
 
 
 def open_commands(bridges: Mapping[str, Service]) -> dict[str, Command]:
@@ -108,11 +105,13 @@ def open_commands(bridges: Mapping[str, Service]) -> dict[str, Command]:
 
     Its arguments are the settings of a device of that kind.
     """
-    no_bridge = cast("OwnCommands", None)  # only a command that runs asks its bridge
+    no_bridge = cast(
+        "BridgeDeviceCommands", None
+    )  # only a command that runs asks its bridge
     found = {}
     for kind, service in bridges.items():
         if service.device is not None:
-            found[kind] = OwnCommands.opening(no_bridge, service.device)
+            found[kind] = BridgeDeviceCommands.opening(no_bridge, service.device)
     return found
 
 
