@@ -185,7 +185,7 @@ class Line:
         self._complete = threading.Event()
 
     def took(self, level: bool) -> None:
-        """Take an edge from the bus; while edges are under way, the next one follows."""
+        """Take an edge from the bus; the next one follows while edges are under way."""
         self._last = time.monotonic_ns()
         self._levels.append(level)
         if self._left:

@@ -13,7 +13,7 @@ from typing import Any
 
 from busbar.runtime.service import Service, run
 from gpio_bridge.backends.sim import SimChip, SimRequest
-from gpio_bridge.bridge import World, link
+from gpio_bridge.bridge import SimulatedChips, link
 from gpio_bridge.settings import Config, Device
 
 LINE = 17
@@ -37,8 +37,8 @@ class Driven(SimChip):
 
 
 def _links(config: Config) -> list[Any]:
-    world = World.of(config.devices, Driven)
-    return [link(each, world) for each in config.devices]
+    simulated = SimulatedChips.of(config.devices, Driven)
+    return [link(each, simulated) for each in config.devices]
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 `PYTHON gpio_peer.py CONFIGURATION`, in mqtt-io's environment.
 
 A byte is an edge, "1" or "0". A thread waits for them and passes the level of each on,
-as mqtt-io's module for gpiod does; the one for RPi.GPIO reads the level anew, which may
-have changed by then.
+as mqtt-io's module for gpiod does; the one for RPi.GPIO reads the level again, which
+may have changed by then.
 """
 
 import os

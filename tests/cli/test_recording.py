@@ -1,5 +1,4 @@
-"""A recording has every byte in order, other programs can read it, and it plays where
-it is told to."""
+"""Recordings: every byte in order, readable by other programs, played where asked."""
 
 import asyncio
 import json

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from ruamel.yaml import YAML
 
-from busbar.cli.schemas import __main__
+from busbar.cli.schemas import generate
 from busbar.command.builtin import DeviceCommands
 from busbar.config.loader import Config
 from busbar.contract.describe import (
@@ -336,7 +336,7 @@ def test_a_class_of_a_property_has_its_name_on_the_wire() -> None:
 def test_the_schema_of_a_command_accepts_what_the_command_accepts(
     name: str, payload: Any
 ) -> None:
-    known = {**__main__.device_commands(), **__main__.bridge_commands()}[name]
+    known = {**generate.device_commands(), **generate.bridge_commands()}[name]
     try:
         known.read(json.dumps(payload).encode())
     except BusbarError:
@@ -388,7 +388,7 @@ def test_the_example_fits_the_schema_of_its_configuration() -> None:
 
 
 def test_the_committed_files_are_what_the_generator_makes(tmp_path: Path) -> None:
-    assert __main__.main([str(tmp_path)]) == 0
+    assert generate.main([str(tmp_path)]) == 0
     made = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     committed = {
         path.name: path.read_bytes()
@@ -508,12 +508,12 @@ def test_every_topic_of_the_contract_is_there_with_its_qos_and_retain_flag(
 def test_every_command_that_all_bridges_have_is_a_topic(document: Any) -> None:
     addresses = {channel["address"] for channel in document["channels"].values()}
     for name in commands(DeviceCommands, BridgeDeviceCommands):
-        device = "{device}" if name in __main__.device_commands() else "bridge"
+        device = "{device}" if name in generate.device_commands() else "bridge"
         assert f"{{root}}/{{bridge}}/{device}/call/{name}" in addresses
     assert "{root}/{bridge}/bridge/call/open" in addresses
 
 
 def test_a_bridge_that_opens_nothing_has_no_schema_of_open() -> None:
-    found = __main__.documents({"deaf": Service("deaf", Config, lambda config: [])})
+    found = generate.documents({"deaf": Service("deaf", Config, lambda config: [])})
     assert "config-deaf" in found
     assert not any(name.startswith("call-open") for name in found)

@@ -20,11 +20,12 @@ Call = tuple[str, Fields]  # target and payload of a command
 
 @dataclass
 class Subject:
-    """One bridge that can be started, with a device behind it that does what the test says.
+    """One bridge that can be started, with a device behind it under the test's control.
 
-    `number` and `switch` are properties to write (the number from 0 to 30), `refusing` one that the device always
-    refuses, `text` is the name of a command, `slow` the target of the command that `busy` sends. `errors` are further
-    commands by the code they fail with. What not every bridge has is there by its traits.
+    `number` and `switch` are properties to write (the number from 0 to 30), `refusing`
+    one that the device always refuses, `text` is the name of a command, `slow` the
+    target of the command that `busy` sends. `errors` are further commands by the code
+    they fail with. What not every bridge has is there by its traits.
     """
 
     bridge: str

@@ -37,8 +37,17 @@ devices:
     timeout: 3.0
     properties:
       - {{path: voltage, query: "MEAS1:VOLT?", every: 0.1, unit: V}}
-      - {{path: output, query: "OUTP1?", set: "OUTP1 {{value}}", type: boolean, every: 0.1}}
-      - {{path: volts, query: "SOUR1:VOLT?", set: "SOUR1:VOLT {{value}}", maximum: 30, minimum: 0, every: 0.1}}
+      - path: output
+        query: "OUTP1?"
+        set: "OUTP1 {{value}}"
+        type: boolean
+        every: 0.1
+      - path: volts
+        query: "SOUR1:VOLT?"
+        set: "SOUR1:VOLT {{value}}"
+        maximum: 30
+        minimum: 0
+        every: 0.1
       - {{path: refusing, query: "SOUR1:CURR?", set: "NONSENSE {{value}}"}}
   - name: dmm
     address: tcp::127.0.0.1:{dmm}

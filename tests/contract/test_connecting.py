@@ -52,7 +52,7 @@ def said(client: Client, device: str, channel: str, until_: int) -> dict[str, in
     )
 
 
-async def test_at_the_start_devices_come_before_the_bridge_and_leaves_after_and_retained_commands_are_refused(
+async def test_at_the_start_all_comes_in_order_and_retained_commands_are_refused(
     fresh: Fresh,
 ) -> None:
     subject, client = fresh.subject, fresh.client

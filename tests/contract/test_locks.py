@@ -78,7 +78,7 @@ async def test_the_scope_is_the_channel_only_where_devices_share_a_link(
 
 
 @pytest.mark.needs("shared")
-async def test_a_lock_of_a_device_leaves_its_neighbours_alone_and_keeps_the_channel_from_others(
+async def test_a_lock_of_a_device_leaves_its_neighbours_alone_and_holds_the_channel(
     subject: Subject, client: Client
 ) -> None:
     device, other = subject.device, subject.neighbour

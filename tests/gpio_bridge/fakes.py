@@ -1,6 +1,4 @@
-"""What our back ends import, on a simulated chip.
-
-The class gpiod.Chip, and the module RPi.GPIO.
+"""Stand-ins for gpiod.Chip and the module RPi.GPIO, on a simulated chip.
 
 They are written from the documentation of those libraries, so that one suite can be run
 over all three back ends.
@@ -12,11 +10,11 @@ from datetime import timedelta
 from types import SimpleNamespace
 
 import gpiod
-from gpiod.line import Bias, Direction, Drive, Edge, Value
+from gpiod.line import Bias, Direction, Drive, Value
+from gpiod.line import Edge as EdgeDetection
 
 from gpio_bridge.backends.sim import SimChip
-from gpio_bridge.chip import Edge as Told
-from gpio_bridge.chip import LineSettings
+from gpio_bridge.chip import Edge, LineSettings
 
 PULLS = {
     Bias.DISABLED: "off",
@@ -125,8 +123,8 @@ class Chip:
             if self.sim.pins[offset].holder:
                 raise OSError(errno.EBUSY, "Device or resource busy")
             if (
-                about.edge_detection is not Edge.NONE
-                and not self.sim.pins[offset].can_tell
+                about.edge_detection is not EdgeDetection.NONE
+                and not self.sim.pins[offset].has_interrupt
             ):
                 raise OSError(errno.ENXIO, "No such device or address")
         return Request(self.sim, config, consumer)
@@ -139,14 +137,14 @@ class Request:
         for offset, about in config.items():
             sim.pins[offset].holder = consumer
             sim.pins[offset].take(translated(about), self)
-            sim.changed(offset)
+            sim.notify(offset)
 
     fd = property(lambda self: self._queue.fd)
 
     def __bool__(self):
         return self._queue is not None
 
-    def tell(self, edge: Told):
+    def tell(self, edge: Edge):
         kind = (
             gpiod.EdgeEvent.Type.RISING_EDGE
             if edge.value
@@ -165,7 +163,7 @@ class Request:
         return self._queue.take()
 
     def get_value(self, offset):
-        return Value.ACTIVE if self._sim.pins[offset].settled else Value.INACTIVE
+        return Value.ACTIVE if self._sim.pins[offset].reading else Value.INACTIVE
 
     def set_value(self, offset, value):
         if self._sim.pins[offset].settings.direction != "out":
@@ -175,26 +173,26 @@ class Request:
     def reconfigure_lines(self, config):
         for offset, about in config.items():
             self._sim.pins[offset].configure(translated(about))
-            self._sim.changed(offset)
+            self._sim.notify(offset)
 
     def release(self):
         for offset in self._offsets:
             self._sim.pins[offset].request = None
             self._sim.pins[offset].holder = ""
-            self._sim.changed(offset)
+            self._sim.notify(offset)
         self._queue.close()
         self._queue = None
 
 
 def translated(about: gpiod.LineSettings) -> LineSettings:
-    assert about.edge_detection in (Edge.NONE, Edge.BOTH)
+    assert about.edge_detection in (EdgeDetection.NONE, EdgeDetection.BOTH)
     assert isinstance(about.debounce_period, timedelta)
     return LineSettings(
         DIRECTIONS[about.direction],
         PULLS[about.bias],
         DRIVES[about.drive],
         about.active_low,
-        about.edge_detection is Edge.BOTH,
+        about.edge_detection is EdgeDetection.BOTH,
         about.debounce_period.total_seconds(),
         about.output_value is Value.ACTIVE,
     )
@@ -248,7 +246,7 @@ class RpiGpio:
         self._sim.pins[channel].write(bool(value))
 
     def add_event_detect(self, channel, edge, callback):
-        if not self._sim.pins[channel].can_tell:
+        if not self._sim.pins[channel].has_interrupt:
             raise RuntimeError("Failed to add edge detection")
         pin = self._sim.pins[channel]
         self._tellers[channel] = SimpleNamespace(tell=lambda edge: callback(channel))
@@ -267,16 +265,16 @@ class RpiGpio:
 
 class Pwm:
     def __init__(self, channel, frequency):
-        self.told = [("made", channel, frequency)]
+        self.calls = [("made", channel, frequency)]
 
     def start(self, duty):
-        self.told.append(("start", duty))
+        self.calls.append(("start", duty))
 
     def ChangeDutyCycle(self, duty):
-        self.told.append(("duty", duty))
+        self.calls.append(("duty", duty))
 
     def ChangeFrequency(self, frequency):
-        self.told.append(("frequency", frequency))
+        self.calls.append(("frequency", frequency))
 
     def stop(self):
-        self.told.append(("stop",))
+        self.calls.append(("stop",))

@@ -12,9 +12,9 @@ from busbar.contract.values import number
 from busbar.link.session import Link
 from busbar.testing.fakes import until
 from gpio_bridge.backends.sim import SimChip, SimRequest
-from gpio_bridge.bridge import SERVICE, World, link
-from gpio_bridge.chip import Heard, LineSettings
-from gpio_bridge.pin_commands import PinCommands
+from gpio_bridge.bridge import SERVICE, SimulatedChips, link
+from gpio_bridge.chip import LineSettings, OnEdges
+from gpio_bridge.session import GpioSession
 from gpio_bridge.settings import Config
 from tests.contract.client import Client
 from tests.contract.in_process import NONSENSE, InProcess, ending
@@ -70,13 +70,13 @@ class SlowChip(SimChip):
     async def request(
         self,
         lines: Mapping[int, LineSettings],
-        heard: Heard | None = None,
+        on_edges: OnEdges | None = None,
         consumer: str = "busbar",
     ) -> SimRequest:
         if SLOW in lines:
             self.asked += 1
             await asyncio.sleep(self.slow)
-        return await super().request(lines, heard, consumer)
+        return await super().request(lines, on_edges, consumer)
 
 
 class Gpio(InProcess):
@@ -91,7 +91,7 @@ class Gpio(InProcess):
             HEADER.format(protocol=protocol, more=more),
             url,
         )
-        self._session: PinCommands | None = None
+        self._session: GpioSession | None = None
         self._changes: set[asyncio.Task[Any]] = set()
         super().__init__(
             "pi1",
@@ -118,7 +118,7 @@ class Gpio(InProcess):
     def change(self, path: str, value: Any) -> None:
         """Let a line change as if somebody at the header did it."""
         assert self._session is not None
-        task = asyncio.create_task(self._session.lines[path].set("", value))
+        task = asyncio.create_task(self._session.lines.by_name[path].set("", value))
         self._changes.add(task)
         task.add_done_callback(self._changes.discard)
 
@@ -150,11 +150,11 @@ class Gpio(InProcess):
         return super().described(about.with_(properties={**about.properties, **more}))
 
     def _links(self, settings: Config) -> list[Link]:
-        world = World.of(
+        simulated = SimulatedChips.of(
             settings.devices,
             lambda name: self._chip if name == "header" else SimChip(name),
         )
-        return [link(each, world) for each in settings.devices]
+        return [link(each, simulated) for each in settings.devices]
 
 
 @asynccontextmanager

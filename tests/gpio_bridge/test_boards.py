@@ -1,6 +1,6 @@
 """Boards, and which line is meant.
 
-The maps are those of reference 3; pins 22 and 24 are right, unlike RPIO's.
+The maps are those of docs/protocols/gpio.md, 2.2 (pins 22 and 24 unlike RPIO's).
 """
 
 import pytest

@@ -13,7 +13,7 @@ from busbar.testing.fakes import STEP, settle, until
 from gpio_bridge import bridge, session
 from gpio_bridge.backends import libgpiod, rpigpio
 from gpio_bridge.backends.sim import SimChip
-from gpio_bridge.bridge import SERVICE, World
+from gpio_bridge.bridge import SERVICE, SimulatedChips
 from gpio_bridge.chip import Edge, LineSettings
 from tests.gpio_bridge import fakes
 from tests.running import running
@@ -25,9 +25,21 @@ devices:
     backend: sim
     allow_force: true
     lines:
-      - {name: door, line: 17, direction: in, pull: up, active_low: true, debounce: {mode: settle, time: 0.02}}
-      - {name: bell, line: 23, direction: in, press: {long: 1.0, double: 0.3, hold: 0.2}}
-      - {name: quick, line: 24, direction: in, edges: rising, debounce: {mode: lockout, time: 0.5}}
+      - name: door
+        line: 17
+        direction: in
+        pull: up
+        active_low: true
+        debounce: {mode: settle, time: 0.02}
+      - name: bell
+        line: 23
+        direction: in
+        press: {long: 1.0, double: 0.3, hold: 0.2}
+      - name: quick
+        line: 24
+        direction: in
+        edges: rising
+        debounce: {mode: lockout, time: 0.5}
       - {name: lamp, line: 27, direction: out}
       - {name: fan, line: 18, direction: pwm, at_exit: keep, on_broker_loss: "off"}
       - {name: pan, line: 13, direction: servo}
@@ -76,18 +88,18 @@ async def stage(configuration=HEADER, before=lambda chips: None):
     kept = {}
 
     def links(config):
-        world = World.of(config.devices)
+        simulated = SimulatedChips.of(config.devices)
         if not kept:
-            before(world.chips)
-            kept.update(world.chips)
-        return [bridge.link(each, world) for each in config.devices]
+            before(simulated.chips)
+            kept.update(simulated.chips)
+        return [bridge.link(each, simulated) for each in config.devices]
 
     async with running(dataclasses.replace(SERVICE, links=links), configuration) as bus:
         await bus.status("header", "online")
         yield Bench(bus, kept)
 
 
-async def test_an_edge_is_an_event_with_the_kernels_stamp_and_number_and_the_state_follows():
+async def test_an_edge_is_an_event_with_the_kernels_stamp_and_the_state_follows():
     async with stage() as bench:
         assert await bench.bus.value("header", "door") is False
         bench.chip.drive(17, False)
@@ -127,12 +139,12 @@ async def test_lost_edges_are_counted_and_the_state_is_true():
 
 
 async def test_after_a_loss_the_level_is_read(monkeypatch):
-    monkeypatch.setattr(session, "AGAIN", 3600.0)  # nobody looks but for the loss
+    monkeypatch.setattr(session, "AGAIN", 3600.0)  # only the loss makes it look
     async with stage() as bench:
         pin = bench.chip.pins[23]
         pin.lose = 1
         bench.chip.drive(23, True)
-        # told with a gap before it; then comes one more that is lost
+        # seen with a gap before it; then comes one more that is lost
         bench.chip.drive(23, False)
         pin.lose = 1
         bench.chip.drive(23, True)
@@ -519,8 +531,11 @@ async def test_which_line_is_said_in_one_way():
             "set up are: door, bell, quick, lamp, fan, pan, flow, wind, knob"
         )
         assert await bench.ok("resolve", channel=22, numbering="BOARD") == {
-            "bcm": 25, "board": 22, "name": "GPIO25", "used_as": "wind",
-        }  # fmt: skip
+            "bcm": 25,
+            "board": 22,
+            "name": "GPIO25",
+            "used_as": "wind",
+        }
         assert (await bench.ok("resolve", channel="GPIO8"))["board"] == 24
 
 
@@ -589,7 +604,7 @@ devices:
 async def test_a_line_that_is_busy_is_bad_and_taken_when_it_is_free_while_others_work(
     monkeypatch,
 ):
-    # nobody looks but for the line that is free
+    # only the line that is free makes it look
     monkeypatch.setattr(session, "AGAIN", 3600.0)
     async with stage(
         BUSY, lambda chips: chips["header"].occupy(1, "spi0 CS1")
@@ -607,7 +622,7 @@ async def test_a_line_that_is_busy_is_bad_and_taken_when_it_is_free_while_others
 
 async def test_a_line_without_an_interrupt_is_looked_at():
     def blind(chips):
-        chips["header"].pins[1].can_tell = False
+        chips["header"].pins[1].has_interrupt = False
 
     async with stage(BUSY, blind) as bench:
         bench.chip.drive(1, True)
@@ -628,19 +643,37 @@ devices:
     broker_grace: 2
     lines:
       - {name: kept, line: 1, direction: out, initial: keep}
-      - {name: high, line: 2, direction: out, initial: high, active_low: true, at_exit: low, on_broker_loss: "on"}
-      - {name: fan, line: 3, direction: pwm, initial: 50, at_exit: keep, on_broker_loss: "off"}
-      - {name: drain, line: 4, direction: out, drive: open_drain, pull: up, initial: "on"}
+      - name: high
+        line: 2
+        direction: out
+        initial: high
+        active_low: true
+        at_exit: low
+        on_broker_loss: "on"
+      - name: fan
+        line: 3
+        direction: pwm
+        initial: 50
+        at_exit: keep
+        on_broker_loss: "off"
+      - name: drain
+        line: 4
+        direction: out
+        drive: open_drain
+        pull: up
+        initial: "on"
 """
 
 
-async def test_at_start_and_exit_outputs_are_as_the_configuration_says_and_kept_ones_show_no_edge():
+async def test_at_start_and_exit_outputs_are_as_configured_and_kept_ones_show_no_edge():
     edges = []
     chips = {}
 
     def driven(made):
         chip = made["header"]
-        chip.pins[1].configure(LineSettings("out", value=True))  # somebody before us
+        chip.pins[1].configure(
+            LineSettings("out", value=True)
+        )  # by a program before us
         witness = SimChip("witness")
         witness.wire(0, chip, 1)
         witness.pins[0].take(
@@ -653,7 +686,7 @@ async def test_at_start_and_exit_outputs_are_as_the_configuration_says_and_kept_
         assert await bench.bus.value("header", "kept") is True
         assert await bench.bus.value("header", "high") is False
         assert bench.chip.level(2) is True
-        bench.chip.drive(4, False)  # somebody pulls the open drain down
+        bench.chip.drive(4, False)  # pulled down from outside
         assert (await bench.bus.set("header", "drain", True))["result"] is False
     assert (chips["header"].level(1), edges) == (True, [])
     assert chips["header"].level(2) is False
@@ -705,7 +738,13 @@ devices:
   - name: wall
     backend: sim
     numbering: BOARD
-    lines: [{name: door, line: 11, direction: out, drive: open_drain, active_low: true, drives: header/17}]
+    lines:
+      - name: door
+        line: 11
+        direction: out
+        drive: open_drain
+        active_low: true
+        drives: header/17
 """
 
 
@@ -834,7 +873,7 @@ async def test_a_chip_can_be_opened_by_its_address():
         )["error"]["code"] == "forbidden"
 
 
-def test_a_scan_lists_the_chips_of_the_kernel_by_label_and_where_that_is_not_enough_by_path(
+def test_a_scan_lists_the_chips_of_the_kernel_by_label_or_where_two_have_it_by_path(
     monkeypatch, tmp_path
 ):
     labels = {

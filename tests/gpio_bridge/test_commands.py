@@ -9,7 +9,7 @@ from busbar.errors import DeviceRefused
 from busbar.testing.fakes import settle, until
 from gpio_bridge import session
 from gpio_bridge.backends.sim import SimPulses, SimRequest
-from gpio_bridge.bridge import SERVICE, World, link
+from gpio_bridge.bridge import SERVICE, SimulatedChips, link
 from gpio_bridge.chip import LineSettings
 from gpio_bridge.simulator.__main__ import pwm_tree
 from tests.gpio_bridge.test_bridge import BUSY, stage
@@ -25,7 +25,7 @@ def header(*lines, more=""):
 
 
 async def reopened(bench):
-    """Let the link be opened anew."""
+    """Let the link be opened again."""
     before = bench.bus.retained("header", "status")["since"]
     await bench.ok("reconnect")
 
@@ -202,11 +202,11 @@ POLLED = "name: a, line: 1, direction: in, poll: 0.05, debounce: {mode: %s, time
 
 
 @pytest.mark.parametrize(
-    ("mode", "told"), [("settle", []), ("glitch", []), ("lockout", ["rising"])]
+    ("mode", "expected"), [("settle", []), ("glitch", []), ("lockout", ["rising"])]
 )
-async def test_a_line_without_an_interrupt_is_debounced_too(mode, told):
+async def test_a_line_without_an_interrupt_is_debounced_too(mode, expected):
     def blind(chips):
-        chips["header"].pins[1].can_tell = False
+        chips["header"].pins[1].has_interrupt = False
 
     async with stage(header(POLLED % mode), blind) as bench:
 
@@ -219,20 +219,20 @@ async def test_a_line_without_an_interrupt_is_debounced_too(mode, told):
             bench.chip.drive(1, level)
             await looked(1)
         await looked(20)
-        assert [each["edge"] for each in bench.events("edge")] == told
+        assert [each["edge"] for each in bench.events("edge")] == expected
         assert await bench.bus.value("header", "a") is False
         bench.chip.drive(1, True)
         await looked(20)
-        assert [each["edge"] for each in bench.events("edge")] == [*told, "rising"]
+        assert [each["edge"] for each in bench.events("edge")] == [*expected, "rising"]
 
 
 async def test_a_line_without_an_interrupt_is_looked_at_again_after_a_failure(
     monkeypatch,
 ):
-    monkeypatch.setattr(session, "AGAIN", 3600.0)  # nobody looks but the line itself
+    monkeypatch.setattr(session, "AGAIN", 3600.0)  # only the line itself looks
 
     def blind(chips):
-        chips["header"].pins[1].can_tell = False
+        chips["header"].pins[1].has_interrupt = False
 
     async with stage(
         header("name: a, line: 1, direction: in, poll: 0.05"), blind
@@ -434,7 +434,7 @@ async def test_a_line_that_was_given_back_tells_nothing_more():
         assert bench.events("press") == []
 
 
-async def test_an_encoder_tells_of_an_edge_that_it_missed_and_goes_on_from_the_true_levels():
+async def test_an_encoder_counts_an_edge_it_missed_and_goes_on_from_the_true_levels():
     async with stage(
         header("name: k, line: [2, 3], direction: encoder, steps: 1")
     ) as bench:
@@ -448,14 +448,14 @@ async def test_an_encoder_tells_of_an_edge_that_it_missed_and_goes_on_from_the_t
         assert await bench.bus.value("header", "k", lambda value: value == 2) == 2
 
 
-async def test_without_a_broker_from_the_start_outputs_go_where_the_configuration_says():
+async def test_without_a_broker_from_the_start_outputs_go_where_configured():
     line = "name: a, line: 1, direction: out, initial: high, on_broker_loss: low"
     chips = {}
 
     def links(config):
-        world = World.of(config.devices)
-        chips.update(world.chips)
-        return [link(each, world) for each in config.devices]
+        simulated = SimulatedChips.of(config.devices)
+        chips.update(simulated.chips)
+        return [link(each, simulated) for each in config.devices]
 
     service = dataclasses.replace(SERVICE, links=links)
     bus = Running(service, header(line, more="    broker_grace: 2\n"))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from busbar.testing.fakes import Clock, settle
 from gpio_bridge.backends.sim import SimChip
 from gpio_bridge.lines.inputs import Input
-from gpio_bridge.lines.line import Place, WallClock
+from gpio_bridge.lines.line import LineContext, WallClock
 from gpio_bridge.settings import Debounce, In
 
 MODES = {
@@ -24,8 +24,8 @@ MODES = {
 }
 
 
-class Told:
-    """An outlet that keeps what it is told."""
+class RecordedOutlet:
+    """An outlet that keeps events and values."""
 
     def __init__(self):
         self.edges, self.values_ = [], []
@@ -47,16 +47,16 @@ class Told:
 async def test_order_is_kept_and_the_final_level_is_true_whatever_bounces_and_is_lost(
     mode, bounces
 ):
-    clock, chip, told = Clock(), SimChip(), Told()
+    clock, chip, outlet = Clock(), SimChip(), RecordedOutlet()
     lost = []
-    place = Place(
+    context = LineContext(
         chip,
-        told,
+        outlet,
         WallClock(asyncio.get_running_loop().time, clock.now),
         None,
-        lost=lambda name, n: lost.append(n),
+        on_lost=lambda name, n: lost.append(n),
     )
-    line = Input(In(name="door", line=17, debounce=MODES[mode]), (17,), place)
+    line = Input(In(name="door", line=17, debounce=MODES[mode]), (17,), context)
     await line.open()
     for level, pause, lose in bounces:
         chip.pins[17].lose = int(lose)
@@ -64,35 +64,35 @@ async def test_order_is_kept_and_the_final_level_is_true_whatever_bounces_and_is
         await clock.advance(pause / 1000)
     await clock.advance(0.1)
     chip.pins[17].lose = 0
-    # one more that is told: a loss behind the last edge shows with the next
+    # one more that is not lost: a loss behind the last edge shows with the next
     chip.drive(17, not chip.level(17))
     await clock.advance(0.1)
     await settle()
-    assert told.values_[-1][1] == line.level(17) == chip.level(17)
-    stamps = [time for time, _ in told.edges]
+    assert outlet.values_[-1][1] == line.level(17) == chip.level(17)
+    stamps = [time for time, _ in outlet.edges]
     assert stamps == sorted(stamps)
-    numbers = [fields["line_seq"] for _, fields in told.edges]
+    numbers = [fields["line_seq"] for _, fields in outlet.edges]
     assert numbers == sorted(set(numbers))
     if mode in ("none", "settle"):
-        assert sum(lost) == sum(fields["lost"] for _, fields in told.edges)
+        assert sum(lost) == sum(fields["lost"] for _, fields in outlet.edges)
         assert numbers[-1:] == [len(numbers) + sum(lost)] if numbers else not lost
-    changes = [value for _, value in told.values_]
+    changes = [value for _, value in outlet.values_]
     assert all(one != other for one, other in itertools.pairwise(changes))
     await line.close()
     assert not chip.info(17).used
 
 
 async def test_an_edge_after_the_wall_clock_was_set_has_the_new_time():
-    clock, chip, told = Clock(), SimChip(), Told()
-    place = Place(
-        chip, told, WallClock(asyncio.get_running_loop().time, clock.now), None
+    clock, chip, outlet = Clock(), SimChip(), RecordedOutlet()
+    context = LineContext(
+        chip, outlet, WallClock(asyncio.get_running_loop().time, clock.now), None
     )
-    line = Input(In(name="door", line=17), (17,), place)
+    line = Input(In(name="door", line=17), (17,), context)
     await line.open()
     chip.drive(17, True)
     clock.step_wall = 3600.0
     chip.drive(17, False)
-    (first, _), (second, _) = told.edges
+    (first, _), (second, _) = outlet.edges
     assert 3600 <= second - first < 3660
     await line.close()
 

@@ -15,6 +15,7 @@ from busbar.runtime.service import plan
 from busbar.testing.fakes import settle, until
 from gpio_bridge import settings
 from gpio_bridge.bridge import EVENTS, SERVICE
+from gpio_bridge.line_commands import LineCommands
 from gpio_bridge.pin_commands import PinCommands
 from gpio_bridge.settings import Config
 from tests.gpio_bridge.test_bridge import stage
@@ -66,14 +67,14 @@ def is_(value):
 
 
 async def edges(bench):
-    """Return the edges told of two at line 4, each with its value."""
+    """Return the edges published of two at line 4, each with its value."""
     for value in (True, False):
         bench.chip.drive(4, value)
     await bench.bus.clock.advance(1)
     return [each["edge"] for each in bench.events("edge") if each["line"] == "test"]
 
 
-def told(*wanted):
+def edges_of_line_4(*wanted):
     async def check(bench, result):
         return await edges(bench) == list(wanted)
 
@@ -164,11 +165,13 @@ CHECKS = {
     "`RPIO.gpio_function(27)`": is_({"function": "out", "reason": None}),
     "`RPIO.channel_to_gpio(11)`": lambda bench, result: result["bcm"] == 17,
     "`RPIO.add_interrupt_callback(17, f)`": both_edges,
-    "`RPIO.add_interrupt_callback(17, f, edge='rising')`": told("rising"),
+    "`RPIO.add_interrupt_callback(17, f, edge='rising')`": edges_of_line_4("rising"),
     ("`RPIO.add_interrupt_callback(17, f, pull_up_down=RPIO.PUD_UP)`"): about(
         4, pull="up"
     ),
-    "`RPIO.add_interrupt_callback(17, f, debounce_timeout_ms=100)`": told("rising"),
+    "`RPIO.add_interrupt_callback(17, f, debounce_timeout_ms=100)`": edges_of_line_4(
+        "rising"
+    ),
     "`RPIO.del_interrupt_callback(17)`": no_more_edges,
     "`RPIO.cleanup_interrupts()`": about(17, used=False),
     "`RPIO.cleanup()`": about(26, direction="in", used=False),
@@ -192,12 +195,12 @@ CHECKS = {
     "`gpio_modules: mock`": about(4, used=True, direction="out"),
     "`gpio_modules: cleanup: yes`": about(4, used=True, direction="out"),
     "`digital_inputs: interrupt: both`": both_edges,
-    "`digital_inputs: interrupt: rising`": told("rising"),
-    "`digital_inputs: interrupt: falling`": told("falling"),
-    "`digital_inputs: inverted: yes`": told("falling", "rising"),
+    "`digital_inputs: interrupt: rising`": edges_of_line_4("rising"),
+    "`digital_inputs: interrupt: falling`": edges_of_line_4("falling"),
+    "`digital_inputs: inverted: yes`": edges_of_line_4("falling", "rising"),
     "`digital_inputs: pullup: yes`": about(4, pull="up"),
     "`digital_inputs: pulldown: yes`": about(4, pull="down"),
-    "`digital_inputs: bouncetime: 100`": told("rising"),
+    "`digital_inputs: bouncetime: 100`": edges_of_line_4("rising"),
     "`digital_inputs: poll_interval: 0.1`": told_by_looking,
     "`digital_inputs: retain: yes`": is_(True),
     "`digital_inputs: on_payload: ON`": is_(True),
@@ -251,7 +254,7 @@ BEFORE = {  # what has to be so, or a row could not fail
 
 
 def without_interrupt(chips):
-    chips["header"].pins[4].can_tell = False
+    chips["header"].pins[4].has_interrupt = False
 
 
 async def run(bench, target, payload=None):
@@ -397,7 +400,11 @@ def test_every_key_command_and_event_is_in_the_readme():
         for key in kind.__struct_fields__
     }
     named = TEXT.replace("`class` (of", "`class_` (of")
-    for name in [*keys, *commands(PinCommands), *(f"event/{each}" for each in EVENTS)]:
+    for name in [
+        *keys,
+        *commands(LineCommands, PinCommands),
+        *(f"event/{each}" for each in EVENTS),
+    ]:
         assert re.search(rf"`{re.escape(name)}[`:]", named), name
     for key in settings.Press.__struct_fields__:
         assert f"{key}:" in TEXT

@@ -77,15 +77,24 @@ def test_what_is_wrong_is_said_with_what_is_allowed(line, said):
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        (("name: a, line: 1, direction: in", "name: a, line: 2, direction: in"), "name 'a' is there twice"),
-        (("name: a, line: 1, direction: in", "name: b, line: 1, direction: out"), "line 1 is there twice"),
-        (("name: a, line: 1, direction: pwm", (
-            "name: a/frequency, line: 2, "
-            "direction: in"
-        )), "a/frequency"),
+        (
+            ("name: a, line: 1, direction: in", "name: a, line: 2, direction: in"),
+            "name 'a' is there twice",
+        ),
+        (
+            ("name: a, line: 1, direction: in", "name: b, line: 1, direction: out"),
+            "line 1 is there twice",
+        ),
+        (
+            (
+                "name: a, line: 1, direction: pwm",
+                "name: a/frequency, line: 2, direction: in",
+            ),
+            "a/frequency",
+        ),
         (("name: a, line: [3, 3], direction: encoder",), "line 3 is there twice"),
     ],
-)  # fmt: skip
+)
 def test_nothing_is_there_twice(lines, said):
     with pytest.raises(ConfigError, match=said):
         parsed(*lines)

@@ -10,9 +10,15 @@ from busbar.testing.fakes import until
 async def test_the_program_makes_a_folder_of_pwm_and_takes_it_away(tmp_path):
     root = tmp_path / "pwm"
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-P", "-m", "gpio_bridge.simulator", "--pwm-root", str(root),
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
+        sys.executable,
+        "-P",
+        "-m",
+        "gpio_bridge.simulator",
+        "--pwm-root",
+        str(root),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
     said = json.loads(await process.stdout.readline())
     assert said == {"PWM_ROOT": str(root)}
     (Path(said["PWM_ROOT"]) / "pwmchip0/export").write_text("0")

@@ -410,7 +410,8 @@ def test_devices_without_anything_to_set_or_to_ask_get_five_commands_too() -> No
             "mosquitto_rr -p 1883 -t busbar/line/bridge/call/list -m '{}' -e "
             "busbar/reply/demo"
         ),
-        """mosquitto_rr -p 1883 -t busbar/line/relay/call/lock -m '{"ttl": 20, "owner": "me"}' -e busbar/reply/demo""",
+        "mosquitto_rr -p 1883 -t busbar/line/relay/call/lock "
+        """-m '{"ttl": 20, "owner": "me"}' -e busbar/reply/demo""",
         "kill 42",
     ]
 

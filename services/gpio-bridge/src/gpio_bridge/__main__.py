@@ -1,4 +1,4 @@
-"""gpio-bridge."""
+"""Entry point of gpio-bridge."""
 
 import sys
 

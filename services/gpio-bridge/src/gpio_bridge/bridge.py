@@ -1,4 +1,4 @@
-"""Links and descriptions: one link for each chip of the configuration, by its back end."""
+"""Links and descriptions: one link for each chip of the configuration."""
 
 import asyncio
 import contextlib
@@ -27,12 +27,14 @@ from gpio_bridge import settings
 from gpio_bridge.backends import lgpio_pulses, libgpiod, rpigpio, sysfs_pwm
 from gpio_bridge.backends.sim import SimChip, SimPulses
 from gpio_bridge.chip import Chip, Pulses
-from gpio_bridge.lines.line import Place, WallClock
+from gpio_bridge.line_commands import LineCommands
+from gpio_bridge.lines.line import LineContext, WallClock
+from gpio_bridge.lines.line_set import Wanted, line_properties
 from gpio_bridge.pin_commands import PinCommands
 from gpio_bridge.pins import boards
 from gpio_bridge.pins.numbering import SIMULATED, Pins, this_board
-from gpio_bridge.session import Wanted, described
-from gpio_bridge.settings import Config, Device, Opened
+from gpio_bridge.session import GpioSession
+from gpio_bridge.settings import Config, Opened
 
 
 class EdgeFields(msgspec.Struct, frozen=True):
@@ -74,7 +76,7 @@ EVENTS = {
         Event(
             "press",
             PressFields,
-            ("A click, double click, long press, or repetition of a button"),
+            "A click, double click, long press, or repetition of a button",
         ),
         Event("turn", TurnFields, "A step of a rotary encoder"),
     )
@@ -82,43 +84,46 @@ EVENTS = {
 
 
 @dataclass
-class World:
+class SimulatedChips:
     """The simulated chips of one configuration, wired as it says.
 
-    A change of one device makes all of them anew.
+    A change of one device makes all of them again.
     """
 
-    devices: tuple[Device, ...]
+    devices: tuple[settings.Device, ...]
     chips: Mapping[str, SimChip]
 
     @classmethod
     def of(
-        cls, devices: Iterable[Device], make: Callable[[str], SimChip] = SimChip
-    ) -> "World":
+        cls,
+        devices: Iterable[settings.Device],
+        make: Callable[[str], SimChip] = SimChip,
+    ) -> "SimulatedChips":
+        """Make the chips; raise ConfigError for a wire that is not possible."""
         simulated = tuple(each for each in devices if each.backend == "sim")
-        world = cls(simulated, {each.name: make(each.name) for each in simulated})
+        chips = {each.name: make(each.name) for each in simulated}
+        made = cls(simulated, chips)
         for device in simulated:
             try:
-                world.wire(device)
+                made.wire(device)
             except BusbarError as error:
                 raise ConfigError(f"{device.name}: {error.message}") from error
-        return world
+        return made
 
-    def wire(self, device: Device) -> None:
+    def wire(self, device: settings.Device) -> None:
         """Make the wires that a device begins; raise UnknownTarget, OutOfRange."""
         chip = self.chips[device.name]
-        pins = Pins(device.numbering, _board(device, chip), chip.count, chip.offset)
+        pins = _numbered(device, chip)
         for each in device.stimuli:
             pins.offset(each.line, "offset")
         for line in device.lines:
             if isinstance(line, settings.Out) and line.drives:
-                name, _, there = line.drives.partition("/")
+                here = pins.offset(line.line)
+                name, _, number = line.drives.partition("/")
                 other = self.chips[name]
-                chip.wire(
-                    pins.offset(line.line),
-                    other,
-                    Pins("offset", None, other.count, other.offset).offset(int(there)),
-                )
+                others = Pins("offset", None, other.count, other.offset)
+                there = others.offset(int(number))
+                chip.wire(here, other, there)
 
 
 @contextlib.asynccontextmanager
@@ -129,10 +134,14 @@ async def _stimulated(
 
     async def drive(each: settings.Stimulus) -> None:
         chip.pins[each.line].lose = each.lose
-        for _ in range(each.count) if each.count else itertools.count():
-            for level, seconds in ((True, each.high), (False, each.low)):
-                chip.drive(each.line, level)
-                await asyncio.sleep(seconds)
+        repetitions: Iterable[int] = itertools.count()
+        if each.count is not None:
+            repetitions = range(each.count)
+        for _ in repetitions:
+            chip.drive(each.line, True)
+            await asyncio.sleep(each.high)
+            chip.drive(each.line, False)
+            await asyncio.sleep(each.low)
 
     tasks = [
         asyncio.create_task(drive(each), name=f"stimulus-{each.line}")
@@ -146,43 +155,44 @@ async def _stimulated(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def link(about: Device, world: World | None = None) -> Link:
+def link(about: settings.Device, simulated: SimulatedChips | None = None) -> Link:
     """Return the link to one chip."""
-    world = world or World.of([about])
-    simulated = world.chips
+    simulated = simulated or SimulatedChips.of([about])
+    chips = simulated.chips
     wanted = {each.name: Wanted(each) for each in about.lines}
 
     @contextlib.asynccontextmanager
-    async def open_(port: Port) -> AsyncIterator[PinCommands]:
+    async def open_(port: Port) -> AsyncIterator[GpioSession]:
         outlet = port.outlet(about.name)
         async with contextlib.AsyncExitStack() as stack:
-            chip = _open(about, simulated)
+            chip = _open(about, chips)
             stack.push_async_callback(chip.close)
             clock = WallClock(asyncio.get_running_loop().time)
-            place = Place(
-                chip, outlet, clock, functools.partial(_pulses, about, chip, set())
-            )
-            pins = Pins(about.numbering, _board(about, chip), chip.count, chip.offset)
+            pulses = functools.partial(_pulses, about, chip, set())
+            context = LineContext(chip, outlet, clock, pulses)
+            pins = _numbered(about, chip)
             outlet.describe(_identified(outlet.description, pins, chip))
-            session = PinCommands(about, port, place, pins, wanted)
+            session = GpioSession(about, port, context, pins, wanted)
             stack.push_async_callback(session.leave)
             await session.start()
             if isinstance(chip, SimChip):
                 await stack.enter_async_context(_stimulated(chip, about.stimuli))
             yield session
 
-    asked = (about, world.devices) if about.backend == "sim" else about
+    config: object = about
+    if about.backend == "sim":
+        config = (about, simulated.devices)
     return Link(
-        about.name, about.address, open_, {about.name: describe(about)}, config=asked
+        about.name, about.address, open_, {about.name: describe(about)}, config=config
     )
 
 
-def describe(about: Device) -> Description:
+def describe(about: settings.Device) -> Description:
     """Describe a chip as it is configured."""
     return Description(
         "gpio",
-        described(about.lines),
-        commands(PinCommands),
+        line_properties(about.lines),
+        commands(LineCommands, PinCommands),
         EVENTS,
         name=about.title,
         address=about.address,
@@ -192,14 +202,14 @@ def describe(about: Device) -> Description:
 
 def links(config: Config) -> Iterable[Link]:
     """Return the links of a configuration: one for each device."""
-    world = World.of(config.devices)
-    return [link(each, world) for each in config.devices]
+    simulated = SimulatedChips.of(config.devices)
+    return [link(each, simulated) for each in config.devices]
 
 
-def _open(about: Device, simulated: Mapping[str, SimChip]) -> Chip:
+def _open(about: settings.Device, chips: Mapping[str, SimChip]) -> Chip:
     """Open the chip; raise LinkLost."""
     if about.backend == "sim":
-        chip = simulated[about.name]
+        chip = chips[about.name]
         if chip.failing is not None:
             raise chip.failing
         return chip
@@ -209,22 +219,14 @@ def _open(about: Device, simulated: Mapping[str, SimChip]) -> Chip:
 
 
 async def _pulses(
-    about: Device,
+    about: settings.Device,
     chip: Chip,
     taken: set[Path],
     line: settings.Pwm | settings.Servo,
     offset: int,
 ) -> Pulses:
-    """Return what can pulse a line.
-
-    Hardware where there is a channel for it, else software.
-    """
-    root = Path(about.pwm_root)
-    channel = None
-    if line.channel is not None:
-        channel = sysfs_pwm.named(line.channel, root)
-    elif line.by != "software" and _on_header(chip):
-        channel = sysfs_pwm.find(offset, root)
+    """Return what can pulse a line: hardware where it has a channel, else software."""
+    channel = _pwm_channel(about, chip, line, offset)
     if channel is not None:
         return sysfs_pwm.HardwarePulses(*channel, taken)
     if line.by == "hardware":
@@ -232,27 +234,36 @@ async def _pulses(
             f"line {offset} has no channel of hardware PWM; lines 12, 13, 18 and 19 "
             f"can: {sysfs_pwm.OVERLAY}"
         )
-    if (used := chip.info(offset)).used:
-        raise DeviceRefused(
-            f"line {offset} is busy: {used.consumer or 'the kernel'!r} holds it"
-        )
+    used = chip.info(offset)
+    if used.used:
+        raise DeviceRefused(libgpiod.busy(used))
     if isinstance(chip, SimChip):
         return await SimPulses.take(chip, offset)
     if isinstance(chip, rpigpio.RpiGpioChip):
         return rpigpio.RpiGpioPulses(chip, offset)
-    return lgpio_pulses.SoftwarePulses(
-        lgpio_pulses.load(), Path("/dev") / chip.name, offset
-    )
+    path = libgpiod.DEV / chip.name
+    return lgpio_pulses.SoftwarePulses(lgpio_pulses.load(), path, offset)
+
+
+def _pwm_channel(
+    about: settings.Device, chip: Chip, line: settings.Pwm | settings.Servo, offset: int
+) -> tuple[Path, int] | None:
+    """Return the channel of hardware PWM for a line, None for software."""
+    root = Path(about.pwm_root)
+    if line.channel is not None:
+        return sysfs_pwm.named(line.channel, root)
+    if line.by == "software" or not _on_header(chip):
+        return None
+    return sysfs_pwm.find(offset, root)
 
 
 def _on_header(chip: Chip) -> bool:
-    return (
-        isinstance(chip, rpigpio.RpiGpioChip | SimChip)
-        or chip.label in libgpiod.HEADERS
-    )
+    if isinstance(chip, rpigpio.RpiGpioChip | SimChip):
+        return True
+    return chip.label in libgpiod.HEADERS
 
 
-def _board(about: Device, chip: Chip) -> boards.Board | None:
+def _board(about: settings.Device, chip: Chip) -> boards.Board | None:
     """Return the board whose header is on this chip.
 
     An expander or another machine has none.
@@ -262,6 +273,11 @@ def _board(about: Device, chip: Chip) -> boards.Board | None:
     if about.backend == "sim":
         return boards.board(SIMULATED)
     return this_board() if _on_header(chip) else None
+
+
+def _numbered(about: settings.Device, chip: Chip) -> Pins:
+    board = _board(about, chip)
+    return Pins(about.numbering, board, chip.count, chip.offset)
 
 
 def _identified(about: Description, pins: Pins, chip: Chip) -> Description:
@@ -275,17 +291,16 @@ def opened(arguments: Opened) -> Link:
 
 
 async def scan(folder: Path = libgpiod.DEV) -> Sequence[Found]:
-    """Look for chips of the kernel; two with one label are told apart by their paths."""
+    """Look for chips of the kernel; two with one label are found by their paths."""
     there = list(libgpiod.candidates(folder))
     labels = [each.label for each in there]
-    return [
-        Found(
-            f"gpiod::{each.label if each.label and labels.count(each.label) == 1 else each.path}",
-            "gpio",
-            str(each),
-        )
-        for each in there
-    ]
+    found = []
+    for each in there:
+        where = each.label
+        if not where or labels.count(where) > 1:
+            where = str(each.path)
+        found.append(Found(f"gpiod::{where}", "gpio", str(each)))
+    return found
 
 
 SERVICE = Service("gpio", Config, links, Opened, opened, scan)

@@ -1,6 +1,4 @@
-"""The seam to the pins: what a chip can do.
-
-It has three implementations: `kernel`, `rpigpio` and `sim`.
+"""Interface of a GPIO chip, which each back end implements.
 
 Levels are values here: `active_low` has been applied, True is active. Times are
 nanoseconds of the monotonic clock.
@@ -25,8 +23,8 @@ class LineSettings:
     pull: Pull = "as_is"
     drive: Drive = "push_pull"
     active_low: bool = False
-    edges: bool = False  # hear both edges
-    debounce: float = 0.0  # s that a level has to settle before its edge is told
+    edges: bool = False  # report both edges
+    debounce: float = 0.0  # s that a level has to settle before its edge is reported
     value: bool = False  # of an output, from the first moment
 
 
@@ -44,7 +42,7 @@ class Edge(NamedTuple):
 
 @dataclass(frozen=True)
 class LineInfo:
-    """What is known of a line, whoever has it."""
+    """State of a line, whoever has it."""
 
     offset: int
     name: str = ""
@@ -56,11 +54,11 @@ class LineInfo:
     active_low: bool = False
 
 
-Heard = Callable[[Sequence[Edge]], None]
+OnEdges = Callable[[Sequence[Edge]], None]
 
 
 class NoEdges(Exception):
-    """This line cannot tell of its edges: it has no interrupt."""
+    """This line cannot report its edges: it has no interrupt."""
 
 
 class Request(Protocol):
@@ -79,7 +77,7 @@ class Request(Protocol):
         """Change the settings of all lines of the request, without letting them go."""
 
     async def release(self) -> None:
-        """Let the lines go; what becomes of their levels is the chip's business."""
+        """Let the lines go; the chip decides what becomes of their levels."""
 
 
 class Chip(Protocol):
@@ -88,7 +86,7 @@ class Chip(Protocol):
     name: str
     label: str
     count: int  # of its lines
-    broken: Callable[[LinkLost], None]  # called when the chip has gone
+    on_broken: Callable[[LinkLost], None]  # called when the chip has gone
 
     def info(self, offset: int) -> LineInfo:
         """Return what is known of a line."""
@@ -97,12 +95,15 @@ class Chip(Protocol):
         """Return the line of this name; raise UnknownTarget."""
 
     async def request(
-        self, lines: Mapping[int, LineSettings], heard: Heard | None = None
+        self, lines: Mapping[int, LineSettings], on_edges: OnEdges | None = None
     ) -> Request:
-        """Take lines, all or none; raise DeviceRefused (busy, no permission), NoEdges."""
+        """Take lines, all or none.
 
-    def watch(self, changed: Callable[[LineInfo], None]) -> None:
-        """Tell from now on who takes, changes or releases a line, where the chip can."""
+        Raise DeviceRefused (busy, no permission), NoEdges.
+        """
+
+    def watch(self, on_change: Callable[[LineInfo], None]) -> None:
+        """Report who takes, changes or releases a line, where the chip can."""
 
     async def close(self) -> None:
         """Release everything."""

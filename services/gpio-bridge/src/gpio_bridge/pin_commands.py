@@ -1,6 +1,8 @@
 """Commands of any line of the chip, ours or not: what RPIO could do with a pin."""
 
+import contextlib
 import importlib.metadata
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import msgspec
@@ -17,15 +19,18 @@ from busbar.bridge import (
 )
 from gpio_bridge import settings
 from gpio_bridge.chip import LineSettings, Pull
-from gpio_bridge.line_commands import LineCommands, Target
-from gpio_bridge.lines.edge_line import Listener
+from gpio_bridge.header_view import HeaderView
+from gpio_bridge.lines.edge_line import EdgeLine
 from gpio_bridge.lines.kinds import KINDS
-from gpio_bridge.lines.line import Line
+from gpio_bridge.lines.line import GpioLine
+from gpio_bridge.lines.line_set import LineSet, PinState, Wanted
 from gpio_bridge.lines.outputs import Output, Pulsed
-from gpio_bridge.session import PinState, Wanted
+from gpio_bridge.targets import Target, Targets
 
 # keys that `setup` takes
 _SET_UP = ("pull", "active_low", "initial", "edges", "debounce", "press", "frequency")
+# keys of each direction
+_KEYS = {each.__struct_config__.tag: each.__struct_fields__ for each in KINDS}
 PACKAGES = ("gpio-bridge", "gpiod", "lgpio", "RPi.GPIO", "rpi-lgpio")
 
 
@@ -57,24 +62,13 @@ class SetUp(Target, frozen=True, forbid_unknown_fields=True, kw_only=True):
     press: settings.Press | None = None
     frequency: float | None = None
 
-    def about(self, name: str, offset: int) -> settings.Line:
+    def about(self, name: str, offset: int) -> settings.AnyLine:
         """Return the settings of that line.
 
         Raise BadRequest for what its direction does not have.
         """
-        keys = {each.__struct_config__.tag: each.__struct_fields__ for each in KINDS}[
-            self.direction
-        ]
-        given = {
-            key: value for key in _SET_UP if (value := getattr(self, key)) is not None
-        }
-        if unknown := [key for key in given if key not in keys]:
-            listed = ", ".join(key for key in _SET_UP if key in keys)
-            raise BadRequest(
-                f"a line of direction {self.direction} has no {unknown[0]}; it "
-                f"has: "
-                f"{listed}"
-            )
+        given = self._given()
+        self._check_keys(given)
         wanted = {
             **msgspec.to_builtins(given),
             "direction": self.direction,
@@ -82,12 +76,27 @@ class SetUp(Target, frozen=True, forbid_unknown_fields=True, kw_only=True):
             "line": offset,
         }
         try:
-            made: settings.Line = msgspec.convert(wanted, settings.Line)
+            made: settings.AnyLine = msgspec.convert(wanted, settings.AnyLine)
         except msgspec.ValidationError as error:
             raise BadRequest(
                 f"a line of direction {self.direction} cannot be that: {error}"
             ) from error
         return made
+
+    def _given(self) -> dict[str, Any]:
+        values = {key: getattr(self, key) for key in _SET_UP}
+        return {key: value for key, value in values.items() if value is not None}
+
+    def _check_keys(self, given: Iterable[str]) -> None:
+        """Raise BadRequest for a key that a line of this direction does not have."""
+        keys = _KEYS[self.direction]
+        for key in given:
+            if key not in keys:
+                listed = ", ".join(each for each in _SET_UP if each in keys)
+                raise BadRequest(
+                    f"a line of direction {self.direction} has no {key}; it has: "
+                    f"{listed}"
+                )
 
 
 class Resolve(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -139,19 +148,25 @@ class Inspect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     levels: bool = False
 
 
-class PinCommands(LineCommands):
+class PinCommands:
     """What can be done with every line."""
+
+    def __init__(self, targets: Targets, lines: LineSet, header: HeaderView) -> None:
+        self._targets = targets
+        self._lines = lines
+        self._header = header
+        self._chip = lines.context.chip
 
     @command(holds="exchange")
     async def forceinput(self, device: str, arguments: Target, turn: Turn) -> bool:
         """Read a line without setting it up; its direction stays as it is."""
-        offset = self.offset(arguments)
-        ours = self.at(offset)
+        offset = self._targets.offset(arguments)
+        ours = self._lines.at(offset)
         if isinstance(ours, Pulsed):
             raise DeviceRefused(
                 f"{ours.name} is driven with pulses: it has no level to read"
             )
-        if isinstance(ours, Listener | Output):
+        if isinstance(ours, EdgeLine | Output):
             return await ours.read(offset)
         return await self._glance(offset)
 
@@ -169,15 +184,14 @@ class PinCommands(LineCommands):
 
         Needs `allow_force: true`.
         """
-        offset = self.offset(arguments)
-        ours = self.at(offset)
+        offset = self._targets.offset(arguments)
+        ours = self._lines.at(offset)
         if isinstance(ours, Output):
             return bool(await ours.set("", arguments.value))
-        if not self.about.allow_force:
+        if not self._lines.about.allow_force:
             raise Forbidden(
                 "forceoutput is off: `allow_force: true` in the configuration of "
-                "the "
-                "device allows it"
+                "the device allows it"
             )
         if ours is not None:
             raise BadRequest(f"{ours.name} has the wrong direction; `release` it first")
@@ -191,19 +205,18 @@ class PinCommands(LineCommands):
     @command(holds="exchange")
     async def set_pullupdn(self, device: str, arguments: SetPull, turn: Turn) -> None:
         """Set the pull of an input of ours."""
-        await self.line(arguments, Listener).pull(arguments.pull)
-        self.show()
+        await self._targets.line(arguments, EdgeLine).pull(arguments.pull)
+        self._header.publish()
 
     @command(holds="exchange")
     async def gpio_function(
         self, device: str, arguments: Target, turn: Turn
     ) -> Function:
         """Tell the function of a line."""
-        return Function(
-            *self.function(
-                self.place.chip.info(self.offset(arguments)), *self.functions()
-            )
-        )
+        about = self._chip.info(self._targets.offset(arguments))
+        functions, why = self._header.functions()
+        function, reason = self._header.function(about, functions, why)
+        return Function(function, reason)
 
     @command(
         title=(
@@ -217,31 +230,24 @@ class PinCommands(LineCommands):
 
         The result is the name of its property.
         """
-        offset = self.offset(arguments)
-        ours = self.owner(offset)
+        offset = self._targets.offset(arguments)
+        ours = self._lines.owner(offset)
         if ours is not None and len(ours.offsets) > 1:
             raise BadRequest(
                 f"line {offset} is one of two of {ours.name}; `release` that first"
             )
-        known = ours.about if ours else self.configured(arguments.line)
-        about = arguments.about(
-            arguments.name or (known.name if known else self._free_name(offset)), offset
-        )
-        others = [each.about for each in self.lines.values() if each is not ours]
-        if doubled := {path for each in others for path in settings.paths(each)} & {
-            *settings.paths(about)
-        }:
-            raise BadRequest(f"name: there is a property {doubled.pop()!r} already")
+        about = arguments.about(self._name(arguments, ours, offset), offset)
+        self._check_paths(about, ours)
         return (await self._put(about, offset)).name
 
     @command(holds="exchange")
     async def release(self, device: str, arguments: Target, turn: Turn) -> None:
         """Give a line back, until the bridge restarts or `cleanup`."""
         try:
-            await self.remove(self.ours(arguments).name)
+            await self._lines.remove(self._targets.ours(arguments).name)
         finally:
-            self.describe()
-            self.show()
+            self._lines.describe()
+            self._header.publish()
 
     @command(
         title=(
@@ -255,36 +261,31 @@ class PinCommands(LineCommands):
 
         Lines beyond the configuration become inputs without pull.
         """
-        temporary = [each for each in self.wanted.values() if each.temporary]
+        temporary = [each for each in self._lines.wanted.values() if each.temporary]
         for each in temporary:
-            await self.remove(each.about.name, stopping=False)
-        for about in self.about.lines:
-            if about.name not in self.wanted:
-                await self.add(Wanted(about))
-        for offset in {
-            offset
-            for each in temporary
-            for offset in each.offsets
-            if self.owner(offset) is None
-        }:
-            await self._as_input(offset)
-        self.describe()
-        self.show()
+            await self._lines.remove(each.about.name, stopping=False)
+        for about in self._lines.about.lines:
+            if about.name not in self._lines.wanted:
+                await self._lines.add(Wanted(about))
+        for offset in {each.offsets[0] for each in temporary}:
+            if self._lines.owner(offset) is None:
+                await self._make_input(offset)
+        self._lines.describe()
+        self._header.publish()
 
     @command(holds="exchange")
     async def resolve(self, device: str, arguments: Resolve, turn: Turn) -> Resolved:
         """Tell which line a number or a name is."""
-        offset = self.pins.offset(arguments.channel, arguments.numbering)
-        ours = self.at(offset)
-        name = self.place.chip.info(offset).name
-        return Resolved(
-            offset, self.pins.pin(offset), name, ours.name if ours else None
-        )
+        offset = self._lines.pins.offset(arguments.channel, arguments.numbering)
+        ours = self._lines.at(offset)
+        used_as = None if ours is None else ours.name
+        name = self._chip.info(offset).name
+        return Resolved(offset, self._lines.pins.pin(offset), name, used_as)
 
     @command(holds="exchange")
     async def sysinfo(self, device: str, arguments: NoArguments, turn: Turn) -> SysInfo:
         """Tell which Raspberry Pi this is."""
-        board, chip = self.pins.board, self.place.chip
+        board = self._lines.pins.board
         if board is None:
             raise UnknownTarget("this is no Raspberry Pi that is known")
         return SysInfo(
@@ -295,8 +296,8 @@ class PinCommands(LineCommands):
             board.maker,
             board.processor,
             board.generation,
-            chip.label,
-            chip.count,
+            self._chip.label,
+            self._chip.count,
         )
 
     @command(
@@ -321,59 +322,85 @@ class PinCommands(LineCommands):
     ) -> list[PinState]:
         """Show every pin of the header: function, level, pull, consumer."""
         levels: dict[int, bool] = {}
-        for offset in self.pins.header() if arguments.levels else ():
-            if self.at(offset) is None:
-                try:
+        if arguments.levels:
+            levels = await self._levels()
+        self._header.publish()
+        return list(self._header.rows(levels))
+
+    async def _levels(self) -> dict[int, bool]:
+        """Read the lines of the header that are not ours and that nobody uses."""
+        levels: dict[int, bool] = {}
+        for offset in self._lines.pins.header():
+            if self._lines.at(offset) is None:
+                # busy: its row says by whom
+                with contextlib.suppress(BusbarError):
                     levels[offset] = await self._glance(offset)
-                except BusbarError:  # busy: its row says by whom
-                    continue
-        self.show()
-        return list(self.rows(levels))
+        return levels
 
     async def _glance(self, offset: int) -> bool:
         """Read a line that is not ours."""
-        functions, _ = self.functions()
+        functions, _ = self._header.functions()
         muxed = functions.get(offset, "")
         # some drivers make an input of it when it is released
         if muxed.startswith("alt"):
             raise DeviceRefused(
                 f"line {offset} has the function {muxed}: to request it could "
-                f"change "
-                f"that"
+                "change that"
             )
-        request = await self.place.chip.request({offset: LineSettings()})
+        request = await self._chip.request({offset: LineSettings()})
         try:
             return await request.read(offset)
         finally:
             await request.release()
 
-    async def _put(self, about: settings.Line, offset: int) -> Line[Any]:
-        """Take a line in place of what was there; if that fails, put it back and raise."""
-        old = self.owner(offset)
-        before = self.wanted[old.name] if old is not None else None
+    async def _put(self, about: settings.AnyLine, offset: int) -> GpioLine[Any]:
+        """Take a line instead of what was there; if that fails, put that back."""
+        old = self._lines.owner(offset)
+        before = None
         if old is not None:
-            await self.remove(old.name, stopping=False)
-        line = await self.add(Wanted(about, (offset,)))
+            before = self._lines.wanted[old.name]
+            await self._lines.remove(old.name, stopping=False)
+        line = await self._lines.add(Wanted(about, (offset,)))
         failure = line.error
         if failure is not None:
-            await self.remove(about.name, stopping=False)
+            await self._lines.remove(about.name, stopping=False)
             if before is not None:
-                await self.add(before)
-            self.describe()
+                await self._lines.add(before)
+            self._lines.describe()
             raise failure
-        self.show()
+        self._header.publish()
         return line
 
-    async def _as_input(self, offset: int) -> None:
-        request = await self.place.chip.request({offset: LineSettings("in", "off")})
+    async def _make_input(self, offset: int) -> None:
+        request = await self._chip.request({offset: LineSettings("in", "off")})
         await request.release()
 
+    def _name(self, arguments: SetUp, ours: GpioLine[Any] | None, offset: int) -> str:
+        """Return the name that a line is set up with."""
+        if arguments.name:
+            return arguments.name
+        if ours is not None:
+            return ours.name
+        configured = self._targets.configured(arguments.line)
+        if configured is not None:
+            return configured.name
+        return self._free_name(offset)
+
     def _free_name(self, offset: int) -> str:
-        return next(
-            name
-            for n in range(1000)
-            if (name := f"gpio{offset}" + f"-{n}" * bool(n)) not in self.lines
-        )
+        name = f"gpio{offset}"
+        number = 0
+        while name in self._lines.by_name:
+            number += 1
+            name = f"gpio{offset}-{number}"
+        return name
+
+    def _check_paths(self, about: settings.AnyLine, ours: GpioLine[Any] | None) -> None:
+        """Raise BadRequest if a property is one of another line."""
+        paths = set(settings.paths(about))
+        for line in self._lines.by_name.values():
+            doubled = paths.intersection(settings.paths(line.about))
+            if line is not ours and doubled:
+                raise BadRequest(f"name: there is a property {doubled.pop()!r} already")
 
 
 def _version(name: str) -> str | None:

@@ -1,8 +1,11 @@
-"""The configuration of the GPIO bridge."""
+"""Configuration of the GPIO bridge."""
 
-from collections.abc import Iterator
+import collections
+import itertools
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Literal
 
+import msgspec
 from msgspec import Meta, Struct
 
 from busbar.bridge import config
@@ -15,7 +18,7 @@ LineName = Annotated[
     Meta(
         min_length=1,
         max_length=100,
-        description=("the kernel's name of a line, such as GPIO17"),
+        description="the kernel's name of a line, such as GPIO17",
     ),
 ]
 Where = Number | LineName
@@ -38,18 +41,14 @@ Scale = Annotated[float, Meta(ge=-1e12, le=1e12)]
 
 
 class Debounce(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Which edges count.
-
-    Of a level that has settled (kernel), the first of many (RPIO), or of no short
-    pulse.
-    """
+    """Which edges count: settled levels (kernel), the first (RPIO), no short pulses."""
 
     mode: Literal["settle", "lockout", "glitch"] = "settle"
     time: Annotated[float, Meta(gt=0, le=60)]  # s
 
 
 class Press(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What an input tells as a button."""
+    """Detection of clicks and presses, where an input is a button."""
 
     long: Seconds | None = None  # s that a long press lasts
     double: Seconds | None = None  # s between the two clicks of a double click
@@ -82,7 +81,7 @@ class In(_Input, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="in"
     """A level from outside."""
 
     line: Where
-    edges: Edges = "both"  # that are told as events; the value follows all of them
+    edges: Edges = "both"  # that become events; the value follows all of them
     press: Press | None = None
     poll: Interval = 0.05  # s between looks, where a line has no interrupt
 
@@ -140,7 +139,8 @@ class Servo(
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        (low, high), (first, last) = self.pulse_range, self.angle_range
+        low, high = self.pulse_range
+        first, last = self.angle_range
         if not low < high < 1e6 / self.frequency:
             raise ValueError(
                 f"pulse_range: two rising widths (us), below one period, "
@@ -184,7 +184,7 @@ class Encoder(
     steps: Literal[1, 2, 4] = 4
 
 
-Line = In | Out | Pwm | Servo | Counter | Frequency | Encoder
+AnyLine = In | Out | Pwm | Servo | Counter | Frequency | Encoder
 
 
 class Stimulus(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -194,7 +194,7 @@ class Stimulus(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     high: Seconds
     low: Seconds
     count: Annotated[int, Meta(ge=1)] | None = None  # None: for ever
-    # of its first edges, which the chip counts and does not tell
+    # of its first edges, which the chip counts and does not report
     lose: Annotated[int, Meta(ge=0)] = 0
 
 
@@ -207,7 +207,7 @@ class Device(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     # label, path, name or number; auto: the chip of a Raspberry Pi's header
     chip: Number | str = "auto"
     numbering: Literal["BCM", "BOARD", "names", "offset"] = "BCM"
-    # of the board; None: it is asked
+    # of the board; None: read from the machine
     revision: Annotated[int, Meta(ge=1, le=0xFFFFFFFF)] | None = None
     allow_force: bool = False
     # s without the broker before it is lost
@@ -216,7 +216,7 @@ class Device(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     inspect_every: Annotated[float, Meta(ge=0, le=3600)] = 1.0
     pwm_root: str = "/sys/class/pwm"
     pinctrl_root: str = "/sys/kernel/debug/pinctrl"
-    lines: tuple[Line, ...] = ()
+    lines: tuple[AnyLine, ...] = ()
     stimuli: tuple[Stimulus, ...] = ()
 
     @property
@@ -228,22 +228,20 @@ class Device(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             raise ValueError("name: 'bridge' is the bridge itself; choose another")
         if self.backend != "sim" and self.stimuli:
             raise ValueError("stimuli: only for backend: sim")
-        _check_doubled("name", [path for each in self.lines for path in paths(each)])
-        _check_doubled("line", [where for each in self.lines for where in places(each)])
+        _check_doubled("name", itertools.chain(*map(paths, self.lines)))
+        _check_doubled("line", itertools.chain(*map(places, self.lines)))
         for index, each in enumerate(self.lines):
             self._check(index, each)
 
-    def _check(self, index: int, line: Line) -> None:
+    def _check(self, index: int, line: AnyLine) -> None:
         key = f"lines[{index}]"
         if isinstance(line, Out) and line.drives and self.backend != "sim":
             raise ValueError(f"{key}: drives: only for backend: sim")
-        if self.numbering == "names" and not all(
-            isinstance(each, str) for each in places(line)
-        ):
+        named = all(isinstance(each, str) for each in places(line))
+        if self.numbering == "names" and not named:
             raise ValueError(
                 f"{key}: line: with numbering: names a line is given by the "
-                f"kernel's "
-                f"name for it"
+                "kernel's name for it"
             )
 
 
@@ -262,25 +260,22 @@ class Opened(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     numbering: Literal["BCM", "BOARD", "names", "offset"] = "BCM"
     revision: Annotated[int, Meta(ge=1, le=0xFFFFFFFF)] | None = None
     allow_force: bool = False
-    lines: tuple[Line, ...] = ()
+    lines: tuple[AnyLine, ...] = ()
 
     def __post_init__(self) -> None:
-        if any(isinstance(each, Out) and each.drives for each in self.lines):
-            raise ValueError(
-                "lines: drives: only in the configuration file, which has the "
-                "other "
-                "chip"
-            )
+        for line in self.lines:
+            if isinstance(line, Out) and line.drives:
+                raise ValueError(
+                    "lines: drives: only in the configuration file, which has the "
+                    "other chip"
+                )
         self.device()
 
     def device(self) -> Device:
         """Return the settings of the device; raise ValueError."""
         backend, _, chip = self.address.partition("::")
-        given = {
-            key: getattr(self, key)
-            for key in self.__struct_fields__
-            if key != "address"
-        }
+        given = msgspec.structs.asdict(self)
+        del given["address"]
         return Device(backend=backend, chip=chip, **given)  # type: ignore[arg-type]  # the pattern of the address
 
 
@@ -294,36 +289,39 @@ class Config(config.Config, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         simulated = {device.name for device in self.devices if device.backend == "sim"}
         for device in self.devices:
             for line in device.lines:
-                other = (
-                    line.drives.partition("/")[0]
-                    if isinstance(line, Out) and line.drives
-                    else None
-                )
-                if other is not None and other not in simulated:
+                if not isinstance(line, Out) or not line.drives:
+                    continue
+                other, _, _ = line.drives.partition("/")
+                if other not in simulated:
                     raise ValueError(
                         f"devices: {device.name}/{line.name} drives {other!r}, "
-                        f"which "
-                        f"is no simulated one"
+                        "which is no simulated one"
                     )
 
 
 SUFFIXES: dict[type, tuple[str, ...]] = {  # further properties of a line, by its kind
-    Pwm: ("frequency",), Servo: ("angle",), Counter: ("rate",),
-}  # fmt: skip
+    Pwm: ("frequency",),
+    Servo: ("angle",),
+    Counter: ("rate",),
+}
 
 
-def paths(line: Line) -> Iterator[str]:
+def paths(line: AnyLine) -> Iterator[str]:
     """Return the properties of a line."""
     yield line.name
-    yield from (f"{line.name}/{each}" for each in SUFFIXES.get(type(line), ()))
+    for suffix in SUFFIXES.get(type(line), ()):
+        yield f"{line.name}/{suffix}"
 
 
-def places(line: Line) -> tuple[Where, ...]:
+def places(line: AnyLine) -> tuple[Where, ...]:
     """Return the lines of the chip that a line of ours uses."""
-    return line.line if isinstance(line, Encoder) else (line.line,)
+    if isinstance(line, Encoder):
+        return line.line
+    return (line.line,)
 
 
-def _check_doubled(key: str, found: list[str] | list[Where]) -> None:
-    for each in found:
-        if found.count(each) > 1:  # type: ignore[arg-type]  # of the same kind
+def _check_doubled(key: str, found: Iterable[Where]) -> None:
+    counted = collections.Counter(found)
+    for each, count in counted.items():
+        if count > 1:
             raise ValueError(f"lines: {key} {each!r} is there twice")

@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 from busbar.cli import exits
 from busbar.cli.options import command
 from busbar.cli.output import Output
-from busbar.cli.schemas import __main__
+from busbar.cli.schemas import generate
 from busbar.cli.settings import Settings
 from busbar.config import loader
 from busbar.errors import ConfigError
@@ -30,7 +30,7 @@ HIDDEN = "***"
 
 def _kinds(context: click.Context, parameter: click.Parameter, word: str) -> list[str]:
     """Offer the kinds of bridges that are installed."""
-    return [kind for kind in __main__.services() if kind.startswith(word)]
+    return [kind for kind in generate.services() if kind.startswith(word)]
 
 
 _file = click.argument("file", type=click.Path(path_type=Path))
@@ -117,7 +117,7 @@ def show_command(
 def schema_command(settings: Settings, output: Output, kind: str | None) -> None:
     """Print the JSON Schema of the file, for an editor."""
     service = chosen(kind)
-    output.document(__main__.configured(service.kind, service))
+    output.document(generate.configured(service.kind, service))
 
 
 def chosen(kind: str | None) -> Service:
@@ -141,7 +141,7 @@ def chosen(kind: str | None) -> Service:
 
 @functools.cache
 def _services() -> dict[str, Service]:
-    return __main__.services()
+    return generate.services()
 
 
 def planned(service: Service, file: Path) -> BridgeSpec:

@@ -1,4 +1,4 @@
-"""`busbar demo` as a command."""
+"""Command `busbar demo`."""
 
 import click
 
@@ -17,7 +17,7 @@ from busbar.cli.demo import run
     "--port",
     type=click.IntRange(1, 65535),
     metavar="N",
-    help=("of the broker (default: 1883 if it is free)"),
+    help="of the broker (default: 1883 if it is free)",
 )
 def demo_command(duration: float | None, port: int | None) -> int:
     """A private broker, every installed bridge, and simulated devices.

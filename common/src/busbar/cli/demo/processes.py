@@ -1,4 +1,4 @@
-"""The programs that the demo starts, Mosquitto among them: what they say, how they end.
+"""Programs that the demo starts, Mosquitto among them: their output and their end.
 
 No temporary file has a name: the configuration is an unlinked file, logs come through
 pipes. So nothing stays behind, whatever ends the demo.
@@ -19,15 +19,17 @@ from tempfile import TemporaryFile
 from typing import IO, Any
 
 LEASH = Path(__file__).with_name("leash.py")
-LINES_KEPT = 200  # of what a program says
+LINES_KEPT = 200  # of a program's output
 TAIL = 20  # lines shown when it fails
 CHUNK = 64 * 1024  # bytes; a longer line is cut
 STOP_PATIENCE = 8.0  # s; a bridge takes at most 5
 PORT = 1883  # of MQTT
 # below those of outgoing connections: a client that retries would meet itself one day
 PORTS = range(10_000, 32_768)
-NO_MOSQUITTO = """Mosquitto is not installed. Debian, Ubuntu and Raspberry Pi OS have it:
-    sudo apt-get install mosquitto mosquitto-clients"""
+NO_MOSQUITTO = (
+    "Mosquitto is not installed. Debian, Ubuntu and Raspberry Pi OS have it:\n"
+    "    sudo apt-get install mosquitto mosquitto-clients"
+)
 
 
 class Failed(Exception):
@@ -50,27 +52,22 @@ class Child:
         self._stdin = stdin
         self._process: asyncio.subprocess.Process | None = None
         self._lines: deque[str] = deque(maxlen=LINES_KEPT)
-        self._news = asyncio.Event()
+        self._printed = asyncio.Event()
         self._reading: asyncio.Task[None] | None = None
 
     @property
     def pid(self) -> int:
-        return self._process.pid if self._process else 0
+        return 0 if self._process is None else self._process.pid
 
     async def start(self, *extra: str) -> None:
-        """Start it anew, with more arguments than it was made with."""
+        """Start it again, with more arguments than it was made with."""
         await self.stop()
         self._lines.clear()
+        leash = (sys.executable, "-I", "-S", str(LEASH), str(os.getpid()))
         self._process = await asyncio.create_subprocess_exec(
-            *(
-                sys.executable,
-                "-I",
-                "-S",
-                str(LEASH),
-                str(os.getpid()),
-                *self._command,
-                *extra,
-            ),
+            *leash,
+            *self._command,
+            *extra,
             stdin=self._stdin or asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -97,7 +94,8 @@ class Child:
         await self._process.wait()
         self._reading.cancel()
         await asyncio.gather(self._reading, return_exceptions=True)
-        self._process = self._reading = None
+        self._process = None
+        self._reading = None
 
     async def ended(self) -> None:
         """Return when it has ended and its last words are read."""
@@ -118,7 +116,7 @@ class Child:
                     return line
             if self._reading is None or self._reading.done():
                 raise self.failed(f"{self.name} has ended while it started")
-            await self._news.wait()
+            await self._printed.wait()
 
     def failed(self, why: str) -> Failed:
         """Return the error with what it said last."""
@@ -126,30 +124,31 @@ class Child:
 
     def tail(self) -> list[str]:
         """Return its last lines under a heading."""
-        lines = list(self._lines)[-TAIL:]
-        return [
-            f"the last lines of {self.name}:",
-            *(f"    {line}" for line in lines or ["(it said nothing)"]),
-        ]
+        lines = list(self._lines)[-TAIL:] or ["(it said nothing)"]
+        indented = [f"    {line}" for line in lines]
+        return [f"the last lines of {self.name}:", *indented]
 
     async def _read(self, stream: asyncio.StreamReader | None) -> None:
+        assert stream is not None
         rest = b""
-        while stream and (chunk := await stream.read(CHUNK)):
+        while chunk := await stream.read(CHUNK):
             *lines, rest = (rest + chunk).split(b"\n")
             rest = rest[-CHUNK:]
             self._lines.extend(line.decode(errors="replace") for line in lines)
-            self._tell()
-        self._lines.extend([rest.decode(errors="replace")] if rest else [])
-        asyncio.get_running_loop().call_soon(self._tell)  # once this task is done
+            self._wake()
+        if rest:
+            self._lines.append(rest.decode(errors="replace"))
+        asyncio.get_running_loop().call_soon(self._wake)  # once this task is done
 
-    def _tell(self) -> None:
-        self._news.set()
-        self._news = asyncio.Event()
+    def _wake(self) -> None:
+        """Wake whoever waits for a line."""
+        self._printed.set()
+        self._printed = asyncio.Event()
 
 
 @contextlib.asynccontextmanager
 async def running(children: Sequence[Child]) -> AsyncIterator[None]:
-    """All started when entered, all ended when left."""
+    """Run programs: all are started when entered, all ended when left."""
     try:
         for child in children:
             await child.start()
@@ -173,14 +172,13 @@ async def first(*work: Coroutine[Any, Any, None]) -> None:
 
 @contextlib.asynccontextmanager
 async def broker(port: int) -> AsyncIterator[Child]:
-    """A private Mosquitto on 127.0.0.1.
+    """Run a private Mosquitto on 127.0.0.1; entered, it accepts connections.
 
-    It accepts connections when entered, is gone when left; raise Failed.
+    Raise Failed.
     """
-    places = os.pathsep.join(
-        [os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"]
-    )
-    program = shutil.which("mosquitto", path=places)
+    path = os.environ.get("PATH", os.defpath)
+    places = (path, "/usr/sbin", "/usr/local/sbin")
+    program = shutil.which("mosquitto", path=os.pathsep.join(places))
     if program is None:
         raise Failed(NO_MOSQUITTO)
     with TemporaryFile("w+") as configuration:
@@ -188,7 +186,7 @@ async def broker(port: int) -> AsyncIterator[Child]:
         configuration.seek(0)
         child = Child("the broker", program, "-c", "/dev/stdin", stdin=configuration)
         async with running([child]):
-            await first(_accepts(port), child.mind())
+            await first(_wait_for_listener(port), child.mind())
             yield child
 
 
@@ -201,19 +199,14 @@ def _configuration(port: int) -> str:
 
 
 def loopback() -> str:
-    """Return mosquitto/loopback.conf.
-
-    Of the repository, or the copy that a wheel has beside this file.
-    """
-    copy = Path(__file__).with_name("loopback.conf")
-    return (
-        copy
-        if copy.exists()
-        else Path(__file__).parents[5] / "mosquitto" / "loopback.conf"
-    ).read_text()
+    """Return mosquitto/loopback.conf; a wheel has a copy beside this file."""
+    path = Path(__file__).with_name("loopback.conf")
+    if not path.exists():
+        path = Path(__file__).parents[5] / "mosquitto" / "loopback.conf"
+    return path.read_text()
 
 
-async def _accepts(port: int) -> None:
+async def _wait_for_listener(port: int) -> None:
     while True:
         try:
             _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -236,22 +229,19 @@ def choose_port(wanted: int | None) -> int:
                 f"finds a free one"
             )
         return wanted
-    return (
-        PORT
-        if _is_free(PORT)
-        else next(
-            port for port in iter(lambda: random.choice(PORTS), 0) if _is_free(port)
-        )
-    )
+    port = PORT
+    while not _is_free(port):
+        port = random.choice(PORTS)
+    return port
 
 
 def _is_free(port: int) -> bool:
+    if not _can_bind(socket.AF_INET, "127.0.0.1", port):
+        return False
     # ::1 as well: `mosquitto_sub` asks for localhost, and would find there whoever
     # serves it.
-    return _can_bind(socket.AF_INET, "127.0.0.1", port) and (
-        not _can_bind(socket.AF_INET6, "::1", 0)
-        or _can_bind(socket.AF_INET6, "::1", port)
-    )
+    has_ipv6 = _can_bind(socket.AF_INET6, "::1", 0)
+    return not has_ipv6 or _can_bind(socket.AF_INET6, "::1", port)
 
 
 def _can_bind(family: socket.AddressFamily, host: str, port: int) -> bool:

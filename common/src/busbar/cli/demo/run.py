@@ -1,6 +1,4 @@
-"""`busbar demo`.
-
-A private broker, every installed bridge with its simulator, and five commands to try.
+"""Run of `busbar demo`: a private broker, simulated bridges, five commands to try.
 
 A bridge takes part when its package, named by the entry point group `busbar.bridges`,
 has a module `simulator` and a file `example.yaml`. The simulator prints one line of
@@ -18,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import resources
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +29,7 @@ from busbar.net.endpoint import Endpoint
 LIMIT = 30.0  # s until everything has to be online
 # s before a simulator that ended starts again: long enough to see what that looks like
 PAUSE = 5.0
-# s for what a device tells of itself on connecting: `info` follows after 0.2 s of quiet
+# s for what a device announces on connecting: `info` follows after 0.2 s of quiet
 # (contract 3.2)
 SETTLE = 0.5
 GROUP = "busbar.bridges"
@@ -48,7 +46,7 @@ def run(duration: float | None, port: int | None) -> int:
     """
     screen = Screen(sys.stdout)
     try:
-        asyncio.run(_until_told(duration, port, screen))
+        asyncio.run(_run_until_signal(duration, port, screen))
     except Failed as error:
         screen.live("")
         print(f"busbar demo: {error}", file=sys.stderr)
@@ -56,14 +54,16 @@ def run(duration: float | None, port: int | None) -> int:
     return 0
 
 
-async def _until_told(duration: float | None, port: int | None, screen: Screen) -> None:
+async def _run_until_signal(
+    duration: float | None, port: int | None, screen: Screen
+) -> None:
     demo = Demo(duration, choose_port(port), screen)
-    told = asyncio.Event()
+    ending = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, told.set)
+        asyncio.get_running_loop().add_signal_handler(number, ending.set)
 
     async def wait() -> None:
-        await told.wait()
+        await ending.wait()
 
     await first(wait(), demo.run())
     screen.live("")
@@ -81,31 +81,23 @@ class Simulated:
         self._variables: dict[str, Any] = {}
 
     async def ready(self) -> None:
-        """Wait until the simulator is ready, and learn what the example has to know of it."""
+        """Wait until the simulator is ready, and read the variables of the example."""
         self._variables = json.loads(await self.simulator.says("{"))
 
     def bridge(self, url: str) -> Child:
         """Return the bridge, which runs the example of its package."""
-        example = str(_example(self._package))
-        command = (
-            sys.executable,
-            "-P",
-            "-m",
-            self._package,
-            "--config",
-            example,
-            "--broker",
-            url,
-        )
+        program = (sys.executable, "-P", "-m", self._package)
+        options = ("--config", str(_example(self._package)), "--broker", url)
         variables = {name: str(value) for name, value in self._variables.items()}
-        return Child(f"the {self.kind} bridge", *command, variables=variables)
+        name = f"the {self.kind} bridge"
+        return Child(name, *program, *options, variables=variables)
 
     async def keep(self, screen: Screen) -> None:
-        """Start the simulator again whenever it has ended, a moment later, where it was."""
-        where = [
-            f"--{name.lower().replace('_', '-')}={value}"
-            for name, value in self._variables.items()
-        ]
+        """Start the simulator again, a moment after it has ended, where it was."""
+        where = []
+        for name, value in self._variables.items():
+            option = name.lower().replace("_", "-")
+            where.append(f"--{option}={value}")
         while True:
             await self.simulator.ended()
             screen.line(
@@ -113,23 +105,19 @@ class Simulated:
             )
             await asyncio.sleep(PAUSE)
             await self.simulator.start(*where)
-            # it has ended again, perhaps because somebody took its port: another round
+            # it has ended again, perhaps because its port was taken: another round
             with suppress(Failed):
                 await self.simulator.says("{")
                 screen.line(
-                    f"{self.simulator.name} runs again; `kill "
-                    f"{self.simulator.pid}` "
-                    f"ends this one"
+                    f"{self.simulator.name} runs again; `kill {self.simulator.pid}` "
+                    "ends this one"
                 )
 
 
 def _installed(screen: Screen) -> list[Simulated]:
     found = []
     for entry in sorted(entry_points(group=GROUP), key=lambda each: each.name):
-        if (
-            importlib.util.find_spec(f"{entry.value}.simulator")
-            and _example(entry.value).exists()
-        ):
+        if _takes_part(entry):
             found.append(Simulated(entry.name, entry.value))
         else:
             screen.line(
@@ -141,12 +129,17 @@ def _installed(screen: Screen) -> list[Simulated]:
     return found
 
 
+def _takes_part(entry: EntryPoint) -> bool:
+    simulator = importlib.util.find_spec(f"{entry.value}.simulator")
+    return simulator is not None and _example(entry.value).exists()
+
+
 def _program() -> str:
-    """Return the command `busbar` as it can be pasted, relative where that is shorter."""
+    """Return the command `busbar` to paste, relative where that is shorter."""
     path = Path(sys.executable).with_name("busbar")
-    return shlex.quote(
-        str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
-    )
+    if path.is_relative_to(Path.cwd()):
+        path = path.relative_to(Path.cwd())
+    return shlex.quote(str(path))
 
 
 def _example(package: str) -> Path:
@@ -157,7 +150,9 @@ class Demo:
     """One run of the demo."""
 
     def __init__(self, duration: float | None, port: int, screen: Screen) -> None:
-        self._duration, self._port, self._screen = duration, port, screen
+        self._duration = duration
+        self._port = port
+        self._screen = screen
         self._endpoint = Endpoint(f"mqtt://127.0.0.1:{port}")
         self._watch = tour.Watch()
         self._installed = _installed(screen)
@@ -170,32 +165,28 @@ class Demo:
         """
         self._screen.live("starting the broker and the simulators")
         deadline = asyncio.get_running_loop().time() + LIMIT
-        async with (
-            broker(self._port) as mosquitto,
-            running([each.simulator for each in self._installed]),
-        ):
+        simulators = [each.simulator for each in self._installed]
+        async with broker(self._port) as mosquitto, running(simulators):
             try:
                 async with asyncio.timeout_at(deadline):
                     await asyncio.gather(*(each.ready() for each in self._installed))
             except TimeoutError:
-                raise Failed(
-                    self._excuse([each.simulator for each in self._installed])
-                ) from None
+                raise Failed(self._excuse(simulators)) from None
             work = [
                 mosquitto.mind(),
                 self._watch.follow(self._endpoint),
                 self._serve(deadline),
             ]
-            await first(*work, *(each.keep(self._screen) for each in self._installed))
+            work += [each.keep(self._screen) for each in self._installed]
+            await first(*work)
 
     async def _serve(self, deadline: float) -> None:
         await self._watch.subscribed.wait()
         self._bridges = [each.bridge(self._endpoint.url) for each in self._installed]
         async with running(self._bridges):
-            await first(
-                self._present(deadline), *(each.mind() for each in self._bridges)
-            )
-            self._watch.noticed = lambda key, status: None
+            minding = [each.mind() for each in self._bridges]
+            await first(self._present(deadline), *minding)
+            self._watch.on_status = lambda key, status: None
             self._screen.live("ending")
 
     async def _present(self, deadline: float) -> None:
@@ -206,28 +197,28 @@ class Demo:
             raise Failed(self._excuse(self._bridges)) from None
         await asyncio.sleep(SETTLE)
         self._show()
-        self._watch.noticed = self._show_change
-        await asyncio.Event().wait() if self._duration is None else await asyncio.sleep(
-            self._duration
-        )
+        self._watch.on_status = self._show_change
+        if self._duration is None:
+            await asyncio.Event().wait()
+        else:
+            await asyncio.sleep(self._duration)
 
     def _excuse(self, children: Sequence[Child]) -> str:
-        """Say who is not there, with the logs of those that may be at fault."""
+        """Return who is not online, with the logs of those that may be at fault."""
         ready = self._watch.kinds()
-        at_fault = [
-            child
-            for each, child in zip(self._installed, children, strict=True)
-            if each.kind not in ready
-        ]
-        lines = [f"not everything is online within {LIMIT:g} s", *self._watch.missing()]
-        return "\n".join(
-            [*lines, *(line for child in at_fault or children for line in child.tail())]
-        )
+        at_fault = []
+        for each, child in zip(self._installed, children, strict=True):
+            if each.kind not in ready:
+                at_fault.append(child)
+        lines = [f"not everything is online within {LIMIT:g} s"]
+        lines += self._watch.missing()
+        for child in at_fault or children:
+            lines += child.tail()
+        return "\n".join(lines)
 
     def _show_waiting(self) -> None:
-        self._screen.live(
-            "waiting for " + (", ".join(self._watch.missing()) or "the bridges")
-        )
+        missing = ", ".join(self._watch.missing()) or "the bridges"
+        self._screen.live(f"waiting for {missing}")
 
     def _show(self) -> None:
         screen = self._screen
@@ -239,60 +230,50 @@ class Demo:
         screen.line()
         self._show_table()
         screen.line()
-        screen.line("Paste these into another terminal:")
-        pids = {each.kind: each.simulator.pid for each in self._installed}
-        for number, each in enumerate(
-            tour.examples(self._port, self._watch.infos, pids, PAUSE), start=1
-        ):
-            screen.line(f"\n{number}. {each.says}")
-            screen.line(f"    {screen.paint(each.command, 'bold')}")
+        self._show_examples()
+        command = f"{_program()} -b {self._endpoint.url} ls"
         screen.line("\nThe command line needs no topics; its --help has the rest:")
-        screen.line(
-            f"    {screen.paint(f'{_program()} -b {self._endpoint.url} ls', 'bold')}"
-        )
+        screen.line(f"    {screen.paint(command, 'bold')}")
         screen.line()
         if shutil.which("mosquitto_rr") is None:
             screen.line(CLIENTS)
-        ends = (
-            "Ctrl-C"
-            if self._duration is None
-            else (f"This ends in {self._duration:g} s; Ctrl-C")
-        )
+        ends = "Ctrl-C"
+        if self._duration is not None:
+            ends = f"This ends in {self._duration:g} s; Ctrl-C"
         screen.line(f"{ends} ends everything. From here on: which devices come and go.")
         self._show_live()
 
     def _show_table(self) -> None:
         rows = tour.table(self._watch)
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        columns = zip(*rows, strict=True)
+        widths = [max(map(len, column)) for column in columns]
+        paint = self._screen.paint
         for number, row in enumerate(rows):
-            *cells, state = (
-                cell.ljust(width) for cell, width in zip(row, widths, strict=True)
-            )
-            end = self._screen.paint(state.rstrip(), "good" if number else "dim")
-            self._screen.line(
-                "  ".join(
-                    [
-                        *(
-                            cells
-                            if number
-                            else [self._screen.paint(c, "dim") for c in cells]
-                        ),
-                        end,
-                    ]
-                )
-            )
+            cells = list(map(str.ljust, row, widths))
+            cells[-1] = cells[-1].rstrip()
+            if number:
+                cells[-1] = paint(cells[-1], "good")
+            else:
+                cells = [paint(cell, "dim") for cell in cells]
+            self._screen.line("  ".join(cells))
+
+    def _show_examples(self) -> None:
+        screen = self._screen
+        pids = {each.kind: each.simulator.pid for each in self._installed}
+        examples = tour.examples(self._port, self._watch.infos, pids, PAUSE)
+        screen.line("Paste these into another terminal:")
+        for number, each in enumerate(examples, start=1):
+            screen.line(f"\n{number}. {each.says}")
+            screen.line(f"    {screen.paint(each.command, 'bold')}")
 
     def _show_change(self, key: tour.Key, status: Status) -> None:
         style = "good" if status.state == "online" else "bad"
-        self._screen.line(
-            f"{'/'.join(key)}: {self._screen.paint(tour.shown(status), style)}"
-        )
+        state = self._screen.paint(tour.shown(status), style)
+        name = "/".join(key)
+        self._screen.line(f"{name}: {state}")
         self._show_live()
 
     def _show_live(self) -> None:
-        online = sum(
-            status.state == "online" for status in self._watch.statuses.values()
-        )
-        self._screen.live(
-            f"{online} of {len(self._watch.statuses)} online; Ctrl-C ends the demo"
-        )
+        statuses = self._watch.statuses.values()
+        online = sum(each.state == "online" for each in statuses)
+        self._screen.live(f"{online} of {len(statuses)} online; Ctrl-C ends the demo")

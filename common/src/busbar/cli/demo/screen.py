@@ -1,7 +1,4 @@
-"""What the demo shows.
-
-Plain lines, and on a terminal a little colour and one live line at the end.
-"""
+"""Screen of the demo: plain lines; on a terminal also colour and one live line."""
 
 import os
 import shutil
@@ -29,13 +26,12 @@ class Screen:
         print(f"{clear}{text}\n{self._live}", end="", file=self._stream, flush=True)
 
     def live(self, text: str) -> None:
-        """Show what goes on, in place of what was shown last.
-
-        Nothing without a terminal.
-        """
+        """Show what goes on instead of what was shown last; only on a terminal."""
         if self._terminal:
             self._live = text[: shutil.get_terminal_size().columns - 1]
             print(f"{_CLEAR}{self._live}", end="", file=self._stream, flush=True)
 
     def paint(self, text: str, style: str) -> str:
-        return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if self._colour else text
+        if not self._colour:
+            return text
+        return f"\x1b[{_STYLES[style]}m{text}\x1b[0m"

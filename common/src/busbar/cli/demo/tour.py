@@ -1,4 +1,4 @@
-"""What the demo sees on the bus, and the five commands that it proposes, made from what the devices offer."""
+"""Tour of the bus: the devices that are there, and five commands to try on them."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ from busbar.net.endpoint import Endpoint
 ROOT = "busbar"
 REPLIES = f"{ROOT}/reply/demo"
 Key = tuple[str, str]  # bridge, device
-Noticed = Callable[[Key, Status], None]
+OnStatus = Callable[[Key, Status], None]
 
 
 class Silent:
@@ -41,10 +41,9 @@ class Watch:
         self.statuses: dict[Key, Status] = {}
         self.infos: dict[Key, Info] = {}
         self.subscribed = asyncio.Event()
-        self.noticed: Noticed = lambda key, status: (
-            None
-        )  # called when a status has changed
-        self._news = asyncio.Event()
+        # called when a status has changed
+        self.on_status: OnStatus = lambda key, status: None
+        self._changed = asyncio.Event()
 
     async def follow(self, endpoint: Endpoint) -> None:
         """Listen for ever, also after the broker was away."""
@@ -60,93 +59,98 @@ class Watch:
         await stay_connected(listen)
 
     async def all_online(self, bridges: int, waiting: Callable[[], None]) -> None:
-        """Return once so many bridges and all their devices are online; tell when there is news."""
+        """Return once so many bridges and all their devices are online.
+
+        Call `waiting` after each change until then.
+        """
         while not self._online(bridges):
             waiting()
-            self._news = asyncio.Event()
-            await self._news.wait()
+            self._changed = asyncio.Event()
+            await self._changed.wait()
 
     def missing(self) -> list[str]:
-        """Return who is there and not online, with the reason."""
-        wanting = {
-            key: status
-            for key, status in sorted(self.statuses.items())
-            if status.state != "online"
-        }
-        return [f"{'/'.join(key)}: {shown(status)}" for key, status in wanting.items()]
+        """Return the devices that are not online, with the reason."""
+        lines = []
+        for key, status in sorted(self.statuses.items()):
+            if status.state != "online":
+                name = "/".join(key)
+                lines.append(f"{name}: {shown(status)}")
+        return lines
 
     def kinds(self) -> set[str]:
-        """Return which kinds of bridges are there, online, with all their devices."""
-        wanting = {
-            bridge
-            for (bridge, _), status in self.statuses.items()
-            if status.state != "online"
-        }
-        ready = {
-            bridge for bridge, device in self.statuses if device == BRIDGE
-        } - wanting
-        return {
-            info.kind for (bridge, _), info in self.infos.items() if bridge in ready
-        }
+        """Return the kinds of bridges that are online with all their devices."""
+        ready = {bridge for bridge, device in self.statuses if device == BRIDGE}
+        for (bridge, _), status in self.statuses.items():
+            if status.state != "online":
+                ready.discard(bridge)
+        infos = self.infos.items()
+        return {info.kind for (bridge, _), info in infos if bridge in ready}
 
     def _online(self, bridges: int) -> bool:
-        # A bridge tells of all its devices before it tells of itself (contract 5), so none that it has is overlooked;
-        # where they are found at run time, there is to be at least one.
-        there = {bridge for bridge, device in self.statuses if device == BRIDGE}
-        serving = {bridge for bridge, device in self.statuses if device != BRIDGE}
-        return len(there & serving) >= bridges and all(
-            self._is_complete(key) for key in self.statuses
-        )
+        # A bridge announces all its devices before itself (contract 5), so none that
+        # it has is overlooked; where they are found at run time, there is to be at
+        # least one.
+        there = set()
+        serving = set()
+        for bridge, device in self.statuses:
+            if device == BRIDGE:
+                there.add(bridge)
+            else:
+                serving.add(bridge)
+        if len(there & serving) < bridges:
+            return False
+        return all(map(self._is_complete, self.statuses))
 
     def _is_complete(self, key: Key) -> bool:
-        status, info = self.statuses[key], self.infos.get(key)
-        return (
-            status.state == "online"
-            and info is not None
-            and info.revision >= status.revision
-        )
+        status = self.statuses[key]
+        info = self.infos.get(key)
+        if info is None or info.revision < status.revision:
+            return False
+        return status.state == "online"
 
     def _take(self, received: Received) -> None:
         _, bridge, device, channel = received.topic.split("/")
+        key = (bridge, device)
         try:
             if channel == "info":
-                self.infos[bridge, device] = msgspec.json.decode(
-                    received.payload, type=Info
-                )
+                self.infos[key] = msgspec.json.decode(received.payload, type=Info)
             else:
-                self._see(
-                    (bridge, device), msgspec.json.decode(received.payload, type=Status)
-                )
-        except msgspec.MsgspecError:  # cleared, or somebody's try
-            self.infos.pop((bridge, device), None)
-        self._news.set()
+                self._see(key, msgspec.json.decode(received.payload, type=Status))
+        except msgspec.MsgspecError:  # cleared, or no message of a bridge
+            self.infos.pop(key, None)
+        self._changed.set()
 
     def _see(self, key: Key, status: Status) -> None:
-        before, self.statuses[key] = self.statuses.get(key), status
+        before = self.statuses.get(key)
+        self.statuses[key] = status
         if before is None or before.state != status.state:
-            self.noticed(key, status)
+            self.on_status(key, status)
 
 
 def shown(status: Status) -> str:
     """Return a state with its reason."""
-    return (
-        f"{status.state} ({status.reason.message})" if status.reason else status.state
-    )
+    if status.reason:
+        return f"{status.state} ({status.reason.message})"
+    return status.state
 
 
 def table(watch: Watch) -> list[tuple[str, ...]]:
-    """Return a heading and a row for each device: device, kind, name, address, state."""
-    rows: list[tuple[str, ...]] = [("device", "kind", "what it is", "address", "state")]
+    """Return a heading, and a row for each device."""
+    heading = ("device", "kind", "what it is", "address", "state")
+    rows: list[tuple[str, ...]] = [heading]
     for key, status in sorted(watch.statuses.items()):
         info = watch.infos.get(key)
-        about = (info.kind, _name(info), info.address or "") if info else ("", "", "")
-        rows.append(("/".join(key), *about, shown(status)))
+        about = ("", "", "")
+        if info is not None:
+            about = (info.kind, _name(info), info.address or "")
+        name = "/".join(key)
+        rows.append((name, *about, shown(status)))
     return rows
 
 
 def _name(info: Info) -> str:
-    maker = " ".join(part for part in (info.manufacturer, info.model) if part)
-    return maker or info.name or ""
+    maker = [part for part in (info.manufacturer, info.model) if part]
+    return " ".join(maker) or info.name or ""
 
 
 class Example(NamedTuple):
@@ -159,16 +163,11 @@ class Example(NamedTuple):
 def examples(
     port: int, infos: Mapping[Key, Info], simulators: Mapping[str, int], pause: float
 ) -> list[Example]:
-    """Return five commands for what is there; `simulators` are the process ids by kind of bridge."""
-    devices = {key: info for key, info in sorted(infos.items()) if key[1] != BRIDGE}
-    key = max(
-        devices,
-        key=lambda each: (
-            bool(_settings(devices[each])),
-            "query" in devices[each].commands,
-        ),
-    )
-    info, topic = devices[key], "/".join((ROOT, *key))
+    """Return five commands; `simulators` are the process ids by kind of bridge."""
+    key = _most_instructive(infos)
+    info = infos[key]
+    name = key[1]
+    topic = "/".join((ROOT, *key))
     return [
         Example(
             "everything that happens on the bus, until Ctrl-C",
@@ -177,28 +176,38 @@ def examples(
         _set(port, topic, info),
         _query(port, topic, info),
         Example(
-            f"a lock: for 20 s whoever sets {key[1]} without the `lease` from the reply is refused",
+            f"a lock: for 20 s whoever sets {name} without the `lease` from the reply "
+            "is refused",
             _request(port, f"{topic}/call/lock", '{"ttl": 20, "owner": "me"}'),
         ),
         Example(
-            f"break something: the simulators of {info.kind} end, {key[1]} goes offline; "
-            f"the demo starts it again after {pause:g} s and {key[1]} comes back by itself",
+            f"break something: the simulators of {info.kind} end, {name} goes offline; "
+            f"the demo starts it again after {pause:g} s and {name} comes back by "
+            "itself",
             f"kill {simulators[info.kind]}",
         ),
     ]
 
 
+def _most_instructive(infos: Mapping[Key, Info]) -> Key:
+    """Return the first device that has the most to show: settings, then queries."""
+
+    def merit(key: Key) -> tuple[bool, bool]:
+        info = infos[key]
+        return bool(_settings(info)), "query" in info.commands
+
+    devices = sorted(key for key in infos if key[1] != BRIDGE)
+    return max(devices, key=merit)
+
+
 def _set(port: int, topic: str, info: Info) -> Example:
     values = _settings(info)
     if not values:
-        return Example(
-            "a command: read everything anew",
-            _publish(port, f"{topic}/call/refresh", "{}"),
-        )
+        command = _publish(port, f"{topic}/call/refresh", "{}")
+        return Example("a command: read everything anew", command)
     what = " and ".join(values)
-    return Example(
-        f"a set: {what} in one go", _publish(port, f"{topic}/set", json.dumps(values))
-    )
+    command = _publish(port, f"{topic}/set", json.dumps(values))
+    return Example(f"a set: {what} in one go", command)
 
 
 def _settings(info: Info) -> dict[str, Any]:
@@ -207,21 +216,22 @@ def _settings(info: Info) -> dict[str, Any]:
     kinds = set()
     for path, each in info.properties.items():
         kind = each.schema.get("type")
-        bounded = "minimum" in each.schema and "maximum" in each.schema
-        if (
-            each.access == "r"
-            or "{" in path
-            or kind in kinds
-            or not (kind == "boolean" or bounded)
-        ):
+        if each.access == "r" or "{" in path or kind in kinds:
             continue
-        kinds.add(kind)
-        values[path] = (
-            True
-            if kind == "boolean"
-            else _between(each.schema["minimum"], each.schema["maximum"])
-        )
+        value = _example_value(each.schema)
+        if value is not None:
+            kinds.add(kind)
+            values[path] = value
     return values
+
+
+def _example_value(schema: Mapping[str, Any]) -> Any:
+    """Return True for a switch, a number between both limits, else None."""
+    if schema.get("type") == "boolean":
+        return True
+    if "minimum" in schema and "maximum" in schema:
+        return _between(schema["minimum"], schema["maximum"])
+    return None
 
 
 def _between(least: float, most: float) -> float:
@@ -241,8 +251,10 @@ def _query(port: int, topic: str, info: Info) -> Example:
 
 
 def _publish(port: int, topic: str, payload: str) -> str:
-    return f"mosquitto_pub -p {port} -t {topic} -m {shlex.quote(payload)}"
+    quoted = shlex.quote(payload)
+    return f"mosquitto_pub -p {port} -t {topic} -m {quoted}"
 
 
 def _request(port: int, topic: str, payload: str) -> str:
-    return f"mosquitto_rr -p {port} -t {topic} -m {shlex.quote(payload)} -e {REPLIES}"
+    quoted = shlex.quote(payload)
+    return f"mosquitto_rr -p {port} -t {topic} -m {quoted} -e {REPLIES}"

@@ -1,9 +1,7 @@
-"""`busbar record`.
-
-Every message of the bus with its time, as a file that other programs open, too.
-"""
+"""Command `busbar record`: every message of the bus with its time, in an MCAP file."""
 
 import asyncio
+import math
 import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -72,7 +70,8 @@ def record_command(
     root = settings.prefix
     wanted = [f"{root}/{bus.pattern(each)}/#" for each in patterns] or [f"{root}/#"]
     # none inside another, for which a message would come twice
-    filters = sorted(Filters().add(wanted)[0])
+    needed, _ = Filters().add(wanted)
+    filters = sorted(needed)
     with Recorder(file, root, settings.endpoint.shown) as recorder:
         try:
             bus.run(_record(settings, recorder, filters, duration, count, output))
@@ -94,7 +93,8 @@ async def _record(
 ) -> None:
     done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    take, name = _taker(recorder, count, done), f"busbar-record-{secrets.token_hex(4)}"
+    take = _taker(recorder, count, done)
+    name = f"busbar-record-{secrets.token_hex(4)}"
 
     async def listen() -> None:
         try:
@@ -120,15 +120,21 @@ async def _record(
 
 
 def _sum_up(file: Path, recorder: "Recorder", output: Output) -> None:
-    told = {"file": str(file), "messages": recorder.messages, "bytes": recorder.bytes}
-    size = f"{recorder.messages} messages, {recorder.bytes / 1e6:.1f} MB"
-    output.document(told) if output.json else output.note(f"{file}: {size}")
+    if output.json:
+        counts = {"messages": recorder.messages, "bytes": recorder.bytes}
+        output.document({"file": str(file), **counts})
+    else:
+        output.note(f"{file}: {_size(recorder)}")
+
+
+def _size(recorder: "Recorder") -> str:
+    return f"{recorder.messages} messages, {recorder.bytes / 1e6:.1f} MB"
 
 
 def _taker(
     recorder: "Recorder", count: int | None, done: "asyncio.Future[None]"
 ) -> Callable[[Received], None]:
-    """Return what records each message until there are `count` or the file takes no more."""
+    """Return what records messages until there are `count` or the file is full."""
 
     def take(received: Received) -> None:
         if done.done():
@@ -151,14 +157,11 @@ async def _until(
 ) -> None:
     """Flush now and then until it is done or over."""
     loop = asyncio.get_running_loop()
-    end = None if duration is None else loop.time() + duration
-    while not done.done() and (end is None or loop.time() < end):
-        pause = FLUSH if end is None else min(FLUSH, max(0.0, end - loop.time()))
+    end = math.inf if duration is None else loop.time() + duration
+    while not done.done() and loop.time() < end:
+        pause = min(FLUSH, max(0.0, end - loop.time()))
         await asyncio.wait([done], timeout=pause)
         recorder.flush()
-        show(
-            recorder.messages,
-            (f"{recorder.messages} messages, {recorder.bytes / 1e6:.1f} MB"),
-        )
+        show(recorder.messages, _size(recorder))
     if done.done():
         done.result()

@@ -1,7 +1,4 @@
-"""`busbar replay`.
-
-A recording on a broker again, byte by byte and in order, at any speed.
-"""
+"""Command `busbar replay`: a recording on a broker again, in order, at any speed."""
 
 import asyncio
 import secrets
@@ -33,7 +30,7 @@ COMMANDS = ("set", "call")
 
 
 class Feed:
-    """The source of a connection that sends in order, and how much of it the broker has taken."""
+    """The source of a connection that sends in order, counting what was delivered."""
 
     def __init__(self) -> None:
         self.wake: Callable[[], None] = lambda: None
@@ -41,23 +38,24 @@ class Feed:
         self.refusals: list[str] = []
         self._waiting: deque[Message] = deque()
         self._unconfirmed = 0
-        self._news = asyncio.Event()
+        self._confirmed = asyncio.Event()
 
     async def put(self, message: Message) -> None:
         """Send a message once there is room."""
-        await self._until(AHEAD)
+        await self._wait_for_room(AHEAD)
         self._waiting.append(message)
         self._unconfirmed += 1
         self.wake()
 
     async def drained(self) -> None:
         """Return when the broker has taken all."""
-        await self._until(1)
+        await self._wait_for_room(1)
 
-    async def _until(self, fewer: int) -> None:
-        while self._unconfirmed >= fewer:
-            self._news.clear()
-            await self._news.wait()
+    async def _wait_for_room(self, limit: int) -> None:
+        """Return once fewer messages than `limit` are unconfirmed."""
+        while self._unconfirmed >= limit:
+            self._confirmed.clear()
+            await self._confirmed.wait()
 
     def lower(self, limit: int | None) -> None: ...
 
@@ -67,18 +65,18 @@ class Feed:
     def delivered(self, message: Message) -> None:
         self.sent += 1
         self._unconfirmed -= 1
-        self._news.set()
+        self._confirmed.set()
 
     def refused(self, message: Message, why: str) -> None:
         self.refusals.append(f"{message.topic}: {why}")
         self._unconfirmed -= 1
-        self._news.set()
+        self._confirmed.set()
 
     def returned(self, messages: list[Message]) -> None: ...
 
 
 class Plan(NamedTuple):
-    """What is to be played where."""
+    """One replay: the file, and where and how it is played."""
 
     file: Path
     recorded: str  # root
@@ -106,10 +104,10 @@ class Plan(NamedTuple):
     help="2: twice as fast; 0: at once",
 )
 @click.option(
-    "--commands", is_flag=True, help=("also what was sent to devices: set and call")
+    "--commands", is_flag=True, help="also what was sent to devices: set and call"
 )
 @click.option(
-    "--force", is_flag=True, help=("even where a bridge of the same name is online")
+    "--force", is_flag=True, help="even where a bridge of the same name is online"
 )
 @click.option("--clean", is_flag=True, help="at the end remove what is retained")
 def replay_command(
@@ -130,26 +128,18 @@ def replay_command(
 
     found, topics, complete = tape.about(file)
     recorded = Settings(root=found.get("root")).prefix
-    plan = Plan(
-        file, recorded, settings.prefix if settings.root else recorded, speed, commands
-    )
+    root = settings.prefix if settings.root else recorded
+    plan = Plan(file, recorded, root, speed, commands)
     if not complete:
         output.note(f"{file} was not finished; what it has is played")
     counts = {topic: count for topic, count in topics.items() if plan.plays(topic)}
-    sent = bus.run(
-        _replay(settings, plan, counts, tape.messages(file), force, clean, output)
-    )
+    messages = tape.messages(file)
+    sent = bus.run(_replay(settings, plan, counts, messages, force, clean, output))
     if output.json:
-        output.document(
-            {
-                "file": str(file),
-                "messages": sent,
-                "root": plan.root,
-                "complete": complete,
-            }
-        )
+        outcome = {"messages": sent, "root": root, "complete": complete}
+        output.document({"file": str(file), **outcome})
     else:
-        output.note(f"{sent} messages played under {plan.root}")
+        output.note(f"{sent} messages played under {root}")
 
 
 async def _replay(
@@ -167,8 +157,9 @@ async def _replay(
     async with _sending(settings, feed) as link:
         with output.progress(f"playing {plan.file.name}", sum(topics.values())) as show:
             retained = await _while_open(link, _play(plan, messages, feed, show))
-        for topic in retained if clean else ():
-            await _while_open(link, feed.put(Message(topic, b"", retain=True)))
+        if clean:
+            for topic in retained:
+                await _while_open(link, feed.put(Message(topic, b"", retain=True)))
         await _while_open(link, feed.drained())
     if feed.refusals:
         raise Forbidden(
@@ -186,44 +177,43 @@ async def _play(
 ) -> list[str]:
     """Send each message at its time; return the topics that are retained now."""
     loop = asyncio.get_running_loop()
-    started, first = loop.time(), None
+    started = loop.time()
+    first = None
     retained: dict[str, bool] = {}
-    done = 0
+    played = 0
     for each in messages:
         if not plan.plays(each.topic):
             continue
-        first = each.time if first is None else first
-        pause = (
-            started + (each.time - first) / plan.speed - loop.time()
-            if plan.speed
-            else 0.0
-        )
-        if pause > 0:
-            await asyncio.sleep(pause)
-        topic = plan.topic(each.topic)
-        # All at QoS 1: a broker may let QoS 0 overtake, and the order is the point.
-        await feed.put(
-            Message(
-                topic,
-                each.payload,
-                qos=1,
-                retain=each.retain,
-                content_type=each.content_type,
-            )
-        )
+        if first is None:
+            first = each.time
+        if plan.speed:
+            pause = started + (each.time - first) / plan.speed - loop.time()
+            await asyncio.sleep(max(0.0, pause))
+        message = _message(plan, each)
+        await feed.put(message)
         if each.retain:
-            retained[topic] = bool(each.payload)
-        done += 1
-        show(done, f"{done} messages")
+            retained[message.topic] = bool(each.payload)
+        played += 1
+        show(played, f"{played} messages")
     await feed.drained()
     return [topic for topic, there in retained.items() if there]
 
 
+def _message(plan: Plan, taped: "Taped") -> Message:
+    # All at QoS 1: a broker may let QoS 0 overtake, and the order is the point.
+    return Message(
+        plan.topic(taped.topic),
+        taped.payload,
+        qos=1,
+        retain=taped.retain,
+        content_type=taped.content_type,
+    )
+
+
 @asynccontextmanager
 async def _sending(settings: Settings, feed: Feed) -> AsyncIterator[Connection]:
-    async with connection(
-        settings.endpoint, feed, lambda _: None, f"busbar-replay-{secrets.token_hex(4)}"
-    ) as link:
+    name = f"busbar-replay-{secrets.token_hex(4)}"
+    async with connection(settings.endpoint, feed, lambda _: None, name) as link:
         link.begin()
         yield link
 
@@ -246,10 +236,12 @@ async def _while_open(
 async def _refuse_living(
     settings: Settings, plan: Plan, topics: Mapping[str, int]
 ) -> None:
-    """Raise Forbidden when one of the recorded bridges is online where it would be played."""
+    """Raise Forbidden when a recorded bridge is online where it would be played."""
     suffix = f"/{BRIDGE}/status"
     wanted = [plan.topic(topic) for topic in topics if topic.endswith(suffix)]
-    found = await kept(settings.endpoint, *wanted) if wanted else {}
+    if not wanted:
+        return
+    found = await kept(settings.endpoint, *wanted)
     for topic, seen in found.items():
         with suppress(msgspec.MsgspecError):
             if msgspec.json.decode(seen.payload, type=Status).state == "online":

@@ -1,10 +1,7 @@
-"""Recordings.
+"""Recordings as MCAP files: every message with its time, and the contract's schemas.
 
-Every message with its time as MCAP, with the schemas of the contract inside. Source:
-mcap.dev/spec.
-
-A channel is a topic together with what MQTT says beside the payload; payloads are kept
-byte by byte.
+A channel of the file is a topic together with its MQTT properties; payloads are kept
+byte by byte. Source: mcap.dev/spec.
 """
 
 import json
@@ -23,16 +20,17 @@ from mcap.stream_reader import StreamReader
 from mcap.writer import Writer
 from zstandard import ZstdError
 
-from busbar.cli.schemas import __main__
+from busbar.cli.schemas import generate
 from busbar.contract.messages import CONTRACT
 from busbar.contract.topics import REPLY
 from busbar.errors import ConfigError
 from busbar.mqtt.reconnect import Received
 
-PROFILE, METADATA = "busbar", "busbar"
+PROFILE = "busbar"
+METADATA = "busbar"
 CHUNK = 256 * 1024  # bytes that a power cut may cost, compressed together
 CHANNELS_LIMIT = 65_535  # of the format
-_PAYLOADS = {"blob": "application/octet-stream"}
+_BYTES = "application/octet-stream"
 _BY_CHANNEL = {
     "status": "status",
     "info": "info",
@@ -81,7 +79,8 @@ class Recorder:
     def __init__(self, path: Path, root: str, broker: str) -> None:
         self.messages = 0
         self.bytes = 0
-        self._path, self._root = path, root
+        self._path = path
+        self._root = root
         self._about = {
             "root": root,
             "broker": broker,
@@ -97,7 +96,7 @@ class Recorder:
         self._writer = Writer(self._file, chunk_size=CHUNK)
         self._writer.start(profile=PROFILE, library="busbar")
         self._writer.add_metadata(METADATA, self._about)
-        self._texts = __main__.documents(__main__.services())
+        self._texts = generate.documents(generate.services())
         return self
 
     def __exit__(
@@ -112,7 +111,8 @@ class Recorder:
     def take(self, received: Received) -> None:
         """Add a message; raise OSError."""
         # the order of arrival, whatever the clock does
-        self._last = now = max(self._last + 1, clock.time_ns())
+        now = max(self._last + 1, clock.time_ns())
+        self._last = now
         self.messages += 1
         self.bytes += len(received.payload)
         channel = self._channel(received)
@@ -138,7 +138,7 @@ class Recorder:
             if len(self._channels) >= CHANNELS_LIMIT:
                 raise ConfigError(
                     f"more than {CHANNELS_LIMIT} topics do not fit into one "
-                    f"recording; choose fewer devices"
+                    "recording; choose fewer devices"
                 )
             about = {
                 "retain": str(retain).lower(),
@@ -151,16 +151,7 @@ class Recorder:
         return self._channels[key]
 
     def _schema(self, path: str) -> int:
-        name = _BY_PATH.get(path) or _BY_CHANNEL.get(path) or path.replace("/", "-")
-        if name not in self._texts:
-            name = next(
-                (
-                    each
-                    for prefix, each in _BY_PREFIX.items()
-                    if path.startswith(prefix)
-                ),
-                "",
-            )
+        name = self._schema_name(path)
         if name not in self._texts:
             return 0
         if name not in self._schemas:
@@ -170,22 +161,36 @@ class Recorder:
             )
         return self._schemas[name]
 
+    def _schema_name(self, path: str) -> str:
+        name = _BY_PATH.get(path) or _BY_CHANNEL.get(path) or path.replace("/", "-")
+        if name in self._texts:
+            return name
+        for prefix, general in _BY_PREFIX.items():
+            if path.startswith(prefix):
+                return general
+        return ""
+
 
 def _encoding(received: Received, path: str) -> str:
     """Return the message encoding: what a payload is, not what it ought to be."""
-    if path.startswith("blob/") or not received.payload:
-        return received.content_type or _PAYLOADS["blob"] if received.payload else ""
+    if not received.payload:
+        return ""
+    if path.startswith("blob/"):
+        return received.content_type or _BYTES
     if received.content_type == "application/msgpack":
         return "msgpack"
     try:
         msgspec.json.decode(received.payload)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return "application/octet-stream"
+        return _BYTES
     return "json"
 
 
 def about(path: Path) -> tuple[Mapping[str, str], dict[str, int], bool]:
-    """Return what a recording says of itself, its topics with counts, whether it is complete; raise ConfigError."""
+    """Return metadata, topics with counts, and whether a recording is complete.
+
+    Raise ConfigError.
+    """
     found: dict[str, str] = {}
     topics: dict[str, int] = {}
     complete = True
@@ -196,7 +201,8 @@ def about(path: Path) -> tuple[Mapping[str, str], dict[str, int], bool]:
                 file, validate_crcs=True, record_size_limit=_size(path)
             ).records:
                 if isinstance(record, Metadata):
-                    found |= record.metadata if record.name == METADATA else {}
+                    if record.name == METADATA:
+                        found |= record.metadata
                 elif isinstance(record, Channel):
                     channels[record.id] = record.topic
                 elif isinstance(record, Message):
@@ -219,20 +225,16 @@ def messages(path: Path) -> Iterator[Taped]:
                 file, validate_crcs=True, record_size_limit=_size(path)
             )
             for _, channel, message in reader.iter_messages(log_time_order=False):
-                said = channel.metadata
-                retain, content_type = (
-                    said.get("retain") == "true",
-                    said.get("content_type") or None,
-                )
+                properties = channel.metadata
                 yield Taped(
                     message.log_time / 1e9,
                     channel.topic,
                     message.data,
-                    retain,
-                    content_type,
+                    properties.get("retain") == "true",
+                    properties.get("content_type") or None,
                 )
         except _BROKEN:
-            return  # it ends in the middle; `about` has told
+            return  # it ends in the middle; `about` says so
 
 
 def _size(path: Path) -> int:

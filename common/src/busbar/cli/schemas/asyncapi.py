@@ -1,4 +1,7 @@
-"""asyncapi.yaml: the topics of the contract, seen from a bridge. Sources: AsyncAPI 3.0.0, its MQTT bindings 0.2.0."""
+"""Document asyncapi.yaml: the topics of the contract, seen from a bridge.
+
+Sources: AsyncAPI 3.0.0, its MQTT bindings 0.2.0.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,8 +22,8 @@ _BYTES = "application/octet-stream"
 
 
 @dataclass(frozen=True)
-class Topic:
-    """One channel: `schemas` are its messages, name -> file; a message without a file can be anything."""
+class ApiChannel:
+    """One channel; `schemas` are its messages, name -> file, None for any payload."""
 
     name: str
     address: str
@@ -52,8 +55,8 @@ def _out(
     schema: str | None,
     base: str = _DEVICE,
     **options: Any,
-) -> Topic:
-    return Topic(
+) -> ApiChannel:
+    return ApiChannel(
         name,
         f"{base}/{path}",
         "send",
@@ -65,9 +68,9 @@ def _out(
 
 def _in(
     name: str, path: str, title: str, schemas: Iterable[str], base: str = _DEVICE
-) -> Topic:
+) -> ApiChannel:
     named = {_camel(schema): f"{schema}.json" for schema in schemas}
-    return Topic(name, f"{base}/{path}", "receive", title, named)
+    return ApiChannel(name, f"{base}/{path}", "receive", title, named)
 
 
 # docs/contract.md, 1: direction, retained, QoS
@@ -139,11 +142,12 @@ _TOPICS = (
         ["call"],
     ),
     _out("reply", "reply", "The outcome of every command (3.5)", "reply"),
-    Topic(
+    ApiChannel(
         "privateReply",
         f"{{root}}/{topics.REPLY}/{{address}}",
         "send",
-        "The outcome of a command that asked for it with `_reply` or a Response Topic (2)",
+        "The outcome of a command that asked for it with `_reply` or a Response "
+        "Topic (2)",
         {"privateReply": "reply.json"},
     ),
 )
@@ -154,7 +158,8 @@ _PARAMETERS: Mapping[str, Part] = {
         "description": "Configured; may have several levels.",
     },
     "bridge": {
-        "description": f"Name of a bridge process: {names.LEVEL.pattern}, not `{topics.REPLY}`."
+        "description": f"Name of a bridge process: {names.LEVEL.pattern}, "
+        f"not `{topics.REPLY}`."
     },
     "device": {
         "description": f"Name of a device, or `{topics.BRIDGE}` for the bridge itself."
@@ -172,32 +177,30 @@ def document(
     bridge: Mapping[str, Command],
     opens: Mapping[str, Command],
 ) -> Part:
-    """Return the document, for the commands of every device, of the device `bridge`, and `open` of each kind."""
+    """Return the document for these commands; `opens` are `open` of each kind."""
     listed = [*_TOPICS, *_commands(device, bridge, opens)]
+    operations = {}
+    built = {}
+    for topic in listed:
+        operation = topic.action + _capital(topic.name)
+        operations[operation] = _operation(topic)
+        for name in topic.schemas:
+            built[name] = _message(topic, name)
     return {
         "asyncapi": VERSION,
         "info": {
             "title": "Busbar",
             "version": str(messages.CONTRACT),
-            "description": "Devices on MQTT in one shape. Operations are those of a bridge: a client receives what it "
-            "sends, and sends what it receives. Generated; the contract is docs/contract.md.",
+            "description": "Devices on MQTT in one shape. Operations are those of a "
+            "bridge: a client receives what it sends, and sends what it receives. "
+            "Generated; the contract is docs/contract.md.",
             "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": _JSON,
         "servers": {"broker": _server()},
         "channels": {topic.name: _channel(topic) for topic in listed},
-        "operations": {
-            f"{topic.action}{_capital(topic.name)}": _operation(topic)
-            for topic in listed
-        },
-        "components": {
-            "messages": {
-                name: _message(topic, name)
-                for topic in listed
-                for name in topic.schemas
-            },
-            "parameters": dict(_PARAMETERS),
-        },
+        "operations": operations,
+        "components": {"messages": built, "parameters": dict(_PARAMETERS)},
     }
 
 
@@ -205,24 +208,14 @@ def _commands(
     device: Mapping[str, Command],
     bridge: Mapping[str, Command],
     opens: Mapping[str, Command],
-) -> Iterable[Topic]:
+) -> Iterable[ApiChannel]:
     for base, commands in ((_DEVICE, device), (_BRIDGE, bridge)):
         for name, each in commands.items():
-            yield _in(
-                _camel(f"call-{name}"),
-                f"call/{name}",
-                each.title,
-                [f"call-{name}"],
-                base,
-            )
+            schema = f"call-{name}"
+            yield _in(_camel(schema), f"call/{name}", each.title, [schema], base)
+    schemas = [f"call-open-{kind}" for kind in opens]
     for each in list(opens.values())[:1]:
-        yield _in(
-            "callOpen",
-            "call/open",
-            each.title,
-            [f"call-open-{kind}" for kind in opens],
-            _BRIDGE,
-        )
+        yield _in("callOpen", "call/open", each.title, schemas, _BRIDGE)
 
 
 def _server() -> Part:
@@ -248,33 +241,31 @@ def _server() -> Part:
     }
 
 
-def _channel(topic: Topic) -> Part:
+def _channel(topic: ApiChannel) -> Part:
     return {
         "address": topic.address,
         "title": topic.title,
-        "messages": {
-            name: _ref("components", "messages", name) for name in topic.schemas
-        },
-        "parameters": {
-            name: _ref("components", "parameters", name) for name in topic.parameters
-        },
+        "messages": _components("messages", topic.schemas),
+        "parameters": _components("parameters", topic.parameters),
     }
 
 
-def _operation(topic: Topic) -> Part:
+def _components(what: str, names_: Iterable[str]) -> Part:
+    return {name: _ref("components", what, name) for name in names_}
+
+
+def _operation(topic: ApiChannel) -> Part:
+    own = ("channels", topic.name)
+    binding = {
+        "qos": topic.qos,
+        "retain": topic.retain,
+        "bindingVersion": BINDINGS,
+    }
     built = {
         "action": topic.action,
-        "channel": _ref("channels", topic.name),
-        "messages": [
-            _ref("channels", topic.name, "messages", name) for name in topic.schemas
-        ],
-        "bindings": {
-            "mqtt": {
-                "qos": topic.qos,
-                "retain": topic.retain,
-                "bindingVersion": BINDINGS,
-            }
-        },
+        "channel": _ref(*own),
+        "messages": [_ref(*own, "messages", name) for name in topic.schemas],
+        "bindings": {"mqtt": binding},
     }
     if topic.action == "receive":
         answer = [_ref("channels", "reply", "messages", "reply")]
@@ -282,7 +273,7 @@ def _operation(topic: Topic) -> Part:
     return built
 
 
-def _message(topic: Topic, name: str) -> Part:
+def _message(topic: ApiChannel, name: str) -> Part:
     file = topic.schemas[name]
     return {
         "name": name,
@@ -293,7 +284,7 @@ def _message(topic: Topic, name: str) -> Part:
     }
 
 
-def _message_binding(topic: Topic) -> Part:
+def _message_binding(topic: ApiChannel) -> Part:
     """Return what the properties of MQTT 5 hold."""
     correlation = {"type": "string", "description": "Any bytes; echoed in the outcome."}
     if topic.action == "receive":

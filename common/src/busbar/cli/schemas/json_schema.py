@@ -1,10 +1,11 @@
-"""JSON Schema as far as `info` needs it.
-
-Is a value what its schema says? Source: JSON Schema 2020-12, validation.
+"""Validation by JSON Schema, as far as `info` needs it.
 
 An unknown keyword says nothing of a value, as the standard has it.
+
+Source: JSON Schema 2020-12, validation.
 """
 
+import itertools
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -39,7 +40,9 @@ def problem(value: Any, schema: Schema, root: Root | None = None) -> str | None:
 def shown(value: Any) -> str:
     """Return a value for a message: short."""
     text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    if len(text) > 80:
+        return f"{text[:77]}..."
+    return text
 
 
 def _is_number(value: Any) -> bool:
@@ -47,62 +50,55 @@ def _is_number(value: Any) -> bool:
 
 
 def _equal(one: Any, other: Any) -> bool:
-    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
+    if isinstance(one, bool) != isinstance(other, bool):  # True == 1 in Python
+        return False
+    return bool(one == other)
 
 
 def _reference(value: Any, schema: Root, root: Root) -> str | None:
     found: Any = root
     for part in schema["$ref"].removeprefix("#").split("/")[1:]:
-        found = (
-            found.get(part.replace("~1", "/").replace("~0", "~"))
-            if isinstance(found, Mapping)
-            else None
-        )
-    return (
-        f"the schema has no {schema['$ref']}"
-        if found is None
-        else problem(value, found, root)
-    )
+        key = part.replace("~1", "/").replace("~0", "~")
+        found = found.get(key) if isinstance(found, Mapping) else None
+    if found is None:
+        return f"the schema has no {schema['$ref']}"
+    return problem(value, found, root)
 
 
 def _type(value: Any, schema: Root, root: Root) -> str | None:
     wanted = schema["type"]
     names = [wanted] if isinstance(wanted, str) else wanted
-    fits = any(name in _TYPES and _TYPES[name](value) for name in names)
-    return None if fits else f"{shown(value)} is no {' or '.join(names)}"
+    for name in names:
+        if name in _TYPES and _TYPES[name](value):
+            return None
+    return f"{shown(value)} is no {' or '.join(names)}"
 
 
 def _enum(value: Any, schema: Root, root: Root) -> str | None:
     allowed = schema["enum"]
-    return (
-        None
-        if any(_equal(value, each) for each in allowed)
-        else (f"{shown(value)} is none of {shown(allowed)}")
-    )
+    if any(_equal(value, each) for each in allowed):
+        return None
+    return f"{shown(value)} is none of {shown(allowed)}"
 
 
 def _const(value: Any, schema: Root, root: Root) -> str | None:
-    return (
-        None
-        if _equal(value, schema["const"])
-        else (f"{shown(value)} is not {shown(schema['const'])}")
-    )
+    wanted = schema["const"]
+    if _equal(value, wanted):
+        return None
+    return f"{shown(value)} is not {shown(wanted)}"
 
 
 def _any(value: Any, schema: Root, root: Root) -> str | None:
     if "discriminator" in schema and isinstance(value, dict):
         return _tagged(value, schema["discriminator"], root)
-    wrong = [
-        problem(value, each, root) for each in schema.get("anyOf", schema.get("oneOf"))
-    ]
+    alternatives = schema.get("anyOf", schema.get("oneOf"))
+    wrong = [problem(value, each, root) for each in alternatives]
     fitting = wrong.count(None)
     if not fitting:
-        return "; ".join(each for each in wrong if each)
-    return (
-        (f"{shown(value)} fits {fitting} of oneOf")
-        if fitting > 1 and "anyOf" not in schema
-        else None
-    )
+        return "; ".join(filter(None, wrong))
+    if fitting == 1 or "anyOf" in schema:
+        return None
+    return f"{shown(value)} fits {fitting} of oneOf"
 
 
 def _tagged(value: dict[str, Any], how: Root, root: Root) -> str | None:
@@ -110,27 +106,29 @@ def _tagged(value: dict[str, Any], how: Root, root: Root) -> str | None:
 
     Source: OpenAPI 3.1, discriminator object.
     """
-    name, known = how["propertyName"], how["mapping"]
+    name = how["propertyName"]
+    known = how["mapping"]
     if name not in value:
         return f"{name!r} is missing"
     tag = value[name]
     if not isinstance(tag, str) or tag not in known:
-        return f"{name}: {shown(tag)} is none of {shown(list(known))}"
+        allowed = shown(list(known))
+        return f"{name}: {shown(tag)} is none of {allowed}"
     return problem(value, {"$ref": known[tag]}, root)
 
 
 def _all(value: Any, schema: Root, root: Root) -> str | None:
-    return next(
-        filter(None, (problem(value, each, root) for each in schema["allOf"])), None
-    )
+    for each in schema["allOf"]:
+        wrong = problem(value, each, root)
+        if wrong is not None:
+            return wrong
+    return None
 
 
 def _not(value: Any, schema: Root, root: Root) -> str | None:
-    return (
-        (f"{shown(value)} is what the schema excludes")
-        if problem(value, schema["not"], root) is None
-        else None
-    )
+    if problem(value, schema["not"], root) is not None:
+        return None
+    return f"{shown(value)} is what the schema excludes"
 
 
 def _bound(
@@ -142,27 +140,31 @@ def _bound(
     """Return the rule of a keyword that limits a number, or the length of something."""
 
     def rule(value: Any, schema: Root, root: Root) -> str | None:
-        fine = not what(value) or within(measure(value), schema[keyword])
-        return None if fine else f"{shown(value)}: {keyword} is {schema[keyword]}"
+        limit = schema[keyword]
+        fine = not what(value) or within(measure(value), limit)
+        if fine:
+            return None
+        return f"{shown(value)}: {keyword} is {limit}"
 
     return rule
 
 
 def _pattern(value: Any, schema: Root, root: Root) -> str | None:
     fine = not isinstance(value, str) or re.search(schema["pattern"], value)
-    return None if fine else f"{shown(value)} does not match {schema['pattern']}"
+    if fine:
+        return None
+    return f"{shown(value)} does not match {schema['pattern']}"
 
 
 def _members(value: Any, schema: Root, root: Root) -> str | None:
     if not isinstance(value, dict):
         return None
-    known, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
+    others = schema.get("additionalProperties", True)
     for key, member in value.items():
-        rules = [known[key]] if key in known else []
-        rules += [each for pattern, each in patterns.items() if re.search(pattern, key)]
-        others = schema.get("additionalProperties", True)
+        rules = _rules_of(key, schema)
         if not rules and others is False:
-            return f"unknown key {key!r}; allowed: {', '.join(known) or 'nothing'}"
+            allowed = ", ".join(schema.get("properties", ())) or "nothing"
+            return f"unknown key {key!r}; allowed: {allowed}"
         for each in rules or [others]:
             wrong = problem(member, each, root)
             if wrong is not None:
@@ -170,34 +172,46 @@ def _members(value: Any, schema: Root, root: Root) -> str | None:
     return None
 
 
+def _rules_of(key: str, schema: Root) -> list[Schema]:
+    """Return the schemas of a member, by its name and by patterns."""
+    known = schema.get("properties", {})
+    rules = [known[key]] if key in known else []
+    for pattern, each in schema.get("patternProperties", {}).items():
+        if re.search(pattern, key):
+            rules.append(each)
+    return rules
+
+
 def _names(value: Any, schema: Root, root: Root) -> str | None:
-    names = list(value) if isinstance(value, dict) else []
-    return next(
-        filter(None, (problem(name, schema["propertyNames"], root) for name in names)),
-        None,
-    )
+    if not isinstance(value, dict):
+        return None
+    for name in value:
+        wrong = problem(name, schema["propertyNames"], root)
+        if wrong is not None:
+            return wrong
+    return None
 
 
 def _required(value: Any, schema: Root, root: Root) -> str | None:
-    missing = (
-        [key for key in schema["required"] if key not in value]
-        if isinstance(value, dict)
-        else []
-    )
-    return f"{missing[0]!r} is missing" if missing else None
+    if not isinstance(value, dict):
+        return None
+    for key in schema["required"]:
+        if key not in value:
+            return f"{key!r} is missing"
+    return None
 
 
 def _items(value: Any, schema: Root, root: Root) -> str | None:
     if not isinstance(value, list):
         return None
     first = schema.get("prefixItems", [])
-    rules = [*first, *[schema.get("items", True)] * (len(value) - len(first))]
-    wrong = (
-        problem(item, rule, root) for item, rule in zip(value, rules, strict=False)
-    )
-    return next(
-        (f"[{index}]: {each}" for index, each in enumerate(wrong) if each), None
-    )
+    others = itertools.repeat(schema.get("items", True))
+    rules = itertools.chain(first, others)
+    for index, (item, rule) in enumerate(zip(value, rules, strict=False)):
+        wrong = problem(item, rule, root)
+        if wrong is not None:
+            return f"[{index}]: {wrong}"
+    return None
 
 
 def _is(*types: type) -> Callable[[Any], bool]:
@@ -206,7 +220,8 @@ def _is(*types: type) -> Callable[[Any], bool]:
 
 def _divides(value: float, step: float) -> bool:
     quotient = value / step
-    return abs(quotient - round(quotient)) < 1e-9 * max(1.0, abs(quotient))
+    tolerance = 1e-9 * max(1.0, abs(quotient))
+    return abs(quotient - round(quotient)) < tolerance
 
 
 _RULES: Mapping[str, Callable[[Any, Root, Root], str | None]] = {

@@ -19,7 +19,7 @@ WAVE = 0.2  # s that one wave of pulses lasts at least
 LOOK = 0.05  # s between looks at the queue
 # s of a period: lgpio promises no more than 10 kHz, and takes whole microseconds
 SHORTEST = 1e-4
-PULSES_LIMIT = 2000  # steps of one wave
+STEPS_LIMIT = 2000  # steps of one wave
 ENDING = 10  # periods after which a train that should have ended is cut
 
 
@@ -35,16 +35,16 @@ def load() -> Any:
 
 
 class SoftwarePulses:
-    """One line that lgpio drives; `path` is the device of its chip, `module` is lgpio."""
+    """One line that lgpio drives; `path` is the device of its chip."""
 
     by = "software"
 
     def __init__(self, module: Any, path: Path, offset: int) -> None:
-        self._lgpio, self._offset = module, offset
+        self._lgpio = module
+        self._offset = offset
         module.exceptions = True
-        self._chip = self._call(
-            module.gpiochip_open, int(path.resolve().name.removeprefix("gpiochip"))
-        )
+        number = int(path.resolve().name.removeprefix("gpiochip"))
+        self._chip = self._call(module.gpiochip_open, number)
         try:
             self._call(module.gpio_claim_output, self._chip, offset, 0)
         except DeviceRefused:
@@ -66,7 +66,7 @@ class SoftwarePulses:
             await self._end_feeding()
             width = round(pulses[0].width * 1e6)
             rest = round(period * 1e6) - width
-            self._call(self._lgpio.tx_pulse, self._chip, self._offset, width, rest)
+            self._line_call(self._lgpio.tx_pulse, width, rest)
         else:
             await self.stop()
             wave = [self._lgpio.pulse(*each) for each in steps(period, pulses)]
@@ -80,8 +80,8 @@ class SoftwarePulses:
         if self._busy(self._lgpio.TX_PWM):
             period = round(self._period * 1e6)
             # one more, of width 0
-            self._call(self._lgpio.tx_pulse, self._chip, self._offset, 0, period, 0, 1)
-            await self._ended(self._lgpio.TX_PWM)
+            self._line_call(self._lgpio.tx_pulse, 0, period, 0, 1)
+            await self._wait_for_end(self._lgpio.TX_PWM)
 
     async def close(self, keep: bool = False) -> None:
         try:
@@ -90,39 +90,40 @@ class SoftwarePulses:
             self._lgpio.gpiochip_close(self._chip)
 
     async def _feed(self, wave: list[Any]) -> None:
-        queue = self._call(
-            self._lgpio.tx_room, self._chip, self._offset, self._lgpio.TX_WAVE
-        )
+        capacity = self._line_call(self._lgpio.tx_room, self._lgpio.TX_WAVE)
         while True:
-            room = self._call(
-                self._lgpio.tx_room, self._chip, self._offset, self._lgpio.TX_WAVE
-            )
-            for _ in range(AHEAD - (queue - room)):
-                self._call(self._lgpio.tx_wave, self._chip, self._offset, wave)
+            room = self._line_call(self._lgpio.tx_room, self._lgpio.TX_WAVE)
+            queued = capacity - room
+            for _ in range(AHEAD - queued):
+                self._line_call(self._lgpio.tx_wave, wave)
             await asyncio.sleep(LOOK)
 
     async def _end_feeding(self) -> None:
         """Feed no more; what has been queued ends by itself, at the end of a period."""
-        if self._feeding is None:
+        feeding = self._feeding
+        if feeding is None:
             return
-        feeding, self._feeding = self._feeding, None
+        self._feeding = None
         feeding.cancel()
         (outcome,) = await asyncio.gather(feeding, return_exceptions=True)
-        await self._ended(self._lgpio.TX_WAVE)
+        await self._wait_for_end(self._lgpio.TX_WAVE)
         if isinstance(outcome, DeviceRefused):
             raise outcome
 
-    async def _ended(self, kind: int) -> None:
+    async def _wait_for_end(self, kind: int) -> None:
         patience = ENDING * max(self._period, LOOK) + AHEAD * WAVE
         try:
             async with asyncio.timeout(patience):
-                while self._busy(kind):  # noqa: ASYNC110  # lgpio tells nobody
+                while self._busy(kind):  # noqa: ASYNC110  # lgpio has no event for it
                     await asyncio.sleep(min(self._period, LOOK) or LOOK)
         except TimeoutError:
-            self._call(self._lgpio.tx_pulse, self._chip, self._offset, 0, 0)
+            self._line_call(self._lgpio.tx_pulse, 0, 0)
 
     def _busy(self, kind: int) -> bool:
-        return bool(self._call(self._lgpio.tx_busy, self._chip, self._offset, kind))
+        return bool(self._line_call(self._lgpio.tx_busy, kind))
+
+    def _line_call(self, function: Any, *arguments: Any) -> Any:
+        return self._call(function, self._chip, self._offset, *arguments)
 
     def _call(self, function: Any, *arguments: Any) -> Any:
         try:
@@ -134,25 +135,28 @@ class SoftwarePulses:
 
 
 def steps(period: float, pulses: Iterable[Pulse]) -> list[tuple[int, int, int]]:
-    """Return the steps of a wave.
+    """Return the steps of a wave: level, mask and microseconds.
 
-    Level, mask and microseconds, for as many periods as last WAVE.
+    It holds as many periods as last WAVE.
 
     Raise DeviceRefused when pulses overlap or leave the period.
     """
     one: list[tuple[int, int, int]] = []
-    at, end = 0, round(period * 1e6)
+    at = 0
+    end = round(period * 1e6)
     for pulse in sorted(pulses):
-        start, width = round(pulse.start * 1e6), round(pulse.width * 1e6)
+        start = round(pulse.start * 1e6)
+        width = round(pulse.width * 1e6)
         if start < at or start + width > end or width <= 0:
             raise DeviceRefused(
                 f"the pulse from {start} us for {width} us overlaps another, or "
-                f"leaves "
-                f"the subcycle"
+                "leaves the subcycle"
             )
-        one += [(0, 1, start - at)] if start > at else []
+        if start > at:
+            one.append((0, 1, start - at))
         one.append((1, 1, width))
         at = start + width
-    one += [(0, 1, end - at)] if end > at else []
-    times = min(max(1, round(WAVE / period)), max(1, PULSES_LIMIT // len(one)))
-    return one * times
+    if end > at:
+        one.append((0, 1, end - at))
+    periods = min(round(WAVE / period), STEPS_LIMIT // len(one))
+    return one * max(1, periods)

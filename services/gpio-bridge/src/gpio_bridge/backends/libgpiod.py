@@ -1,8 +1,8 @@
-"""A chip of the kernel, through libgpiod 2.
+"""Chip of the kernel, through libgpiod 2.
 
-Character devices with the version 2 interface (Linux 5.10).
+It is a character device with version 2 of the interface (Linux 5.10).
 
-Source: the Python package gpiod 2.5 as installed; reference gpio.md 4.
+Source: docs/protocols/gpio.md, 4
 """
 
 import asyncio
@@ -10,26 +10,27 @@ import errno
 import grp
 import platform
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 import gpiod
-from gpiod.line import Bias, Clock, Direction, Drive, Edge, Value
+from gpiod.line import Bias, Clock, Direction, Drive, Value
+from gpiod.line import Edge as EdgeDetection
 
 from busbar.bridge.errors import DeviceRefused, LinkLost, UnknownTarget
-from gpio_bridge.chip import Edge as Told
-from gpio_bridge.chip import Heard, LineInfo, LineSettings, NoEdges
+from gpio_bridge.chip import Edge, LineInfo, LineSettings, NoEdges, OnEdges
 
 CONSUMER = "busbar"
-# kept by the kernel for one line; it caps what is asked for at that. Reference
-# kernel-lab.md 3
+# kept by the kernel for one line; it caps a larger request at that.
+# Source: docs/protocols/gpio.md, 4.2
 EVENTS = 1024
 # labels of the chips that have the 40-pin header
 HEADERS = ("pinctrl-rp1", "pinctrl-bcm2711", "pinctrl-bcm2835")
 DEV = Path("/dev")
+LISTED = 12  # names of lines in an error text, at most
 
 _DIRECTIONS = {"as_is": Direction.AS_IS, "in": Direction.INPUT, "out": Direction.OUTPUT}
 _PULLS = {
@@ -44,11 +45,14 @@ _DRIVES = {
     "open_source": Drive.OPEN_SOURCE,
 }
 _PULL_NAMES: Mapping[Any, Literal["off", "up", "down"]] = {
-    Bias.DISABLED: "off", Bias.PULL_UP: "up", Bias.PULL_DOWN: "down",
-}  # fmt: skip
+    Bias.DISABLED: "off",
+    Bias.PULL_UP: "up",
+    Bias.PULL_DOWN: "down",
+}
 _DRIVE_NAMES: Mapping[Any, Literal["open_drain", "open_source"]] = {
-    Drive.OPEN_DRAIN: "open_drain", Drive.OPEN_SOURCE: "open_source",
-}  # fmt: skip
+    Drive.OPEN_DRAIN: "open_drain",
+    Drive.OPEN_SOURCE: "open_source",
+}
 _NO_INTERRUPT = (errno.ENXIO, errno.ENODEV, errno.EOPNOTSUPP, errno.ENOSYS)
 # gpiod: EINVAL, EOPNOTSUPP have classes of their own
 _Failures = (OSError, ValueError, NotImplementedError)
@@ -57,26 +61,27 @@ _Failures = (OSError, ValueError, NotImplementedError)
 def supported(release: str | None = None) -> bool:
     """Return whether this kernel is new enough: 5.10."""
     numbers = re.match(r"(\d+)\.(\d+)", release or platform.release())
-    return numbers is None or (int(numbers[1]), int(numbers[2])) >= (5, 10)
+    if numbers is None:
+        return True
+    version = (int(numbers[1]), int(numbers[2]))
+    return version >= (5, 10)
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A character device, and what it says of itself if we may open it."""
+    """A character device; its label is None if we may not open it."""
 
     path: Path
     label: str | None
     count: int = 0
 
     def __str__(self) -> str:
-        return f"{self.path.name} ({self.label or 'no permission'}, {self.count} lines)"
+        label = self.label or "no permission"
+        return f"{self.path.name} ({label}, {self.count} lines)"
 
 
 def candidates(folder: Path = DEV) -> Iterator[Candidate]:
-    """Return the chips of this machine, each once.
-
-    Some kernels have a second name for one.
-    """
+    """Return the chips of this machine, each once: some have a second name."""
     for path in sorted({each.resolve() for each in folder.glob("gpiochip*")}):
         try:
             with gpiod.Chip(str(path)) as chip:
@@ -89,10 +94,8 @@ def candidates(folder: Path = DEV) -> Iterator[Candidate]:
 def find(wanted: str | int, folder: Path = DEV) -> Path:
     """Return the device of a chip given by label, path, name or number.
 
-    `auto`: the one with the Pi's header.
-
-    Numbers change between kernels; labels do not. Raise LinkLost. Source: reference
-    gpio.md 4.
+    `auto`: the one with the Pi's header. Numbers change between kernels; labels do not.
+    Raise LinkLost. Source: docs/protocols/gpio.md, 3
     """
     if isinstance(wanted, int) or wanted.isdigit():
         return folder / f"gpiochip{wanted}"
@@ -100,7 +103,7 @@ def find(wanted: str | int, folder: Path = DEV) -> Path:
         return folder / wanted
     there = list(candidates(folder))
     labels = HEADERS if wanted == "auto" else (wanted,)
-    found = [each.path for label in labels for each in there if each.label == label]
+    found = [each.path for each in there if each.label in labels]
     if len(found) == 1:
         return found[0]
     listed = ", ".join(map(str, there)) or (
@@ -111,27 +114,32 @@ def find(wanted: str | int, folder: Path = DEV) -> Path:
             f"several chips have the label {wanted!r}; give the path of one; there "
             f"are: {listed}"
         )
-    if closed := next((each.path for each in there if each.label is None), None):
-        raise LinkLost(f"{_permission(closed)}; there are: {listed}")
-    what = (
-        "this is no Raspberry Pi that is known"
-        if wanted == "auto"
-        else f"no chip {wanted!r}"
-    )
-    raise LinkLost(f"{what}; give the label or the path of a chip; there are: {listed}")
+    raise LinkLost(f"{_not_found(wanted, there)}; there are: {listed}")
+
+
+def _not_found(wanted: str, there: Iterable[Candidate]) -> str:
+    for each in there:
+        if each.label is None:
+            return _permission(each.path)
+    what = f"no chip {wanted!r}"
+    if wanted == "auto":
+        what = "this is no Raspberry Pi that is known"
+    return f"{what}; give the label or the path of a chip"
 
 
 class KernelChip:
     """One open chip."""
 
     def __init__(self, path: Path) -> None:
-        self.broken: Callable[[LinkLost], None] = lambda error: None
+        self.on_broken: Callable[[LinkLost], None] = lambda error: None
         try:
             self._chip = gpiod.Chip(str(path))
             about = self._chip.get_info()
         except _Failures as error:
             raise LinkLost(_unopened(path, error)) from error
-        self.name, self.label, self.count = about.name, about.label, about.num_lines
+        self.name = about.name
+        self.label = about.label
+        self.count = about.num_lines
         self._path = path
         self._loop = asyncio.get_running_loop()
         self._requests: set[KernelRequest] = set()
@@ -140,46 +148,51 @@ class KernelChip:
         try:
             return _info(self._chip.get_line_info(offset))
         except _Failures as error:
-            raise self.explained(error, [offset]) from error
+            raise self.explain(error, [offset]) from error
 
     def offset(self, name: str) -> int:
         try:
             return self._chip.line_offset_from_id(name)
         except _Failures as error:
-            names = (self._chip.get_line_info(each).name for each in range(self.count))
-            known = [each for each in names if each]
-            listed = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
+            listed = self._listed_names()
             raise UnknownTarget(
-                f"no line {name!r} on {self.label}; there are: {listed or 'no names'}"
+                f"no line {name!r} on {self.label}; there are: {listed}"
             ) from error
 
+    def _listed_names(self) -> str:
+        infos = map(self._chip.get_line_info, range(self.count))
+        known = [about.name for about in infos if about.name]
+        if not known:
+            return "no names"
+        if len(known) > LISTED:
+            known[LISTED:] = ["..."]
+        return ", ".join(known)
+
     async def request(
-        self, lines: Mapping[int, LineSettings], heard: Heard | None = None
+        self, lines: Mapping[int, LineSettings], on_edges: OnEdges | None = None
     ) -> "KernelRequest":
         try:
             taken = self._chip.request_lines(
                 _config(lines), consumer=CONSUMER, event_buffer_size=EVENTS
             )
         except _Failures as error:
-            if (
-                any(each.edges for each in lines.values())
-                and _number(error) in _NO_INTERRUPT
-            ):
+            edges = any(each.edges for each in lines.values())
+            if edges and _number(error) in _NO_INTERRUPT:
                 raise NoEdges(str(error)) from error
-            raise self.explained(error, lines) from error
-        request = KernelRequest(self, taken, heard)
+            raise self.explain(error, lines) from error
+        request = KernelRequest(self, taken, on_edges)
         self._requests.add(request)
         return request
 
-    def watch(self, changed: Callable[[LineInfo], None]) -> None:
+    def watch(self, on_change: Callable[[LineInfo], None]) -> None:
         for offset in range(self.count):
             self._chip.watch_line_info(offset)
 
         def read() -> None:
             try:
-                changed(_info(self._chip.read_info_event().line_info))
+                on_change(_info(self._chip.read_info_event().line_info))
             except OSError as error:
-                self.lost(error)
+                self.fail(error)
 
         self._loop.add_reader(self._chip.fd, read)
 
@@ -190,17 +203,16 @@ class KernelChip:
             self._loop.remove_reader(self._chip.fd)
             self._chip.close()
 
-    def lost(self, error: OSError) -> None:
-        """The device has gone: an expander that was unplugged."""
+    def fail(self, error: OSError) -> None:
+        """End the chip: the device has gone, as an expander that was unplugged."""
         self._loop.remove_reader(self._chip.fd)
-        self.broken(LinkLost(f"{self._path}: {error.strerror or error}"))
+        reason = error.strerror or error
+        self.on_broken(LinkLost(f"{self._path}: {reason}"))
 
     def forget(self, request: "KernelRequest") -> None:
         self._requests.discard(request)
 
-    def explained(
-        self, error: Exception, offsets: "Mapping[int, Any] | list[int]"
-    ) -> DeviceRefused:
+    def explain(self, error: Exception, offsets: Iterable[int]) -> DeviceRefused:
         """Return what an error of the kernel means for people."""
         number = _number(error)
         for offset in offsets:
@@ -208,53 +220,47 @@ class KernelChip:
                 return DeviceRefused(
                     f"{self.label} has no line {offset}; allowed: 0 to {self.count - 1}"
                 )
-            if (
-                number == errno.EBUSY
-                and (about := _info(self._chip.get_line_info(offset))).used
-            ):
-                return DeviceRefused(
-                    (
-                        f"line {offset} is busy: {about.consumer or 'the kernel'!r} "
-                        f"holds it"
-                    ),
-                    errno=number,
-                )
+            if number == errno.EBUSY:
+                about = _info(self._chip.get_line_info(offset))
+                if about.used:
+                    return DeviceRefused(busy(about), errno=number)
         which = ", ".join(map(str, offsets))
+        text = f"line {which} of {self.label}: the kernel says: {error}"
         if number in (errno.EACCES, errno.EPERM):
-            return DeviceRefused(_permission(self._path), errno=number)
-        return DeviceRefused(
-            (f"line {which} of {self.label}: the kernel says: {error}"), errno=number
-        )
+            text = _permission(self._path)
+        return DeviceRefused(text, errno=number)
 
 
 class KernelRequest:
     """Lines that are ours."""
 
     def __init__(
-        self, chip: KernelChip, taken: gpiod.LineRequest, heard: Heard | None
+        self, chip: KernelChip, taken: gpiod.LineRequest, on_edges: OnEdges | None
     ) -> None:
-        self._chip, self._taken, self._heard = chip, taken, heard
+        self._chip = chip
+        self._taken = taken
+        self._on_edges = on_edges
         self._loop = asyncio.get_running_loop()
-        if heard is not None:
+        if on_edges is not None:
             self._loop.add_reader(taken.fd, self._read)
 
     async def read(self, offset: int) -> bool:
         try:
             return bool(self._taken.get_value(offset))
         except _Failures as error:
-            raise self._chip.explained(error, [offset]) from error
+            raise self._chip.explain(error, [offset]) from error
 
     async def write(self, offset: int, value: bool) -> None:
         try:
             self._taken.set_value(offset, _value(value))
         except _Failures as error:
-            raise self._chip.explained(error, [offset]) from error
+            raise self._chip.explain(error, [offset]) from error
 
     async def configure(self, lines: Mapping[int, LineSettings]) -> None:
         try:
             self._taken.reconfigure_lines(_config(lines))
         except _Failures as error:
-            raise self._chip.explained(error, lines) from error
+            raise self._chip.explain(error, lines) from error
 
     async def release(self) -> None:
         if self._taken:
@@ -263,33 +269,36 @@ class KernelRequest:
         self._chip.forget(self)
 
     def _read(self) -> None:
-        assert self._heard is not None
+        assert self._on_edges is not None
         try:
             events = self._taken.read_edge_events()
         except OSError as error:
             self._loop.remove_reader(self._taken.fd)
-            self._chip.lost(error)
+            self._chip.fail(error)
             return
         rising = gpiod.EdgeEvent.Type.RISING_EDGE
-        self._heard(
-            [
-                Told(
-                    e.line_offset, e.event_type is rising, e.timestamp_ns, e.line_seqno
-                )
-                for e in events
-            ]
-        )
+        edges = []
+        for event in events:
+            value = event.event_type is rising
+            seq = event.line_seqno
+            edges.append(Edge(event.line_offset, value, event.timestamp_ns, seq))
+        self._on_edges(edges)
 
 
 def settings(about: LineSettings) -> gpiod.LineSettings:
     """Return the settings as libgpiod has them."""
-    as_is = about.direction == "as_is"
+    bias = _PULLS[about.pull]
+    drive = _DRIVES[about.drive]
+    # the kernel takes neither pull nor drive without a direction
+    if about.direction == "as_is":
+        bias = Bias.AS_IS
+    if about.direction != "out":
+        drive = Drive.PUSH_PULL
     return gpiod.LineSettings(
         direction=_DIRECTIONS[about.direction],
-        edge_detection=Edge.BOTH if about.edges else Edge.NONE,
-        # the kernel takes neither pull nor drive without a direction
-        bias=Bias.AS_IS if as_is else _PULLS[about.pull],
-        drive=_DRIVES[about.drive] if about.direction == "out" else Drive.PUSH_PULL,
+        edge_detection=EdgeDetection.BOTH if about.edges else EdgeDetection.NONE,
+        bias=bias,
+        drive=drive,
         active_low=about.active_low,
         debounce_period=timedelta(seconds=about.debounce),
         event_clock=Clock.MONOTONIC,
@@ -318,10 +327,18 @@ def _info(about: gpiod.LineInfo) -> LineInfo:
     )
 
 
+def busy(about: LineInfo) -> str:
+    """Return the text of an error: who holds a line."""
+    holder = about.consumer or "the kernel"
+    return f"line {about.offset} is busy: {holder!r} holds it"
+
+
 def _number(error: Exception) -> int:
     if isinstance(error, OSError):
         return error.errno or 0
-    return errno.EOPNOTSUPP if isinstance(error, NotImplementedError) else errno.EINVAL
+    if isinstance(error, NotImplementedError):
+        return errno.EOPNOTSUPP
+    return errno.EINVAL
 
 
 def _unopened(path: Path, error: Exception) -> str:
@@ -334,14 +351,13 @@ def _unopened(path: Path, error: Exception) -> str:
         case errno.ENOTTY | errno.ENODEV | errno.EINVAL:
             return (
                 f"{path} is no GPIO chip, or this kernel is older than 5.10 and lacks "
-                f"version 2 of the interface: "
-                "backend: rpigpio is for those"
+                "version 2 of the interface: backend: rpigpio is for those"
             )
     return f"cannot open {path}: {error}"
 
 
 def _permission(path: Path) -> str:
-    """Say which group may."""
+    """Return the text of an error: which group may open it."""
     try:
         group = grp.getgrgid(path.stat().st_gid).gr_name
     except (OSError, KeyError):

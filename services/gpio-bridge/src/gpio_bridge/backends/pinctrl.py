@@ -1,4 +1,4 @@
-"""What pinctrl tells of a pin: its function. The file is for root alone, as a rule.
+"""Functions of pins as pinctrl has them; the file is for root alone, as a rule.
 
 Source: pinmux-pins of debugfs, as drivers/pinctrl/pinmux.c of the kernel writes it.
 """
@@ -20,15 +20,13 @@ def functions(device: str, root: Path = ROOT) -> dict[int, str]:
     Raise DeviceRefused with the reason.
     """
     try:
-        file = next(iter(sorted(root.glob(f"*{device}*/pinmux-pins"))), None)
-        if file is None:
-            why = (
-                ("debugfs is not mounted, or there is no pinctrl")
-                if not root.exists()
-                else f"none for {device!r}"
-            )
+        files = sorted(root.glob(f"*{device}*/pinmux-pins"))
+        if not files:
+            why = f"none for {device!r}"
+            if not root.exists():
+                why = "debugfs is not mounted, or there is no pinctrl"
             raise DeviceRefused(f"pinctrl cannot be read: {why}")
-        with file.open() as lines:
+        with files[0].open() as lines:
             return parse(lines.read(SIZE_LIMIT))
     except OSError as error:
         raise DeviceRefused(
@@ -41,7 +39,9 @@ def parse(text: str) -> dict[int, str]:
     found = {}
     for line in text.splitlines():
         pin = _PIN.match(line)
-        function = _FUNCTION.search(pin[2]) if pin else None
-        if pin and function:
+        if pin is None:
+            continue
+        function = _FUNCTION.search(pin[2])
+        if function is not None:
             found[int(pin[1])] = function[1]
     return found

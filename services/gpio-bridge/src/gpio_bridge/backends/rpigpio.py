@@ -1,8 +1,9 @@
-"""A chip through RPi.GPIO or its drop-in rpi-lgpio, for kernels without version 2 of the GPIO interface.
+"""Chip through RPi.GPIO or its drop-in rpi-lgpio.
 
-Its calls run in one thread, its edges come from another. Limits: the times of edges are ours, not the kernel's; edges
-that follow each other faster than the callback are seen as lost, without knowing how many; no other process is known
-of; outputs are push-pull.
+It is for kernels without version 2 of the GPIO interface. Its calls run in one thread,
+its edges come from another. Limits: the times of edges are ours, not the kernel's; of
+edges that come faster than the callback it is only known that some were lost; other
+processes are not seen; outputs are push-pull.
 """
 
 import asyncio
@@ -10,10 +11,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from busbar.bridge.errors import DeviceRefused, LinkLost, UnknownTarget
-from gpio_bridge.chip import Edge, Heard, LineInfo, LineSettings, Pulse
+from gpio_bridge.chip import Edge, LineInfo, LineSettings, OnEdges, Pulse
 from gpio_bridge.edges.debounce import Settle
 
 LINES = 54
@@ -27,8 +28,7 @@ def load() -> Any:
     except ImportError as error:
         raise LinkLost(
             "backend: rpigpio needs RPi.GPIO or rpi-lgpio, one of them: pip install "
-            "'gpio-bridge[rpigpio]' "
-            "or 'gpio-bridge[rpi-lgpio]'"
+            "'gpio-bridge[rpigpio]' or 'gpio-bridge[rpi-lgpio]'"
         ) from error
     except RuntimeError as error:  # both say so at import: not a Pi
         raise LinkLost(f"RPi.GPIO: {error}") from error
@@ -36,15 +36,14 @@ def load() -> Any:
 
 
 class RpiGpioChip:
-    """The header; `module` is RPi.GPIO. Entered lines stay ours until `close`."""
+    """The header; `module` is RPi.GPIO."""
 
     def __init__(self, module: Any, count: int = LINES) -> None:
-        self.name, self.label, self.count = (
-            "rpigpio",
-            f"RPi.GPIO {getattr(module, 'VERSION', '')}".strip(),
-            count,
-        )
-        self.broken: Callable[[LinkLost], None] = lambda error: None
+        version = getattr(module, "VERSION", "")
+        self.name = "rpigpio"
+        self.label = f"RPi.GPIO {version}".strip()
+        self.count = count
+        self.on_broken: Callable[[LinkLost], None] = lambda error: None
         self.module = module
         self._thread = ThreadPoolExecutor(1, "rpigpio")
         self._ours: dict[int, RpiGpioRequest] = {}
@@ -73,17 +72,13 @@ class RpiGpioChip:
         if request is None:
             return LineInfo(offset, f"GPIO{offset}")
         about = request.lines[offset]
-        pull: Literal["unknown", "off", "up", "down"] = (
-            "unknown" if about.pull == "as_is" else about.pull
-        )
-        way: Literal["in", "out"] = "out" if about.direction == "out" else "in"
         return LineInfo(
             offset,
             f"GPIO{offset}",
             True,
             "busbar",
-            way,
-            pull,
+            "out" if about.direction == "out" else "in",
+            "unknown" if about.pull == "as_is" else about.pull,
             active_low=about.active_low,
         )
 
@@ -96,26 +91,30 @@ class RpiGpioChip:
         return int(number)
 
     async def request(
-        self, lines: Mapping[int, LineSettings], heard: Heard | None = None
+        self, lines: Mapping[int, LineSettings], on_edges: OnEdges | None = None
     ) -> "RpiGpioRequest":
-        if busy := [offset for offset in lines if offset in self._ours]:
-            raise DeviceRefused(f"line {busy[0]} is busy: 'busbar' holds it")
-        if wrong := [offset for offset in lines if offset >= self.count]:
-            raise DeviceRefused(
-                f"RPi.GPIO has no line {wrong[0]}; allowed: 0 to {self.count - 1}"
-            )
-        request = RpiGpioRequest(self, lines, heard)
+        for offset in lines:
+            self._check(offset)
+        request = RpiGpioRequest(self, lines, on_edges)
         try:
             await request.configure(lines)
         except DeviceRefused:
             await request.release()
             raise
         self._ours.update(dict.fromkeys(lines, request))
-        self._tell(lines)
+        self._notify(lines)
         return request
 
-    def watch(self, changed: Callable[[LineInfo], None]) -> None:
-        self._watchers.append(changed)
+    def _check(self, offset: int) -> None:
+        if offset in self._ours:
+            raise DeviceRefused(f"line {offset} is busy: 'busbar' holds it")
+        if offset >= self.count:
+            raise DeviceRefused(
+                f"RPi.GPIO has no line {offset}; allowed: 0 to {self.count - 1}"
+            )
+
+    def watch(self, on_change: Callable[[LineInfo], None]) -> None:
+        self._watchers.append(on_change)
 
     async def close(self) -> None:
         for request in set(self._ours.values()):
@@ -125,9 +124,9 @@ class RpiGpioChip:
     def forget(self, offsets: Mapping[int, LineSettings]) -> None:
         for offset in offsets:
             self._ours.pop(offset, None)
-        self._tell(offsets)
+        self._notify(offsets)
 
-    def _tell(self, offsets: Mapping[int, LineSettings]) -> None:
+    def _notify(self, offsets: Mapping[int, LineSettings]) -> None:
         for each in self._watchers:
             for offset in offsets:
                 each(self.info(offset))
@@ -137,29 +136,30 @@ class RpiGpioRequest:
     """Lines that are ours."""
 
     def __init__(
-        self, chip: RpiGpioChip, lines: Mapping[int, LineSettings], heard: Heard | None
+        self,
+        chip: RpiGpioChip,
+        lines: Mapping[int, LineSettings],
+        on_edges: OnEdges | None,
     ) -> None:
         self.lines = dict(lines)
-        self._chip, self._heard = chip, heard
+        self._chip = chip
+        self._on_edges = on_edges
         self._gpio = chip.module
         self._loop = asyncio.get_running_loop()
-        self._sources: dict[int, _Source] = {}
+        self._sources: dict[int, _EdgeSource] = {}
 
     async def read(self, offset: int) -> bool:
         source = self._sources.get(offset)
-        if source is not None and source.settled is not None:
-            return source.settled
-        return (
-            bool(await self._chip.run(self._gpio.input, offset))
-            != self.lines[offset].active_low
-        )
+        if source is not None and source.stable_value is not None:
+            return source.stable_value
+        level = await self._chip.run(self._gpio.input, offset)
+        return bool(level) != self.lines[offset].active_low
 
     async def write(self, offset: int, value: bool) -> None:
         if self.lines[offset].direction != "out":
             raise DeviceRefused(f"line {offset} is no output")
-        await self._chip.run(
-            self._gpio.output, offset, int(value != self.lines[offset].active_low)
-        )
+        level = int(value != self.lines[offset].active_low)
+        await self._chip.run(self._gpio.output, offset, level)
 
     async def configure(self, lines: Mapping[int, LineSettings]) -> None:
         for offset, about in lines.items():
@@ -167,8 +167,8 @@ class RpiGpioRequest:
             await self._forget_edges(offset)
             await self._set_up(offset, about)
             self.lines[offset] = about
-            if about.edges and self._heard is not None:
-                await self._hear(offset, about)
+            if about.edges and self._on_edges is not None:
+                await self._watch_edges(offset, about, self._on_edges)
 
     async def release(self) -> None:
         """Forget the lines.
@@ -186,43 +186,51 @@ class RpiGpioRequest:
             )
 
     async def _set_up(self, offset: int, about: LineSettings) -> None:
-        gpio, run = self._gpio, self._chip.run
         if about.direction == "out":
-            await run(
-                gpio.setup,
-                offset,
-                gpio.OUT,
-                initial=int(about.value != about.active_low),
+            level = int(about.value != about.active_low)
+            await self._chip.run(
+                self._gpio.setup, offset, self._gpio.OUT, initial=level
             )
-        elif (
-            about.direction == "in"
-            or (function := await run(gpio.gpio_function, offset)) == gpio.IN
-        ):
-            pull = {"up": gpio.PUD_UP, "down": gpio.PUD_DOWN}.get(
-                about.pull, gpio.PUD_OFF
-            )
-            await run(gpio.setup, offset, gpio.IN, pull_up_down=pull)
+        elif about.direction == "in":
+            await self._set_up_input(offset, about)
+        else:
+            await self._set_up_as_is(offset, about)
+
+    async def _set_up_input(self, offset: int, about: LineSettings) -> None:
+        gpio = self._gpio
+        pulls = {"up": gpio.PUD_UP, "down": gpio.PUD_DOWN}
+        pull = pulls.get(about.pull, gpio.PUD_OFF)
+        await self._chip.run(gpio.setup, offset, gpio.IN, pull_up_down=pull)
+
+    async def _set_up_as_is(self, offset: int, about: LineSettings) -> None:
+        gpio = self._gpio
+        function = await self._chip.run(gpio.gpio_function, offset)
+        if function == gpio.IN:
+            await self._set_up_input(offset, about)
         elif function == gpio.OUT:
             # to read an output RPi.GPIO has to know it as one; that keeps its level
-            await run(gpio.setup, offset, gpio.OUT)
+            await self._chip.run(gpio.setup, offset, gpio.OUT)
         else:
             raise DeviceRefused(
                 f"line {offset} is neither input nor output now: RPi.GPIO would "
-                f"make "
-                f"one of it"
+                "make one of it"
             )
 
-    async def _hear(self, offset: int, about: LineSettings) -> None:
-        assert self._heard is not None
-        source = _Source(
-            self._loop, offset, await self.read(offset), about, self._heard
-        )
+    async def _watch_edges(
+        self, offset: int, about: LineSettings, on_edges: OnEdges
+    ) -> None:
+        value = await self.read(offset)
+        source = _EdgeSource(self._loop, offset, value, about, on_edges)
         self._sources[offset] = source
-        call = partial(
-            source.called, lambda: bool(self._gpio.input(offset)) != about.active_low
-        )
+
+        def read() -> bool:
+            return bool(self._gpio.input(offset)) != about.active_low
+
         await self._chip.run(
-            self._gpio.add_event_detect, offset, self._gpio.BOTH, callback=call
+            self._gpio.add_event_detect,
+            offset,
+            self._gpio.BOTH,
+            callback=partial(source.on_callback, read),
         )
 
     async def _forget_edges(self, offset: int) -> None:
@@ -232,11 +240,8 @@ class RpiGpioRequest:
             await self._chip.run(self._gpio.remove_event_detect, offset)
 
 
-class _Source:
-    """The edges of one line on their way from the callback's thread.
-
-    Settles them, which RPi.GPIO cannot.
-    """
+class _EdgeSource:
+    """Edges of one line on their way from the callback's thread, debounced here."""
 
     def __init__(
         self,
@@ -244,28 +249,32 @@ class _Source:
         offset: int,
         value: bool,
         about: LineSettings,
-        heard: Heard,
+        on_edges: OnEdges,
     ) -> None:
         self.ended = False
-        self._loop, self._heard = loop, heard
+        self._loop = loop
+        self._on_edges = on_edges
         self._last = Edge(offset, value, 0, 0)
         self._waiting = 0
         self._settle = Settle(value, about.debounce) if about.debounce else None
-        self._told = 0
+        self._seq = 0  # of debounced edges
 
     @property
-    def settled(self) -> bool | None:
+    def stable_value(self) -> bool | None:
         """The value that has settled, None without debouncing."""
-        return self._settle.value if self._settle else None
+        return None if self._settle is None else self._settle.value
 
-    def called(self, read: Callable[[], bool], _channel: int) -> None:
+    def on_callback(self, read: Callable[[], bool], _channel: int) -> None:
         """Take a callback, in its thread.
 
         A level that is the last one says that two edges were missed or merged.
         """
-        value, now = read(), time.monotonic_ns()
-        number = self._last.seq + 1 + (value == self._last.value)
-        self._last = Edge(self._last.offset, value, now, number)
+        last = self._last
+        value = read()
+        number = last.seq + 1
+        if value == last.value:
+            number += 1
+        self._last = Edge(last.offset, value, time.monotonic_ns(), number)
         if self._waiting < WAITING:
             self._waiting += 1
             self._loop.call_soon_threadsafe(self._take, self._last)
@@ -273,25 +282,25 @@ class _Source:
     def _take(self, edge: Edge) -> None:
         self._waiting -= 1
         if self._settle is None:
-            self._tell(edge)
+            self._report(edge)
             return
         for each in self._settle.edge(edge):
-            self._tell(each)
+            self._report(each)
         if self._settle.due is not None:
             self._loop.call_at(self._settle.due / 1e9, self._look)
 
     def _look(self) -> None:
-        for each in (
-            self._settle.tick(round(self._loop.time() * 1e9)) if self._settle else ()
-        ):
-            self._tell(each)
+        if self._settle is None:
+            return
+        for each in self._settle.tick(round(self._loop.time() * 1e9)):
+            self._report(each)
 
-    def _tell(self, edge: Edge) -> None:
+    def _report(self, edge: Edge) -> None:
         if self._settle is not None:  # what was settled away is not lost
-            self._told += 1
-            edge = edge._replace(seq=self._told)
+            self._seq += 1
+            edge = edge._replace(seq=self._seq)
         if not self.ended:
-            self._heard([edge])
+            self._on_edges([edge])
 
 
 class RpiGpioPulses:
@@ -300,30 +309,31 @@ class RpiGpioPulses:
     by = "software"
 
     def __init__(self, chip: RpiGpioChip, offset: int) -> None:
-        self._chip, self._offset = chip, offset
+        self._chip = chip
+        self._offset = offset
         self._pwm: Any = None
         self._period = 0.0
 
     async def repeat(self, period: float, pulses: Sequence[Pulse]) -> None:
         if len(pulses) != 1 or pulses[0].start:
             raise DeviceRefused("RPi.GPIO repeats one pulse a period; more needs lgpio")
-        self._period, duty = period, 100 * pulses[0].width / period
+        self._period = period
+        duty = 100 * pulses[0].width / period
+        run = self._chip.run
         if self._pwm is None:
-            await self._chip.run(
-                self._chip.module.setup, self._offset, self._chip.module.OUT, initial=0
-            )
-            self._pwm = await self._chip.run(
-                self._chip.module.PWM, self._offset, 1 / period
-            )
-            await self._chip.run(self._pwm.start, duty)
+            gpio = self._chip.module
+            await run(gpio.setup, self._offset, gpio.OUT, initial=0)
+            self._pwm = await run(gpio.PWM, self._offset, 1 / period)
+            await run(self._pwm.start, duty)
         else:
-            await self._chip.run(self._pwm.ChangeFrequency, 1 / period)
-            await self._chip.run(self._pwm.ChangeDutyCycle, duty)
+            await run(self._pwm.ChangeFrequency, 1 / period)
+            await run(self._pwm.ChangeDutyCycle, duty)
 
     async def stop(self) -> None:
-        """A duty cycle of 0 takes effect with the next period; then the thread ends."""
-        if self._pwm is not None:
-            pwm, self._pwm = self._pwm, None
+        """Set a duty cycle of 0, and end the thread of RPi.GPIO a period later."""
+        pwm = self._pwm
+        if pwm is not None:
+            self._pwm = None
             await self._chip.run(pwm.ChangeDutyCycle, 0)
             await asyncio.sleep(self._period)
             await self._chip.run(pwm.stop)

@@ -1,6 +1,4 @@
-"""A chip in this process.
-
-Levels, pulls, wires between chips, edges with time stamps, lost edges on request.
+"""Simulated chip in this process: levels, pulls, wires, edges, lost edges on request.
 
 It behaves as the kernel's character devices do: lines are exclusive, a request has
 numbered edges, debouncing settles.
@@ -11,14 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from busbar.bridge.errors import DeviceRefused, LinkLost, UnknownTarget
-from gpio_bridge.chip import Edge, Heard, LineInfo, LineSettings, NoEdges, Pulse
+from gpio_bridge.chip import Edge, LineInfo, LineSettings, NoEdges, OnEdges, Pulse
 from gpio_bridge.edges.debounce import Settle
 
 LINES = 54  # as on a BCM2711
 
 
 class Net:
-    """What is connected to one another: it has one level."""
+    """Pins that are connected to one another: they have one level."""
 
     def __init__(self, pin: "Pin") -> None:
         self.pins = [pin]
@@ -30,18 +28,28 @@ class Net:
         Low wins over high, whoever drives wins over pulls, and a floating net keeps its
         level.
         """
-        driven = [
-            level
-            for pin in self.pins
-            for level in (pin.outside, pin.driven)
-            if level is not None
-        ]
-        pulls = [pin.pull for pin in self.pins if pin.pull in ("up", "down")]
-        level = all(driven) if driven else (pulls[0] == "up" if pulls else self.level)
-        if level != self.level:
+        level = self._driven()
+        if level is None:
+            level = self._pulled()
+        if level is not None and level != self.level:
             self.level = level
             for pin in self.pins:
-                pin.moved()
+                pin.report_edge()
+
+    def _driven(self) -> bool | None:
+        driven = None
+        for pin in self.pins:
+            for level in (pin.outside, pin.driven):
+                if level is False:
+                    return False
+                driven = driven or level
+        return driven
+
+    def _pulled(self) -> bool | None:
+        for pin in self.pins:
+            if pin.pull in ("up", "down"):
+                return pin.pull == "up"
+        return None
 
     def join(self, other: "Net") -> None:
         """Become one with another net."""
@@ -51,7 +59,7 @@ class Net:
         for pin in other.pins:
             pin.net = self
             if self.level != other.level:
-                pin.moved()
+                pin.report_edge()
         self.settle()
 
 
@@ -59,13 +67,14 @@ class Pin:
     """One line of a simulated chip: its level at the metal, and who has it."""
 
     def __init__(self, chip: "SimChip", offset: int) -> None:
-        self.chip, self.offset = chip, offset
+        self.chip = chip
+        self.offset = offset
         self.settings = LineSettings("in")
         self.request: SimRequest | None = None
-        self.holder = ""  # who has it: one of us, or somebody else
-        self.outside: bool | None = None  # driven by somebody outside
+        self.holder = ""  # the consumer that has it
+        self.outside: bool | None = None  # driven from outside the chip
         self.net = Net(self)
-        self.can_tell = True  # of its edges
+        self.has_interrupt = True
         self.lose = 0  # edges to lose
         self._seq = 0
         self._debounce: Settle | None = None
@@ -75,24 +84,22 @@ class Pin:
         return self.net.level != self.settings.active_low
 
     @property
-    def settled(self) -> bool:
-        """The value as it is read.
-
-        With debouncing, the one that has settled, as in the kernel.
-        """
-        return self._debounce.value if self._debounce else self.value
+    def reading(self) -> bool:
+        """The value as it is read: with debouncing, the one that has settled."""
+        if self._debounce is not None:
+            return self._debounce.value
+        return self.value
 
     @property
     def pull(self) -> str:
-        return (
-            self.settings.pull
-            if self.settings.direction == "in" or self.settings.drive != "push_pull"
-            else "off"
-        )
+        about = self.settings
+        if about.direction != "in" and about.drive == "push_pull":
+            return "off"
+        return about.pull
 
     @property
     def driven(self) -> bool | None:
-        """The level that it drives, None = none."""
+        """The level that it drives, None if it drives none."""
         about = self.settings
         if about.direction != "out":
             return None
@@ -101,54 +108,58 @@ class Pin:
         return None if level is passive else level
 
     def take(self, settings: LineSettings, request: "SimRequest") -> None:
-        """Be requested; as_is changes nothing.
+        """Let a request have the pin; as_is changes nothing.
 
         What the settings themselves bring about is no edge yet.
         """
         self.configure(settings)
-        self.request, self._seq = request, 0
+        self.request = request
+        self._seq = 0
 
     def configure(self, settings: LineSettings) -> None:
-        old = self.settings
         if settings.direction == "as_is":
-            low = settings.active_low
-            settings = replace(
-                old,
-                edges=False,
-                debounce=0.0,
-                active_low=low,
-                value=self.net.level != low,
-            )
+            settings = self._as_is(settings.active_low)
         if settings.pull == "as_is":
-            settings = replace(settings, pull=old.pull)
+            settings = replace(settings, pull=self.settings.pull)
         self.settings = settings
         self.net.settle()
-        self._debounce = (
-            Settle(self.value, settings.debounce) if settings.debounce else None
+        self._debounce = None
+        if settings.debounce:
+            self._debounce = Settle(self.value, settings.debounce)
+
+    def _as_is(self, active_low: bool) -> LineSettings:
+        return replace(
+            self.settings,
+            edges=False,
+            debounce=0.0,
+            active_low=active_low,
+            value=self.net.level != active_low,
         )
 
     def write(self, value: bool) -> None:
         self.settings = replace(self.settings, value=value)
         self.net.settle()
 
-    def moved(self) -> None:
-        """Tell of an edge."""
+    def report_edge(self) -> None:
+        """Report an edge to whoever has requested the line."""
         if self.request is None or not self.settings.edges:
             return
         edge = Edge(self.offset, self.value, self.chip.now(), 0)
         if self._debounce is None:
-            self._tell(edge)
+            self._report(edge)
             return
         for each in self._debounce.edge(edge):
-            self._tell(each)
+            self._report(each)
         if self._debounce.due is not None:
-            self.chip.later(self._debounce.due, self._look)
+            self.chip.call_at(self._debounce.due, self._look)
 
     def _look(self) -> None:
-        for each in self._debounce.tick(self.chip.now()) if self._debounce else ():
-            self._tell(each)
+        if self._debounce is None:
+            return
+        for each in self._debounce.tick(self.chip.now()):
+            self._report(each)
 
-    def _tell(self, edge: Edge) -> None:
+    def _report(self, edge: Edge) -> None:
         self._seq += 1
         if self.lose:
             self.lose -= 1
@@ -166,15 +177,17 @@ class SimChip:
         count: int = LINES,
         names: Sequence[str] = (),
     ) -> None:
-        self.name, self.label, self.count = name, label, count
+        self.name = name
+        self.label = label
+        self.count = count
         self.names = list(names) or [f"GPIO{offset}" for offset in range(count)]
         self.pins = [Pin(self, offset) for offset in range(count)]
         self.waves: dict[int, SimPulses] = {}
         self.failing: LinkLost | None = None  # raised instead of opening it
-        self.broken: Callable[[LinkLost], None] = lambda error: None
+        self.on_broken: Callable[[LinkLost], None] = lambda error: None
         self._watchers: list[Callable[[LineInfo], None]] = []
 
-    # What somebody at the header can do.
+    # What a person at the header can do.
 
     def drive(self, offset: int, level: bool | None) -> None:
         """Drive a line from outside; None lets it go."""
@@ -182,9 +195,9 @@ class SimChip:
         self.pins[offset].net.settle()
 
     def unplug(self) -> None:
-        """Be gone, until `plug`."""
+        """Remove the chip, until `plug`."""
         self.failing = LinkLost(f"{self.label}: no such device")
-        self.broken(self.failing)
+        self.on_broken(self.failing)
 
     def plug(self) -> None:
         self.failing = None
@@ -198,11 +211,11 @@ class SimChip:
         self.pins[offset].net.join(other.pins[there].net)
 
     def occupy(self, offset: int, consumer: str) -> None:
-        """Let somebody else have a line; "" gives it back."""
+        """Let another program have a line; "" gives it back."""
         self.pins[offset].holder = consumer
-        self.changed(offset)
+        self.notify(offset)
 
-    # The seam.
+    # The interface of a chip.
 
     def info(self, offset: int) -> LineInfo:
         pin = self.pins[offset]
@@ -229,44 +242,47 @@ class SimChip:
     async def request(
         self,
         lines: Mapping[int, LineSettings],
-        heard: Heard | None = None,
+        on_edges: OnEdges | None = None,
         consumer: str = "busbar",
     ) -> "SimRequest":
         for offset, settings in lines.items():
-            if offset >= self.count:
-                raise DeviceRefused(
-                    f"{self.label} has no line {offset}; allowed: 0 to {self.count - 1}"
-                )
-            if self.pins[offset].holder:
-                raise DeviceRefused(
-                    f"line {offset} is busy: {self.pins[offset].holder!r} holds it"
-                )
-            if settings.edges and not self.pins[offset].can_tell:
-                raise NoEdges(f"line {offset} has no interrupt")
-        request = SimRequest(self, list(lines), heard)
+            self._check(offset, settings)
+        request = SimRequest(self, list(lines), on_edges)
         for offset, settings in lines.items():
             self.pins[offset].holder = consumer
             self.pins[offset].take(settings, request)
-            self.changed(offset)
+            self.notify(offset)
         return request
 
-    def watch(self, changed: Callable[[LineInfo], None]) -> None:
-        self._watchers.append(changed)
+    def _check(self, offset: int, settings: LineSettings) -> None:
+        if offset >= self.count:
+            raise DeviceRefused(
+                f"{self.label} has no line {offset}; allowed: 0 to {self.count - 1}"
+            )
+        pin = self.pins[offset]
+        if pin.holder:
+            raise DeviceRefused(f"line {offset} is busy: {pin.holder!r} holds it")
+        if settings.edges and not pin.has_interrupt:
+            raise NoEdges(f"line {offset} has no interrupt")
+
+    def watch(self, on_change: Callable[[LineInfo], None]) -> None:
+        self._watchers.append(on_change)
 
     async def close(self) -> None:
         self._watchers.clear()
         for request in {pin.request for pin in self.pins if pin.request}:
             await request.release()
 
-    # Time, and who is told.
+    # For its pins and requests.
 
     def now(self) -> int:
         return round(asyncio.get_running_loop().time() * 1e9)
 
-    def later(self, at: int, what: Callable[[], None]) -> None:
+    def call_at(self, at: int, what: Callable[[], None]) -> None:
         asyncio.get_running_loop().call_at(at / 1e9, what)
 
-    def changed(self, offset: int) -> None:
+    def notify(self, offset: int) -> None:
+        """Report the state of a line to those who watch."""
         for each in self._watchers:
             each(self.info(offset))
 
@@ -275,16 +291,18 @@ class SimRequest:
     """Lines that are ours."""
 
     def __init__(
-        self, chip: SimChip, offsets: Sequence[int], heard: Heard | None
+        self, chip: SimChip, offsets: Sequence[int], on_edges: OnEdges | None
     ) -> None:
-        self._chip, self._offsets, self._heard = chip, offsets, heard
+        self._chip = chip
+        self._offsets = offsets
+        self._on_edges = on_edges
 
     def tell(self, edge: Edge) -> None:
-        if self._heard is not None:
-            self._heard([edge])
+        if self._on_edges is not None:
+            self._on_edges([edge])
 
     async def read(self, offset: int) -> bool:
-        return self._chip.pins[offset].settled
+        return self._chip.pins[offset].reading
 
     async def write(self, offset: int, value: bool) -> None:
         if self._chip.pins[offset].settings.direction != "out":
@@ -294,14 +312,15 @@ class SimRequest:
     async def configure(self, lines: Mapping[int, LineSettings]) -> None:
         for offset, settings in lines.items():
             self._chip.pins[offset].configure(settings)
-            self._chip.changed(offset)
+            self._chip.notify(offset)
 
     async def release(self) -> None:
         for offset in self._offsets:
             pin = self._chip.pins[offset]
             if pin.request is self:
-                pin.request, pin.holder = None, ""
-                self._chip.changed(offset)
+                pin.request = None
+                pin.holder = ""
+                self._chip.notify(offset)
 
 
 @dataclass
@@ -315,14 +334,15 @@ class SimPulses:
     pulses: Sequence[Pulse] = field(default_factory=tuple)
 
     async def repeat(self, period: float, pulses: Sequence[Pulse]) -> None:
-        self.period, self.pulses = period, tuple(pulses)
+        self.period = period
+        self.pulses = tuple(pulses)
 
     async def stop(self) -> None:
         self.pulses = ()
 
     async def close(self, keep: bool = False) -> None:
         self.chip.pins[self.offset].holder = ""
-        self.chip.changed(self.offset)
+        self.chip.notify(self.offset)
         if not keep:
             self.pulses = ()
 
@@ -331,6 +351,7 @@ class SimPulses:
         """Take a free line for pulses; it is an output then, and low."""
         chip.pins[offset].configure(LineSettings("out"))
         chip.pins[offset].holder = "busbar"
-        chip.changed(offset)
-        chip.waves[offset] = made = cls(chip, offset)
-        return made
+        chip.notify(offset)
+        pulses = cls(chip, offset)
+        chip.waves[offset] = pulses
+        return pulses

@@ -1,13 +1,13 @@
 """Hardware PWM through sysfs.
 
-Chips are found by what they are, for their numbers change between kernels.
+Chips are found by their device, for their numbers change between kernels.
 
-Source: Documentation/driver-api/pwm.rst of the kernel; reference gpio.md 4.
+Sources: Documentation/driver-api/pwm.rst of the kernel; docs/protocols/gpio.md, 6.1
 """
 
 import asyncio
 import errno
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from busbar.bridge.errors import DeviceRefused
@@ -28,16 +28,11 @@ CHANNELS = {
 
 
 def find(offset: int, root: Path = ROOT) -> tuple[Path, int] | None:
-    """Return the chip and the channel that can drive a line of the header, None if there is none."""
+    """Return the chip and the channel for a line of the header, None if none has it."""
     for chip in _chips(root):
-        device = _device(chip)
-        for end, channels in CHANNELS.items():
-            if (
-                device.endswith(end)
-                and offset in channels
-                and channels[offset] < _number(chip)
-            ):
-                return chip, channels[offset]
+        channel = _channels(_device(chip)).get(offset)
+        if channel is not None and channel < _channel_count(chip):
+            return chip, channel
     return None
 
 
@@ -46,16 +41,15 @@ def named(text: str, root: Path = ROOT) -> tuple[Path, int]:
 
     Raise DeviceRefused with those that there are.
     """
-    device, _, channel = text.rpartition("/")
+    device, _, number = text.rpartition("/")
+    channel = int(number)
     for chip in _chips(root):
-        if _device(chip) == device and int(channel) < _number(chip):
-            return chip, int(channel)
-    listed = (
-        ", ".join(
-            (f"{_device(chip)}/0 to {_number(chip) - 1}") for chip in _chips(root)
-        )
-        or f"none; {OVERLAY}"
-    )
+        if _device(chip) == device and channel < _channel_count(chip):
+            return chip, channel
+    known = [
+        f"{_device(chip)}/0 to {_channel_count(chip) - 1}" for chip in _chips(root)
+    ]
+    listed = ", ".join(known) or f"none; {OVERLAY}"
     raise DeviceRefused(f"no PWM channel {text!r}; there are: {listed}")
 
 
@@ -65,7 +59,9 @@ class HardwarePulses:
     by = "hardware"
 
     def __init__(self, chip: Path, channel: int, taken: set[Path]) -> None:
-        self._chip, self._channel, self._taken = chip, channel, taken
+        self._chip = chip
+        self._channel = channel
+        self._taken = taken
         self._folder = chip / f"pwm{channel}"
         if self._folder in taken:
             raise DeviceRefused(
@@ -78,32 +74,27 @@ class HardwarePulses:
         if len(pulses) != 1 or pulses[0].start:
             raise DeviceRefused(
                 "a channel of hardware PWM repeats one pulse a period; more needs "
-                "`by: "
-                "software`"
+                "`by: software`"
             )
         await self._export()
-        long, width = (
-            round(period * 1e9),
-            min(round(pulses[0].width * 1e9), round(period * 1e9)),
-        )
-        if self._read("duty_cycle") > long:  # else the shorter period would be refused
+        length = round(period * 1e9)
+        width = round(pulses[0].width * 1e9)
+        # else a shorter period would be refused
+        if self._read("duty_cycle") > length:
             self._write("duty_cycle", 0)
-        self._write("period", long)
-        self._write("duty_cycle", width)
+        self._write("period", length)
+        self._write("duty_cycle", min(width, length))
         self._write("enable", 1)
 
     async def stop(self) -> None:
-        """A pulse width of 0 takes effect with the next period.
-
-        Then the channel is switched off.
-        """
+        """Write a pulse width of 0, and switch the channel off a period later."""
         if self._folder.exists() and self._read("enable"):
             self._write("duty_cycle", 0)
             await asyncio.sleep(self._read("period") / 1e9)
             self._write("enable", 0)
 
     async def close(self, keep: bool = False) -> None:
-        """A channel that is not unexported goes on by itself."""
+        """Give the channel back; one that is not unexported goes on by itself."""
         self._taken.discard(self._folder)
         if keep or not self._folder.exists():
             return
@@ -115,7 +106,7 @@ class HardwarePulses:
             self._put(self._chip / "export", self._channel)
         try:
             async with asyncio.timeout(APPEAR):
-                while not self._usable():  # noqa: ASYNC110  # udev tells nobody when it is done
+                while not self._usable():  # noqa: ASYNC110  # udev has no event
                     await asyncio.sleep(LOOK)
         except TimeoutError as error:
             raise DeviceRefused(
@@ -145,14 +136,15 @@ class HardwarePulses:
         try:
             path.write_text(str(value))
         except OSError as error:
-            why = {
+            reasons = {
                 errno.EBUSY: "another program has this channel",
                 errno.EINVAL: f"the hardware cannot do {value}",
                 errno.EACCES: (
                     "no permission: the user of this process has to be in the group "
                     "gpio"
                 ),
-            }.get(error.errno or 0, str(error))
+            }
+            why = reasons.get(error.errno or 0, str(error))
             raise DeviceRefused(f"{path}: {why}", errno=error.errno) from error
 
 
@@ -164,7 +156,15 @@ def _device(chip: Path) -> str:
     return (chip / "device").resolve().name
 
 
-def _number(chip: Path) -> int:
+def _channels(device: str) -> Mapping[int, int]:
+    """Return the channel of each line of the header that a device can drive."""
+    for end, channels in CHANNELS.items():
+        if device.endswith(end):
+            return channels
+    return {}
+
+
+def _channel_count(chip: Path) -> int:
     try:
         return int((chip / "npwm").read_text())
     except (OSError, ValueError):

@@ -1,8 +1,7 @@
-"""Which edges count: debouncing. No I/O and no clock; the time (ns) is passed in.
+"""Debouncing: the filters that decide which edges count.
 
-Each filter is given edges in order and tells with `due` when it wants to be looked at
-again by `tick`. Whatever came, once nothing is due any more its `value` is the value of
-the last edge.
+No I/O and no clock; the time (ns) is passed in. A filter takes edges in order; `due` is
+when it needs its next `tick`. Once nothing is due, `value` is that of the last edge.
 """
 
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from gpio_bridge.chip import Edge
 
 class Filter(Protocol):
     value: bool  # as the filter sees it
-    due: int | None  # ns at which `tick` has something to say
+    due: int | None  # ns at which `tick` has something to do
 
     def edge(self, edge: Edge) -> Sequence[Edge]:
         """Take an edge; return those that count now."""
@@ -51,25 +50,27 @@ class Settle:
         self._last: Edge | None = None
 
     def edge(self, edge: Edge) -> Sequence[Edge]:
-        told = self.tick(edge.time)  # what was stable until now, if nobody had looked
+        stable = self.tick(edge.time)  # what was due before this edge
         self._take(edge)
-        return told
+        return stable
 
     def tick(self, now: int) -> Sequence[Edge]:
         if self.due is None or now < self.due or self._last is None:
             return ()
-        settled, at = self._last, self.due
-        self.due = self._last = None
+        settled = self._last
+        at = self.due
+        self.due = None
+        self._last = None
         if settled.value == self.value:
             return ()
         self.value = settled.value
-        return (self._told(settled, at),)
+        return (self._stamped(settled, at),)
 
     def _take(self, edge: Edge) -> None:
         self._last = edge
         self.due = edge.time + self._period
 
-    def _told(self, edge: Edge, at: int) -> Edge:
+    def _stamped(self, edge: Edge, at: int) -> Edge:
         return edge._replace(time=at)
 
 
@@ -84,18 +85,17 @@ class Glitch(Settle):
         if self._last is None or edge.value != self._last.value:
             super()._take(edge)
 
-    def _told(self, edge: Edge, at: int) -> Edge:
+    def _stamped(self, edge: Edge, at: int) -> Edge:
         return edge
 
 
 class Lockout:
     """The first edge counts at once, then none for a time: RPIO's debounce.
 
-    Source: reference gpio.md 3.
+    Edges to a value that is not `wanted` never count and lock nothing out. A level that
+    changed meanwhile and stays is no edge that counts; only `value` follows.
 
-    Edges to a value that is not `wanted` count never and lock nothing out. What has
-    changed by the end of the time and stays is no edge that counts; only `value`
-    follows.
+    Source: docs/protocols/gpio.md, 5
     """
 
     def __init__(

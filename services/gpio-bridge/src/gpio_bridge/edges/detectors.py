@@ -1,9 +1,7 @@
-"""What edges mean: clicks, long presses, repeats, counts, frequencies, turns.
+"""Detectors of what edges mean: clicks, long presses, frequencies, turns, losses.
 
-No I/O and no clock; times are ns.
-
-A behaviour of a button is given values that changed, and tells with `due` when it wants
-to be looked at by `tick`.
+No I/O and no clock; times are ns. A detector of a button takes values that changed;
+`due` is when it needs its next `tick`.
 """
 
 import math
@@ -22,7 +20,7 @@ PERIODS_KEPT = 1000
 
 @dataclass(frozen=True)
 class Press:
-    """Something that a finger did."""
+    """One press of a button."""
 
     kind: Literal["click", "double", "long", "hold"]
     time: int  # ns
@@ -48,54 +46,64 @@ class Clicks:
 
     def __init__(self, window: float | None, longest: float | None) -> None:
         self.due: int | None = None
-        self._window = None if window is None else round(window * NS)
-        self._longest = None if longest is None else round(longest * NS)
+        self._window = _nanoseconds(window)
+        self._longest = _nanoseconds(longest)
         self._pressed: int | None = None
         self._first: Press | None = None  # a click that may become a double one
 
     def edge(self, edge: Edge) -> Sequence[Press]:
-        told = self.tick(edge.time)
+        before = self.tick(edge.time)
         if edge.value:
-            self._pressed, self.due = edge.time, None  # a second press has come in time
-            return told
-        return [*told, *self._released(edge.time)]
+            self._pressed = edge.time
+            self.due = None  # a second press has come in time
+            return before
+        return [*before, *self._release(edge.time)]
 
     def tick(self, now: int) -> Sequence[Press]:
         if self.due is None or now < self.due or self._first is None:
             return ()
-        first, self._first, self.due = self._first, None, None
+        first = self._first
+        self._first = None
+        self.due = None
         return (first,)
 
-    def _released(self, now: int) -> Sequence[Press]:
-        pressed, self._pressed = self._pressed, None
+    def _release(self, now: int) -> Sequence[Press]:
+        pressed = self._pressed
         if pressed is None:
             return ()
-        first, self._first = self._first, None
+        first = self._first
+        self._pressed = None
+        self._first = None
         if self._longest is not None and now - pressed >= self._longest:
-            return (first,) if first else ()
-        press = Press("double" if first else "click", now, held=(now - pressed) / NS)
-        if first or self._window is None:
-            return (press,)
-        self._first, self.due = press, now + self._window
+            return () if first is None else (first,)
+        held = (now - pressed) / NS
+        if first is not None:
+            return (Press("double", now, held=held),)
+        click = Press("click", now, held=held)
+        if self._window is None:
+            return (click,)
+        self._first = click
+        self.due = now + self._window
         return ()
 
 
 class LongPress:
-    """Told while the button is still down, `after` so long (s)."""
+    """A press detected while the button is still down, `after` so long (s)."""
 
     def __init__(self, after: float) -> None:
         self.due: int | None = None
         self._after = round(after * NS)
 
     def edge(self, edge: Edge) -> Sequence[Press]:
-        told = self.tick(edge.time)
+        before = self.tick(edge.time)
         self.due = edge.time + self._after if edge.value else None
-        return told
+        return before
 
     def tick(self, now: int) -> Sequence[Press]:
-        if self.due is None or now < self.due:
+        due = self.due
+        if due is None or now < due:
             return ()
-        due, self.due = self.due, None
+        self.due = None
         return (Press("long", due, held=self._after / NS),)
 
 
@@ -104,22 +112,27 @@ class Hold:
 
     def __init__(self, after: float, every: float) -> None:
         self.due: int | None = None
-        self._after, self._every = round(after * NS), round(every * NS)
-        self._pressed, self._count = 0, 0
+        self._after = round(after * NS)
+        self._every = round(every * NS)
+        self._pressed = 0
+        self._count = 0
 
     def edge(self, edge: Edge) -> Sequence[Press]:
-        told = self.tick(edge.time)
-        self._pressed, self._count = edge.time, 0
+        before = self.tick(edge.time)
+        self._pressed = edge.time
+        self._count = 0
         self.due = edge.time + self._after if edge.value else None
-        return told
+        return before
 
     def tick(self, now: int) -> Sequence[Press]:
-        """Return one repetition; those that nobody had time for are not caught up with."""
+        """Return one repetition; those that came too late are left out."""
         if self.due is None or now < self.due:
             return ()
         self._count += 1 + (now - self.due) // self._every
-        self.due = self._pressed + self._after + self._count * self._every
-        return (Press("hold", now, self._count, (now - self._pressed) / NS),)
+        first = self._pressed + self._after
+        self.due = first + self._count * self._every
+        held = (now - self._pressed) / NS
+        return (Press("hold", now, self._count, held),)
 
 
 class Frequency:
@@ -146,15 +159,18 @@ class Frequency:
             edges.popleft()
         if len(edges) < 2:
             return 0.0
-        (first, low), (last, high) = edges[0], edges[-1]
+        first, low = edges[0]
+        last, high = edges[-1]
         period = (last - first) / (high - low)
         silent = now - last
         if period <= 0 or silent > 10 * self._window:
             return 0.0
-        return NS / (max(period, silent) if silent > QUIET * period else period)
+        if silent > QUIET * period:
+            return NS / silent
+        return NS / period
 
 
-# (A, B before, A, B now) -> step; no change says nothing, nor does one of both at once
+# (A, B before, A, B now) -> quarter step; none where nothing or both have changed
 _QUADRATURE = {
     (False, False, True, False): 1,
     (True, False, True, True): 1,
@@ -168,16 +184,18 @@ _QUADRATURE = {
 
 
 class Encoder:
-    """A rotary encoder on two lines in quadrature; `detent` quarter steps are one step."""
+    """A rotary encoder in quadrature; `detent` quarter steps are one step."""
 
     def __init__(self, a: bool, b: bool, detent: int = 4) -> None:
         self.position = 0  # steps
-        self._state, self._detent, self._quarters = (a, b), detent, 0
+        self._state = (a, b)
+        self._detent = detent
+        self._quarters = 0
 
     def turn(self, a: bool, b: bool) -> int:
         """Take both values after an edge; return the steps made: 1, 0 or -1."""
-        before, self._state = self._state, (a, b)
-        quarter = _QUADRATURE.get((*before, a, b), 0)
+        quarter = _QUADRATURE.get((*self._state, a, b), 0)
+        self._state = (a, b)
         self._quarters += quarter
         if abs(self._quarters) < self._detent:
             return 0
@@ -187,30 +205,33 @@ class Encoder:
 
 
 class Losses:
-    """Edges that we never saw: gaps of their numbers, and edges that do not alternate.
+    """Edges that were never seen: gaps in their numbers, and edges that repeat.
 
     The kernel reads the level after the interrupt: where a pulse is too short for that,
-    it tells the same edge twice. Source: reference kernel-lab.md 3; edge_irq_thread in
-    drivers/gpio/gpiolib-cdev.c of the kernel.
+    it reports the same edge twice.
+
+    Source: docs/protocols/gpio.md, 4.2
     """
 
     def __init__(self) -> None:
         self._last: dict[int, Edge] = {}
 
     def gap(self, edge: Edge) -> int:
-        """Return how many edges of its line were lost just before this one, at least."""
+        """Return how many edges of its line were lost before this one, at least."""
         before = self._last.get(edge.offset)
         self._last[edge.offset] = edge
         if before is None:
             return max(0, edge.seq - 1)
         missing = max(0, edge.seq - before.seq - 1)
-        alternate = (edge.value == before.value) == (missing % 2 == 1)
-        return missing if alternate else missing + 1
+        same = edge.value == before.value
+        if same == (missing % 2 == 1):  # they alternate
+            return missing
+        return missing + 1
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """What an output does by itself.
+    """A pattern that an output plays by itself.
 
     `value` for `first` s, then the opposite for `then` s, `count` times.
     """
@@ -218,13 +239,15 @@ class Pattern:
     value: bool
     first: float  # s
     then: float  # s
-    count: int | None  # None: until told otherwise
+    count: int | None  # None: without end
 
     @property
     def seconds(self) -> float:
         """How long it takes, without the pause behind the last one."""
-        return (
-            math.inf
-            if self.count is None
-            else self.count * (self.first + self.then) - self.then
-        )
+        if self.count is None:
+            return math.inf
+        return self.count * (self.first + self.then) - self.then
+
+
+def _nanoseconds(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds * NS)

@@ -1,6 +1,6 @@
-"""A line that hears of its edges.
+"""Base of lines with edges, by interrupt or by polling, debounced.
 
-By interrupt or by looking, debounced, and in the end always at the true level.
+In the end the value is always the true level.
 """
 
 import asyncio
@@ -15,19 +15,28 @@ from gpio_bridge import settings
 from gpio_bridge.chip import Edge, LineSettings, NoEdges, Pull, Request
 from gpio_bridge.edges.debounce import Filter, Glitch, Lockout, Settle, Unfiltered
 from gpio_bridge.edges.detectors import Losses
-from gpio_bridge.lines.line import Line, ended, released
+from gpio_bridge.lines.line import GpioLine, end, release
 
 POLL = 0.05  # s between looks at a line without an interrupt
-WANTED = {"both": (True, False), "rising": (True,), "falling": (False,), "none": ()}
+# values to which an edge counts
+COUNTED = {
+    "both": (True, False),
+    "rising": (True,),
+    "falling": (False,),
+    "none": (),
+}
 
-L = TypeVar("L", settings.In, settings.Counter, settings.Frequency, settings.Encoder)
+L = TypeVar(
+    "L",
+    settings.In,
+    settings.Counter,
+    settings.Frequency,
+    settings.Encoder,
+)
 
 
-class Listener(Line[L]):
-    """Hears edges of its lines, filters them, and hands on those that count.
-
-    What stays is always the true level.
-    """
+class EdgeLine(GpioLine[L]):
+    """Filters the edges of its lines and hands on those that count."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -39,59 +48,60 @@ class Listener(Line[L]):
         self._polling: asyncio.Task[None] | None = None
         self._checking: asyncio.Task[None] | None = None
 
-    def wanted(self) -> Sequence[bool]:
+    def counted(self) -> Sequence[bool]:
         """Return the values to which an edge counts."""
-        return WANTED[getattr(self.about, "edges", "both")]
+        return COUNTED[getattr(self.about, "edges", "both")]
 
-    def counts(self, edge: Edge, lost: int) -> None:
+    def on_edge(self, edge: Edge, lost: int) -> None:
         """Take an edge that has come through the filter.
 
         `lost` came before it and was never seen.
         """
 
-    def follows(self, offset: int, value: bool, at: int) -> None:
+    def on_value(self, offset: int, value: bool, at: int) -> None:
         """Take the value that a line has now."""
 
-    def dues(self) -> Iterator[int | None]:
-        """Return the times (ns) at which `passed` has something to do."""
-        yield from (each.due for each in self.filters.values())
+    def due_times(self) -> Iterator[int | None]:
+        """Return the times (ns) at which `tick` has something to do."""
+        for filter_ in self.filters.values():
+            yield filter_.due
 
-    def passed(self, now: int) -> None:
-        """Do what time asks for."""
+    def tick(self, now: int) -> None:
+        """Do what is due."""
 
     async def open(self) -> None:
-        tells = True
+        request = self.context.chip.request
+        interrupts = True
         try:
-            about = self._settings(edges=True)
-            self._request = await self.place.chip.request(
-                dict.fromkeys(self.offsets, about), self.heard
-            )
+            wanted = dict.fromkeys(self.offsets, self._settings(edges=True))
+            self._request = await request(wanted, self.on_edges)
         except NoEdges:
-            tells, about = False, self._settings(edges=False)
-            self._request = await self.place.chip.request(
-                dict.fromkeys(self.offsets, about)
-            )
+            interrupts = False
+            wanted = dict.fromkeys(self.offsets, self._settings(edges=False))
+            self._request = await request(wanted)
         for offset in self.offsets:
             value = await self._request.read(offset)
-            self.filters[offset] = self._filter(value, settled=tells)
-            self.follows(offset, value, self.now())
-        if not tells:
-            self._polling = asyncio.create_task(self._poll(), name=f"poll-{self.name}")
+            self.filters[offset] = self._filter(value, settled=interrupts)
+            self.on_value(offset, value, self.now())
+        if not interrupts:
+            name = f"poll-{self.name}"
+            self._polling = asyncio.create_task(self._poll(), name=name)
 
     async def close(self, stopping: bool = False) -> None:
-        request, self._request = self._request, None
+        request = self._request
+        self._request = None
         if self._timer is not None:
             self._timer.cancel()
-        await ended(self._polling)
-        await ended(self._checking)
-        await released(request)
+        await end(self._polling)
+        await end(self._checking)
+        await release(request)
 
-    def confirmed(self) -> None:
-        """Say again what is known: it has been read."""
+    def publish_known(self) -> None:
+        """Publish what is known: it has been read."""
 
     async def refresh(self) -> None:
-        await self._read_anew()
-        self.confirmed()
+        await self._read_again()
+        self.publish_known()
 
     async def read(self, offset: int) -> bool:
         """Return the value of one of its lines now."""
@@ -106,100 +116,105 @@ class Listener(Line[L]):
             await self._request.configure(dict.fromkeys(self.offsets, changed))
 
     def level(self, offset: int) -> bool | None:
-        return (
-            self.filters[offset].value
-            if offset in self.filters and self._request is not None
-            else None
-        )
+        if self._request is None or offset not in self.filters:
+            return None
+        return self.filters[offset].value
 
-    def heard(self, edges: Sequence[Edge]) -> None:
+    def on_edges(self, edges: Sequence[Edge]) -> None:
         """Take edges of the chip, in order."""
-        self.place.clock.compare()
+        self.context.clock.compare()
         for edge in edges:
-            lost, filter_ = self._losses.gap(edge), self.filters.get(edge.offset)
+            lost = self._losses.gap(edge)
+            filter_ = self.filters.get(edge.offset)
             if filter_ is None:
                 continue  # it came before the first reading, which is newer
             if lost:
-                self._lost(lost)
-            self._passed(edge.offset, filter_, filter_.edge(edge), lost, edge.time)
+                self._on_lost(lost)
+            counted = filter_.edge(edge)
+            self._deliver(edge.offset, filter_, counted, lost, edge.time)
         self._arm()
 
     def now(self) -> int:
         return round(self._loop.time() * 1e9)
 
-    def _passed(
+    def _deliver(
         self, offset: int, filter_: Filter, edges: Sequence[Edge], lost: int, now: int
     ) -> None:
         for each in edges:
-            self.counts(each, lost)
-            self.follows(offset, each.value, each.time)
+            self.on_edge(each, lost)
+            self.on_value(offset, each.value, each.time)
             lost = 0
-        self.follows(offset, filter_.value, now)
-        self.place.touched()
+        self.on_value(offset, filter_.value, now)
+        self.context.on_change()
 
     def _arm(self) -> None:
         """Look again when something is due."""
-        due = min((each for each in self.dues() if each is not None), default=None)
+        due_times = [each for each in self.due_times() if each is not None]
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if due is not None and self._request is not None:
+        if due_times and self._request is not None:
+            due = min(due_times)
             self._timer = self._loop.call_at(due / 1e9, self._look, due)
 
     def _look(self, due: int) -> None:
         now = max(due, self.now())  # a timer may come a moment early
         for offset, filter_ in self.filters.items():
-            self._passed(offset, filter_, filter_.tick(now), 0, now)
-        self.passed(now)
+            counted = filter_.tick(now)
+            self._deliver(offset, filter_, counted, 0, now)
+        self.tick(now)
         self._arm()
 
-    async def _read_anew(self) -> None:
-        """Read the lines; what an edge should have told is put right."""
+    async def _read_again(self) -> None:
+        """Read the lines; correct what an edge should have said."""
         for offset in self.offsets:
             if self._request is not None:
-                self._true(offset, await self._request.read(offset))
+                self._correct(offset, await self._request.read(offset))
 
-    def _true(self, offset: int, value: bool) -> None:
+    def _correct(self, offset: int, value: bool) -> None:
         filter_ = self.filters[offset]
         if filter_.due is None and value != filter_.value:
             filter_.value = value
-            self.follows(offset, value, self.now())
-            self.place.touched()
+            self.on_value(offset, value, self.now())
+            self.context.on_change()
             self._arm()
 
-    def _lost(self, count: int) -> None:
-        self.place.lost(self.name, count)
+    def _on_lost(self, count: int) -> None:
+        self.context.on_lost(self.name, count)
         if self._checking is None or self._checking.done():
-            self._checking = asyncio.create_task(
-                self._check(), name=f"check-{self.name}"
-            )
+            name = f"check-{self.name}"
+            self._checking = asyncio.create_task(self._check(), name=name)
 
     async def _check(self) -> None:
         try:
-            await self._read_anew()
+            await self._read_again()
         except BusbarError as error:
-            self.place.outlet.bad([self.name], error)
+            self.outlet.bad([self.name], error)
 
     async def _poll(self) -> None:
-        """Look at lines that cannot tell."""
-        last = {
-            offset: Edge(offset, each.value, 0, 0)
-            for offset, each in self.filters.items()
-        }
+        """Look at lines that have no interrupt."""
+        last: dict[int, Edge] = {}
+        for offset, filter_ in self.filters.items():
+            last[offset] = Edge(offset, filter_.value, 0, 0)
         while True:
             await asyncio.sleep(getattr(self.about, "poll", POLL))
             with contextlib.suppress(BusbarError):  # `refresh` says so
-                for offset, before in last.items():
-                    value = await self.read(offset)
-                    if value != before.value:
-                        last[offset] = Edge(offset, value, self.now(), before.seq + 1)
-                        self.heard([last[offset]])
+                await self._look_for_edges(last)
+
+    async def _look_for_edges(self, last: dict[int, Edge]) -> None:
+        for offset, before in last.items():
+            value = await self.read(offset)
+            if value != before.value:
+                edge = Edge(offset, value, self.now(), before.seq + 1)
+                last[offset] = edge
+                self.on_edges([edge])
 
     def _settings(self, edges: bool) -> LineSettings:
-        about, debounce = self.about, self.about.debounce
-        settle = (
-            debounce.time if debounce and debounce.mode == "settle" and edges else 0.0
-        )
+        about = self.about
+        debounce = about.debounce
+        settle = 0.0
+        if edges and debounce and debounce.mode == "settle":
+            settle = debounce.time
         return LineSettings(
             "in", about.pull, active_low=about.active_low, edges=edges, debounce=settle
         )
@@ -212,5 +227,5 @@ class Listener(Line[L]):
             case settings.Debounce(mode="glitch", time=time):
                 return Glitch(value, time)
             case settings.Debounce(mode="lockout", time=time):
-                return Lockout(value, time, self.wanted())
+                return Lockout(value, time, self.counted())
         return Unfiltered(value)

@@ -1,4 +1,4 @@
-"""Lines that tell: inputs, buttons, counters, frequencies, encoders."""
+"""Lines that are read: inputs, buttons, counters, frequencies, encoders."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -16,66 +16,74 @@ from gpio_bridge.edges.detectors import (
     LongPress,
     Press,
 )
-from gpio_bridge.lines.edge_line import WANTED, Listener
-from gpio_bridge.lines.line import ended, shown
+from gpio_bridge.lines.edge_line import COUNTED, EdgeLine
+from gpio_bridge.lines.line import end, line_property
 
 NAMES = {True: "rising", False: "falling"}
-# significant digits: all that a float holds for certain; what stamps in ns are good for
-TOTAL, MEASURED = 15, 9
+# significant digits
+TOTAL = 15  # all that a float holds for certain
+MEASURED = 9  # what stamps in ns are good for
 
 M = TypeVar("M", settings.Counter, settings.Frequency)
 
 
-class Input(Listener[settings.In]):
+class Input(EdgeLine[settings.In]):
     """A level; its edges as events, and what a finger does with it."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._value: bool | None = None
-        self._buttons = list(_buttons(self.about.press)) if self.about.press else []
+        self._buttons: list[Button] = []
+        if self.about.press:
+            self._buttons += _buttons(self.about.press)
 
     @classmethod
     def properties(cls, about: settings.In) -> Iterator[Property]:
-        yield shown(about, bool)
+        yield line_property(about, bool)
 
-    def wanted(self) -> Sequence[bool]:
-        told = super().wanted()
+    def counted(self) -> Sequence[bool]:
         # a finger and a mere level need both debounced
-        return told if told and not self._buttons else WANTED["both"]
+        if self._buttons:
+            return COUNTED["both"]
+        return super().counted() or COUNTED["both"]
 
-    def confirmed(self) -> None:
-        self.say(self._value)
+    def publish_known(self) -> None:
+        self.publish(self._value)
 
-    def counts(self, edge: Edge, lost: int) -> None:
-        if edge.value not in WANTED[self.about.edges]:
+    def on_edge(self, edge: Edge, lost: int) -> None:
+        if edge.value not in COUNTED[self.about.edges]:
             return
         fields = {
             "line": self.name,
             "edge": NAMES[edge.value],
             "value": edge.value,
             "line_seq": edge.seq,
+            "timestamp_ns": edge.time,
+            "lost": lost,
         }
-        fields |= {"timestamp_ns": edge.time, "lost": lost}
-        self.place.outlet.event("edge", fields, self.place.clock.at(edge.time))
+        self.outlet.event("edge", fields, self.clock.at(edge.time))
 
-    def follows(self, offset: int, value: bool, at: int) -> None:
-        if value == self._value:
+    def on_value(self, offset: int, value: bool, at: int) -> None:
+        before = self._value
+        if value == before:
             return
-        first, self._value = self._value is None, value
-        self.say(value, at=at)
-        if not first:
+        self._value = value
+        self.publish(value, at=at)
+        if before is not None:
+            edge = Edge(offset, value, at, 0)
             for button in self._buttons:
-                self._tell(button.edge(Edge(offset, value, at, 0)))
+                self._publish_presses(button.edge(edge))
 
-    def dues(self) -> Iterator[int | None]:
-        yield from super().dues()
-        yield from (each.due for each in self._buttons)
-
-    def passed(self, now: int) -> None:
+    def due_times(self) -> Iterator[int | None]:
+        yield from super().due_times()
         for button in self._buttons:
-            self._tell(button.tick(now))
+            yield button.due
 
-    def _tell(self, presses: Sequence[Press]) -> None:
+    def tick(self, now: int) -> None:
+        for button in self._buttons:
+            self._publish_presses(button.tick(now))
+
+    def _publish_presses(self, presses: Sequence[Press]) -> None:
         for each in presses:
             fields = {
                 "line": self.name,
@@ -83,11 +91,11 @@ class Input(Listener[settings.In]):
                 "count": each.count,
                 "held": round(each.held, 6),
             }
-            self.place.outlet.event("press", fields, self.place.clock.at(each.time))
+            self.outlet.event("press", fields, self.clock.at(each.time))
 
 
-class Measured(Listener[M]):
-    """Pulses that are counted; told every `interval`."""
+class Measured(EdgeLine[M]):
+    """Pulses that are counted, published every `interval`."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -101,28 +109,35 @@ class Measured(Listener[M]):
         )
 
     async def close(self, stopping: bool = False) -> None:
-        await ended(self._reporting)
+        await end(self._reporting)
         if self._request is not None:
-            self.confirmed()
+            self.publish_known()
         await super().close(stopping)
 
-    def counts(self, edge: Edge, lost: int) -> None:
-        wanted, missed = self.wanted(), 0
-        # edges alternate, so the number of lost ones says how many were wanted
+    def on_edge(self, edge: Edge, lost: int) -> None:
+        counted = self.counted()
+        counts = edge.value in counted
+        pulses = int(counts)
+        # edges alternate, so the number of lost ones says how many were to be counted
         if self.about.debounce is None:
-            missed = (
-                lost if len(wanted) == 2 else (lost + (edge.value not in wanted)) // 2
-            )
-        if pulses := missed + (edge.value in wanted):
-            self.counted(edge, pulses)
+            if len(counted) == 2:
+                pulses += lost
+            else:
+                pulses += (lost + (not counts)) // 2
+        if pulses:
+            self.on_pulses(edge, pulses)
 
-    def counted(self, edge: Edge, pulses: int) -> None:
+    def on_pulses(self, edge: Edge, pulses: int) -> None:
         """Take an edge that stands for so many pulses."""
         self._frequency.edge(edge, pulses)
 
+    def frequency(self) -> float:
+        """Return the pulses per second now."""
+        return self._frequency.value(self.now())
+
     async def _report(self) -> None:
         while True:
-            self.confirmed()
+            self.publish_known()
             await asyncio.sleep(self.about.interval)
 
 
@@ -136,25 +151,25 @@ class CounterLine(Measured[settings.Counter]):
 
     @classmethod
     def properties(cls, about: settings.Counter) -> Iterator[Property]:
-        yield shown(about, float, "rw", unit=about.unit)
-        yield shown(
-            about, float, suffix="rate", unit=f"{about.unit}/s" if about.unit else "Hz"
-        )
+        yield line_property(about, float, "rw", unit=about.unit)
+        rate_unit = f"{about.unit}/s" if about.unit else "Hz"
+        yield line_property(about, float, suffix="rate", unit=rate_unit)
 
-    def confirmed(self) -> None:
+    def publish_known(self) -> None:
         scale = self.about.scale
-        self.say(_rounded(self._offset + self._count * scale, TOTAL))
-        self.say(
-            _rounded(self._frequency.value(self.now()) * abs(scale), MEASURED), "rate"
-        )
+        total = self._offset + self._count * scale
+        rate = self.frequency() * abs(scale)
+        self.publish(_rounded(total, TOTAL))
+        self.publish(_rounded(rate, MEASURED), "rate")
 
     async def set(self, suffix: str, value: Any) -> Any:
-        self._count, self._offset = 0, value
-        self.confirmed()
+        self._count = 0
+        self._offset = value
+        self.publish_known()
         return value
 
-    def counted(self, edge: Edge, pulses: int) -> None:
-        super().counted(edge, pulses)
+    def on_pulses(self, edge: Edge, pulses: int) -> None:
+        super().on_pulses(edge, pulses)
         self._count += pulses
 
 
@@ -163,15 +178,14 @@ class FrequencyLine(Measured[settings.Frequency]):
 
     @classmethod
     def properties(cls, about: settings.Frequency) -> Iterator[Property]:
-        yield shown(about, float, unit=about.unit)
+        yield line_property(about, float, unit=about.unit)
 
-    def confirmed(self) -> None:
-        self.say(
-            _rounded(self._frequency.value(self.now()) * self.about.scale, MEASURED)
-        )
+    def publish_known(self) -> None:
+        frequency = self.frequency() * self.about.scale
+        self.publish(_rounded(frequency, MEASURED))
 
 
-class EncoderLine(Listener[settings.Encoder]):
+class EncoderLine(EdgeLine[settings.Encoder]):
     """A rotary encoder: its position, and each turn as an event."""
 
     def __init__(self, *arguments: Any) -> None:
@@ -181,35 +195,38 @@ class EncoderLine(Listener[settings.Encoder]):
 
     @classmethod
     def properties(cls, about: settings.Encoder) -> Iterator[Property]:
-        yield shown(about, int, "rw")
+        yield line_property(about, int, "rw")
 
-    def confirmed(self) -> None:
+    def publish_known(self) -> None:
         if self._encoder is not None:
-            self.say(self._encoder.position)
+            self.publish(self._encoder.position)
 
     async def set(self, suffix: str, value: Any) -> Any:
         if self._encoder is not None:
             self._encoder.position = value
-        self.say(value)
+        self.publish(value)
         return value
 
-    def follows(self, offset: int, value: bool, at: int) -> None:
+    def on_value(self, offset: int, value: bool, at: int) -> None:
         self._values[offset] = value
         if len(self._values) < 2:
             return
-        a, b = (self._values[each] for each in self.offsets)
+        one, other = self.offsets
+        a = self._values[one]
+        b = self._values[other]
         if self._encoder is None:
             self._encoder = Encoder(a, b, self.about.steps)
-            self.say(0)
+            self.publish(0)
             return
-        if step := self._encoder.turn(a, b):
+        step = self._encoder.turn(a, b)
+        if step:
             fields = {
                 "line": self.name,
                 "steps": step,
                 "position": self._encoder.position,
             }
-            self.place.outlet.event("turn", fields, self.place.clock.at(at))
-            self.say(self._encoder.position, at=at)
+            self.outlet.event("turn", fields, self.clock.at(at))
+            self.publish(self._encoder.position, at=at)
 
 
 def _buttons(about: settings.Press) -> Iterator[Button]:

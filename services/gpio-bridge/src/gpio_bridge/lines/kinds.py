@@ -1,14 +1,14 @@
-"""Which kind of line each section of the configuration makes."""
+"""Kinds of lines by the section of the configuration."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from gpio_bridge import settings
 from gpio_bridge.lines.inputs import CounterLine, EncoderLine, FrequencyLine, Input
-from gpio_bridge.lines.line import Line
+from gpio_bridge.lines.line import GpioLine
 from gpio_bridge.lines.outputs import Output, PwmLine, ServoLine
 
-KINDS: Mapping[type[settings.Line], type[Line[Any]]] = {
+KINDS: Mapping[type[settings.AnyLine], type[GpioLine[Any]]] = {
     settings.In: Input,
     settings.Out: Output,
     settings.Pwm: PwmLine,

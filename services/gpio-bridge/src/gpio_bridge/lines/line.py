@@ -1,7 +1,4 @@
-"""What lines of a device have in common.
-
-How they are taken and given back, and whom they tell.
-"""
+"""Base of the lines of a device: taken, given back, published."""
 
 import asyncio
 import time
@@ -13,10 +10,10 @@ from busbar.bridge import BusbarError, DeviceRefused, Outlet, Property, ReadOnly
 from gpio_bridge import settings
 from gpio_bridge.chip import Chip, Pulses, Request
 
-# s; a difference from what was kept that is no noise: somebody has set the wall clock
+# s; a difference that is no noise: somebody has set the wall clock
 STEP = 1e-3
 
-S = TypeVar("S", bound=settings.Line)
+S = TypeVar("S", bound=settings.AnyLine)
 
 
 class WallClock:
@@ -28,12 +25,14 @@ class WallClock:
     def __init__(
         self, monotonic: Callable[[], float], unix: Callable[[], float] = time.time
     ) -> None:
-        self._monotonic, self._unix = monotonic, unix
+        self._monotonic = monotonic
+        self._unix = unix
         self._ahead = self._measured()
 
     def compare(self) -> None:
         """See whether the wall clock was set."""
-        if abs(self._unix() - self._monotonic() - self._ahead) > STEP:
+        ahead = self._unix() - self._monotonic()
+        if abs(ahead - self._ahead) > STEP:
             self._ahead = self._measured()
 
     def _measured(self) -> float:
@@ -48,29 +47,36 @@ class WallClock:
         return stamp / 1e9 + self._ahead
 
 
+# opens what can pulse a line of the chip
+OpenPulses = Callable[[settings.Pwm | settings.Servo, int], Awaitable[Pulses]]
+
+
 @dataclass
-class Place:
-    """What the lines of one device share."""
+class LineContext:
+    """The chip and the outlet that the lines of one device share."""
 
     chip: Chip
     outlet: Outlet
     clock: WallClock
-    # opens the one that fits
-    pulses: Callable[[settings.Pwm | settings.Servo, int], Awaitable[Pulses]]
-    touched: Callable[[], None] = lambda: None  # a level or a function has changed
-    lost: Callable[[str, int], None] = lambda name, count: None
+    pulses: OpenPulses
+    on_change: Callable[[], None] = lambda: None  # of a level or a function
+    on_lost: Callable[[str, int], None] = lambda name, count: None
 
 
-class Line(Generic[S]):
-    """One line of the configuration at work, or what keeps it from working (`error`)."""
+class GpioLine(Generic[S]):
+    """One line of the configuration at work; `error` is what keeps it from working."""
 
-    def __init__(self, about: S, offsets: Sequence[int], place: Place) -> None:
-        self.about, self.offsets, self.place = about, tuple(offsets), place
+    def __init__(self, about: S, offsets: Sequence[int], context: LineContext) -> None:
+        self.about = about
+        self.offsets = tuple(offsets)
+        self.context = context
+        self.outlet = context.outlet
+        self.clock = context.clock
         self.error: BusbarError | None = DeviceRefused(f"{about.name} is not taken yet")
 
     @classmethod
     def properties(cls, about: S) -> Iterator[Property]:
-        """Return what such a line shows on the bus."""
+        """Return the properties of such a line."""
         raise NotImplementedError
 
     @property
@@ -89,7 +95,7 @@ class Line(Generic[S]):
         raise NotImplementedError
 
     async def refresh(self) -> None:
-        """Read it anew."""
+        """Read it again."""
 
     async def set(self, suffix: str, value: Any) -> Any:
         """Write one of its properties: "" or what follows its name.
@@ -98,37 +104,38 @@ class Line(Generic[S]):
         """
         raise ReadOnly(f"{self.name} is not written")
 
-    async def broker_lost(self) -> None:
+    async def set_for_broker_loss(self) -> None:
         """Do what `on_broker_loss` says."""
 
     def level(self, offset: int) -> bool | None:
         """Return the value of one of its lines as far as it is known."""
         return None
 
-    def path(self, suffix: str) -> str:
-        return f"{self.name}/{suffix}" if suffix else self.name
-
-    def say(self, value: Any, suffix: str = "", at: int | None = None) -> None:
+    def publish(self, value: Any, suffix: str = "", at: int | None = None) -> None:
         """Publish a value, read at a monotonic time (ns)."""
-        self.place.outlet.values(
-            {self.path(suffix): value}, None if at is None else self.place.clock.at(at)
-        )
+        path = f"{self.name}/{suffix}" if suffix else self.name
+        time = None if at is None else self.clock.at(at)
+        self.outlet.values({path: value}, time)
 
 
-async def ended(task: "asyncio.Task[Any] | None") -> None:
+async def end(task: "asyncio.Task[Any] | None") -> None:
     """Cancel a task, if there is one, and wait for its end."""
     if task is not None:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def released(request: Request | None) -> None:
+async def release(request: Request | None) -> None:
     if request is not None:
         await request.release()
 
 
-def shown(
-    about: settings.Line, type_: Any, access: Any = "r", suffix: str = "", **more: Any
+def line_property(
+    about: settings.AnyLine,
+    type_: Any,
+    access: Any = "r",
+    suffix: str = "",
+    **more: Any,
 ) -> Property:
     """Return a property of a line; the first one has its title, group and class."""
     path = f"{about.name}/{suffix}" if suffix else about.name

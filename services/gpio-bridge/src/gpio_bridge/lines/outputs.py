@@ -1,4 +1,4 @@
-"""Lines that do: outputs with their patterns, PWM, servos."""
+"""Lines that are driven: outputs with their patterns, PWM, servos."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
@@ -8,10 +8,10 @@ from busbar.bridge import BusbarError, Cancelled, OutOfRange, Property, values
 from gpio_bridge import settings
 from gpio_bridge.chip import LineSettings, Pulse, Pulses, Request
 from gpio_bridge.edges.detectors import Pattern
-from gpio_bridge.lines.line import Line, ended, released, shown
+from gpio_bridge.lines.line import GpioLine, end, line_property, release
 
 
-class Output(Line[settings.Out]):
+class Output(GpioLine[settings.Out]):
     """A level of ours, read back after each write."""
 
     def __init__(self, *arguments: Any) -> None:
@@ -22,50 +22,48 @@ class Output(Line[settings.Out]):
 
     @classmethod
     def properties(cls, about: settings.Out) -> Iterator[Property]:
-        yield shown(about, bool, "rw")
+        yield line_property(about, bool, "rw")
 
     async def open(self) -> None:
         """Take the line.
 
-        With `initial: keep` as it is, so that nobody outside sees an edge.
+        With `initial: keep` it stays as it is: there is no edge outside.
         """
-        (offset,), wanted = self.offsets, self._wanted(self.about.initial)
+        (offset,) = self.offsets
+        wanted = self._value_of(self.about.initial)
+        request = self.context.chip.request
         if wanted is not None:
-            self._request = await self.place.chip.request(
-                {offset: self._settings(wanted)}
-            )
+            self._request = await request({offset: self._settings(wanted)})
         else:
             as_is = LineSettings(active_low=self.about.active_low)
-            self._request = await self.place.chip.request({offset: as_is})
+            self._request = await request({offset: as_is})
             kept = await self._request.read(offset)
             await self._request.configure({offset: self._settings(kept)})
         await self.refresh()
 
     async def close(self, stopping: bool = False) -> None:
         await self.stop()
-        request, wanted = (
-            self._request,
-            self._wanted(self.about.at_exit) if stopping else None,
-        )
+        request = self._request
+        wanted = self._value_of(self.about.at_exit)
         try:
-            if wanted is not None and request is not None:
+            if stopping and wanted is not None and request is not None:
                 await self.write(wanted)
         finally:
             self._request = None
-            await released(request)
+            await release(request)
 
     async def refresh(self) -> None:
         if self._request is not None:
             self._value = await self._request.read(self.offsets[0])
-            self.say(self._value)
-            self.place.touched()
+            self.publish(self._value)
+            self.context.on_change()
 
     async def set(self, suffix: str, value: Any) -> Any:
         await self.stop()
         return await self.write(value)
 
-    async def broker_lost(self) -> None:
-        wanted = self._wanted(self.about.on_broker_loss)
+    async def set_for_broker_loss(self) -> None:
+        wanted = self._value_of(self.about.on_broker_loss)
         if wanted is not None:
             await self.set("", wanted)
 
@@ -91,8 +89,9 @@ class Output(Line[settings.Out]):
 
     async def stop(self) -> None:
         """End a pattern, wherever it is."""
-        playing, self._playing = self._playing, None
-        await ended(playing)
+        playing = self._playing
+        self._playing = None
+        await end(playing)
 
     async def start(self, pattern: Pattern) -> "asyncio.Task[BusbarError | None]":
         """Let a pattern run by itself, instead of another.
@@ -126,35 +125,37 @@ class Output(Line[settings.Out]):
             raise failure
 
     async def _play(self, pattern: Pattern) -> BusbarError | None:
-        """Play what follows the first step, a late one does not delay the rest.
+        """Play what follows the first step; a late one does not delay the rest.
 
         Return what has ended it early.
         """
         loop = asyncio.get_running_loop()
-        at, value, done = loop.time(), pattern.value, 0
+        seconds = {pattern.value: pattern.first, not pattern.value: pattern.then}
+        at = loop.time()
+        value = pattern.value
+        played = 0
         try:
-            while done != pattern.count:
-                at = max(
-                    at + (pattern.first if value is pattern.value else pattern.then),
-                    loop.time(),
-                )
+            while played != pattern.count:
+                at = max(at + seconds[value], loop.time())
                 await asyncio.sleep(at - loop.time())
                 value = not value
                 await self.write(value)
-                done += value is not pattern.value
+                played += value is not pattern.value
         except BusbarError as error:
-            self.place.outlet.bad([self.name], error)
+            self.outlet.bad([self.name], error)
             return error
         return None
 
-    def _wanted(self, level: settings.Level) -> bool | None:
-        """Return the value of a level.
+    def _value_of(self, level: settings.Level) -> bool | None:
+        """Return the value of a level, None to keep it.
 
         High and low are at the pin, on and off are values.
         """
+        if level == "keep":
+            return None
         if level in ("on", "off"):
             return level == "on"
-        return None if level == "keep" else (level == "high") != self.about.active_low
+        return (level == "high") != self.about.active_low
 
     def _settings(self, value: bool) -> LineSettings:
         about = self.about
@@ -166,7 +167,7 @@ class Output(Line[settings.Out]):
 P = TypeVar("P", settings.Pwm, settings.Servo)
 
 
-class Pulsed(Line[P]):
+class Pulsed(GpioLine[P]):
     """Pulses that repeat, by hardware or software."""
 
     def __init__(self, *arguments: Any) -> None:
@@ -175,10 +176,10 @@ class Pulsed(Line[P]):
 
     @property
     def by(self) -> str | None:
-        return self._pulses.by if self._pulses else None
+        return None if self._pulses is None else self._pulses.by
 
     async def open(self) -> None:
-        self._pulses = await self.place.pulses(self.about, self.offsets[0])
+        self._pulses = await self.context.pulses(self.about, self.offsets[0])
         await self.begin()
 
     async def begin(self) -> None:
@@ -186,11 +187,12 @@ class Pulsed(Line[P]):
         raise NotImplementedError
 
     async def close(self, stopping: bool = False) -> None:
-        pulses, self._pulses = self._pulses, None
+        pulses = self._pulses
+        self._pulses = None
         if pulses is not None:
             await pulses.close(keep=stopping and self.about.at_exit == "keep")
 
-    async def broker_lost(self) -> None:
+    async def set_for_broker_loss(self) -> None:
         if self.about.on_broker_loss == "off":
             await self.off()
 
@@ -199,12 +201,17 @@ class Pulsed(Line[P]):
         raise NotImplementedError
 
     async def repeat(self, period: float, pulses: Sequence[Pulse]) -> None:
-        """Repeat pulses, or stop where there are none."""
+        """Repeat pulses in each period (s); stop where there are none."""
         assert self._pulses is not None
         if pulses:
             await self._pulses.repeat(period, pulses)
         else:
             await self._pulses.stop()
+
+    async def repeat_one(self, period: float, width: float) -> None:
+        """Repeat one pulse of a width (s); stop where it is 0."""
+        pulses = [Pulse(0.0, width)] if width else []
+        await self.repeat(period, pulses)
 
 
 class PwmLine(Pulsed[settings.Pwm]):
@@ -212,23 +219,28 @@ class PwmLine(Pulsed[settings.Pwm]):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self._duty, self._frequency = self.about.initial, self.about.frequency
+        self._duty = self.about.initial
+        self._frequency = self.about.frequency
 
     @classmethod
     def properties(cls, about: settings.Pwm) -> Iterator[Property]:
-        yield shown(about, values.number(0, 100), "rw", unit="%")
-        yield shown(about, values.number(0.1, 10_000_000), "rw", "frequency", unit="Hz")
+        yield line_property(about, values.number(0, 100), "rw", unit="%")
+        yield line_property(
+            about, values.number(0.1, 10_000_000), "rw", "frequency", unit="Hz"
+        )
 
     async def begin(self) -> None:
         await self._apply(self._duty, self._frequency)
 
     async def refresh(self) -> None:
-        self.say(self._duty)
-        self.say(self._frequency, "frequency")
+        self.publish(self._duty)
+        self.publish(self._frequency, "frequency")
 
     async def set(self, suffix: str, value: Any) -> Any:
-        duty, frequency = (self._duty, value) if suffix else (value, self._frequency)
-        await self._apply(duty, frequency)
+        if suffix == "frequency":
+            await self._apply(self._duty, value)
+        else:
+            await self._apply(value, self._frequency)
         return value
 
     async def off(self) -> None:
@@ -237,17 +249,15 @@ class PwmLine(Pulsed[settings.Pwm]):
     async def play(self, period: float, pulses: Sequence[Pulse]) -> None:
         """Repeat pulses as they are given, until a duty cycle is set."""
         await self.repeat(period, pulses)
-        self._duty, self._frequency = (
-            100 * sum(each.width for each in pulses) / period,
-            1 / period,
-        )
+        width = sum(each.width for each in pulses)
+        self._duty = 100 * width / period
+        self._frequency = 1 / period
         await self.refresh()
 
     async def _apply(self, duty: float, frequency: float) -> None:
-        await self.repeat(
-            1 / frequency, [Pulse(0.0, duty / 100 / frequency)] if duty else []
-        )
-        self._duty, self._frequency = duty, frequency
+        await self.repeat_one(1 / frequency, duty / 100 / frequency)
+        self._duty = duty
+        self._frequency = frequency
         await self.refresh()
 
 
@@ -264,24 +274,27 @@ class ServoLine(Pulsed[settings.Servo]):
     @classmethod
     def properties(cls, about: settings.Servo) -> Iterator[Property]:
         low, high = sorted(about.angle_range)
-        yield shown(about, values.number(0, about.pulse_range[1]), "rw", unit="us")
-        yield shown(about, values.number(low, high) | None, "rw", "angle", unit="deg")
+        yield line_property(
+            about, values.number(0, about.pulse_range[1]), "rw", unit="us"
+        )
+        yield line_property(
+            about, values.number(low, high) | None, "rw", "angle", unit="deg"
+        )
 
     async def begin(self) -> None:
         await self.off()  # hardware may still pulse: `at_exit: keep` of a run before
 
     async def refresh(self) -> None:
-        self.say(self._width)
-        self.say(self._angle(), "angle")
+        self.publish(self._width)
+        self.publish(self._angle(), "angle")
 
     async def set(self, suffix: str, value: Any) -> Any:
-        width = value if not suffix else 0.0 if value is None else self._pulse(value)
+        width = self._width_at(value) if suffix == "angle" else value
         low, high = self.about.pulse_range
         if width and not low <= width <= high:
-            raise OutOfRange(f"{width:g} us; allowed: 0 (off), or {low:g} to {high:g}")
-        await self.repeat(
-            1 / self.about.frequency, [Pulse(0.0, width / 1e6)] if width else []
-        )
+            allowed = f"0 (off), or {low:g} to {high:g}"
+            raise OutOfRange(f"{width:g} us; allowed: {allowed}")
+        await self.repeat_one(1 / self.about.frequency, width / 1e6)
         self._width = width
         await self.refresh()
         return value
@@ -289,14 +302,18 @@ class ServoLine(Pulsed[settings.Servo]):
     async def off(self) -> None:
         await self.set("", 0.0)
 
-    def _pulse(self, angle: float) -> float:
-        (low, high), (first, last) = self.about.pulse_range, self.about.angle_range
-        return low + (angle - first) * (high - low) / (last - first)
+    def _width_at(self, angle: float | None) -> float:
+        if angle is None:
+            return 0.0
+        low, high = self.about.pulse_range
+        first, last = self.about.angle_range
+        travel = (angle - first) * (high - low)
+        return low + travel / (last - first)
 
     def _angle(self) -> float | None:
-        (low, high), (first, last) = self.about.pulse_range, self.about.angle_range
-        return (
-            round(first + (self._width - low) * (last - first) / (high - low), 3)
-            if self._width
-            else None
-        )
+        if not self._width:
+            return None
+        low, high = self.about.pulse_range
+        first, last = self.about.angle_range
+        travel = (self._width - low) * (last - first)
+        return round(first + travel / (high - low), 3)

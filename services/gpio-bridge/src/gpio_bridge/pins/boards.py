@@ -1,9 +1,8 @@
-"""Raspberry Pi boards.
+"""Raspberry Pi boards: their revision codes, and the lines of their headers.
 
-What a revision code says, and which line is on which pin of the header.
+RPIO's own table is wrong at pins 22 and 24 of the 40-pin header; correct here.
 
-Source: the revision codes of the Raspberry Pi documentation; reference gpio.md 3 (whose
-table of RPIO is wrong at pins 22 and 24 of the 40-pin header; correct here).
+Source: docs/protocols/gpio.md, 2.1 and 2.2
 """
 
 from collections.abc import Mapping
@@ -68,8 +67,10 @@ _MODELS = {
     0x19: "500",
     0x1A: "CM5 Lite",
 }
-_MAKERS = ("Sony UK", "Egoman", "Embest", "Sony Japan", "Embest", "Stadium")
-_PROCESSORS = ("BCM2835", "BCM2836", "BCM2837", "BCM2711", "BCM2712")
+_MAKERS = dict(
+    enumerate(("Sony UK", "Egoman", "Embest", "Sony Japan", "Embest", "Stadium"))
+)
+_PROCESSORS = dict(enumerate(("BCM2835", "BCM2836", "BCM2837", "BCM2711", "BCM2712")))
 _OLD = {  # codes of one number each: model, revision of the board, MB, maker
     0x02: ("B", "1.0", 256, "Egoman"),
     0x03: ("B", "1.0", 256, "Egoman"),
@@ -89,12 +90,13 @@ _OLD = {  # codes of one number each: model, revision of the board, MB, maker
     0x14: ("CM1", "1.0", 512, "Embest"),
     0x15: ("A+", "1.1", 256, "Embest"),
 }
-_NEW, _WARRANTY = 1 << 23, 0x3000000
+_NEW = 1 << 23
+_WARRANTY = 0x3000000
 
 
 @dataclass(frozen=True)
 class Board:
-    """One board, as its revision code tells; what the code does not tell is None."""
+    """One board, as its revision code says; what the code does not say is None."""
 
     code: int
     model: str | None = None
@@ -118,9 +120,10 @@ class Board:
     @property
     def lines(self) -> tuple[int, ...]:
         """The BCM numbers that are on a header."""
-        return tuple(
-            sorted({*self.pins.values(), *(P5 if self.generation == 2 else ())})
-        )
+        lines = set(self.pins.values())
+        if self.generation == 2:
+            lines.update(P5)
+        return tuple(sorted(lines))
 
     @property
     def title(self) -> str:
@@ -134,16 +137,24 @@ def board(code: int) -> Board:
     A code that is newer than this table costs its names only.
     """
     if code & _NEW:
-        model, minor = (code >> 4) & 0xFF, code & 0xF
-        maker, processor, memory = (
-            (code >> 16) & 0xF,
-            (code >> 12) & 0xF,
-            (code >> 20) & 0x7,
-        )
-        return Board(
-            code, _MODELS.get(model), f"1.{minor}", 256 << memory,
-            _MAKERS[maker] if maker < len(_MAKERS) else None,
-            _PROCESSORS[processor] if processor < len(_PROCESSORS) else None,
-        )  # fmt: skip
+        return _new_style(code)
     known = _OLD.get(code & ~_WARRANTY & 0xFFFF)
-    return Board(code, *known, "BCM2835") if known else Board(code)
+    if known is None:
+        return Board(code)
+    return Board(code, *known, "BCM2835")
+
+
+def _new_style(code: int) -> Board:
+    minor = code & 0xF
+    model = (code >> 4) & 0xFF
+    processor = (code >> 12) & 0xF
+    maker = (code >> 16) & 0xF
+    memory = (code >> 20) & 0x7
+    return Board(
+        code,
+        _MODELS.get(model),
+        f"1.{minor}",
+        256 << memory,
+        _MAKERS.get(maker),
+        _PROCESSORS.get(processor),
+    )

@@ -1,7 +1,4 @@
-"""Which line is meant.
-
-BCM and BOARD numbers, the kernel's names, names of the configuration.
-"""
+"""Numbering of lines: BCM and BOARD numbers, and the kernel's names."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,19 +21,18 @@ def this_board(revision: Path = REVISION, cpuinfo: Path = CPUINFO) -> Board | No
     except OSError:
         pass
     try:  # kernels before 4.x
-        lines = cpuinfo.read_text(errors="replace").splitlines()
-        codes = [
-            line.partition(":")[2].strip()
-            for line in lines
-            if line.startswith("Revision")
-        ]
-        return (
-            boards.board(int(codes[0], 16))
-            if codes and "Raspberry Pi" in "".join(lines)
-            else None
-        )
+        return _board_of_cpuinfo(cpuinfo.read_text(errors="replace"))
     except (OSError, ValueError):
         return None
+
+
+def _board_of_cpuinfo(text: str) -> Board | None:
+    if "Raspberry Pi" not in text:
+        return None
+    for line in text.splitlines():
+        if line.startswith("Revision"):
+            return boards.board(int(line.partition(":")[2], 16))
+    return None
 
 
 class Pins:
@@ -52,7 +48,9 @@ class Pins:
         count: int,
         names: Callable[[str], int],
     ) -> None:
-        self.numbering, self.board, self.count = numbering, board, count
+        self.numbering = numbering
+        self.board = board
+        self.count = count
         self._names = names
         self._pins: Mapping[int, int] = board.pins if board else {}
         self._back = {line: pin for pin, line in self._pins.items()}
@@ -81,18 +79,15 @@ class Pins:
 
     def header(self) -> list[int]:
         """Return the lines to show: those of the header, or all where there is none."""
-        return (
-            [line for line in self.board.lines if line < self.count]
-            if self.board
-            else list(range(self.count))
-        )
+        if self.board is None:
+            return list(range(self.count))
+        return [line for line in self.board.lines if line < self.count]
 
     def _at_pin(self, pin: int) -> int:
         if self.board is None:
             raise UnknownTarget(
                 "this is no Raspberry Pi that is known: it has no BOARD numbers; "
-                "give "
-                "`revision`"
+                "give `revision`"
             )
         if pin not in self._pins:
             listed = ", ".join(map(str, sorted(self._pins)))

@@ -1,9 +1,7 @@
-"""What the demo needs beside the simulated chip.
-
-A channel of hardware PWM, as a folder like /sys/class/pwm.
+"""Simulated hardware PWM: a folder like /sys/class/pwm.
 
 The chip itself lives in the bridge (`backend: sim`); this program is the kernel's side
-of its PWM. It shows what it is told on stderr.
+of its PWM. It shows what is written to it on stderr.
 """
 
 import argparse
@@ -35,7 +33,8 @@ class PwmTree:
         channels: int = 2,
         chip: str = "pwmchip0",
     ) -> None:
-        self.root, self.chip = root, root / chip
+        self.root = root
+        self.chip = root / chip
         behind = root / "devices" / device
         behind.mkdir(parents=True)
         self.chip.mkdir()
@@ -45,7 +44,7 @@ class PwmTree:
             (self.chip / name).write_text("")
 
     def look(self) -> None:
-        """Do what was asked for."""
+        """Do what was written to `export` and `unexport`."""
         for name, do in (("export", self._make), ("unexport", self._remove)):
             asked = (self.chip / name).read_text().strip()
             if asked:
@@ -53,15 +52,19 @@ class PwmTree:
                 do(self.chip / f"pwm{int(asked)}")
 
     def channel(self, number: int) -> dict[str, int] | None:
-        """Return what a channel was told, in ns; None while it is not exported."""
+        """Return what was written to a channel (ns); None while it is not exported."""
         folder = self.chip / f"pwm{number}"
+        written = {}
         try:
-            return {name: int((folder / name).read_text() or 0) for name in FILES}
+            for name in FILES:
+                text = (folder / name).read_text()
+                written[name] = int(text or 0)
         except FileNotFoundError:
             return None
+        return written
 
     async def run(self) -> None:
-        """Look again and again; nobody tells."""
+        """Look again and again."""
         while True:
             self.look()
             await asyncio.sleep(LOOK)
@@ -80,7 +83,7 @@ class PwmTree:
 
 @contextlib.asynccontextmanager
 async def pwm_tree(root: Path, **about: int | str) -> AsyncIterator[PwmTree]:
-    """A folder of simulated PWM; left = nobody looks any more."""
+    """Make a folder of simulated PWM; left, it no longer reacts."""
     tree = PwmTree(root, **about)  # type: ignore[arg-type]  # by name
     async with simulation.beside(tree.run(), "pwm"):
         yield tree
@@ -92,7 +95,7 @@ def main() -> None:
         prog="python -m gpio_bridge.simulator", description=__doc__
     )
     parser.add_argument(
-        "--pwm-root", type=Path, help=("the folder to make (default: a temporary one)")
+        "--pwm-root", type=Path, help="the folder to make (default: a temporary one)"
     )
     simulation.run(_simulated(parser.parse_args().pwm_root))
 
@@ -110,11 +113,12 @@ async def _simulated(wanted: Path | None) -> AsyncIterator[dict[str, str]]:
 
 
 async def _show(tree: PwmTree) -> None:
-    """Tell what the first channel is told."""
-    told = None
+    """Print what is written to the first channel."""
+    before = None
     while True:
-        if (now := tree.channel(0)) != told:
-            told = now
+        now = tree.channel(0)
+        if now != before:
+            before = now
             print(f"pwm0: {now}", file=sys.stderr, flush=True)
         await asyncio.sleep(0.1)
 

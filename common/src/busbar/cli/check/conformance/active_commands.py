@@ -1,16 +1,14 @@
-"""Commands that no device ever sees.
-
-Targets, forms of payloads, refusals (section 2), harmless by the contract.
-"""
+"""Checks of commands that no device ever sees: targets, payloads, refusals (2)."""
 
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import msgspec
 from msgspec import UNSET
 
-from busbar.cli.check.conformance.caller import PATIENCE, TTL, Caller
-from busbar.cli.check.conformance.checks import NotTriedError, Verdict, active
+from busbar.cli.check.conformance.caller import PATIENCE, TTL, Caller, Target
+from busbar.cli.check.conformance.checks import NotTriedError, Verdict, active, verdict
 from busbar.cli.observe import GRACE
 from busbar.cli.schemas.json_schema import problem
 from busbar.contract import messages
@@ -53,44 +51,42 @@ MALFORMED = {
 @active("2", "An unknown command is `unknown`", "a device")
 async def unknown_command(caller: Caller) -> AsyncIterator[Verdict]:
     for device in caller.devices:
-        yield (await caller.ask(device.name, f"call/{caller.nobody}", {})).expect(
-            "unknown"
-        )
+        outcome = await caller.ask(device.name, f"call/{caller.unused}", {})
+        yield outcome.expect("unknown")
 
 
 @active("2", "An unknown property is `unknown`, in `set` of several too", "a device")
 async def unknown_property(caller: Caller) -> AsyncIterator[Verdict]:
     for device in caller.devices:
-        yield (await caller.ask(device.name, f"set/{caller.nobody}", b"1")).expect(
-            "unknown"
-        )
-        yield (await caller.ask(device.name, "set", {caller.nobody: 1})).expect(
-            "unknown"
-        )
+        one = await caller.ask(device.name, f"set/{caller.unused}", b"1")
+        yield one.expect("unknown")
+        several = await caller.ask(device.name, "set", {caller.unused: 1})
+        yield several.expect("unknown")
 
 
 @active("2", "An unknown device is `unknown`", "the bridge")
 async def unknown_device(caller: Caller) -> AsyncIterator[Verdict]:
-    yield (await caller.ask(caller.nobody, "call/refresh", {})).expect("unknown")
+    outcome = await caller.ask(caller.unused, "call/refresh", {})
+    yield outcome.expect("unknown")
 
 
 @active(
     "2",
-    ("Malformed payloads, unknown arguments and misspelt metadata are `bad_request`"),
+    "Malformed payloads, unknown arguments and misspelt metadata are `bad_request`",
     "a device",
 )
 async def malformed(caller: Caller) -> AsyncIterator[Verdict]:
     for device in caller.devices:
         for target, payloads in MALFORMED.items():
             for payload in payloads:
-                yield (await caller.ask(device.name, target, payload)).expect(
-                    "bad_request"
-                )
+                outcome = await caller.ask(device.name, target, payload)
+                yield outcome.expect("bad_request")
 
 
 @active("2", "A payload above the limit is refused", "the bridge")
 async def large(caller: Caller) -> AsyncIterator[Verdict]:
-    yield (await caller.ask("bridge", "set", LARGE)).expect("too_large", "bad_request")
+    outcome = await caller.ask("bridge", "set", LARGE)
+    yield outcome.expect("too_large", "bad_request")
 
 
 @active(
@@ -101,16 +97,20 @@ async def large(caller: Caller) -> AsyncIterator[Verdict]:
 )
 async def read_only(caller: Caller) -> AsyncIterator[Verdict]:
     for device in caller.devices:
-        readable = [
-            path
-            for path, about in device.info.properties.items()
-            if about.access == "r" and "{" not in path
-        ]
-        for path in [path for path in readable if device.good(path) is not UNSET][:3]:
-            outcome = await caller.ask(
-                device.name, f"set/{path}", {"_value": device.good(path)}
-            )
+        for path in _good_read_only(device)[:3]:
+            value = {"_value": device.good(path)}
+            outcome = await caller.ask(device.name, f"set/{path}", value)
             yield outcome.expect("read_only")
+
+
+def _good_read_only(device: Target) -> list[str]:
+    """Return the read-only properties of which the value is known."""
+    found = []
+    for path, about in device.info.properties.items():
+        read_only = about.access == "r" and "{" not in path
+        if read_only and device.good(path) is not UNSET:
+            found.append(path)
+    return found
 
 
 @active("2", "An empty payload is ignored on every command topic", "a device")
@@ -120,34 +120,32 @@ async def empty(caller: Caller) -> AsyncIterator[Verdict]:
         targets = [f"call/empty-{caller.token}", f"set/empty-{caller.token}", "set"]
         for target in targets:
             caller.observer.publish(f"{caller.base}{device.name}/{target}", b"")
-        await caller.ask(device.name, "call/cancel", {"id": caller.nobody})
+        await caller.ask(device.name, "call/cancel", {"id": caller.unused})
         answered = {
             reply.target for _, reply in caller.replies(mark) if reply.id is None
-        } & set(targets)
-        yield (
-            (f"{device.name}: an empty payload on {sorted(answered)[0]} got an outcome")
-            if answered
-            else None
+        }
+        wrong = min(answered.intersection(targets), default=None)
+        yield verdict(
+            wrong is None, f"{device.name}: an empty payload on {wrong} got an outcome"
         )
 
 
 @active(
     "2",
-    ("`cancel` of what does not run does nothing, in every form of the payload"),
+    "`cancel` of what does not run does nothing, in every form of the payload",
     "a device",
 )
 async def cancel(caller: Caller) -> AsyncIterator[Verdict]:
-    packed = msgspec.msgpack.encode({"id": caller.nobody})
+    payloads: tuple[dict[str, str] | bytes, ...] = (
+        {"id": caller.unused},
+        {"_value": caller.unused},
+        caller.unused.encode(),
+        msgspec.msgpack.encode({"id": caller.unused}),
+    )
     for device in caller.devices:
-        for payload in (
-            {"id": caller.nobody},
-            {"_value": caller.nobody},
-            caller.nobody.encode(),
-            packed,
-        ):
-            yield (await caller.ask(device.name, "call/cancel", payload)).expect(
-                *NOTHING_TO_CANCEL
-            )
+        for payload in payloads:
+            outcome = await caller.ask(device.name, "call/cancel", payload)
+            yield outcome.expect(*NOTHING_TO_CANCEL)
 
 
 @active("2", "A live retained command counts like any other", "a device")
@@ -171,67 +169,62 @@ async def live_retained(caller: Caller) -> AsyncIterator[Verdict]:
 )
 async def listing(caller: Caller) -> AsyncIterator[Verdict]:
     outcome = await caller.ask("bridge", "call/list", {})
-    rows = (
-        outcome.result
-        if outcome.code == "ok" and isinstance(outcome.result, list)
-        else []
-    )
-    wanted = {"device", "kind", "address", "status", "since", "locked_by"}
+    rows: dict[str, dict[str, Any]] = {}
+    if outcome.code == "ok" and isinstance(outcome.result, list):
+        for row in outcome.result:
+            if isinstance(row, dict):
+                rows.setdefault(str(row.get("device")), row)
     for device in caller.devices:
-        row = next(
-            (
-                row
-                for row in rows
-                if isinstance(row, dict) and row.get("device") == device.name
-            ),
-            None,
+        found = rows.get(device.name)
+        if device.name == "bridge" and found is None:
+            continue
+        yield verdict(
+            _is_row_of(device, found),
+            f"{device.name}: {outcome.code}, its row is {found}",
         )
-        if device.name != "bridge" or row is not None:
-            fine = (
-                row is not None
-                and wanted <= row.keys()
-                and row["kind"] == device.info.kind
-            )
-            yield None if fine else f"{device.name}: {outcome.code}, its row is {row}"
+
+
+def _is_row_of(device: Target, row: dict[str, Any] | None) -> bool:
+    wanted = {"device", "kind", "address", "status", "since", "locked_by"}
+    if row is None or not wanted <= row.keys():
+        return False
+    return bool(row["kind"] == device.info.kind)
 
 
 @active(
     "2",
-    ("Commands declared safe and without arguments have an outcome as declared"),
+    "Commands declared safe and without arguments have an outcome as declared",
     "a device that is online",
 )
 async def safe(caller: Caller) -> AsyncIterator[Verdict]:
     for device in caller.devices:
-        for name, about in device.info.commands.items() if device.online else ():
-            if about.safe and not about.arguments.get("required"):
-                outcome = await caller.ask(
-                    device.name,
-                    f"call/{name}",
-                    {},
-                    limit=about.timeout + TTL + PATIENCE,
-                )
-                wrong = (
-                    problem(outcome.result, about.result)
-                    if outcome.code == "ok"
-                    else None
-                )
-                yield (
-                    (f"{outcome.topic}: the result is not as declared: {wrong}")
-                    if wrong
-                    else None
-                )
-                yield outcome.expect(*REFUSED_BY_DEVICE)
+        if not device.online:
+            continue
+        for name, about in device.info.commands.items():
+            if not about.safe or about.arguments.get("required"):
+                continue
+            limit = about.timeout + TTL + PATIENCE
+            outcome = await caller.ask(device.name, f"call/{name}", {}, limit=limit)
+            wrong = None
+            if outcome.code == "ok":
+                wrong = problem(outcome.result, about.result)
+            yield verdict(
+                wrong is None,
+                f"{outcome.topic}: the result is not as declared: {wrong}",
+            )
+            yield outcome.expect(*REFUSED_BY_DEVICE)
 
 
 @active(
     "2",
-    ("A device that is offline fails at once with `offline`"),
+    "A device that is offline fails at once with `offline`",
     "a device that is offline",
 )
 async def offline(caller: Caller) -> AsyncIterator[Verdict]:
     for device in caller.devices:
         if device.status.state == "offline":
-            yield (await caller.ask(device.name, "call/refresh", {})).expect("offline")
+            outcome = await caller.ask(device.name, "call/refresh", {})
+            yield outcome.expect("offline")
 
 
 @active("2", "A command sent long ago is `expired`, one sent now is not", "the bridge")
@@ -239,19 +232,16 @@ async def sent(caller: Caller) -> AsyncIterator[Verdict]:
     if caller.own.good("clock") is not True:
         raise NotTriedError("the clock of the bridge is not synchronised")
     now = await caller.ask("bridge", "call/list", {"_sent": time.time()})
-    if now.reply and abs(now.reply.time - time.time()) > CLOCKS:
-        raise NotTriedError(
-            f"its clock and ours differ by {now.reply.time - time.time():.1f} s"
-        )
+    if now.reply:
+        ahead = now.reply.time - time.time()
+        if abs(ahead) > CLOCKS:
+            raise NotTriedError(f"its clock and ours differ by {ahead:.1f} s")
     yield now.expect("ok")
-    yield (
-        await caller.ask("bridge", "call/list", {"_sent": time.time() - 3600})
-    ).expect("expired")
-    yield (
-        await caller.ask(
-            "bridge", "call/list", {"_sent": time.time() - 3600, "_ttl": 7200}
-        )
-    ).expect("ok")
+    hour_ago = time.time() - 3600
+    old = await caller.ask("bridge", "call/list", {"_sent": hour_ago})
+    yield old.expect("expired")
+    patient = {"_sent": hour_ago, "_ttl": 7200}
+    yield (await caller.ask("bridge", "call/list", patient)).expect("ok")
 
 
 @active(
@@ -264,21 +254,21 @@ async def sent(caller: Caller) -> AsyncIterator[Verdict]:
 )
 async def forbidden(caller: Caller) -> AsyncIterator[Verdict]:
     mark = len(caller.observer.seen)
-    own = [
-        f"{caller.base}{device.name}/event/{caller.nobody}" for device in caller.devices
-    ]
+    unused = {"id": caller.unused}
     topics = [
         caller.elsewhere,
         f"{caller.root}/reply/#",
         f"{caller.root}/reply",
         caller.private(5),
     ]
-    for device, event in zip(caller.devices, own, strict=True):
+    asked = set(topics)
+    for device in caller.devices:
+        event = f"{caller.base}{device.name}/event/{caller.unused}"
+        asked.add(event)
         for topic in [*topics, event]:
-            outcome = await caller.ask(
-                device.name, "call/cancel", {"id": caller.nobody, "_reply": topic}
-            )
+            wanted = {**unused, "_reply": topic}
+            outcome = await caller.ask(device.name, "call/cancel", wanted)
             yield outcome.expect("forbidden")
     await caller.observer.listen(GRACE)
-    there = {each.topic for each in caller.observer.seen[mark:]} & {*topics, *own}
-    yield f"published on {sorted(there)[0]}" if there else None
+    wrong = min(caller.topics_since(mark) & asked, default=None)
+    yield verdict(wrong is None, f"published on {wrong}")

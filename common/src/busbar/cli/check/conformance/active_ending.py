@@ -1,10 +1,10 @@
-"""What only shows after all commands: one outcome each (3.5)."""
+"""Check after all commands: one outcome each (3.5)."""
 
 from collections import Counter
 from collections.abc import AsyncIterator
 
 from busbar.cli.check.conformance.caller import Caller
-from busbar.cli.check.conformance.checks import Verdict, active
+from busbar.cli.check.conformance.checks import Verdict, active, verdict
 from busbar.cli.observe import GRACE
 
 
@@ -17,9 +17,11 @@ async def one_outcome(caller: Caller) -> AsyncIterator[Verdict]:
             came[reply.device, reply.target, reply.id] += 1
     everybody = caller.commands()
     for (device, target, id_), count in caller.sent.items():
-        most = count if id_ is not None else max(count, everybody[device, target])
+        most = count
+        if id_ is None:
+            most = max(count, everybody[device, target])
         outcomes = came[device, target, id_]
-        wrong = (
-            f"{device}/{target}, id {id_!r}: {outcomes} outcomes of {count} commands"
+        found = f"{outcomes} outcomes of {count} commands"
+        yield verdict(
+            count <= outcomes <= most, f"{device}/{target}, id {id_!r}: {found}"
         )
-        yield None if count <= outcomes <= most else wrong

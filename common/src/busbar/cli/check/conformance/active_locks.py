@@ -1,12 +1,11 @@
-"""Locks and ids that make a command idempotent (section 2)."""
+"""Checks of locks, and of ids that make a command idempotent (2)."""
 
 import contextlib
-import math
 from collections.abc import AsyncIterator
 from typing import Any
 
 from busbar.cli.check.conformance.caller import Caller, Outcome, Target
-from busbar.cli.check.conformance.checks import NotTriedError, Verdict, active
+from busbar.cli.check.conformance.checks import NotTriedError, Verdict, active, verdict
 from busbar.contract.messages import ReplyError
 
 OWNER = "busbar conformance"
@@ -20,9 +19,8 @@ async def lock(
     caller: Caller, device: Target, **arguments: Any
 ) -> AsyncIterator[Outcome]:
     """Hold a lock; one that was not granted is the outcome of the attempt."""
-    outcome = await caller.ask(
-        device.name, "call/lock", {"ttl": TTL, "owner": OWNER, **arguments}
-    )
+    wanted = {"ttl": TTL, "owner": OWNER, **arguments}
+    outcome = await caller.ask(device.name, "call/lock", wanted)
     try:
         yield outcome
     finally:
@@ -32,14 +30,20 @@ async def lock(
 
 def lease(outcome: Outcome) -> Any:
     """Return the token of a lock."""
-    return outcome.result.get("lease") if isinstance(outcome.result, dict) else None
+    return _field(outcome, "lease")
+
+
+def _field(outcome: Outcome, key: str) -> Any:
+    """Return a field of the result, None if there is none."""
+    if not isinstance(outcome.result, dict):
+        return None
+    return outcome.result.get(key)
 
 
 def free(caller: Caller) -> list[Target]:
-    """Return the devices that nobody has locked; raise NotTriedError if there are none."""
-    found = [
-        device for device in caller.devices if device.state.values.get("_lock") is None
-    ]
+    """Return the devices that nobody has locked; raise NotTriedError if all are."""
+    devices = caller.devices
+    found = [each for each in devices if each.state.values.get("_lock") is None]
     if not found:
         raise NotTriedError("somebody has locked every device")
     return found
@@ -47,7 +51,7 @@ def free(caller: Caller) -> list[Target]:
 
 @active(
     "2",
-    ("`lock` gives a lease and its end; with `_lease` it renews"),
+    "`lock` gives a lease and its end; with `_lease` it renews",
     "a device that is not locked",
     everything=True,
 )
@@ -57,25 +61,24 @@ async def grants(caller: Caller) -> AsyncIterator[Verdict]:
             yield held.expect("ok")
             if held.reply and held.code == "ok":
                 yield _ends(held, TTL)
-                again = await caller.ask(
-                    device.name, "call/lock", {"ttl": 3 * TTL, "_lease": lease(held)}
-                )
+                longer = {"ttl": 3 * TTL, "_lease": lease(held)}
+                again = await caller.ask(device.name, "call/lock", longer)
                 yield again.expect("ok") or _ends(again, 3 * TTL)
 
 
 def _ends(held: Outcome, ttl: float) -> Verdict:
-    until = held.result.get("until") if isinstance(held.result, dict) else None
-    end = until if isinstance(until, int | float) else math.inf
-    fine = (
-        isinstance(lease(held), str)
-        and held.reply
-        and abs(end - held.reply.time - ttl) < CLOSE
+    return verdict(
+        _is_lease(held, ttl),
+        f"{held.topic}: {held.result} is no lease that ends in {ttl:g} s",
     )
-    return (
-        None
-        if fine
-        else (f"{held.topic}: {held.result} is no lease that ends in {ttl:g} s")
-    )
+
+
+def _is_lease(held: Outcome, ttl: float) -> bool:
+    end = _field(held, "until")
+    if held.reply is None or not isinstance(end, int | float):
+        return False
+    late = end - held.reply.time - ttl
+    return isinstance(lease(held), str) and abs(late) < CLOSE
 
 
 @active(
@@ -89,19 +92,25 @@ async def keeps_others_out(caller: Caller) -> AsyncIterator[Verdict]:
         async with lock(caller, device) as held:
             if held.code != "ok":
                 continue
-            other = await caller.ask(
-                device.name, "call/lock", {"ttl": 1, "owner": "somebody else"}
-            )
+            stranger = {"ttl": 1, "owner": "somebody else"}
+            other = await caller.ask(device.name, "call/lock", stranger)
             yield other.expect("locked")
-            error = other.reply.error if other.reply else None
-            told = isinstance(error, ReplyError) and OWNER in error.detail.values()
-            yield None if told else f"{other.topic}: the owner is not in error.detail"
+            yield verdict(
+                _names_owner(other), f"{other.topic}: the owner is not in error.detail"
+            )
             yield (await caller.ask(device.name, "call/unlock", {})).expect("locked")
+
+
+def _names_owner(outcome: Outcome) -> bool:
+    if outcome.reply is None:
+        return False
+    error = outcome.reply.error
+    return isinstance(error, ReplyError) and OWNER in error.detail.values()
 
 
 @active(
     "2",
-    ("`state/_lock` shows the owner and the end, then null"),
+    "`state/_lock` shows the owner and the end, then null",
     "a device that is not locked",
     everything=True,
 )
@@ -112,24 +121,22 @@ async def shows(caller: Caller) -> AsyncIterator[Verdict]:
             if held.code != "ok":
                 continue
             shown = await caller.until_value(device.name, "_lock", _is_ours, mark)
-            yield (
-                None
-                if shown
-                else (f"{device.name}: _lock does not show the owner and the end")
+            yield verdict(
+                shown, f"{device.name}: _lock does not show the owner and the end"
             )
             mark = len(caller.observer.seen)
-        gone = await caller.until_value(
-            device.name, "_lock", lambda value: value is None, mark
-        )
-        yield None if gone else f"{device.name}: _lock is not null after `unlock`"
+        gone = await caller.until_value(device.name, "_lock", _is_null, mark)
+        yield verdict(gone, f"{device.name}: _lock is not null after `unlock`")
 
 
 def _is_ours(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and value.get("owner") == OWNER
-        and bool(value.get("until"))
-    )
+    if not isinstance(value, dict):
+        return False
+    return value.get("owner") == OWNER and bool(value.get("until"))
+
+
+def _is_null(value: Any) -> bool:
+    return value is None
 
 
 @active(
@@ -142,10 +149,11 @@ async def safe_passes(caller: Caller) -> AsyncIterator[Verdict]:
     for device in free(caller):
         refresh = device.info.commands.get("refresh")
         if device.online and refresh and refresh.safe:
+            limit = refresh.timeout
             async with lock(caller, device) as held:
                 if held.code == "ok":
                     outcome = await caller.ask(
-                        device.name, "call/refresh", {}, limit=refresh.timeout
+                        device.name, "call/refresh", {}, limit=limit
                     )
                     yield outcome.expect("ok", "device", "timeout")
 
@@ -156,10 +164,8 @@ async def ends(caller: Caller) -> AsyncIterator[Verdict]:
         held = await caller.ask(device.name, "call/lock", {"ttl": 0.2, "owner": OWNER})
         if held.code == "ok":
             mark = len(caller.observer.seen)
-            gone = await caller.until_value(
-                device.name, "_lock", lambda value: value is None, mark
-            )
-            yield None if gone else f"{device.name}: _lock is not null after its end"
+            gone = await caller.until_value(device.name, "_lock", _is_null, mark)
+            yield verdict(gone, f"{device.name}: _lock is not null after its end")
             async with lock(caller, device) as again:
                 yield again.expect("ok")
 
@@ -173,7 +179,7 @@ async def longest(caller: Caller) -> AsyncIterator[Verdict]:
 
 @active(
     "2",
-    ("With `_wait` a lock is granted when the other one ends"),
+    "With `_wait` a lock is granted when the other one ends",
     "a device that is not locked",
     everything=True,
 )
@@ -183,13 +189,9 @@ async def waits(caller: Caller) -> AsyncIterator[Verdict]:
         async with lock(caller, device) as held:
             if held.code != "ok":
                 continue
-            early = await caller.ask(
-                device.name,
-                "call/lock",
-                {"ttl": TTL, "_wait": 20, "_id": "waiting"},
-                limit=0.3,
-            )
-            yield f"{early.topic}: did not wait" if early.reply else None
+            wanted = {"ttl": TTL, "_wait": 20, "_id": "waiting"}
+            early = await caller.ask(device.name, "call/lock", wanted, limit=0.3)
+            yield verdict(early.reply is None, f"{early.topic}: did not wait")
         late = await caller.outcome(mark, early, "waiting")
         yield late.expect("ok")
         await caller.ask(device.name, "call/unlock", {"_lease": lease(late)})
@@ -199,8 +201,7 @@ async def waits(caller: Caller) -> AsyncIterator[Verdict]:
     "2",
     (
         "A command with a known id of 8 characters is not run again; other arguments "
-        "are "
-        "`duplicate`"
+        "are `duplicate`"
     ),
     "a device",
     everything=True,
@@ -213,36 +214,29 @@ async def once(caller: Caller) -> AsyncIterator[Verdict]:
                 continue
             wanted = {"ttl": TTL, "owner": OWNER, "_id": id_}
             again = await caller.ask(device.name, "call/lock", wanted)
-            same = again.reply == held.reply
-            yield (
-                None
-                if same
-                else (
-                    f"{again.topic}: sent twice with one id: "
-                    f"{again.code}, {again.result}"
-                )
+            yield verdict(
+                again.reply == held.reply,
+                f"{again.topic}: sent twice with one id: {again.code}, {again.result}",
             )
-            other = await caller.ask(
-                device.name, "call/lock", {**wanted, "ttl": TTL + 1}
-            )
+            different = {**wanted, "ttl": TTL + 1}
+            other = await caller.ask(device.name, "call/lock", different)
             yield other.expect("duplicate")
 
 
 @active(
     "2",
-    ("A command that was refused before it started may be tried again with its id"),
+    "A command that was refused before it started may be tried again with its id",
     "a device",
     everything=True,
 )
 async def again(caller: Caller) -> AsyncIterator[Verdict]:
     for device in free(caller):
-        id_ = f"again-{caller.token}-{device.name}"
+        wanted = {"ttl": TTL, "_id": f"again-{caller.token}-{device.name}"}
         async with lock(caller, device) as held:
             if held.code != "ok":
                 continue
-            yield (
-                await caller.ask(device.name, "call/lock", {"ttl": TTL, "_id": id_})
-            ).expect("locked")
-        second = await caller.ask(device.name, "call/lock", {"ttl": TTL, "_id": id_})
+            refused = await caller.ask(device.name, "call/lock", wanted)
+            yield refused.expect("locked")
+        second = await caller.ask(device.name, "call/lock", wanted)
         yield second.expect("ok")
         await caller.ask(device.name, "call/unlock", {"_lease": lease(second)})

@@ -1,7 +1,6 @@
-"""Writes.
+"""Checks of writes (2), only with --all.
 
-Every property that can be read and written gets the value it has (section 2). Only with
---all.
+Every property that can be read and written gets the value it has.
 """
 
 from collections.abc import AsyncIterator, Iterator
@@ -13,7 +12,7 @@ from msgspec import UNSET
 from busbar.cli.check.conformance.active_commands import REFUSED_BY_DEVICE
 from busbar.cli.check.conformance.active_locks import free, lease, lock
 from busbar.cli.check.conformance.caller import PATIENCE, TTL, Caller, Outcome, Target
-from busbar.cli.check.conformance.checks import Verdict, active
+from busbar.cli.check.conformance.checks import Verdict, active, verdict
 from busbar.cli.schemas.json_schema import problem
 from busbar.contract import messages
 from busbar.contract.messages import PropertyInfo
@@ -22,19 +21,23 @@ NEEDS = "a property to write that has a good value, of a device that is online,"
 
 
 def writable(caller: Caller) -> Iterator[tuple[Target, str, PropertyInfo, Any]]:
-    """Yield what can be written without a change.
-
-    Device, path, property, present value.
-    """
+    """Yield device, path, property and value of what can be written unchanged."""
     for device in caller.devices:
-        for path, about in device.info.properties.items() if device.online else ():
-            readback = about.readback if isinstance(about.readback, str) else path
-            value = device.good(readback)
-            usable = (
-                "w" in about.access and "{" not in path and about.readback is not None
-            )
-            if usable and value is not UNSET and problem(value, about.schema) is None:
+        if not device.online:
+            continue
+        for path, about in device.info.properties.items():
+            value = _present(device, path, about)
+            if value is not UNSET and problem(value, about.schema) is None:
                 yield device, path, about, value
+
+
+def _present(device: Target, path: str, about: PropertyInfo) -> Any:
+    """Return the value of a property to write, UNSET if it cannot be known."""
+    if "w" not in about.access or "{" in path or about.readback is None:
+        return UNSET
+    if isinstance(about.readback, str):
+        return device.good(about.readback)
+    return device.good(path)
 
 
 async def write(caller: Caller, device: Target, target: str, payload: Any) -> Outcome:
@@ -47,15 +50,22 @@ def forms(value: Any) -> Iterator[bytes]:
     yield messages.encode({"_value": value})
     yield msgspec.msgpack.encode({"_value": value})
     yield messages.encode(value)
-    if isinstance(value, bool):
-        yield from ((b"on", b"TRUE", b"1") if value else (b"off", b"False", b"0"))
-    elif isinstance(value, str) and value and value.strip()[:1] not in ('"', "{"):
+    if value is True:
+        yield from (b"on", b"TRUE", b"1")
+    elif value is False:
+        yield from (b"off", b"False", b"0")
+    elif isinstance(value, str) and _is_bare(value):
         yield value.encode()
+
+
+def _is_bare(text: str) -> bool:
+    """Return whether a text is taken verbatim, not as JSON."""
+    return bool(text) and not text.strip().startswith(('"', "{"))
 
 
 @active(
     "2",
-    ("Every form of a payload writes the same value, and that is what appears"),
+    "Every form of a payload writes the same value, and that is what appears",
     NEEDS,
     everything=True,
 )
@@ -64,24 +74,16 @@ async def every_form(caller: Caller) -> AsyncIterator[Verdict]:
         for payload in forms(value):
             outcome = await write(caller, device, f"set/{path}", payload)
             yield outcome.expect(*REFUSED_BY_DEVICE)
-            said = (
-                outcome.code != "ok"
-                or outcome.result is None
-                or problem(outcome.result, about.schema) is None
-            )
-            yield (
-                None
-                if said
-                else (
-                    f"{outcome.topic}: the result "
-                    f"{outcome.result!r} is not of the schema"
-                )
+            result = outcome.result if outcome.code == "ok" else None
+            yield verdict(
+                result is None or problem(result, about.schema) is None,
+                f"{outcome.topic}: the result {outcome.result!r} is not of the schema",
             )
 
 
 @active(
     "2",
-    ("`set` of several takes an object of paths and values"),
+    "`set` of several takes an object of paths and values",
     NEEDS,
     everything=True,
 )
@@ -91,50 +93,48 @@ async def several(caller: Caller) -> AsyncIterator[Verdict]:
             path: value for each, path, _, value in writable(caller) if each is device
         }
         if values:
-            yield (await write(caller, device, "set", values)).expect(
-                *REFUSED_BY_DEVICE
-            )
+            outcome = await write(caller, device, "set", values)
+            yield outcome.expect(*REFUSED_BY_DEVICE)
 
 
 @active(
     "2",
-    ("`set` of several is validated whole before anything is written"),
+    "`set` of several is validated whole before anything is written",
     NEEDS,
     everything=True,
 )
 async def validated_whole(caller: Caller) -> AsyncIterator[Verdict]:
     for device, path, _, value in writable(caller):
-        outcome = await write(caller, device, "set", {path: value, caller.nobody: 1})
+        outcome = await write(caller, device, "set", {path: value, caller.unused: 1})
         yield outcome.expect("unknown")
-        error: Any = outcome.reply.error if outcome.reply else None
-        applied = isinstance(error, messages.ReplyError) and error.detail.get("applied")
-        yield f"{outcome.topic}: {applied} was applied" if applied else None
+        error = outcome.reply.error if outcome.reply else None
+        applied = None
+        if isinstance(error, messages.ReplyError):
+            applied = error.detail.get("applied")
+        yield verdict(not applied, f"{outcome.topic}: {applied} was applied")
 
 
 @active(
     "2",
-    ("A value out of range or of the wrong type is refused"),
+    "A value out of range or of the wrong type is refused",
     NEEDS,
     everything=True,
 )
 async def refused(caller: Caller) -> AsyncIterator[Verdict]:
     for device, path, about, _ in writable(caller):
         for value, code in _wrong(about.schema):
-            yield (
-                await write(caller, device, f"set/{path}", {"_value": value})
-            ).expect(code)
+            outcome = await write(caller, device, f"set/{path}", {"_value": value})
+            yield outcome.expect(code)
 
 
 def _wrong(schema: dict[str, Any]) -> Iterator[tuple[Any, str]]:
     """Yield values that do not fit, with the code of their refusal."""
     if schema.get("type") in ("number", "integer"):
         yield "no number", "bad_request"
-        yield from (
-            [(schema["maximum"] + 1, "out_of_range")] if "maximum" in schema else []
-        )
-        yield from (
-            [(schema["minimum"] - 1, "out_of_range")] if "minimum" in schema else []
-        )
+        if "maximum" in schema:
+            yield schema["maximum"] + 1, "out_of_range"
+        if "minimum" in schema:
+            yield schema["minimum"] - 1, "out_of_range"
     elif schema.get("type") == "boolean":
         yield 17, "bad_request"
     elif "enum" in schema and all(isinstance(each, str) for each in schema["enum"]):
@@ -143,37 +143,37 @@ def _wrong(schema: dict[str, Any]) -> Iterator[tuple[Any, str]]:
 
 @active(
     "2",
-    ("Unknown keys beside `_value` and misspelt metadata are `bad_request`"),
+    "Unknown keys beside `_value` and misspelt metadata are `bad_request`",
     NEEDS,
     everything=True,
 )
 async def unknown_keys(caller: Caller) -> AsyncIterator[Verdict]:
     for device, path, about, value in writable(caller):
-        yield (
-            await write(caller, device, f"set/{path}", {"_value": value, "_tll": 3})
-        ).expect("bad_request")
+        misspelt = {"_value": value, "_tll": 3}
+        outcome = await write(caller, device, f"set/{path}", misspelt)
+        yield outcome.expect("bad_request")
         if about.schema.get("type") in ("number", "integer", "boolean"):
-            yield (await write(caller, device, f"set/{path}", {"value": value})).expect(
-                "bad_request"
-            )
+            outcome = await write(caller, device, f"set/{path}", {"value": value})
+            yield outcome.expect("bad_request")
 
 
 @active(
     "2",
-    ("A lock keeps writes of others out, and lets those with its lease pass"),
+    "A lock keeps writes of others out, and lets those with its lease pass",
     NEEDS,
     everything=True,
 )
 async def locked(caller: Caller) -> AsyncIterator[Verdict]:
     unlocked = free(caller)
     for device, path, _, value in writable(caller):
-        if device in unlocked:
-            async with lock(caller, device) as held:
-                if held.code == "ok":
-                    yield (
-                        await write(caller, device, f"set/{path}", {"_value": value})
-                    ).expect("locked")
-                    mine = {"_value": value, "_lease": lease(held)}
-                    yield (await write(caller, device, f"set/{path}", mine)).expect(
-                        *REFUSED_BY_DEVICE
-                    )
+        if device not in unlocked:
+            continue
+        async with lock(caller, device) as held:
+            if held.code != "ok":
+                continue
+            target = f"set/{path}"
+            others = await write(caller, device, target, {"_value": value})
+            yield others.expect("locked")
+            ours = {"_value": value, "_lease": lease(held)}
+            outcome = await write(caller, device, target, ours)
+            yield outcome.expect(*REFUSED_BY_DEVICE)

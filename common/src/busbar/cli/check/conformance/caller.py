@@ -1,4 +1,4 @@
-"""Sends commands as any client would, and waits for their outcomes."""
+"""Sender of commands, as any client is one, and their outcomes."""
 
 import itertools
 import secrets
@@ -10,8 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from busbar.cli.check.conformance.checks import NotTriedError, Verdict
-from busbar.cli.check.conformance.record import split
+from busbar.cli.check.conformance.checks import Verdict
 from busbar.cli.observe import Observer, Seen
 from busbar.contract import messages
 from busbar.contract.messages import Info, Reply, State, Status
@@ -39,12 +38,14 @@ class Target:
 
     def good(self, path: str) -> Any:
         """Return a value that is not bad, UNSET if there is none."""
-        return UNSET if path in self.state.bad else self.state.values.get(path, UNSET)
+        if path in self.state.bad:
+            return UNSET
+        return self.state.values.get(path, UNSET)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one command: `code` is `ok`, that of the error, or `nothing`."""
+    """Outcome of one command: `code` is `ok`, that of the error, or `nothing`."""
 
     topic: str
     payload: bytes
@@ -55,11 +56,9 @@ class Outcome:
     def code(self) -> str:
         if self.reply is None:
             return "nothing"
-        return (
-            "ok"
-            if self.reply.ok
-            else str(getattr(self.reply.error, "code", "no error"))
-        )
+        if self.reply.ok:
+            return "ok"
+        return str(getattr(self.reply.error, "code", "no error"))
 
     @property
     def result(self) -> Any:
@@ -89,16 +88,14 @@ class Caller:
         bridge: str,
         devices: list[Target],
     ) -> None:
-        self.observer, self.endpoint, self.root, self.bridge = (
-            observer,
-            endpoint,
-            root,
-            bridge,
-        )
+        self.observer = observer
+        self.endpoint = endpoint
+        self.root = root
+        self.bridge = bridge
         self.devices = devices
         self.base = f"{root}/{bridge}/"
         self.token = secrets.token_hex(3)
-        self.nobody = f"nobody-{self.token}"  # an id, a name, a path that nothing has
+        self.unused = f"nobody-{self.token}"  # an id, a name, a path that nothing has
         self.sent: Counter[tuple[str, str, Any]] = Counter()  # device, target, id
         self._numbers = itertools.count(1)
         self._misses = 0
@@ -108,27 +105,15 @@ class Caller:
         return next(each for each in self.devices if each.name == BRIDGE)
 
     def private(self, levels: int = 2) -> str:
-        """Return a private reply topic that nobody else uses.
-
-        So many levels below <root>/reply.
-        """
-        return "/".join(
-            [
-                self.root,
-                "reply",
-                f"conformance-{self.token}",
-                *map(str, range(1, levels)),
-            ]
-        )
+        """Return a private reply topic of ours, so many levels below <root>/reply."""
+        own = f"{self.root}/reply/conformance-{self.token}"
+        further = map(str, range(1, levels))
+        return "/".join([own, *further])
 
     @property
     def elsewhere(self) -> str:
         """A topic of ours where a bridge must never publish."""
         return f"conformance-{self.token}/elsewhere"
-
-    def without(self, code: str) -> NotTriedError:
-        """What to raise when no device has what a check needs."""
-        return NotTriedError(f"no device has {code}")
 
     async def ask(
         self,
@@ -146,7 +131,8 @@ class Caller:
         """
         id_ = None
         if not isinstance(payload, bytes):
-            payload = {"_id": f"c{next(self._numbers):05d}", **payload}
+            number = next(self._numbers)
+            payload = {"_id": f"c{number:05d}", **payload}
             id_ = payload["_id"]
             payload = messages.encode(payload)
         topic = f"{self.base}{device}/{target}"
@@ -159,88 +145,87 @@ class Caller:
         self, mark: int, sent: Outcome, id_: Any, limit: float = PATIENCE
     ) -> Outcome:
         """Wait for the outcome of a command among the messages since `mark`."""
-        device, *rest = sent.topic.removeprefix(self.base).split("/")
-        target = "/".join(rest)
+        device, _, target = sent.topic.removeprefix(self.base).partition("/")
+        public = f"{self.base}{device}/reply"
         found: list[tuple[Seen, Reply]] = []
         cursor = mark
 
         def arrived() -> bool:
             nonlocal cursor
-            new, cursor = cursor, len(self.observer.seen)
-            # One without an id is taken for ours, so that a bridge that loses ids is
-            # found out in seconds.
-            fitting = (
-                each
-                for each in self.replies(new)
-                if each[1].target == target and each[1].id in (id_, None)
-            )
-            found.extend(
-                each
-                for each in fitting
-                if each[0].topic == f"{self.base}{device}/reply"
-            )
+            new = cursor
+            cursor = len(self.observer.seen)
+            for seen, reply in self.replies(new):
+                # One without an id is taken for ours, so that a bridge that loses ids
+                # is found out in seconds.
+                ours = reply.target == target and reply.id in (id_, None)
+                if ours and seen.topic == public:
+                    found.append((seen, reply))
             return bool(found)
 
-        came = await self.until(arrived, limit)
-        return Outcome(sent.topic, sent.payload, *found[0]) if came else sent
+        if not await self.until(arrived, limit):
+            return sent
+        return Outcome(sent.topic, sent.payload, *found[0])
 
     async def until(
         self, condition: Callable[[], bool], limit: float = PATIENCE
     ) -> bool:
-        """Wait for what the bridge owes us; return whether it came.
+        """Wait for what the bridge has to send; return whether it came.
 
-        Whoever owes much is waited for less.
+        Once several things never came, wait less.
         """
-        came = await self.observer.until(
-            condition, limit if self._misses < MISSES else min(limit, IMPATIENCE)
-        )
-        self._misses += not came and limit >= PATIENCE  # what has less was not owed
+        patience = limit
+        if self._misses >= MISSES:
+            patience = min(limit, IMPATIENCE)
+        came = await self.observer.until(condition, patience)
+        if not came and limit >= PATIENCE:  # with less it did not have to come
+            self._misses += 1
         return came
+
+    def topics_since(self, mark: int) -> set[str]:
+        """Return the topics of the messages since `mark`."""
+        return {each.topic for each in itertools.islice(self.observer.seen, mark, None)}
 
     def replies(self, mark: int = 0) -> Iterator[tuple[Seen, Reply]]:
         """Yield the outcomes that came since, of all devices and on private topics."""
         for each in itertools.islice(self.observer.seen, mark, None):
-            if each.topic.startswith(f"{self.root}/reply/") or each.topic.endswith(
-                "/reply"
-            ):
-                try:
-                    yield each, msgspec.json.decode(each.payload, type=Reply)
-                except msgspec.MsgspecError:
-                    continue  # the check of shapes reports it
+            private = each.topic.startswith(f"{self.root}/reply/")
+            if not private and not each.topic.endswith("/reply"):
+                continue
+            try:
+                yield each, msgspec.json.decode(each.payload, type=Reply)
+            except msgspec.MsgspecError:
+                continue  # the check of shapes reports it
 
     def commands(self) -> Counter[tuple[str, str]]:
-        """Return how often there was a command to a device and target, ours or anybody's, as the broker told us."""
+        """Count the commands to each device and target, of whomever, as they came."""
         found: Counter[tuple[str, str]] = Counter()
         for each in self.observer.seen:
-            device, channel, path = split(each.topic.removeprefix(self.base))
-            if (
-                channel in ("set", "call")
-                and each.payload
-                and each.topic.startswith(self.base)
-            ):
-                found[device, f"{channel}/{path}" if path else channel] += 1
+            if not each.payload or not each.topic.startswith(self.base):
+                continue
+            device, _, target = each.topic.removeprefix(self.base).partition("/")
+            channel, _, _ = target.partition("/")
+            if channel in ("set", "call"):
+                found[device, target] += 1
         return found
 
     async def until_value(self, device: str, path: str, fits: Any, mark: int) -> bool:
-        """Wait until a change or snapshot after `mark` has a value of a property that fits."""
+        """Wait for a change or snapshot after `mark` with a value that fits."""
 
-        def told() -> bool:
-            return any(fits(value) for value in self._told(device, path, mark))
+        def came() -> bool:
+            return any(fits(value) for value in self._values(device, path, mark))
 
-        return await self.until(told)
+        return await self.until(came)
 
-    def _told(self, device: str, path: str, mark: int) -> Iterator[Any]:
+    def _values(self, device: str, path: str, mark: int) -> Iterator[Any]:
         for each in itertools.islice(self.observer.seen, mark, None):
             try:
                 if each.topic == f"{self.base}{device}/event/change":
-                    changes = msgspec.json.decode(each.payload)["changes"]
-                    yield from (
-                        change["value"]
-                        for change in changes
-                        if change.get("path") == path and "value" in change
-                    )
+                    for change in msgspec.json.decode(each.payload)["changes"]:
+                        if change.get("path") == path and "value" in change:
+                            yield change["value"]
                 elif each.topic == f"{self.base}{device}/state":
                     values = msgspec.json.decode(each.payload)["values"]
-                    yield from ([values[path]] if path in values else [])
+                    if path in values:
+                        yield values[path]
             except (msgspec.MsgspecError, KeyError, TypeError):
                 continue

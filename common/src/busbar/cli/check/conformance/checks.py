@@ -1,9 +1,6 @@
-"""What is checked.
+"""Checks of the contract: one small function for one sentence, by section.
 
-One small function for one sentence of the contract, registered with the number of its
-section.
-
-A check yields for each thing that it looked at None, or what is wrong with it. One that
+For each thing that it looked at a check yields None, or what is wrong with it. One that
 found nothing to look at has not been tried, and never counts as passed.
 """
 
@@ -30,6 +27,11 @@ TITLES = {
 }
 
 
+def verdict(fine: object, wrong: str) -> Verdict:
+    """Return None if a thing is fine, else what is wrong with it."""
+    return None if fine else wrong
+
+
 class NotTriedError(Exception):
     """A check cannot be made here; the message says why."""
 
@@ -49,18 +51,23 @@ class Check:
     last: bool = False  # looks back at what the others sent
 
     def result(self, verdicts: list[Verdict], why_not: str | None = None) -> "Result":
-        wrong = tuple(dict.fromkeys(each for each in verdicts if each is not None))
+        wrong = [each for each in verdicts if each is not None]
         if not verdicts and why_not is None:
             why_not = f"not seen: {self.needs}"
-        bad = sum(each is not None for each in verdicts)
         return Result(
-            self.section, self.sentence, self.level, len(verdicts), bad, wrong, why_not
+            self.section,
+            self.sentence,
+            self.level,
+            len(verdicts),
+            len(wrong),
+            tuple(dict.fromkeys(wrong)),
+            why_not,
         )
 
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a check: `made` things were looked at, `bad` of them violate it.
+    """Result of a check: `made` things were looked at, `bad` of them violate it.
 
     `wrong` says each thing once.
     """
@@ -77,7 +84,9 @@ class Result:
     def state(self) -> Literal["holds", "violated", "not tried"]:
         if self.wrong:
             return "violated"
-        return "holds" if self.made else "not tried"
+        if self.made:
+            return "holds"
+        return "not tried"
 
 
 CHECKS: list[Check] = []
@@ -101,17 +110,14 @@ def active(
     everything: bool = False,
     last: bool = False,
 ) -> Callable[[Active], Active]:
-    """Register a check that commands.
+    """Register a check that sends commands.
 
     `everything`: one that writes or disturbs, only with --all.
     """
+    level: Level = "all" if everything else "active"
 
     def register(run: Active) -> Active:
-        CHECKS.append(
-            Check(
-                section, sentence, needs, "all" if everything else "active", run, last
-            )
-        )
+        CHECKS.append(Check(section, sentence, needs, level, run, last))
         return run
 
     return register
@@ -126,7 +132,7 @@ def judge(check: Check, record: Any) -> Result:
 
 
 async def attempt(check: Check, caller: Any) -> Result:
-    """Make a check that commands."""
+    """Make a check that sends commands."""
     verdicts: list[Verdict] = []
     try:
         async for each in check.run(caller):

@@ -1,4 +1,4 @@
-"""`busbar conformance BRIDGE`."""
+"""Command `busbar conformance BRIDGE`."""
 
 import asyncio
 import sys
@@ -25,11 +25,11 @@ MORE = (
 
 @command(
     "conformance",
-    short_help=("check a running bridge, ours or not, against the contract"),
+    short_help="check a running bridge, ours or not, against the contract",
 )
 @click.argument("bridge")
 @click.option(
-    "--device", metavar="NAME", help=("this device only (and the bridge itself)")
+    "--device", metavar="NAME", help="this device only (and the bridge itself)"
 )
 @click.option("--active", "level", flag_value="active", help=SOME)
 @click.option("--all", "level", flag_value="all", help=MORE)

@@ -1,11 +1,11 @@
-"""Does a running bridge, ours or not, keep what the contract says?
+"""Examination of a running bridge, ours or not, against the contract.
 
 It knows no device: it uses MQTT, `info`, and the wire messages of busbar.contract.
 """
 
 import asyncio
 
-from busbar.cli.check.conformance import (  # noqa: F401  # imported because they register their checks
+from busbar.cli.check.conformance import (  # noqa: F401  # they register checks
     active_commands,
     active_ending,
     active_locks,
@@ -18,7 +18,14 @@ from busbar.cli.check.conformance import (  # noqa: F401  # imported because the
     report,
 )
 from busbar.cli.check.conformance.caller import Caller, Target
-from busbar.cli.check.conformance.checks import CHECKS, Level, attempt, judge
+from busbar.cli.check.conformance.checks import (
+    CHECKS,
+    Check,
+    Level,
+    Result,
+    attempt,
+    judge,
+)
 from busbar.cli.check.conformance.record import Record
 from busbar.cli.observe import Observer, kept, observing
 from busbar.contract.topics import BRIDGE, Topics
@@ -44,26 +51,21 @@ async def examine(
     names = [device, BRIDGE] if device else ["+"]
     filters = [f"{topics.base}{name}/#" for name in dict.fromkeys(names)]
     caller: Caller | None = None
-    results = []
-    loop = asyncio.get_running_loop()
+    commanded: list[Result] = []
     async with observing(endpoint, *filters) as observer:
         await _online(observer, topics)
         await observer.listen(seconds)
         if level != "passive":
             caller = await _caller(observer, endpoint, topics, device)
-            wanted = [each for each in CHECKS if each.level in ("active", level)]
-            results = [
-                await attempt(each, caller)
-                for each in sorted(wanted, key=lambda each: each.last)
-            ]
+            for check in _active_checks(level):
+                commanded.append(await attempt(check, caller))
         await observer.listen(SETTLE)
-        seen, until = list(observer.seen), loop.time()
+        seen = list(observer.seen)
+        until = asyncio.get_running_loop().time()
         late = await kept(endpoint, *filters)
     record = Record(topics.base, seen, late, seconds, until)
     _check_same(record)
-    results = [
-        judge(each, record) for each in CHECKS if each.level == "passive"
-    ] + results
+    passive = [each for each in CHECKS if each.level == "passive"]
     return report.Report(
         bridge=topics.base.rstrip("/"),
         broker=endpoint.shown,
@@ -73,21 +75,31 @@ async def examine(
         seconds=seconds,
         messages=record.count,
         commands=sum(caller.sent.values()) if caller else 0,
-        results=results,
+        results=[*(judge(each, record) for each in passive), *commanded],
     )
+
+
+def _active_checks(level: Level) -> list[Check]:
+    """Return the checks that send commands, those that look back at the end."""
+    wanted = [each for each in CHECKS if each.level in ("active", level)]
+    return sorted(wanted, key=lambda each: each.last)
 
 
 async def _online(observer: Observer, topics: Topics) -> None:
     """Return once the bridge has said that it is online."""
     status = topics.topic(BRIDGE, "status")
-    if not await observer.until(
-        lambda: any(each.topic == status and each.payload for each in observer.seen),
-        THERE,
-    ):
+
+    def came() -> bool:
+        return any(each.topic == status and each.payload for each in observer.seen)
+
+    if not await observer.until(came, THERE):
         raise NotThereError(f"no bridge has said anything on {status}")
     await observer.quiet()
     record = Record(topics.base, observer.seen, {}, 0, 0)
-    if BRIDGE not in record.devices or (last := record.bridge.last("status")) is None:
+    if BRIDGE not in record.devices:
+        return
+    last = record.bridge.last("status")
+    if last is None:
         return  # it says something that cannot be read: that is for the checks
     if last.state != "online":
         raise NotThereError(f"{status} says that it is {last.state}")
@@ -97,23 +109,24 @@ async def _caller(
     observer: Observer, endpoint: Endpoint, topics: Topics, device: str | None
 ) -> Caller:
     record = Record(topics.base, observer.seen, {}, 0, 0)
-    said = [
-        (name, *(each.last(channel) for channel in ("info", "status", "state")))
-        for name, each in record.devices.items()
-    ]
-    devices = [Target(*each) for each in said if None not in each]
-    if device and not any(each.name == device for each in devices):
-        raise NotThereError(
-            f"{topics.base}{device} has no status, info and state that could be read"
-        )
-    if not any(each.name == BRIDGE for each in devices):
-        raise NotThereError(
-            f"{topics.base}{BRIDGE} has no status, info and state that could be read"
-        )
-    caller = Caller(observer, endpoint, topics.root, topics.bridge, devices)
+    devices = {}
+    for name, each in record.devices.items():
+        parts = [each.last(channel) for channel in ("info", "status", "state")]
+        if None not in parts:
+            devices[name] = Target(name, *parts)
+    for wanted in (device, BRIDGE):
+        if wanted and wanted not in devices:
+            raise NotThereError(
+                f"{topics.base}{wanted} has no status, info and state that could be "
+                "read"
+            )
+    targets = list(devices.values())
+    caller = Caller(observer, endpoint, topics.root, topics.bridge, targets)
     # Filters must not overlap: a broker may send a message once for each of them.
-    unknown = [f"{topics.base}{caller.nobody}/#"] if device else []
-    await observer.subscribe([f"{caller.private(1)}/#", caller.elsewhere, *unknown])
+    filters = [f"{caller.private(1)}/#", caller.elsewhere]
+    if device:
+        filters.append(f"{topics.base}{caller.unused}/#")
+    await observer.subscribe(filters)
     return caller
 
 
@@ -121,7 +134,8 @@ def _check_same(record: Record) -> None:
     """Raise NotThereError unless one process was there all the time."""
     if BRIDGE not in record.devices or record.bridge.last("status") is None:
         return
-    boots = list(dict.fromkeys(told.said.boot for told in record.bridge.said["status"]))
+    statuses = record.bridge.read["status"]
+    boots = list(dict.fromkeys(each.content.boot for each in statuses))
     if len(boots) > 1:
         raise NotThereError(
             f"the bridge has started anew meanwhile (boot {' then '.join(boots)}); "

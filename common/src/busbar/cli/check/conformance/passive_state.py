@@ -1,17 +1,24 @@
-"""Values, quality and history of `state` (3.3, 3.4)."""
+"""Checks of values, quality and history of `state` (3.3, 3.4)."""
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from msgspec import UNSET
 
-from busbar.cli.check.conformance.checks import NotTriedError, Verdict, passive
-from busbar.cli.check.conformance.passive_topics import SETTLED, devices
+from busbar.cli.check.conformance.checks import (
+    NotTriedError,
+    Verdict,
+    passive,
+    verdict,
+)
+from busbar.cli.check.conformance.passive_topics import devices
 from busbar.cli.check.conformance.record import (
-    Device,
+    SETTLED,
+    DeviceRecord,
+    ReadMessage,
     Record,
-    Told,
     described,
     may_have,
 )
@@ -23,6 +30,7 @@ HEARTBEAT = 60.0  # s between snapshots at most
 LATE = 5.0  # s that a heartbeat may be late on a busy machine
 BAD_CODES = {*BY_CODE, "stale", "not_a_number"}
 TIMES_LIMIT = 1000  # properties; above, `times` may be left out
+_MISSING = object()
 
 
 @dataclass
@@ -56,222 +64,224 @@ class Model:
         """Return where a snapshot of the same seq differs, None if it does not."""
         ours: dict[str, Any] = self.values
         if truncated:
-            ours = {path: value for path, value in ours.items() if path in state.values}
-        return _difference(ours, state.values, "") or _difference(
-            self.bad, state.bad, "bad of "
-        )
+            ours = {path: ours[path] for path in ours if path in state.values}
+        different = _difference(ours, state.values, "")
+        return different or _difference(self.bad, state.bad, "bad of ")
 
 
 def _difference(
     ours: Mapping[str, Any], theirs: Mapping[str, Any], what: str
 ) -> str | None:
-    missing = object()
+    if ours == theirs:
+        return None
     for path in dict.fromkeys([*ours, *theirs]):
-        mine, other = ours.get(path, missing), theirs.get(path, missing)
+        mine = ours.get(path, _MISSING)
+        other = theirs.get(path, _MISSING)
         if mine != other:
-            told, said = (
-                "nothing" if each is missing else shown(each) for each in (mine, other)
+            return (
+                f"{what}{path} is {_shown(other)}, after the changes it is "
+                f"{_shown(mine)}"
             )
-            return f"{what}{path} is {said}, after the changes it is {told}"
     return None
+
+
+def _shown(value: Any) -> str:
+    return "nothing" if value is _MISSING else shown(value)
 
 
 @passive(
     "3.4",
-    ("A snapshot and the changes after it are the state"),
+    "A snapshot and the changes after it are the state",
     "a snapshot that follows a change",
 )
 def replay(record: Record) -> Iterator[Verdict]:
     for device in devices(record):
+        events = [event for _, event in device.changes()]
         changes = {
-            event.seq: event.changes
-            for _, event in device.changes()
-            if event.boot == record.boot
+            event.seq: event.changes for event in events if event.boot == record.boot
         }
-        told = sorted(
-            (each for each in device.said["state"] if each.said.boot == record.boot),
-            key=lambda t: t.said.seq,
-        )
-        yield from _replayed(device, told, changes)
+        states = device.read["state"]
+        snapshots = [each for each in states if each.content.boot == record.boot]
+        snapshots.sort(key=lambda each: each.content.seq)
+        yield from _replayed(device, snapshots, changes)
 
 
 def _replayed(
-    device: Device, told: list[Told], changes: dict[int, list[Change]]
+    device: DeviceRecord,
+    snapshots: list[ReadMessage],
+    changes: dict[int, list[Change]],
 ) -> Iterator[Verdict]:
     model: Model | None = None
-    for each in told:
-        state: State = each.said
+    for each in snapshots:
+        state: State = each.content
         info = device.info_at(each.place)
         truncated = info is not None and info.truncated is not UNSET
-        while model and model.seq < state.seq and model.seq + 1 in changes:
-            model.apply(model.seq + 1, changes[model.seq + 1])
+        if model:
+            _catch_up(model, state.seq, changes)
         if model and model.seq == state.seq:
             wrong = model.difference(state, truncated)
-            yield f"{each.seen.topic} with seq {state.seq}: {wrong}" if wrong else None
+            yield verdict(wrong is None, f"{each.topic} with seq {state.seq}: {wrong}")
         if not model or model.seq < state.seq or not truncated:
             model = Model.of(state)
 
 
+def _catch_up(model: Model, seq: int, changes: Mapping[int, list[Change]]) -> None:
+    """Apply the changes up to a seq, as far as there are all."""
+    following = model.seq + 1
+    while following <= seq and following in changes:
+        model.apply(following, changes[following])
+        following += 1
+
+
 @passive(
-    "3.2", ("A property comes only after the info that names it"), "a value after info"
+    "3.2", "A property comes only after the info that names it", "a value after info"
 )
 def named_before(record: Record) -> Iterator[Verdict]:
     for device in devices(record):
-        for told, path, _ in _values(device):
-            if (info := device.info_at(told.place)) is not None:
-                fine = may_have(info, path)
-                yield (
-                    None
-                    if fine
-                    else (
-                        f"{told.seen.topic}: {path!r} is not in info revision "
-                        f"{info.revision}"
-                    )
+        for message, path, _ in _values(device):
+            info = device.info_at(message.place)
+            if info is not None:
+                yield verdict(
+                    may_have(info, path),
+                    f"{message.topic}: {path!r} is not in info revision "
+                    f"{info.revision}",
                 )
 
 
 @passive(
-    "3.3", ("A value that is not bad is valid against its schema in info"), "a value"
+    "3.3", "A value that is not bad is valid against its schema in info", "a value"
 )
 def valid(record: Record) -> Iterator[Verdict]:
     for device in devices(record):
-        for told, path, value in _values(device):
-            info = device.info_at(told.place) or device.last("info")
+        for message, path, value in _values(device):
+            info = device.info_at(message.place) or device.last("info")
             about = described(info, path) if info else None
             if about is not None:
                 wrong = problem(value, about.schema)
-                yield f"{told.seen.topic}: {path}: {wrong}" if wrong else None
+                yield verdict(wrong is None, f"{message.topic}: {path}: {wrong}")
 
 
-def _values(device: Device) -> Iterator[tuple[Told, str, Any]]:
+def _values(device: DeviceRecord) -> Iterator[tuple[ReadMessage, str, Any]]:
     """Yield every value that claims to be good, of snapshots and changes."""
-    for told in device.said["state"]:
-        yield from (
-            (told, path, value)
-            for path, value in told.said.values.items()
-            if path not in told.said.bad
-        )
-    for told, event in device.changes():
-        good = (
-            each
-            for each in event.changes
-            if each.value is not UNSET and not isinstance(each.bad, Fault)
-        )
-        yield from ((told, each.path, each.value) for each in good)
+    for message in device.read["state"]:
+        for path, value in message.content.values.items():
+            if path not in message.content.bad:
+                yield message, path, value
+    for message, event in device.changes():
+        for change in event.changes:
+            if change.value is not UNSET and not isinstance(change.bad, Fault):
+                yield message, change.path, change.value
 
 
 @passive(
     "3.3",
-    ("What is bad says why with a code of the contract, and is a property"),
+    "What is bad says why with a code of the contract, and is a property",
     "something bad",
 )
 def bad_codes(record: Record) -> Iterator[Verdict]:
     for device in devices(record):
         info: Info | None = device.last("info")
-        for told in device.said["state"]:
-            for path, fault in told.said.bad.items():
-                fine = fault.code in BAD_CODES and fault.message
-                yield (
-                    None
-                    if fine
-                    else (f"{told.seen.topic}: {path}: bad with code {fault.code!r}")
+        state: State | None = device.last("state")
+        for message in device.read["state"]:
+            for path, fault in message.content.bad.items():
+                yield verdict(
+                    fault.code in BAD_CODES and fault.message,
+                    f"{message.topic}: {path}: bad with code {fault.code!r}",
                 )
-        for path in device.last("state").bad if device.last("state") and info else {}:
-            fine = info is not None and may_have(info, path)
-            yield None if fine else f"{device.name}: {path!r} is bad and not in info"
+        if state is None or info is None:
+            continue
+        for path in state.bad:
+            yield verdict(
+                may_have(info, path), f"{device.name}: {path!r} is bad and not in info"
+            )
 
 
 @passive(
     "3.3",
-    ("While a device is offline or stopped all its values are bad with `offline`"),
+    "While a device is offline or stopped all its values are bad with `offline`",
     "a device that is offline",
 )
 def offline_is_bad(record: Record) -> Iterator[Verdict]:
     for device in devices(record):
-        status, state = device.last("status"), device.last("state")
-        if (
-            status is None
-            or state is None
-            or status.state not in ("offline", "stopped")
-        ):
+        status = device.last("status")
+        state = device.last("state")
+        if status is None or state is None:
             continue
-        if record.until - device.said["status"][-1].seen.at < SETTLED:
+        if status.state not in ("offline", "stopped") or record.is_recent(device):
             continue
         for path in state.values:
-            if not path.startswith("_"):  # what the bridge adds is not the device's
-                fine = path in state.bad and state.bad[path].code == "offline"
-                yield (
-                    None
-                    if fine
-                    else (
-                        f"{device.name} is {status.state}, and {path} is not bad with "
-                        f"`offline`"
-                    )
-                )
+            if path.startswith("_"):  # what the bridge adds is not the device's
+                continue
+            fine = path in state.bad and state.bad[path].code == "offline"
+            yield verdict(
+                fine,
+                f"{device.name} is {status.state}, and {path} is not bad with "
+                "`offline`",
+            )
 
 
 @passive("3.3", "A leaf says what the snapshot says", "a leaf and a snapshot")
 def leaves(record: Record) -> Iterator[Verdict]:
     for device in devices(record):
         history = _history(device)
-        for path, told in device.leaves.items():
+        for path, messages in device.leaves.items():
             if path in history:
-                yield _leaf(told[-1], history[path], record.until)
+                yield _leaf(messages[-1], history[path], record.until)
 
 
-def _history(device: Device) -> dict[str, list[tuple[float, Any]]]:
-    """Return all values of each path with the time they came, from snapshots and changes in order of arrival."""
+def _history(device: DeviceRecord) -> dict[str, list[tuple[float, Any]]]:
+    """Return all values of each path, from snapshots and changes, with their times."""
+    came: list[tuple[ReadMessage, dict[str, Any]]] = []
+    for message in device.read["state"]:
+        came.append((message, message.content.values))
+    for message, event in device.changes():
+        came.append((message, _changed(event.changes)))
+    came.sort(key=lambda each: each[0].place)
     found: dict[str, list[tuple[float, Any]]] = {}
-    told = [
-        (each.place, each.seen.at, each.said.values) for each in device.said["state"]
-    ]
-    for each, event in device.changes():
-        values = {
-            change.path: change.value
-            for change in event.changes
-            if change.value is not UNSET
-        }
-        told.append((each.place, each.seen.at, values))
-    for _, at, values in sorted(told, key=lambda each: each[0]):
+    for message, values in came:
         for path, value in values.items():
-            if path not in found or found[path][-1][1] != value:
-                found.setdefault(path, []).append((at, value))
+            history = found.setdefault(path, [])
+            if not history or history[-1][1] != value:
+                history.append((message.seen.at, value))
     return found
 
 
-def _leaf(told: Told, history: list[tuple[float, Any]], until: float) -> Verdict:
-    """A leaf may lag behind for a moment: then it has to be a value that was."""
+def _changed(changes: Iterable[Change]) -> dict[str, Any]:
+    return {each.path: each.value for each in changes if each.value is not UNSET}
+
+
+def _leaf(leaf: ReadMessage, history: list[tuple[float, Any]], until: float) -> Verdict:
+    """Compare a leaf; one that lags for a moment may have any earlier value."""
     since, value = history[-1]
-    fine = told.said == value
-    if not fine and until - since < SETTLED:
-        fine = any(told.said == earlier for _, earlier in history)
-    return (
-        None
-        if fine
-        else (f"{told.seen.topic} is {shown(told.said)}, the state has {shown(value)}")
+    allowed = [value]
+    if until - since < SETTLED:
+        allowed = [earlier for _, earlier in history]
+    return verdict(
+        leaf.content in allowed,
+        f"{leaf.topic} is {shown(leaf.content)}, the state has {shown(value)}",
     )
 
 
 @passive(
     "3.3",
-    ("There is a snapshot at most once a second"),
+    "There is a snapshot at most once a second",
     "two snapshots with changes between them",
 )
 def seldom(record: Record) -> Iterator[Verdict]:
     for device in devices(record):
-        early = (
-            each.said for each in device.said["state"] if each.seen.at < record.listened
+        times_of: dict[int, float] = {}
+        for message in device.read["state"]:
+            state: State = message.content
+            if message.seen.at < record.listened and state.boot == record.boot:
+                times_of[state.seq] = state.time
+        if len(times_of) < 2:
+            continue
+        span = max(times_of.values()) - min(times_of.values())
+        # what is announced again on a connect or refresh comes on top
+        yield verdict(
+            len(times_of) <= span + 2,
+            f"{device.name}: {len(times_of)} snapshots within {span:.1f} s",
         )
-        ordered = sorted(
-            {
-                state.seq: state.time for state in early if state.boot == record.boot
-            }.values()
-        )
-        if len(ordered) > 1:
-            # what is announced anew on a connect or refresh comes on top
-            most = ordered[-1] - ordered[0] + 2
-            found = f"{len(ordered)} snapshots within {ordered[-1] - ordered[0]:.1f} s"
-            yield None if len(ordered) <= most else f"{device.name}: {found}"
 
 
 @passive("3.3", "There is a snapshot at least every 60 s", "a device")
@@ -279,42 +289,39 @@ def heartbeat(record: Record) -> Iterator[Verdict]:
     if record.seconds < HEARTBEAT + LATE:
         raise NotTriedError(f"needs --seconds {HEARTBEAT + LATE:g}")
     for device in devices(record):
-        live = [each.seen.at for each in device.said["state"] if not each.seen.retained]
+        seen = [each.seen for each in device.read["state"]]
+        live = [each.at for each in seen if not each.retained]
         pauses = [
             after - before
-            for before, after in zip(live, [*live[1:], record.until], strict=True)
+            for before, after in itertools.pairwise([*live, record.until])
         ]
         longest = max(pauses, default=record.seconds)
-        yield (
-            None
-            if longest <= HEARTBEAT + LATE
-            else (f"{device.name}: no snapshot for {longest:.0f} s")
+        yield verdict(
+            longest <= HEARTBEAT + LATE,
+            f"{device.name}: no snapshot for {longest:.0f} s",
         )
 
 
 @passive(
     "3.3",
-    ("`times` has nothing but values, and is there up to 1000 of them"),
+    "`times` has nothing but values, and is there up to 1000 of them",
     "a state",
 )
 def times(record: Record) -> Iterator[Verdict]:
     for device in devices(record):
-        for told in device.said["state"]:
-            yield _times(told)
+        for message in device.read["state"]:
+            yield _times(message)
 
 
-def _times(told: Told) -> Verdict:
-    state: State = told.said
+def _times(message: ReadMessage) -> Verdict:
+    state: State = message.content
+    topic = message.topic
     if state.times is UNSET:
-        fine = len(state.values) > TIMES_LIMIT
-        return (
-            None
-            if fine
-            else (f"{told.seen.topic}: {len(state.values)} values and no `times`")
+        return verdict(
+            len(state.values) > TIMES_LIMIT,
+            f"{topic}: {len(state.values)} values and no `times`",
         )
-    unknown = state.times.keys() - state.values.keys()
-    return (
-        (f"{told.seen.topic}: times of {sorted(unknown)[0]!r}, which has no value")
-        if unknown
-        else None
+    unknown = min(state.times.keys() - state.values.keys(), default=None)
+    return verdict(
+        unknown is None, f"{topic}: times of {unknown!r}, which has no value"
     )

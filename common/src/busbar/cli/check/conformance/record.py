@@ -1,4 +1,4 @@
-"""What an observer has seen, by device and channel, read as the wire messages of the contract."""
+"""Record of what an observer has seen, by device and channel, as wire messages."""
 
 import re
 from collections import defaultdict
@@ -33,6 +33,8 @@ CHANNELS: Mapping[str, tuple[bool, ...]] = {  # with a path, without one, or bot
     "reply": (False,),
 }
 COMMANDS = ("set", "call")
+# s; what belongs together has come by then: a snapshot waits for a second at most
+SETTLED = 2.0
 _SHAPES: Mapping[str, Any] = {
     "status": Status,
     "info": Info,
@@ -47,39 +49,43 @@ _EVENTS: Mapping[str, Any] = {
 _PARAMETER = re.compile(r"\{([^{}/]+)\}")
 
 
-class Told(NamedTuple):
+class ReadMessage(NamedTuple):
     """One message that could be read; `place` counts all messages."""
 
     place: int
     seen: Seen
     # the struct of the contract; a leaf's value; an event as the fields that it has
-    said: Any
+    content: Any
+
+    @property
+    def topic(self) -> str:
+        return self.seen.topic
 
 
 class Malformed(NamedTuple):
-    """One message that could not."""
+    """One message that could not be read."""
 
     channel: str
     text: str
 
 
-class Device:
-    """All that one device has said, in order of arrival."""
+class DeviceRecord:
+    """All messages of one device, in order of arrival."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         # by channel: status info state reply
-        self.said: dict[str, list[Told]] = defaultdict(list)
-        self.leaves: dict[str, list[Told]] = defaultdict(list)
-        self.events: dict[str, list[Told]] = defaultdict(list)
-        self.blobs: dict[str, list[Told]] = defaultdict(list)
+        self.read: dict[str, list[ReadMessage]] = defaultdict(list)
+        self.leaves: dict[str, list[ReadMessage]] = defaultdict(list)
+        self.events: dict[str, list[ReadMessage]] = defaultdict(list)
+        self.blobs: dict[str, list[ReadMessage]] = defaultdict(list)
         self.messages: list[tuple[str, str, Seen]] = []  # channel, path, message
         self.malformed: list[Malformed] = []
 
     def last(self, channel: str) -> Any:
-        """Return what was said last on status, info or state, None if nothing was."""
-        told = self.said[channel]
-        return told[-1].said if told else None
+        """Return the last content of status, info or state, None if there was none."""
+        read = self.read[channel]
+        return read[-1].content if read else None
 
     def take(self, index: int, channel: str, path: str, seen: Seen) -> None:
         """Read one message; an empty one only removes."""
@@ -87,36 +93,40 @@ class Device:
         if not seen.payload:
             return
         try:
-            said = _read(channel, path, seen.payload)
+            content = _decoded(channel, path, seen.payload)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            self.malformed.append(
-                Malformed(
-                    channel, (f"{seen.topic}: {error}: {messages.shown(seen.payload)}")
-                )
-            )
+            shown = messages.shown(seen.payload)
+            text = f"{seen.topic}: {error}: {shown}"
+            self.malformed.append(Malformed(channel, text))
             return
-        self._list(channel, path).append(Told(index, seen, said))
+        message = ReadMessage(index, seen, content)
+        if path:
+            self.with_path(channel)[path].append(message)
+        else:
+            self.read[channel].append(message)
 
-    def changes(self) -> Iterator[tuple[Told, ChangeEvent]]:
+    def changes(self) -> Iterator[tuple[ReadMessage, ChangeEvent]]:
         """Yield every event/change that could be read."""
-        for told in self.events["change"]:
-            yield told, msgspec.convert(told.said, ChangeEvent)
+        for message in self.events["change"]:
+            yield message, msgspec.convert(message.content, ChangeEvent)
 
     def info_at(self, place: int) -> Info | None:
         """Return the description that was known when a message came."""
-        before = [told.said for told in self.said["info"] if told.place < place]
-        return before[-1] if before else None
+        known: Info | None = None
+        for message in self.read["info"]:
+            if message.place >= place:
+                break
+            known = message.content
+        return known
 
-    def _list(self, channel: str, path: str) -> list[Told]:
-        if path:
-            return {"state": self.leaves, "event": self.events, "blob": self.blobs}[
-                channel
-            ][path]
-        return self.said[channel]
+    def with_path(self, channel: str) -> dict[str, list[ReadMessage]]:
+        """Return the messages of a channel that have a path, by path."""
+        by_channel = {"state": self.leaves, "event": self.events, "blob": self.blobs}
+        return by_channel.get(channel, {})
 
 
 class Record:
-    """All that one bridge has said, and what its broker retains at the end."""
+    """All messages of one bridge, and what its broker retains at the end."""
 
     def __init__(
         self,
@@ -126,22 +136,23 @@ class Record:
         seconds: float,
         until: float,
     ) -> None:
-        self.base, self.late, self.seconds, self.until = base, late, seconds, until
-        self.devices: dict[str, Device] = {}
+        self.base = base
+        self.late = late
+        self.seconds = seconds
+        self.until = until
+        self.devices: dict[str, DeviceRecord] = {}
         self.strange: list[str] = []
         self.count = 0
-        self.listened = 0.0  # loop time until which nobody was asked to do anything
+        self.listened = 0.0  # loop time until which no command was sent
         for index, each in enumerate(seen):
             self.count += 1
             self.listened = self.listened or each.at + seconds
             self._sort(index, each)
-        unknown = [
-            name
-            for name, device in self.devices.items()
-            if not device.said.keys() & {"status", "info"}
-        ]
-        # commanded by somebody, and not there
-        self.unknown = {name: self.devices.pop(name) for name in unknown}
+        # commanded by another client, and not there
+        self.unknown: dict[str, DeviceRecord] = {}
+        for name, device in list(self.devices.items()):
+            if not device.read.keys() & {"status", "info"}:
+                self.unknown[name] = self.devices.pop(name)
 
     @property
     def boot(self) -> str:
@@ -149,24 +160,33 @@ class Record:
         return str(self.devices[BRIDGE].last("status").boot)
 
     @property
-    def bridge(self) -> Device:
+    def bridge(self) -> DeviceRecord:
         return self.devices[BRIDGE]
+
+    def is_recent(self, device: DeviceRecord) -> bool:
+        """Return whether the last status is so new that the rest may still come."""
+        last = device.read["status"][-1].seen.at
+        return self.until - last < SETTLED
 
     def _sort(self, index: int, seen: Seen) -> None:
         if not seen.topic.startswith(self.base):
             return  # a private reply topic
         device, channel, path = split(seen.topic.removeprefix(self.base))
-        levels = [device, *path.split("/")] if path else [device]
         if channel in COMMANDS:
             return
-        if all(map(LEVEL.fullmatch, levels)) and bool(path) in CHANNELS.get(
-            channel, ()
-        ):
-            self.devices.setdefault(device, Device(device)).take(
-                index, channel, path, seen
-            )
-        else:
+        if not _is_topic(device, channel, path):
             self.strange.append(seen.topic)
+            return
+        if device not in self.devices:
+            self.devices[device] = DeviceRecord(device)
+        self.devices[device].take(index, channel, path, seen)
+
+
+def _is_topic(device: str, channel: str, path: str) -> bool:
+    levels = [device, *path.split("/")] if path else [device]
+    if not all(map(LEVEL.fullmatch, levels)):
+        return False
+    return bool(path) in CHANNELS.get(channel, ())
 
 
 def split(rest: str) -> tuple[str, str, str]:
@@ -176,40 +196,32 @@ def split(rest: str) -> tuple[str, str, str]:
     return device, channel, path
 
 
-def _read(channel: str, path: str, payload: bytes) -> Any:
+def _decoded(channel: str, path: str, payload: bytes) -> Any:
     if channel == "blob":
         return None
     if channel == "event":
-        packed = messages.is_msgpack_map(payload)
-        fields = (msgspec.msgpack if packed else msgspec.json).decode(
-            payload, type=dict[str, Any]
-        )
+        encoding = msgspec.msgpack if messages.is_msgpack_map(payload) else msgspec.json
+        fields = encoding.decode(payload, type=dict[str, Any])
         msgspec.convert(fields, _EVENTS.get(path, Event))
         return fields
     payload.decode()
-    return (
-        msgspec.json.decode(payload)
-        if path
-        else msgspec.json.decode(payload, type=_SHAPES[channel])
-    )
+    if path:
+        return msgspec.json.decode(payload)
+    return msgspec.json.decode(payload, type=_SHAPES[channel])
 
 
 def described(info: Info, path: str) -> PropertyInfo | None:
     """Return the property of a path, of a family too."""
     if path in info.properties:
         return info.properties[path]
-    return next(
-        (
-            each
-            for template, each in info.properties.items()
-            if _is_member(template, each, path)
-        ),
-        None,
-    )
+    for template, about in info.properties.items():
+        if _is_member(template, about, path):
+            return about
+    return None
 
 
 def may_have(info: Info, path: str) -> bool:
-    """True if info describes a property, or had no room for all of them."""
+    """Return whether info describes a property, or had no room for all of them."""
     return described(info, path) is not None or info.truncated is not UNSET
 
 
@@ -222,21 +234,25 @@ def _is_member(template: str, about: PropertyInfo, path: str) -> bool:
     parts = _PARAMETER.split(template)
     if len(parts) == 1:
         return False
-    pattern = "".join(
-        "([^/]+)" if odd % 2 else re.escape(part) for odd, part in enumerate(parts)
-    )
-    match = re.fullmatch(pattern, path)
+    fixed = map(re.escape, parts[::2])
+    match = re.fullmatch("([^/]+)".join(fixed), path)
+    if match is None:
+        return False
     ranges = about.parameters if isinstance(about.parameters, dict) else {}
-    return match is not None and all(
-        _within(ranges.get(name), text)
-        for name, text in zip(parts[1::2], match.groups(), strict=True)
-    )
+    for name, text in zip(parts[1::2], match.groups(), strict=True):
+        if not _is_within(ranges.get(name), text):
+            return False
+    return True
 
 
-def _within(bounds: Any, text: str) -> bool:
-    if not isinstance(bounds, dict) or not {"minimum", "maximum"} & bounds.keys():
+def _is_within(bounds: Any, text: str) -> bool:
+    if not isinstance(bounds, dict):
         return True
-    number = int(text) if text.isascii() and text.isdigit() else None
-    return number is not None and bounds.get("minimum", number) <= number <= bounds.get(
-        "maximum", number
-    )
+    if "minimum" not in bounds and "maximum" not in bounds:
+        return True
+    if not text.isascii() or not text.isdigit():
+        return False
+    number = int(text)
+    least = bounds.get("minimum", number)
+    most = bounds.get("maximum", number)
+    return bool(least <= number <= most)

@@ -1,7 +1,8 @@
-"""What a run says: text by section, JSON, JUnit."""
+"""Report of a run: text by section, JSON, JUnit."""
 
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from xml.etree import ElementTree
@@ -10,7 +11,8 @@ from busbar.cli.check.conformance.checks import CHECKS, TITLES, Check, Level, Re
 
 SHOWN = 5  # violations of one check
 _MARKS = {"holds": "ok", "violated": "VIOLATED", "not tried": "-"}
-_OPTIONS = {"active": "--active", "all": "--all"}
+_OPTIONS: Mapping[Level, str] = {"active": "--active", "all": "--all"}
+_INDENT = " " * 12
 LEVELS: tuple[Level, ...] = ("passive", "active", "all")
 
 
@@ -38,65 +40,61 @@ class Report:
     @property
     def left_out(self) -> list[Check]:
         """The checks that were not asked for."""
-        return [
-            each
-            for each in CHECKS
-            if LEVELS.index(each.level) > LEVELS.index(self.level)
-        ]
+        levels = LEVELS[LEVELS.index(self.level) + 1 :]
+        return [each for each in CHECKS if each.level in levels]
 
 
 def text(report: Report) -> str:
     """Return the report for people."""
+    devices = ", ".join(report.devices)
     lines = [
-        (
-            f"{report.bridge} on {report.broker} (MQTT {report.protocol}): "
-            f"{', '.join(report.devices)}"
-        ),
-        (
-            f"{report.seconds:.0f} s, {report.messages} messages, {report.commands} "
-            f"commands of ours"
-        ),
+        f"{report.bridge} on {report.broker} (MQTT {report.protocol}): {devices}",
+        f"{report.seconds:.0f} s, {report.messages} messages, {report.commands} "
+        "commands of ours",
     ]
     ordered = sorted(report.results, key=lambda each: each.section)
     for section, results in groupby(ordered, key=lambda each: each.section):
-        lines += [
-            "",
-            f"{section} {TITLES[section]}",
-            *(line for each in results for line in _lines(each)),
-        ]
-    return "\n".join([*lines, "", _summary(report)])
+        lines += ["", f"{section} {TITLES[section]}"]
+        for result in results:
+            lines += _lines(result)
+    lines += ["", _summary(report)]
+    return "\n".join(lines)
 
 
 def _lines(result: Result) -> Iterator[str]:
-    many = (
-        f" ({result.bad} of {result.made})"
-        if result.wrong
-        else f" ({result.made})"
-        if result.made
-        else ""
-    )
-    yield f"  {_MARKS[result.state]:<8}  {result.sentence}{many}"
+    mark = _MARKS[result.state]
+    many = _many(result)
+    yield f"  {mark:<8}  {result.sentence}{many}"
     if result.why_not:
-        yield (
-            f"            {'partly not tried' if result.made else 'not tried'}: "
-            f"{result.why_not}"
-        )
-    yield from (f"            {each}" for each in result.wrong[:SHOWN])
-    if len(result.wrong) > SHOWN:
-        yield f"            and {len(result.wrong) - SHOWN} more"
+        tried = "partly not tried" if result.made else "not tried"
+        yield f"{_INDENT}{tried}: {result.why_not}"
+    for wrong in result.wrong[:SHOWN]:
+        yield f"{_INDENT}{wrong}"
+    more = len(result.wrong) - SHOWN
+    if more > 0:
+        yield f"{_INDENT}and {more} more"
+
+
+def _many(result: Result) -> str:
+    """Return how many things were looked at, and how many are wrong."""
+    if result.wrong:
+        return f" ({result.bad} of {result.made})"
+    if result.made:
+        return f" ({result.made})"
+    return ""
 
 
 def _summary(report: Report) -> str:
-    counts = (
-        f"{report.count('holds')} hold, {report.count('violated')} violated, "
-        f"{report.count('not tried')} not tried"
-    )
-    levels = [
-        (option, sum(each.level == level for each in report.left_out))
-        for level, option in _OPTIONS.items()
-    ]
-    more = [f"{number} more with {option}" for option, number in levels if number]
-    return "; ".join([counts, *more])
+    hold = report.count("holds")
+    violated = report.count("violated")
+    not_tried = report.count("not tried")
+    parts = [f"{hold} hold, {violated} violated, {not_tried} not tried"]
+    left_out = Counter(each.level for each in report.left_out)
+    for level, option in _OPTIONS.items():
+        count = left_out[level]
+        if count:
+            parts.append(f"{count} more with {option}")
+    return "; ".join(parts)
 
 
 def as_json(report: Report) -> str:
@@ -109,7 +107,8 @@ def as_json(report: Report) -> str:
     document["not_asked_for"] = [
         {"section": each.section, "sentence": each.sentence} for each in report.left_out
     ]
-    return json.dumps({**document, "checks": results}, indent=2, ensure_ascii=False)
+    document["checks"] = results
+    return json.dumps(document, indent=2, ensure_ascii=False)
 
 
 def junit(report: Report) -> bytes:
@@ -119,9 +118,10 @@ def junit(report: Report) -> bytes:
         "failures": report.count("violated"),
         "skipped": report.count("not tried"),
     }
-    suite = ElementTree.Element(
-        "testsuite", {"name": f"busbar conformance {report.bridge}", **_strings(counts)}
-    )
+    attributes = {"name": f"busbar conformance {report.bridge}"}
+    for key, count in counts.items():
+        attributes[key] = str(count)
+    suite = ElementTree.Element("testsuite", attributes)
     for each in report.results:
         about = {
             "classname": f"{each.section} {TITLES[each.section]}",
@@ -129,24 +129,24 @@ def junit(report: Report) -> bytes:
         }
         case = ElementTree.SubElement(suite, "testcase", about)
         if each.state == "violated":
-            failure = ElementTree.SubElement(
-                case, "failure", {"message": _xml(each.wrong[0])}
-            )
+            message = {"message": _xml(each.wrong[0])}
+            failure = ElementTree.SubElement(case, "failure", message)
             failure.text = _xml("\n".join(each.wrong))
         elif each.state == "not tried":
-            ElementTree.SubElement(
-                case, "skipped", {"message": _xml(each.why_not or "")}
-            )
+            message = {"message": _xml(each.why_not or "")}
+            ElementTree.SubElement(case, "skipped", message)
     document: bytes = ElementTree.tostring(
         suite, encoding="utf-8", xml_declaration=True
     )
     return document
 
 
-def _strings(counts: dict[str, int]) -> dict[str, str]:
-    return {key: str(value) for key, value in counts.items()}
-
-
 def _xml(text: str) -> str:
-    """Leave out what XML 1.0 cannot say."""
-    return "".join(each if each.isprintable() or each == "\n" else "?" for each in text)
+    """Return a text with "?" for what XML 1.0 cannot hold."""
+    return "".join(map(_xml_character, text))
+
+
+def _xml_character(character: str) -> str:
+    if character.isprintable() or character == "\n":
+        return character
+    return "?"

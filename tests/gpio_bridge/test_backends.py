@@ -34,7 +34,7 @@ class Bench:
             self.chip = self.sim
         self.edges = []
 
-    def heard(self, edges):
+    def on_edges(self, edges):
         self.edges += edges
 
     async def come(self, count):
@@ -55,7 +55,7 @@ async def bench(request, monkeypatch):
 async def test_an_input_tells_its_value_and_its_edges_in_order(bench):
     bench.sim.drive(17, True)
     request = await bench.chip.request(
-        {17: LineSettings("in", "off", edges=True)}, bench.heard
+        {17: LineSettings("in", "off", edges=True)}, bench.on_edges
     )
     assert await request.read(17) is True
     for count, level in enumerate((False, True, False), 1):
@@ -74,7 +74,7 @@ async def test_an_input_tells_its_value_and_its_edges_in_order(bench):
 
 async def test_active_low_turns_values_and_edges_over(bench):
     request = await bench.chip.request(
-        {17: LineSettings("in", "off", active_low=True, edges=True)}, bench.heard
+        {17: LineSettings("in", "off", active_low=True, edges=True)}, bench.on_edges
     )
     assert await request.read(17) is True
     bench.sim.drive(17, True)
@@ -110,7 +110,7 @@ async def test_an_output_has_its_value_from_the_first_moment_and_keeps_it_after_
     assert bench.sim.level(27) is True
 
 
-async def test_as_is_reads_an_output_and_changes_nothing_and_then_takes_it_over_without_an_edge(
+async def test_as_is_reads_an_output_unchanged_then_takes_it_over_without_an_edge(
     bench,
 ):
     first = await bench.chip.request({27: LineSettings("out", value=True)})
@@ -158,7 +158,7 @@ async def test_lines_have_names(bench):
 async def test_settling_leaves_out_what_bounces(bench):
     clock = Clock()
     request = await bench.chip.request(
-        {17: LineSettings("in", "off", edges=True, debounce=0.5)}, bench.heard
+        {17: LineSettings("in", "off", edges=True, debounce=0.5)}, bench.on_edges
     )
     for level in (True, False, True, False, True):
         bench.sim.drive(17, level)
@@ -175,24 +175,28 @@ async def test_settling_leaves_out_what_bounces(bench):
 
 
 async def test_changes_of_lines_are_told(bench):
-    told = []
-    bench.chip.watch(told.append)
+    changes = []
+    bench.chip.watch(changes.append)
     request = await bench.chip.request({8: IN})
     await until(
-        lambda: any(each.offset == 8 and each.used for each in told), "that it is taken"
+        lambda: any(each.offset == 8 and each.used for each in changes),
+        "that it is taken",
     )
     await request.release()
     await until(
-        lambda: told[-1].offset == 8 and not told[-1].used, "that it is given back"
+        lambda: changes[-1].offset == 8 and not changes[-1].used,
+        "that it is given back",
     )
 
 
 async def test_a_line_without_an_interrupt_says_so(monkeypatch):
     for kind in ("gpiod", "sim"):
         bench = Bench(kind, monkeypatch)
-        bench.sim.pins[3].can_tell = False
+        bench.sim.pins[3].has_interrupt = False
         with pytest.raises(NoEdges):
-            await bench.chip.request({3: LineSettings("in", edges=True)}, bench.heard)
+            await bench.chip.request(
+                {3: LineSettings("in", edges=True)}, bench.on_edges
+            )
         await bench.chip.close()
 
 
@@ -227,7 +231,9 @@ async def test_rpigpio_reads_no_line_that_it_would_have_to_change(monkeypatch):
 
 async def test_rpigpio_counts_what_it_missed(monkeypatch):
     bench = Bench("rpigpio", monkeypatch)
-    await bench.chip.request({17: LineSettings("in", "off", edges=True)}, bench.heard)
+    await bench.chip.request(
+        {17: LineSettings("in", "off", edges=True)}, bench.on_edges
+    )
     bench.sim.pins[17].request.tell(None)  # a callback after a pulse too short to see
     await bench.come(1)
     assert (bench.edges[0].value, bench.edges[0].seq) == (False, 2)
@@ -237,7 +243,7 @@ async def test_rpigpio_counts_what_it_missed(monkeypatch):
 async def test_rpigpio_tells_nothing_of_a_line_that_was_given_back(monkeypatch):
     bench = Bench("rpigpio", monkeypatch)
     request = await bench.chip.request(
-        {17: LineSettings("in", "off", edges=True)}, bench.heard
+        {17: LineSettings("in", "off", edges=True)}, bench.on_edges
     )
     late = bench.sim.pins[17].request
     await request.release()
@@ -250,7 +256,9 @@ async def test_rpigpio_tells_nothing_of_a_line_that_was_given_back(monkeypatch):
 async def test_rpigpio_drops_what_waits_too_long_and_leaves_a_gap(monkeypatch):
     monkeypatch.setattr(rpigpio, "WAITING", 2)
     bench = Bench("rpigpio", monkeypatch)
-    await bench.chip.request({17: LineSettings("in", "off", edges=True)}, bench.heard)
+    await bench.chip.request(
+        {17: LineSettings("in", "off", edges=True)}, bench.on_edges
+    )
     for level in (True, False, True, False):
         bench.sim.drive(17, level)
     await bench.come(2)
@@ -263,7 +271,7 @@ async def test_rpigpio_drops_what_waits_too_long_and_leaves_a_gap(monkeypatch):
 async def test_rpigpio_turns_the_values_of_its_callbacks_over(monkeypatch):
     bench = Bench("rpigpio", monkeypatch)
     low = LineSettings("in", "off", active_low=True, edges=True, debounce=0.5)
-    await bench.chip.request({17: low}, bench.heard)
+    await bench.chip.request({17: low}, bench.on_edges)
     clock = Clock()
     for count, level in enumerate((True, False, True), 1):
         bench.sim.drive(17, level)
@@ -285,7 +293,7 @@ async def test_rpigpio_turns_the_values_of_its_callbacks_over(monkeypatch):
 async def test_lost_edges_leave_a_gap_in_the_numbers(monkeypatch):
     for kind in ("gpiod", "sim"):
         bench = Bench(kind, monkeypatch)
-        await bench.chip.request({17: LineSettings("in", edges=True)}, bench.heard)
+        await bench.chip.request({17: LineSettings("in", edges=True)}, bench.on_edges)
         bench.sim.pins[17].lose = 2
         for level in (True, False, True):
             bench.sim.drive(17, level)
@@ -305,12 +313,12 @@ async def test_rpigpio_pulses_one_a_period_and_ends_with_the_period_that_runs(
     await pulses.repeat(20.0, [Pulse(0.0, 5.0)])
     (pwm,) = bench.chip.module.pwms
     stopping = asyncio.create_task(pulses.close())
-    await until(lambda: pwm.told[-1] == ("duty", 0), "the last period")
+    await until(lambda: pwm.calls[-1] == ("duty", 0), "the last period")
     await settle()
     assert not stopping.done()
     await clock.advance(20)
     await stopping
-    assert pwm.told == [
+    assert pwm.calls == [
         ("made", 18, 0.1),
         ("start", 50.0),
         ("frequency", 0.05),

@@ -1,4 +1,4 @@
-"""Software pulses, on a module that keeps what lgpio is told."""
+"""Software pulses, on a module that keeps the calls to lgpio."""
 
 import asyncio
 from pathlib import Path
@@ -23,28 +23,28 @@ class Lgpio:
     exceptions = False
 
     def __init__(self, busy=()):
-        self.told, self.queue, self.running, self._taken = [], 0, False, busy
+        self.calls, self.queue, self.running, self._taken = [], 0, False, busy
 
     def gpiochip_open(self, number):
-        self.told.append(("open", number))
+        self.calls.append(("open", number))
         return 7
 
     def gpiochip_close(self, handle):
-        self.told.append(("close", handle))
+        self.calls.append(("close", handle))
 
     def gpio_claim_output(self, handle, gpio, level):
         if gpio in self._taken:
             raise Error("GPIO busy")
 
     def tx_pulse(self, handle, gpio, on, off, offset=0, cycles=0):
-        self.told.append(("pulse", on, off, cycles))
+        self.calls.append(("pulse", on, off, cycles))
         self.running = on > 0
 
     def pulse(self, bits, mask, delay):
         return bits, mask, delay
 
     def tx_wave(self, handle, gpio, wave):
-        self.told.append(("wave", wave))
+        self.calls.append(("wave", wave))
         self.queue += 1
 
     def tx_room(self, handle, gpio, kind):
@@ -65,7 +65,7 @@ def test_pulses_become_steps_of_level_and_microseconds():
     one = [(0, 1, 1000), (1, 1, 500), (0, 1, 1500), (1, 1, 1000), (0, 1, 16000)]
     assert steps(0.02, [Pulse(0.003, 0.001), Pulse(0.001, 0.0005)]) == one * 10
     assert steps(1.0, [Pulse(0.0, 1.0)]) == [(1, 1, 1_000_000)]
-    assert len(steps(0.0001, [Pulse(0.00001, 0.00001)])) <= lgpio_pulses.PULSES_LIMIT
+    assert len(steps(0.0001, [Pulse(0.00001, 0.00001)])) <= lgpio_pulses.STEPS_LIMIT
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ async def test_one_pulse_a_period_is_left_to_lgpio_and_stopped_without_a_cut():
     await servo.repeat(0.02, [Pulse(0.0, 0.0015)])
     await servo.repeat(0.02, [Pulse(0.0, 0.002)])
     await servo.close()
-    assert module.told == [
+    assert module.calls == [
         ("open", 0),
         ("pulse", 1500, 18500, 0),
         ("pulse", 2000, 18000, 0),
@@ -103,9 +103,9 @@ async def test_several_pulses_are_fed_ahead_until_they_are_stopped():
     stopping = asyncio.create_task(line.close())
     await clock.advance(1)
     await stopping
-    waves = [each for each in module.told if each[0] == "wave"]
+    waves = [each for each in module.calls if each[0] == "wave"]
     assert len(waves) >= 2 * lgpio_pulses.AHEAD
-    assert module.told[-1] == ("close", 7)
+    assert module.calls[-1] == ("close", 7)
 
 
 async def test_what_is_faster_than_lgpio_promises_is_refused_and_what_runs_goes_on():
@@ -116,7 +116,7 @@ async def test_what_is_faster_than_lgpio_promises_is_refused_and_what_runs_goes_
         DeviceRefused, match=("1e\\+06 Hz; allowed for software PWM: up to 10000")
     ):
         await line.repeat(0.000001, [Pulse(0.0, 0.0000005)])
-    assert module.told[-1] == ("pulse", 50, 50, 0)
+    assert module.calls[-1] == ("pulse", 50, 50, 0)
     await line.close()
 
 
@@ -124,7 +124,7 @@ async def test_what_lgpio_refuses_is_said_and_the_chip_closed():
     module = Lgpio(busy=[17])
     with pytest.raises(DeviceRefused, match="line 17: lgpio: GPIO busy"):
         opened(module)
-    assert module.told[-1] == ("close", 7)
+    assert module.calls[-1] == ("close", 7)
 
 
 def test_without_lgpio_it_says_what_to_install(monkeypatch):
@@ -141,9 +141,9 @@ async def test_what_is_fed_ends_before_a_single_pulse_begins():
     changing = asyncio.create_task(line.repeat(0.02, [Pulse(0.0, 0.001)]))
     await clock.advance(1)
     await changing
-    assert (module.queue, module.told[-1]) == (0, ("pulse", 1000, 19000, 0))
+    assert (module.queue, module.calls[-1]) == (0, ("pulse", 1000, 19000, 0))
     await clock.advance(1)
-    assert module.told[-1] == ("pulse", 1000, 19000, 0)
+    assert module.calls[-1] == ("pulse", 1000, 19000, 0)
     await line.close()
 
 
@@ -159,7 +159,7 @@ async def test_a_train_that_does_not_end_is_cut():
         + 1
     )
     await stopping
-    assert module.told[-1] == ("pulse", 0, 0, 0)
+    assert module.calls[-1] == ("pulse", 0, 0, 0)
 
 
 async def test_what_lgpio_refuses_while_it_is_fed_is_said_by_the_next_command():

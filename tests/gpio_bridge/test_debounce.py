@@ -1,7 +1,4 @@
-"""Which edges count, whatever a contact does.
-
-Order kept, and in the end the true value.
-"""
+"""Debouncing: whatever a contact does, order is kept and the end is the true value."""
 
 import pytest
 from hypothesis import given
@@ -35,14 +32,14 @@ def played(filter_, given_edges, looks=()):
 
     The filter is looked at whenever it is due, as the bridge does.
     """
-    told = []
+    counted = []
     for edge in given_edges:
         while filter_.due is not None and filter_.due <= edge.time:
-            told += filter_.tick(filter_.due)
-        told += filter_.edge(edge)
+            counted += filter_.tick(filter_.due)
+        counted += filter_.edge(edge)
     while filter_.due is not None:
-        told += filter_.tick(filter_.due)
-    return told
+        counted += filter_.tick(filter_.due)
+    return counted
 
 
 @pytest.mark.parametrize("kind", FILTERS)
@@ -52,12 +49,14 @@ def test_whatever_bounces_the_order_is_kept_and_the_final_value_is_true(
 ):
     bounce = edges(*given_pauses)
     filter_ = FILTERS[kind](False)
-    told = played(filter_, bounce)
+    counted = played(filter_, bounce)
     assert filter_.value == (bounce[-1].value if bounce else False)
-    assert [each.time for each in told] == sorted(each.time for each in told)
-    assert [each.seq for each in told] == sorted({each.seq for each in told})
+    assert [each.time for each in counted] == sorted(each.time for each in counted)
+    assert [each.seq for each in counted] == sorted({each.seq for each in counted})
     if kind != "lockout":
-        assert [each.value for each in told] == [not i % 2 for i in range(len(told))]
+        assert [each.value for each in counted] == [
+            not i % 2 for i in range(len(counted))
+        ]
 
 
 @pytest.mark.parametrize("kind", FILTERS)
@@ -67,26 +66,26 @@ def test_looking_too_often_or_too_late_changes_nothing_that_is_told(
 ):
     bounce = edges(*given_pauses)
     expected = played(FILTERS[kind](False), bounce)
-    late, told = FILTERS[kind](False), []
+    late, counted = FILTERS[kind](False), []
     for number, edge in enumerate(bounce):
         if number in looks:
-            told += late.tick(edge.time - MS // 2)
-        told += late.edge(edge)
-    told += late.tick(10**15)
-    assert (told, late.value) == (expected, bounce[-1].value if bounce else False)
+            counted += late.tick(edge.time - MS // 2)
+        counted += late.edge(edge)
+    counted += late.tick(10**15)
+    assert (counted, late.value) == (expected, bounce[-1].value if bounce else False)
 
 
 @given(pauses)
 def test_settle_tells_nothing_that_lasted_less_than_the_period(given_pauses):
     bounce = edges(*given_pauses)
-    told = played(Settle(False, PERIOD), bounce)
+    counted = played(Settle(False, PERIOD), bounce)
     ends = [*(each.time for each in bounce[1:]), 10**15]
     stable = [
         each
         for each, end in zip(bounce, ends, strict=False)
         if end - each.time >= PERIOD * 1e9
     ]
-    assert {each.seq for each in told} <= {each.seq for each in stable}
+    assert {each.seq for each in counted} <= {each.seq for each in stable}
 
 
 def test_settle_stamps_when_the_level_had_settled_and_glitch_when_it_changed():
@@ -106,7 +105,7 @@ def test_a_glitch_is_dropped_with_both_of_its_edges():
     ] == [1, 4, 5]
 
 
-def test_lockout_is_that_of_rpio_the_first_edge_counts_at_once_and_the_rest_of_the_window_never():
+def test_lockout_is_rpios_the_first_edge_counts_and_none_in_the_window_after_it():
     filter_ = Lockout(False, PERIOD)
     up, down, *_ = bounce = edges(5, 3, 1, 20, 5)
     assert filter_.edge(up) == (up,)

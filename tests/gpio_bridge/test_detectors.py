@@ -13,21 +13,21 @@ from gpio_bridge.edges.detectors import (
     Losses,
     Pattern,
 )
-from tests.gpio_bridge.test_filters import MS, edges
+from tests.gpio_bridge.test_debounce import MS, edges
 
 
 def pressed(button, *pauses):
     """Return (kind, ms, count) of what a button tells of presses, so many ms after one
     another."""
-    told = []
+    presses = []
     for edge in edges(*pauses):
         while button.due is not None and button.due <= edge.time:
-            told += button.tick(button.due)
-        told += button.edge(edge)
+            presses += button.tick(button.due)
+        presses += button.edge(edge)
     for _ in range(3):
         if button.due is not None:
-            told += button.tick(button.due)
-    return [(each.kind, each.time // MS, each.count) for each in told]
+            presses += button.tick(button.due)
+    return [(each.kind, each.time // MS, each.count) for each in presses]
 
 
 def test_a_click_comes_at_once_where_nobody_waits_for_a_second():
@@ -146,8 +146,8 @@ def test_every_lost_edge_is_counted(kept):
 
 def test_an_edge_that_is_told_twice_says_that_one_between_was_lost():
     losses = Losses()
-    told = [(True, 1), (True, 2), (False, 3), (False, 5), (False, 7), (True, 9)]
-    assert [losses.gap(Edge(17, value, 0, seq)) for value, seq in told] == [
+    edges_seen = [(True, 1), (True, 2), (False, 3), (False, 5), (False, 7), (True, 9)]
+    assert [losses.gap(Edge(17, value, 0, seq)) for value, seq in edges_seen] == [
         0,
         1,
         0,

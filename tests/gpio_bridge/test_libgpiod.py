@@ -1,7 +1,4 @@
-"""The kernel's back end as far as no kernel is needed.
-
-Translation, finding a chip, what errors mean.
-"""
+"""The kernel's back end without a kernel: translation, finding a chip, errors."""
 
 import errno
 import os
@@ -193,7 +190,7 @@ async def test_a_chip_that_goes_away_breaks_the_link(monkeypatch):
     fake = fakes.Chip(sim)
     monkeypatch.setattr(libgpiod.gpiod, "Chip", lambda path: fake)
     chip, broken = KernelChip(Path("/dev/gpiochip0")), []
-    chip.broken = broken.append
+    chip.on_broken = broken.append
     request = await chip.request(
         {5: LineSettings("in", edges=True)}, lambda edges: None
     )
