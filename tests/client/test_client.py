@@ -353,7 +353,7 @@ async def test_outcomes_of_others_are_counted_and_ignored():
         }
         made.bus.publish(f"busbar/reply/{client.name}/outcome", json.dumps(reply))
         assert not running.done()
-        assert client._line.calls.strays == 1
+        assert client._connection.calls.strays == 1
         running.cancel()
 
 
@@ -527,7 +527,7 @@ async def test_a_name_that_no_event_can_have_is_refused_and_leaves_nothing(wrong
     async with hand() as (client, device, made):
         with pytest.raises(ValueError, match="a level is"):
             device.events(wrong)
-        assert client._inbox.readers._readers == []
+        assert client._dispatcher.subscriptions._subscriptions == []
         with pytest.raises(ValueError):  # which of the two checks, does not matter
             client.device(f"lab/{wrong}")
         made.bus.cut()

@@ -17,7 +17,7 @@ import pytest
 from busbar.client import (
     Change,
     Client,
-    Device,
+    DeviceView,
     Gap,
     LeaseLost,
     LinkLost,
@@ -94,14 +94,14 @@ async def client(
         yield made
 
 
-async def usable(bus: Client, name: str = "lab/toy") -> Device:
+async def usable(bus: Client, name: str = "lab/toy") -> DeviceView:
     device = bus.device(name)
     await device.wait_online(20)
     await until(lambda: "level" in device.snapshot().values, "the first values")
     return device
 
 
-def good(device: Device, path: str) -> Any:
+def good(device: DeviceView, path: str) -> Any:
     """The value, None while it is marked."""
     reading = device.reading(path)
     return None if reading.stale else reading.value

@@ -11,7 +11,7 @@ from busbar.cli.options import command
 from busbar.cli.output import Output
 from busbar.cli.settings import Settings
 from busbar.cli.values import call
-from busbar.client import Device
+from busbar.client import DeviceView
 from busbar.contract.messages import encode
 from busbar.contract.topics import BRIDGE, Topics
 from busbar.errors import BadRequest, ConfigError, Offline, UnknownTarget
@@ -71,7 +71,7 @@ async def _ask(settings: Settings, output: Output, topics: Topics) -> int:
         ) from error
 
 
-async def _answer(bridge: Device) -> None:
+async def _answer(bridge: DeviceView) -> None:
     """Return when a bridge answers; raise Offline.
 
     What was replayed says "online" for ever.

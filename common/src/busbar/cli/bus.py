@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from busbar.cli.settings import Settings
-from busbar.client import Client, Device
+from busbar.client import Client, DeviceView
 from busbar.client.filters import check
 from busbar.contract.names import LEVEL
 from busbar.errors import LinkLost, UnknownTarget
@@ -85,7 +85,7 @@ async def _entered(client: Client, refused: "asyncio.Future[BrokerLost]") -> Non
 @contextlib.asynccontextmanager
 async def device(
     settings: Settings, name: str, *, settled: bool = True
-) -> AsyncIterator[Device]:
+) -> AsyncIterator[DeviceView]:
     """A device that is known on the bus; raise UsageError, UnknownTarget, BrokerLost."""
     check_name(name)
     async with connected(settings, [name], settled=settled) as client:

@@ -12,7 +12,7 @@ from busbar.cli.arguments import expected, usage
 from busbar.cli.options import command, ends
 from busbar.cli.output import Output, age, is_table, shown
 from busbar.cli.settings import Settings
-from busbar.client import Client, Device, Snapshot
+from busbar.client import Client, DeviceView, Snapshot
 from busbar.contract.messages import Info
 from busbar.contract.topics import matches
 
@@ -104,7 +104,7 @@ def title(info: Info | None) -> str:
     )
 
 
-def _reason(device: Device) -> str | None:
+def _reason(device: DeviceView) -> str | None:
     return device.stale.message if device.stale else None
 
 
@@ -185,7 +185,7 @@ def show_command(
     bus.run(work())
 
 
-async def _snapshots(device: Device) -> AsyncIterator[Snapshot]:
+async def _snapshots(device: DeviceView) -> AsyncIterator[Snapshot]:
     """Return what is known of a device, again when it has changed, at most every LOOK s."""
     changes, news = device.watch(), asyncio.Event()
 
@@ -205,7 +205,7 @@ async def _snapshots(device: Device) -> AsyncIterator[Snapshot]:
         await asyncio.gather(noticing, return_exceptions=True)
 
 
-def _print_again(snapshot: Snapshot, device: Device, output: Output) -> None:
+def _print_again(snapshot: Snapshot, device: DeviceView, output: Output) -> None:
     if output.json:
         output.record(msgspec.to_builtins(snapshot))
         return
@@ -215,12 +215,12 @@ def _print_again(snapshot: Snapshot, device: Device, output: Output) -> None:
     _print_values(device, device.info, output)
 
 
-def described(device: Device) -> dict[str, Any]:
+def described(device: DeviceView) -> dict[str, Any]:
     """Return all that is known of a device, JSON-ready."""
     return dict(msgspec.to_builtins(device.snapshot()))
 
 
-def _print_device(device: Device, output: Output) -> None:
+def _print_device(device: DeviceView, output: Output) -> None:
     info = device.info
     assert info is not None
     state = f"{device.state}: {device.stale.message}" if device.stale else device.state
@@ -242,7 +242,7 @@ def _print_device(device: Device, output: Output) -> None:
             output.text(f"\n{what}: {', '.join(named)}")
 
 
-def _print_values(device: Device, info: Info, output: Output) -> None:
+def _print_values(device: DeviceView, info: Info, output: Output) -> None:
     """Print the values; each that is a list of objects as a table of its own."""
     known = device.snapshot().values
     tables = {path: value for path, value in known.items() if is_table(value)}
@@ -280,7 +280,7 @@ def _spaced(value: Any) -> str:
     return msgspec.json.format(msgspec.json.encode(value), indent=0).decode()
 
 
-def _values(device: Device, info: Info, tables: Collection[str]) -> list[list[str]]:
+def _values(device: DeviceView, info: Info, tables: Collection[str]) -> list[list[str]]:
     known = device.snapshot()
     rows = []
     for path in rows_of(info, known.values):

@@ -16,7 +16,7 @@ from busbar.cli.arguments import arguments, suggestion, value
 from busbar.cli.options import command
 from busbar.cli.output import Output, shown
 from busbar.cli.settings import Settings
-from busbar.client import Device, Stale
+from busbar.client import DeviceView, Stale
 from busbar.client.described import property_of
 from busbar.contract.messages import Fault
 from busbar.errors import ReadOnly, UnknownTarget
@@ -87,7 +87,7 @@ def get_command(
     bus.run(work())
 
 
-def readings(device: Device, paths: Sequence[str]) -> dict[str, dict[str, Any]]:
+def readings(device: DeviceView, paths: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Return value, time and why it is stale, by path; raise UnknownTarget."""
     info = device.info
     assert info is not None
@@ -192,7 +192,7 @@ def pairs(given: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def read(device: Device, path: str, text: str) -> Any:
+def read(device: DeviceView, path: str, text: str) -> Any:
     """Return the value that a text means.
 
     Raise BadRequest, OutOfRange, ReadOnly; the bridge judges unknown paths.
@@ -245,7 +245,7 @@ def call_command(
 
 
 async def call(
-    device: Device,
+    device: DeviceView,
     output: Output,
     name: str,
     given: Sequence[str],
@@ -271,7 +271,7 @@ async def call(
 
 @asynccontextmanager
 async def _progress(
-    device: Device, output: Output, name: str, id_: str | None
+    device: DeviceView, output: Output, name: str, id_: str | None
 ) -> AsyncIterator[None]:
     """Show what the device tells of a long command."""
     if not output.live:

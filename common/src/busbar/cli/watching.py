@@ -9,7 +9,7 @@ from busbar.cli.arguments import suggestion
 from busbar.cli.options import command, ends
 from busbar.cli.output import Output, shown, stamp
 from busbar.cli.settings import Settings
-from busbar.client import Change, Client, Device, Event, Stream
+from busbar.client import Change, Client, DeviceView, Event, Stream
 from busbar.client.described import property_of
 from busbar.client.queues import Queue
 from busbar.contract.topics import matches
@@ -73,7 +73,7 @@ def _tell_unknown(
             )
 
 
-def _has(device: Device, pattern: str) -> bool:
+def _has(device: DeviceView, pattern: str) -> bool:
     templates = device.info.properties if device.info else ()
     return (
         property_of(device.info, pattern) is not None

@@ -155,18 +155,18 @@ class Client:
         """How often messages did not reach us."""
         return self._client.gaps
 
-    def devices(self) -> dict[str, "Device"]:
+    def devices(self) -> dict[str, "DeviceView"]:
         """Return all devices that have a description now, by name."""
         return {
-            name: Device(self, device)
+            name: DeviceView(self, device)
             for name, device in self.portal.call(
                 lambda: dict(self._client.devices())
             ).items()
         }
 
-    def device(self, name: str) -> "Device":
+    def device(self, name: str) -> "DeviceView":
         """Return a device by its name, `bridge/device`, known or not; raise ValueError."""
-        return Device(self, self.portal.call(self._client.device, name))
+        return DeviceView(self, self.portal.call(self._client.device, name))
 
     def wait_online(self, *names: str, timeout: float | None = None) -> None:
         """Return when devices are usable and known; raise TimeoutError."""
@@ -251,13 +251,13 @@ class Client:
         return self._workers[-1]
 
 
-class Device:
+class DeviceView:
     """A device of the blocking client.
 
-    The same as `busbar.client.Device`, where each method is described.
+    The same as `busbar.client.DeviceView`, where each method is described.
     """
 
-    def __init__(self, bus: Client, device: client.Device) -> None:
+    def __init__(self, bus: Client, device: client.DeviceView) -> None:
         self._bus, self._device = bus, device
         self.name = device.name
         self.notes = device.notes

@@ -11,8 +11,9 @@ from msgspec import UNSET
 from busbar.client import lock
 from busbar.client.calls import MARGIN, TTL
 from busbar.client.described import named, property_of
-from busbar.client.device_view import UNKNOWN, Picture
+from busbar.client.device_view import UNKNOWN
 from busbar.client.queues import Callback, Queue, Stream
+from busbar.client.tracked_device import TrackedDevice
 from busbar.client.types import Blob, Change, Event, Note, Reading, Snapshot, Stale
 from busbar.contract.messages import Fault, Info
 
@@ -23,21 +24,21 @@ ANSWER = 30.0  # s for the answer to a command whose description we do not have
 NOTES_KEPT = 8
 
 
-class Device:
+class DeviceView:
     """A device by its name, `bridge/device`; it may be absent, and come and go.
 
     Values are JSON values in the units of `info.properties`. A value is good or it says
     why not: `device[path]` raises Stale, `reading` marks.
     """
 
-    def __init__(self, client: "Client", name: str, picture: Picture) -> None:
+    def __init__(self, client: "Client", name: str, tracked: TrackedDevice) -> None:
         self.name = name
         # your own annotations by path; nobody else sees them
         self.notes: dict[str, str] = {}
         self.messages: deque[Note] = deque(maxlen=NOTES_KEPT)  # newest first
         # s that a lock lasts without being renewed, unless `lock` says otherwise
         self.lock_time = 10.0
-        self._client, self._picture = client, picture
+        self._client, self._tracked = client, tracked
         self._lease: str | None = None
 
     def __repr__(self) -> str:
@@ -48,22 +49,22 @@ class Device:
     @property
     def info(self) -> Info | None:
         """The description; None until it is known."""
-        return self._picture.info
+        return self._tracked.info
 
     @property
     def state(self) -> str:
         """`connecting`, `online`, `offline`, `stopped`, or `unknown`."""
-        return self._picture.status.state if self._picture.status else "unknown"
+        return self._tracked.status.state if self._tracked.status else "unknown"
 
     @property
     def stale(self) -> Fault | None:
         """None when the device is usable and its values are those of now, else why not."""
-        return self._picture.why()
+        return self._tracked.why()
 
     @property
     def missed(self) -> int:
         """Messages with changes that never reached us."""
-        return self._picture.missed
+        return self._tracked.missed
 
     def __getitem__(self, path: str) -> Any:
         """Return the value of a property.
@@ -80,23 +81,23 @@ class Device:
 
         Raise KeyError for an unknown path.
         """
-        picture = self._picture
-        if path in picture.values:
+        tracked = self._tracked
+        if path in tracked.values:
             return Reading(
-                picture.values[path], picture.times.get(path), picture.why(path)
+                tracked.values[path], tracked.times.get(path), tracked.why(path)
             )
-        if (name := named(picture.info, path)) is not None:
+        if (name := named(tracked.info, path)) is not None:
             raise KeyError(f"{path!r} of {self.name} is published as {name!r}")
-        about = property_of(picture.info, path)
-        if about is None and picture.info is not None and path not in picture.bad:
+        about = property_of(tracked.info, path)
+        if about is None and tracked.info is not None and path not in tracked.bad:
             raise KeyError(f"{self.name} has no property {path!r}")
         if (
             about is not None
             and about.default is not UNSET
-            and not (picture.info and picture.info.truncated)
+            and not (tracked.info and tracked.info.truncated)
         ):
-            return Reading(about.default, None, picture.why(path))
-        return Reading(None, None, picture.why(path) or UNKNOWN)
+            return Reading(about.default, None, tracked.why(path))
+        return Reading(None, None, tracked.why(path) or UNKNOWN)
 
     def time(self, path: str) -> float | None:
         """Return when a value last changed (Unix s), None if nobody knows.
@@ -107,23 +108,23 @@ class Device:
 
     def snapshot(self, *, notes: bool = False) -> Snapshot:
         """Return a copy of all that is known now, with your notes on wish."""
-        picture = self._picture
+        tracked = self._tracked
         return Snapshot(
             self.name,
             self.state,
             round(clock.time(), 6),
-            dict(picture.values),
-            dict(picture.times),
-            dict(picture.bad),
-            picture.why(),
-            picture.info,
+            dict(tracked.values),
+            dict(tracked.times),
+            dict(tracked.bad),
+            tracked.why(),
+            tracked.info,
             dict(self.notes) if notes else {},
         )
 
     @property
     def locked(self) -> Mapping[str, Any] | None:
         """Who has locked the device: `{"owner", "until"}`, None if nobody."""
-        return self._picture.values.get("_lock")
+        return self._tracked.values.get("_lock")
 
     # Commands.
 

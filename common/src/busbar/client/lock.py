@@ -10,12 +10,12 @@ from busbar.client.types import LeaseLost
 from busbar.errors import BusbarError, LinkLost
 
 if TYPE_CHECKING:
-    from busbar.client.device import Device
+    from busbar.client.device import DeviceView
 
 
 @contextlib.asynccontextmanager
 async def held(
-    device: "Device", ttl: float, wait: float, given: Mapping[str, Any]
+    device: "DeviceView", ttl: float, wait: float, given: Mapping[str, Any]
 ) -> AsyncIterator[str]:
     """Lock for the block.
 
@@ -75,7 +75,7 @@ async def taken(
 
 
 async def _renew(
-    device: "Device",
+    device: "DeviceView",
     token: str,
     ttl: float,
     given: Mapping[str, Any],

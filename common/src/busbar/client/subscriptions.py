@@ -10,13 +10,13 @@ from typing import Any
 from busbar.client.queues import Queue
 from busbar.contract.topics import matches
 
-CACHE_LIMIT = 100_000  # topics whose readers are remembered
+CACHE_LIMIT = 100_000  # topics whose subscriptions are remembered
 
 CHANNELS = ("state", "event", "blob", "status")
 
 
 @dataclass(frozen=True, eq=False)
-class Reader:
+class Subscription:
     """One queue and what goes into it."""
 
     device: str  # pattern of bridge/device
@@ -25,22 +25,22 @@ class Reader:
     queue: Queue[Any]
 
 
-class Readers:
-    """All readers of one client."""
+class Subscriptions:
+    """All subscriptions of one client."""
 
     def __init__(self, left: Callable[[], None] = lambda: None) -> None:
-        self._left = left  # called when a reader has gone
-        self._readers: list[Reader] = []
+        self._left = left  # called when a subscription has gone
+        self._subscriptions: list[Subscription] = []
         self._found: dict[tuple[str, str, str], tuple[Queue[Any], ...]] = {}
 
-    def add(self, reader: Reader) -> Callable[[], None]:
-        """Add a reader; return what removes it, harmless when called twice."""
-        self._readers.append(reader)
+    def add(self, subscription: Subscription) -> Callable[[], None]:
+        """Add a subscription; return what removes it, harmless when called twice."""
+        self._subscriptions.append(subscription)
         self._found.clear()
 
         def leave() -> None:
-            if reader in self._readers:
-                self._readers.remove(reader)
+            if subscription in self._subscriptions:
+                self._subscriptions.remove(subscription)
                 self._found.clear()
                 self._left()
 
@@ -54,19 +54,19 @@ class Readers:
             if len(self._found) >= CACHE_LIMIT:
                 self._found.clear()
             wanting = (
-                reader.queue
-                for reader in self._readers
-                if reader.channel == channel
-                and matches(reader.device, device)
-                and matches(reader.path, path)
+                subscription.queue
+                for subscription in self._subscriptions
+                if subscription.channel == channel
+                and matches(subscription.device, device)
+                and matches(subscription.path, path)
             )
             found = self._found[key] = tuple(dict.fromkeys(wanting))
         return found
 
     def close(self) -> None:
         """Nothing comes any more."""
-        for reader in self._readers:
-            reader.queue.close()
+        for subscription in self._subscriptions:
+            subscription.queue.close()
 
 
 def parse(pattern: str) -> tuple[str, str, str]:
