@@ -220,7 +220,7 @@ class World:
         }
 
     def check(self) -> None:
-        """What is not marked is the truth, and the newest that the reader can know of."""
+        """What is not marked is the truth, and the newest that can be known."""
         tracked = self.tracked
         good = self.good()
         if good or tracked.why() is None:
@@ -592,7 +592,7 @@ def test_a_snapshot_without_room_for_all_takes_nothing_from_a_reader_in_step(
     assert (tracked.values, tracked.why("a")) == ({"a": 5}, None)
 
 
-def test_after_a_gap_what_such_a_snapshot_leaves_out_is_kept_and_marked_until_it_changes(
+def test_after_a_gap_what_a_truncated_snapshot_lacks_is_marked_until_it_changes(
     tracked: TrackedDevice,
 ):
     tracked.take_info(info(truncated=1))

@@ -231,7 +231,7 @@ class ClientConnection:
             self._marker = DENIED
             self.wake()
         else:
-            self.calls.refused(message, why)
+            self.calls.take_refused(message, why)
 
     def _on_message(self, received: Received) -> None:
         if not received.topic.startswith(self._reply):

@@ -1,4 +1,4 @@
-"""One device in a consumer's hands."""
+"""One device, as a program uses it."""
 
 import contextlib
 import time as clock
@@ -33,12 +33,13 @@ class DeviceView:
 
     def __init__(self, client: "Client", name: str, tracked: TrackedDevice) -> None:
         self.name = name
-        # your own annotations by path; nobody else sees them
+        # your own annotations by path; they stay in this program
         self.notes: dict[str, str] = {}
         self.messages: deque[Note] = deque(maxlen=NOTES_KEPT)  # newest first
         # s that a lock lasts without being renewed, unless `lock` says otherwise
         self.lock_time = 10.0
-        self._client, self._tracked = client, tracked
+        self._client = client
+        self._tracked = tracked
         self._lease: str | None = None
 
     def __repr__(self) -> str:
@@ -54,11 +55,14 @@ class DeviceView:
     @property
     def state(self) -> str:
         """`connecting`, `online`, `offline`, `stopped`, or `unknown`."""
-        return self._tracked.status.state if self._tracked.status else "unknown"
+        status = self._tracked.status
+        if status is None:
+            return "unknown"
+        return status.state
 
     @property
     def stale(self) -> Fault | None:
-        """None when the device is usable and its values are those of now, else why not."""
+        """Why the device cannot be used or its values are old; None if all is well."""
         return self._tracked.why()
 
     @property
@@ -82,22 +86,21 @@ class DeviceView:
         Raise KeyError for an unknown path.
         """
         tracked = self._tracked
+        stale = tracked.why(path)
         if path in tracked.values:
-            return Reading(
-                tracked.values[path], tracked.times.get(path), tracked.why(path)
-            )
-        if (name := named(tracked.info, path)) is not None:
+            return Reading(tracked.values[path], tracked.times.get(path), stale)
+        info = tracked.info
+        if info is None:
+            return Reading(None, None, stale or UNKNOWN)
+        name = named(info, path)
+        if name is not None:
             raise KeyError(f"{path!r} of {self.name} is published as {name!r}")
-        about = property_of(tracked.info, path)
-        if about is None and tracked.info is not None and path not in tracked.bad:
+        about = property_of(info, path)
+        if about is None and path not in tracked.bad:
             raise KeyError(f"{self.name} has no property {path!r}")
-        if (
-            about is not None
-            and about.default is not UNSET
-            and not (tracked.info and tracked.info.truncated)
-        ):
-            return Reading(about.default, None, tracked.why(path))
-        return Reading(None, None, tracked.why(path) or UNKNOWN)
+        if about is not None and about.default is not UNSET and not info.truncated:
+            return Reading(about.default, None, stale)
+        return Reading(None, None, stale or UNKNOWN)
 
     def time(self, path: str) -> float | None:
         """Return when a value last changed (Unix s), None if nobody knows.
@@ -107,8 +110,11 @@ class DeviceView:
         return self.reading(path).time
 
     def snapshot(self, *, notes: bool = False) -> Snapshot:
-        """Return a copy of all that is known now, with your notes on wish."""
+        """Return a copy of all that is known now, with your notes if asked for."""
         tracked = self._tracked
+        shown: dict[str, str] = {}
+        if notes:
+            shown = dict(self.notes)
         return Snapshot(
             self.name,
             self.state,
@@ -116,9 +122,9 @@ class DeviceView:
             dict(tracked.values),
             dict(tracked.times),
             dict(tracked.bad),
-            tracked.why(),
-            tracked.info,
-            dict(self.notes) if notes else {},
+            stale=tracked.why(),
+            info=tracked.info,
+            notes=shown,
         )
 
     @property
@@ -139,16 +145,18 @@ class DeviceView:
         id: str | None = None,  # the contract's word
         lease: str | None = None,
     ) -> Any:
-        """Write a property, or several given as a mapping, and return what is known of the result.
+        """Write a property, or several given as a mapping.
 
-        Returns when the device has taken it. ttl: s that it may wait to be started; wait: s for somebody else's lock;
-        timeout: s for the device's answer; id: makes it safe to repeat. Raises what is in `busbar.errors`.
+        Returns what is known of the result, when the device has taken it. ttl: s that
+        it may wait to be started; wait: s for somebody else's lock; timeout: s for the
+        device's answer; id: makes it safe to repeat. Raises what is in `busbar.errors`.
         """
-        target, fields = (
-            ("set", dict(path))
-            if isinstance(path, Mapping)
-            else (f"set/{path}", {"_value": value})
-        )
+        target = "set"
+        if isinstance(path, Mapping):
+            fields = dict(path)
+        else:
+            target = f"set/{path}"
+            fields = {"_value": value}
         return await self._run(target, fields, ANSWER, ttl, wait, timeout, id, lease)
 
     async def call(
@@ -170,8 +178,9 @@ class DeviceView:
 
         Options and errors as for `set`.
         """
-        about = self.info.commands.get(command) if self.info else None
-        patience = about.timeout if about else ANSWER
+        patience = ANSWER
+        if self.info is not None and command in self.info.commands:
+            patience = self.info.commands[command].timeout
         fields = {**(arguments or {}), **more}
         return await self._run(
             f"call/{command}", fields, patience, ttl, wait, timeout, id, lease
@@ -188,19 +197,21 @@ class DeviceView:
         id_: str | None,
         lease: str | None,
     ) -> Any:
-        options = {
+        if lease is None:
+            lease = self._lease
+        metadata: dict[str, Any] = {
             "_ttl": ttl,
             "_wait": wait,
             "_timeout": timeout,
-            "_lease": self._lease if lease is None else lease or None,
+            "_lease": lease or None,
         }
-        metadata = {**options, **({"_id": id_} if id_ is not None else {})}
-        limit = (
-            (TTL if ttl is None else ttl)
-            + (wait or 0.0)
-            + max(patience, timeout or 0.0)
-            + MARGIN
-        )
+        if id_ is not None:
+            metadata["_id"] = id_
+        limit = MARGIN + (wait or 0.0) + max(patience, timeout or 0.0)
+        if ttl is None:
+            limit += TTL
+        else:
+            limit += ttl
         return await self._client.run(self.name, target, {**fields, **metadata}, limit)
 
     @contextlib.asynccontextmanager
@@ -213,7 +224,7 @@ class DeviceView:
         scope: str | None = None,
         polls: bool | None = None,
     ) -> AsyncIterator[str]:
-        """Keep everybody else from commanding the device.
+        """Keep all others from commanding the device.
 
         Entered = it is ours, the value is the lease.
 
@@ -223,15 +234,15 @@ class DeviceView:
         """
         options = {"owner": owner or self._client.name, "scope": scope, "polls": polls}
         given = {key: value for key, value in options.items() if value is not None}
-        async with lock.held(self, ttl or self.lock_time, wait, given) as it:
-            self._lease = it
+        async with lock.held(self, ttl or self.lock_time, wait, given) as lease:
+            self._lease = lease
             try:
-                yield it
+                yield lease
             finally:
-                if self._lease == it:
+                if self._lease == lease:
                     self._lease = None
 
-    # News.
+    # Changes, events, blobs.
 
     def watch(
         self, *paths: str, latest: bool = False, current: bool = True
@@ -242,10 +253,11 @@ class DeviceView:
 
         latest=True: only the newest of each property, for readers that may be slow.
         """
-        queue: Queue[Change] = Queue(latest=_path if latest else None)
-        return self._client.stream(
-            [(self.name, "state", path) for path in paths or ("#",)], queue, current
-        )
+        queue: Queue[Change] = Queue()
+        if latest:
+            queue = Queue(latest=_path)
+        wanted = [(self.name, "state", path) for path in paths or ("#",)]
+        return self._client.stream(wanted, queue, current)
 
     def subscribe(
         self, path: str, callback: Callback, *, current: bool = True

@@ -118,12 +118,17 @@ class Dispatcher:
     def take(self, received: Received) -> None:
         """Take one message of the bus; what cannot be read costs itself."""
         levels = received.topic.removeprefix(self._prefix).split("/", 3)
-        if len(levels) < 3 or levels[2] not in self._channels:
+        if len(levels) < 3:
+            return
+        take = self._channels.get(levels[2])
+        if take is None:
             return
         name = f"{levels[0]}/{levels[1]}"
-        path = levels[3] if len(levels) > 3 else ""
+        path = ""
+        if len(levels) > 3:
+            path = levels[3]
         try:
-            self._channels[levels[2]](name, path, received)
+            take(name, path, received)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             self.malformed += 1
             log.warning("%s cannot be read: %s", received.topic, error)
@@ -145,16 +150,19 @@ class Dispatcher:
             self._check_bridge(bridge)
         for tracked in list(self.tracked.values()):
             self._hand_on(tracked, tracked.take_time(now))
-        since = self._incomplete.items()
-        return [name for name, time in since if now - time >= HEALING]
+        latest = now - HEALING
+        return [name for name, since in self._incomplete.items() if since <= latest]
 
     def fault(self, bridge: str) -> Fault | None:
         """Return why the devices of a bridge cannot be used."""
+        status = None
         tracked = self.tracked.get(f"{bridge}/{BRIDGE}")
-        if tracked is None or tracked.status is None:
+        if tracked is not None:
+            status = tracked.status
+        if status is None:
             return Fault("unknown", f"nothing is known of the bridge {bridge}")
-        if tracked.status.state != "online":
-            return Fault("offline", f"the bridge {bridge} is {tracked.status.state}")
+        if status.state != "online":
+            return Fault("offline", f"the bridge {bridge} is {status.state}")
         now = self._loop.time()
         if now - self._last_snapshot.get(bridge, now) > LOST:
             silent = f"no sign of life from the bridge {bridge} for {LOST:g} s"
@@ -247,8 +255,9 @@ class Dispatcher:
         """Hand on an event unless it came twice; missing numbers are a gap."""
         fields = _decoded(payload)
         head = msgspec.convert(fields, messages.Event)
-        boot, known = self._seqs.get((name, path), (head.boot, head.seq - 1))
-        missed = head.seq - known - 1
+        key = (name, path)
+        boot, last = self._seqs.get(key, (head.boot, head.seq - 1))
+        missed = head.seq - last - 1
         if head.boot == boot:
             if missed < 0:
                 return
@@ -256,7 +265,7 @@ class Dispatcher:
             if missed and path != "change":
                 why = "messages did not reach us"
                 self._on_gap(Gap(name, f"event/{path}", missed, why))
-        self._seqs[name, path] = (head.boot, head.seq)
+        self._seqs[key] = (head.boot, head.seq)
         own = {key: value for key, value in fields.items() if key not in HEAD}
         event = Event(name, path, head.time, MappingProxyType(own), head.seq)
         self._put(name, "event", path, event)

@@ -1,6 +1,6 @@
-"""Who reads what.
+"""Subscriptions of one client: patterns over device, channel and path.
 
-Patterns over device, channel and path, looked up once for each topic.
+Each topic is looked up once.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from typing import Any
 from busbar.client.queues import Queue
 from busbar.contract.topics import matches
 
-CACHE_LIMIT = 100_000  # topics whose subscriptions are remembered
+CACHE_LIMIT = 100_000  # topics whose queues are remembered
 
 CHANNELS = ("state", "event", "blob", "status")
 
@@ -24,12 +24,18 @@ class Subscription:
     path: str  # pattern
     queue: Queue[Any]
 
+    def wants(self, device: str, channel: str, path: str) -> bool:
+        """Return whether the patterns fit."""
+        if channel != self.channel:
+            return False
+        return matches(self.device, device) and matches(self.path, path)
+
 
 class Subscriptions:
     """All subscriptions of one client."""
 
-    def __init__(self, left: Callable[[], None] = lambda: None) -> None:
-        self._left = left  # called when a subscription has gone
+    def __init__(self, on_left: Callable[[], None] = lambda: None) -> None:
+        self._on_left = on_left  # called when a subscription has gone
         self._subscriptions: list[Subscription] = []
         self._found: dict[tuple[str, str, str], tuple[Queue[Any], ...]] = {}
 
@@ -42,7 +48,7 @@ class Subscriptions:
             if subscription in self._subscriptions:
                 self._subscriptions.remove(subscription)
                 self._found.clear()
-                self._left()
+                self._on_left()
 
         return leave
 
@@ -53,18 +59,16 @@ class Subscriptions:
         if found is None:
             if len(self._found) >= CACHE_LIMIT:
                 self._found.clear()
-            wanting = (
+            wanting = [
                 subscription.queue
                 for subscription in self._subscriptions
-                if subscription.channel == channel
-                and matches(subscription.device, device)
-                and matches(subscription.path, path)
-            )
+                if subscription.wants(device, channel, path)
+            ]
             found = self._found[key] = tuple(dict.fromkeys(wanting))
         return found
 
     def close(self) -> None:
-        """Nothing comes any more."""
+        """Close every queue: nothing comes any more."""
         for subscription in self._subscriptions:
             subscription.queue.close()
 
@@ -87,9 +91,8 @@ def parse(pattern: str) -> tuple[str, str, str]:
             f"<bridge>/<device>/{each}/<path>" for each in CHANNELS[:3]
         )
         raise ValueError(
-            f"{pattern!r} is not {allowed} or <bridge>/<device>/status (with + "
-            f"and # "
-            f"as wildcards)"
+            f"{pattern!r} is not {allowed} or <bridge>/<device>/status (with + and "
+            f"# as wildcards)"
         )
     if channel == "status":
         return f"{bridge}/{device}", channel, "#"
