@@ -95,9 +95,9 @@ def arguments(name: str, about: CommandInfo, given: Sequence[str]) -> dict[str, 
                 f"unknown argument {key!r} of {name}{suggestion(key, fields)}"
             )
         check(each, fields[key], key, root)
-    missing = [key for key in required if key not in found]
-    if missing:
-        raise BadRequest(f"{name} needs {missing[0]!r}; its arguments: {usage(about)}")
+    for key in required:
+        if key not in found:
+            raise BadRequest(f"{name} needs {key!r}; its arguments: {usage(about)}")
     return found
 
 
@@ -130,7 +130,7 @@ def expected(schema: Schema, root: Schema = None) -> str:
 def _words(part: Mapping[str, Any]) -> list[str]:
     """Return in short what one alternative allows."""
     if "enum" in part or "const" in part:
-        return [_shown(each) for each in part.get("enum", [part.get("const")])]
+        return list(map(_shown, part.get("enum", [part.get("const")])))
     if "minimum" in part or "maximum" in part:
         return [f"{_end(part, 'minimum')}..{_end(part, 'maximum')}"]
     return _types(part)
@@ -287,7 +287,10 @@ def _is_one(read: Any, wanted: set[str]) -> bool:
 
 
 def _kind(read: Any) -> str:
-    return next(kind for kind in _FITS if _is_one(read, {kind}))
+    for kind in _FITS:
+        if _is_one(read, {kind}):
+            return kind
+    raise TypeError(f"{type(read).__name__} is no type of JSON")
 
 
 def _listed(wanted: set[str]) -> str:

@@ -100,8 +100,8 @@ async def _remove(settings: Settings, topics: Topics) -> int:
             observer.publish(topic, b"", retain=True)
 
         def is_cleared() -> bool:
-            empty = [each.topic for each in observer.seen if not each.payload]
-            return found.keys() <= set(empty)
+            empty = {each.topic for each in observer.seen if not each.payload}
+            return found.keys() <= empty
 
         cleared = await observer.until(is_cleared, CLEARED)
     if not cleared:
@@ -117,8 +117,10 @@ async def _lives(observer: Observer, topics: Topics) -> bool:
     reply = topics.topic(BRIDGE, "reply")
 
     def has_answered() -> bool:
-        answers = [each.payload for each in observer.seen if each.topic == reply]
-        return any(id_.encode() in payload for payload in answers)
+        for each in observer.seen:
+            if each.topic == reply and id_.encode() in each.payload:
+                return True
+        return False
 
     observer.publish(topics.topic(BRIDGE, "call", "list"), encode({"_id": id_}))
     return await observer.until(has_answered, ANSWER)

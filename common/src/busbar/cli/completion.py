@@ -70,7 +70,8 @@ def devices(
     """Offer devices, `bridge/device`."""
 
     def names(client: Client, _: click.Context) -> Iterable[tuple[str, str]]:
-        return [(name, _title(client, name)) for name in client.devices()]
+        for name in client.devices():
+            yield name, _title(client, name)
 
     return _offered(context, word, ("+/+",), names)
 
@@ -109,8 +110,9 @@ def commands(
     def names(client: Client, _: click.Context) -> Iterable[tuple[str, str]]:
         info = client.device(context.params["device"]).info
         if info is None:
-            return []
-        return [(name, about.title) for name, about in info.commands.items()]
+            return
+        for name, about in info.commands.items():
+            yield name, about.title
 
     return _offered(context, word, _named(context), names)
 
@@ -170,8 +172,11 @@ def _offered(
         *exits.EXPECTED, TimeoutError, ValueError, KeyError, OSError
     ):
         found = bus.run(look())
-    fitting = [each for each in found if each[0].startswith(word)]
-    return [CompletionItem(name, help=about or None) for name, about in fitting]
+    items = []
+    for name, about in found:
+        if name.startswith(word):
+            items.append(CompletionItem(name, help=about or None))
+    return items
 
 
 def _title(client: Client, name: str) -> str:

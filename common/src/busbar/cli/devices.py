@@ -117,11 +117,12 @@ def _print(rows: list[dict[str, Any]], output: Output) -> None:
         output.note("no devices")
         return
     headings = list(LISTED)
-    cells = [[row[key] for key in LISTED] for row in rows]
     if any(row["reason"] for row in rows):
         headings.append("why")
-        for line, row in zip(cells, rows, strict=True):
-            line.append(row["reason"] or "")
+    cells = []
+    for row in rows:
+        shown_of = {**row, "why": row["reason"] or ""}
+        cells.append([shown_of[key] for key in headings])
     output.table(headings, cells)
 
 
@@ -232,7 +233,7 @@ def _print_device(device: DeviceView, output: Output) -> None:
         state = f"{state}: {device.stale.message}"
     facts = {"device": device.name, "state": state, "kind": info.kind}
     facts |= _identity(info)
-    output.table([], [list(fact) for fact in facts.items()])
+    output.table([], list(map(list, facts.items())))
     _print_values(device, info, output)
     if info.commands:
         output.text()

@@ -178,10 +178,10 @@ def age(time: float | None) -> str:
     if time is None:
         return ""
     seconds = max(0.0, clock.time() - time)
-    if seconds < 1:
-        return "now"
-    size, unit = next(each for each in _UNITS if seconds >= each[0])
-    return f"{seconds / size:.0f} {unit}"
+    for size, unit in _UNITS:
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return "now"
 
 
 def stamp(time: float) -> str:

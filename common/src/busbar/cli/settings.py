@@ -83,9 +83,11 @@ class Settings:
 
     def environment(self) -> dict[str, str]:
         """Return the variables by which a program of ours finds the same broker."""
-        given = _given(self)
-        shared = given.keys() - WITHOUT_VARIABLE
-        return {variable(name): _text(given[name]) for name in given if name in shared}
+        found = {}
+        for name, value in _given(self).items():
+            if name not in WITHOUT_VARIABLE:
+                found[variable(name)] = _text(value)
+        return found
 
 
 def variable(name: str) -> str:
@@ -100,9 +102,12 @@ VARIABLES = OTHER_VARIABLES.union(map(variable, _SHARED))
 
 
 def _given(settings: Settings) -> dict[str, Any]:
-    values = vars(settings)
-    names = [each.name for each in fields(settings)]
-    return {name: values[name] for name in names if values[name] is not None}
+    found = {}
+    for each in fields(settings):
+        value = getattr(settings, each.name)
+        if value is not None:
+            found[each.name] = value
+    return found
 
 
 def _text(value: Any) -> str:

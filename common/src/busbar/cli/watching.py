@@ -1,6 +1,6 @@
 """`busbar watch` and `busbar events`: changes and events as they come."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import click
 
@@ -141,10 +141,9 @@ def events_command(
         async with bus.connected(settings, [wanted]) as client:
             bus.follow()
             stream = client.events(wanted, bus.checked(name), items=True)
-            all_of_them = changes or name == "change"
-            chosen = (
-                event async for event in stream if all_of_them or event.name != "change"
-            )
+            chosen: AsyncIterator[Event] = stream
+            if not changes and name != "change":
+                chosen = (event async for event in stream if event.name != "change")
             async for event in bus.limited(chosen, count, duration):
                 _print_event(event, output)
             _note_dropped(stream.dropped, output)

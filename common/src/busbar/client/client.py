@@ -311,16 +311,18 @@ class Client:
         self._connection.want(filters)
         if self._connection.stopped:
             queue.close()
-        subscriptions = [Subscription(*each, queue) for each in wanted]
-        leaves = [self._dispatcher.subscriptions.add(each) for each in subscriptions]
+        leaves = []
+        for each in wanted:
+            subscription = Subscription(*each, queue)
+            leaves.append(self._dispatcher.subscriptions.add(subscription))
         if current:
             self._put_current(wanted, queue)
         released = False
 
         def leave() -> None:
             nonlocal released
-            for each in leaves:
-                each()
+            for leave_one in leaves:
+                leave_one()
             if not released:
                 released = True
                 self._connection.release(filters)
@@ -330,13 +332,11 @@ class Client:
     def _put_current(
         self, wanted: list[tuple[str, str, str]], queue: Queue[Any]
     ) -> None:
-        states = [
-            (device, path) for device, channel, path in wanted if channel == "state"
-        ]
         for tracked in self._dispatcher.tracked.values():
-            patterns = [
-                path for device, path in states if matches(device, tracked.device)
-            ]
+            patterns = []
+            for device, channel, path in wanted:
+                if channel == "state" and matches(device, tracked.device):
+                    patterns.append(path)
             for path in list(tracked.values):
                 if any(matches(pattern, path) for pattern in patterns):
                     for change in tracked.current([path]):

@@ -135,10 +135,10 @@ class Dispatcher:
 
     def settled(self) -> bool:
         """True when all that was promised has come, and nothing newer can follow."""
-        return all(
-            tracked.settled or tracked.status is None
-            for tracked in self.tracked.values()
-        )
+        for tracked in self.tracked.values():
+            if tracked.status is not None and not tracked.settled:
+                return False
+        return True
 
     def tick(self) -> list[str]:
         """Let a second pass.
@@ -150,8 +150,11 @@ class Dispatcher:
             self._check_bridge(bridge)
         for tracked in list(self.tracked.values()):
             self._hand_on(tracked, tracked.take_time(now))
-        latest = now - HEALING
-        return [name for name, since in self._incomplete.items() if since <= latest]
+        overdue = []
+        for name, since in self._incomplete.items():
+            if now - since >= HEALING:
+                overdue.append(name)
+        return overdue
 
     def fault(self, bridge: str) -> Fault | None:
         """Return why the devices of a bridge cannot be used."""
@@ -266,16 +269,16 @@ class Dispatcher:
                 why = "messages did not reach us"
                 self._on_gap(Gap(name, f"event/{path}", missed, why))
         self._seqs[key] = (head.boot, head.seq)
-        own = {key: value for key, value in fields.items() if key not in HEAD}
-        event = Event(name, path, head.time, MappingProxyType(own), head.seq)
+        for each in HEAD:
+            fields.pop(each, None)
+        event = Event(name, path, head.time, MappingProxyType(fields), head.seq)
         self._put(name, "event", path, event)
 
     def _forget_unread(self) -> None:
         """Forget the sequences of events that nobody subscribes to any more."""
-        of = self.subscriptions.of
-        unread = [key for key in self._seqs if not of(key[0], "event", key[1])]
-        for key in unread:
-            del self._seqs[key]
+        for name, event in list(self._seqs):
+            if not self.subscriptions.of(name, "event", event):
+                del self._seqs[name, event]
 
     def _take_blob(self, name: str, path: str, received: Received) -> None:
         data = received.payload

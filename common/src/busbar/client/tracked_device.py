@@ -102,7 +102,9 @@ class TrackedDevice:
             return RESTARTED if self._boot else UNKNOWN
         if self._fault is not None and path not in self._changed:
             return self._fault
-        return None if path is None else self.bad.get(path)
+        if path is None:
+            return None
+        return self.bad.get(path)
 
     def current(self, paths: Iterable[str]) -> list[Change]:
         """Return what is known of properties, as changes without a past."""
@@ -306,7 +308,8 @@ class TrackedDevice:
         left_out = self._left_out(state) - newer
         self.values = _without(state.values, newer)
         self.values |= _only(before, newer)
-        self.values |= {path: before[path] for path in left_out}
+        for path in left_out:
+            self.values[path] = before[path]
         self.bad = _without(state.bad, newer)
         self.bad |= _only(was_bad, newer)
         self.bad |= dict.fromkeys(left_out, GAP)
@@ -329,14 +332,18 @@ class TrackedDevice:
         self, state: State, before: dict[str, Any], newer: set[str]
     ) -> dict[str, float]:
         """Return when the values changed: kept where the snapshot does not say."""
-        said = {} if state.times is UNSET else state.times
+        said: dict[str, float] = {}
+        if state.times is not UNSET:
+            said = state.times
         times = {}
         for path, value in self.values.items():
             kept = path in newer
             if not kept and path not in said and path in before:
                 kept = _equal(before[path], value)
-            source = self.times if kept else said
-            times[path] = source.get(path, state.time)
+            if kept:
+                times[path] = self.times.get(path, state.time)
+            else:
+                times[path] = said.get(path, state.time)
         return times
 
     def _differences(

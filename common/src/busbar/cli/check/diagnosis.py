@@ -67,8 +67,11 @@ class ObservedBus:
 
     @property
     def bridges(self) -> list[str]:
-        names = [name for name in self.statuses if _is_bridge(name)]
-        return sorted(name.partition("/")[0] for name in names)
+        names = []
+        for name in self.statuses:
+            if _is_bridge(name):
+                names.append(name.partition("/")[0])
+        return sorted(names)
 
     def state(self, name: str) -> Status:
         """Return the newest status of a device that has one."""
@@ -79,9 +82,11 @@ class ObservedBus:
 
     def devices(self, bridge: str) -> list[str]:
         """Return the devices of a bridge, itself not among them."""
-        names = self.statuses.keys() | self.infos.keys()
-        own = [name for name in names if name.startswith(f"{bridge}/")]
-        return sorted(name for name in own if not _is_bridge(name))
+        names = []
+        for name in sorted(self.statuses.keys() | self.infos.keys()):
+            if name.startswith(f"{bridge}/") and not _is_bridge(name):
+                names.append(name)
+        return names
 
     def _read(self, seen: Seen, type_: type[T]) -> T | None:
         if not seen.payload:
@@ -99,11 +104,12 @@ def _is_bridge(name: str) -> bool:
 
 def variables(environment: Iterable[str]) -> Iterator[Finding]:
     """Judge the variables: one that nobody reads is a slip of the pen."""
-    ours = {name for name in environment if name.startswith("BUSBAR_")}
-    wrong = sorted(ours - VARIABLES)
-    for name in wrong:
-        text = f"{name} is read by nobody"
-        yield Finding("environment", "warning", text, _meant(name))
+    wrong = False
+    for name in sorted(environment):
+        if name.startswith("BUSBAR_") and name not in VARIABLES:
+            wrong = True
+            text = f"{name} is read by nobody"
+            yield Finding("environment", "warning", text, _meant(name))
     if not wrong:
         yield Finding("environment", "ok", "every BUSBAR_ variable is one that is read")
 
@@ -152,8 +158,10 @@ def _bridge(bus: ObservedBus, bridge: str) -> Iterator[Finding]:
         return
     problems = [*_own_values(bus.states.get(name)), *_contract(bus, bridge)]
     devices = bus.devices(bridge)
-    known = [bus.state(each) for each in devices if each in bus.statuses]
-    good = sum(status.state == "online" for status in known)
+    good = 0
+    for device in devices:
+        if device in bus.statuses and bus.state(device).state == "online":
+            good += 1
     yield Finding(check, "ok", f"online, {good} of {len(devices)} devices online")
     advice = f"busbar show {name}; busbar log {bridge}"
     for problem in problems:
@@ -190,8 +198,10 @@ def _own_values(state: State | None) -> Iterator[str]:
 
 
 def _contract(bus: ObservedBus, bridge: str) -> Iterator[str]:
-    infos = [bus.infos[name] for name in bus.infos if name.startswith(f"{bridge}/")]
-    others = {info.contract for info in infos} - {CONTRACT}
+    others = set()
+    for name, info in bus.infos.items():
+        if name.startswith(f"{bridge}/") and info.contract != CONTRACT:
+            others.add(info.contract)
     if others:
         yield (
             f"it speaks version {min(others)} of the contract, this program version "
@@ -245,8 +255,10 @@ def _processes(bus: ObservedBus, outcomes: Mapping[str, int]) -> Iterator[Findin
 def _leftovers(bus: ObservedBus) -> Iterator[Finding]:
     for bridge in bus.bridges:
         boot = bus.state(f"{bridge}/{BRIDGE}").boot
-        known = [name for name in bus.devices(bridge) if name in bus.statuses]
-        old = [name for name in known if bus.state(name).boot != boot]
+        old = []
+        for name in bus.devices(bridge):
+            if name in bus.statuses and bus.state(name).boot != boot:
+                old.append(name)
         if old and bus.online(bridge):
             text = f"left over from another process: {', '.join(old)}"
             yield Finding("duplicates", "warning", text, f"busbar clean {bridge}")
@@ -277,9 +289,12 @@ def _same(key: str, names: Collection[str]) -> Iterator[Finding]:
 def _serial(info: Info) -> str:
     if not isinstance(info.serial, str) or not info.serial.strip("0 "):
         return ""
-    names = (info.manufacturer, info.model)
-    maker = " ".join(each for each in names if isinstance(each, str))
-    return f"{maker} serial {info.serial}".strip()
+    words = []
+    for each in (info.manufacturer, info.model):
+        if isinstance(each, str):
+            words.append(each)
+    words += ["serial", info.serial]
+    return " ".join(words).strip()
 
 
 def _address(info: Info) -> str:
