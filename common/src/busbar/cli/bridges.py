@@ -17,7 +17,7 @@ from busbar.contract.topics import BRIDGE, Topics
 from busbar.errors import BadRequest, ConfigError, Offline, UnknownTarget
 from busbar.mqtt.reconnect import BrokerLost
 
-CLEARED = 10.0  # s for the broker to tell that it has forgotten
+CLEARED = 10.0  # s for the broker to show that it has forgotten
 ANSWER = 3.0  # s for `list`, which a bridge answers at once, whatever its devices do
 
 

@@ -248,7 +248,7 @@ def _print_device(device: DeviceView, output: Output) -> None:
 
 
 def _print_values(device: DeviceView, info: Info, output: Output) -> None:
-    """Print the values; each that is a list of objects as a table of its own."""
+    """Print the values; each that is a list of objects as its own table."""
     known = device.snapshot().values
     tables = {path: value for path, value in known.items() if is_table(value)}
     rows = _values(device, info, tables)

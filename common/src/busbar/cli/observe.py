@@ -146,7 +146,7 @@ async def observing(endpoint: Endpoint, *filters: str) -> AsyncIterator[Observer
 
 
 async def kept(endpoint: Endpoint, *filters: str) -> dict[str, Seen]:
-    """Return what the broker retains now, by topic, as a late subscriber is told."""
+    """Return what the broker retains now, by topic, as a late subscriber gets it."""
     async with observing(endpoint, *filters) as late:
         await late.quiet()
         return {each.topic: each for each in late.seen if each.retained}

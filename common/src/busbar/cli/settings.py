@@ -17,7 +17,7 @@ ROOT = "busbar"
 CONNECT_TIMEOUT = 5.0  # s
 
 WITHOUT_VARIABLE = {"json", "verbose"}  # options that each call gives itself
-# Every variable that Busbar reads; `doctor` names those that nobody reads.
+# Every variable that Busbar reads; `doctor` names others.
 OTHER_VARIABLES = frozenset({"BUSBAR_PASSWORD", "BUSBAR_LEASE"})
 
 

@@ -415,7 +415,7 @@ class Series(Generic[T]):
         item = self._portal.run(self._next(timeout))
         if item is _END:
             raise EOFError("the client was closed")
-        return item  # type: ignore[no-any-return]  # it is T: the end was told apart
+        return item  # type: ignore[no-any-return]  # it is T: it is not the end
 
     def close(self) -> None:
         """Take no more."""

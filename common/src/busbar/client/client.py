@@ -226,7 +226,7 @@ class Client:
     ) -> Stream[Event]:
         """Return events of a device (or pattern).
 
-        items=True: each element of a batch is an event of its own.
+        items=True: each element of a batch is its own event.
         """
         queue: Queue[Event] = Queue()
         if items:

@@ -256,7 +256,7 @@ class ClientConnection:
             await asyncio.sleep(1)
             incomplete = self._dispatcher.tick()
             if self._loop.time() - before > STALLED:
-                # we stood still: the broker may have dropped what nobody misses yet
+                # we stood still: the broker may have dropped messages unnoticed
                 incomplete = list(self._dispatcher.described)
             if self._link is not None and self.joined:
                 await self._heal(self._link, incomplete)
@@ -275,7 +275,7 @@ class ClientConnection:
 
 
 def _reply_topic(endpoint: Endpoint, root: str, name: str) -> str:
-    # brokers with rights give each user a space of its own there: mosquitto/acl
+    # brokers with rights give each user its own topics there: mosquitto/acl
     user = endpoint.credentials[0]
     if user and LEVEL.fullmatch(user):
         return f"{root}/{REPLY}/{user}/{name}"

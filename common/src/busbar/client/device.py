@@ -103,7 +103,7 @@ class DeviceView:
         return Reading(None, None, stale or UNKNOWN)
 
     def time(self, path: str) -> float | None:
-        """Return when a value last changed (Unix s), None if nobody knows.
+        """Return when a value last changed (Unix s), None if unknown.
 
         Raise KeyError.
         """
@@ -273,7 +273,7 @@ class DeviceView:
     def events(self, name: str = "#", *, items: bool = False) -> Stream[Event]:
         """Return what happens at the device.
 
-        items=True: each element of a batch is an event of its own.
+        items=True: each element of a batch is its own event.
         """
         return self._client.events(self.name, name, items=items)
 

@@ -275,7 +275,7 @@ class Dispatcher:
         self._put(name, "event", path, event)
 
     def _forget_unread(self) -> None:
-        """Forget the sequences of events that nobody subscribes to any more."""
+        """Forget the sequences of events without a subscription."""
         for name, event in list(self._seqs):
             if not self.subscriptions.of(name, "event", event):
                 del self._seqs[name, event]

@@ -101,7 +101,7 @@ class Stream(Generic[T]):
         return self._queue.pop()
 
     def close(self) -> None:
-        """Take no more; the same happens when nobody holds the series any more."""
+        """Take no more; a series without a reference does the same."""
         self._queue.close()
         self._leave()
 

@@ -331,19 +331,19 @@ class TrackedDevice:
     def _times(
         self, state: State, before: dict[str, Any], newer: set[str]
     ) -> dict[str, float]:
-        """Return when the values changed: kept where the snapshot does not say."""
-        said: dict[str, float] = {}
+        """Return when the values changed: kept where the snapshot has no time."""
+        given: dict[str, float] = {}
         if state.times is not UNSET:
-            said = state.times
+            given = state.times
         times = {}
         for path, value in self.values.items():
             kept = path in newer
-            if not kept and path not in said and path in before:
+            if not kept and path not in given and path in before:
                 kept = _equal(before[path], value)
             if kept:
                 times[path] = self.times.get(path, state.time)
             else:
-                times[path] = said.get(path, state.time)
+                times[path] = given.get(path, state.time)
         return times
 
     def _differences(

@@ -36,7 +36,7 @@ KINDS: Mapping[str, type[Status] | type[Info] | type[State]] = {
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """What one check came to; `advice` where somebody can do something."""
+    """Result of one check; `advice` where there is something to do."""
 
     check: str
     state: Literal["ok", "warning", "failed", "unknown"]
@@ -103,7 +103,7 @@ def _is_bridge(name: str) -> bool:
 
 
 def variables(environment: Iterable[str]) -> Iterator[Finding]:
-    """Judge the variables: one that nobody reads is a slip of the pen."""
+    """Judge the variables: one that is not read is a typing error."""
     wrong = False
     for name in sorted(environment):
         if name.startswith("BUSBAR_") and name not in VARIABLES:
