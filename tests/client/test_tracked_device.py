@@ -1,4 +1,4 @@
-"""A device in the reader's eyes, whatever happens to its messages.
+"""What is known of a device, whatever happens to its messages.
 
 Never wrong without being marked (contract 3.1-3.4).
 
@@ -22,11 +22,9 @@ from busbar.contract.messages import ChangeEvent, Fault, Info, State, Status
 
 PATHS = ["a", "b", "c/d"]
 VALUES: list[Any] = [0, 1, True, 1.0, "x", None, {"RA": 1}]
-BROKEN, STALE, AWAY = (
-    Fault("timeout", "no answer"),
-    Fault("stale", "old"),
-    Fault("link", "not connected"),
-)
+BROKEN = Fault("timeout", "no answer")
+STALE = Fault("stale", "old")
+AWAY = Fault("link", "not connected")
 
 
 def info(truncated: int = 0) -> Info:
@@ -57,7 +55,7 @@ class Publisher:
         default_factory=dict
     )
     # each transition: path, value, stale
-    told: list[tuple[str, Any, Fault | None]] = field(default_factory=list)
+    published: list[tuple[str, Any, Fault | None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.remember()
@@ -76,15 +74,15 @@ class Publisher:
         if kind == "gone":
             self.values.pop(path, None)
             self.bad.pop(path, None)
-            self.told.append((path, None, GONE))
+            self.published.append((path, None, GONE))
             return messages.Change(path, now, gone=True)
         if kind == "bad":
             self.bad[path] = BROKEN
-            self.told.append((path, self.values.get(path), BROKEN))
+            self.published.append((path, self.values.get(path), BROKEN))
             return messages.Change(path, now, bad=BROKEN)
         was = self.bad.pop(path, None)
         self.values[path] = value
-        self.told.append((path, value, None))
+        self.published.append((path, value, None))
         return messages.Change(path, now, value, None if was else UNSET)
 
     def state(self) -> State:
@@ -103,20 +101,20 @@ class Publisher:
 
 
 class World:
-    """A publisher, a reader, and between them one queue of changes and one of retained
-    topics, each in order."""
+    """A publisher, a reader, and two queues between them.
+
+    One of changes and one of retained topics, each in order.
+    """
 
     def __init__(self) -> None:
-        self.publisher, self.tracked, self.now = (
-            Publisher(),
-            TrackedDevice("lab/toy"),
-            0.0,
-        )
+        self.publisher = Publisher()
+        self.tracked = TrackedDevice("lab/toy")
+        self.now = 0.0
         self.changes: deque[ChangeEvent] = deque()
         self.others: deque[State | Status] = deque()
         self.retained_state: State = self.publisher.state()
         self.retained_status: Status = self.publisher.status()
-        self.heard: dict[str, int] = {}  # boot -> the highest change that has come
+        self.highest: dict[str, int] = {}  # boot -> the highest change that has come
         self.came: set[int] = set()
         self.newest_boot = "1"
         self.watched: list[Change] = []
@@ -143,7 +141,7 @@ class World:
     def deliver(self, what: ChangeEvent | State | Status) -> None:
         self.newest_boot = what.boot
         if isinstance(what, ChangeEvent):
-            self.heard[what.boot] = max(self.heard.get(what.boot, 0), what.seq)
+            self.highest[what.boot] = max(self.highest.get(what.boot, 0), what.seq)
             self.came.add(what.seq)
             self.see(self.tracked.take_change(what))
         elif isinstance(what, State):
@@ -170,6 +168,12 @@ class World:
         self.flow(self.others, len(self.others))
         self.flow(self.changes, len(self.changes))
 
+    def flow_or_lose(self, fate: str) -> None:
+        if fate == "ok":
+            self.flow_all()
+        self.changes.clear()
+        self.others.clear()
+
     def do(self, operation: tuple[Any, ...]) -> None:
         match operation:
             case "change", steps, fate:
@@ -186,18 +190,12 @@ class World:
                 self.now += seconds
                 self.see(self.tracked.take_time(self.now))
             case "restart", fate:
-                self.flow_all() if fate == "ok" else (
-                    self.changes.clear(),
-                    self.others.clear(),
-                )
+                self.flow_or_lose(fate)
                 self.publisher.restart()
                 self.retain(self.publisher.status(), fate)
                 self.retain(self.publisher.state(), fate)
             case "reconnect", fate:
-                self.flow_all() if fate == "ok" else (
-                    self.changes.clear(),
-                    self.others.clear(),
-                )
+                self.flow_or_lose(fate)
                 self.see(self.tracked.take_upstream(AWAY))
                 self.tracked.reconnect()
                 self.join()
@@ -226,8 +224,8 @@ class World:
         if good or tracked.why() is None:
             assert tracked.status is not None
             boot = tracked.status.boot
-            assert boot == self.newest_boot or not self.heard.get(self.newest_boot)
-            assert tracked.seq >= self.heard.get(boot, 0)
+            assert boot == self.newest_boot or not self.highest.get(self.newest_boot)
+            assert tracked.seq >= self.highest.get(boot, 0)
             values, bad = self.publisher.history[boot, tracked.seq]
             assert same(good, {path: values[path] for path in good})
             assert not good.keys() & bad.keys()
@@ -319,9 +317,10 @@ def test_when_nothing_is_lost_every_transition_is_told_once_and_in_order(
         else:
             world.do(operation)
     world.settle()
-    told = [(change.path, change.value, change.stale) for change in world.watched]
+    watched = [(change.path, change.value, change.stale) for change in world.watched]
     assert same(
-        [list(each) for each in told], [list(each) for each in world.publisher.told]
+        [list(each) for each in watched],
+        [list(each) for each in world.publisher.published],
     )
     assert world.tracked.missed == 0
     assert world.reported == []
@@ -410,8 +409,8 @@ def test_a_gap_marks_what_is_not_known_since_and_a_snapshot_heals_it(
     tracked: TrackedDevice,
 ):
     tracked.take_change(change(6, b=6))
-    told = tracked.take_change(change(8, b=8))
-    assert {(c.path, c.value, c.stale.code if c.stale else None) for c in told} == {
+    changes = tracked.take_change(change(8, b=8))
+    assert {(c.path, c.value, c.stale.code if c.stale else None) for c in changes} == {
         ("a", 5, "gap"),
         ("b", 8, None),
     }
@@ -430,8 +429,8 @@ def test_changes_after_a_gap_are_newer_than_the_snapshot(tracked: TrackedDevice)
 
 def test_a_second_gap_marks_what_was_good_since_the_first(tracked: TrackedDevice):
     tracked.take_change(change(7, b=7))
-    told = tracked.take_change(change(9, c=9))
-    assert {(c.path, c.stale.code if c.stale else None) for c in told} == {
+    changes = tracked.take_change(change(9, c=9))
+    assert {(c.path, c.stale.code if c.stale else None) for c in changes} == {
         ("b", "gap"),
         ("c", None),
     }
@@ -497,8 +496,8 @@ def test_after_a_break_in_which_nothing_was_lost_every_transition_is_told(
 ):
     tracked.reconnect()
     assert tracked.why("a") is not None
-    told = tracked.take_change(change(6, a=6)) + tracked.take_change(change(7, a=7))
-    assert [c.value for c in told if c.stale is None][-2:] == [6, 7]
+    changes = tracked.take_change(change(6, a=6)) + tracked.take_change(change(7, a=7))
+    assert [c.value for c in changes if c.stale is None][-2:] == [6, 7]
     tracked.take_state(snapshot(7, a=7), 0.0)
     assert tracked.missed == 0
 
@@ -537,11 +536,11 @@ def test_a_value_that_python_takes_for_equal_but_json_does_not_is_a_change(
     tracked: TrackedDevice,
 ):
     tracked.reconnect()
-    told = tracked.take_state(snapshot(6, a=5.0), 0.0) + tracked.take_state(
+    changes = tracked.take_state(snapshot(6, a=5.0), 0.0) + tracked.take_state(
         snapshot(6, a=5.0), 0.0
     )
     assert repr(tracked.values["a"]) == "5.0"
-    assert len([c for c in told if repr(c.value) == "5.0"]) == 1
+    assert len([c for c in changes if repr(c.value) == "5.0"]) == 1
 
 
 def test_a_property_that_has_gone_meanwhile_is_told_as_gone(tracked: TrackedDevice):
@@ -556,8 +555,8 @@ def test_a_property_that_has_gone_meanwhile_is_told_as_gone(tracked: TrackedDevi
 def test_a_device_that_is_away_says_why(tracked: TrackedDevice):
     tracked.take_status(status(5, state="offline", reason=BROKEN))
     assert tracked.why("a") == BROKEN
-    told = tracked.take_status(status(5))
-    assert [(c.path, c.value, c.stale) for c in told] == [("a", 5, None)]
+    changes = tracked.take_status(status(5))
+    assert [(c.path, c.value, c.stale) for c in changes] == [("a", 5, None)]
 
 
 def test_a_bad_property_says_why_and_recovers(tracked: TrackedDevice):

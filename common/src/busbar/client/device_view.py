@@ -26,10 +26,10 @@ No I/O, no clock: `tracked_device` says what happened.
     OTHER_BOOT     | any                       | UNKNOWN   | the restart is reported
     REMOVED        | any                       | UNKNOWN   | every value is gone
 
-What is in no row changes nothing. A view has `followed` once a change has come while it
-was CURRENT, or a snapshot after changes: from then on what is missing is a gap, and
-"incomplete" is shown as `gap`; before, it is `joining`. Whoever joins while values
-change gets changes and only within a second a snapshot that covers what was before.
+What is in no row changes nothing. A view has `followed` the changes once one has come
+while nothing was missing, or a snapshot has covered what was: "incomplete" is then shown
+as `gap`, before that as `joining`. Who joins while values change gets changes at once,
+and only within a second the snapshot that covers what was before them.
 Source: docs/contract.md, 3.
 """
 
