@@ -22,8 +22,7 @@ async def main() -> None:
                 await psu.set("setpoint/voltage", volts, ttl=PERIOD)
                 print("set", volts, flush=True)
             except BusbarError as error:
-                # offline, locked, out of range, ...: `error.retryable` says if it can
-                # help
+                # offline, locked, out of range, ...: see `error.retryable`
                 print("not set:", error.code, error, flush=True)
             await asyncio.sleep(PERIOD)
 

@@ -15,12 +15,8 @@ async def main(volts: float) -> None:
     async with Client() as bus:
         psu = bus.device(DEVICE)
         await psu.wait_online(timeout=10)
-        print(
-            "it is a",
-            psu.info.name or psu.info.kind,
-            "with",
-            ", ".join(psu.info.properties),
-        )
+        name = psu.info.name or psu.info.kind
+        print("it is a", name, "with", ", ".join(psu.info.properties))
         try:
             # returns when the supply has taken it
             await psu.set("setpoint/voltage", volts)

@@ -102,9 +102,7 @@ def test_a_property_that_is_rows_is_shown_as_a_table(
     assert capsys.readouterr().out.splitlines() == ["pin  level", "3    true", "5"]
 
 
-def test_members_of_a_family_that_are_known_come_before_the_family_and_what_only_reads_back_is_left_out() -> (
-    None
-):
+def test_known_members_come_before_their_family_and_readbacks_are_left_out() -> None:
     joins = {"join": range(1, 9)}
     family = Property(
         "digital/{join}", bool, "rw", readback="_out/digital/{join}", parameters=joins

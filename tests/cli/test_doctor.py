@@ -16,7 +16,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from busbar.cli.check.diagnosis import (
     Asked,
-    Bus,
+    ObservedBus,
     duplicates,
     own_clock,
     round_trip,
@@ -229,7 +229,7 @@ def test_one_address_in_two_bridges_is_one_device(
         Seen(f"busbar/{name[0]}/bridge/status", status("a").encode(), True, 1, 0.0)
         for name in names
     ]
-    assert [each.text for each in duplicates(Bus("busbar", seen), {})] == [said]
+    assert [each.text for each in duplicates(ObservedBus("busbar", seen), {})] == [said]
 
 
 def test_a_variable_that_nobody_reads_is_a_slip() -> None:
@@ -256,4 +256,4 @@ def test_clocks_that_differ_are_found() -> None:
         )
     ]
     assert states == ["ok", "failed"]
-    assert Bus("busbar", []).bridges == []
+    assert ObservedBus("busbar", []).bridges == []

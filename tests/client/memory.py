@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from busbar.client import Client, Device
+from busbar.client import Client, DeviceView
 from busbar.contract import messages
 from busbar.contract.messages import ChangeEvent, State, Status
 from busbar.mqtt.outbox import Message
@@ -22,7 +22,7 @@ URL = "mqtt://127.0.0.1"
 @asynccontextmanager
 async def lab(
     configuration: str = LAB, **options: Any
-) -> AsyncIterator[tuple[Client, Device, Toy, Running]]:
+) -> AsyncIterator[tuple[Client, DeviceView, Toy, Running]]:
     """A bridge with a toy and a client that knows it."""
     toy = Toy()
     async with running(service(toy), configuration) as bus:
@@ -102,7 +102,7 @@ class Hand:
 
 
 @asynccontextmanager
-async def hand(**options: Any) -> AsyncIterator[tuple[Client, Device, Hand]]:
+async def hand(**options: Any) -> AsyncIterator[tuple[Client, DeviceView, Hand]]:
     made = Hand()
     async with Client(URL, connect=made.bus.connection, **options) as client:
         device = client.device("lab/toy")

@@ -211,7 +211,7 @@ async def test_a_command_that_the_broker_refuses_fails_and_no_other(
 ):
     refused, other = wire.start(_id=id_), wire.start()
     await settle()
-    wire.calls.refused(wire.sent[0], "not authorized")
+    wire.calls.take_refused(wire.sent[0], "not authorized")
     with pytest.raises(LinkLost, match="not authorized"):
         await refused
     assert not other.done()

@@ -310,7 +310,7 @@ async def test_nothing_is_sent_while_not_connected_and_the_command_fails_at_once
         assert made.commands() == []
 
 
-async def test_a_command_under_way_fails_with_the_connection_and_runs_once_when_repeated():
+async def test_a_command_under_way_fails_with_the_connection_and_repeated_runs_once():
     async with lab() as (client, device, toy, bus):
         running = asyncio.create_task(device.call("work", seconds=5, id="once only"))
         await until(lambda: ("work", 5.0) in toy.did, "the start")
@@ -353,7 +353,7 @@ async def test_outcomes_of_others_are_counted_and_ignored():
         }
         made.bus.publish(f"busbar/reply/{client.name}/outcome", json.dumps(reply))
         assert not running.done()
-        assert client._line.calls.strays == 1
+        assert client._connection.calls.strays == 1
         running.cancel()
 
 
@@ -430,7 +430,7 @@ async def test_events_that_nobody_read_are_no_gap():
         assert client.gaps == 0
 
 
-async def test_a_gap_in_the_changes_is_reported_once_even_when_they_are_read_as_events():
+async def test_a_gap_in_the_changes_is_reported_once_even_to_who_reads_events():
     gaps: list[Gap] = []
     async with hand(on_gap=gaps.append) as (_client, device, made):
         stream = device.events()
@@ -527,7 +527,7 @@ async def test_a_name_that_no_event_can_have_is_refused_and_leaves_nothing(wrong
     async with hand() as (client, device, made):
         with pytest.raises(ValueError, match="a level is"):
             device.events(wrong)
-        assert client._inbox.readers._readers == []
+        assert client._dispatcher.subscriptions._subscriptions == []
         with pytest.raises(ValueError):  # which of the two checks, does not matter
             client.device(f"lab/{wrong}")
         made.bus.cut()

@@ -54,7 +54,7 @@ async def test_a_value_has_its_time_and_the_device_its_description():
             _ = device["nothing"]
 
 
-async def test_a_property_that_was_never_read_is_marked_and_a_member_of_a_family_has_its_default():
+async def test_a_property_never_read_is_marked_and_a_family_member_has_its_default():
     async with hand() as (_, device, made):
         made.info(properties=FAMILY)
         assert device["digital/5"] is False

@@ -84,7 +84,7 @@ def test_a_wide_filter_replaces_narrow_ones_and_gives_them_back():
         "a/ü",
     ],
 )
-def test_a_filter_for_which_a_broker_could_close_the_connection_is_refused_before_anything_changes(
+def test_a_filter_that_a_broker_could_punish_is_refused_before_anything_changes(
     wrong: str,
 ):
     filters = Filters()

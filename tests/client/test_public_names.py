@@ -9,7 +9,7 @@ import pytest
 
 import busbar
 import busbar.client
-from busbar.client import Client, Device, Stream
+from busbar.client import Client, DeviceView, Stream
 from busbar.errors import BY_CODE
 
 NAMES = {
@@ -20,7 +20,7 @@ NAMES = {
     "Change",
     "Client",
     "ConfigError",
-    "Device",
+    "DeviceView",
     "DeviceRefused",
     "DeviceTimeout",
     "Duplicate",
@@ -67,7 +67,7 @@ MEMBERS: dict[type, set[str]] = {
         "wait_online",
         "watch_devices",
     },
-    Device: {
+    DeviceView: {
         "blobs",
         "call",
         "events",
@@ -90,7 +90,7 @@ MEMBERS: dict[type, set[str]] = {
 }
 FIELDS = {
     Client: {"endpoint", "gaps", "messages", "name", "notes", "root"},
-    Device: {"lock_time", "messages", "name", "notes"},
+    DeviceView: {"lock_time", "messages", "name", "notes"},
 }
 TUPLES = {
     "Change": ("device", "path", "value", "time", "old", "stale"),

@@ -222,7 +222,8 @@ SCRIPT = """
 import sys, threading
 from busbar.client.blocking import Client
 bus = Client(sys.argv[1]).start()
-bus.device("lab/toy").subscribe("#", lambda change: threading.Event().wait(), threaded=True)
+stall = lambda change: threading.Event().wait()
+bus.device("lab/toy").subscribe("#", stall, threaded=True)
 if sys.argv[2] == "forever":
     threading.Timer(0.2, bus.stop).start()
     bus.run_forever()

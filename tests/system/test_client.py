@@ -17,7 +17,7 @@ import pytest
 from busbar.client import (
     Change,
     Client,
-    Device,
+    DeviceView,
     Gap,
     LeaseLost,
     LinkLost,
@@ -94,14 +94,14 @@ async def client(
         yield made
 
 
-async def usable(bus: Client, name: str = "lab/toy") -> Device:
+async def usable(bus: Client, name: str = "lab/toy") -> DeviceView:
     device = bus.device(name)
     await device.wait_online(20)
     await until(lambda: "level" in device.snapshot().values, "the first values")
     return device
 
 
-def good(device: Device, path: str) -> Any:
+def good(device: DeviceView, path: str) -> Any:
     """The value, None while it is marked."""
     reading = device.reading(path)
     return None if reading.stale else reading.value
@@ -134,7 +134,7 @@ async def test_what_one_client_sets_another_sees_and_both_get_their_own_outcomes
             here.call("echo", text="here"), there.call("echo", text="there")
         )
         assert answers == ["here", "there"]
-        assert one._line.calls.strays == other._line.calls.strays == 0
+        assert one._connection.calls.strays == other._connection.calls.strays == 0
 
 
 async def test_an_error_of_the_device_is_typed_and_has_its_facts(
@@ -166,7 +166,7 @@ async def test_a_hundred_calls_at_once_all_get_their_own_outcome(
 # What is lost.
 
 
-async def test_a_stalled_reader_whose_newest_messages_the_broker_has_dropped_ends_on_the_right_value(
+async def test_a_stalled_reader_ends_on_the_right_value_when_the_newest_was_dropped(
     protocol: str,
 ) -> None:
     gaps: list[Gap] = []
@@ -231,7 +231,7 @@ async def test_a_broken_bridge_process_marks_its_values_and_a_new_one_makes_them
 # The broker goes and comes back.
 
 
-async def test_calls_under_way_fail_when_the_broker_goes_and_can_be_repeated_with_their_id(
+async def test_calls_under_way_fail_when_the_broker_goes_and_can_be_repeated_by_id(
     broker: Mosquitto, protocol: str
 ) -> None:
     async with lab(broker, protocol) as toy, client(broker, protocol) as bus:
@@ -244,7 +244,7 @@ async def test_calls_under_way_fail_when_the_broker_goes_and_can_be_repeated_wit
             asyncio.create_task(device.call("echo", text="done", id="already done"))
         )
         assert await running.pop() == "done"
-        await until(lambda: len(bus._line.calls) == 20, "the calls on their way")
+        await until(lambda: len(bus._connection.calls) == 20, "the calls on their way")
         broker.kill()
         for ended in await asyncio.gather(*running, return_exceptions=True):
             assert isinstance(ended, LinkLost)

@@ -1,7 +1,4 @@
-"""What somebody typed, read and checked by what `info` says.
-
-Before anything is sent, in words for people.
-"""
+"""Typed text, read and checked by a device's `info` before anything is sent."""
 
 import difflib
 import re
@@ -16,6 +13,8 @@ from busbar.contract.values import limit
 from busbar.errors import BadRequest, OutOfRange
 
 Schema = Any  # a mapping, or true or false
+
+SHOWN = 12  # names in a suggestion
 
 # contract 2
 _WORDS = {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}
@@ -35,8 +34,7 @@ _LIMITS = {
     "exclusiveMaximum": "below",
 }
 _HEX = re.compile(r"-?0x[0-9a-f]{1,16}")
-_ENDS = ("minimum", "maximum")
-_FITS = {
+_FITS: Mapping[str, type | tuple[type, ...]] = {
     "boolean": bool,
     "integer": int,
     "number": (int, float),
@@ -52,15 +50,20 @@ def value(text: str, schema: Schema, what: str, root: Schema = None) -> Any:
 
     Raise BadRequest, OutOfRange with `what` it is.
     """
-    root = schema if root is None else root
+    if root is None:
+        root = schema
     read = _read(text, kinds(schema, root), what)
     check(read, schema, what, root)
     return read
 
 
 def check(read: Any, schema: Schema, what: str, root: Schema = None) -> None:
-    """Raise OutOfRange for a value of the right kind that is not allowed, BadRequest for another kind."""
-    root = schema if root is None else root
+    """Check a value.
+
+    Raise OutOfRange for one that is not allowed, BadRequest for one of another kind.
+    """
+    if root is None:
+        root = schema
     wrong = problem(read, schema, root)
     if wrong is None:
         return
@@ -71,84 +74,106 @@ def check(read: Any, schema: Schema, what: str, root: Schema = None) -> None:
 
 
 def arguments(name: str, about: CommandInfo, given: Sequence[str]) -> dict[str, Any]:
-    """Return the arguments of a command from one bare value and `key=value`, or one JSON object; raise BusbarError."""
+    """Return the arguments of a command from one bare value and `key=value`.
+
+    Or from one JSON object. Raise BusbarError.
+    """
     root = about.arguments
-    fields, required = root.get("properties", {}), root.get("required", [])
-    bare = required[0] if len(required) == 1 else None
-    whole = _object(given, bare)
-    texts = {} if whole is not None else _named(name, given, fields, bare)
-    found = (
-        whole
-        if whole is not None
-        else {key: value(text, fields[key], key, root) for key, text in texts.items()}
-    )
+    fields = root.get("properties", {})
+    required = root.get("required", [])
+    bare = None
+    if len(required) == 1:
+        bare = required[0]
+    found = _object(given, bare)
+    if found is None:
+        found = {}
+        for key, text in _named(name, given, fields, bare).items():
+            found[key] = value(text, fields[key], key, root)
     for key, each in found.items():
         if key not in fields:
             raise BadRequest(
                 f"unknown argument {key!r} of {name}{suggestion(key, fields)}"
             )
         check(each, fields[key], key, root)
-    missing = [key for key in required if key not in found]
-    if missing:
-        raise BadRequest(f"{name} needs {missing[0]!r}; its arguments: {usage(about)}")
+    for key in required:
+        if key not in found:
+            raise BadRequest(f"{name} needs {key!r}; its arguments: {usage(about)}")
     return found
 
 
 def usage(about: CommandInfo) -> str:
-    """Return the arguments of a command in one line, optional ones in brackets and without null."""
-    fields, required = (
-        about.arguments.get("properties", {}),
-        about.arguments.get("required", []),
-    )
-    words = [(key, expected(field, about.arguments)) for key, field in fields.items()]
-    return (
-        " ".join(
-            f"{k}={w}" if k in required else f"[{k}={w.removesuffix('|null')}]"
-            for k, w in words
-        )
-        or "none"
-    )
+    """Return the arguments of a command in one line.
+
+    Optional ones are in brackets and without null.
+    """
+    required = about.arguments.get("required", [])
+    words = []
+    for key, field in about.arguments.get("properties", {}).items():
+        allowed = expected(field, about.arguments)
+        if key in required:
+            words.append(f"{key}={allowed}")
+        else:
+            words.append(f"[{key}={allowed.removesuffix('|null')}]")
+    return " ".join(words) or "none"
 
 
 def expected(schema: Schema, root: Schema = None) -> str:
     """Return in short what a schema allows: `0..30`, `a|b`, `number|auto`."""
-    root = schema if root is None else root
-    return (
-        "|".join(
-            dict.fromkeys(word for part in parts(schema, root) for word in _words(part))
-        )
-        or "any"
-    )
+    if root is None:
+        root = schema
+    words: dict[str, None] = {}
+    for part in parts(schema, root):
+        words.update(dict.fromkeys(_words(part)))
+    return "|".join(words) or "any"
 
 
 def _words(part: Mapping[str, Any]) -> list[str]:
     """Return in short what one alternative allows."""
     if "enum" in part or "const" in part:
-        return [_shown(each) for each in part.get("enum", [part.get("const")])]
-    low, high = (_number(part[key]) if key in part else "" for key in _ENDS)
-    if low or high:
-        return [f"{low}..{high}"]
+        return list(map(_shown, part.get("enum", [part.get("const")])))
+    if "minimum" in part or "maximum" in part:
+        return [f"{_end(part, 'minimum')}..{_end(part, 'maximum')}"]
+    return _types(part)
+
+
+def _end(part: Mapping[str, Any], key: str) -> str:
+    if key not in part:
+        return ""
+    return _number(part[key])
+
+
+def _types(part: Mapping[str, Any]) -> list[str]:
+    """Return the JSON types that one alternative names."""
     wanted = part.get("type", [])
-    return [wanted] if isinstance(wanted, str) else list(wanted)
+    if isinstance(wanted, str):
+        return [wanted]
+    return list(wanted)
 
 
 def suggestion(wrong: str, allowed: Iterable[str]) -> str:
     """Return what may have been meant, to end a message."""
     names = list(allowed)
+    if not names:
+        return "; there are none"
+    listed = ", ".join(names[:SHOWN])
+    if len(names) > SHOWN:
+        listed += ", ..."
     close = difflib.get_close_matches(wrong[:100], names[:1000], n=1)
-    meant = f"did you mean {close[0]!r}? " if close else ""
-    listed = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
-    return f"; {meant}there are: {listed}" if names else "; there are none"
+    if close:
+        return f"; did you mean {close[0]!r}? there are: {listed}"
+    return f"; there are: {listed}"
 
 
 def kinds(schema: Schema, root: Schema) -> set[str]:
     """Return the JSON types that a schema allows, none if it does not say."""
     found: set[str] = set()
     for part in parts(schema, root):
-        wanted = part.get("type", [])
-        found |= {wanted} if isinstance(wanted, str) else set(wanted)
-        values = [*part.get("enum", []), *([part["const"]] if "const" in part else [])]
-        found |= {_kind(each) for each in values if "type" not in part}
+        if "type" in part:
+            found.update(_types(part))
+            continue
+        found.update(map(_kind, part.get("enum", [])))
+        if "const" in part:
+            found.add(_kind(part["const"]))
     return found
 
 
@@ -157,12 +182,20 @@ def parts(schema: Schema, root: Schema) -> list[Mapping[str, Any]]:
     if not isinstance(schema, Mapping):
         return []
     if "$ref" in schema:
-        found: Any = root
-        for level in schema["$ref"].removeprefix("#").split("/")[1:]:
-            found = found.get(level, {}) if isinstance(found, Mapping) else {}
-        return parts(found, root)
-    alternatives = [*schema.get("anyOf", []), *schema.get("oneOf", [])]
-    return [schema, *(part for each in alternatives for part in parts(each, root))]
+        return parts(_referred(schema["$ref"], root), root)
+    found = [schema]
+    for each in (*schema.get("anyOf", []), *schema.get("oneOf", [])):
+        found += parts(each, root)
+    return found
+
+
+def _referred(reference: str, root: Schema) -> Schema:
+    found: Any = root
+    for level in reference.removeprefix("#").split("/")[1:]:
+        if not isinstance(found, Mapping):
+            return {}
+        found = found.get(level, {})
+    return found
 
 
 def _read(text: str, wanted: set[str], what: str) -> Any:
@@ -171,11 +204,8 @@ def _read(text: str, wanted: set[str], what: str) -> Any:
     Text verbatim, words for booleans, else JSON; and 0x10.
     """
     word = text.strip().lower()
-    if (
-        "boolean" in wanted
-        and word in _WORDS
-        and not (word.isdigit() and wanted & {"integer", "number"})
-    ):
+    is_number = word.isdigit() and wanted & {"integer", "number"}
+    if "boolean" in wanted and word in _WORDS and not is_number:
         return _WORDS[word]
     if wanted == {"string"} and not text.lstrip().startswith('"'):
         return text
@@ -185,12 +215,8 @@ def _read(text: str, wanted: set[str], what: str) -> Any:
         read = msgspec.json.decode(text)
     except msgspec.DecodeError:
         read = text
-    if (
-        isinstance(read, float)
-        and read.is_integer()
-        and "integer" in wanted
-        and "number" not in wanted
-    ):
+    whole = "integer" in wanted and "number" not in wanted
+    if whole and isinstance(read, float) and read.is_integer():
         return int(read)
     if "string" in wanted and not _is_one(read, wanted):
         return text
@@ -234,36 +260,37 @@ def _object(given: Sequence[str], bare: str | None) -> dict[str, Any] | None:
 
 
 def _out_of_range(read: Any, schema: Schema, root: Schema) -> str:
-    every = parts(schema, root)
-    choices = [each for part in every for each in part.get("enum", [])]
-    limits = [
-        f"{word} {_number(part[key])}"
-        for part in every
-        for key, word in _LIMITS.items()
-        if key in part
-    ]
-    told = [
-        part["description"]
-        for part in every
-        if part.get("type") == "string" and "description" in part
-    ]
-    ranges = [" and ".join(limits)] if limits else []
-    allowed = (
-        ", ".join(map(_shown, choices))
-        if choices
-        else ", or ".join([*ranges, *(told if limits else [])])
-    )
-    return f"{_shown(read)} is out of range; allowed: {allowed}" if allowed else ""
+    choices: list[Any] = []
+    limits: list[str] = []
+    words: list[str] = []  # that stand for a value, such as "auto"
+    for part in parts(schema, root):
+        choices += part.get("enum", [])
+        for key, word in _LIMITS.items():
+            if key in part:
+                limits.append(f"{word} {_number(part[key])}")
+        if part.get("type") == "string" and "description" in part:
+            words.append(part["description"])
+    if choices:
+        allowed = ", ".join(map(_shown, choices))
+    elif limits:
+        allowed = ", or ".join([" and ".join(limits), *words])
+    else:
+        return ""
+    return f"{_shown(read)} is out of range; allowed: {allowed}"
 
 
 def _is_one(read: Any, wanted: set[str]) -> bool:
     if isinstance(read, bool):
         return "boolean" in wanted
-    return any(isinstance(read, _FITS[kind]) for kind in wanted if kind != "boolean")  # type: ignore[arg-type]  # mixed
+    others = wanted - {"boolean"}
+    return any(isinstance(read, _FITS[kind]) for kind in others)
 
 
 def _kind(read: Any) -> str:
-    return next(kind for kind in _FITS if _is_one(read, {kind}))
+    for kind in _FITS:
+        if _is_one(read, {kind}):
+            return kind
+    raise TypeError(f"{type(read).__name__} is no type of JSON")
 
 
 def _listed(wanted: set[str]) -> str:
@@ -271,13 +298,14 @@ def _listed(wanted: set[str]) -> str:
 
 
 def _shown(read: Any) -> str:
-    text = read if isinstance(read, str) else msgspec.json.encode(read).decode()
-    return (
-        f"{text!r}"
-        if isinstance(read, str) and (not text or " " in text)
-        else text[:60]
-    )
+    if not isinstance(read, str):
+        return msgspec.json.encode(read).decode()[:60]
+    if not read or " " in read:
+        return repr(read)
+    return read[:60]
 
 
 def _number(bound: Any) -> str:
-    return limit(bound) if isinstance(bound, int | float) else str(bound)
+    if isinstance(bound, int | float):
+        return limit(bound)
+    return str(bound)

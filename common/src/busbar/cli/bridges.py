@@ -11,13 +11,13 @@ from busbar.cli.options import command
 from busbar.cli.output import Output
 from busbar.cli.settings import Settings
 from busbar.cli.values import call
-from busbar.client import Device
+from busbar.client import DeviceView
 from busbar.contract.messages import encode
 from busbar.contract.topics import BRIDGE, Topics
 from busbar.errors import BadRequest, ConfigError, Offline, UnknownTarget
 from busbar.mqtt.reconnect import BrokerLost
 
-CLEARED = 10.0  # s for the broker to tell that it has forgotten
+CLEARED = 10.0  # s for the broker to show that it has forgotten
 ANSWER = 3.0  # s for `list`, which a bridge answers at once, whatever its devices do
 
 
@@ -50,9 +50,10 @@ def clean_command(settings: Settings, output: Output, bridge: str, gone: bool) -
     One that runs does it itself, then publishes what lives anew.
     """
     topics = _topics(settings, bridge)
-    count = bus.run(
-        _remove(settings, topics) if gone else _ask(settings, output, topics)
-    )
+    if gone:
+        count = bus.run(_remove(settings, topics))
+    else:
+        count = bus.run(_ask(settings, output, topics))
     if output.json:
         output.document({"bridge": bridge, "removed": count})
     else:
@@ -71,7 +72,7 @@ async def _ask(settings: Settings, output: Output, topics: Topics) -> int:
         ) from error
 
 
-async def _answer(bridge: Device) -> None:
+async def _answer(bridge: DeviceView) -> None:
     """Return when a bridge answers; raise Offline.
 
     What was replayed says "online" for ever.
@@ -91,17 +92,18 @@ async def _remove(settings: Settings, topics: Topics) -> int:
     async with observing(settings.endpoint, f"{topics.base}#") as observer:
         if await _lives(observer, topics):
             raise BadRequest(
-                f"the bridge {topics.bridge} is online: without --gone it cleans "
-                f"up "
+                f"the bridge {topics.bridge} is online: without --gone it cleans up "
                 f"itself"
             )
         found = await kept(settings.endpoint, f"{topics.base}#")
         for topic in found:
             observer.publish(topic, b"", retain=True)
-        cleared = await observer.until(
-            lambda: found.keys() <= {s.topic for s in observer.seen if not s.payload},
-            CLEARED,
-        )
+
+        def is_cleared() -> bool:
+            empty = {each.topic for each in observer.seen if not each.payload}
+            return found.keys() <= empty
+
+        cleared = await observer.until(is_cleared, CLEARED)
     if not cleared:
         raise BrokerLost(
             f"the broker has not removed all of {topics.base}#; may we write there?"
@@ -111,15 +113,17 @@ async def _remove(settings: Settings, topics: Topics) -> int:
 
 async def _lives(observer: Observer, topics: Topics) -> bool:
     """Return whether the bridge answers: its status may be a replayed one."""
-    id_, reply = secrets.token_hex(8), topics.topic(BRIDGE, "reply")
+    id_ = secrets.token_hex(8)
+    reply = topics.topic(BRIDGE, "reply")
+
+    def has_answered() -> bool:
+        for each in observer.seen:
+            if each.topic == reply and id_.encode() in each.payload:
+                return True
+        return False
+
     observer.publish(topics.topic(BRIDGE, "call", "list"), encode({"_id": id_}))
-    return await observer.until(
-        lambda: any(
-            each.topic == reply and id_.encode() in each.payload
-            for each in observer.seen
-        ),
-        ANSWER,
-    )
+    return await observer.until(has_answered, ANSWER)
 
 
 def _topics(settings: Settings, bridge: str) -> Topics:

@@ -1,4 +1,4 @@
-"""One connection for one command, and what runs it."""
+"""The connection of one command, and its run."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from busbar.cli.settings import Settings
-from busbar.client import Client, Device
+from busbar.client import Client, DeviceView
 from busbar.client.filters import check
 from busbar.contract.names import LEVEL
 from busbar.errors import LinkLost, UnknownTarget
@@ -85,16 +85,18 @@ async def _entered(client: Client, refused: "asyncio.Future[BrokerLost]") -> Non
 @contextlib.asynccontextmanager
 async def device(
     settings: Settings, name: str, *, settled: bool = True
-) -> AsyncIterator[Device]:
-    """A device that is known on the bus; raise UsageError, UnknownTarget, BrokerLost."""
+) -> AsyncIterator[DeviceView]:
+    """Enter a device that is known on the bus.
+
+    Raise UsageError, UnknownTarget, BrokerLost.
+    """
     check_name(name)
     async with connected(settings, [name], settled=settled) as client:
         found = client.device(name)
         if found.info is None:
             shown = settings.endpoint.shown
             raise UnknownTarget(
-                f"there is no device {name} on {shown}; `busbar ls` shows those "
-                f"that "
+                f"there is no device {name} on {shown}; `busbar ls` shows those that "
                 f"there are"
             )
         yield found
@@ -112,16 +114,16 @@ def pattern(text: str) -> str:
     Raise UsageError.
     """
     levels = text.replace("*", "+").split("/")
+    if levels == ["#"]:
+        levels = ["+"]
     if len(levels) == 1:
-        levels = ["+", "+"] if levels[0] in ("+", "#") else [levels[0], "+"]
+        levels.append("+")
     if levels[-1] == "#":
         levels[-1] = "+"
-    if len(levels) != 2 or not all(
-        each == "+" or LEVEL.fullmatch(each) for each in levels
-    ):
+    fitting = [each for each in levels if each == "+" or LEVEL.fullmatch(each)]
+    if len(levels) != 2 or fitting != levels:
         raise usage(
-            f"{text!r} is neither BRIDGE/DEVICE nor a pattern of it such as "
-            f"BRIDGE, "
+            f"{text!r} is neither BRIDGE/DEVICE nor a pattern of it such as BRIDGE, "
             f"BRIDGE/* or */DEVICE"
         )
     return "/".join(levels)
@@ -177,10 +179,13 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 async def limited(
     items: AsyncIterator[T], count: int | None, duration: float | None
 ) -> AsyncIterator[T]:
-    """Return items as they come: at most so many, for so long (s); None = without end."""
-    deadline = (
-        None if duration is None else asyncio.get_running_loop().time() + duration
-    )
+    """Return items as they come: at most so many, for so long (s).
+
+    None = without end.
+    """
+    deadline = None
+    if duration is not None:
+        deadline = asyncio.get_running_loop().time() + duration
     taken = 0
     while count is None or taken < count:
         try:
@@ -193,6 +198,6 @@ async def limited(
 
 
 def follow() -> None:
-    """From now on tell on stderr when the connection breaks and what was missed."""
+    """Log on stderr from now on when the connection breaks and what was missed."""
     log = logging.getLogger("busbar")
     log.setLevel(min(log.level, logging.WARNING))

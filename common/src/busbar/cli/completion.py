@@ -1,7 +1,4 @@
-"""`busbar completion`, and what Tab offers.
-
-Live names of devices, properties and commands.
-"""
+"""`busbar completion`, and the live names that Tab offers."""
 
 import asyncio
 import contextlib
@@ -61,21 +58,22 @@ def completion_command(settings: Settings, output: Output, shell: str) -> None:
     found = get_completion_class(shell)
     assert found is not None
     source = found(root, {}, "busbar", VARIABLE).source()
-    output.document({"shell": shell, "source": source}) if output.json else click.echo(
-        source
-    )
+    if output.json:
+        output.document({"shell": shell, "source": source})
+    else:
+        click.echo(source)
 
 
 def devices(
     context: click.Context, parameter: click.Parameter, word: str
 ) -> list[CompletionItem[str]]:
     """Offer devices, `bridge/device`."""
-    return _offered(
-        context,
-        word,
-        ("+/+",),
-        lambda client, _: [(name, _title(client, name)) for name in client.devices()],
-    )
+
+    def names(client: Client, _: click.Context) -> Iterable[tuple[str, str]]:
+        for name in client.devices():
+            yield name, _title(client, name)
+
+    return _offered(context, word, ("+/+",), names)
 
 
 def bridges(
@@ -84,9 +82,8 @@ def bridges(
     """Offer bridges."""
 
     def names(client: Client, _: click.Context) -> Iterable[tuple[str, str]]:
-        return [
-            (name.partition("/")[0], _title(client, name)) for name in client.devices()
-        ]
+        for name in client.devices():
+            yield name.partition("/")[0], _title(client, name)
 
     return _offered(context, word, (f"+/{BRIDGE}",), names)
 
@@ -112,13 +109,12 @@ def commands(
 
     def names(client: Client, _: click.Context) -> Iterable[tuple[str, str]]:
         info = client.device(context.params["device"]).info
-        return (
-            [(name, about.title) for name, about in info.commands.items()]
-            if info
-            else []
-        )
+        if info is None:
+            return
+        for name, about in info.commands.items():
+            yield name, about.title
 
-    return _offered(context, word, (context.params.get("device") or "",), names)
+    return _offered(context, word, _named(context), names)
 
 
 def arguments(
@@ -128,14 +124,14 @@ def arguments(
 
     def names(client: Client, _: click.Context) -> Iterable[tuple[str, str]]:
         info = client.device(context.params["device"]).info
-        about = info.commands.get(context.params.get("name") or "") if info else None
-        fields = about.arguments.get("properties", {}) if about else {}
-        return [
-            (f"{key}=", str(field.get("description", "")))
-            for key, field in fields.items()
-        ]
+        name = context.params.get("name") or ""
+        if info is None or name not in info.commands:
+            return
+        fields = info.commands[name].arguments.get("properties", {})
+        for key, field in fields.items():
+            yield f"{key}=", str(field.get("description", ""))
 
-    return _offered(context, word, (context.params.get("device") or "",), names)
+    return _offered(context, word, _named(context), names)
 
 
 def _of_device(
@@ -143,14 +139,18 @@ def _of_device(
 ) -> list[CompletionItem[str]]:
     def names(client: Client, _: click.Context) -> Iterable[tuple[str, str]]:
         info = client.device(context.params["device"]).info
-        found = info.properties.items() if info else ()
-        return [
-            (path, about.title or "")
-            for path, about in found
-            if access in about.access and "{" not in path
-        ]
+        if info is None:
+            return
+        for path, about in info.properties.items():
+            if access in about.access and "{" not in path:
+                yield path, about.title or ""
 
-    return _offered(context, word, (context.params.get("device") or "",), names)
+    return _offered(context, word, _named(context), names)
+
+
+def _named(context: click.Context) -> tuple[str]:
+    """Return the device that was named before."""
+    return (context.params.get("device") or "",)
 
 
 def _offered(
@@ -172,13 +172,15 @@ def _offered(
         *exits.EXPECTED, TimeoutError, ValueError, KeyError, OSError
     ):
         found = bus.run(look())
-    return [
-        CompletionItem(name, help=about or None)
-        for name, about in found
-        if name.startswith(word)
-    ]
+    items = []
+    for name, about in found:
+        if name.startswith(word):
+            items.append(CompletionItem(name, help=about or None))
+    return items
 
 
 def _title(client: Client, name: str) -> str:
     info: Any = client.devices()[name].info
-    return str(info.name or info.kind) if info else ""
+    if info is None:
+        return ""
+    return str(info.name or info.kind)

@@ -1,4 +1,4 @@
-"""`busbar ls` and `busbar show`: which devices there are, and all that is known of one."""
+"""`busbar ls` and `busbar show`: devices, and all that is known of one."""
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping
@@ -12,15 +12,16 @@ from busbar.cli.arguments import expected, usage
 from busbar.cli.options import command, ends
 from busbar.cli.output import Output, age, is_table, shown
 from busbar.cli.settings import Settings
-from busbar.client import Client, Device, Snapshot
+from busbar.client import Client, DeviceView, Presence, Snapshot
 from busbar.contract.messages import Info
 from busbar.contract.topics import matches
 
-LOOK = 0.2  # s between two pictures of a device that is watched
+LOOK = 0.2  # s between two looks at a device that is watched
 # contract 2
 COMMON = frozenset(
     {"refresh", "connect", "disconnect", "reconnect", "cancel", "lock", "unlock"}
 )
+LISTED = ("device", "kind", "state", "title")
 IDENTITY = ("name", "manufacturer", "model", "serial", "firmware", "address", "channel")
 
 
@@ -50,26 +51,14 @@ def ls_command(
     async def work() -> None:
         async with bus.connected(settings, [wanted]) as client:
             rows = listing(client, wanted)
-            if not watch:
-                output.document(rows) if output.json else _print(rows, output)
-                return
-            for row in rows:
-                output.record(
-                    row,
-                    row["device"],
-                    row["kind"],
-                    row["state"],
-                    row["title"],
-                    style=row["state"],
-                )
-            await _follow(
-                client,
-                wanted,
-                {row["device"]: row["state"] for row in rows},
-                output,
-                count,
-                duration,
-            )
+            if watch:
+                _record(rows, output)
+                states = {row["device"]: row["state"] for row in rows}
+                await _follow(client, wanted, states, output, count, duration)
+            elif output.json:
+                output.document(rows)
+            else:
+                _print(rows, output)
 
     bus.run(work())
 
@@ -85,71 +74,83 @@ def listing(client: Client, pattern: str) -> list[dict[str, Any]]:
                 "kind": about["kind"],
                 "state": device.state,
                 "title": title(device.info),
+                "address": about.get("address"),
+                "reason": _reason(device),
             }
-            rows.append(
-                {**row, "address": about.get("address"), "reason": _reason(device)}
-            )
+            rows.append(row)
     return rows
 
 
 def title(info: Info | None) -> str:
     """Return what a device calls itself: its name, else maker and model."""
-    known = {
-        key: text
-        for key in IDENTITY
-        if isinstance(text := getattr(info, key, None), str)
-    }
-    return known.get("name") or " ".join(
-        known[key] for key in ("manufacturer", "model") if key in known
-    )
+    known = _identity(info)
+    if known.get("name"):
+        return known["name"]
+    maker = [known[key] for key in ("manufacturer", "model") if key in known]
+    return " ".join(maker)
 
 
-def _reason(device: Device) -> str | None:
-    return device.stale.message if device.stale else None
+def _identity(info: Info | None) -> dict[str, str]:
+    """Return what a device says of itself, without what it does not say."""
+    found = {}
+    for key in IDENTITY:
+        text = getattr(info, key, None)
+        if isinstance(text, str):
+            found[key] = text
+    return found
+
+
+def _reason(device: DeviceView) -> str | None:
+    if device.stale is None:
+        return None
+    return device.stale.message
+
+
+def _record(rows: list[dict[str, Any]], output: Output) -> None:
+    for row in rows:
+        cells = [row[key] for key in LISTED]
+        output.record(row, *cells, style=row["state"])
 
 
 def _print(rows: list[dict[str, Any]], output: Output) -> None:
-    cells = [
-        [row["device"], row["kind"], row["state"], row["title"], row["reason"] or ""]
-        for row in rows
-    ]
-    why = any(row["reason"] for row in rows)
-    headings = ["device", "kind", "state", "title", *(["why"] if why else [])]
-    if rows:
-        output.table(headings, [row[: len(headings)] for row in cells])
-    else:
+    if not rows:
         output.note("no devices")
+        return
+    headings = list(LISTED)
+    if any(row["reason"] for row in rows):
+        headings.append("why")
+    cells = []
+    for row in rows:
+        shown_of = {**row, "why": row["reason"] or ""}
+        cells.append([shown_of[key] for key in headings])
+    output.table(headings, cells)
 
 
 async def _follow(
     client: Client,
     pattern: str,
-    told: dict[str, str],
+    shown: dict[str, str],
     output: Output,
     count: int | None,
     duration: float | None,
 ) -> None:
     bus.follow()
 
-    async def news() -> Any:
+    async def differing() -> AsyncIterator[Presence]:
         async for presence in client.watch_devices():
-            if (
-                matches(pattern, presence.device)
-                and told.get(presence.device) != presence.state
-            ):
-                told[presence.device] = presence.state
+            name = presence.device
+            if matches(pattern, name) and shown.get(name) != presence.state:
+                shown[name] = presence.state
                 yield presence
 
-    async for presence in bus.limited(news(), count, duration):
-        reason = presence.reason.message if presence.reason else ""
-        row = {
-            "device": presence.device,
-            "state": presence.state,
-            "reason": reason or None,
-        }
-        output.record(
-            row, presence.device, presence.state, reason, style=presence.state
-        )
+    async for presence in bus.limited(differing(), count, duration):
+        name = presence.device
+        state = presence.state
+        reason = ""
+        if presence.reason is not None:
+            reason = presence.reason.message
+        row = {"device": name, "state": state, "reason": reason or None}
+        output.record(row, name, state, reason, style=state)
 
 
 @command("show")
@@ -173,39 +174,43 @@ def show_command(
 
     async def work() -> None:
         async with bus.device(settings, device) as found:
-            if not watch:
-                output.document(described(found)) if output.json else _print_device(
-                    found, output
-                )
-                return
-            bus.follow()
-            async for snapshot in bus.limited(_snapshots(found), count, duration):
-                _print_again(snapshot, found, output)
+            if watch:
+                bus.follow()
+                async for snapshot in bus.limited(_snapshots(found), count, duration):
+                    _print_again(snapshot, found, output)
+            elif output.json:
+                output.document(described(found))
+            else:
+                _print_device(found, output)
 
     bus.run(work())
 
 
-async def _snapshots(device: Device) -> AsyncIterator[Snapshot]:
-    """Return what is known of a device, again when it has changed, at most every LOOK s."""
-    changes, news = device.watch(), asyncio.Event()
+async def _snapshots(device: DeviceView) -> AsyncIterator[Snapshot]:
+    """Return what is known of a device, again when it has changed.
+
+    At most every LOOK s.
+    """
+    changes = device.watch()
+    changed = asyncio.Event()
 
     async def notice() -> None:
         async for _ in changes:
-            news.set()
+            changed.set()
 
     noticing = asyncio.create_task(notice(), name="changes")
     try:
         while True:
-            news.clear()
+            changed.clear()
             yield device.snapshot()
-            await news.wait()
+            await changed.wait()
             await asyncio.sleep(LOOK)
     finally:
         noticing.cancel()
         await asyncio.gather(noticing, return_exceptions=True)
 
 
-def _print_again(snapshot: Snapshot, device: Device, output: Output) -> None:
+def _print_again(snapshot: Snapshot, device: DeviceView, output: Output) -> None:
     if output.json:
         output.record(msgspec.to_builtins(snapshot))
         return
@@ -215,35 +220,35 @@ def _print_again(snapshot: Snapshot, device: Device, output: Output) -> None:
     _print_values(device, device.info, output)
 
 
-def described(device: Device) -> dict[str, Any]:
+def described(device: DeviceView) -> dict[str, Any]:
     """Return all that is known of a device, JSON-ready."""
     return dict(msgspec.to_builtins(device.snapshot()))
 
 
-def _print_device(device: Device, output: Output) -> None:
+def _print_device(device: DeviceView, output: Output) -> None:
     info = device.info
     assert info is not None
-    state = f"{device.state}: {device.stale.message}" if device.stale else device.state
-    facts = [("device", device.name), ("state", state), ("kind", info.kind)]
-    facts += [
-        (key, text) for key in IDENTITY if isinstance(text := getattr(info, key), str)
-    ]
-    output.table([], [list(fact) for fact in facts])
+    state = device.state
+    if device.stale is not None:
+        state = f"{state}: {device.stale.message}"
+    facts = {"device": device.name, "state": state, "kind": info.kind}
+    facts |= _identity(info)
+    output.table([], list(map(list, facts.items())))
     _print_values(device, info, output)
     if info.commands:
         output.text()
-        rows = [
-            [name, info.commands[name].title, usage(info.commands[name])]
-            for name in commands_of(info)
-        ]
+        rows = []
+        for name in commands_of(info):
+            about = info.commands[name]
+            rows.append([name, about.title, usage(about)])
         output.table(["command", "title", "arguments"], rows)
     for what, named in (("events", info.events), ("blobs", info.blobs)):
         if named:
             output.text(f"\n{what}: {', '.join(named)}")
 
 
-def _print_values(device: Device, info: Info, output: Output) -> None:
-    """Print the values; each that is a list of objects as a table of its own."""
+def _print_values(device: DeviceView, info: Info, output: Output) -> None:
+    """Print the values; each that is a list of objects as its own table."""
     known = device.snapshot().values
     tables = {path: value for path, value in known.items() if is_table(value)}
     rows = _values(device, info, tables)
@@ -253,19 +258,30 @@ def _print_values(device: Device, info: Info, output: Output) -> None:
             ["property", "value", "unit", "age", "access", "allowed", "title"], rows
         )
     for path, table in tables.items():
-        about = info.properties.get(path)
-        output.text(f"\n{path}: {(about.title if about else None) or ''}")
+        output.text(f"\n{path}: {_title_of(info, path)}")
         output.answer(table, None)
 
 
+def _title_of(info: Info, path: str) -> str:
+    if path not in info.properties:
+        return ""
+    return info.properties[path].title or ""
+
+
 def rows_of(info: Info, values: Mapping[str, Any]) -> Iterable[str]:
-    """Return properties in the order of info, values of families, then families, without those that only read back."""
+    """Return properties in the order of info, then values of families, then families.
+
+    Without families that only read back.
+    """
     readbacks = {about.readback for about in info.properties.values()}
-    families = [path for path in info.properties if "{" in path]
-    single = [path for path in info.properties if "{" not in path]
-    return dict.fromkeys(
-        [*single, *values, *(path for path in families if path not in readbacks)]
-    )
+    single = []
+    families = []
+    for path in info.properties:
+        if "{" not in path:
+            single.append(path)
+        elif path not in readbacks:
+            families.append(path)
+    return dict.fromkeys([*single, *values, *families])
 
 
 def commands_of(info: Info) -> list[str]:
@@ -280,20 +296,24 @@ def _spaced(value: Any) -> str:
     return msgspec.json.format(msgspec.json.encode(value), indent=0).decode()
 
 
-def _values(device: Device, info: Info, tables: Collection[str]) -> list[list[str]]:
+def _values(device: DeviceView, info: Info, tables: Collection[str]) -> list[list[str]]:
     known = device.snapshot()
     rows = []
     for path in rows_of(info, known.values):
         if path in tables:
             continue
-        about = info.properties.get(path)
-        bad = known.bad.get(path)
-        value = _spaced(known.values.get(path)) + (f" ({bad.code})" if bad else "")
-        unit = (about.unit or "") if about else ""
-        access = about.access if about else "r"
-        allowed = expected(about.schema) if about else ""
-        heading = (about.title or "") if about else ""
-        rows.append(
-            [path, value, unit, age(known.times.get(path)), access, allowed, heading]
-        )
+        value = _spaced(known.values.get(path))
+        if path in known.bad:
+            value += f" ({known.bad[path].code})"
+        changed = age(known.times.get(path))
+        rows.append([path, value, *_described(info, path, changed)])
     return rows
+
+
+def _described(info: Info, path: str, changed: str) -> list[str]:
+    """Return the cells after a value: unit, age, access, what is allowed, title."""
+    about = info.properties.get(path)
+    if about is None:
+        return ["", changed, "r", "", ""]
+    allowed = expected(about.schema)
+    return [about.unit or "", changed, about.access, allowed, about.title or ""]

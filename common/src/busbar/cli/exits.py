@@ -1,4 +1,4 @@
-"""The exit codes of the command `busbar`: one for each answer to "who must act now?"."""
+"""Exit codes of `busbar`: one for each answer to "who must act now?"."""
 
 from collections.abc import Mapping
 
@@ -63,11 +63,9 @@ def exit_code(error: Expected) -> int:
     """Return the exit code of an expected error."""
     if isinstance(error, NotConnected):
         return BROKER
-    return (
-        BY_ERROR[error.code]
-        if isinstance(error, BusbarError)
-        else _CODES[type(error)][0]
-    )
+    if isinstance(error, BusbarError):
+        return BY_ERROR[error.code]
+    return _CODES[type(error)][0]
 
 
 def described(error: Expected) -> dict[str, object]:

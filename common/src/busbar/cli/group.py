@@ -1,7 +1,4 @@
-"""`busbar`.
-
-Which commands there are, the options they share, and what becomes of their errors.
-"""
+"""`busbar`: its commands, the options they share, and the exit code of each error."""
 
 import importlib
 import itertools
@@ -43,6 +40,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
     },
     "This program": {"demo": "demo.command", "completion": "completion"},
 }
+MODULES = {name: at for section in SECTIONS.values() for name, at in section.items()}
 _EXTRAS = {"mcap": "record"}  # module -> extra that brings it
 
 
@@ -50,19 +48,14 @@ class Commands(click.Group):
     """The commands, each imported when it is needed, in the order of the sections."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [name for section in SECTIONS.values() for name in section]
+        return list(MODULES)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        modules = {
-            name: module
-            for section in SECTIONS.values()
-            for name, module in section.items()
-        }
-        if cmd_name not in modules:
+        if cmd_name not in MODULES:
             if ctx.resilient_parsing:  # a shell that completes
                 return None
-            ctx.fail(f"no command {cmd_name!r}{suggestion(cmd_name, modules)}")
-        module = importlib.import_module(f"busbar.cli.{modules[cmd_name]}")
+            ctx.fail(f"no command {cmd_name!r}{suggestion(cmd_name, MODULES)}")
+        module = importlib.import_module(f"busbar.cli.{MODULES[cmd_name]}")
         found: click.Command = getattr(module, f"{cmd_name}_command")
         return found
 
@@ -70,21 +63,18 @@ class Commands(click.Group):
         self, ctx: click.Context, formatter: click.HelpFormatter
     ) -> None:
         for title, names in SECTIONS.items():
-            found = [(name, self.get_command(ctx, name)) for name in names]
+            rows = []
+            for name in names:
+                found = self.get_command(ctx, name)
+                if found is not None:
+                    rows.append((name, found.get_short_help_str(66)))
             with formatter.section(title):
-                formatter.write_dl(
-                    [
-                        (name, each.get_short_help_str(66))
-                        for name, each in found
-                        if each
-                    ]
-                )
+                formatter.write_dl(rows)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Exit codes"):
-            formatter.write_dl(
-                [(str(code), meaning) for code, meaning in exits.MEANINGS.items()]
-            )
+            meanings = exits.MEANINGS.items()
+            formatter.write_dl([(str(code), meaning) for code, meaning in meanings])
 
 
 def _main(**options: Any) -> None:
@@ -98,13 +88,10 @@ click.version_option(package_name="busbar", message="%(version)s")(busbar)
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run the command line; return the exit code, with an error on stderr in one line."""
+    """Run the command line; return the exit code, with an error in a line on stderr."""
     as_json = "--json" in itertools.takewhile(lambda each: each != "--", arguments)
     try:
-        code = busbar.main(
-            args=list(arguments), prog_name="busbar", standalone_mode=False
-        )
-        return code if isinstance(code, int) else exits.DONE
+        return _exit_code(arguments)
     except click.ClickException as error:
         return _refused(error, as_json)
     except (click.Abort, Interrupted):
@@ -115,9 +102,8 @@ def run(arguments: Sequence[str]) -> int:
         extra = _EXTRAS.get((error.name or "").partition(".")[0])
         if extra is None:
             raise
-        return _unusable(
-            (f"this command needs an extra: pip install 'busbar[{extra}]'"), as_json
-        )
+        needed = f"this command needs an extra: pip install 'busbar[{extra}]'"
+        return _unusable(needed, as_json)
     except exits.EXPECTED as error:
         _tell(str(error), exits.described(error), as_json)
         return exits.exit_code(error)
@@ -127,15 +113,25 @@ def run(arguments: Sequence[str]) -> int:
         return _unusable(str(error), as_json)
 
 
+def _exit_code(arguments: Sequence[str]) -> int:
+    code = busbar.main(args=list(arguments), prog_name="busbar", standalone_mode=False)
+    if isinstance(code, int):
+        return code
+    return exits.DONE
+
+
 def _refused(error: click.ClickException, as_json: bool) -> int:
     context = getattr(error, "ctx", None)
-    path = context.command_path if context else "busbar"
+    path = "busbar"
+    hint = ""
+    if context:
+        path = context.command_path
+        hint = f" (see {path} --help)"
     if isinstance(error, NoArgsIsHelpError):
         if as_json:
             return _unusable("Missing command.", as_json, path)
         print(error.format_message(), file=sys.stderr)
         return exits.USAGE
-    hint = f" (see {path} --help)" if context else ""
     return _unusable(f"{error.format_message()}{hint}", as_json, path)
 
 
@@ -147,9 +143,7 @@ def _unusable(message: str, as_json: bool, path: str = "busbar") -> int:
 def _tell(
     message: str, document: Mapping[str, object], as_json: bool, path: str = "busbar"
 ) -> None:
-    text = (
-        msgspec.json.encode(document).decode()
-        if as_json
-        else f"{path}: {printable(message)}"
-    )
+    text = f"{path}: {printable(message)}"
+    if as_json:
+        text = msgspec.json.encode(document).decode()
     print(text, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""`busbar lock`: run a program while a device is ours alone."""
+"""`busbar lock`: a program that runs while a device is ours alone."""
 
 import asyncio
 import contextlib

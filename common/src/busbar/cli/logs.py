@@ -1,4 +1,4 @@
-"""`busbar log`: what bridges log, from WARNING up."""
+"""`busbar log`: log lines of bridges, from WARNING up."""
 
 import time as clock
 from typing import Any
@@ -39,17 +39,19 @@ def log_command(
 
     `busbar call BRIDGE/bridge log_level` sets what a bridge writes into its own log.
     """
-    (name, _), least = bus.pattern(bridge).split("/"), _SEVERITY[level]
+    name = bus.pattern(bridge).partition("/")[0]
+    least = _SEVERITY[level]
+
+    def is_wanted(event: Event) -> bool:
+        if _SEVERITY.get(event.fields["level"], 50) < least:
+            return False
+        return device in (None, event.fields["device"])
 
     async def work() -> None:
         async with bus.connected(settings, [f"{name}/{BRIDGE}"]) as client:
             bus.follow()
-            lines = (
-                event
-                async for event in client.events(f"{name}/{BRIDGE}", "log")
-                if _SEVERITY.get(event.fields["level"], 50) >= least
-                and device in (None, event.fields["device"])
-            )
+            stream = client.events(f"{name}/{BRIDGE}", "log")
+            lines = (event async for event in stream if is_wanted(event))
             async for event in bus.limited(lines, count, duration):
                 _print(event, output)
 
@@ -59,7 +61,9 @@ def log_command(
 def _print(event: Event, output: Output) -> None:
     bridge = event.device.partition("/")[0]
     fields: dict[str, Any] = dict(event.fields)
-    where = f"{bridge}/{fields['device']}" if fields["device"] else bridge
+    where = bridge
+    if fields["device"]:
+        where = f"{bridge}/{fields['device']}"
     when = clock.strftime("%Y-%m-%d %H:%M:%S", clock.localtime(event.time))
     row = {"time": event.time, "bridge": bridge, **fields}
     output.record(

@@ -1,7 +1,6 @@
-"""An observer.
+"""Observer of one bridge: every message in order of arrival.
 
-It keeps every message of one bridge in order of arrival, and can publish. It knows
-MQTT, no device.
+It can publish, and knows MQTT, no device.
 """
 
 import asyncio
@@ -48,7 +47,7 @@ class Observer:
             None,
         )
         self._loop = asyncio.get_running_loop()
-        self._news = asyncio.Event()
+        self._arrived = asyncio.Event()
 
     async def open(self, filters: Iterable[str]) -> None:
         """Connect and subscribe; raise BrokerLost."""
@@ -57,7 +56,7 @@ class Observer:
         await self._link.subscribe(filters)
 
     async def subscribe(self, filters: Iterable[str]) -> None:
-        """Hear more; raise BrokerLost."""
+        """Subscribe to more; raise BrokerLost."""
         await self._link.subscribe(filters)
 
     def close(self) -> None:
@@ -87,7 +86,7 @@ class Observer:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limit):
                 while not condition():
-                    self._news.clear()
+                    self._arrived.clear()
                     await self._next()
         return bool(condition())
 
@@ -95,31 +94,29 @@ class Observer:
         """Return when nothing retained has come for a moment."""
         end = self._loop.time() + LONGEST
         count = -1
-        while (
-            count != (now := sum(each.retained for each in self.seen))
-            and self._loop.time() < end
-        ):
+        while self._loop.time() < end:
+            now = sum(each.retained for each in self.seen)
+            if now == count:
+                return
             count = now
             await self.listen(QUIET)
 
     async def _next(self) -> None:
-        news = asyncio.create_task(self._news.wait(), name="news")
-        waiting: list[asyncio.Future[Any]] = [news, self._link.closed]
+        arriving = asyncio.create_task(self._arrived.wait(), name="arriving")
+        waiting: list[asyncio.Future[Any]] = [arriving, self._link.closed]
         try:
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            news.cancel()
+            arriving.cancel()
         if self._link.closed.done():
             await self._link.closed
 
     def _take(self, received: Received) -> None:
         if len(self.seen) >= MESSAGES_LIMIT:
             return
-        payload = (
-            received.payload[:BLOB_KEPT]
-            if "/blob/" in received.topic
-            else received.payload
-        )
+        payload = received.payload
+        if "/blob/" in received.topic:
+            payload = payload[:BLOB_KEPT]
         properties = (received.correlation, received.response_topic)
         self.seen.append(
             Seen(
@@ -131,12 +128,12 @@ class Observer:
                 *properties,
             )
         )
-        self._news.set()
+        self._arrived.set()
 
 
 @contextlib.asynccontextmanager
 async def observing(endpoint: Endpoint, *filters: str) -> AsyncIterator[Observer]:
-    """One observer: entered = it hears what the filters cover, left = disconnected.
+    """Enter an observer that is subscribed to filters; left = disconnected.
 
     Raise BrokerLost.
     """
@@ -149,7 +146,7 @@ async def observing(endpoint: Endpoint, *filters: str) -> AsyncIterator[Observer
 
 
 async def kept(endpoint: Endpoint, *filters: str) -> dict[str, Seen]:
-    """Return what the broker retains now, by topic, as a late subscriber is told."""
+    """Return what the broker retains now, by topic, as a late subscriber gets it."""
     async with observing(endpoint, *filters) as late:
         await late.quiet()
         return {each.topic: each for each in late.seen if each.retained}

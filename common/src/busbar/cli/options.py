@@ -19,7 +19,8 @@ _SHARED: Mapping[str, tuple[tuple[str, ...], dict[str, Any]]] = {
         {
             "metavar": "URL",
             "envvar": "BUSBAR_URL",
-            "help": "mqtt://host[:port], mqtts://host[:port] or unix:///path (default: mqtt://127.0.0.1)",
+            "help": "mqtt://host[:port], mqtts://host[:port] or unix:///path "
+            "(default: mqtt://127.0.0.1)",
         },
     ),
     "root": (
@@ -107,7 +108,10 @@ def settings_of(context: click.Context, own: Mapping[str, Any]) -> Settings:
 
 
 def command(name: str, **details: Any) -> Callable[[Callable[..., Any]], click.Command]:
-    """Declare a function `(settings, output, **parameters)` as a command with the shared options."""
+    """Declare a function `(settings, output, **parameters)` as a command.
+
+    It has the shared options.
+    """
 
     def declare(function: Callable[..., Any]) -> click.Command:
         @functools.wraps(function)
@@ -128,7 +132,10 @@ def command(name: str, **details: Any) -> Callable[[Callable[..., Any]], click.C
 
 
 def ends(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command that would not end by itself the options `count` and `duration` (s)."""
+    """Give a command that would not end by itself the options `count` and `duration`.
+
+    The duration is in s.
+    """
     most = click.option(
         "--count",
         "-n",
@@ -146,7 +153,10 @@ def ends(function: Callable[..., Any]) -> Callable[..., Any]:
 def _start_log(verbose: bool) -> None:
     """Log to stderr.
 
-    Without --verbose only errors, and what a command that goes on tells (bus.follow).
+    Without --verbose only errors, and warnings of a command that goes on (bus.follow).
     """
     logging.basicConfig(level=logging.ERROR, format="busbar: %(message)s", force=True)
-    logging.getLogger("busbar").setLevel(TRACE if verbose else logging.ERROR)
+    level = logging.ERROR
+    if verbose:
+        level = TRACE
+    logging.getLogger("busbar").setLevel(level)

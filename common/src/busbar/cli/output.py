@@ -1,6 +1,4 @@
-"""What commands print.
-
-Tables, plain values or JSON on stdout, everything else on stderr.
+"""Output of commands: tables, plain values or JSON on stdout, all else on stderr.
 
 Text from the bus never reaches a terminal with its control characters.
 """
@@ -11,7 +9,7 @@ import sys
 import time as clock
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 import msgspec
 from rich.console import Console
@@ -47,9 +45,9 @@ class Output:
         self, as_json: bool, stdout: TextIO | None = None, stderr: TextIO | None = None
     ) -> None:
         self.json = as_json
-        self._out, self._err = stdout or sys.stdout, stderr or sys.stderr
+        self._out = stdout or sys.stdout
         self.console = _console(self._out)
-        self._notes = _console(self._err)
+        self._notes = _console(stderr or sys.stderr)
 
     @property
     def live(self) -> bool:
@@ -58,21 +56,16 @@ class Output:
 
     def document(self, value: Any) -> None:
         """Print one JSON document."""
-        print(
-            msgspec.json.format(msgspec.json.encode(value), indent=2).decode(),
-            file=self._out,
-            flush=True,
-        )
+        text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+        print(text, file=self._out, flush=True)
 
     def record(self, value: Any, *cells: str, style: str = "") -> None:
         """Print one of many: a line of JSON, or its cells with two spaces between."""
         if self.json:
             print(msgspec.json.encode(value).decode(), file=self._out, flush=True)
             return
-        line = Text(
-            "  ".join(printable(cell) for cell in cells).rstrip(),
-            _STYLES.get(style, ""),
-        )
+        text = "  ".join(map(printable, cells)).rstrip()
+        line = Text(text, _STYLES.get(style, ""))
         self.console.print(line, soft_wrap=True)
         self._out.flush()
 
@@ -84,17 +77,21 @@ class Output:
         if self.json:
             self.document(document)
         elif is_table(value):
-            headings = list(dict.fromkeys(key for row in value for key in row))
-            self.table(
-                headings, [[shown(row.get(key)) for key in headings] for row in value]
-            )
+            self._answer_table(value)
         elif isinstance(value, dict) and value:
             self.table([], [[key, shown(each)] for key, each in value.items()])
         elif value is not None:
             self.text(shown(value))
 
+    def _answer_table(self, rows: Sequence[dict[str, Any]]) -> None:
+        headings: dict[str, None] = {}
+        for row in rows:
+            headings.update(dict.fromkeys(row))
+        keys = list(headings)
+        self.table(keys, [_cells(row, keys) for row in rows])
+
     def again(self) -> None:
-        """Begin a picture that takes the place of the last one.
+        """Begin output that takes the place of the last one.
 
         On a terminal the screen is cleared.
         """
@@ -120,23 +117,18 @@ class Output:
             whole = not self.console.is_terminal or (names and number == 0)
             table.add_column(heading, no_wrap=whole, overflow="fold")
         for row in rows:
-            table.add_row(
-                *(Text(printable(cell), _STYLES.get(cell, "")) for cell in row)
-            )
+            table.add_row(*map(_styled, row))
         if self.console.is_terminal:
             self.console.print(table)
             return
         plain = Console(file=io.StringIO(), width=WIDEST, color_system=None)
         with plain.capture() as captured:
             plain.print(table)
-        print(
-            "\n".join(line.rstrip() for line in captured.get().splitlines()),
-            file=self._out,
-            flush=True,
-        )
+        lines = map(str.rstrip, captured.get().splitlines())
+        print("\n".join(lines), file=self._out, flush=True)
 
     def note(self, text: str) -> None:
-        """Tell what is no result, on stderr."""
+        """Print what is no result, on stderr."""
         self._notes.print(Text(printable(text)), soft_wrap=True)
 
     @contextmanager
@@ -167,22 +159,18 @@ class Output:
 
 def is_table(value: Any) -> bool:
     """Return whether a value is rows of a table: a list of objects."""
-    return (
-        isinstance(value, list)
-        and bool(value)
-        and all(isinstance(row, dict) for row in value)
-    )
+    if not isinstance(value, list) or not value:
+        return False
+    return all(isinstance(row, dict) for row in value)
 
 
 def shown(value: Any) -> str:
     """Return a value for people: text as it is, everything else as JSON."""
-    return (
-        value
-        if isinstance(value, str)
-        else ""
-        if value is None
-        else msgspec.json.encode(value).decode()
-    )
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    return msgspec.json.encode(value).decode()
 
 
 def age(time: float | None) -> str:
@@ -190,23 +178,37 @@ def age(time: float | None) -> str:
     if time is None:
         return ""
     seconds = max(0.0, clock.time() - time)
-    if seconds < 1:
-        return "now"
-    size, unit = next(each for each in _UNITS if seconds >= each[0])
-    return f"{seconds / size:.0f} {unit}"
+    for size, unit in _UNITS:
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return "now"
 
 
 def stamp(time: float) -> str:
     """Return a Unix time (s) as local time of day with milliseconds."""
-    return f"{clock.strftime('%H:%M:%S', clock.localtime(time))}.{int(time % 1 * 1000):03d}"
+    seconds = clock.strftime("%H:%M:%S", clock.localtime(time))
+    return f"{seconds}.{int(time % 1 * 1000):03d}"
 
 
 def printable(text: str) -> str:
     """Return text in which what would steer a terminal is escaped."""
-    return "".join(
-        each if each.isprintable() or each == "\n" else repr(each)[1:-1]
-        for each in text
-    )
+    if text.isprintable():
+        return text
+    return "".join(map(_escaped, text))
+
+
+def _escaped(character: str) -> str:
+    if character.isprintable() or character == "\n":
+        return character
+    return repr(character)[1:-1]
+
+
+def _styled(cell: str) -> Text:
+    return Text(printable(cell), _STYLES.get(cell, ""))
+
+
+def _cells(row: dict[str, Any], keys: Sequence[str]) -> list[str]:
+    return [shown(row.get(key)) for key in keys]
 
 
 class _Console(Console):
@@ -219,15 +221,14 @@ class _Console(Console):
 
 
 def _console(stream: TextIO) -> Console:
-    plain = (
-        os.environ.get("NO_COLOR")
-        or os.environ.get("TERM") == "dumb"
-        or not stream.isatty()
-    )
+    colors: Literal["auto"] | None = "auto"
+    dumb = os.environ.get("TERM") == "dumb"
+    if os.environ.get("NO_COLOR") or dumb or not stream.isatty():
+        colors = None
     return _Console(
         file=stream,
         highlight=False,
         markup=False,
         emoji=False,
-        color_system=None if plain else "auto",
+        color_system=colors,
     )

@@ -1,4 +1,4 @@
-"""What every command is told: the broker, the root, how to print.
+"""Settings of every command: the broker, the root, how to print.
 
 From options, else from the environment.
 """
@@ -16,8 +16,8 @@ from busbar.net.endpoint import Endpoint
 ROOT = "busbar"
 CONNECT_TIMEOUT = 5.0  # s
 
-WITHOUT_VARIABLE = ("json", "verbose")  # options that each call gives anew
-# Every variable that Busbar reads; `doctor` names those that nobody reads.
+WITHOUT_VARIABLE = {"json", "verbose"}  # options that each call gives itself
+# Every variable that Busbar reads; `doctor` names others.
 OTHER_VARIABLES = frozenset({"BUSBAR_PASSWORD", "BUSBAR_LEASE"})
 
 
@@ -42,8 +42,9 @@ class Settings:
     @cached_property
     def endpoint(self) -> Endpoint:
         """How to reach the broker; raise ConfigError."""
-        # what names a file is the later decision
-        password = self.password if self.password_file is None else None
+        password = self.password
+        if self.password_file is not None:
+            password = None  # what names a file is the later decision
         endpoint = Endpoint(
             self.broker or default_url(),
             username=self.username,
@@ -72,38 +73,44 @@ class Settings:
     @property
     def timeout(self) -> float:
         """Seconds for the first connection."""
-        return CONNECT_TIMEOUT if self.connect_timeout is None else self.connect_timeout
+        if self.connect_timeout is None:
+            return CONNECT_TIMEOUT
+        return self.connect_timeout
 
     def over(self, other: "Settings") -> "Settings":
         """Return what these say, and where they say nothing what the others do."""
-        mine, theirs = _given(self), _given(other)
-        return Settings(**(theirs | mine))
+        return Settings(**(_given(other) | _given(self)))
 
     def environment(self) -> dict[str, str]:
         """Return the variables by which a program of ours finds the same broker."""
-        names = {"broker": "BUSBAR_URL"}
-        told = {
-            key: each
-            for key, each in _given(self).items()
-            if key not in WITHOUT_VARIABLE
-        }
-        return {
-            names.get(key, f"BUSBAR_{key.upper()}"): _text(each)
-            for key, each in told.items()
-        }
+        found = {}
+        for name, value in _given(self).items():
+            if name not in WITHOUT_VARIABLE:
+                found[variable(name)] = _text(value)
+        return found
 
 
-VARIABLES = OTHER_VARIABLES | {
-    "BUSBAR_URL" if each.name == "broker" else f"BUSBAR_{each.name.upper()}"
-    for each in fields(Settings)
-    if each.name not in WITHOUT_VARIABLE
-}
+def variable(name: str) -> str:
+    """Return the environment variable of an option."""
+    if name == "broker":
+        return "BUSBAR_URL"
+    return f"BUSBAR_{name.upper()}"
+
+
+_SHARED = {each.name for each in fields(Settings)} - WITHOUT_VARIABLE
+VARIABLES = OTHER_VARIABLES.union(map(variable, _SHARED))
 
 
 def _given(settings: Settings) -> dict[str, Any]:
-    values = {each.name: getattr(settings, each.name) for each in fields(settings)}
-    return {name: value for name, value in values.items() if value is not None}
+    found = {}
+    for each in fields(settings):
+        value = getattr(settings, each.name)
+        if value is not None:
+            found[each.name] = value
+    return found
 
 
 def _text(value: Any) -> str:
-    return str(int(value)) if isinstance(value, bool) else str(value)
+    if isinstance(value, bool):
+        return str(int(value))
+    return str(value)

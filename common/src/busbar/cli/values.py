@@ -12,13 +12,13 @@ from typing import Any
 import click
 
 from busbar.cli import bus, completion
-from busbar.cli.arguments import arguments, suggestion, value
+from busbar.cli.arguments import Schema, arguments, suggestion, value
 from busbar.cli.options import command
 from busbar.cli.output import Output, shown
 from busbar.cli.settings import Settings
-from busbar.client import Device, Stale
+from busbar.client import DeviceView, Stale
 from busbar.client.described import property_of
-from busbar.contract.messages import Fault
+from busbar.contract.messages import Fault, Info
 from busbar.errors import ReadOnly, UnknownTarget
 
 _SECONDS = click.FloatRange(min=0)
@@ -55,7 +55,7 @@ _TEXTS = {"ignore_unknown_options": True}  # -5 is a number here, not an option
 
 
 def sent(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options of whatever is sent to a device: contract 2, metadata."""
+    """Give a command the options of what is sent to a device: contract 2, metadata."""
     for each in reversed(_SENT):
         function = each(function)
     return function
@@ -79,29 +79,26 @@ def get_command(
             if output.json:
                 output.document({"device": device, "values": rows})
             else:
-                _print(rows, bool(len(paths) == 1), stale, output)
-            for path, row in rows.items() if not stale else ():
-                if row["stale"]:
-                    raise Stale(f"{device} {path}", Fault(**row["stale"]))
+                _print(rows, len(paths) == 1, stale, output)
+            if not stale:
+                _check_fresh(device, rows)
 
     bus.run(work())
 
 
-def readings(device: Device, paths: Sequence[str]) -> dict[str, dict[str, Any]]:
+def _check_fresh(device: str, rows: dict[str, dict[str, Any]]) -> None:
+    """Raise Stale for the first value that is not to be trusted."""
+    for path, row in rows.items():
+        if row["stale"]:
+            raise Stale(f"{device} {path}", Fault(**row["stale"]))
+
+
+def readings(device: DeviceView, paths: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Return value, time and why it is stale, by path; raise UnknownTarget."""
     info = device.info
     assert info is not None
-    known = device.snapshot().values
-    readable = [
-        path
-        for path, about in info.properties.items()
-        if "r" in about.access and "{" not in path
-    ]
-    theirs = [
-        path for path in dict.fromkeys([*readable, *known]) if not path.startswith("_")
-    ]
     rows = {}
-    for path in paths or theirs:
+    for path in paths or _readable(device, info):
         try:
             reading = device.reading(path)
         except KeyError:
@@ -109,32 +106,42 @@ def readings(device: Device, paths: Sequence[str]) -> dict[str, dict[str, Any]]:
                 f"{device.name} has no property "
                 f"{path!r}{suggestion(path, info.properties)}"
             ) from None
-        why = (
-            {"code": reading.stale.code, "message": reading.stale.message}
-            if reading.stale
-            else None
-        )
+        why = fault_shown(reading.stale)
         rows[path] = {"value": reading.value, "time": reading.time, "stale": why}
     return rows
+
+
+def _readable(device: DeviceView, info: Info) -> list[str]:
+    """Return the properties of a device that have values."""
+    single = []
+    for path, about in info.properties.items():
+        if "r" in about.access and "{" not in path:
+            single.append(path)
+    known = dict.fromkeys([*single, *device.snapshot().values])
+    return [path for path in known if not path.startswith("_")]
+
+
+def fault_shown(fault: Fault | None) -> dict[str, str] | None:
+    """Return why a value is stale, JSON-ready."""
+    if fault is None:
+        return None
+    return {"code": fault.code, "message": fault.message}
 
 
 def _print(
     rows: dict[str, dict[str, Any]], alone: bool, stale: bool, output: Output
 ) -> None:
-    good = {
-        path: row["value"] for path, row in rows.items() if stale or not row["stale"]
-    }
-    if alone:
-        for each in good.values():
-            output.text("null" if each is None else shown(each))
+    good = []
+    for path, row in rows.items():
+        text = "null"
+        if row["value"] is not None:
+            text = shown(row["value"])
+        if stale or not row["stale"]:
+            good.append([path, text])
+    if not alone and good:
+        output.table([], good)
     elif good:
-        output.table(
-            [],
-            [
-                [path, "null" if each is None else shown(each)]
-                for path, each in good.items()
-            ],
-        )
+        output.text(good[0][1])
 
 
 @command("set", context_settings=_TEXTS)
@@ -158,20 +165,22 @@ def set_command(
 
     async def work() -> None:
         async with bus.device(settings, device, settled=False) as found:
-            values = {
-                path: read(found, path, text) for path, text in pairs(given).items()
-            }
+            texts = pairs(given).items()
+            values = {path: read(found, path, text) for path, text in texts}
             if len(values) == 1:
                 ((path, one),) = values.items()
-                target, result = f"set/{path}", await found.set(path, one, **options)
+                target = f"set/{path}"
+                result = await found.set(path, one, **options)
             else:
-                target, result = "set", await found.set(values, **options)
-            output.answer(
-                result,
-                {"ok": True, "device": device, "target": target, "result": result},
-            )
+                target = "set"
+                result = await found.set(values, **options)
+            output.answer(result, _outcome(device, target, result))
 
     bus.run(work())
+
+
+def _outcome(device: str, target: str, result: Any) -> dict[str, Any]:
+    return {"ok": True, "device": device, "target": target, "result": result}
 
 
 def pairs(given: Sequence[str]) -> dict[str, str]:
@@ -182,17 +191,15 @@ def pairs(given: Sequence[str]) -> dict[str, str]:
     for each in given:
         path, sign, text = each.partition("=")
         if not sign or not path or path in found:
-            why = (
-                "is there twice"
-                if path in found
-                else "is neither PATH VALUE nor PATH=VALUE"
-            )
+            why = "is neither PATH VALUE nor PATH=VALUE"
+            if path in found:
+                why = "is there twice"
             raise bus.usage(f"{each!r} {why}")
         found[path] = text
     return found
 
 
-def read(device: Device, path: str, text: str) -> Any:
+def read(device: DeviceView, path: str, text: str) -> Any:
     """Return the value that a text means.
 
     Raise BadRequest, OutOfRange, ReadOnly; the bridge judges unknown paths.
@@ -201,7 +208,10 @@ def read(device: Device, path: str, text: str) -> Any:
     about = property_of(device.info, path)
     if about is not None and "w" not in about.access:
         raise ReadOnly(f"{device.name} {path} is read-only")
-    return value(text, about.schema if about else True, path)
+    schema: Schema = True
+    if about is not None:
+        schema = about.schema
+    return value(text, schema, path)
 
 
 @command("call", context_settings=_TEXTS)
@@ -231,21 +241,13 @@ def call_command(
     async def work() -> None:
         async with bus.device(settings, device, settled=False) as found:
             result = await call(found, output, name, given, options)
-            output.answer(
-                result,
-                {
-                    "ok": True,
-                    "device": device,
-                    "target": f"call/{name}",
-                    "result": result,
-                },
-            )
+            output.answer(result, _outcome(device, f"call/{name}", result))
 
     bus.run(work())
 
 
 async def call(
-    device: Device,
+    device: DeviceView,
     output: Output,
     name: str,
     given: Sequence[str],
@@ -271,9 +273,9 @@ async def call(
 
 @asynccontextmanager
 async def _progress(
-    device: Device, output: Output, name: str, id_: str | None
+    device: DeviceView, output: Output, name: str, id_: str | None
 ) -> AsyncIterator[None]:
-    """Show what the device tells of a long command."""
+    """Show the progress that the device reports of a long command."""
     if not output.live:
         yield
         return
@@ -281,11 +283,10 @@ async def _progress(
 
         async def follow() -> None:
             async for event in device.events("progress"):
-                if event.fields.get("id") == id_:
-                    show(
-                        event.fields.get("fraction") or 0.0,
-                        str(event.fields.get("message", "")),
-                    )
+                fields = event.fields
+                if fields.get("id") == id_:
+                    done = fields.get("fraction") or 0.0
+                    show(done, str(fields.get("message", "")))
 
         following = asyncio.create_task(follow(), name="progress")
         try:

@@ -1,6 +1,6 @@
-"""`busbar watch` and `busbar events`: what happens, as it happens."""
+"""`busbar watch` and `busbar events`: changes and events as they come."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import click
 
@@ -9,7 +9,8 @@ from busbar.cli.arguments import suggestion
 from busbar.cli.options import command, ends
 from busbar.cli.output import Output, shown, stamp
 from busbar.cli.settings import Settings
-from busbar.client import Change, Client, Device, Event, Stream
+from busbar.cli.values import fault_shown
+from busbar.client import Change, Client, DeviceView, Event, Stream
 from busbar.client.described import property_of
 from busbar.client.queues import Queue
 from busbar.contract.topics import matches
@@ -39,50 +40,47 @@ def watch_command(
     async def work() -> None:
         async with bus.connected(settings, [wanted]) as client:
             bus.follow()
-            _tell_unknown(client, wanted, below, output)
+            _note_unknown(client, wanted, below, output)
             queue: Queue[Change] = Queue()
-            stream: Stream[Change] = client.stream(
-                [(wanted, "state", each) for each in below or ("#",)], queue, not new
-            )
+            patterns = [(wanted, "state", each) for each in below or ("#",)]
+            stream: Stream[Change] = client.stream(patterns, queue, not new)
             async for change in bus.limited(stream, count, duration):
                 _print_change(change, output)
-            _tell_lost(stream.dropped, output)
+            _note_dropped(stream.dropped, output)
 
     bus.run(work())
 
 
-def _tell_unknown(
+def _note_unknown(
     client: Client, wanted: str, paths: Sequence[str], output: Output
 ) -> None:
-    """Tell which paths fit no property of the devices that are known.
+    """Note which paths fit no property of the devices that are known.
 
     They may still come.
     """
-    devices = [
-        each
-        for name, each in client.devices().items()
-        if each.info and matches(wanted, name)
-    ]
-    known = dict.fromkeys(
-        path for each in devices for path in (each.info.properties if each.info else ())
-    )
-    for path in paths if devices else ():
-        if not any(_has(each, path) for each in devices):
-            output.note(
-                f"no property of {wanted} fits {path!r}{suggestion(path, known)}"
-            )
+    devices = []
+    known: dict[str, None] = {}
+    for name, device in client.devices().items():
+        if device.info and matches(wanted, name):
+            devices.append(device)
+            known.update(dict.fromkeys(device.info.properties))
+    if not devices:
+        return
+    for path in paths:
+        if not any(_has(device, path) for device in devices):
+            meant = suggestion(path, known)
+            output.note(f"no property of {wanted} fits {path!r}{meant}")
 
 
-def _has(device: Device, pattern: str) -> bool:
-    templates = device.info.properties if device.info else ()
-    return (
-        property_of(device.info, pattern) is not None
-        or any(matches(pattern, path) for path in device.snapshot().values)
-        or (
-            ("+" in pattern or "#" in pattern)
-            and any(_meets(pattern, each) for each in templates)
-        )
-    )
+def _has(device: DeviceView, pattern: str) -> bool:
+    info = device.info
+    if property_of(info, pattern) is not None:
+        return True
+    if any(matches(pattern, path) for path in device.snapshot().values):
+        return True
+    if info is None or not ("+" in pattern or "#" in pattern):
+        return False
+    return any(_meets(pattern, template) for template in info.properties)
 
 
 def _meets(pattern: str, template: str) -> bool:
@@ -90,37 +88,29 @@ def _meets(pattern: str, template: str) -> bool:
 
     `digital/+` one of `digital/{join}`.
     """
-    wanted, levels = pattern.split("/"), template.split("/")
-    padded = [*wanted, *levels[len(wanted) :]]
-    member = [
-        mine if "{" in level else level
-        for mine, level in zip(padded, levels, strict=False)
-    ]
-    return matches(pattern, "/".join(member))
+    levels = template.split("/")
+    for position, wanted in enumerate(pattern.split("/")[: len(levels)]):
+        if "{" in levels[position]:
+            levels[position] = wanted
+    return matches(pattern, "/".join(levels))
 
 
 def _print_change(change: Change, output: Output) -> None:
-    why = (
-        {"code": change.stale.code, "message": change.stale.message}
-        if change.stale
-        else None
-    )
     row = {
         "device": change.device,
         "path": change.path,
         "value": change.value,
         "time": change.time,
-        "stale": why,
+        "stale": fault_shown(change.stale),
     }
-    marked = f"({change.stale.code})" if change.stale else ""
-    cells = (
-        stamp(change.time),
-        change.device,
-        change.path,
-        shown(change.value),
-        marked,
-    )
-    output.record(row, *cells, style="offline" if change.stale else "")
+    marked = ""
+    style = ""
+    if change.stale:
+        marked = f"({change.stale.code})"
+        style = "offline"
+    value = shown(change.value)
+    cells = (stamp(change.time), change.device, change.path, value, marked)
+    output.record(row, *cells, style=style)
 
 
 @command("events")
@@ -151,14 +141,12 @@ def events_command(
         async with bus.connected(settings, [wanted]) as client:
             bus.follow()
             stream = client.events(wanted, bus.checked(name), items=True)
-            chosen = (
-                event
-                async for event in stream
-                if changes or name == "change" or event.name != "change"
-            )
+            chosen: AsyncIterator[Event] = stream
+            if not changes and name != "change":
+                chosen = (event async for event in stream if event.name != "change")
             async for event in bus.limited(chosen, count, duration):
                 _print_event(event, output)
-            _tell_lost(stream.dropped, output)
+            _note_dropped(stream.dropped, output)
 
     bus.run(work())
 
@@ -175,6 +163,6 @@ def _print_event(event: Event, output: Output) -> None:
     output.record(row, stamp(event.time), event.device, event.name, shown(fields))
 
 
-def _tell_lost(dropped: int, output: Output) -> None:
+def _note_dropped(dropped: int, output: Output) -> None:
     if dropped:
         output.note(f"{dropped} were left out: this was too slow")

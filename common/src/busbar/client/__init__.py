@@ -4,7 +4,7 @@
 """
 
 from busbar.client.client import Client, default_url, set_default
-from busbar.client.device import Device
+from busbar.client.device import DeviceView
 from busbar.client.queues import Stream
 from busbar.client.types import (
     Blob,
@@ -50,7 +50,7 @@ __all__ = [
     "Change",
     "Client",
     "ConfigError",
-    "Device",
+    "DeviceView",
     "DeviceRefused",
     "DeviceTimeout",
     "Duplicate",

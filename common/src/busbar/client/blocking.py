@@ -1,6 +1,6 @@
 """The client without asyncio.
 
-The same client on a loop of its own in a background thread.
+The same client on its own loop in a background thread.
 
 with Client("mqtt://127.0.0.1") as bus:
     bus.device("bench/psu").set("output", True)
@@ -35,8 +35,8 @@ from busbar.contract.messages import Fault, Info
 from busbar.net.endpoint import Endpoint
 
 T = TypeVar("T")
-# who takes news: a plain function, or a queue
-Reader = Callable[[Any], Any] | queue.Queue[Any]
+# a plain function, or a queue
+Target = Callable[[Any], Any] | queue.Queue[Any]
 
 _END = object()
 
@@ -46,8 +46,8 @@ class Client:
 
     Entered or started = connected; arguments as there.
 
-    Callbacks run one after the other on one worker thread, or with `threaded=True` on a
-    thread of their own.
+    Callbacks run one after the other on one worker thread, or with `threaded=True` each
+    on its own.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Client:
         return self
 
     def run_forever(self) -> None:
-        """Let callbacks come until `stop` is called, or Ctrl-C; start first if needed."""
+        """Run callbacks until `stop` is called, or Ctrl-C; start first if needed."""
         if self._portal is None:
             self.start()
         try:
@@ -111,7 +111,8 @@ class Client:
 
         Harmless when called twice, and done at exit.
         """
-        portal, self._portal = self._portal, None
+        portal = self._portal
+        self._portal = None
         self._stopped.set()
         if portal is None:
             return
@@ -155,18 +156,17 @@ class Client:
         """How often messages did not reach us."""
         return self._client.gaps
 
-    def devices(self) -> dict[str, "Device"]:
+    def devices(self) -> dict[str, "DeviceView"]:
         """Return all devices that have a description now, by name."""
-        return {
-            name: Device(self, device)
-            for name, device in self.portal.call(
-                lambda: dict(self._client.devices())
-            ).items()
-        }
+        known = self.portal.call(lambda: dict(self._client.devices()))
+        return {name: DeviceView(self, device) for name, device in known.items()}
 
-    def device(self, name: str) -> "Device":
-        """Return a device by its name, `bridge/device`, known or not; raise ValueError."""
-        return Device(self, self.portal.call(self._client.device, name))
+    def device(self, name: str) -> "DeviceView":
+        """Return a device by its name, `bridge/device`, known or not.
+
+        Raise ValueError for what is no such name.
+        """
+        return DeviceView(self, self.portal.call(self._client.device, name))
 
     def wait_online(self, *names: str, timeout: float | None = None) -> None:
         """Return when devices are usable and known; raise TimeoutError."""
@@ -186,14 +186,15 @@ class Client:
     def subscribe(
         self,
         pattern: str,
-        reader: Reader,
+        reader: Target,
         *,
         current: bool = True,
         threaded: bool = False,
     ) -> Callable[[], None]:
-        """Call a function, or fill a queue.Queue, with all that fits `bridge/device/channel/path`; return what ends it.
+        """Call a function, or fill a queue.Queue, with all that fits a pattern.
 
-        Raises ValueError for a wrong pattern. A full queue loses its oldest item.
+        The pattern is `bridge/device/channel/path`. Returns what ends it, raises
+        ValueError for a wrong pattern. A full queue loses its oldest item.
         """
         take = self._taker(reader, threaded)
         end = self.portal.call(self._client.subscribe, pattern, take, current=current)
@@ -231,34 +232,36 @@ class Client:
         """Add a line of your own to `messages`, and to those of a device."""
         self.portal.call(self._client.report, text, level, device=device)
 
-    def _taker(self, reader: Reader, threaded: bool) -> Callable[[Any], Any]:
+    def _taker(self, reader: Target, threaded: bool) -> Callable[[Any], Any]:
         if isinstance(reader, queue.Queue):
             return lambda item: _put(reader, item)
         if inspect.iscoroutinefunction(reader):
             raise TypeError(
-                f"{reader!r} is a coroutine function: without asyncio a callback "
-                f"is a "
+                f"{reader!r} is a coroutine function: without asyncio a callback is a "
                 f"plain function"
             )
         if threaded:
-            worker = self._own_worker()
+            worker = self._start_worker()
+        elif self._shared is None:
+            worker = self._shared = self._start_worker()
         else:
-            worker = self._shared = self._shared or self._own_worker()
+            worker = self._shared
         return lambda item: worker.run(reader, item)
 
-    def _own_worker(self) -> Worker:
+    def _start_worker(self) -> Worker:
         self._workers.append(Worker("busbar-callbacks"))
         return self._workers[-1]
 
 
-class Device:
+class DeviceView:
     """A device of the blocking client.
 
-    The same as `busbar.client.Device`, where each method is described.
+    The same as `busbar.client.DeviceView`, where each method is described.
     """
 
-    def __init__(self, bus: Client, device: client.Device) -> None:
-        self._bus, self._device = bus, device
+    def __init__(self, bus: Client, device: client.DeviceView) -> None:
+        self._bus = bus
+        self._device = device
         self.name = device.name
         self.notes = device.notes
         self.messages = device.messages
@@ -331,12 +334,15 @@ class Device:
     def call(
         self, command: str, arguments: Mapping[str, Any] | None = None, /, **more: Any
     ) -> Any:
-        """Run a command and return its result; arguments, options and errors as there."""
+        """Run a command and return its result.
+
+        Arguments, options and errors as there.
+        """
         return self._bus.portal.run(self._device.call(command, arguments, **more))
 
     @contextlib.contextmanager
     def lock(self, **options: Any) -> Iterator[str]:
-        """Keep everybody else from commanding the device during the block.
+        """Keep all others from commanding the device during the block.
 
         Options and errors as there.
         """
@@ -351,15 +357,12 @@ class Device:
         self, *paths: str, latest: bool = False, current: bool = True
     ) -> "Series[Change]":
         """Return every transition of properties in order."""
-        return Series(
-            self._bus.portal,
-            self._bus.portal.call(
-                self._device.watch, *paths, latest=latest, current=current
-            ),
-        )
+        portal = self._bus.portal
+        stream = portal.call(self._device.watch, *paths, latest=latest, current=current)
+        return Series(portal, stream)
 
     def subscribe(
-        self, path: str, reader: Reader, *, current: bool = True, threaded: bool = False
+        self, path: str, reader: Target, *, current: bool = True, threaded: bool = False
     ) -> Callable[[], None]:
         """Call a function, or fill a queue.Queue, with a Change for every transition.
 
@@ -396,7 +399,8 @@ class Series(Generic[T]):
     """
 
     def __init__(self, portal: Portal, stream: Stream[T]) -> None:
-        self._portal, self._stream = portal, stream
+        self._portal = portal
+        self._stream = stream
 
     @property
     def dropped(self) -> int:
@@ -411,7 +415,7 @@ class Series(Generic[T]):
         item = self._portal.run(self._next(timeout))
         if item is _END:
             raise EOFError("the client was closed")
-        return item  # type: ignore[no-any-return]  # it is T: the end was told apart
+        return item  # type: ignore[no-any-return]  # it is T: it is not the end
 
     def close(self) -> None:
         """Take no more."""
@@ -424,7 +428,10 @@ class Series(Generic[T]):
         self.close()
 
     def __iter__(self) -> Iterator[T]:
-        while (item := self._portal.run(self._next(None))) is not _END:
+        while True:
+            item = self._portal.run(self._next(None))
+            if item is _END:
+                return
             yield item
 
     async def _next(self, timeout: float | None) -> Any:

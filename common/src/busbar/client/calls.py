@@ -1,6 +1,6 @@
 """Commands under way.
 
-Each has an id of ours, and ends with its outcome, an error, or the end of our patience.
+Each has an id, and ends with its outcome, an error, or the end of our patience.
 """
 
 import asyncio
@@ -38,16 +38,19 @@ class _Call:
     """One command under way."""
 
     def __init__(self, device: str, target: str) -> None:
-        self.device, self.target = device, target
+        self.device = device
+        self.target = target
         self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
 
 class Calls:
-    """The commands of one client; `strays` counts outcomes that none of them asked for."""
+    """The commands of one client; `strays` counts outcomes of none of them."""
 
     def __init__(self, put: Callable[[Message], None], root: str, reply: str) -> None:
         self.strays = 0
-        self._put, self._root, self._reply = put, root, reply
+        self._put = put
+        self._root = root
+        self._reply = reply
         self._running: dict[str, _Call] = {}
 
     def __len__(self) -> int:
@@ -66,20 +69,15 @@ class Calls:
             raise UnknownTarget(
                 f"{target!r:.200} is the name of no property or command"
             )
-        absent = {
-            key
-            for key, value in fields.items()
-            if value is None and key in messages.METADATA
-        }
-        metadata = {key: value for key, value in fields.items() if key not in absent}
-        id_ = metadata.setdefault("_id", secrets.token_hex(8))
+        sent = _without_absent(fields)
+        id_ = sent.setdefault("_id", secrets.token_hex(8))
         if len(self._running) >= LIMIT or id_ in self._running:
             raise Overloaded(
                 f"a command with id {id_!r} is under way, or {LIMIT} others are"
             )
-        payload = messages.encode(
-            {**metadata, "_sent": round(clock.time(), 3), "_reply": self._reply}
-        )
+        sent["_sent"] = round(clock.time(), 3)
+        sent["_reply"] = self._reply
+        payload = messages.encode(sent)
         call = self._running[id_] = _Call(device, target)
         try:
             self._put(Message(f"{self._root}/{device}/{target}", payload))
@@ -99,33 +97,28 @@ class Calls:
             reply = _replies.decode(payload)
         except RecursionError as error:
             raise msgspec.DecodeError("nested too deeply") from error
-        call = self._running.get(reply.id) if isinstance(reply.id, str) else None
-        if (
-            call is None
-            or call.answer.done()
-            or (call.device, call.target) != (_name(reply), reply.target)
-        ):
+        call = None
+        if isinstance(reply.id, str):
+            call = self._running.get(reply.id)
+        if call is None or call.answer.done() or not _belongs(reply, call):
             self.strays += 1
         elif reply.ok:
-            call.answer.set_result(None if reply.result is UNSET else reply.result)
+            result = None
+            if reply.result is not UNSET:
+                result = reply.result
+            call.answer.set_result(result)
         elif reply.error is not UNSET:
             _fail(call, error_of(reply.error))
         else:
-            _fail(
-                call,
-                ProtocolError(
-                    f"{call.device} {call.target}: the outcome "
-                    f"has neither result nor error"
-                ),
-            )
+            what = f"{call.device} {call.target}"
+            wrong = f"{what}: the outcome has neither result nor error"
+            _fail(call, ProtocolError(wrong))
 
-    def refused(self, message: Message, why: str) -> None:
-        """Take that the broker did not take a command."""
+    def take_refused(self, message: Message, why: str) -> None:
+        """Take that the broker refused a command."""
         for id_, call in self._running.items():
-            if (
-                f"{self._root}/{call.device}/{call.target}" == message.topic
-                and messages.encode(id_) in message.payload
-            ):
+            topic = f"{self._root}/{call.device}/{call.target}"
+            if topic == message.topic and messages.encode(id_) in message.payload:
                 _fail(call, LinkLost(f"{call.device} {call.target}: {why}"))
 
     def fail(self, why: str, bridge: str | None = None) -> None:
@@ -133,17 +126,27 @@ class Calls:
 
         It may have been done, and can be repeated with the same id.
         """
+        error: type[LinkLost] = LinkLost
+        if bridge is None:
+            error = NotConnected
         for call in list(self._running.values()):
             if bridge is None or call.device.partition("/")[0] == bridge:
-                error = NotConnected if bridge is None else LinkLost
-                _fail(
-                    call,
-                    error(f"{call.device} {call.target}: {why}; it may have been done"),
-                )
+                what = f"{call.device} {call.target}"
+                _fail(call, error(f"{what}: {why}; it may have been done"))
 
 
-def _name(reply: Reply) -> str:
-    return f"{reply.bridge}/{reply.device}"
+def _without_absent(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields without metadata that are None."""
+    given = dict(fields)
+    for key in messages.METADATA:
+        if given.get(key, key) is None:
+            del given[key]
+    return given
+
+
+def _belongs(reply: Reply, call: _Call) -> bool:
+    device = f"{reply.bridge}/{reply.device}"
+    return device == call.device and reply.target == call.target
 
 
 def _fail(call: _Call, error: BusbarError) -> None:

@@ -1,9 +1,9 @@
-"""The client: devices of all bridges, as a consumer wants them.
+"""The client: devices of all bridges for a program.
 
 Source: docs/contract.md.
 
-It reads `status`, `info`, `state` and `event/change`, never the leaves, and knows no
-protocol of any device.
+It reads `status`, `info`, `state` and `event/change`, never the value topics, and knows
+no protocol of any device.
 """
 
 import asyncio
@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from busbar.client import files
-from busbar.client.connection import Line
+from busbar.client.connection import ClientConnection
 from busbar.client.described import items as elements
-from busbar.client.device import NOTES_KEPT, Device
-from busbar.client.dispatcher import Inbox
+from busbar.client.device import NOTES_KEPT, DeviceView
+from busbar.client.dispatcher import Dispatcher
 from busbar.client.queues import LIMIT, Callback, Queue, Stream, run_callback
-from busbar.client.subscriptions import Reader, parse
+from busbar.client.subscriptions import Subscription, parse
 from busbar.client.types import Blob, Event, Gap, NotConnected, Note, Presence, Snapshot
 from busbar.contract.names import LEVEL
 from busbar.contract.topics import matches
@@ -34,9 +34,9 @@ from busbar.net.endpoint import Endpoint
 
 log = logging.getLogger("busbar.client")
 
-BLOBS = 100  # blobs that wait for one reader: they are large
+BLOBS = 100  # blobs that wait for one subscriber: they are large
 SETTLE = 2.0  # s for the newest snapshots, and for what a busy broker left out
-UNKNOWN_WAIT = 1.0  # s for a device that nobody has heard of
+UNKNOWN_WAIT = 1.0  # s for a device of which nothing has come
 
 _default = {"url": ""}
 
@@ -78,92 +78,103 @@ class Client:
         settled: bool = True,
         connect: Connect = connection,
     ) -> None:
-        self.endpoint = (
-            broker
-            if isinstance(broker, Endpoint)
-            else Endpoint(broker or default_url())
-        )
+        if not isinstance(broker, Endpoint):
+            broker = Endpoint(broker or default_url())
+        self.endpoint = broker
         self.root = root
         self.name = f"busbar-{secrets.token_hex(6)}"
         # of bridges' logs and `report`, newest first
         self.messages: deque[Note] = deque(maxlen=NOTES_KEPT)
         self.notes: dict[str, str] = {}  # your own annotations
         self.gaps = 0  # times that messages did not reach us
-        self._patterns, self._timeout, self._on_gap, self._connect = (
-            list(devices),
-            timeout,
-            on_gap,
-            connect,
-        )
+        self._patterns = list(devices)
+        self._timeout = timeout
+        self._on_gap = on_gap
+        self._connect = connect
         self._settled = settled
 
     async def __aenter__(self) -> Self:
-        # with the pictures of this connection's inbox
-        self._devices: dict[str, Device] = {}
-        self._line = line = Line(
+        # with what this connection's dispatcher tracks
+        self._devices: dict[str, DeviceView] = {}
+        self._connection = ClientConnection(
             self.endpoint, self.root, self.name, self._patterns, self._connect
         )
-        self._inbox = Inbox(
-            self.root, self._take_gap, self._take_note, line.calls.fail, line.beat
+        self._dispatcher = Dispatcher(
+            self.root,
+            on_gap=self._take_gap,
+            on_note=self._take_note,
+            on_lost=self._connection.calls.fail,
+            on_message=self._connection.wake,
         )
-        line.start(self._inbox)
+        self._connection.start(self._dispatcher)
         try:
-            await line.until(lambda: line.joined, self._timeout)
-            if self._settled:
-                # what is not settled then says so
-                with contextlib.suppress(TimeoutError):
-                    await line.until(self._inbox.settled, SETTLE)
+            await self._join()
         except TimeoutError:
             await self.close()
+            problem = self._connection.problem
             raise NotConnected(
-                f"no broker at {self.endpoint.shown}: {line.problem}"
+                f"no broker at {self.endpoint.shown}: {problem}"
             ) from None
         except BaseException:
             await self.close()
             raise
         return self
 
+    async def _join(self) -> None:
+        """Wait until devices are known; raise TimeoutError without a connection."""
+        until = self._connection.until
+        await until(lambda: self._connection.joined, self._timeout)
+        if self._settled:
+            # what is not settled then says so
+            with contextlib.suppress(TimeoutError):
+                await until(self._dispatcher.settled, SETTLE)
+
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def close(self) -> None:
         """Disconnect; series end, commands under way fail with NotConnected."""
-        self._inbox.readers.close()
-        await self._line.stop()
+        self._dispatcher.subscriptions.close()
+        await self._connection.stop()
 
     async def wait_closed(self) -> None:
         """Return when the client is closed, by whomever."""
-        await self._line.ended()
+        await self._connection.wait_stopped()
 
     # Devices.
 
-    def devices(self) -> Mapping[str, Device]:
+    def devices(self) -> Mapping[str, DeviceView]:
         """Return all devices that have a description, by name: a live view."""
-        return _Known(self)
+        return _Described(self)
 
-    def device(self, name: str) -> Device:
+    def device(self, name: str) -> DeviceView:
         """Return a device by its name, `bridge/device`, known or not.
 
         Raise ValueError for what is no such name.
         """
         if name not in self._devices:
-            if len(name.split("/")) != 2 or not all(
-                map(LEVEL.fullmatch, name.split("/"))
-            ):
+            levels = name.split("/")
+            if len(levels) != 2 or not all(map(LEVEL.fullmatch, levels)):
                 raise ValueError(
                     f"{name!r} is not the name of a device: <bridge>/<device>"
                 )
-            self._devices[name] = Device(self, name, self._inbox.picture(name))
-            self._line.follow(name)
+            tracked = self._dispatcher.track(name)
+            self._devices[name] = DeviceView(self, name, tracked)
+            self._connection.follow(name)
         return self._devices[name]
 
     async def wait_online(self, *names: str, timeout: float | None = None) -> None:
-        """Return when devices are usable and known, without names when we are connected; raise TimeoutError."""
-        pictures = [self.device(name)._picture for name in names]  # noqa: SLF001  # the two are one room
-        await self._line.until(
-            lambda: self._line.joined and all(each.why() is None for each in pictures),
-            timeout,
-        )
+        """Return when devices are usable and known, without names when connected.
+
+        Raise TimeoutError.
+        """
+        devices = [self.device(name) for name in names]
+
+        def usable() -> bool:
+            joined = self._connection.joined
+            return joined and all(device.stale is None for device in devices)
+
+        await self._connection.until(usable, timeout)
 
     def watch_devices(self) -> Stream[Presence]:
         """Return how devices come, change their state and go.
@@ -171,13 +182,10 @@ class Client:
         First those that are there.
         """
         queue: Queue[Presence] = Queue()
-        for picture in self._inbox.pictures.values():
-            if picture.status is not None:
-                queue.put(
-                    Presence(
-                        picture.device, picture.status.state, picture.status.reason
-                    )
-                )
+        for tracked in self._dispatcher.tracked.values():
+            status = tracked.status
+            if status is not None:
+                queue.put(Presence(tracked.device, status.state, status.reason))
         return self.stream([("+/+", "status", "#")], queue, current=False)
 
     def snapshot(self, *, notes: bool = False) -> dict[str, Snapshot]:
@@ -187,22 +195,24 @@ class Client:
             for name, device in self.devices().items()
         }
 
-    # News.
+    # Changes, events, blobs.
 
     def subscribe(
         self, pattern: str, callback: Callback, *, current: bool = True
     ) -> Callable[[], None]:
-        """Call a function or coroutine for what fits `bridge/device/channel/path` (+ and #); return what ends it.
+        """Call a function or coroutine for what fits `bridge/device/channel/path`.
 
-        `state/...` brings Change (first what is known, unless not `current`), `event/...` Event, `blob/...` Blob,
-        `status` Presence. A slow callback loses its own oldest news, counted and logged. Raises ValueError.
+        With + and #; returns what ends it. `state/...` brings Change (first what is
+        known, unless not `current`), `event/...` Event, `blob/...` Blob, `status`
+        Presence. A slow callback loses its own oldest items, counted and logged. Raises
+        ValueError.
         """
         parsed = parse(pattern)
-        queue: Queue[Any] = Queue(BLOBS if parsed[1] == "blob" else LIMIT)
-        leave = self._read([parsed], queue, current)
-        task = self._line.spawn(
-            run_callback(queue, callback, pattern), f"callback {pattern}"
-        )
+        limit = BLOBS if parsed[1] == "blob" else LIMIT
+        queue: Queue[Any] = Queue(limit)
+        leave = self._subscribe([parsed], queue, current)
+        calling = run_callback(queue, callback, pattern)
+        task = self._connection.spawn(calling, f"callback {pattern}")
 
         def end() -> None:
             queue.close()
@@ -216,9 +226,11 @@ class Client:
     ) -> Stream[Event]:
         """Return events of a device (or pattern).
 
-        items=True: each element of a batch is an event of its own.
+        items=True: each element of a batch is its own event.
         """
-        queue: Queue[Event] = _Items(self._inbox) if items else Queue()
+        queue: Queue[Event] = Queue()
+        if items:
+            queue = _Items(self._dispatcher)
         return self.stream([(device, "event", name)], queue, current=False)
 
     def blobs(self, device: str = "+/+", name: str = "#") -> Stream[Blob]:
@@ -231,7 +243,7 @@ class Client:
         pattern: str = "+/+/blob/#",
         saved: Callable[[Blob, Path], None] | None = None,
     ) -> Callable[[], None]:
-        """Write blobs into a folder that exists, each under a name of its own.
+        """Write blobs into a folder that exists, each under its own name.
 
         Return what ends it.
 
@@ -255,12 +267,11 @@ class Client:
         self, text: str, level: str = "info", *, device: str | None = None
     ) -> None:
         """Add a line of your own to `messages`, and to those of a device."""
-        log.log(
-            logging.getLevelNamesMapping().get(level.upper(), logging.INFO), "%s", text
-        )
+        number = logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
+        log.log(number, "%s", text)
         self._take_note(Note(round(clock.time(), 6), level, text, device))
 
-    # What devices and streams ask.
+    # For devices and streams.
 
     async def run(
         self, name: str, target: str, fields: Mapping[str, Any], patience: float
@@ -269,73 +280,78 @@ class Client:
 
         Raise its error, NotConnected, Offline, UnknownTarget.
         """
-        self._line.check()
-        picture = self.device(name)._picture  # noqa: SLF001
-        if picture.status is None:
+        self._connection.check()
+        self.device(name)  # which follows it
+        tracked = self._dispatcher.track(name)
+        if tracked.status is None:
             with contextlib.suppress(TimeoutError):
-                await self._line.until(lambda: picture.status is not None, UNKNOWN_WAIT)
-        if picture.status is None:
-            known = ", ".join(sorted(self._inbox.known)) or "none"
+                await self._connection.until(
+                    lambda: tracked.status is not None, UNKNOWN_WAIT
+                )
+        if tracked.status is None:
+            known = ", ".join(sorted(self._dispatcher.described)) or "none"
             raise UnknownTarget(f"there is no device {name}; known are: {known}")
-        fault = self._inbox.fault(name.partition("/")[0])
+        fault = self._dispatcher.fault(name.partition("/")[0])
         if fault is not None:
             raise Offline(fault.message)
-        return await self._line.calls.run(name, target, fields, patience)
+        return await self._connection.calls.run(name, target, fields, patience)
 
     def stream(
         self, wanted: Iterable[tuple[str, str, str]], queue: Queue[Any], current: bool
     ) -> Stream[Any]:
         """Return a series of what fits any of (device, channel, path) patterns."""
-        return Stream(queue, self._read(list(wanted), queue, current))
+        return Stream(queue, self._subscribe(list(wanted), queue, current))
 
-    def _read(
+    def _subscribe(
         self, wanted: list[tuple[str, str, str]], queue: Queue[Any], current: bool
     ) -> Callable[[], None]:
-        filters = [each for one in wanted for each in self._line.needed(*one)]
-        self._line.want(filters)
-        if self._line.stopped:
+        filters: list[str] = []
+        for device, channel, path in wanted:
+            filters += self._connection.needed(device, channel, path)
+        self._connection.want(filters)
+        if self._connection.stopped:
             queue.close()
-        leaves = [self._inbox.readers.add(Reader(*each, queue)) for each in wanted]
+        leaves = []
+        for each in wanted:
+            subscription = Subscription(*each, queue)
+            leaves.append(self._dispatcher.subscriptions.add(subscription))
         if current:
             self._put_current(wanted, queue)
-        done = False
+        released = False
 
         def leave() -> None:
-            nonlocal done
-            for each in leaves:
-                each()
-            if not done:
-                done = True
-                self._line.release(filters)
+            nonlocal released
+            for leave_one in leaves:
+                leave_one()
+            if not released:
+                released = True
+                self._connection.release(filters)
 
         return leave
 
     def _put_current(
         self, wanted: list[tuple[str, str, str]], queue: Queue[Any]
     ) -> None:
-        for picture in self._inbox.pictures.values():
-            paths = [
-                path
-                for device, channel, path in wanted
-                if channel == "state" and matches(device, picture.device)
-            ]
-            known = [
-                path
-                for path in picture.values
-                if any(matches(pattern, path) for pattern in paths)
-            ]
-            for change in picture.current(known):
-                queue.put(change)
+        for tracked in self._dispatcher.tracked.values():
+            patterns = []
+            for device, channel, path in wanted:
+                if channel == "state" and matches(device, tracked.device):
+                    patterns.append(path)
+            for path in list(tracked.values):
+                if any(matches(pattern, path) for pattern in patterns):
+                    for change in tracked.current([path]):
+                        queue.put(change)
 
-    # Small change.
+    # Gaps and notes.
 
     def _take_gap(self, gap: Gap) -> None:
         self.gaps += 1
         missed = "some" if gap.missed is None else gap.missed
         log.warning("%s %s: missed %s: %s", gap.device, gap.channel, missed, gap.reason)
+        if self._on_gap is None:
+            return
         try:
-            if self._on_gap is not None:
-                self._on_gap(gap)
+            self._on_gap(gap)
         except Exception:
             # the callback is not ours; paho would lose its place in the stream
             log.exception("on_gap failed on %r", gap)
@@ -346,33 +362,36 @@ class Client:
             self._devices[note.device].messages.appendleft(note)
 
 
-class _Known(Mapping[str, Device]):
+class _Described(Mapping[str, DeviceView]):
     """The devices of a client that have a description."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def __getitem__(self, name: str) -> Device:
-        if name not in self._client._inbox.known:  # noqa: SLF001
+    def __getitem__(self, name: str) -> DeviceView:
+        if name not in self._described:
             raise KeyError(name)
         return self._client.device(name)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self._client._inbox.known))  # noqa: SLF001
+        return iter(sorted(self._described))
 
     def __len__(self) -> int:
-        return len(self._client._inbox.known)  # noqa: SLF001
+        return len(self._described)
+
+    @property
+    def _described(self) -> Mapping[str, Any]:
+        return self._client._dispatcher.described  # noqa: SLF001  # one room
 
 
 class _Items(Queue[Event]):
     """A queue that takes batches apart."""
 
-    def __init__(self, inbox: Inbox) -> None:
+    def __init__(self, dispatcher: Dispatcher) -> None:
         super().__init__()
-        self._inbox = inbox
+        self._dispatcher = dispatcher
 
     def put(self, item: Event) -> None:
-        for fields in elements(
-            self._inbox.picture(item.device).info, item.name, item.fields
-        ):
+        info = self._dispatcher.track(item.device).info
+        for fields in elements(info, item.name, item.fields):
             super().put(item._replace(fields=fields))

@@ -1,6 +1,6 @@
-"""The client's connection to the broker, which comes back.
+"""The client's connection to the broker, which comes back by itself.
 
-What is subscribed, when all has come, what is healed.
+It keeps the subscriptions, and asks again for what has not come.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from busbar.client.calls import Calls
-from busbar.client.dispatcher import Inbox
+from busbar.client.dispatcher import Dispatcher
 from busbar.client.filters import Filters
 from busbar.client.outgoing import Outgoing
 from busbar.client.types import NotConnected
@@ -26,17 +26,20 @@ from busbar.net.endpoint import Endpoint
 log = logging.getLogger("busbar.client")
 
 JOIN = 1.0  # s for our own message to come back behind all retained ones
-QUIET = 0.3  # s that stand for it where we may not publish
+QUIET = 0.3  # s to wait instead where we may not publish
 RESYNC = 5.0  # s between two attempts to heal one device
 # s of a standstill of ours, in which the broker may have dropped messages
 STALLED = 2.0
 STOPPING = 2.0  # s for the broker to let us go
 
 DENIED = "denied"
+OF_DEVICES = ("status", "info", "state", "event/change")
+OF_BRIDGES = (*OF_DEVICES, "event/log")
+RETAINED = ("status", "info", "state")
 NOT_CONNECTED = Fault("link", "not connected to the broker")
 
 
-class Line:
+class ClientConnection:
     """One client on one broker.
 
     `patterns` are the devices that it follows, as `bridge/device`.
@@ -53,34 +56,28 @@ class Line:
         self.patterns = list(patterns)
         self.joined = False  # connected, and all that was retained has come
         self.problem = "no answer"
-        self._endpoint, self._root, self._name, self._connect = (
-            endpoint,
-            root,
-            name,
-            connect,
-        )
-        # brokers with rights give each user a space of its own there: mosquitto/acl
-        user = endpoint.credentials[0]
-        self._reply = "/".join(
-            [root, REPLY, *([user] if user and LEVEL.fullmatch(user) else []), name]
-        )
-        self._outgoing = Outgoing(self._refused)
+        self._endpoint = endpoint
+        self._root = root
+        self._name = name
+        self._connect = connect
+        self._reply = _reply_topic(endpoint, root, name)
+        self._outgoing = Outgoing(self._on_refused)
         self.calls = Calls(self._outgoing.put, root, f"{self._reply}/outcome")
         self._filters = Filters()
         self._filters.add([f"{self._reply}/+", *self._scope(self.patterns)])
         self._link: Connection | None = None
-        self._marker = ""
-        self._healed: dict[str, float] = {}
+        self._marker = ""  # the message that stands behind all retained ones
+        self._healed: dict[str, float] = {}  # device -> loop time of the last attempt
         self._tasks: set[asyncio.Task[Any]] = set()
         self._pulse: asyncio.Future[None] | None = None
-        # in order: what one asks for, another may have given up
+        # in order: one may ask for what another has given up
         self._filtering = asyncio.Lock()
         self._stop = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
-    def start(self, inbox: Inbox) -> None:
-        """Connect, for ever; what comes goes into `inbox`."""
-        self._inbox = inbox
+    def start(self, dispatcher: Dispatcher) -> None:
+        """Connect, for ever; the dispatcher takes what comes."""
+        self._dispatcher = dispatcher
         self._serving = self.spawn(stay_connected(self._connect_and_serve), "client")
         self.spawn(self._tick(), "client-tick")
 
@@ -95,10 +92,10 @@ class Line:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
-        self.beat()
+        self.wake()
 
-    async def ended(self) -> None:
-        """Return when the line is stopped, by whomever."""
+    async def wait_stopped(self) -> None:
+        """Return when the connection is stopped, by whomever."""
         await asyncio.wait([self._serving])
 
     @property
@@ -106,7 +103,7 @@ class Line:
         return self._stop.is_set()
 
     def follow(self, name: str) -> None:
-        """Hear of one more device."""
+        """Subscribe to one more device."""
         if not self.covers(name):
             self.patterns.append(name)
             self.want(self._scope([name]))
@@ -116,7 +113,7 @@ class Line:
         return any(matches(pattern, name) for pattern in self.patterns)
 
     def needed(self, device: str, channel: str, path: str) -> list[str]:
-        """Return the filters for what somebody reads, beside those that are there for all."""
+        """Return the filters that a subscription needs besides those of all devices."""
         if channel in ("event", "blob"):
             return [f"{self._root}/{device}/{channel}/{path}"]
         return [] if self.covers(device) else self._scope([device])
@@ -134,8 +131,8 @@ class Line:
         if self._link is None or not self.joined:
             raise NotConnected(f"not connected to the broker at {self._endpoint.shown}")
 
-    def beat(self) -> None:
-        """Have those look again who wait in `until`."""
+    def wake(self) -> None:
+        """Let those who wait in `until` look again."""
         if self._pulse is not None and not self._pulse.done():
             self._pulse.set_result(None)
 
@@ -148,7 +145,7 @@ class Line:
                 await asyncio.shield(self._pulse)
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> "asyncio.Task[None]":
-        """Run something until it ends or the line stops."""
+        """Run something until it ends or the connection is stopped."""
         task = self._loop.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -158,17 +155,10 @@ class Line:
         """Return the filters for devices, and for the bridges that they live on."""
         filters: list[str] = []
         for pattern in patterns:
-            base, bridge = (
-                f"{self._root}/{pattern}",
-                f"{self._root}/{pattern.partition('/')[0]}/{BRIDGE}",
-            )
-            filters += [
-                f"{base}/{each}" for each in ("status", "info", "state", "event/change")
-            ]
-            filters += [
-                f"{bridge}/{each}"
-                for each in ("status", "info", "state", "event/change", "event/log")
-            ]
+            base = f"{self._root}/{pattern}"
+            bridge = f"{self._root}/{pattern.partition('/')[0]}/{BRIDGE}"
+            filters += [f"{base}/{channel}" for channel in OF_DEVICES]
+            filters += [f"{bridge}/{channel}" for channel in OF_BRIDGES]
         return filters
 
     def _change(self, more: set[str], less: set[str]) -> None:
@@ -188,25 +178,31 @@ class Line:
     async def _connect_and_serve(self) -> None:
         try:
             async with self._connect(
-                self._endpoint, self._outgoing, self._received, self._name
+                self._endpoint, self._outgoing, self._on_message, self._name
             ) as link:
                 await self._serve(link)
         except BrokerLost as error:
             self.problem = str(error)
             raise
         finally:
-            self._link, self.joined, self._outgoing.open = None, False, False
+            self._link = None
+            self.joined = False
+            self._outgoing.open = False
             self.calls.fail("the connection to the broker broke")
-            self._inbox.connected(NOT_CONNECTED)
+            self._dispatcher.take_connection(NOT_CONNECTED)
 
     async def _serve(self, link: Connection) -> None:
-        self._inbox.begin()
+        self._dispatcher.reconnect()
         await link.subscribe(sorted(self._filters.active))
         link.begin()
-        self._link, self._outgoing.open = link, True
-        heard = await self._hear_all()
+        self._link = link
+        self._outgoing.open = True
+        complete = await self._wait_for_retained()
         self.joined = True
-        self._inbox.connected(None, self.covers if heard else lambda name: False)
+        if complete:
+            self._dispatcher.take_connection(None, self.covers)
+        else:
+            self._dispatcher.take_connection(None)
         stop = asyncio.ensure_future(self._stop.wait())
         ends: list[asyncio.Future[Any]] = [stop, link.closed]
         try:
@@ -216,8 +212,8 @@ class Line:
         if not self._stop.is_set():
             await link.closed
 
-    async def _hear_all(self) -> bool:
-        """Wait for all that is retained: our own message stands behind it.
+    async def _wait_for_retained(self) -> bool:
+        """Wait for our own message, which comes behind all that is retained.
 
         False: perhaps it was not all.
         """
@@ -230,20 +226,20 @@ class Line:
         await asyncio.sleep(QUIET)
         return False
 
-    def _refused(self, message: Message, why: str) -> None:
+    def _on_refused(self, message: Message, why: str) -> None:
         if message.topic.endswith("/joined"):
             self._marker = DENIED
-            self.beat()
+            self.wake()
         else:
-            self.calls.refused(message, why)
+            self.calls.take_refused(message, why)
 
-    def _received(self, received: Received) -> None:
+    def _on_message(self, received: Received) -> None:
         if not received.topic.startswith(self._reply):
-            self._inbox.take(received)
+            self._dispatcher.take(received)
         elif received.topic.endswith("/joined"):
             if received.payload.decode(errors="replace") == self._marker:
                 self._marker = ""
-                self.beat()
+                self.wake()
         else:
             self._take_outcome(received)
 
@@ -251,31 +247,36 @@ class Line:
         try:
             self.calls.take(received.payload)
         except ValueError as error:  # msgspec's errors are, too
-            self._inbox.malformed += 1
+            self._dispatcher.malformed += 1
             log.warning("an outcome cannot be read: %s", error)
 
     async def _tick(self) -> None:
         while True:
             before = self._loop.time()
             await asyncio.sleep(1)
-            lacking = self._inbox.tick()
+            incomplete = self._dispatcher.tick()
             if self._loop.time() - before > STALLED:
-                # we stood still: the broker may have dropped what nobody misses yet
-                lacking = list(self._inbox.known)
+                # we stood still: the broker may have dropped messages unnoticed
+                incomplete = list(self._dispatcher.described)
             if self._link is not None and self.joined:
-                await self._heal(self._link, lacking)
+                await self._heal(self._link, incomplete)
 
     async def _heal(self, link: Connection, names: Iterable[str]) -> None:
-        """Have the broker tell again what is retained of devices."""
+        """Have the broker send again what is retained of devices."""
         now = self._loop.time()
-        due = [
-            name for name in names if now - self._healed.get(name, -RESYNC) >= RESYNC
-        ]
-        self._healed.update(dict.fromkeys(due, now))
-        filters = {
-            f"{self._root}/{name}/{channel}"
-            for name in due
-            for channel in ("status", "info", "state")
-        }
+        filters: set[str] = set()
+        for name in names:
+            if now - self._healed.get(name, -RESYNC) >= RESYNC:
+                self._healed[name] = now
+                base = f"{self._root}/{name}"
+                filters.update(f"{base}/{channel}" for channel in RETAINED)
         if filters:
             await self._refilter(link, filters, filters - self._filters.active)
+
+
+def _reply_topic(endpoint: Endpoint, root: str, name: str) -> str:
+    # brokers with rights give each user its own topics there: mosquitto/acl
+    user = endpoint.credentials[0]
+    if user and LEVEL.fullmatch(user):
+        return f"{root}/{REPLY}/{user}/{name}"
+    return f"{root}/{REPLY}/{name}"

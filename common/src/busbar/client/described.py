@@ -1,7 +1,7 @@
-"""What a device's `info` says of a path."""
+"""Description of a path in a device's `info`."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -20,45 +20,49 @@ def property_of(info: Info | None, path: str) -> PropertyInfo | None:
     """
     if info is None:
         return None
-    return info.properties.get(path) or next(
-        (
-            about
-            for template, about in info.properties.items()
-            if "{" in template and _fits(template, about, path)
-        ),
-        None,
-    )
+    own = info.properties.get(path)
+    if own is not None:
+        return own
+    for template, about in info.properties.items():
+        if "{" in template and _fits(template, about, path):
+            return about
+    return None
 
 
 def named(info: Info | None, path: str) -> str | None:
-    """Return the name under which a member of a family is published instead, None if under its own."""
+    """Return the other name under which a member of a family is published.
+
+    None if it is published under its own.
+    """
     if info is None or path in info.properties:
         return None
-    return next(
-        (name for name, about in info.properties.items() if about.original == path),
-        None,
-    )
+    for name, about in info.properties.items():
+        if about.original == path:
+            return name
+    return None
 
 
 def _fits(template: str, about: PropertyInfo, path: str) -> bool:
     names, pattern = _family(template)
     found = pattern.fullmatch(path)
-    allowed = {} if about.parameters is UNSET else about.parameters
-    return found is not None and all(
-        _within(allowed.get(n), text)
-        for n, text in zip(names, found.groups(), strict=True)
-    )
+    if found is None:
+        return False
+    allowed: Mapping[str, Mapping[str, int]] = {}
+    if about.parameters is not UNSET:
+        allowed = about.parameters
+    values = zip(names, found.groups(), strict=True)
+    return all(_within(allowed.get(name), text) for name, text in values)
 
 
 @lru_cache(maxsize=1000)
 def _family(template: str) -> tuple[list[str], re.Pattern[str]]:
-    """Return the parameters of a family and the pattern of its members, with a group for each."""
+    """Return the parameters of a family and the pattern of its members.
+
+    The pattern has a group for each parameter.
+    """
     parts = _PARAMETER.split(template)
-    return parts[1::2], re.compile(
-        "".join(
-            "([^/]+)" if odd % 2 else re.escape(part) for odd, part in enumerate(parts)
-        )
-    )
+    fixed = map(re.escape, parts[::2])
+    return parts[1::2], re.compile("([^/]+)".join(fixed))
 
 
 def _within(bounds: Mapping[str, int] | None, text: str) -> bool:
@@ -76,15 +80,29 @@ def _within(bounds: Mapping[str, int] | None, text: str) -> bool:
 def items(
     info: Info | None, name: str, fields: Mapping[str, Any]
 ) -> list[Mapping[str, Any]]:
-    """Return the elements of an event that is a batch (its only array of objects), else the event alone."""
-    about = info.events.get(name) if info else None
-    known = (
-        about.schema.get("properties", fields)
-        if about and isinstance(about.schema, dict)
-        else fields
-    )
-    arrays = [fields[key] for key in known if isinstance(fields.get(key), list)]
+    """Return the elements of an event that is a batch, else the event alone.
+
+    A batch has one array of objects.
+    """
     batches = [
-        array for array in arrays if all(isinstance(item, Mapping) for item in array)
+        fields[key] for key in _keys(info, name, fields) if _is_batch(fields, key)
     ]
-    return list(batches[0]) if len(batches) == 1 else [fields]
+    if len(batches) != 1:
+        return [fields]
+    return list(batches[0])
+
+
+def _keys(info: Info | None, name: str, fields: Mapping[str, Any]) -> Iterable[str]:
+    """Return the fields that an event is described with, else those it has."""
+    if info is None or name not in info.events:
+        return fields
+    schema = info.events[name].schema
+    if not isinstance(schema, dict):
+        return fields
+    keys: Iterable[str] = schema.get("properties", fields)
+    return keys
+
+
+def _is_batch(fields: Mapping[str, Any], key: str) -> bool:
+    array = fields.get(key)
+    return isinstance(array, list) and all(isinstance(item, Mapping) for item in array)

@@ -1,4 +1,4 @@
-"""One device in a consumer's hands."""
+"""One device, as a program uses it."""
 
 import contextlib
 import time as clock
@@ -11,8 +11,9 @@ from msgspec import UNSET
 from busbar.client import lock
 from busbar.client.calls import MARGIN, TTL
 from busbar.client.described import named, property_of
-from busbar.client.device_view import UNKNOWN, Picture
+from busbar.client.device_view import UNKNOWN
 from busbar.client.queues import Callback, Queue, Stream
+from busbar.client.tracked_device import TrackedDevice
 from busbar.client.types import Blob, Change, Event, Note, Reading, Snapshot, Stale
 from busbar.contract.messages import Fault, Info
 
@@ -23,21 +24,22 @@ ANSWER = 30.0  # s for the answer to a command whose description we do not have
 NOTES_KEPT = 8
 
 
-class Device:
+class DeviceView:
     """A device by its name, `bridge/device`; it may be absent, and come and go.
 
     Values are JSON values in the units of `info.properties`. A value is good or it says
     why not: `device[path]` raises Stale, `reading` marks.
     """
 
-    def __init__(self, client: "Client", name: str, picture: Picture) -> None:
+    def __init__(self, client: "Client", name: str, tracked: TrackedDevice) -> None:
         self.name = name
-        # your own annotations by path; nobody else sees them
+        # your own annotations by path; they stay in this program
         self.notes: dict[str, str] = {}
         self.messages: deque[Note] = deque(maxlen=NOTES_KEPT)  # newest first
         # s that a lock lasts without being renewed, unless `lock` says otherwise
         self.lock_time = 10.0
-        self._client, self._picture = client, picture
+        self._client = client
+        self._tracked = tracked
         self._lease: str | None = None
 
     def __repr__(self) -> str:
@@ -48,22 +50,25 @@ class Device:
     @property
     def info(self) -> Info | None:
         """The description; None until it is known."""
-        return self._picture.info
+        return self._tracked.info
 
     @property
     def state(self) -> str:
         """`connecting`, `online`, `offline`, `stopped`, or `unknown`."""
-        return self._picture.status.state if self._picture.status else "unknown"
+        status = self._tracked.status
+        if status is None:
+            return "unknown"
+        return status.state
 
     @property
     def stale(self) -> Fault | None:
-        """None when the device is usable and its values are those of now, else why not."""
-        return self._picture.why()
+        """Why the device cannot be used or its values are old; None if all is well."""
+        return self._tracked.why()
 
     @property
     def missed(self) -> int:
         """Messages with changes that never reached us."""
-        return self._picture.missed
+        return self._tracked.missed
 
     def __getitem__(self, path: str) -> Any:
         """Return the value of a property.
@@ -80,50 +85,52 @@ class Device:
 
         Raise KeyError for an unknown path.
         """
-        picture = self._picture
-        if path in picture.values:
-            return Reading(
-                picture.values[path], picture.times.get(path), picture.why(path)
-            )
-        if (name := named(picture.info, path)) is not None:
+        tracked = self._tracked
+        stale = tracked.why(path)
+        if path in tracked.values:
+            return Reading(tracked.values[path], tracked.times.get(path), stale)
+        info = tracked.info
+        if info is None:
+            return Reading(None, None, stale or UNKNOWN)
+        name = named(info, path)
+        if name is not None:
             raise KeyError(f"{path!r} of {self.name} is published as {name!r}")
-        about = property_of(picture.info, path)
-        if about is None and picture.info is not None and path not in picture.bad:
+        about = property_of(info, path)
+        if about is None and path not in tracked.bad:
             raise KeyError(f"{self.name} has no property {path!r}")
-        if (
-            about is not None
-            and about.default is not UNSET
-            and not (picture.info and picture.info.truncated)
-        ):
-            return Reading(about.default, None, picture.why(path))
-        return Reading(None, None, picture.why(path) or UNKNOWN)
+        if about is not None and about.default is not UNSET and not info.truncated:
+            return Reading(about.default, None, stale)
+        return Reading(None, None, stale or UNKNOWN)
 
     def time(self, path: str) -> float | None:
-        """Return when a value last changed (Unix s), None if nobody knows.
+        """Return when a value last changed (Unix s), None if unknown.
 
         Raise KeyError.
         """
         return self.reading(path).time
 
     def snapshot(self, *, notes: bool = False) -> Snapshot:
-        """Return a copy of all that is known now, with your notes on wish."""
-        picture = self._picture
+        """Return a copy of all that is known now, with your notes if asked for."""
+        tracked = self._tracked
+        shown: dict[str, str] = {}
+        if notes:
+            shown = dict(self.notes)
         return Snapshot(
             self.name,
             self.state,
             round(clock.time(), 6),
-            dict(picture.values),
-            dict(picture.times),
-            dict(picture.bad),
-            picture.why(),
-            picture.info,
-            dict(self.notes) if notes else {},
+            dict(tracked.values),
+            dict(tracked.times),
+            dict(tracked.bad),
+            stale=tracked.why(),
+            info=tracked.info,
+            notes=shown,
         )
 
     @property
     def locked(self) -> Mapping[str, Any] | None:
         """Who has locked the device: `{"owner", "until"}`, None if nobody."""
-        return self._picture.values.get("_lock")
+        return self._tracked.values.get("_lock")
 
     # Commands.
 
@@ -138,16 +145,18 @@ class Device:
         id: str | None = None,  # the contract's word
         lease: str | None = None,
     ) -> Any:
-        """Write a property, or several given as a mapping, and return what is known of the result.
+        """Write a property, or several given as a mapping.
 
-        Returns when the device has taken it. ttl: s that it may wait to be started; wait: s for somebody else's lock;
-        timeout: s for the device's answer; id: makes it safe to repeat. Raises what is in `busbar.errors`.
+        Returns what is known of the result, when the device has taken it. ttl: s that
+        it may wait to be started; wait: s for somebody else's lock; timeout: s for the
+        device's answer; id: makes it safe to repeat. Raises what is in `busbar.errors`.
         """
-        target, fields = (
-            ("set", dict(path))
-            if isinstance(path, Mapping)
-            else (f"set/{path}", {"_value": value})
-        )
+        target = "set"
+        if isinstance(path, Mapping):
+            fields = dict(path)
+        else:
+            target = f"set/{path}"
+            fields = {"_value": value}
         return await self._run(target, fields, ANSWER, ttl, wait, timeout, id, lease)
 
     async def call(
@@ -169,8 +178,9 @@ class Device:
 
         Options and errors as for `set`.
         """
-        about = self.info.commands.get(command) if self.info else None
-        patience = about.timeout if about else ANSWER
+        patience = ANSWER
+        if self.info is not None and command in self.info.commands:
+            patience = self.info.commands[command].timeout
         fields = {**(arguments or {}), **more}
         return await self._run(
             f"call/{command}", fields, patience, ttl, wait, timeout, id, lease
@@ -187,19 +197,21 @@ class Device:
         id_: str | None,
         lease: str | None,
     ) -> Any:
-        options = {
+        if lease is None:
+            lease = self._lease
+        metadata: dict[str, Any] = {
             "_ttl": ttl,
             "_wait": wait,
             "_timeout": timeout,
-            "_lease": self._lease if lease is None else lease or None,
+            "_lease": lease or None,
         }
-        metadata = {**options, **({"_id": id_} if id_ is not None else {})}
-        limit = (
-            (TTL if ttl is None else ttl)
-            + (wait or 0.0)
-            + max(patience, timeout or 0.0)
-            + MARGIN
-        )
+        if id_ is not None:
+            metadata["_id"] = id_
+        limit = MARGIN + (wait or 0.0) + max(patience, timeout or 0.0)
+        if ttl is None:
+            limit += TTL
+        else:
+            limit += ttl
         return await self._client.run(self.name, target, {**fields, **metadata}, limit)
 
     @contextlib.asynccontextmanager
@@ -212,7 +224,7 @@ class Device:
         scope: str | None = None,
         polls: bool | None = None,
     ) -> AsyncIterator[str]:
-        """Keep everybody else from commanding the device.
+        """Keep all others from commanding the device.
 
         Entered = it is ours, the value is the lease.
 
@@ -222,15 +234,15 @@ class Device:
         """
         options = {"owner": owner or self._client.name, "scope": scope, "polls": polls}
         given = {key: value for key, value in options.items() if value is not None}
-        async with lock.held(self, ttl or self.lock_time, wait, given) as it:
-            self._lease = it
+        async with lock.held(self, ttl or self.lock_time, wait, given) as lease:
+            self._lease = lease
             try:
-                yield it
+                yield lease
             finally:
-                if self._lease == it:
+                if self._lease == lease:
                     self._lease = None
 
-    # News.
+    # Changes, events, blobs.
 
     def watch(
         self, *paths: str, latest: bool = False, current: bool = True
@@ -241,10 +253,11 @@ class Device:
 
         latest=True: only the newest of each property, for readers that may be slow.
         """
-        queue: Queue[Change] = Queue(latest=_path if latest else None)
-        return self._client.stream(
-            [(self.name, "state", path) for path in paths or ("#",)], queue, current
-        )
+        queue: Queue[Change] = Queue()
+        if latest:
+            queue = Queue(latest=_path)
+        wanted = [(self.name, "state", path) for path in paths or ("#",)]
+        return self._client.stream(wanted, queue, current)
 
     def subscribe(
         self, path: str, callback: Callback, *, current: bool = True
@@ -260,7 +273,7 @@ class Device:
     def events(self, name: str = "#", *, items: bool = False) -> Stream[Event]:
         """Return what happens at the device.
 
-        items=True: each element of a batch is an event of its own.
+        items=True: each element of a batch is its own event.
         """
         return self._client.events(self.name, name, items=items)
 

@@ -1,4 +1,4 @@
-"""What has come from all bridges: a picture of each device, and who is told what.
+"""Messages of all bridges, handed to the tracked devices and the subscriptions.
 
 No I/O.
 """
@@ -13,8 +13,9 @@ from typing import Any
 
 import msgspec
 
-from busbar.client.device_view import FRESH, UNKNOWN, Picture
-from busbar.client.subscriptions import Readers
+from busbar.client.device_view import UNKNOWN
+from busbar.client.subscriptions import Subscriptions
+from busbar.client.tracked_device import FRESH, TrackedDevice
 from busbar.client.types import Blob, Change, Event, Gap, Note, Presence
 from busbar.contract import messages
 from busbar.contract.messages import ChangeEvent, Fault, Info, LogEvent, State, Status
@@ -24,7 +25,8 @@ from busbar.mqtt.reconnect import Received
 log = logging.getLogger("busbar.client")
 
 LOST = 150.0  # s without a snapshot of a bridge (contract 4)
-HEALING = 1.0  # s that a device may be incomplete before somebody asks again
+HEALING = 1.0  # s that a device may be incomplete before we ask again
+HEAD = ("boot", "seq", "time")  # fields that every event has
 
 _statuses = msgspec.json.Decoder(Status)
 _infos = msgspec.json.Decoder(Info)
@@ -33,35 +35,40 @@ _changes = msgspec.json.Decoder(ChangeEvent)
 _logs = msgspec.json.Decoder(LogEvent)
 
 
-class Inbox:
+class Dispatcher:
     """Takes every message of the devices.
 
-    `gap`, `told` (notes), `lost` (why, bridge) and `pulse` hear of it.
+    `on_lost` gets why commands under way fail, and the bridge; `on_message` is called
+    when something may have changed.
     """
 
     def __init__(
         self,
         root: str,
-        gap: Callable[[Gap], None],
-        told: Callable[[Note], None],
-        lost: Callable[[str, str], None],
-        pulse: Callable[[], None],
+        on_gap: Callable[[Gap], None],
+        on_note: Callable[[Note], None],
+        on_lost: Callable[[str, str], None],
+        on_message: Callable[[], None],
     ) -> None:
-        self.pictures: dict[str, Picture] = {}
-        self.known: dict[str, Picture] = {}  # those with a description
-        self.readers = Readers(self._forget_unread)
+        self.tracked: dict[str, TrackedDevice] = {}
+        self.described: dict[str, TrackedDevice] = {}
+        self.subscriptions = Subscriptions(self._forget_unread)
         self.malformed = 0
         self._prefix = f"{root}/"
-        self._gap, self._told, self._lost, self._pulse = gap, told, lost, pulse
+        self._on_gap = on_gap
+        self._on_note = on_note
+        self._on_lost = on_lost
+        self._on_message = on_message
         self._loop = asyncio.get_running_loop()
-        self._link: Fault | None = Fault("link", "not connected to the broker")
-        self._heard: dict[str, float] = {}  # bridge -> loop time of its last snapshot
+        self._connection: Fault | None = Fault("link", "not connected to the broker")
+        # bridge -> loop time of its last snapshot
+        self._last_snapshot: dict[str, float] = {}
         # bridge -> why its devices cannot be used
         self._faults: dict[str, Fault | None] = {}
         # devices that have shown themselves on this connection
         self._seen: set[str] = set()
         # device -> since when it is incomplete (loop time)
-        self._lacking: dict[str, float] = {}
+        self._incomplete: dict[str, float] = {}
         # device, event -> boot, seq
         self._seqs: dict[tuple[str, str], tuple[str, int]] = {}
         self._channels: dict[str, Callable[[str, str, Received], None]] = {
@@ -72,58 +79,66 @@ class Inbox:
             "blob": self._take_blob,
         }
 
-    def picture(self, name: str) -> Picture:
-        """Return the picture of a device, known or not."""
-        if name not in self.pictures:
-            self.pictures[name] = picture = Picture(name)
-            picture.take_outside(self._outside(name))
-        return self.pictures[name]
+    def track(self, name: str) -> TrackedDevice:
+        """Return what is known of a device, from now on if not before."""
+        tracked = self.tracked.get(name)
+        if tracked is None:
+            tracked = self.tracked[name] = TrackedDevice(name)
+            tracked.take_upstream(self._upstream(name))
+        return tracked
 
-    def begin(self) -> None:
-        """A new connection: everything is told again."""
+    def reconnect(self) -> None:
+        """Take that the connection is new: all that is retained comes again."""
         self._seen.clear()
-        for picture in self.pictures.values():
-            picture.forget()
+        for tracked in self.tracked.values():
+            tracked.reconnect()
 
-    def connected(
+    def take_connection(
         self, fault: Fault | None, expected: Callable[[str], bool] = lambda name: False
     ) -> None:
         """Take how our connection is (None = joined).
 
         Forget devices that were expected and stayed away.
         """
-        self._link = fault
+        self._connection = fault
         if fault is None:
-            for bridge in {name.partition("/")[0] for name in self.pictures}:
-                self._heard.setdefault(bridge, self._loop.time())
-            for name in [
-                name
-                for name in self.pictures
-                if name not in self._seen and expected(name)
-            ]:
-                self._removed(name)
-        for name, picture in self.pictures.items():
-            self._deliver(picture.take_outside(self._outside(name)))
-        self._pulse()
+            self._take_joined(expected)
+        for name, tracked in self.tracked.items():
+            self._deliver(tracked.take_upstream(self._upstream(name)))
+        self._on_message()
+
+    def _take_joined(self, expected: Callable[[str], bool]) -> None:
+        now = self._loop.time()
+        for name in self.tracked:
+            self._last_snapshot.setdefault(name.partition("/")[0], now)
+        for name in list(self.tracked):
+            if name not in self._seen and expected(name):
+                self._remove(name)
 
     def take(self, received: Received) -> None:
         """Take one message of the bus; what cannot be read costs itself."""
         levels = received.topic.removeprefix(self._prefix).split("/", 3)
-        if len(levels) < 3 or levels[2] not in self._channels:
+        if len(levels) < 3:
             return
-        name, path = f"{levels[0]}/{levels[1]}", levels[3] if len(levels) > 3 else ""
+        take = self._channels.get(levels[2])
+        if take is None:
+            return
+        name = f"{levels[0]}/{levels[1]}"
+        path = ""
+        if len(levels) > 3:
+            path = levels[3]
         try:
-            self._channels[levels[2]](name, path, received)
+            take(name, path, received)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             self.malformed += 1
             log.warning("%s cannot be read: %s", received.topic, error)
 
     def settled(self) -> bool:
-        """True when all has come that the devices' status promises, and nothing newer can be on its way."""
-        return all(
-            picture.settled or picture.status is None
-            for picture in self.pictures.values()
-        )
+        """True when all that was promised has come, and nothing newer can follow."""
+        for tracked in self.tracked.values():
+            if tracked.status is not None and not tracked.settled:
+                return False
+        return True
 
     def tick(self) -> list[str]:
         """Let a second pass.
@@ -131,182 +146,186 @@ class Inbox:
         Return the devices whose messages are incomplete for too long.
         """
         now = self._loop.time()
-        for bridge in list(self._heard):
-            self._judge(bridge)
-        for picture in list(self.pictures.values()):
-            self._after(picture, picture.age(now))
-        return [name for name, since in self._lacking.items() if now - since >= HEALING]
+        for bridge in list(self._last_snapshot):
+            self._check_bridge(bridge)
+        for tracked in list(self.tracked.values()):
+            self._hand_on(tracked, tracked.take_time(now))
+        overdue = []
+        for name, since in self._incomplete.items():
+            if now - since >= HEALING:
+                overdue.append(name)
+        return overdue
 
     def fault(self, bridge: str) -> Fault | None:
         """Return why the devices of a bridge cannot be used."""
-        status = getattr(self.pictures.get(f"{bridge}/{BRIDGE}"), "status", None)
+        status = None
+        tracked = self.tracked.get(f"{bridge}/{BRIDGE}")
+        if tracked is not None:
+            status = tracked.status
         if status is None:
             return Fault("unknown", f"nothing is known of the bridge {bridge}")
         if status.state != "online":
             return Fault("offline", f"the bridge {bridge} is {status.state}")
-        if self._loop.time() - self._heard.get(bridge, self._loop.time()) > LOST:
-            return Fault(
-                "offline", (f"no sign of life from the bridge {bridge} for {LOST:g} s")
-            )
+        now = self._loop.time()
+        if now - self._last_snapshot.get(bridge, now) > LOST:
+            silent = f"no sign of life from the bridge {bridge} for {LOST:g} s"
+            return Fault("offline", silent)
         return None
 
-    def _outside(self, name: str) -> Fault | None:
-        return self._link or self.fault(name.partition("/")[0])
+    def _upstream(self, name: str) -> Fault | None:
+        return self._connection or self.fault(name.partition("/")[0])
 
-    def _judge(self, bridge: str) -> None:
-        """Tell the devices of a bridge when it comes or goes."""
+    def _check_bridge(self, bridge: str) -> None:
+        """Let the devices of a bridge know when it comes or goes."""
         fault = self.fault(bridge)
         if self._faults.get(bridge, UNKNOWN) == fault:
             return
         self._faults[bridge] = fault
-        # a removed status is soon told again
+        # a removed status soon comes again
         if fault is not None and fault.code == "offline":
-            self._lost(fault.message, bridge)
-        for name, picture in self.pictures.items():
+            self._on_lost(fault.message, bridge)
+        for name, tracked in self.tracked.items():
             if name.startswith(f"{bridge}/"):
-                self._deliver(picture.take_outside(self._outside(name)))
+                self._deliver(tracked.take_upstream(self._upstream(name)))
 
     def _take_status(self, name: str, path: str, received: Received) -> None:
-        picture = self.picture(name)
-        status = _statuses.decode(received.payload) if received.payload else None
-        if status is None:
-            self._removed(name)
+        tracked = self.track(name)
+        if not received.payload:
+            self._remove(name)
             return
+        status = _statuses.decode(received.payload)
         self._seen.add(name)
-        before = picture.status
-        self._after(picture, picture.take_status(status))
+        before = tracked.status
+        self._hand_on(tracked, tracked.take_status(status))
         bridge, _, device = name.partition("/")
         if device == BRIDGE:
-            self._judge(bridge)
+            self._check_bridge(bridge)
             if before is not None and before.boot != status.boot:
-                self._lost("the bridge was restarted", bridge)
-        if before is None or (before.state, before.reason) != (
-            status.state,
-            status.reason,
-        ):
-            self._tell(name, "status", "", Presence(name, status.state, status.reason))
+                self._on_lost("the bridge was restarted", bridge)
+        shown = (status.state, status.reason)
+        if before is None or (before.state, before.reason) != shown:
+            self._put(name, "status", "", Presence(name, *shown))
 
     def _take_info(self, name: str, path: str, received: Received) -> None:
-        picture = self.picture(name)
+        tracked = self.track(name)
         if received.payload:
-            picture.take_info(_infos.decode(received.payload))
-            self.known[name] = picture
+            tracked.take_info(_infos.decode(received.payload))
+            self.described[name] = tracked
         else:
-            picture.take_info(None)
-            self.known.pop(name, None)
-        self._after(picture, [])
+            tracked.take_info(None)
+            self.described.pop(name, None)
+        self._hand_on(tracked, [])
 
     def _take_state(self, name: str, path: str, received: Received) -> None:
         if path or not received.payload:
-            return  # a leaf that somebody has subscribed to, or a device being removed
-        picture = self.picture(name)
+            return  # a value topic, or a device that is being removed
+        tracked = self.track(name)
         bridge, _, device = name.partition("/")
         state = _states.decode(received.payload)
-        age = max(0.0, clock.time() - state.time) if received.retain else math.inf
-        self._after(picture, picture.take_state(state, self._loop.time(), age))
-        if not picture.settled:
-            self._loop.call_later(FRESH, self._settle, picture)
+        now = self._loop.time()
+        age = math.inf
+        if received.retain:
+            age = max(0.0, clock.time() - state.time)
+        self._hand_on(tracked, tracked.take_state(state, now, age))
+        if not tracked.settled:
+            self._loop.call_later(FRESH, self._let_time_pass, tracked)
         if device == BRIDGE:
-            self._heard[bridge] = self._loop.time()
-            self._judge(bridge)
+            self._last_snapshot[bridge] = self._loop.time()
+            self._check_bridge(bridge)
 
-    def _settle(self, picture: Picture) -> None:
-        self._after(picture, picture.age(self._loop.time()))
+    def _let_time_pass(self, tracked: TrackedDevice) -> None:
+        self._hand_on(tracked, tracked.take_time(self._loop.time()))
 
     def _take_event(self, name: str, path: str, received: Received) -> None:
         if path == "change":
-            picture = self.picture(name)
-            self._after(picture, picture.take_change(_changes.decode(received.payload)))
+            tracked = self.track(name)
+            event = _changes.decode(received.payload)
+            self._hand_on(tracked, tracked.take_change(event))
         elif path == "log" and name.endswith(f"/{BRIDGE}"):
             self._take_log(name, received)
-        queues = self.readers.of(name, "event", path)
+        queues = self.subscriptions.of(name, "event", path)
         if queues:
-            event = self._event(name, path, received)
-            for queue in queues if event else ():
-                queue.put(event)
+            self._put_event(name, path, received.payload)
 
     def _take_log(self, name: str, received: Received) -> None:
         line = _logs.decode(received.payload)
-        device = f"{name.partition('/')[0]}/{line.device}" if line.device else None
-        self._told(Note(line.time, line.level, line.message, device))
+        device = None
+        if line.device:
+            device = f"{name.partition('/')[0]}/{line.device}"
+        self._on_note(Note(line.time, line.level, line.message, device))
 
-    def _event(self, name: str, path: str, received: Received) -> Event | None:
-        """Return an event, None if we have had it; a hole in its numbers is a gap."""
-        packed = messages.is_msgpack_map(
-            received.payload
-        )  # whatever Content Type and `info` say, JSON begins otherwise
-        fields = (msgspec.msgpack if packed else msgspec.json).decode(
-            received.payload, type=dict[str, Any]
-        )
+    def _put_event(self, name: str, path: str, payload: bytes) -> None:
+        """Hand on an event unless it came twice; missing numbers are a gap."""
+        fields = _decoded(payload)
         head = msgspec.convert(fields, messages.Event)
-        boot, known = self._seqs.get((name, path), (head.boot, head.seq - 1))
-        if head.boot == boot and head.seq <= known:
-            return None
-        # of those the picture tells
-        if head.boot == boot and head.seq > known + 1 and path != "change":
-            self._gap(
-                Gap(
-                    name,
-                    f"event/{path}",
-                    head.seq - known - 1,
-                    "messages did not reach us",
-                )
-            )
-        self._seqs[name, path] = (head.boot, head.seq)
-        own = {
-            key: value
-            for key, value in fields.items()
-            if key not in ("boot", "seq", "time")
-        }
-        return Event(name, path, head.time, MappingProxyType(own), head.seq)
+        key = (name, path)
+        boot, last = self._seqs.get(key, (head.boot, head.seq - 1))
+        missed = head.seq - last - 1
+        if head.boot == boot:
+            if missed < 0:
+                return
+            # those of `change` are reported by the tracked device
+            if missed and path != "change":
+                why = "messages did not reach us"
+                self._on_gap(Gap(name, f"event/{path}", missed, why))
+        self._seqs[key] = (head.boot, head.seq)
+        for each in HEAD:
+            fields.pop(each, None)
+        event = Event(name, path, head.time, MappingProxyType(fields), head.seq)
+        self._put(name, "event", path, event)
 
     def _forget_unread(self) -> None:
-        """What nobody reads is not missed."""
-        self._seqs = {
-            key: seq
-            for key, seq in self._seqs.items()
-            if self.readers.of(key[0], "event", key[1])
-        }
+        """Forget the sequences of events without a subscription."""
+        for name, event in list(self._seqs):
+            if not self.subscriptions.of(name, "event", event):
+                del self._seqs[name, event]
 
     def _take_blob(self, name: str, path: str, received: Received) -> None:
-        if received.payload:
-            self._tell(
-                name,
-                "blob",
-                path,
-                Blob(name, path, received.payload, received.content_type, clock.time()),
-            )
+        data = received.payload
+        if data:
+            blob = Blob(name, path, data, received.content_type, clock.time())
+            self._put(name, "blob", path, blob)
 
-    def _removed(self, name: str) -> None:
-        picture = self.pictures[name]
-        self.known.pop(name, None)
-        self._lacking.pop(name, None)
-        was_there = picture.status is not None
-        self._deliver(picture.remove())
+    def _remove(self, name: str) -> None:
+        tracked = self.tracked[name]
+        self.described.pop(name, None)
+        self._incomplete.pop(name, None)
+        was_there = tracked.status is not None
+        self._deliver(tracked.remove())
         if was_there:
-            self._tell(name, "status", "", Presence(name, "gone"))
+            self._put(name, "status", "", Presence(name, "gone"))
         bridge, _, device = name.partition("/")
         if device == BRIDGE:
-            self._judge(bridge)
-        self._pulse()
+            self._check_bridge(bridge)
+        self._on_message()
 
-    def _after(self, picture: Picture, changes: Iterable[Change]) -> None:
+    def _hand_on(self, tracked: TrackedDevice, changes: Iterable[Change]) -> None:
         """Hand on what a message has brought."""
         self._deliver(changes)
-        for missed, reason in picture.news:
-            self._gap(Gap(picture.device, "event/change", missed, reason))
-        picture.news.clear()
-        if picture.complete or picture.status is None:
-            self._lacking.pop(picture.device, None)
+        for missed, reason in tracked.gaps:
+            self._on_gap(Gap(tracked.device, "event/change", missed, reason))
+        tracked.gaps.clear()
+        if tracked.complete or tracked.status is None:
+            self._incomplete.pop(tracked.device, None)
         else:
-            self._lacking.setdefault(picture.device, self._loop.time())
-        self._pulse()
+            self._incomplete.setdefault(tracked.device, self._loop.time())
+        self._on_message()
 
     def _deliver(self, changes: Iterable[Change]) -> None:
         for change in changes:
-            for queue in self.readers.of(change.device, "state", change.path):
+            for queue in self.subscriptions.of(change.device, "state", change.path):
                 queue.put(change)
 
-    def _tell(self, name: str, channel: str, path: str, item: Any) -> None:
-        for queue in self.readers.of(name, channel, path):
+    def _put(self, name: str, channel: str, path: str, item: Any) -> None:
+        for queue in self.subscriptions.of(name, channel, path):
             queue.put(item)
+
+
+def _decoded(payload: bytes) -> dict[str, Any]:
+    """Decode an event: JSON or MessagePack, whatever Content Type and `info` say."""
+    fields: dict[str, Any]
+    if messages.is_msgpack_map(payload):
+        fields = msgspec.msgpack.decode(payload, type=dict[str, Any])
+    else:
+        fields = msgspec.json.decode(payload, type=dict[str, Any])
+    return fields

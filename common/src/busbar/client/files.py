@@ -19,7 +19,7 @@ LIKELY = {
 
 
 def save(blob: Blob, folder: Path) -> Path:
-    """Write a blob into a folder under a name of its own and return the path.
+    """Write a blob into a folder under its own name and return the path.
 
     Raise OSError.
     """

@@ -1,6 +1,6 @@
-"""Which topic filters the broker is asked for.
+"""Topic filters that the broker is asked for.
 
-None inside another, which Mosquitto would deliver twice (MQTT 5).
+None inside another: Mosquitto would deliver its messages twice (MQTT 5).
 """
 
 from collections import Counter
@@ -26,21 +26,20 @@ class Filters:
         for each in more:
             check(each)
         self._wanted.update(more)
-        return self._settle()
+        return self._update()
 
     def remove(self, filters: Iterable[str]) -> tuple[set[str], set[str]]:
         """Want filters no more; return which to subscribe and which to unsubscribe."""
         self._wanted.subtract(filters)
         self._wanted = +self._wanted
-        return self._settle()
+        return self._update()
 
-    def _settle(self) -> tuple[set[str], set[str]]:
+    def _update(self) -> tuple[set[str], set[str]]:
         before = self.active
-        self.active = {
-            each
-            for each in self._wanted
-            if not any(covers(wide, each) for wide in self._wanted)
-        }
+        self.active = set(self._wanted)
+        for each in self._wanted:
+            if any(covers(wide, each) for wide in self._wanted):
+                self.active.remove(each)
         return self.active - before, before - self.active
 
 
@@ -49,11 +48,10 @@ def check(name: str) -> None:
 
     A broker would close the connection for some.
     """
-    *firsts, last = name.split("/")
-    if not all(
-        level == "+" or LEVEL.fullmatch(level)
-        for level in [*firsts, "+" if last == "#" else last]
-    ):
+    levels = name.split("/")
+    if levels[-1] == "#":
+        levels.pop()
+    if not all(level == "+" or LEVEL.fullmatch(level) for level in levels):
         raise ValueError(
             f"{name!r:.200}: a level is 1 to 64 of A-Z a-z 0-9 _ -, or + for any, or "
             f"# at the end for the rest"
@@ -64,7 +62,8 @@ def covers(wide: str, narrow: str) -> bool:
     """True if one filter takes all that another, different one takes."""
     if wide == narrow:
         return False
-    wides, narrows = wide.split("/"), narrow.split("/")
+    wides = wide.split("/")
+    narrows = narrow.split("/")
     for position, level in enumerate(wides):
         if level == "#":
             return True

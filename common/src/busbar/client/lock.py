@@ -10,12 +10,12 @@ from busbar.client.types import LeaseLost
 from busbar.errors import BusbarError, LinkLost
 
 if TYPE_CHECKING:
-    from busbar.client.device import Device
+    from busbar.client.device import DeviceView
 
 
 @contextlib.asynccontextmanager
 async def held(
-    device: "Device", ttl: float, wait: float, given: Mapping[str, Any]
+    device: "DeviceView", ttl: float, wait: float, given: Mapping[str, Any]
 ) -> AsyncIterator[str]:
     """Lock for the block.
 
@@ -49,7 +49,7 @@ async def held(
 async def taken(
     lock: AbstractAsyncContextManager[str],
 ) -> tuple[str, Callable[[], Coroutine[Any, Any, None]]]:
-    """Enter a lock in a task of its own, for users without `async with`.
+    """Enter a lock in its own task, for users without `async with`.
 
     Return the lease and what leaves it.
     """
@@ -75,7 +75,7 @@ async def taken(
 
 
 async def _renew(
-    device: "Device",
+    device: "DeviceView",
     token: str,
     ttl: float,
     given: Mapping[str, Any],
@@ -95,10 +95,8 @@ async def _renew(
         except (BusbarError, TimeoutError) as error:
             if isinstance(error, LinkLost) and loop.time() + ttl / 3 < until:
                 continue  # the broker may be back in time
-            lost.append(
-                error
-                if isinstance(error, BusbarError)
-                else LinkLost("no outcome of the renewal in time")
-            )
+            if isinstance(error, TimeoutError):
+                error = LinkLost("no outcome of the renewal in time")
+            lost.append(error)
             block.cancel()
             return

@@ -1,6 +1,6 @@
-"""What the client sends: commands.
+"""Commands on their way to the broker.
 
-What a broken connection has not delivered is never sent again.
+One that a broken connection has not delivered is never sent again.
 """
 
 from collections import deque
@@ -15,13 +15,13 @@ QUEUE_LIMIT = 10_000  # messages that wait for the broker
 
 
 class Outgoing:
-    """The source of one client's connection; `refused` ones are told to whoever asked."""
+    """The source of one client's connection."""
 
-    def __init__(self, refused: Callable[[Message, str], None]) -> None:
+    def __init__(self, on_refused: Callable[[Message, str], None]) -> None:
         self.wake: Callable[[], None] = lambda: None
         self.limit = messages.MESSAGE_LIMIT
         self.open = False  # connected: nothing is kept for later
-        self._tell = refused
+        self._on_refused = on_refused
         self._queue: deque[Message] = deque()
 
     def put(self, message: Message) -> None:
@@ -39,20 +39,20 @@ class Outgoing:
         self.wake()
 
     def lower(self, limit: int | None) -> None:
-        self.limit = (
-            messages.MESSAGE_LIMIT
-            if limit is None
-            else min(messages.MESSAGE_LIMIT, limit)
-        )
+        self.limit = messages.MESSAGE_LIMIT
+        if limit is not None:
+            self.limit = min(messages.MESSAGE_LIMIT, limit)
 
     def pull(self) -> Message | None:
-        return self._queue.popleft() if self._queue else None
+        if not self._queue:
+            return None
+        return self._queue.popleft()
 
     def delivered(self, message: Message) -> None:
         pass
 
     def refused(self, message: Message, why: str) -> None:
-        self._tell(message, why)
+        self._on_refused(message, why)
 
     def returned(self, messages: list[Message]) -> None:
         self._queue.clear()

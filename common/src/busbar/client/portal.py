@@ -13,10 +13,7 @@ T = TypeVar("T")
 
 
 class Portal:
-    """An event loop in a daemon thread.
-
-    What is asked runs there while the caller waits.
-    """
+    """An event loop in a daemon thread: work runs there while the caller waits."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -43,7 +40,10 @@ class Portal:
             raise
 
     def call(self, function: Callable[..., T], *arguments: Any, **options: Any) -> T:
-        """Call a function in the loop's thread and return its result; raise its error."""
+        """Call a function in the loop's thread.
+
+        Return its result, raise its error.
+        """
 
         async def now() -> T:
             return function(*arguments, **options)
@@ -74,8 +74,12 @@ class Worker:
         done: asyncio.Future[None] = loop.create_future()
 
         def finish(error: Exception | None) -> None:
-            if not done.done():
-                done.set_result(None) if error is None else done.set_exception(error)
+            if done.done():
+                return
+            if error is None:
+                done.set_result(None)
+            else:
+                done.set_exception(error)
 
         def job() -> None:
             failed = None
@@ -94,5 +98,8 @@ class Worker:
         self._jobs.put(None)
 
     def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
+        while True:
+            job = self._jobs.get()
+            if job is None:
+                return
             job()

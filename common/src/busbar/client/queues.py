@@ -1,6 +1,6 @@
-"""What waits for one reader.
+"""Queues of what waits for one subscriber.
 
-Bounded, so that a slow one costs itself news and nobody else anything.
+Bounded: a slow one loses its own items and delays no other.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ Callback = Callable[[Any], Awaitable[None] | None]
 
 log = logging.getLogger("busbar.client")
 
-LIMIT = 10_000  # items that wait for one reader
+LIMIT = 10_000  # items that wait for one subscriber
 SLICE = 50  # callbacks in a row before the loop may do something else
 
 
@@ -31,7 +31,8 @@ class Queue(Generic[T]):
     ) -> None:
         self.dropped = 0
         self.closed = False
-        self._limit, self._key = limit, latest
+        self._limit = limit
+        self._key = latest
         self._items: deque[T] = deque()
         self._newest: dict[Any, T] = {}
         self._waiter: asyncio.Future[None] | None = None
@@ -58,7 +59,7 @@ class Queue(Generic[T]):
         return self._newest.pop(next(iter(self._newest), None))
 
     async def wait(self) -> bool:
-        """Return True when there is something, False when there will be nothing any more."""
+        """Return True when there is an item, False when none will come any more."""
         while not len(self) and not self.closed:
             if self._waiter is None or self._waiter.done():
                 self._waiter = asyncio.get_running_loop().create_future()
@@ -66,7 +67,7 @@ class Queue(Generic[T]):
         return bool(len(self))
 
     def close(self) -> None:
-        """Whoever waits for more is told that nothing comes."""
+        """Take no more, and let those who wait know."""
         self.closed = True
         self._wake()
 
@@ -82,7 +83,9 @@ class Stream(Generic[T]):
     """
 
     def __init__(self, queue: Queue[T], leave: Callable[[], None]) -> None:
-        self._queue, self._leave, self._loop = queue, leave, asyncio.get_running_loop()
+        self._queue = queue
+        self._leave = leave
+        self._loop = asyncio.get_running_loop()
 
     @property
     def dropped(self) -> int:
@@ -98,7 +101,7 @@ class Stream(Generic[T]):
         return self._queue.pop()
 
     def close(self) -> None:
-        """Take no more; the same happens when nobody holds the series any more."""
+        """Take no more; a series without a reference does the same."""
         self._queue.close()
         self._leave()
 
@@ -119,15 +122,12 @@ async def run_callback(queue: Queue[Any], call: Callback, name: str) -> None:
 
     An error of the callback is logged and costs that item, as do drops.
     """
-    told = 0
+    logged = 0
     while await queue.wait():
-        if queue.dropped > told:
-            log.warning(
-                ("callback of %s is too slow: %d items dropped"),
-                name,
-                queue.dropped - told,
-            )
-            told = queue.dropped
+        if queue.dropped > logged:
+            dropped = queue.dropped - logged
+            log.warning("callback of %s is too slow: %d items dropped", name, dropped)
+            logged = queue.dropped
         for _ in range(SLICE):
             if not len(queue):
                 break

@@ -1,6 +1,6 @@
-"""Who reads what.
+"""Subscriptions of one client: patterns over device, channel and path.
 
-Patterns over device, channel and path, looked up once for each topic.
+Each topic is looked up once.
 """
 
 from collections.abc import Callable
@@ -10,13 +10,13 @@ from typing import Any
 from busbar.client.queues import Queue
 from busbar.contract.topics import matches
 
-CACHE_LIMIT = 100_000  # topics whose readers are remembered
+CACHE_LIMIT = 100_000  # topics whose queues are remembered
 
 CHANNELS = ("state", "event", "blob", "status")
 
 
 @dataclass(frozen=True, eq=False)
-class Reader:
+class Subscription:
     """One queue and what goes into it."""
 
     device: str  # pattern of bridge/device
@@ -24,25 +24,31 @@ class Reader:
     path: str  # pattern
     queue: Queue[Any]
 
+    def wants(self, device: str, channel: str, path: str) -> bool:
+        """Return whether the patterns fit."""
+        if channel != self.channel:
+            return False
+        return matches(self.device, device) and matches(self.path, path)
 
-class Readers:
-    """All readers of one client."""
 
-    def __init__(self, left: Callable[[], None] = lambda: None) -> None:
-        self._left = left  # called when a reader has gone
-        self._readers: list[Reader] = []
+class Subscriptions:
+    """All subscriptions of one client."""
+
+    def __init__(self, on_left: Callable[[], None] = lambda: None) -> None:
+        self._on_left = on_left  # called when a subscription has gone
+        self._subscriptions: list[Subscription] = []
         self._found: dict[tuple[str, str, str], tuple[Queue[Any], ...]] = {}
 
-    def add(self, reader: Reader) -> Callable[[], None]:
-        """Add a reader; return what removes it, harmless when called twice."""
-        self._readers.append(reader)
+    def add(self, subscription: Subscription) -> Callable[[], None]:
+        """Add a subscription; return what removes it, harmless when called twice."""
+        self._subscriptions.append(subscription)
         self._found.clear()
 
         def leave() -> None:
-            if reader in self._readers:
-                self._readers.remove(reader)
+            if subscription in self._subscriptions:
+                self._subscriptions.remove(subscription)
                 self._found.clear()
-                self._left()
+                self._on_left()
 
         return leave
 
@@ -53,20 +59,18 @@ class Readers:
         if found is None:
             if len(self._found) >= CACHE_LIMIT:
                 self._found.clear()
-            wanting = (
-                reader.queue
-                for reader in self._readers
-                if reader.channel == channel
-                and matches(reader.device, device)
-                and matches(reader.path, path)
-            )
+            wanting = [
+                subscription.queue
+                for subscription in self._subscriptions
+                if subscription.wants(device, channel, path)
+            ]
             found = self._found[key] = tuple(dict.fromkeys(wanting))
         return found
 
     def close(self) -> None:
-        """Nothing comes any more."""
-        for reader in self._readers:
-            reader.queue.close()
+        """Close every queue: nothing comes any more."""
+        for subscription in self._subscriptions:
+            subscription.queue.close()
 
 
 def parse(pattern: str) -> tuple[str, str, str]:
@@ -87,9 +91,8 @@ def parse(pattern: str) -> tuple[str, str, str]:
             f"<bridge>/<device>/{each}/<path>" for each in CHANNELS[:3]
         )
         raise ValueError(
-            f"{pattern!r} is not {allowed} or <bridge>/<device>/status (with + "
-            f"and # "
-            f"as wildcards)"
+            f"{pattern!r} is not {allowed} or <bridge>/<device>/status (with + and "
+            f"# as wildcards)"
         )
     if channel == "status":
         return f"{bridge}/{device}", channel, "#"

@@ -1,4 +1,7 @@
-"""What the client hands out: immutable, JSON-ready. Source: docs/contract.md, 3."""
+"""Values that the client hands out: immutable, JSON-ready.
+
+Source: docs/contract.md, 3.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -88,7 +91,7 @@ class Presence(NamedTuple):
 
 
 class Gap(NamedTuple):
-    """Messages that did not reach us: how many (None: nobody knows), on what, and why."""
+    """Messages that did not reach us: how many (None: unknown), on what, and why."""
 
     device: str
     channel: str

@@ -1,8 +1,4 @@
-"""`busbar config`.
-
-The configuration of any installed bridge, checked and shown without a broker or a
-device.
-"""
+"""`busbar config`: a configuration, checked and shown without broker or device."""
 
 import functools
 import io
@@ -45,57 +41,57 @@ def config_command() -> None:
     """Check or show a bridge's configuration file, without a broker."""
 
 
-def _subcommand(name: str) -> Callable[[Callable[..., Any]], click.Command]:
+def _subcommand(
+    name: str, **details: Any
+) -> Callable[[Callable[..., Any]], click.Command]:
     def add(function: Callable[..., Any]) -> click.Command:
-        built = command(name)(function)
+        built = command(name, **details)(function)
         config_command.add_command(built)
         return built
 
     return add
 
 
-@_subcommand("check")
+@_subcommand(
+    "check",
+    help="Say whether a bridge would take a file, or else line, column, key and what "
+    "is allowed.",
+)
 @_file
 @_bridge
 def check_command(
     settings: Settings, output: Output, file: Path, kind: str | None
 ) -> int:
-    """Say whether a bridge would take a file, or else line, column, key and what is allowed."""
+    """Say whether a bridge would take a file, or else what is wrong in it."""
     service = chosen(kind)
     try:
         found = planned(service, file)
-        if problems := [link.problem for link in found.links if link.problem]:
+        problems = [link.problem for link in found.links if link.problem]
+        if problems:
             raise ConfigError("\n".join(problems))
     except ConfigError as error:
-        if not output.json:
-            output.note(str(error))
-        else:
-            output.document(
-                {
-                    "ok": False,
-                    "file": str(file),
-                    "bridge": service.kind,
-                    "error": str(error),
-                }
-            )
-        return exits.FOUND
-    devices = [name for link in found.links for name in link.devices]
+        return _print_wrong(service, file, str(error), output)
+    devices: list[str] = []
+    for link in found.links:
+        devices += link.devices
     if output.json:
-        output.document(
-            {
-                "ok": True,
-                "file": str(file),
-                "bridge": service.kind,
-                "name": found.name,
-                "devices": devices,
-            }
-        )
+        about = {"ok": True, "file": str(file), "bridge": service.kind}
+        output.document({**about, "name": found.name, "devices": devices})
     else:
         output.text(
             f"{file}: fine; {service.kind} bridge {found.name!r}, {len(devices)} "
             f"devices"
         )
     return exits.DONE
+
+
+def _print_wrong(service: Service, file: Path, error: str, output: Output) -> int:
+    if output.json:
+        about = {"ok": False, "file": str(file), "bridge": service.kind}
+        output.document({**about, "error": error})
+    else:
+        output.note(error)
+    return exits.FOUND
 
 
 @_subcommand("show")
@@ -109,7 +105,10 @@ def show_command(
     With defaults and variables filled in, without passwords.
     """
     shown = effective(loader.load(file, chosen(kind).config, os.environ))
-    output.document(shown) if output.json else output.text(_yaml(shown))
+    if output.json:
+        output.document(shown)
+    else:
+        output.text(_yaml(shown))
 
 
 @_subcommand("schema")
@@ -161,15 +160,19 @@ def _hidden(value: Any) -> Any:
         return [_hidden(each) for each in value]
     if not isinstance(value, dict):
         return value
-    return {
-        key: HIDDEN if key.endswith("password") and each else _hidden(each)
-        for key, each in value.items()
-    }
+    shown = {}
+    for key, each in value.items():
+        if key.endswith("password") and each:
+            shown[key] = HIDDEN
+        else:
+            shown[key] = _hidden(each)
+    return shown
 
 
 def _yaml(value: dict[str, Any]) -> str:
     yaml = YAML(typ="safe", pure=True)
-    yaml.default_flow_style, yaml.width = False, 120
+    yaml.default_flow_style = False
+    yaml.width = 120
     yaml.representer.sort_base_mapping_type_on_output = False
     stream = io.StringIO()
     yaml.dump(value, stream)

@@ -1,4 +1,4 @@
-"""What `busbar doctor` concludes from what it has seen.
+"""Conclusions of `busbar doctor` from what it has seen.
 
 No I/O, so that every conclusion can be tested.
 """
@@ -7,7 +7,7 @@ import difflib
 import re
 import time as clock
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, TypeVar
 
 import msgspec
@@ -28,8 +28,15 @@ LOCAL = ("127.", "localhost", "[::1]", "/dev/")
 HOST = re.compile(r"[^:]:\d{1,5}(::|$)")
 
 
+KINDS: Mapping[str, type[Status] | type[Info] | type[State]] = {
+    "status": Status,
+    "info": Info,
+    "state": State,
+}
+
+
 class Finding(msgspec.Struct, frozen=True):
-    """What one check came to; `advice` where somebody can do something."""
+    """Result of one check; `advice` where there is something to do."""
 
     check: str
     state: Literal["ok", "warning", "failed", "unknown"]
@@ -37,8 +44,8 @@ class Finding(msgspec.Struct, frozen=True):
     advice: str = ""
 
 
-class Bus:
-    """What was said under one root; malformed messages are findings, too."""
+class ObservedBus:
+    """Messages under one root; malformed ones are findings, too."""
 
     def __init__(self, root: str, seen: Sequence[Seen]) -> None:
         self.malformed: list[str] = []
@@ -47,20 +54,24 @@ class Bus:
         self.states: dict[str, State] = {}
         for each in seen:
             name, _, channel = each.topic.removeprefix(f"{root}/").rpartition("/")
-            if channel == "status" and (status := self._read(each, Status)):
-                self.statuses.setdefault(name, []).append(status)
-            elif channel == "info" and (info := self._read(each, Info)):
-                self.infos[name] = info
-            elif channel == "state" and (state := self._read(each, State)):
-                self.states[name] = state
+            if channel in KINDS:
+                self._keep(name, self._read(each, KINDS[channel]))
+
+    def _keep(self, name: str, message: Status | Info | State | None) -> None:
+        if isinstance(message, Status):
+            self.statuses.setdefault(name, []).append(message)
+        elif isinstance(message, Info):
+            self.infos[name] = message
+        elif isinstance(message, State):
+            self.states[name] = message
 
     @property
     def bridges(self) -> list[str]:
-        return sorted(
-            name.partition("/")[0]
-            for name in self.statuses
-            if name.endswith(f"/{BRIDGE}")
-        )
+        names = []
+        for name in self.statuses:
+            if _is_bridge(name):
+                names.append(name.partition("/")[0])
+        return sorted(names)
 
     def state(self, name: str) -> Status:
         """Return the newest status of a device that has one."""
@@ -71,12 +82,11 @@ class Bus:
 
     def devices(self, bridge: str) -> list[str]:
         """Return the devices of a bridge, itself not among them."""
-        names = {*self.statuses, *self.infos}
-        return sorted(
-            name
-            for name in names
-            if name.startswith(f"{bridge}/") and not name.endswith(f"/{BRIDGE}")
-        )
+        names = []
+        for name in sorted(self.statuses.keys() | self.infos.keys()):
+            if name.startswith(f"{bridge}/") and not _is_bridge(name):
+                names.append(name)
+        return names
 
     def _read(self, seen: Seen, type_: type[T]) -> T | None:
         if not seen.payload:
@@ -88,39 +98,41 @@ class Bus:
             return None
 
 
+def _is_bridge(name: str) -> bool:
+    return name.endswith(f"/{BRIDGE}")
+
+
 def variables(environment: Iterable[str]) -> Iterator[Finding]:
-    """Judge the variables: one that nobody reads is a slip of the pen."""
-    wrong = sorted(
-        name
-        for name in environment
-        if name.startswith("BUSBAR_") and name not in VARIABLES
-    )
-    for name in wrong:
-        close = [each for each in sorted(VARIABLES) if each.startswith(name)]
-        close = close or difflib.get_close_matches(name, VARIABLES, n=1)
-        meant = (
-            f"did you mean {close[0]}?"
-            if close
-            else (f"there are: {', '.join(sorted(VARIABLES))}")
-        )
-        yield Finding("environment", "warning", f"{name} is read by nobody", meant)
+    """Judge the variables: one that is not read is a typing error."""
+    wrong = False
+    for name in sorted(environment):
+        if name.startswith("BUSBAR_") and name not in VARIABLES:
+            wrong = True
+            text = f"{name} is read by nobody"
+            yield Finding("environment", "warning", text, _meant(name))
     if not wrong:
         yield Finding("environment", "ok", "every BUSBAR_ variable is one that is read")
+
+
+def _meant(name: str) -> str:
+    """Return the variable that may have been meant, else all there are."""
+    known = sorted(VARIABLES)
+    close = [each for each in known if each.startswith(name)]
+    close = close or difflib.get_close_matches(name, VARIABLES, n=1)
+    if close:
+        return f"did you mean {close[0]}?"
+    return f"there are: {', '.join(known)}"
 
 
 def own_clock(synchronised: bool) -> Finding:
     if synchronised:
         return Finding("clock", "ok", "the clock of this machine is synchronised")
     advice = "timedatectl; commands from a clock that is wrong are refused as expired"
-    return Finding(
-        "clock",
-        "warning",
-        ("the clock of this machine is not synchronised, or cannot be asked"),
-        advice,
-    )
+    text = "the clock of this machine is not synchronised, or cannot be asked"
+    return Finding("clock", "warning", text, advice)
 
 
-def bridges(bus: Bus) -> Iterator[Finding]:
+def bridges(bus: ObservedBus) -> Iterator[Finding]:
     """Judge which bridges there are, and how each one is."""
     if not bus.bridges:
         advice = (
@@ -136,26 +148,32 @@ def bridges(bus: Bus) -> Iterator[Finding]:
         yield from _bridge(bus, bridge)
 
 
-def _bridge(bus: Bus, bridge: str) -> Iterator[Finding]:
-    check, name = f"bridge {bridge}", f"{bridge}/{BRIDGE}"
+def _bridge(bus: ObservedBus, bridge: str) -> Iterator[Finding]:
+    check = f"bridge {bridge}"
+    name = f"{bridge}/{BRIDGE}"
     status = bus.state(name)
     if status.state != "online":
-        reason = f": {status.reason.message}" if status.reason else ""
         advice = f"start it, or remove what it left: busbar clean --gone {bridge}"
-        yield Finding(check, "failed", f"{status.state}{reason}", advice)
+        yield Finding(check, "failed", _shown(status), advice)
         return
     problems = [*_own_values(bus.states.get(name)), *_contract(bus, bridge)]
     devices = bus.devices(bridge)
-    good = sum(
-        bus.state(each).state == "online" for each in devices if each in bus.statuses
-    )
+    good = 0
+    for device in devices:
+        if device in bus.statuses and bus.state(device).state == "online":
+            good += 1
     yield Finding(check, "ok", f"online, {good} of {len(devices)} devices online")
+    advice = f"busbar show {name}; busbar log {bridge}"
     for problem in problems:
-        yield Finding(
-            check, "warning", problem, (f"busbar show {name}; busbar log {bridge}")
-        )
+        yield Finding(check, "warning", problem, advice)
     for device in devices:
         yield from _device(bus, device)
+
+
+def _shown(status: Status) -> str:
+    if status.reason is None:
+        return status.state
+    return f"{status.state}: {status.reason.message}"
 
 
 def _own_values(state: State | None) -> Iterator[str]:
@@ -179,10 +197,11 @@ def _own_values(state: State | None) -> Iterator[str]:
         )
 
 
-def _contract(bus: Bus, bridge: str) -> Iterator[str]:
-    others = {
-        bus.infos[name].contract for name in bus.infos if name.startswith(f"{bridge}/")
-    } - {CONTRACT}
+def _contract(bus: ObservedBus, bridge: str) -> Iterator[str]:
+    others = set()
+    for name, info in bus.infos.items():
+        if name.startswith(f"{bridge}/") and info.contract != CONTRACT:
+            others.add(info.contract)
     if others:
         yield (
             f"it speaks version {min(others)} of the contract, this program version "
@@ -190,28 +209,23 @@ def _contract(bus: Bus, bridge: str) -> Iterator[str]:
         )
 
 
-def _device(bus: Bus, device: str) -> Iterator[Finding]:
-    status = bus.statuses[device][-1] if device in bus.statuses else None
-    if status is None:
-        yield Finding(
-            f"device {device}",
-            "warning",
-            "it has no status",
-            (f"busbar clean {device.partition('/')[0]}"),
-        )
-    elif status.state != "online":
-        reason = f": {status.reason.message}" if status.reason else ""
-        yield Finding(f"device {device}", "warning", f"{status.state}{reason}")
-    elif (state := bus.states.get(device)) and state.bad:
-        worst = next(iter(state.bad.items()))
-        yield Finding(
-            f"device {device}",
-            "warning",
-            (f"{len(state.bad)} values are bad, as {worst[0]}: {worst[1].message}"),
-        )
+def _device(bus: ObservedBus, device: str) -> Iterator[Finding]:
+    check = f"device {device}"
+    if device not in bus.statuses:
+        advice = f"busbar clean {device.partition('/')[0]}"
+        yield Finding(check, "warning", "it has no status", advice)
+        return
+    status = bus.state(device)
+    state = bus.states.get(device)
+    if status.state != "online":
+        yield Finding(check, "warning", _shown(status))
+    elif state is not None and state.bad:
+        path, fault = next(iter(state.bad.items()))
+        text = f"{len(state.bad)} values are bad, as {path}: {fault.message}"
+        yield Finding(check, "warning", text)
 
 
-def duplicates(bus: Bus, outcomes: Mapping[str, int]) -> Iterator[Finding]:
+def duplicates(bus: ObservedBus, outcomes: Mapping[str, int]) -> Iterator[Finding]:
     """Judge whether two processes have one name, or two devices are one.
 
     `outcomes` are those of one command each.
@@ -219,88 +233,78 @@ def duplicates(bus: Bus, outcomes: Mapping[str, int]) -> Iterator[Finding]:
     found = [*_processes(bus, outcomes), *_leftovers(bus), *_twins(bus)]
     yield from found
     if not found and bus.bridges:
-        yield Finding(
-            "duplicates",
-            "ok",
-            ("every bridge is one process, every device has one place"),
-        )
+        text = "every bridge is one process, every device has one place"
+        yield Finding("duplicates", "ok", text)
 
 
-def _processes(bus: Bus, outcomes: Mapping[str, int]) -> Iterator[Finding]:
+def _processes(bus: ObservedBus, outcomes: Mapping[str, int]) -> Iterator[Finding]:
     for bridge in bus.bridges:
-        boots = {each.boot for each in bus.statuses[f"{bridge}/{BRIDGE}"]}
-        boots |= {
-            state.boot
-            for name, state in bus.states.items()
-            if name == f"{bridge}/{BRIDGE}"
-        }
+        name = f"{bridge}/{BRIDGE}"
+        boots = {each.boot for each in bus.statuses[name]}
+        if name in bus.states:
+            boots.add(bus.states[name].boot)
         if outcomes.get(bridge, 0) > 1 or len(boots) > 1:
             text = (
                 f"more than one process speaks as the bridge {bridge} "
                 f"({', '.join(sorted(boots))})"
             )
-            yield Finding(
-                "duplicates",
-                "failed",
-                text,
-                ("each bridge on a broker needs a name of its own"),
-            )
+            advice = "each bridge on a broker needs a name of its own"
+            yield Finding("duplicates", "failed", text, advice)
 
 
-def _leftovers(bus: Bus) -> Iterator[Finding]:
+def _leftovers(bus: ObservedBus) -> Iterator[Finding]:
     for bridge in bus.bridges:
         boot = bus.state(f"{bridge}/{BRIDGE}").boot
-        old = [
-            name
-            for name in bus.devices(bridge)
-            if name in bus.statuses and bus.state(name).boot != boot
-        ]
+        old = []
+        for name in bus.devices(bridge):
+            if name in bus.statuses and bus.state(name).boot != boot:
+                old.append(name)
         if old and bus.online(bridge):
             text = f"left over from another process: {', '.join(old)}"
             yield Finding("duplicates", "warning", text, f"busbar clean {bridge}")
 
 
-def _twins(bus: Bus) -> Iterator[Finding]:
+def _twins(bus: ObservedBus) -> Iterator[Finding]:
     serials: dict[str, list[str]] = {}
     # a device of each bridge: what one bridge has at an address it shares
     addresses: dict[str, dict[str, str]] = {}
     for name, info in bus.infos.items():
-        if not name.endswith(f"/{BRIDGE}"):
+        if not _is_bridge(name):
             serials.setdefault(_serial(info), []).append(name)
-            addresses.setdefault(_address(info), {}).setdefault(
-                name.partition("/")[0], name
-            )
-    for key, names in [
-        *serials.items(),
-        *((key, list(each.values())) for key, each in addresses.items()),
-    ]:
-        if key and len(names) > 1:
-            text = f"{' and '.join(sorted(names))} are the same: {key}"
-            yield Finding(
-                "duplicates",
-                "warning",
-                text,
-                ("two bridges that ask one device disturb each other"),
-            )
+            there = addresses.setdefault(_address(info), {})
+            there.setdefault(name.partition("/")[0], name)
+    for serial, names in serials.items():
+        yield from _same(serial, names)
+    for address, each in addresses.items():
+        yield from _same(address, each.values())
+
+
+def _same(key: str, names: Collection[str]) -> Iterator[Finding]:
+    if key and len(names) > 1:
+        text = f"{' and '.join(sorted(names))} are the same: {key}"
+        advice = "two bridges that ask one device disturb each other"
+        yield Finding("duplicates", "warning", text, advice)
 
 
 def _serial(info: Info) -> str:
     if not isinstance(info.serial, str) or not info.serial.strip("0 "):
         return ""
-    maker = " ".join(
-        each for each in (info.manufacturer, info.model) if isinstance(each, str)
-    )
-    return f"{maker} serial {info.serial}".strip()
+    words = []
+    for each in (info.manufacturer, info.model):
+        if isinstance(each, str):
+            words.append(each)
+    words += ["serial", info.serial]
+    return " ".join(words).strip()
 
 
 def _address(info: Info) -> str:
     """Return the address of a device that others can reach."""
-    address = info.address if isinstance(info.address, str) else ""
-    return (
-        address
-        if HOST.search(address) and not any(each in address for each in LOCAL)
-        else ""
-    )
+    address = info.address
+    if not isinstance(address, str) or not HOST.search(address):
+        return ""
+    if any(each in address for each in LOCAL):
+        return ""
+    return address
 
 
 class Asked(msgspec.Struct):
@@ -313,50 +317,33 @@ class Asked(msgspec.Struct):
 
 
 def round_trip(asked: Asked, private: str) -> Iterator[Finding]:
-    """Judge what we may do by what came back; None of it is told by an error."""
+    """Judge what we may do by what came back: a broker denies without an error."""
     check = f"rights on {asked.bridge}"
     if asked.private:
         when, reply = asked.private[0]
-        yield Finding(
-            check,
-            "ok",
-            (
-                f"commands reach it and we hear the outcome, in "
-                f"{(when - asked.sent) * 1000:.0f} ms"
-            ),
-        )
+        took = (when - asked.sent) * 1000
+        text = f"commands reach it and we hear the outcome, in {took:.0f} ms"
+        yield Finding(check, "ok", text)
         yield from _other_clock(asked, when, reply)
     elif asked.public:
         advice = f"grant our user: read {private}"
-        yield Finding(
-            check,
-            "failed",
-            ("commands reach it, but we do not hear outcomes sent to us alone"),
-            advice,
-        )
+        text = "commands reach it, but we do not hear outcomes sent to us alone"
+        yield Finding(check, "failed", text, advice)
     else:
         advice = (
             "grant our user: write <root>/+/+/set/# and call/#, read <root>/+/+/reply; "
             "or the bridge hangs"
         )
-        yield Finding(
-            check,
-            "failed",
-            ("no outcome of a command: what we publish does not reach it"),
-            advice,
-        )
+        text = "no outcome of a command: what we publish does not reach it"
+        yield Finding(check, "failed", text, advice)
 
 
 def _other_clock(asked: Asked, when: float, reply: Reply) -> Iterator[Finding]:
     off = max(asked.sent - reply.time, reply.time - when)
     if off > OFF:
         text = f"its clock and ours differ by {off:.0f} s"
-        yield Finding(
-            f"bridge {asked.bridge}",
-            "failed",
-            text,
-            ("synchronise both; commands are refused as expired"),
-        )
+        advice = "synchronise both; commands are refused as expired"
+        yield Finding(f"bridge {asked.bridge}", "failed", text, advice)
 
 
 def outcomes(asked: Iterable[Asked]) -> dict[str, int]:

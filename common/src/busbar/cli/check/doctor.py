@@ -16,8 +16,8 @@ import msgspec
 from busbar.cli import bus, exits
 from busbar.cli.check.diagnosis import (
     Asked,
-    Bus,
     Finding,
+    ObservedBus,
     bridges,
     duplicates,
     outcomes,
@@ -36,8 +36,9 @@ from busbar.runtime.host import clock_synchronised
 
 VERSION = "$SYS/broker/version"
 ANSWER = 3.0  # s for the outcome of a command
-TOLD = 1.0  # s for a retained message
+KEPT = 1.0  # s for a retained message
 SECOND = 0.5  # s in which the outcome of a second process would come
+WATCHED = ("status", "info", "state", "reply")
 _HINTS = {
     "refused": "is the broker running there, and is it this port?",
     "not authori": "user, password: --username, --password-file",
@@ -62,23 +63,33 @@ def doctor_command(settings: Settings, output: Output, seconds: float) -> int:
     Environment, broker, rights, clocks, bridges, duplicates; the exit code is 7 if
     something failed.
     """
-    _ = settings.endpoint, settings.prefix  # what is wrong with these is no finding
+    # an error in these is no finding
+    _ = settings.endpoint
+    _ = settings.prefix
     with output.progress("looking"):
         findings = bus.run(examine(settings, seconds))
+    failed = any(each.state == "failed" for each in findings)
     if output.json:
-        output.document({"ok": not _failed(findings), "findings": findings})
-        return exits.FOUND if _failed(findings) else exits.DONE
-    output.table([], [[each.state, each.check, each.text] for each in findings])
-    advice = dict.fromkeys(
-        f"{each.check}: {each.advice}" for each in findings if each.advice
-    )
-    for line in ["", *advice] if advice else []:
+        output.document({"ok": not failed, "findings": findings})
+    else:
+        _print(findings, output)
+    if failed:
+        return exits.FOUND
+    return exits.DONE
+
+
+def _print(findings: Sequence[Finding], output: Output) -> None:
+    rows = []
+    advice: dict[str, None] = {}
+    for each in findings:
+        rows.append([each.state, each.check, each.text])
+        if each.advice:
+            advice[f"{each.check}: {each.advice}"] = None
+    output.table([], rows)
+    if advice:
+        output.text()
+    for line in advice:
         output.text(line)
-    return exits.FOUND if _failed(findings) else exits.DONE
-
-
-def _failed(findings: Sequence[Finding]) -> bool:
-    return any(each.state == "failed" for each in findings)
 
 
 async def examine(settings: Settings, seconds: float) -> list[Finding]:
@@ -86,11 +97,10 @@ async def examine(settings: Settings, seconds: float) -> list[Finding]:
     found = [*variables(os.environ), own_clock(clock_synchronised())]
     name = f"doctor-{secrets.token_hex(4)}"
     user = settings.endpoint.credentials[0]
-    private = "/".join([settings.prefix, REPLY, *([user] if user else []), name])
-    wanted = [
-        f"{settings.prefix}/+/+/{channel}"
-        for channel in ("status", "info", "state", "reply")
-    ]
+    if user:
+        name = f"{user}/{name}"
+    private = f"{settings.prefix}/{REPLY}/{name}"
+    wanted = [f"{settings.prefix}/+/+/{channel}" for channel in WATCHED]
     try:
         async with (
             asyncio.timeout(settings.timeout + 60),
@@ -104,78 +114,73 @@ async def examine(settings: Settings, seconds: float) -> list[Finding]:
             found.append(await _retained(settings, observer, private))
             asked = await _ask(settings, observer, private)
             await observer.listen(seconds)
-            seen = Bus(settings.prefix, observer.seen)
+            seen = ObservedBus(settings.prefix, observer.seen)
     except BrokerLost as error:
-        hint = next(
-            (hint for word, hint in _HINTS.items() if word in str(error).lower()), ""
-        )
-        return [*found, Finding("broker", "failed", str(error), hint)]
-    found += [each for one in asked for each in round_trip(one, f"{private}/#")]
+        return [*found, Finding("broker", "failed", str(error), _hint(error))]
+    for one in asked:
+        found += round_trip(one, f"{private}/#")
     return [*found, *bridges(seen), *duplicates(seen, outcomes(asked))]
+
+
+def _hint(error: BrokerLost) -> str:
+    text = str(error).lower()
+    for word, hint in _HINTS.items():
+        if word in text:
+            return hint
+    return ""
 
 
 async def _version(observer: Observer) -> Finding:
     try:
         await observer.subscribe([VERSION])
-        await observer.until(lambda: _on(observer, VERSION), TOLD)
+        await observer.until(lambda: _on(observer, VERSION), KEPT)
     except BrokerLost:
         pass  # a broker without $SYS may say so
-    told = _on(observer, VERSION)
-    if told:
-        return Finding("version", "ok", told[0].payload.decode(errors="replace"))
+    answers = _on(observer, VERSION)
+    if answers:
+        return Finding("version", "ok", answers[0].payload.decode(errors="replace"))
     return Finding("version", "unknown", f"{VERSION} cannot be read; that does no harm")
 
 
 async def _retained(settings: Settings, observer: Observer, private: str) -> Finding:
-    """Prove that retained messages work: by those that are there, else by one of ours."""
-    if any(
-        each.retained for each in observer.seen if not each.topic.startswith("$SYS")
-    ):
-        return Finding("retained", "ok", "retained messages arrive")
+    """Prove that retained messages work, with those that are there or one of ours."""
+    for each in observer.seen:
+        if each.retained and not each.topic.startswith("$SYS"):
+            return Finding("retained", "ok", "retained messages arrive")
     topic = f"{private}/retained"
     observer.publish(topic, b"kept", retain=True)
-    if not await observer.until(lambda: _on(observer, topic), TOLD):
+    if not await observer.until(lambda: _on(observer, topic), KEPT):
         advice = (
             f"grant our user: write {settings.prefix}/{REPLY}/<user>/#, or start a "
             f"bridge"
         )
-        return Finding(
-            "retained",
-            "unknown",
-            ("nothing is retained here, and what we publish does not come back"),
-            advice,
-        )
+        text = "nothing is retained here, and what we publish does not come back"
+        return Finding("retained", "unknown", text, advice)
     there = topic in await kept(settings.endpoint, topic)
     observer.publish(topic, b"", retain=True)
-    await observer.until(lambda: len(_on(observer, topic)) > 1, TOLD)
+    await observer.until(lambda: len(_on(observer, topic)) > 1, KEPT)
     if there:
-        return Finding(
-            "retained", "ok", ("what we retained was there for a second client")
-        )
-    return Finding(
-        "retained",
-        "failed",
-        ("the broker does not keep retained messages"),
-        "retain_available true",
-    )
+        text = "what we retained was there for a second client"
+        return Finding("retained", "ok", text)
+    text = "the broker does not keep retained messages"
+    return Finding("retained", "failed", text, "retain_available true")
 
 
 async def _ask(settings: Settings, observer: Observer, private: str) -> list[Asked]:
     """Ask every bridge that is online for its devices, which is safe."""
-    seen = Bus(settings.prefix, observer.seen)
+    seen = ObservedBus(settings.prefix, observer.seen)
     asked = []
-    for bridge in (each for each in seen.bridges if seen.online(each)):
-        one, id_ = Asked(bridge, clock.time(), [], []), secrets.token_hex(4)
+    for bridge in filter(seen.online, seen.bridges):
+        one = Asked(bridge, clock.time(), [], [])
+        id_ = secrets.token_hex(4)
         public = f"{settings.prefix}/{bridge}/{BRIDGE}/reply"
         reply = f"{private}/{bridge}"
         message = encode({"_id": id_, "_reply": reply})
         observer.publish(f"{settings.prefix}/{bridge}/{BRIDGE}/call/list", message)
         if await observer.until(partial(_on, observer, reply), ANSWER):
             await observer.until(partial(_has_two, observer, reply), SECOND)
-        one.private, one.public = (
-            _replies(observer, reply, id_),
-            _replies(observer, public, id_),
-        )
+        one.private = _replies(observer, reply, id_)
+        one.public = _replies(observer, public, id_)
         asked.append(one)
     return asked
 

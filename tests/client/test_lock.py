@@ -126,7 +126,7 @@ async def test_a_lost_connection_that_stays_away_ends_the_block_before_the_lease
             await holding
 
 
-async def test_a_block_that_swallows_the_end_is_told_all_the_same_and_may_go_on_after_it():
+async def test_a_block_that_swallows_the_end_gets_the_error_and_may_go_on_after_it():
     async with lab() as (_, device, _, bus):
 
         async def hold() -> str:
@@ -154,7 +154,7 @@ async def test_an_error_of_the_block_is_the_error_and_the_lock_ends():
         assert (await bus.set("toy", "level", "3"))["ok"]
 
 
-async def test_who_cancels_the_block_from_outside_gets_a_cancelled_task_and_the_lock_ends():
+async def test_a_block_cancelled_from_outside_is_a_cancelled_task_and_the_lock_ends():
     async with lab() as (_, device, _, bus):
         entered = asyncio.Event()
 

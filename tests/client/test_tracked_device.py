@@ -1,4 +1,4 @@
-"""A device in the reader's eyes, whatever happens to its messages.
+"""What is known of a device, whatever happens to its messages.
 
 Never wrong without being marked (contract 3.1-3.4).
 
@@ -15,18 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET
 
-from busbar.client.device_view import GONE, PATIENCE, Picture
+from busbar.client.tracked_device import GONE, PATIENCE, TrackedDevice
 from busbar.client.types import Change
 from busbar.contract import messages
 from busbar.contract.messages import ChangeEvent, Fault, Info, State, Status
 
 PATHS = ["a", "b", "c/d"]
 VALUES: list[Any] = [0, 1, True, 1.0, "x", None, {"RA": 1}]
-BROKEN, STALE, AWAY = (
-    Fault("timeout", "no answer"),
-    Fault("stale", "old"),
-    Fault("link", "not connected"),
-)
+BROKEN = Fault("timeout", "no answer")
+STALE = Fault("stale", "old")
+AWAY = Fault("link", "not connected")
 
 
 def info(truncated: int = 0) -> Info:
@@ -57,7 +55,7 @@ class Publisher:
         default_factory=dict
     )
     # each transition: path, value, stale
-    told: list[tuple[str, Any, Fault | None]] = field(default_factory=list)
+    published: list[tuple[str, Any, Fault | None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.remember()
@@ -76,15 +74,15 @@ class Publisher:
         if kind == "gone":
             self.values.pop(path, None)
             self.bad.pop(path, None)
-            self.told.append((path, None, GONE))
+            self.published.append((path, None, GONE))
             return messages.Change(path, now, gone=True)
         if kind == "bad":
             self.bad[path] = BROKEN
-            self.told.append((path, self.values.get(path), BROKEN))
+            self.published.append((path, self.values.get(path), BROKEN))
             return messages.Change(path, now, bad=BROKEN)
         was = self.bad.pop(path, None)
         self.values[path] = value
-        self.told.append((path, value, None))
+        self.published.append((path, value, None))
         return messages.Change(path, now, value, None if was else UNSET)
 
     def state(self) -> State:
@@ -103,23 +101,27 @@ class Publisher:
 
 
 class World:
-    """A publisher, a reader, and between them one queue of changes and one of retained
-    topics, each in order."""
+    """A publisher, a reader, and two queues between them.
+
+    One of changes and one of retained topics, each in order.
+    """
 
     def __init__(self) -> None:
-        self.publisher, self.picture, self.now = Publisher(), Picture("lab/toy"), 0.0
+        self.publisher = Publisher()
+        self.tracked = TrackedDevice("lab/toy")
+        self.now = 0.0
         self.changes: deque[ChangeEvent] = deque()
         self.others: deque[State | Status] = deque()
         self.retained_state: State = self.publisher.state()
         self.retained_status: Status = self.publisher.status()
-        self.heard: dict[str, int] = {}  # boot -> the highest change that has come
+        self.highest: dict[str, int] = {}  # boot -> the highest change that has come
         self.came: set[int] = set()
         self.newest_boot = "1"
         self.watched: list[Change] = []
         self.view: dict[str, Change] = {}  # what somebody who watches believes
         self.reported: list[tuple[int | None, str]] = []
-        self.see(self.picture.take_outside(None))
-        self.picture.take_info(info())
+        self.see(self.tracked.take_upstream(None))
+        self.tracked.take_info(info())
 
     def join(self) -> None:
         """The reader subscribes: what is retained comes."""
@@ -139,17 +141,17 @@ class World:
     def deliver(self, what: ChangeEvent | State | Status) -> None:
         self.newest_boot = what.boot
         if isinstance(what, ChangeEvent):
-            self.heard[what.boot] = max(self.heard.get(what.boot, 0), what.seq)
+            self.highest[what.boot] = max(self.highest.get(what.boot, 0), what.seq)
             self.came.add(what.seq)
-            self.see(self.picture.take_change(what))
+            self.see(self.tracked.take_change(what))
         elif isinstance(what, State):
-            self.see(self.picture.take_state(what, self.now))
+            self.see(self.tracked.take_state(what, self.now))
         else:
-            self.see(self.picture.take_status(what))
+            self.see(self.tracked.take_status(what))
 
     def see(self, changes: list[Change]) -> None:
-        self.reported += self.picture.news
-        self.picture.news.clear()
+        self.reported += self.tracked.gaps
+        self.tracked.gaps.clear()
         self.watched += changes
         for change in changes:
             if change.stale == GONE:
@@ -166,6 +168,12 @@ class World:
         self.flow(self.others, len(self.others))
         self.flow(self.changes, len(self.changes))
 
+    def flow_or_lose(self, fate: str) -> None:
+        if fate == "ok":
+            self.flow_all()
+        self.changes.clear()
+        self.others.clear()
+
     def do(self, operation: tuple[Any, ...]) -> None:
         match operation:
             case "change", steps, fate:
@@ -180,24 +188,18 @@ class World:
                 self.flow(self.others, count)
             case "age", seconds:
                 self.now += seconds
-                self.see(self.picture.age(self.now))
+                self.see(self.tracked.take_time(self.now))
             case "restart", fate:
-                self.flow_all() if fate == "ok" else (
-                    self.changes.clear(),
-                    self.others.clear(),
-                )
+                self.flow_or_lose(fate)
                 self.publisher.restart()
                 self.retain(self.publisher.status(), fate)
                 self.retain(self.publisher.state(), fate)
             case "reconnect", fate:
-                self.flow_all() if fate == "ok" else (
-                    self.changes.clear(),
-                    self.others.clear(),
-                )
-                self.see(self.picture.take_outside(AWAY))
-                self.picture.forget()
+                self.flow_or_lose(fate)
+                self.see(self.tracked.take_upstream(AWAY))
+                self.tracked.reconnect()
                 self.join()
-                self.see(self.picture.take_outside(None))
+                self.see(self.tracked.take_upstream(None))
 
     def settle(self) -> None:
         """All that waits comes, then the heartbeat, then time passes."""
@@ -211,33 +213,33 @@ class World:
     def good(self) -> dict[str, Any]:
         return {
             path: value
-            for path, value in self.picture.values.items()
-            if self.picture.why(path) is None
+            for path, value in self.tracked.values.items()
+            if self.tracked.why(path) is None
         }
 
     def check(self) -> None:
-        """What is not marked is the truth, and the newest that the reader can know of."""
-        picture = self.picture
+        """What is not marked is the truth, and the newest that can be known."""
+        tracked = self.tracked
         good = self.good()
-        if good or picture.why() is None:
-            assert picture.status is not None
-            boot = picture.status.boot
-            assert boot == self.newest_boot or not self.heard.get(self.newest_boot)
-            assert picture.seq >= self.heard.get(boot, 0)
-            values, bad = self.publisher.history[boot, picture.seq]
+        if good or tracked.why() is None:
+            assert tracked.status is not None
+            boot = tracked.status.boot
+            assert boot == self.newest_boot or not self.highest.get(self.newest_boot)
+            assert tracked.seq >= self.highest.get(boot, 0)
+            values, bad = self.publisher.history[boot, tracked.seq]
             assert same(good, {path: values[path] for path in good})
             assert not good.keys() & bad.keys()
-            if picture.why() is None:
+            if tracked.why() is None:
                 assert same(
                     good,
                     {path: value for path, value in values.items() if path not in bad},
                 )
-                assert picture.bad == bad
-        for path, value in picture.values.items():
+                assert tracked.bad == bad
+        for path, value in tracked.values.items():
             assert same(self.view[path].value, value), path
             assert (self.view[path].stale is None) == (path in good), path
         assert all(
-            self.view[path].stale for path in self.view.keys() - picture.values.keys()
+            self.view[path].stale for path in self.view.keys() - tracked.values.keys()
         )
 
 
@@ -284,8 +286,8 @@ def test_a_value_is_never_wrong_without_being_marked_whatever_happens(
         world.check()
     world.settle()
     world.check()
-    assert world.picture.complete
-    assert world.picture.why() is None
+    assert world.tracked.complete
+    assert world.tracked.why() is None
     assert same(
         world.good(),
         {
@@ -315,11 +317,12 @@ def test_when_nothing_is_lost_every_transition_is_told_once_and_in_order(
         else:
             world.do(operation)
     world.settle()
-    told = [(change.path, change.value, change.stale) for change in world.watched]
+    watched = [(change.path, change.value, change.stale) for change in world.watched]
     assert same(
-        [list(each) for each in told], [list(each) for each in world.publisher.told]
+        [list(each) for each in watched],
+        [list(each) for each in world.publisher.published],
     )
-    assert world.picture.missed == 0
+    assert world.tracked.missed == 0
     assert world.reported == []
 
 
@@ -340,7 +343,7 @@ def test_the_gaps_that_are_reported_are_what_is_missing(operations: list[Any]):
         world.do(operation)
     world.settle()
     missing = set(range(1, world.publisher.seq + 1)) - world.came
-    assert world.picture.missed == len(missing)
+    assert world.tracked.missed == len(missing)
     assert sum(count or 0 for count, _ in world.reported) == len(missing)
 
 
@@ -361,13 +364,13 @@ def test_the_old_value_of_a_change_is_the_one_told_before(operations: list[Any])
 # One case each, for people.
 
 
-def at(
+def snapshot(
     seq: int, boot: str = "1", bad: dict[str, Fault] | None = None, **values: Any
 ) -> State:
     return State(boot, seq, float(seq), values, bad or {})
 
 
-def news(seq: int, boot: str = "1", **values: Any) -> ChangeEvent:
+def change(seq: int, boot: str = "1", **values: Any) -> ChangeEvent:
     return ChangeEvent(
         boot,
         seq,
@@ -383,216 +386,228 @@ def status(
 
 
 @pytest.fixture
-def picture() -> Picture:
+def tracked() -> TrackedDevice:
     """A device in step at seq 5, where a is 5."""
-    made = Picture("lab/toy")
-    made.take_outside(None)
+    made = TrackedDevice("lab/toy")
+    made.take_upstream(None)
     made.take_info(info())
     made.take_status(status(5))
-    made.take_state(at(4, a=4), 0.0)
-    made.take_change(news(5, a=5))
+    made.take_state(snapshot(4, a=4), 0.0)
+    made.take_change(change(5, a=5))
     assert made.complete
     assert made.why("a") is None
     return made
 
 
 def test_a_device_of_which_nothing_has_come_is_unknown():
-    made = Picture("lab/toy")
-    made.take_outside(None)
+    made = TrackedDevice("lab/toy")
+    made.take_upstream(None)
     assert made.why("a") == Fault("unknown", "nothing is known of it yet")
 
 
-def test_a_gap_marks_what_is_not_known_since_and_a_snapshot_heals_it(picture: Picture):
-    picture.take_change(news(6, b=6))
-    told = picture.take_change(news(8, b=8))
-    assert {(c.path, c.value, c.stale.code if c.stale else None) for c in told} == {
+def test_a_gap_marks_what_is_not_known_since_and_a_snapshot_heals_it(
+    tracked: TrackedDevice,
+):
+    tracked.take_change(change(6, b=6))
+    changes = tracked.take_change(change(8, b=8))
+    assert {(c.path, c.value, c.stale.code if c.stale else None) for c in changes} == {
         ("a", 5, "gap"),
         ("b", 8, None),
     }
-    assert picture.news == [(1, "messages did not reach us")]
-    healed = picture.take_state(at(8, a=7, b=8), 0.0)
+    assert tracked.gaps == [(1, "messages did not reach us")]
+    healed = tracked.take_state(snapshot(8, a=7, b=8), 0.0)
     assert [(c.path, c.value, c.old, c.stale) for c in healed] == [("a", 7, 5, None)]
-    assert picture.missed == 1
+    assert tracked.missed == 1
 
 
-def test_changes_after_a_gap_are_newer_than_the_snapshot(picture: Picture):
+def test_changes_after_a_gap_are_newer_than_the_snapshot(tracked: TrackedDevice):
     for seq in (7, 8, 9):
-        picture.take_change(news(seq, a=seq))
-    picture.take_state(at(7, a=7, b=1), 0.0)
-    assert (picture.values, picture.seq, picture.missed) == ({"a": 9, "b": 1}, 9, 1)
+        tracked.take_change(change(seq, a=seq))
+    tracked.take_state(snapshot(7, a=7, b=1), 0.0)
+    assert (tracked.values, tracked.seq, tracked.missed) == ({"a": 9, "b": 1}, 9, 1)
 
 
-def test_a_second_gap_marks_what_was_good_since_the_first(picture: Picture):
-    picture.take_change(news(7, b=7))
-    told = picture.take_change(news(9, c=9))
-    assert {(c.path, c.stale.code if c.stale else None) for c in told} == {
+def test_a_second_gap_marks_what_was_good_since_the_first(tracked: TrackedDevice):
+    tracked.take_change(change(7, b=7))
+    changes = tracked.take_change(change(9, c=9))
+    assert {(c.path, c.stale.code if c.stale else None) for c in changes} == {
         ("b", "gap"),
         ("c", None),
     }
-    assert picture.why("b") is not None
+    assert tracked.why("b") is not None
 
 
-def test_a_snapshot_older_than_the_gap_heals_nothing(picture: Picture):
-    picture.take_change(news(9, b=9))
-    assert picture.take_state(at(7, a=7), 0.0) == []
-    assert picture.why("a") is not None
-    picture.take_state(at(8, a=8), 0.0)
-    assert (picture.why("a"), picture.values) == (None, {"a": 8, "b": 9})
+def test_a_snapshot_older_than_the_gap_heals_nothing(tracked: TrackedDevice):
+    tracked.take_change(change(9, b=9))
+    assert tracked.take_state(snapshot(7, a=7), 0.0) == []
+    assert tracked.why("a") is not None
+    tracked.take_state(snapshot(8, a=8), 0.0)
+    assert (tracked.why("a"), tracked.values) == (None, {"a": 8, "b": 9})
 
 
-def test_a_snapshot_waits_for_the_changes_before_it(picture: Picture):
-    assert picture.take_state(at(7, a=7), 0.0) == []
-    assert [c.value for c in picture.take_change(news(6, a=6))] == [6]
-    assert [c.value for c in picture.take_change(news(7, a=7))] == [7]
-    assert picture.age(100.0) == []
-    assert picture.missed == 0
+def test_a_snapshot_waits_for_the_changes_before_it(tracked: TrackedDevice):
+    assert tracked.take_state(snapshot(7, a=7), 0.0) == []
+    assert [c.value for c in tracked.take_change(change(6, a=6))] == [6]
+    assert [c.value for c in tracked.take_change(change(7, a=7))] == [7]
+    assert tracked.take_time(100.0) == []
+    assert tracked.missed == 0
 
 
-def test_a_snapshot_whose_changes_never_come_is_taken_after_a_while(picture: Picture):
-    picture.take_state(at(7, a=7), 0.0)
-    assert picture.age(PATIENCE) == []
-    assert [(c.value, c.old) for c in picture.age(PATIENCE + 0.1)] == [(7, 5)]
-    assert picture.missed == 2
+def test_a_snapshot_whose_changes_never_come_is_taken_after_a_while(
+    tracked: TrackedDevice,
+):
+    tracked.take_state(snapshot(7, a=7), 0.0)
+    assert tracked.take_time(PATIENCE) == []
+    assert [(c.value, c.old) for c in tracked.take_time(PATIENCE + 0.1)] == [(7, 5)]
+    assert tracked.missed == 2
 
 
-def test_changes_that_come_late_and_ever_later_are_no_gap(picture: Picture):
+def test_changes_that_come_late_and_ever_later_are_no_gap(tracked: TrackedDevice):
     for second in range(1, 20):
-        picture.take_state(at(5 + 2 * second, a=0), float(second))
-        picture.age(float(second))
-        assert len(picture.take_change(news(5 + second, a=second))) == 1
-    assert picture.missed == 0
+        tracked.take_state(snapshot(5 + 2 * second, a=0), float(second))
+        tracked.take_time(float(second))
+        assert len(tracked.take_change(change(5 + second, a=second))) == 1
+    assert tracked.missed == 0
 
 
-def test_a_lost_change_is_healed_by_the_snapshot_that_is_here_already(picture: Picture):
-    picture.take_state(at(8, a=8, b=6), 0.0)
-    picture.take_change(news(7, a=7))
-    assert [c.value for c in picture.take_change(news(8, a=8)) if c.path == "a"] == [8]
-    assert (picture.values, picture.why("b"), picture.missed) == (
+def test_a_lost_change_is_healed_by_the_snapshot_that_is_here_already(
+    tracked: TrackedDevice,
+):
+    tracked.take_state(snapshot(8, a=8, b=6), 0.0)
+    tracked.take_change(change(7, a=7))
+    assert [c.value for c in tracked.take_change(change(8, a=8)) if c.path == "a"] == [
+        8
+    ]
+    assert (tracked.values, tracked.why("b"), tracked.missed) == (
         {"a": 8, "b": 6},
         None,
         1,
     )
 
 
-def test_an_old_snapshot_changes_nothing(picture: Picture):
-    picture.take_change(news(6, a=6))
-    assert picture.take_state(at(4, a=4), 0.0) == []
-    assert picture.values == {"a": 6}
+def test_an_old_snapshot_changes_nothing(tracked: TrackedDevice):
+    tracked.take_change(change(6, a=6))
+    assert tracked.take_state(snapshot(4, a=4), 0.0) == []
+    assert tracked.values == {"a": 6}
 
 
 def test_after_a_break_in_which_nothing_was_lost_every_transition_is_told(
-    picture: Picture,
+    tracked: TrackedDevice,
 ):
-    picture.forget()
-    assert picture.why("a") is not None
-    told = picture.take_change(news(6, a=6)) + picture.take_change(news(7, a=7))
-    assert [c.value for c in told if c.stale is None][-2:] == [6, 7]
-    picture.take_state(at(7, a=7), 0.0)
-    assert picture.missed == 0
+    tracked.reconnect()
+    assert tracked.why("a") is not None
+    changes = tracked.take_change(change(6, a=6)) + tracked.take_change(change(7, a=7))
+    assert [c.value for c in changes if c.stale is None][-2:] == [6, 7]
+    tracked.take_state(snapshot(7, a=7), 0.0)
+    assert tracked.missed == 0
 
 
-def test_after_a_restart_values_are_those_of_the_new_process(picture: Picture):
-    picture.take_status(status(0, "2"))
-    assert picture.why("a") is not None, "the values are of the process before"
-    picture.take_state(at(0, "2", b=1), 0.0)
-    assert (picture.values, picture.why("b")) == ({"b": 1}, None)
-    assert picture.news == [(None, "the bridge was restarted")]
+def test_after_a_restart_values_are_those_of_the_new_process(tracked: TrackedDevice):
+    tracked.take_status(status(0, "2"))
+    assert tracked.why("a") is not None, "the values are of the process before"
+    tracked.take_state(snapshot(0, "2", b=1), 0.0)
+    assert (tracked.values, tracked.why("b")) == ({"b": 1}, None)
+    assert tracked.gaps == [(None, "the bridge was restarted")]
 
 
 def test_changes_of_a_new_process_do_not_vouch_for_the_values_of_the_old_one(
-    picture: Picture,
+    tracked: TrackedDevice,
 ):
-    picture.take_change(news(1, "2", b=1))
-    assert picture.why("a") is not None
-    picture.take_status(status(0, "2"))
-    assert (picture.why("a") is None, picture.why("b")) == (False, None)
-    picture.take_state(at(0, "2", a=0), 0.0)
-    assert (picture.values, picture.why("a")) == ({"a": 0, "b": 1}, None)
+    tracked.take_change(change(1, "2", b=1))
+    assert tracked.why("a") is not None
+    tracked.take_status(status(0, "2"))
+    assert (tracked.why("a") is None, tracked.why("b")) == (False, None)
+    tracked.take_state(snapshot(0, "2", a=0), 0.0)
+    assert (tracked.values, tracked.why("a")) == ({"a": 0, "b": 1}, None)
 
 
-def test_a_late_change_of_the_process_before_does_no_lasting_harm(picture: Picture):
-    picture.take_status(status(0, "2"))
-    picture.take_state(at(0, "2", a=0), 0.0)
-    picture.take_change(news(6, "1", a=6))
-    assert picture.why("a") is not None
-    picture.take_state(at(1, "2", a=1), 0.0)
-    assert (picture.values, picture.why("a")) == ({"a": 1}, None)
+def test_a_late_change_of_the_process_before_does_no_lasting_harm(
+    tracked: TrackedDevice,
+):
+    tracked.take_status(status(0, "2"))
+    tracked.take_state(snapshot(0, "2", a=0), 0.0)
+    tracked.take_change(change(6, "1", a=6))
+    assert tracked.why("a") is not None
+    tracked.take_state(snapshot(1, "2", a=1), 0.0)
+    assert (tracked.values, tracked.why("a")) == ({"a": 1}, None)
 
 
 def test_a_value_that_python_takes_for_equal_but_json_does_not_is_a_change(
-    picture: Picture,
+    tracked: TrackedDevice,
 ):
-    picture.forget()
-    told = picture.take_state(at(6, a=5.0), 0.0) + picture.take_state(at(6, a=5.0), 0.0)
-    assert repr(picture.values["a"]) == "5.0"
-    assert len([c for c in told if repr(c.value) == "5.0"]) == 1
+    tracked.reconnect()
+    changes = tracked.take_state(snapshot(6, a=5.0), 0.0) + tracked.take_state(
+        snapshot(6, a=5.0), 0.0
+    )
+    assert repr(tracked.values["a"]) == "5.0"
+    assert len([c for c in changes if repr(c.value) == "5.0"]) == 1
 
 
-def test_a_property_that_has_gone_meanwhile_is_told_as_gone(picture: Picture):
-    picture.forget()
+def test_a_property_that_has_gone_meanwhile_is_told_as_gone(tracked: TrackedDevice):
+    tracked.reconnect()
     assert [
         (c.path, c.old, c.stale)
-        for c in picture.take_state(at(6), 0.0)
+        for c in tracked.take_state(snapshot(6), 0.0)
         if c.stale == GONE
     ] == [("a", 5, GONE)]
 
 
-def test_a_device_that_is_away_says_why(picture: Picture):
-    picture.take_status(status(5, state="offline", reason=BROKEN))
-    assert picture.why("a") == BROKEN
-    told = picture.take_status(status(5))
-    assert [(c.path, c.value, c.stale) for c in told] == [("a", 5, None)]
+def test_a_device_that_is_away_says_why(tracked: TrackedDevice):
+    tracked.take_status(status(5, state="offline", reason=BROKEN))
+    assert tracked.why("a") == BROKEN
+    changes = tracked.take_status(status(5))
+    assert [(c.path, c.value, c.stale) for c in changes] == [("a", 5, None)]
 
 
-def test_a_bad_property_says_why_and_recovers(picture: Picture):
-    picture.take_change(
+def test_a_bad_property_says_why_and_recovers(tracked: TrackedDevice):
+    tracked.take_change(
         ChangeEvent("1", 6, 6.0, [messages.Change("a", 6.0, bad=STALE)])
     )
-    assert (picture.values["a"], picture.why("a"), picture.why()) == (5, STALE, None)
-    picture.take_change(ChangeEvent("1", 7, 7.0, [messages.Change("a", 7.0, 8, None)]))
-    assert (picture.values["a"], picture.why("a")) == (8, None)
+    assert (tracked.values["a"], tracked.why("a"), tracked.why()) == (5, STALE, None)
+    tracked.take_change(ChangeEvent("1", 7, 7.0, [messages.Change("a", 7.0, 8, None)]))
+    assert (tracked.values["a"], tracked.why("a")) == (8, None)
 
 
-def test_a_device_that_was_removed_leaves_nothing(picture: Picture):
-    assert [(c.path, c.old, c.stale) for c in picture.remove()] == [("a", 5, GONE)]
-    assert (picture.values, picture.status, picture.why("a") is None) == (
+def test_a_device_that_was_removed_leaves_nothing(tracked: TrackedDevice):
+    assert [(c.path, c.old, c.stale) for c in tracked.remove()] == [("a", 5, GONE)]
+    assert (tracked.values, tracked.status, tracked.why("a") is None) == (
         {},
         None,
         False,
     )
-    picture.take_status(status(5))
-    picture.take_state(at(5, a=5), 0.0)
-    assert picture.why("a") is None
+    tracked.take_status(status(5))
+    tracked.take_state(snapshot(5, a=5), 0.0)
+    assert tracked.why("a") is None
 
 
 # Truncated snapshots (contract 3: `info.truncated`).
 
 
 def test_a_snapshot_without_room_for_all_takes_nothing_from_a_reader_in_step(
-    picture: Picture,
+    tracked: TrackedDevice,
 ):
-    picture.take_info(info(truncated=1))
-    assert picture.take_state(at(5), 0.0) == []
-    assert (picture.values, picture.why("a")) == ({"a": 5}, None)
+    tracked.take_info(info(truncated=1))
+    assert tracked.take_state(snapshot(5), 0.0) == []
+    assert (tracked.values, tracked.why("a")) == ({"a": 5}, None)
 
 
-def test_after_a_gap_what_such_a_snapshot_leaves_out_is_kept_and_marked_until_it_changes(
-    picture: Picture,
+def test_after_a_gap_what_a_truncated_snapshot_lacks_is_marked_until_it_changes(
+    tracked: TrackedDevice,
 ):
-    picture.take_info(info(truncated=1))
-    picture.take_change(news(7, b=7))
-    picture.take_state(at(7, b=7), 0.0)
-    fault = picture.why("a")
-    assert (picture.values, picture.why("b")) == ({"a": 5, "b": 7}, None)
+    tracked.take_info(info(truncated=1))
+    tracked.take_change(change(7, b=7))
+    tracked.take_state(snapshot(7, b=7), 0.0)
+    fault = tracked.why("a")
+    assert (tracked.values, tracked.why("b")) == ({"a": 5, "b": 7}, None)
     assert fault is not None
     assert fault.code == "gap"
-    picture.take_change(news(8, a=8))
-    assert (picture.values["a"], picture.why("a")) == (8, None)
+    tracked.take_change(change(8, a=8))
+    assert (tracked.values["a"], tracked.why("a")) == (8, None)
 
 
 def test_times_are_kept_where_the_snapshot_has_none():
-    made = Picture("lab/toy")
+    made = TrackedDevice("lab/toy")
     made.take_state(State("1", 1, 1.0, {"a": 1, "b": 1}, {}, {"a": 0.5, "b": 0.6}), 0.0)
-    made.forget()
+    made.reconnect()
     made.take_state(State("1", 2, 2.0, {"a": 1, "b": 2}, {}), 0.0)
     assert made.times == {"a": 0.5, "b": 2.0}

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from busbar.client.queues import Queue
-from busbar.client.subscriptions import CACHE_LIMIT, Reader, Readers, parse
+from busbar.client.subscriptions import CACHE_LIMIT, Subscription, Subscriptions, parse
 
 
 @pytest.mark.parametrize(
@@ -48,43 +48,45 @@ def test_anything_else_is_refused_with_what_is_allowed(wrong: str):
 
 
 def add(
-    readers: Readers, device: str, channel: str, path: str
+    subscriptions: Subscriptions, device: str, channel: str, path: str
 ) -> tuple[Queue[Any], Any]:
     queue: Queue[Any] = Queue()
-    return queue, readers.add(Reader(device, channel, path, queue))
+    return queue, subscriptions.add(Subscription(device, channel, path, queue))
 
 
 def test_a_queue_gets_what_fits_all_three():
-    readers = Readers()
-    one, _ = add(readers, "lab/psu", "state", "voltage")
-    every, _ = add(readers, "+/+", "state", "#")
-    assert readers.of("lab/psu", "state", "voltage") == (one, every)
-    assert readers.of("lab/psu", "state", "current") == (every,)
-    assert readers.of("lab/dmm", "state", "voltage") == (every,)
-    assert readers.of("lab/psu", "event", "voltage") == ()
+    subscriptions = Subscriptions()
+    one, _ = add(subscriptions, "lab/psu", "state", "voltage")
+    every, _ = add(subscriptions, "+/+", "state", "#")
+    assert subscriptions.of("lab/psu", "state", "voltage") == (one, every)
+    assert subscriptions.of("lab/psu", "state", "current") == (every,)
+    assert subscriptions.of("lab/dmm", "state", "voltage") == (every,)
+    assert subscriptions.of("lab/psu", "event", "voltage") == ()
 
 
 def test_who_comes_later_gets_topics_that_were_looked_up_before_and_who_has_left_none():
     left: list[int] = []
-    readers = Readers(lambda: left.append(1))
-    assert readers.of("lab/psu", "state", "voltage") == ()
-    queue, leave = add(readers, "lab/psu", "state", "voltage")
-    assert readers.of("lab/psu", "state", "voltage") == (queue,)
+    subscriptions = Subscriptions(lambda: left.append(1))
+    assert subscriptions.of("lab/psu", "state", "voltage") == ()
+    queue, leave = add(subscriptions, "lab/psu", "state", "voltage")
+    assert subscriptions.of("lab/psu", "state", "voltage") == (queue,)
     leave()
     leave()
-    assert readers.of("lab/psu", "state", "voltage") == ()
+    assert subscriptions.of("lab/psu", "state", "voltage") == ()
     assert left == [1]
 
 
 def test_what_is_remembered_of_topics_is_bounded():
-    readers = Readers()
+    subscriptions = Subscriptions()
     for number in range(CACHE_LIMIT + 10):
-        readers.of("lab/psu", "state", str(number))
-    assert len(readers._found) <= CACHE_LIMIT
+        subscriptions.of("lab/psu", "state", str(number))
+    assert len(subscriptions._found) <= CACHE_LIMIT
 
 
 def test_when_all_is_closed_every_queue_is():
-    readers = Readers()
-    queues = [add(readers, "+/+", channel, "#")[0] for channel in ("state", "event")]
-    readers.close()
+    subscriptions = Subscriptions()
+    queues = [
+        add(subscriptions, "+/+", channel, "#")[0] for channel in ("state", "event")
+    ]
+    subscriptions.close()
     assert all(queue.closed for queue in queues)
