@@ -65,7 +65,7 @@ def versions() -> str:
     mosquitto = re.search(r"version (\S+)", said)
     ours = ", ".join(
         f"{name} {importlib.metadata.version(name)}"
-        for name in ("busbar", "paho-mqtt", "msgspec")
+        for name in ("busbar-mqtt", "paho-mqtt", "msgspec")
     )
     return (
         f"Mosquitto {mosquitto[1] if mosquitto else '?'}, Python "

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 NEEDED = {"click", "rich"}
 WITHOUT = (
-    "busbar: the command line (demo, ls, show, get, set, ...) needs an extra: pip "
-    "install 'busbar[cli]'"
+    "busbar: the command line (demo, ls, show, get, set, ...) needs the extra `cli` of "
+    "busbar-mqtt; in its repository: pip install './common[cli]'"
 )
 
 
