@@ -39,7 +39,10 @@ def spelled_out(value: Any) -> Any:
 
 
 def table(settings: dict[str, Any]) -> str:
-    """Return the lines of one TOML table; JSON texts, lists and booleans are TOML ones."""
+    """Return the lines of one TOML table.
+
+    Texts, lists and booleans of JSON are written the same in TOML.
+    """
     rows = (
         f"{key} = {json.dumps(spelled_out(each))}\n" for key, each in settings.items()
     )

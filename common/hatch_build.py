@@ -12,7 +12,10 @@ NAME = "busbar/cli/demo/loopback.conf"
 
 
 class CustomBuildHook(BuildHookInterface):
-    """A static force-include would fail where the rest of the repository is not there (sdist, container image)."""
+    """Include a file from outside of the project, where it is there.
+
+    A static force-include would fail in an sdist and in a container image.
+    """
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         source = Path(self.root).parent / "mosquitto" / "loopback.conf"

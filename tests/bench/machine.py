@@ -1,4 +1,4 @@
-"""What the figures depend on: the machine, its load, and how fast it is at this moment."""
+"""The machine that figures depend on, its load, and its speed at this moment."""
 
 import importlib.metadata
 import os

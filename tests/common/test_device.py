@@ -275,10 +275,13 @@ async def test_the_same_status_is_not_published_again():
     assert await made.publish() == []
 
 
-@pytest.mark.parametrize("leave", [
-    lambda device: device.offline(LinkLost("the plug is out")),
-    lambda device: device.set_status("stopped"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "leave",
+    [
+        lambda device: device.offline(LinkLost("the plug is out")),
+        lambda device: device.set_status("stopped"),
+    ],
+)
 async def test_a_device_that_goes_away_marks_everything_bad(leave):
     made = await bench(
         PSU.with_(properties={**PSU.properties, "_lock": Property("_lock", Any)})

@@ -14,7 +14,7 @@ async def test_events_are_counted_by_topic():
     sent = await made.publish()
     assert of(sent, "event/trip") == [
         {"boot": "9f2c61aa", "seq": seq, "time": 5.0, "level": 3} for seq in (1, 2, 3)
-    ]  # fmt: skip
+    ]
     assert [event["seq"] for event in of(sent, "event/key")] == [1]
     assert all((message.qos, message.retain) == (1, False) for message in sent)
 

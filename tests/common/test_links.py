@@ -45,7 +45,7 @@ class Quiet:
 
 
 class Lines:
-    """A service of one link for each name; `closing` is what a session does at its end."""
+    """A service of one link for each name; a session awaits `closing` at its end."""
 
     def __init__(self, closing: Callable[[], Awaitable[Any]] = settle) -> None:
         self.sessions: dict[str, Quiet] = {}
@@ -99,7 +99,7 @@ async def hang() -> None:
     await asyncio.Event().wait()
 
 
-async def test_a_reload_restarts_only_what_changed_and_a_wrong_file_changes_nothing() -> (
+async def test_a_reload_restarts_what_changed_and_a_wrong_file_changes_nothing() -> (
     None
 ):
     toy = Toy()
@@ -153,9 +153,7 @@ async def test_close_and_open_need_an_address_that_is_allowed() -> None:
         )
 
 
-async def test_a_device_of_a_new_configuration_has_its_name_also_from_one_that_was_found_or_opened() -> (
-    None
-):
+async def test_a_configured_device_takes_its_name_from_a_found_or_opened_one() -> None:
     lines = Lines()
     async with running(lines.service, OPEN + "names: [one]\n") as bus:
         await bus.status("one", "online")

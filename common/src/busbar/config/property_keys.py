@@ -1,4 +1,4 @@
-"""Keys that every bridge has for a property: how it is shown and how often it is reported."""
+"""Keys of a property that every bridge has: how it is shown, how often reported."""
 
 from typing import Annotated
 
