@@ -1,43 +1,33 @@
 """`python -m tests.bench [NAME...]`: run the benchmarks. See docs/benchmarks.md."""
 
 import argparse
+import importlib
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.bench import (
-    can,
-    cip,
-    commands,
-    footprint,
-    gpio,
-    growth,
-    indi,
-    latency,
-    machine,
-    modbus,
-    report,
-    sdk,
-    values,
-)
+from tests.bench import machine, report
 from tests.bench.figures import Row
 from tests.bench.machine import Setup
 
-# A bridge adds its own with a module and a line here.
-BENCHMARKS: dict[str, Callable[[Setup], list[Row]]] = {
-    "values": values.run,
-    "latency": latency.run,
-    "commands": commands.run,
-    "growth": growth.run,
-    "footprint": footprint.run,
-    "sdk": sdk.run,
-    "can": can.run,
-    "cip": cip.run,
-    "gpio": gpio.run,
-    "indi": indi.run,
-    "modbus": modbus.run,
-}
+# What every bridge has; after them comes the module named after each transport.
+COMMON = ("values", "latency", "commands", "growth", "footprint", "sdk")
+HERE = Path(__file__).parent
+
+
+def _benchmarks() -> dict[str, Callable[[Setup], list[Row]]]:
+    """Return the `run` of each benchmark."""
+    bridges = sorted(each.name for each in HERE.parent.glob("*_bridge"))
+    transports = [name.removesuffix("_bridge") for name in bridges]
+    own = [name for name in transports if (HERE / f"{name}.py").exists()]
+    modules = {
+        name: importlib.import_module(f"tests.bench.{name}") for name in (*COMMON, *own)
+    }
+    return {name: module.run for name, module in modules.items()}
+
+
+BENCHMARKS = _benchmarks()
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -158,7 +158,7 @@ def _device(client: Any, properties: int) -> None:
         BOOT,
     )
     status, own = Status("online", NOW, BOOT, 1, 0), BASE.replace("device0", "bridge")
-    messages = {
+    retained = {
         f"{BASE}/info": info,
         f"{BASE}/state": State(BOOT, 0, NOW, values, {}),
         f"{BASE}/status": status,
@@ -166,5 +166,5 @@ def _device(client: Any, properties: int) -> None:
         f"{own}/state": State(BOOT, 0, NOW, {}, {}),
         f"{own}/status": status,
     }
-    for topic, message in messages.items():
+    for topic, message in retained.items():
         client.publish(topic, messages.encode(message), 1, True).wait_for_publish(10)

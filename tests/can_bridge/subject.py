@@ -21,7 +21,7 @@ from can_bridge.simulator.__main__ import Simulator
 from can_bridge.simulator.vehicle import ECHO_REQUEST
 from tests.contract.client import Client
 from tests.contract.in_process import NONSENSE, InProcess, ending
-from tests.contract.subject import Call, Subject
+from tests.contract.subject import Call, Kind, Subject
 
 TRUCK = """
 bridge: {{name: truck}}
@@ -179,3 +179,6 @@ async def can_bridge(
         ending(Can(simulator, url, protocol, more)) as subject,
     ):
         yield subject
+
+
+KIND = Kind(can_bridge, frozenset({"waiting", "event"}))

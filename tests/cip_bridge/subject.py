@@ -14,7 +14,7 @@ from cip_bridge.bridge import SERVICE
 from cip_bridge.simulator.__main__ import Simulator
 from tests.contract.client import Client
 from tests.contract.in_process import NONSENSE, InProcess, ending
-from tests.contract.subject import Call, Subject
+from tests.contract.subject import Call, Kind, Subject
 
 THEATRE = """
 bridge: {{name: theatre}}
@@ -155,3 +155,6 @@ async def cip_bridge(
         ending(Cip(panel, hall, url, protocol, more)) as subject,
     ):
         yield subject
+
+
+KIND = Kind(cip_bridge, frozenset({"waiting"}))

@@ -18,7 +18,7 @@ from gpio_bridge.session import GpioSession
 from gpio_bridge.settings import Config
 from tests.contract.client import Client
 from tests.contract.in_process import NONSENSE, InProcess, ending
-from tests.contract.subject import Call, Subject
+from tests.contract.subject import Call, Kind, Subject
 
 HEADER = """
 bridge: {{name: pi1}}
@@ -164,3 +164,6 @@ async def gpio_bridge(
     """The GPIO bridge, not yet started; left = gone."""
     async with ending(Gpio(url, protocol, more)) as subject:
         yield subject
+
+
+KIND = Kind(gpio_bridge, frozenset({"waiting"}))

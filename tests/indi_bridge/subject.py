@@ -16,7 +16,7 @@ from indi_bridge.bridge import SERVICE
 from indi_bridge.simulator.__main__ import Simulator
 from tests.contract.client import Client
 from tests.contract.in_process import NONSENSE, InProcess, ending
-from tests.contract.subject import Call, Subject
+from tests.contract.subject import Call, Kind, Subject
 from tests.indi_bridge.bench import Bench
 
 OBSERVATORY = """
@@ -124,3 +124,6 @@ async def indi_bridge(
         ending(Indi(server, url, protocol, more)) as subject,
     ):
         yield subject
+
+
+KIND = Kind(indi_bridge, frozenset({"waiting", "clock"}))

@@ -16,7 +16,7 @@ from modbus_bridge.bridge import SERVICE
 from modbus_bridge.simulator.__main__ import Simulator
 from tests.contract.client import Client
 from tests.contract.in_process import InProcess, ending
-from tests.contract.subject import Call, Subject
+from tests.contract.subject import Call, Kind, Subject
 
 PLANT = """
 bridge: {{name: plant}}
@@ -149,3 +149,6 @@ async def modbus_bridge(
         ending(Modbus(simulator, url, protocol, more)) as subject,
     ):
         yield subject
+
+
+KIND = Kind(modbus_bridge, frozenset({"shared", "polls"}))
