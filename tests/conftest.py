@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 
 from busbar.testing.fakes import ShiftingLoop
+from tests import children
 
 # `fast` is for the inner loop, the default one for everything that is landed
 settings.register_profile("fast", max_examples=20)
@@ -25,6 +26,16 @@ def pytest_asyncio_loop_factories(
 
 
 @pytest.fixture(autouse=True)
+def nothing_left_running() -> Iterator[None]:
+    """End the processes that a test has left running, and fail that test."""
+    before = children.running()
+    yield
+    left = children.running() - before
+    if left:
+        pytest.fail(f"left running: {', '.join(children.end(left))}", pytrace=False)
+
+
+@pytest.fixture(autouse=True)
 def logging_as_at_the_start() -> Iterator[None]:
     """Commands of ours that run in this process, also in wider fixtures, set up
     logging; nobody else should notice."""
@@ -36,16 +47,9 @@ def logging_as_at_the_start() -> Iterator[None]:
 def _reset_logging() -> None:
     root = logging.getLogger()
     root.setLevel(logging.WARNING)
-    for handler in [
-        each for each in root.handlers if type(each) is logging.StreamHandler
-    ]:
-        root.removeHandler(handler)
-    for name in (
-        "busbar",
-        *(
-            name
-            for name in logging.root.manager.loggerDict
-            if name.startswith("busbar.")
-        ),
-    ):
-        logging.getLogger(name).setLevel(logging.NOTSET)
+    for handler in list(root.handlers):
+        if type(handler) is logging.StreamHandler:
+            root.removeHandler(handler)
+    for name in ("busbar", *logging.root.manager.loggerDict):
+        if name == "busbar" or name.startswith("busbar."):
+            logging.getLogger(name).setLevel(logging.NOTSET)
