@@ -1,6 +1,6 @@
 """Devices that come and go while their link stays: found, or connected by command.
 
-Source: docs/contract.md, 2, 5.4.
+Source: docs/contract.md, 2 and 5.
 """
 
 import asyncio
