@@ -94,7 +94,7 @@ async def test_an_exception_is_the_device_saying_no(framing):
 
 
 @pytest.mark.parametrize("framing", FRAMINGS)
-async def test_a_server_that_answers_once_too_late_and_then_at_the_limit_is_never_misread(
+async def test_a_server_that_answers_late_once_and_then_at_the_limit_is_never_misread(
     framing,
 ):
     """Reference 2.1.
@@ -197,7 +197,7 @@ async def test_a_cancelled_wait_leaves_an_answer_owed():
         assert await answer == b"\x00\x02"
 
 
-async def test_a_debt_outlives_the_connection_for_a_converter_may_deliver_it_on_the_next():
+async def test_a_debt_outlives_the_connection_as_a_converter_may_deliver_it_later():
     async with line() as (made, wire):
         with pytest.raises(DeviceTimeout):
             await made.ask(ONE, Read("holding", 1, 1), 0.01)

@@ -92,7 +92,7 @@ def test_every_item_is_in_one_block_within_the_limits(found, gap, registers, bit
 
 
 class Bus:
-    """A line in virtual time: units that answer or not, and when each block was read."""
+    """A line in virtual time: units that answer or not, and the reads of blocks."""
 
     def __init__(self, blocks, patience=None, exchange=EXCHANGE):
         self.now, self.dead, self.exchange = 0.0, set(), exchange

@@ -42,7 +42,12 @@ def encode_block(data: bytes) -> bytes:
 
 
 def decode_block(message: bytes) -> bytes:
-    """Return the payload of one whole message, with its terminator or (definite) without. Source: 488.2, 8.7.9-10."""
+    """Return the payload of one whole message.
+
+    Its terminator may be missing behind a definite block.
+
+    Source: IEEE 488.2, 8.7.9 and 8.7.10.
+    """
     header = _header(message[:_HEADER_SIZE])
     if header is None:
         raise ProtocolError(f"the block ends within its header: {message!r}")
@@ -93,7 +98,7 @@ class BlockReader:
         return bytes(self._buffer)
 
     def feed(self, data: bytes) -> None:
-        """Take what arrived; call message() after each feed, which bounds what is kept."""
+        """Take what arrived; call message() after each feed: it bounds the buffer."""
         self._buffer += data
 
     def message(self) -> bytes | None:
@@ -267,7 +272,10 @@ def parse_error(text: str) -> tuple[int, str]:
 
 
 def _header(head: bytes) -> tuple[int, int | None] | None:
-    """Return the size of a block's header and the declared length (None: indefinite), None while it is incomplete."""
+    """Return the size of a block's header and the declared length (None: indefinite).
+
+    Return None while the header is incomplete.
+    """
     count = head[1:2]
     if head[:1] not in (b"", b"#") or not (count or b"0").isdigit():
         raise ProtocolError(f"not an IEEE 488.2 block: {head!r}")

@@ -223,7 +223,7 @@ class ModbusMaster:
                 raise self._garbled()
 
     async def _receive(self, stream: ByteStream) -> list[Frame]:
-        """Return frames when bytes have come, or when none has come behind the beginning of one."""
+        """Return frames after the next bytes, or after silence behind half a frame."""
         if not self._reader.pending:
             return self._reader.feed(await stream.read())
         try:

@@ -158,7 +158,10 @@ class Schedule:
             self.again(name, each, now)
 
     def next(self, now: float) -> tuple[str, Block, float] | None:
-        """Return the unit that is due and has waited longest, its block, and when that was due; None if none is."""
+        """Return the due unit that has waited longest, its block, and its due time.
+
+        None if no unit is due.
+        """
         due = [name for name, unit in self._units.items() if self._when(unit) <= now]
         if not due:
             return None

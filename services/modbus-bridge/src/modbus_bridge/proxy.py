@@ -95,7 +95,7 @@ class Proxy:
         return pdu[:1] + answer
 
     async def _ask(self, unit: Unit, request: Raw) -> bytes:
-        """Return what a unit answers, and remember when it does not; raise as ModbusMaster.ask."""
+        """Return what a unit answers and count silences; raise as ModbusMaster.ask."""
         before = self._silences.pop(unit.number, 0)
         try:
             answer: bytes = await self._line.ask(unit, request)

@@ -203,7 +203,7 @@ class ModbusSession:
         return None
 
     def _is_news(self, block: Block, answer: Any, moment: float) -> bool:
-        """Return False for an answer that was published a moment (s) ago and is still the same."""
+        """Return False for an answer published a moment (s) ago and still the same."""
         last = self._said.get(block)
         now = asyncio.get_running_loop().time()
         if last is not None and last[0] == answer and now - last[1] < moment:
@@ -257,7 +257,7 @@ class ModbusSession:
         self._outlets[device].bad(block.paths, error)
 
     def _check_open(self) -> None:
-        """Raise LinkLost when units that have answered on a connection do so no more."""
+        """Raise LinkLost when units that answered on a connection stay silent."""
         if self._line.connected and self._line.silences >= HALF_OPEN:
             raise LinkLost(
                 f"no answer from any unit to {self._line.silences} requests: the "

@@ -226,7 +226,7 @@ class Device(Wiring, frozen=True, forbid_unknown_fields=True, kw_only=True, dict
                 raise ValueError(f"{key}: belongs to the channel {self.channel!r}")
 
     def check_unit(self, where: Place) -> None:
-        """Raise ValueError where the unit is missing, given twice, or does not fit the line."""
+        """Raise ValueError where the unit is missing, given twice or out of place."""
         if self.unit is not None and where.unit is not None and self.unit != where.unit:
             raise ValueError(f"unit: {self.unit} here, {where.unit} in the address")
         if self.unit is None and where.unit is None and where.framing != "tcp":
@@ -327,7 +327,7 @@ def _within(each: Any, folder: Path) -> Any:
 
 
 def check_wiring(wiring: Wiring, where: Place) -> None:
-    """Raise ValueError for keys that do not go together, such as TLS keys where there is no TLS."""
+    """Raise ValueError for keys that do not go together (TLS keys without TLS)."""
     for key in (*_FILES, "fingerprint", "insecure"):
         if getattr(wiring, key) and where.transport != "tls":
             raise ValueError(f"{key}: only with an address of modbus::tls::")

@@ -31,7 +31,7 @@ class Text(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class BinaryText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Arguments of `query_binary`; with `blob` the data goes to the topic blob/<name>."""
+    """Arguments of `query_binary`; with `blob` data goes to the topic blob/<name>."""
 
     command: str
     blob: (
@@ -48,7 +48,7 @@ class Binary(msgspec.Struct, frozen=True):
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """Result of `identify`: the answer, and its four fields as far as they are there."""
+    """Result of `identify`: the answer, and its four fields where it has them."""
 
     text: str
     manufacturer: str | None = None

@@ -107,7 +107,7 @@ class Instrument:
         return self._decoded(answer)
 
     async def query_binary(self, text: str, timeout: float | None = None) -> bytes:
-        """Send one line and return the block that answers it (488.2, definite or indefinite)."""
+        """Send one line and return the block of IEEE 488.2 that answers it."""
         line = self._line(text)
         stream = await self._ready()
         self._in_step = False

@@ -159,7 +159,7 @@ def encode_ascii(frame: Frame) -> bytes:
 
 
 class AsciiReader(_Reader):
-    """Lines between a colon and CR LF; what is outside of them, or wrong, is dropped."""
+    """Lines between a colon and CR LF; bytes outside of them are dropped."""
 
     def feed(self, data: bytes) -> list[Frame]:
         self._buffer += data

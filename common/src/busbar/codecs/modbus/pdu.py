@@ -113,7 +113,7 @@ def unpack_bits(data: bytes, count: int) -> list[bool]:
 
 
 def check_span(address: int, count: float, limit: int, what: str) -> None:
-    """Raise OutOfRange for more than `limit`, for half a register, or beyond address 65535."""
+    """Raise OutOfRange above `limit`, for half a register, beyond address 65535."""
     if count != int(count) or not 1 <= count <= limit:
         raise OutOfRange(f"{count:g} {what}; allowed: 1 to {limit}")
     if not 0 <= address <= 0x10000 - count:

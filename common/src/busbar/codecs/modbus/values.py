@@ -244,7 +244,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Scaled:
-    """value = raw * scale + offset; an integer is rounded to the nearest when written."""
+    """value = raw * scale + offset; an integer is rounded when it is written."""
 
     raw: Plain | Bcd | Field
     scale: float = 1.0

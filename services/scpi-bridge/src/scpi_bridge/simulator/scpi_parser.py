@@ -39,7 +39,7 @@ _NOTATION = str.maketrans({"[": "(?:", "]": ")?", "#": r"(\d{0,3})", "*": r"\*"}
 
 
 class Refused(Exception):
-    """A command that the instrument does not carry out: the number for its error queue."""
+    """A refused command, with the number for the error queue."""
 
     def __init__(self, number: int) -> None:
         super().__init__(ERRORS[number])
@@ -53,7 +53,10 @@ def undefined(suffix: int, arguments: list[str]) -> NoReturn:
 
 @dataclass(frozen=True)
 class Header:
-    """What a header does with its numeric suffix (1 if there is none) and arguments, as query and as command."""
+    """Query and command of a header.
+
+    Each takes the numeric suffix (1 if there is none) and the arguments.
+    """
 
     query: Callable[[int, list[str]], str | bytes] = undefined
     write: Callable[[int, list[str]], None] = undefined
@@ -101,7 +104,7 @@ class Boolean(Number):
 
 
 def count(arguments: list[str], least: int, most: int | None = None) -> None:
-    """Refuse fewer than `least` arguments and more than `most` (without it: more than `least`)."""
+    """Refuse fewer than `least` arguments and more than `most` (default: `least`)."""
     if len(arguments) < least:
         raise Refused(-109)
     if len(arguments) > (least if most is None else most):
@@ -182,7 +185,7 @@ class Instrument:
         raise NotImplementedError
 
     def execute(self, line: str) -> bytes | None:
-        """Carry out one line and return its answers without terminator, None if there are none."""
+        """Carry out one line; return its answers without terminator, None if none."""
         answers: list[bytes] = []
         path = ""
         for unit in filter(None, map(str.strip, _UNITS.findall(line))):
