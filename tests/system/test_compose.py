@@ -247,7 +247,8 @@ DIRECTIVES = {
         StateDirectory UMask DevicePolicy RestrictAddressFamilies
         CapabilityBoundingSet NoNewPrivileges ProtectSystem
         ProtectHome PrivateTmp ProtectProc ProtectHostname ProtectControlGroups
-        ProtectKernelTunables ProtectKernelModules ProtectKernelLogs RestrictNamespaces RestrictRealtime
+        ProtectKernelTunables ProtectKernelModules ProtectKernelLogs
+        RestrictNamespaces RestrictRealtime
         RestrictSUIDSGID LockPersonality
         SystemCallArchitectures SystemCallFilter SystemCallErrorNumber
         MemoryMax TasksMax
