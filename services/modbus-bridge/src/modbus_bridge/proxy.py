@@ -44,14 +44,14 @@ class Proxy:
     def __init__(
         self,
         port: Port,
-        line: ModbusMaster,
+        master: ModbusMaster,
         units: dict[int, Unit],
         is_silent: Callable[[int], bool],
         is_locked: Callable[[int], bool],
         *,
         writable: bool,
     ) -> None:
-        self._port, self._line, self._units = port, line, units
+        self._port, self._master, self._units = port, master, units
         # a unit in quarantine: masters must not slow the line down either
         self._is_silent = is_silent
         self._is_locked = is_locked  # masters have no lease
@@ -98,7 +98,7 @@ class Proxy:
         """Return what a unit answers and count silences; raise as ModbusMaster.ask."""
         before = self._silences.pop(unit.number, 0)
         try:
-            answer: bytes = await self._line.ask(unit, request)
+            answer: bytes = await self._master.ask(unit, request)
         except DeviceTimeout:
             self._silences[unit.number] = before + 1
             if before + 1 >= SILENCES:
