@@ -1,7 +1,4 @@
-"""What one property is in the registers of a unit.
-
-Its place, its type, and the requests that write it.
-"""
+"""Point of a unit: its place in the registers, its type, its requests."""
 
 from collections.abc import Mapping
 from functools import cached_property

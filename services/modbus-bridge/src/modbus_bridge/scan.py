@@ -1,6 +1,6 @@
-"""Scans: which units there are, which addresses.
+"""Scans for units and for addresses.
 
-Each request is a poll, so that commands and polls go on beside it.
+Each request is a poll, so that commands and polls go on meanwhile.
 """
 
 from collections.abc import Callable

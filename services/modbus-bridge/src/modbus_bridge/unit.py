@@ -1,7 +1,4 @@
-"""One unit on its line.
-
-What a device on the bus asks of it, and what that takes in requests.
-"""
+"""Requests to one unit: reads, writes, bit fields, identification."""
 
 from typing import Any
 

@@ -1,7 +1,7 @@
 """Requests about the unit itself, and those that are known by their code alone.
 
-Source: MODBUS Application Protocol Specification V1.1b3, 6.8 and 6.21; docs/protocols/gct.md, 5
-(function 0x44).
+Sources: MODBUS Application Protocol Specification V1.1b3, 6.8 and 6.21;
+docs/protocols/gct.md, 5 (function 0x44).
 """
 
 import struct
