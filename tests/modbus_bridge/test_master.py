@@ -478,7 +478,7 @@ async def test_frames_are_apart_on_a_fast_line_as_on_one_of_19200_baud():
 async def test_a_broadcast_is_followed_by_the_turnaround_delay():
     clock = Clock()
     async with line(turnaround=2.0) as (made, wire):
-        await made.tell(WriteRegister(7, b"\0\x01"))
+        await made.broadcast(WriteRegister(7, b"\0\x01"))
         assert (await wire.hear()).unit == 0
         before = asyncio.get_running_loop().time()
         answer = asking(made, Read("holding", 7, 1), timeout=1000)

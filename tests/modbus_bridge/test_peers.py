@@ -171,7 +171,7 @@ async def test_libmodbus_is_read_and_written_in_all_orders(kind, tmp_path):
 
 
 async def test_a_well_formed_function_15_is_taken_where_comsrvs_was_not(tmp_path):
-    """Reference 1.10, B5: without its byte count libmodbus drops the connection."""
+    """docs/protocols/modbus.md, 10: libmodbus drops it without its byte count."""
     async with (
         libmodbus("tcp", tmp_path) as address,
         running(SERVICE, LIBMODBUS.format(address=address)) as bus,
