@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from busbar.bridge.errors import LinkLost
 from busbar.bridge.streams import ByteStream, open_tcp, open_unix
 from busbar.codecs import indi
-from busbar.codecs.indi import Element, PingReply, PingRequest, Reader
+from busbar.codecs.indi import Element, ElementReader, PingReply, PingRequest
 
 BEAT = 10.0  # s of silence before we ask whether the server is there
 ARRIVAL = 5.0  # s for the answer to a ping behind what was sent
@@ -38,7 +38,7 @@ class Connection:
     def __init__(
         self, stream: ByteStream, take: Callable[[list[Element]], None]
     ) -> None:
-        self.reader = Reader()
+        self.reader = ElementReader()
         # s; None: the server answers no pings, or none was needed yet
         self.rtt: float | None = None
         self._stream, self._take = stream, take

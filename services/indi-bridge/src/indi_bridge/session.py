@@ -221,7 +221,7 @@ class Session(Compound):
         Done when the server has read it.
         """
         name = self._device(device, None)
-        reader = indi.Reader()
+        reader = indi.ElementReader()
         reader.feed(arguments.element.encode())
         # it comes out again if nothing unfinished is before it
         reader.feed(indi.encode(indi.PingReply("")))

@@ -187,7 +187,7 @@ class Simulator:
     async def _serve(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        client, codec = Client(self, writer), indi.Reader()
+        client, codec = Client(self, writer), indi.ElementReader()
         self._clients.add(client)
         task = asyncio.current_task()
         assert task is not None
