@@ -1,4 +1,7 @@
-"""Which outcome a set gets: the clock is ours. Source: reference 3.8 to 3.10 and 6."""
+"""Which outcome a set gets: the clock is ours.
+
+Source: docs/protocols/indi.md, 4.8 to 4.10 and 5.
+"""
 
 import pytest
 

@@ -97,7 +97,7 @@ async def test_an_exception_is_the_device_saying_no(framing):
 async def test_a_server_that_answers_late_once_and_then_at_the_limit_is_never_misread(
     framing,
 ):
-    """Reference 2.1.
+    """docs/protocols/modbus.md, 6.
 
     Pymodbus 3.16 by RTU answers 2 with [1], 3 with [2], 4 with [3] from then on.
     """

@@ -3,7 +3,7 @@
 Each is there where the device's vectors allow it.
 
 Source: the standard properties of INDI,
-<https://docs.indilib.org/drivers/standard-properties/>, and reference 6.
+<https://docs.indilib.org/drivers/standard-properties/>, and docs/protocols/indi.md, 5.
 """
 
 import asyncio

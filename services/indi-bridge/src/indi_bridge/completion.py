@@ -1,6 +1,6 @@
 """Which outcome a set gets: pure logic, the clock is passed in.
 
-Source: reference 3.8 to 3.10 and 6, "Completion rule".
+Source: docs/protocols/indi.md, 4.8 to 4.10 and 5.
 
 INDI has no acknowledgement: after a set the vector is Busy for a while and then Ok,
 Alert or Idle (aborted, or nothing to do); or it is Ok at once. Meanwhile old values may

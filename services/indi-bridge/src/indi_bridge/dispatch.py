@@ -187,7 +187,7 @@ class Observatory:
 
     def _set(self, news: SetVector) -> None:
         vector = self.model.find(news.device, news.name)
-        # drivers do so when they connect. Source: reference 3.6
+        # drivers do so when they connect. Source: docs/protocols/indi.md, 4.6
         if vector is None or vector.kind != news.kind:
             self.model.ignored += 1
             return
@@ -242,7 +242,7 @@ class Observatory:
     def _commanded(self, new: NewVector) -> None:
         """Another client has asked for something; the server passes it on.
 
-        Source: reference 2.
+        Source: docs/protocols/indi.md, 2.3.
         """
         self.pending.asked_by_another(new.device, new.name)
         if surface := self._surfaces.get(new.device):

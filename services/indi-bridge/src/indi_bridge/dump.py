@@ -1,6 +1,6 @@
 """Everything that is known of a server, as indipyclient dumps it: exactly its keys.
 
-Source: reference 1.5.
+Source: docs/protocols/indi.md, 3.
 """
 
 import math

@@ -22,8 +22,8 @@ from indi_bridge.completion import Completion, End
 from indi_bridge.vectors import Vector
 
 UNSAID = 60.0  # s for a vector that names no timeout
-# s in which the driver's text may follow its Alert (measured: 40 ms). Source: reference
-# 3.8
+# s in which the driver's text may follow its Alert (measured: 40 ms).
+# Source: docs/protocols/indi.md, 4.8
 TALK = 0.2
 PROGRESS = 1.0  # s between reports
 LATE_LIMIT = 200  # sets whose end is still awaited after their timeout

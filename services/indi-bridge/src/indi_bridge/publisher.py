@@ -93,7 +93,7 @@ RECEIVED = Event(
 def note(told: Told) -> dict[str, Any]:
     """Return a message as a Note, with the severity that is only a prefix of its text.
 
-    Source: reference 3.11.
+    Source: docs/protocols/indi.md, 4.11.
     """
     found = _SEVERITY.match(told.text)
     severity = (

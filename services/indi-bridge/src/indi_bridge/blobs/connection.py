@@ -1,6 +1,6 @@
 """The connection for BLOBs, so that images never delay values.
 
-Source: reference 3.13, 3.14.
+Source: docs/protocols/indi.md, 4.13 and 4.14.
 """
 
 import asyncio

@@ -59,7 +59,7 @@ class Received:
 
     @property
     def stream(self) -> bool:
-        """True for a frame of a video. Source: reference 3.16."""
+        """True for a frame of a video. Source: docs/protocols/indi.md, 4.16."""
         return self.format.startswith(".stream")
 
 

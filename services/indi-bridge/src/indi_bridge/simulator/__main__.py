@@ -26,7 +26,7 @@ UNSENT_LIMIT = 128 * 1024 * 1024  # bytes that a client may leave unread
 
 
 class Client:
-    """One connection: what it has asked for. Source: reference 3.13."""
+    """One connection: what it has asked for. Source: docs/protocols/indi.md, 4.13."""
 
     def __init__(self, server: "Simulator", writer: asyncio.StreamWriter) -> None:
         # device and vector ("" = all of it) -> Also, Only
@@ -147,7 +147,7 @@ class Simulator:
     def set(self, client: Client, new: NewVector) -> None:
         """Pass a command on to its driver, and to the other clients.
 
-        Source: reference 2.
+        Source: docs/protocols/indi.md, 2.3.
         """
         self.seen.append(new)
         echo = indi.encode(new)
