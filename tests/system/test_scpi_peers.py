@@ -41,10 +41,10 @@ devices:
     clear: null
     properties:
       - {{path: temperature, query: IN_PV_00, every: 0.2, unit: °C, class: temperature}}
-      - {{path: setpoint, query: IN_SP_00, \
-set: "OUT_SP_00 {{value}}", minimum: 0, maximum: 1000, every: 0.2}}
-      - {{path: circulating, query: IN_MODE_05, \
-set: "OUT_MODE_05 {{value}}", type: boolean}}
+      - {{path: setpoint, query: IN_SP_00,
+         set: "OUT_SP_00 {{value}}", minimum: 0, maximum: 1000, every: 0.2}}
+      - {{path: circulating, query: IN_MODE_05,
+         set: "OUT_MODE_05 {{value}}", type: boolean}}
       - {{path: integral, query: IN_PAR_07, set: "OUT_PAR_07 {{value}}", type: integer}}
 """
 
