@@ -39,10 +39,7 @@ def spelled_out(value: Any) -> Any:
 
 
 def table(settings: dict[str, Any]) -> str:
-    """Return the lines of one TOML table.
-
-    Texts, lists and booleans of JSON are written the same in TOML.
-    """
+    """Return the lines of one TOML table; JSON texts, lists, booleans are TOML ones."""
     rows = (
         f"{key} = {json.dumps(spelled_out(each))}\n" for key, each in settings.items()
     )

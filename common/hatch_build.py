@@ -12,10 +12,7 @@ NAME = "busbar/cli/demo/loopback.conf"
 
 
 class CustomBuildHook(BuildHookInterface):
-    """Include a file from outside of the project, where it is there.
-
-    A static force-include would fail in an sdist and in a container image.
-    """
+    """Include the files that are there; an sdist or image lacks the rest of it."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         source = Path(self.root).parent / "mosquitto" / "loopback.conf"

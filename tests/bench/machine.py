@@ -1,4 +1,4 @@
-"""The machine that figures depend on, its load, and its speed at this moment."""
+"""What the figures depend on: the machine, its load, and how fast it is right now."""
 
 import importlib.metadata
 import os

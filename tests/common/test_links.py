@@ -45,7 +45,7 @@ class Quiet:
 
 
 class Lines:
-    """A service of one link for each name; a session awaits `closing` at its end."""
+    """A service of one link for each name; `closing` is how a session ends."""
 
     def __init__(self, closing: Callable[[], Awaitable[Any]] = settle) -> None:
         self.sessions: dict[str, Quiet] = {}
@@ -99,9 +99,7 @@ async def hang() -> None:
     await asyncio.Event().wait()
 
 
-async def test_a_reload_restarts_what_changed_and_a_wrong_file_changes_nothing() -> (
-    None
-):
+async def test_a_reload_restarts_what_changed_and_a_wrong_file_nothing() -> None:
     toy = Toy()
     async with running(service(toy), LAB) as bus:
         await bus.status("toy", "online")

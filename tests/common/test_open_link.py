@@ -1,6 +1,6 @@
 """Devices that come and go while their link stays: found, or connected by command.
 
-Source: docs/contract.md, 2, 5.4.
+Source: docs/contract.md, 2 and 5.
 """
 
 import asyncio
@@ -29,9 +29,7 @@ async def opened(bus: Running, toy: Toy, times: int = 1) -> Port:
     return toy.sessions[0].port
 
 
-async def test_a_device_that_appears_has_its_values_on_the_bus_and_takes_commands() -> (
-    None
-):
+async def test_a_device_that_appears_is_on_the_bus_and_takes_commands() -> None:
     toy = Toy()
     async with running(service(toy), FINDING) as bus:
         port = await opened(bus, toy)
@@ -43,9 +41,7 @@ async def test_a_device_that_appears_has_its_values_on_the_bus_and_takes_command
         assert [row["device"] for row in rows] == ["toy", "gadget", "bridge"]
 
 
-async def test_a_vanished_device_leaves_nothing_retained_and_its_commands_fail() -> (
-    None
-):
+async def test_a_device_that_vanishes_leaves_nothing_and_its_commands_fail() -> None:
     toy = Toy()
     async with running(service(toy), FINDING) as bus:
         port = await opened(bus, toy)
@@ -232,7 +228,7 @@ async def test_a_device_that_was_found_is_not_closed_by_command() -> None:
         assert toy.sessions
 
 
-async def test_disconnecting_a_link_by_command_removes_the_devices_it_found() -> None:
+async def test_what_a_link_has_found_goes_when_it_is_disconnected() -> None:
     toy = Toy()
     async with running(service(toy), FINDING) as bus:
         port = await opened(bus, toy)
@@ -247,9 +243,7 @@ async def test_disconnecting_a_link_by_command_removes_the_devices_it_found() ->
         await bus.status("gadget", "online")
 
 
-async def test_a_device_connected_again_on_a_link_that_stayed_open_is_read_again() -> (
-    None
-):
+async def test_a_device_connected_again_on_an_open_link_is_read_anew() -> None:
     toy = Toy()
     async with running(service(toy), "bridge: {name: lab}\ntwins: 1\n") as bus:
         await bus.value("toy", "level")
@@ -261,9 +255,7 @@ async def test_a_device_connected_again_on_a_link_that_stayed_open_is_read_again
         assert toy.opened == 1
 
 
-async def test_a_device_that_vanishes_before_it_is_read_again_keeps_the_link_open() -> (
-    None
-):
+async def test_a_device_that_vanishes_before_it_is_read_costs_no_link() -> None:
     toy = Toy()
     async with running(service(toy), FINDING) as bus:
         port = await opened(bus, toy)
@@ -296,9 +288,7 @@ async def test_a_device_that_appears_under_a_lock_of_its_channel_shows_it() -> N
         ] == "locked"
 
 
-async def test_a_silent_device_is_disconnected_and_silent_again_when_connected() -> (
-    None
-):
+async def test_a_silent_device_says_disconnected_and_is_silent_again() -> None:
     toy = Toy()
     async with running(service(toy), FINDING) as bus:
         port = await opened(bus, toy)
@@ -350,7 +340,7 @@ async def test_a_link_on_demand_stays_open_while_a_command_runs() -> None:
         assert (toy.opened, toy.sessions) == (1, [])
 
 
-async def test_connect_on_an_open_link_does_not_open_it_again_after_idling() -> None:
+async def test_connect_does_not_open_an_idle_open_link_again() -> None:
     toy = Toy()
     async with running(
         service(toy), ("bridge: {name: lab}\non_demand: true\nidle_close: 30\n")

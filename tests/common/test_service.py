@@ -1,4 +1,4 @@
-"""The command line of every bridge: its broker, its exit code, its log."""
+"""The command line of every bridge: broker, exit code, what the log looks like."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ def planned(
     return plan(service(Toy()), parsed, url, environment or {}).endpoint.url
 
 
-def test_the_broker_is_of_the_argument_the_environment_the_file_or_ours() -> None:
+def test_the_broker_is_of_argument_environment_file_or_ours_in_this_order() -> None:
     file = "bridge: {name: lab}\nbroker: {url: 'mqtt://file'}\n"
     assert (
         planned(file, "mqtt://argument", {"BUSBAR_URL": "mqtt://environment"})
@@ -139,8 +139,7 @@ async def test_a_trace_shows_every_message_both_ways_without_secrets(
 async def test_systemd_is_told_of_readiness_and_fed(tmp_path: Path) -> None:
     toy_program = tmp_path / "toy.py"
     toy_program.write_text(
-        "import sys\n"
-        "from busbar.bridge import run\n"
+        "import sys\nfrom busbar.bridge import run\n"
         "from tests.toy import Toy, service\n"
         "sys.exit(run(service(Toy())))\n"
     )

@@ -1,4 +1,4 @@
-"""Topic grammar (contract 1): topics of a bridge, private reply topics, filters."""
+"""The topic grammar, contract 1: topics of a bridge, private reply topics, filters."""
 
 import string
 

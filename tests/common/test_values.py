@@ -493,7 +493,7 @@ def test_convert_returns_the_value_of_the_type():
     assert convert({"ra": 1}, Point) == Point(1.0)
 
 
-def test_annotations_of_objects_and_members_are_in_the_schema_and_change_no_reading():
+def test_an_annotation_is_in_the_schema_and_changes_no_reading():
     extra = {"indi": {"name": "RA"}}
     member = Annotated[bool, Meta(title="On", extra_json_schema=extra)]
     made = defstruct(

@@ -81,7 +81,7 @@ class Reader(Client):
         )
 
     def missing(self, topic: str) -> set[int]:
-        """Return the missing sequence numbers of a topic (one boot, from its start)."""
+        """Gaps in the sequence numbers of a topic (of one boot, from its start)."""
         seen = set(self.seqs[topic])
         return set(range(1, max(seen, default=0) + 1)) - seen
 

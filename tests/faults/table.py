@@ -15,10 +15,12 @@ GROUPS = ("Broker", "Device", "Host", "Input")
 HEAD = """\
 # Faults, and what became of them
 
-Every line is a test in [`tests/faults`](../tests/faults/) that breaks something on
-purpose, on a real Mosquitto, and checks that the [contract](contract.md) holds: nothing
-is lost unnoticed, memory stays bounded, nobody has to help afterwards. The figures are
-those of one run and no promises; the promise is in the column before them. Made by
+Every line is a test in [`tests/faults`](../tests/faults/) that breaks something on \
+purpose, on a real Mosquitto, and
+holds the [contract](contract.md) against it: nothing is lost unnoticed, memory stays \
+bounded, nobody has to help
+afterwards. The figures are those of one run and no promises; the promise \
+stands beside them. Made by
 `pytest tests/faults --write-faults` with {versions}.
 """
 

@@ -87,7 +87,7 @@ async def test_a_half_open_link_on_which_nothing_is_sent_is_noticed_by_its_keepa
         )
 
 
-async def test_a_cut_with_acknowledgements_withheld_never_brings_an_old_value_back(
+async def test_withheld_acknowledgements_and_a_cut_bring_no_old_value_back(
     broker: Mosquitto, record: Record
 ) -> None:
     async with lab(broker) as it:

@@ -59,7 +59,7 @@ async def bench(broker: Mosquitto, extra: str = "") -> AsyncIterator[Bench]:
         yield it
 
 
-async def test_every_command_has_an_outcome_though_the_instrument_keeps_hanging_up(
+async def test_every_command_has_an_outcome_though_the_instrument_hangs_up(
     broker: Mosquitto, record: Record
 ) -> None:
     async with bench(broker) as it:
@@ -105,7 +105,7 @@ def answered(reader: Reader) -> dict[object, dict[str, object]]:
     }
 
 
-async def test_a_silent_instrument_is_offline_with_a_reason_until_it_speaks(
+async def test_a_silent_instrument_is_offline_and_well_when_it_speaks(
     broker: Mosquitto, record: Record
 ) -> None:
     async with bench(broker) as it:
@@ -147,8 +147,8 @@ async def test_garbage_costs_only_the_answers_that_it_replaced(
             "garbage: answers of random bytes",
             "`bad` with `protocol`, never a wrong value; "
             "good again with the next answer",
-            f"0 wrong values, everything good again {seconds:.0f} s (virtual) "
-            "after the last",
+            f"0 wrong values, everything good again "
+            f"{seconds:.0f} s (virtual) after the last",
         )
 
 
@@ -162,12 +162,14 @@ def changes(reader: Reader, path: str) -> list[dict[str, object]]:
     ]
 
 
-async def test_a_device_that_never_stops_talking_fills_no_memory_and_delays_no_other(
+async def test_a_device_that_never_stops_fills_no_memory_and_holds_nobody_up(
     broker: Mosquitto, record: Record
 ) -> None:
     async with babbler() as babble:
-        address = f"tcp::127.0.0.1:{babble.port}"
-        other = f"  - {{name: loud, address: '{address}', timeout: 0.5}}\n"
+        other = (
+            f"  - {{name: loud, address: 'tcp::127.0.0.1:{babble.port}', "
+            "timeout: 0.5}\n"
+        )
         async with bench(broker, other) as it:
             before = host.resident()
             await it.live.until(
@@ -184,8 +186,9 @@ async def test_a_device_that_never_stops_talking_fills_no_memory_and_delays_no_o
             record(
                 "garbage without end or terminator, as fast as the link takes it",
                 "the device stays offline, memory bounded, the other devices served",
-                f"{babble.sent / MIB:.0f} MiB babbled over {babble.connections} "
-                f"connections, {grown:.1f} MiB grown, "
+                f"{babble.sent / MIB:.0f} MiB babbled over "
+                f"{babble.connections} connections, "
+                f"{grown:.1f} MiB grown, "
                 "the supply answers",
             )
 

@@ -87,7 +87,7 @@ async def test_everything_retained_is_back_after_the_broker_came_back_empty(
         )
 
 
-async def test_an_instrument_that_goes_is_offline_with_a_reason_and_comes_back_alone(
+async def test_an_instrument_that_goes_is_offline_and_comes_back_by_itself(
     broker: Mosquitto, tmp_path: Path
 ) -> None:
     async with bench(broker.url, broker.port, tmp_path) as (simulator, _, watcher):
@@ -246,7 +246,7 @@ async def test_left_over_topics_of_devices_that_are_gone_are_removed_at_the_star
         assert await has(broker, "busbar/other/x/status")
 
 
-async def test_a_cut_with_acknowledgements_withheld_leaves_the_new_value_retained(
+async def test_the_retained_value_is_new_after_withheld_acknowledgements(
     broker: Mosquitto, tmp_path: Path
 ) -> None:
     async with Proxy(broker.port) as proxy:

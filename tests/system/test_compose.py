@@ -242,14 +242,16 @@ DIRECTIVES = {
     "Unit": "Description Wants After StartLimitIntervalSec",
     "Service": """
         Type NotifyAccess ExecStart Restart RestartPreventExitStatus RestartSec
-        WatchdogSec TimeoutStopSec LoadCredential DynamicUser StateDirectory
-        UMask DevicePolicy RestrictAddressFamilies CapabilityBoundingSet
-        NoNewPrivileges ProtectSystem ProtectHome PrivateTmp ProtectProc
-        ProtectHostname ProtectControlGroups ProtectKernelTunables
-        ProtectKernelModules ProtectKernelLogs RestrictNamespaces
-        RestrictRealtime RestrictSUIDSGID LockPersonality
-        SystemCallArchitectures SystemCallFilter SystemCallErrorNumber MemoryMax
-        TasksMax
+        WatchdogSec TimeoutStopSec
+        LoadCredential DynamicUser
+        StateDirectory UMask DevicePolicy RestrictAddressFamilies
+        CapabilityBoundingSet NoNewPrivileges ProtectSystem
+        ProtectHome PrivateTmp ProtectProc ProtectHostname ProtectControlGroups
+        ProtectKernelTunables ProtectKernelModules ProtectKernelLogs
+        RestrictNamespaces RestrictRealtime
+        RestrictSUIDSGID LockPersonality
+        SystemCallArchitectures SystemCallFilter SystemCallErrorNumber
+        MemoryMax TasksMax
     """,
     "Install": "WantedBy",
 }

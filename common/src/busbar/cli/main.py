@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:  # before a command has begun
         return 130
     except BrokenPipeError:
-        # `busbar ... | head`: the reader has gone, and the interpreter must not trip over
-        # it again
+        # `busbar ... | head`: the reader has gone, and the interpreter must not trip
+        # over it again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141  # 128 + SIGPIPE

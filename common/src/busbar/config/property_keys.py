@@ -1,4 +1,7 @@
-"""Keys of a property that every bridge has: how it is shown, how often reported."""
+"""Keys that every bridge has for a property.
+
+How it is shown and how often it is reported.
+"""
 
 from typing import Annotated
 

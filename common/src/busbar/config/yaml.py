@@ -1,7 +1,7 @@
-"""YAML 1.2 with the position of each key and value, `${NAME}` from the environment.
+"""YAML 1.2 with the position of every key and value, and `${NAME}` replaced.
 
-Tags are refused, every size is bounded.
-Source: YAML 1.2.2, 10.3.2 (the core schema: how plain text becomes a value).
+Source: YAML 1.2.2, 10.3.2 (the core schema: how plain text becomes a value). Tags are
+refused, every size is bounded.
 """
 
 import math

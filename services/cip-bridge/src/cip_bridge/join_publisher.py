@@ -166,6 +166,6 @@ def frames_of(text: str) -> bytes:
 def firmware(text: str) -> str | None:
     """Return what a processor says of itself.
 
-    It has a version in brackets, as [v1.503.0027]. Source: 1.5, R.
+    It has a version in brackets, as [v1.503.0027]. Source: docs/protocols/cip.md, 6.7.
     """
     return text[:100] if _VERSION.search(text) else None

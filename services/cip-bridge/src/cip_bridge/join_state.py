@@ -103,7 +103,7 @@ class Board:
     def begin_update(self) -> None:
         """From here on all joins come that are not at their default.
 
-        Source: reference 1.4.
+        Source: docs/protocols/cip.md, 5.1.
         """
         self._seen = set()
 

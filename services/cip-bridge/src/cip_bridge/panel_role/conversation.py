@@ -1,6 +1,6 @@
 """One conversation with one processor, in the role of a panel.
 
-sign-on, update, heartbeat. Source: reference 1.4.
+sign-on, update, heartbeat. Source: docs/protocols/cip.md, 5.1.
 """
 
 import asyncio
@@ -335,7 +335,7 @@ class Conversation:
     def _acknowledgement(self) -> bytes:
         """The end of the query is acknowledged, then the processor gets our side.
 
-        Source: reference 1.4 [2+: K, D].
+        Source: docs/protocols/cip.md, 5.1.
         """
         messages: list[Command | cip.Ping | Update] = [
             Command(cip.ACKNOWLEDGE),

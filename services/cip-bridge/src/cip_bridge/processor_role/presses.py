@@ -1,6 +1,6 @@
 """What one panel of ours holds pressed, so that nothing stays pressed when it is gone.
 
-Source: reference 1.5.
+Source: docs/protocols/cip.md, 6.2.
 """
 
 import asyncio
