@@ -24,8 +24,8 @@ def running() -> set[int]:
 def end(pids: set[int]) -> list[str]:
     """Kill and reap children; return their command lines.
 
-    Without that, Python warns of a `Popen` that is not awaited whenever it is collected,
-    in some later test.
+    Without that, Python warns of a `Popen` that is not awaited when it is collected, in
+    some later test.
     """
     commands = [_command(pid) for pid in sorted(pids)]
     for pid in pids:

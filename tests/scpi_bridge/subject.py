@@ -1,4 +1,4 @@
-"""The SCPI bridge under the contract suite: a process, its instruments simulated here."""
+"""The SCPI bridge as a process under the contract suite; its instruments live here."""
 
 import itertools
 import signal
