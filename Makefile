@@ -45,11 +45,12 @@ test-fast: $(TOOLS) ## the library, the client, the command line, settings: the 
 	@.ci/need mosquitto_sub mosquitto-clients
 	HYPOTHESIS_PROFILE=fast $(PYTHON) -m pytest --numprocesses 2 --dist worksteal $(FAST) $(ARGS)
 
-lint: $(TOOLS) ## ruff, mypy, import-linter
+lint: $(TOOLS) ## ruff, mypy, import-linter, rules of our own
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	MYPYPATH=$(SOURCES_PATH) $(PYTHON) -m mypy $(SOURCES)
 	$(PYTHON) .ci/imports.py
+	$(PYTHON) .ci/style.py
 
 faults: $(TOOLS) ## break everything on purpose, on a real broker; writes docs/faults.md
 	@.ci/need mosquitto mosquitto
