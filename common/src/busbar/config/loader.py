@@ -12,7 +12,8 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from busbar.config.problems import SIZE, Conversion
+from busbar.config.allowed import SIZE
+from busbar.config.problems import Conversion
 from busbar.config.yaml import SIZE_LIMIT, place_in, problem, read
 from busbar.errors import ConfigError
 from busbar.net.endpoint import Endpoint
@@ -273,25 +274,24 @@ def _or_variable(part: Any) -> Any:
         return [_or_variable(one) for one in part]
     if not isinstance(part, dict):
         return part
-    kind, pattern = part.get("type"), isinstance(part.get("pattern"), str)
-    if (
-        isinstance(part.get("enum"), list)
-        or pattern
-        or kind in ("integer", "number", "boolean")
-    ):
+    kind = part.get("type")
+    pattern = isinstance(part.get("pattern"), str)
+    listed = isinstance(part.get("enum"), list)
+    if listed or pattern or kind in ("integer", "number", "boolean"):
         if kind == "integer" and pattern:  # msgspec does not let Meta change the type
             part = part | {"type": ["integer", "string"]}
         notes = {key: part[key] for key in ("description", "default") if key in part}
         rest = {key: value for key, value in part.items() if key not in notes}
         return {"anyOf": [rest, {"$ref": "#/$defs/environment"}], **notes}
-    fields = {
-        name: _or_variable(field) for name, field in part.get("properties", {}).items()
-    }
-    rest = {
-        key: value if key == "default" else _or_variable(value)
-        for key, value in part.items()
-    }
-    return rest | ({"properties": fields} if fields else {})
+    found: dict[str, Any] = {}
+    for key, value in part.items():
+        if key == "default":
+            found[key] = value
+        elif key == "properties":  # their names may be words of the schema, too
+            found[key] = {name: _or_variable(each) for name, each in value.items()}
+        else:
+            found[key] = _or_variable(value)
+    return found
 
 
 def _secrets(value: object, path: str) -> Iterator[str]:
@@ -300,7 +300,7 @@ def _secrets(value: object, path: str) -> Iterator[str]:
             names = value.__struct_fields__
             for name in names:
                 yield from _secrets(getattr(value, name), f"{path}.{name}")
-            for name in (name for name in names if name.endswith("password")):
+            for name in filter(_is_password, names):
                 if found := secret(
                     getattr(value, name),
                     getattr(value, f"{name}_file", None),
@@ -313,6 +313,10 @@ def _secrets(value: object, path: str) -> Iterator[str]:
         case list() | tuple():
             for index, item in enumerate(value):
                 yield from _secrets(item, f"{path}[{index}]")
+
+
+def _is_password(name: str) -> bool:
+    return name.endswith("password")
 
 
 def _reason(error: Exception) -> str:

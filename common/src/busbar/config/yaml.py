@@ -101,16 +101,15 @@ def plain(node: Node) -> Any:
 
 def problem(name: str, place: Place, path: tuple[Key, ...], text: str) -> str:
     """Return `file:line:column: key.path: text` on one line."""
-    shown = (
-        f"[{key}]"
-        if isinstance(key, int)
-        else f".{key if key.isprintable() else ascii(key)}"
-        for key in path
-    )
-    keys = "".join(shown).removeprefix(".")
-    return ": ".join(
-        part for part in (f"{name}:{place[0]}:{place[1]}", keys, text) if part
-    )
+    keys = "".join(map(_step, path)).removeprefix(".")
+    position = f"{name}:{place[0]}:{place[1]}"
+    return ": ".join(part for part in (position, keys, text) if part)
+
+
+def _step(key: Key) -> str:
+    if isinstance(key, int):
+        return f"[{key}]"
+    return f".{key if key.isprintable() else ascii(key)}"
 
 
 def place_in(text: str, index: int) -> Place:
@@ -125,7 +124,9 @@ class _Composer:
         self, text: str, name: str, environment: Mapping[str, str], folder: Path
     ) -> None:
         self._events = _events(text, name)
-        self._name, self._environment, self._folder = name, environment, folder
+        self._name = name
+        self._environment = environment
+        self._folder = folder
         self._anchors: dict[str, Node | None] = {}
         self._path: list[Key] = []
         self._count = 0
