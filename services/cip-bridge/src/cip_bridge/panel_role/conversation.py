@@ -48,7 +48,7 @@ async def open_stream(
 
 @contextlib.contextmanager
 def _opening() -> Iterator[None]:
-    """While a link is being opened, its end is tried again as a failure to connect is."""
+    """The end of a link that is being opened: tried again as a failed connect is."""
     try:
         yield
     except LinkLost as error:
@@ -58,7 +58,7 @@ def _opening() -> Iterator[None]:
 
 
 def _is_greeting(message: Message, wanted: type) -> bool:
-    """Return whether a message is the greeting that is waited for, or the same again before it was answered."""
+    """Return whether a message is the awaited greeting, or the same one again."""
     if not isinstance(message, cip.Hello):
         return False
     return wanted is cip.Hello or (
@@ -171,7 +171,10 @@ class Conversation:
             await self._stream.write(frames() if callable(frames) else frames)
 
     async def close(self) -> None:
-        """Say goodbye (one processor refused connections for long after an unclean end [1: H]) and close."""
+        """Say goodbye and close.
+
+        One processor refused connections for long after an unclean end [1: H].
+        """
         with contextlib.suppress(LinkLost, TimeoutError):
             async with asyncio.timeout(LEAVE_LIMIT):
                 await self.send(cip.encode(cip.Disconnect()))
@@ -230,7 +233,7 @@ class Conversation:
                 ) from error
 
     async def _next(self, kind: type[M]) -> M:
-        """Return the next message of a kind; whatever comes before takes its usual way."""
+        """Return the next message of a kind; others before it take their usual way."""
         while True:
             while self._waiting:
                 message = self._waiting.popleft()

@@ -113,7 +113,7 @@ class Panel:
         return None
 
     async def _receive(self) -> bytes | None:
-        """Return what has come, nothing at the end, None when it has been silent for a while."""
+        """Return what has come, nothing at the end, None after a while of silence."""
         limit = asyncio.timeout(BEAT)
         try:
             async with limit:
