@@ -38,7 +38,7 @@ class FitsHeader:
 
     @property
     def bitpix(self) -> int:
-        """Bits of a pixel, negative for floats; 0 if that is not said."""
+        """Bits of a pixel, negative for floats; 0 if it is missing."""
         bits = self.cards.get("BITPIX")
         if isinstance(bits, int | float) and bits == int(bits):
             return int(bits)
