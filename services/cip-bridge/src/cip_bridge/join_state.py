@@ -68,7 +68,7 @@ class Board:
         return join in self.pressed or self.outs.get(join)
 
     def take(self, update: Update) -> Value | None:
-        """Take what came in; return the join's value, None if there is no room for it."""
+        """Take what came in; return the join's value, None if there is no room."""
         join, value = update.join, update.value
         if update.append:
             value = f"{self.ins.get(join)}{value}"[-TEXT_LIMIT:]

@@ -40,7 +40,7 @@ class Presses:
         return join in self._timers
 
     def repeats(self, join: Join) -> bool:
-        """Return whether it is held as a button: it comes again within half a second."""
+        """Return whether it is held as a button, to come again in half a second."""
         return self._timers.get(join) is not None
 
     def clear(self) -> list[Join]:
