@@ -9,7 +9,7 @@ from busbar.config import loader
 from busbar.config.loader import Bridge
 from busbar.contract import messages
 from busbar.errors import ConfigError
-from cip_bridge.bridge import describe, links
+from cip_bridge.bridge import link, links
 from cip_bridge.settings import Config, Device, place
 
 GOOD = "{name: panel, address: 'cip::processor.local', ipid: 0x0A}"
@@ -162,8 +162,9 @@ def test_a_device_has_no_more_names_than_its_description_can_tell():
         for number in range(1, 2002)
     ]
     made = {"name": "p", "address": "cip::h", "ipid": 3, "joins": joins[:2000]}
-    told = describe(msgspec.convert(made, Device)).info("theatre", "p", 1, "0")
-    assert len(messages.encode(told)) < 1 << 20
+    description = link(msgspec.convert(made, Device)).devices["p"]
+    info = description.info("theatre", "p", 1, "0")
+    assert len(messages.encode(info)) < 1 << 20
     with pytest.raises(msgspec.ValidationError, match="length <= 2000"):
         msgspec.convert({**made, "joins": joins}, Device)
 

@@ -87,7 +87,7 @@ async def test_a_processor_that_boots_for_long_is_tried_again_soon():
     async with talk() as (conversation, peer, _):
         await peer.says(cip.Hello(cip.BOOTING))
         with pytest.raises(Booting, match="booting") as error:
-            await hurried(conversation.greeted())
+            await hurried(conversation.wait_for_greeting())
         assert error.value.retry == Retry(2, 2, firm=True, soon=True)
 
 
@@ -102,10 +102,10 @@ async def test_the_refusal_of_a_booting_processor_says_so(moment):
 async def test_silence_in_place_of_a_greeting_or_an_answer_is_not_fatal():
     async with talk() as (conversation, peer, _):
         with pytest.raises(Unreachable, match="no greeting within 2 s") as error:
-            await hurried(conversation.greeted())
+            await hurried(conversation.wait_for_greeting())
         assert error.value.retry == Retry(1, 120, firm=True)
         await peer.says(cip.Hello())
-        await conversation.greeted()
+        await conversation.wait_for_greeting()
         with pytest.raises(Unreachable, match="no answer to the sign-on within 2 s"):
             await hurried(conversation.sign_on())
 
@@ -114,7 +114,7 @@ async def test_a_connection_that_ends_before_the_sign_on_is_as_good_as_none():
     async with talk() as (conversation, peer, _):
         await peer.stream.close()
         with pytest.raises(Unreachable, match="closed"):
-            await conversation.greeted()
+            await conversation.wait_for_greeting()
 
 
 async def test_the_same_greeting_twice_is_one():
@@ -224,7 +224,7 @@ async def test_all_steps_together_fit_into_what_the_library_gives_a_link():
     assert OPEN_LIMIT < OPEN_TIMEOUT
     async with talk(timeout=5.0) as (conversation, peer, _):
         await peer.says(cip.Hello(), cip.ConnectResult(0), START)
-        await conversation.greeted()
+        await conversation.wait_for_greeting()
         await conversation.sign_on()
         await Clock().advance(15)  # that greeting and sign-on have taken
         with pytest.raises(LinkLost, match=r"did not end within [89] s"):

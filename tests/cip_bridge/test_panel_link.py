@@ -12,7 +12,7 @@ from busbar.codecs import cip
 from busbar.errors import LinkLost
 from busbar.net.streams import ByteStream
 from busbar.testing.fakes import settle, until
-from cip_bridge.bridge import STARTING, panel_link
+from cip_bridge.panel_role.link import STARTING, panel_link
 from cip_bridge.settings import Device
 from tests.cip_bridge.outlet import Port
 from tests.cip_bridge.peer import ACCEPTED, END, QUERY, START, Peer, digital, serial
@@ -218,7 +218,7 @@ async def test_the_connection_is_closed_even_if_leaving_is_cancelled():
         async with link.open(Port()) as session:
             await session._holds.press(digital(1, True).join, 60)
             large = cip.encode(serial(1, "x" * 60_000)) * 500
-            sending.append(asyncio.create_task(session._talk.send(large)))
+            sending.append(asyncio.create_task(session._conversation.send(large)))
             await settle()
             assert not sending[0].done()
             leave.set()
