@@ -1,4 +1,4 @@
-"""The CIP bridge under the contract suite: in this process, on the simulated processor."""
+"""CIP bridge under the contract suite: in this process, on the simulated processor."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,6 +1,6 @@
 """A panel on the bus: what the processor drives, and the link.
 
-Source: reference 1.4 and 1.6.
+Source: docs/protocols/cip.md, 5 and 7
 """
 
 import asyncio
@@ -104,7 +104,7 @@ async def test_a_value_outside_its_scale_costs_that_join_only():
         assert await bus.value("panel", "temperature", lambda value: value > 0) == 80.0
 
 
-async def test_what_falls_back_to_its_default_while_we_are_away_is_known_after_the_update():
+async def test_what_falls_back_to_its_default_meanwhile_is_known_after_the_update():
     async with theatre() as (bus, simulator):
         simulator.theatre.change(Join("digital", 60), True)
         await bus.value("panel", "digital/60")
@@ -141,7 +141,7 @@ async def test_the_firmware_and_what_means_nothing_are_told():
 # The link.
 
 
-async def test_commands_wait_for_a_processor_that_boots_which_is_tried_every_two_seconds():
+async def test_commands_wait_for_a_booting_processor_that_is_tried_every_two_seconds():
     async with Simulator() as simulator:
         simulator.begin_boot()
         async with running(SERVICE, of(simulator)) as bus:
@@ -185,7 +185,7 @@ async def test_commands_wait_while_it_connects():
         await seen(simulator, Join("digital", 77), True)
 
 
-async def test_an_unknown_ip_id_is_tried_again_after_a_quarter_of_an_hour_or_by_reconnect():
+async def test_an_unknown_ip_id_is_tried_again_after_15_minutes_or_by_reconnect():
     async with (
         Simulator(ipid=0x0B) as simulator,
         running(SERVICE, of(simulator)) as bus,

@@ -1,4 +1,7 @@
-"""The conversation with a processor, step by step. Source: reference 1.3 to 1.6."""
+"""Opening of a conversation with a processor, step by step.
+
+Source: docs/protocols/cip.md, 4 to 7
+"""
 
 import asyncio
 
@@ -208,7 +211,7 @@ async def test_outputs_are_sent_again_after_each_update():
         assert told.count(QUERY) == 2
 
 
-async def test_an_update_that_never_ends_is_an_error_and_one_without_the_end_of_the_query_is_not():
+async def test_an_update_has_to_end_but_the_end_of_the_query_may_be_missing():
     async with talk() as (conversation, peer, _):
         await peer.says(cip.Hello(), cip.ConnectResult(0), START, digital(1, True))
         with pytest.raises(LinkLost, match="did not end within 20 s"):

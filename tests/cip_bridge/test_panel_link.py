@@ -1,6 +1,6 @@
 """The link to a processor: what becomes of it when the processor does otherwise.
 
-Source: reference 1.4 and 1.6.
+Source: docs/protocols/cip.md, 5 and 7
 """
 
 import asyncio
@@ -59,7 +59,7 @@ async def test_a_password_that_is_not_taken_is_never_tried_again(how):
         await until(lambda: len(logins) == 2)
 
 
-async def test_a_refused_connection_is_tried_ever_more_slowly_whatever_is_asked_meanwhile(
+async def test_a_refused_connection_is_tried_ever_more_slowly_whatever_is_asked(
     monkeypatch,
 ):
     # what the jitter is at most
@@ -183,7 +183,7 @@ async def test_an_ip_id_that_was_known_a_moment_ago_is_asked_for_again_soon():
         assert len(peers) == before
 
 
-async def test_what_an_update_without_its_beginning_leaves_out_is_at_its_default_after_a_new_connection():
+async def test_what_an_update_without_its_beginning_leaves_out_is_at_its_default():
     async def serve(peer):
         if peer.stream._name == "processor0":
             await peer.accepts(digital(4, True))

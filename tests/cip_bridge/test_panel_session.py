@@ -123,7 +123,7 @@ async def test_what_is_refused_says_what_is_allowed():
         )
 
 
-async def test_text_that_cannot_be_sent_names_the_character_and_the_encoding_can_be_chosen():
+async def test_unencodable_text_names_the_character_and_the_encoding_can_be_chosen():
     async with theatre() as (bus, _):
         error = (await bus.set("panel", "serial/1", "cost €"))["error"]
         assert "'€' at position 5 cannot be sent as latin1" in error["message"]
@@ -284,7 +284,7 @@ async def test_named_joins_that_were_never_driven_are_at_their_default():
         assert sent == [0.0, False, -20.0, ""]
 
 
-async def test_an_update_that_ends_while_a_set_waits_sends_the_value_that_was_set_last():
+async def test_an_update_that_ends_while_a_set_waits_sends_the_value_set_last():
     async with session() as (made, outlet, peer, _):
         sets, number = [], 0
         while not sets or sets[-1].done():  # until the processor takes no more

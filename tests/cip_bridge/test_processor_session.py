@@ -1,4 +1,4 @@
-"""The role of a processor on the bus: panels connect, MQTT is the program behind them."""
+"""Role of a processor: panels connect, the program behind them is on MQTT."""
 
 import asyncio
 from contextlib import asynccontextmanager

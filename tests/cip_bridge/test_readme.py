@@ -107,7 +107,7 @@ class Stage:
         )
 
     async def changing(self):
-        """Change the join in question again and again: somebody has subscribed to it."""
+        """Change the join in question again and again, for its subscriber."""
         for number in itertools.count():
             if self.join == "digital/21":
                 self.simulator.theatre.change(Join("digital", 21), number % 2 == 0)

@@ -180,16 +180,12 @@ def test_names_and_ip_ids_are_there_once():
     with pytest.raises(ConfigError, match="two devices are named 'panel'"):
         parse(f"{GOOD}\n  - {GOOD}")
     seat = "address: 'cip::0.0.0.0', ipid: 3, mode: processor}"
+    same_seat = seat.replace("0.0.0.0", "0.0.0.0:41794")
     with pytest.raises(
         ConfigError,
-        match=(
-            r"two devices have IP-ID 0x03 at port "
-            r"41794 of 0\.0\.0\.0"
-        ),
+        match=r"two devices have IP-ID 0x03 at port 41794 of 0\.0\.0\.0",
     ):
-        parse(
-            f"{{name: a, {seat}\n  - {{name: b, {seat.replace('0.0.0.0', '0.0.0.0:41794')}"
-        )
+        parse(f"{{name: a, {seat}\n  - {{name: b, {same_seat}")
 
 
 def test_several_panels_may_share_a_processor_and_several_seats_an_address():
@@ -216,8 +212,10 @@ def test_files_are_sought_where_the_configuration_is():
     text = """
 bridge: {name: theatre}
 devices:
-  - {name: p, address: 'cips::h', ipid: 3, username: u, password_file: secret, ca_file: ca.pem}
-  - {name: q, address: 'cips::0.0.0.0', ipid: 3, mode: processor, cert_file: /etc/c.pem, key_file: k.pem}
+  - {name: p, address: 'cips::h', ipid: 3,
+     username: u, password_file: secret, ca_file: ca.pem}
+  - {name: q, address: 'cips::0.0.0.0', ipid: 3, mode: processor,
+     cert_file: /etc/c.pem, key_file: k.pem}
 """
     one, other = loader.parse(text, Config, {}, folder=Path("/etc/busbar")).devices
     assert (one.password_file, one.ca_file) == (

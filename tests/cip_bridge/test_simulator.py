@@ -54,7 +54,7 @@ async def test_it_serves_a_panel_and_ends_when_told():
             assert await process.wait() == 0
 
 
-async def test_while_it_boots_panels_wait_as_long_as_it_takes_and_are_greeted_afterwards():
+async def test_while_it_boots_panels_wait_and_are_greeted_afterwards():
     async with Simulator() as simulator:
         simulator.begin_boot()
         async with panel(simulator.listener.port) as peer:
