@@ -43,11 +43,8 @@ def parse(path: str) -> Join | None:
     if found is None:
         return None
     outer, inner, smart, kind, number = found.groups()
-    join = Join(
-        _KINDS[kind],
-        int(number),
-        smart=int(smart) if smart else None,
-        slots=tuple(int(each) for each in (outer, inner) if each),
-    )
+    slots = tuple(int(slot) for slot in (outer, inner) if slot)
+    smart_id = int(smart) if smart else None
+    join = Join(_KINDS[kind], int(number), smart_id, slots)
     cip.check(join)
     return join

@@ -1,6 +1,6 @@
 """CIP frames: `type:1 | length:2, big-endian | payload`.
 
-Frames have no start mark. What cannot be one (a type or a length that nobody sends) is
+Frames have no start mark. What cannot be one (an unknown type, too great a length) is
 skipped up to the next that can: the npm client crestron-cip, for one, sends three stray
 bytes behind its sign-on. Source: docs/protocols/cip.md, 3 and 4.
 """

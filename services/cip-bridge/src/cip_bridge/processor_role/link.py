@@ -74,14 +74,16 @@ def processor_link(devices: Sequence[Device]) -> Link:
         async with _listening(first, seats, tls):
             yield ProcessorSession(publishers, seats)
 
+    secrets = tuple(each.credentials for each in seat_settings)
+    descriptions = {
+        each.name: describe(each, PANELS, ProcessorCommands) for each in devices
+    }
     return Link(
         first.name,
         first.address,
         open_,
-        {each.name: describe(each, PANELS, ProcessorCommands) for each in devices},
-        config=_LinkConfig(
-            tuple(devices), tuple(each.credentials for each in seat_settings)
-        ),
+        descriptions,
+        config=_LinkConfig(tuple(devices), secrets),
     )
 
 
