@@ -1,6 +1,7 @@
-"""The INDI bridge, all the way to a subscriber of the broker, against indipyclient, which has no MQTT.
+"""The INDI bridge, all the way to a subscriber, against indipyclient.
 
-Both are clients of the same fake server with 266 vectors; nobody subscribes to images while latencies are measured.
+That one has no MQTT. Both are clients of the same fake server with 266 vectors; nobody
+subscribes to images while latencies are measured.
 """
 
 import hashlib

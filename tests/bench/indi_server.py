@@ -17,13 +17,13 @@ from collections.abc import Iterator
 from busbar.codecs.indi import (
     DefMember,
     DefVector,
+    ElementReader,
     EnableBLOB,
     GetProperties,
     Kind,
     NewBlob,
     PingReply,
     PingRequest,
-    Reader,
     SetVector,
     encode,
     set_blob,
@@ -186,7 +186,7 @@ class Server:
         self._clients.add(client)
         writing = asyncio.create_task(client.write())
         try:
-            asked = Reader()
+            asked = ElementReader()
             while data := await reader.read(PIECE):
                 asked.feed(data)
                 for element in asked.elements():

@@ -5,55 +5,57 @@ No INDI device, but everything that the contract wants of one.
 
 from collections.abc import Mapping
 
-from busbar.codecs.indi import DefMember, DefVector, NewBlob
-from indi_bridge.simulator.driver import Driver, Property, Tell, TellBlob
+from busbar.codecs.indi import DefMember, NewBlob
+from indi_bridge.simulator.driver import (
+    Send,
+    SendBlob,
+    SimulatedDriver,
+    SimulatedNumber,
+    SimulatedVector,
+)
 
 
-class Bench(Driver):
-    def __init__(self, tell: Tell, tell_blob: TellBlob, name: str = "Bench") -> None:
-        super().__init__(name, tell, switched=False)
+def number(value: float, maximum: float) -> dict[str, SimulatedNumber]:
+    return {"VALUE": SimulatedNumber(value, "%g", 0.0, maximum, 0.0)}
+
+
+class Bench(SimulatedDriver):
+    def __init__(self, send: Send, send_blob: SendBlob, name: str = "Bench") -> None:
+        super().__init__(name, send, switched=False)
         self.marks: list[str] = []
-        self._tell_blob = tell_blob
-        self.number("LEVEL", {"VALUE": (1.0, "%g", 0.0, 30.0, 0.0)})
+        self._send_blob = send_blob
+        self.number("LEVEL", number(1.0, 30.0))
         self.switch("OUTPUT", {"ON": False}, rule="AnyOfMany")
-        self.number("READING", {"VALUE": (1.5, "%g", 0.0, 0.0, 0.0)}, perm="ro")
-        self.number("REFUSING", {"VALUE": (0.0, "%g", 0.0, 100.0, 0.0)}, self._refuse)
-        self.number(
-            "SILENT",
-            {"VALUE": (0.0, "%g", 0.0, 100.0, 0.0)},
-            lambda wanted, values: None,
-            timeout=1,
-        )
-        park = {"PARK": False, "UNPARK": True}
-        self.switch(
-            "TELESCOPE_PARK",
-            park,
-            lambda wanted, values: self._tell(wanted.news("Busy")),
-            timeout=1,
-        )
+        self.number("READING", number(1.5, 0.0), perm="ro")
+        self.number("REFUSING", number(0.0, 100.0), self._refuse)
+        self.number("SILENT", number(0.0, 100.0), self._ignore, timeout=1.0)
+        parking = {"PARK": False, "UNPARK": True}
+        self.switch("TELESCOPE_PARK", parking, self._stay_busy, timeout=1.0)
         self.text("MARK", {"TEXT": ""}, self._mark)
-        self.text("NOTES", {f"NOTE_{number}": "x" * 100 for number in range(60)})
+        self.text("NOTES", {f"NOTE_{place}": "x" * 100 for place in range(60)})
         picture = (DefMember("IMAGE", "Picture"),)
-        self.other(
-            DefVector(
-                "BLOB", name, "PICTURE", picture, "Picture", "Main Control", perm="ro"
-            )
-        )
+        self.define("BLOB", "PICTURE", picture, label="Picture", perm="ro")
 
     def change(self, name: str, member: str, value: str) -> None:
         """Let the device itself change a value."""
         self.show(name, "Ok", **{member: value})
 
     def picture(self, data: bytes, format: str = ".png") -> None:
-        self._tell_blob(
-            self.properties["PICTURE"].news("Ok"),
+        self._send_blob(
+            self.vectors["PICTURE"].update("Ok"),
             {"IMAGE": NewBlob(data, format, len(data))},
         )
 
-    def _refuse(self, wanted: Property, values: Mapping[str, str]) -> None:
-        self.say("[ERROR] never")
-        self._tell(wanted.news("Alert"))
+    def _ignore(self, wanted: SimulatedVector, values: Mapping[str, str]) -> None:
+        """Send no answer."""
 
-    def _mark(self, wanted: Property, values: Mapping[str, str]) -> None:
+    def _stay_busy(self, wanted: SimulatedVector, values: Mapping[str, str]) -> None:
+        self._send(wanted.update("Busy"))
+
+    def _refuse(self, wanted: SimulatedVector, values: Mapping[str, str]) -> None:
+        self.say("[ERROR] never")
+        self._send(wanted.update("Alert"))
+
+    def _mark(self, wanted: SimulatedVector, values: Mapping[str, str]) -> None:
         self.marks.append(values["TEXT"])
-        self._tell(wanted.news("Ok", TEXT=values["TEXT"]))
+        self._send(wanted.update("Ok", TEXT=values["TEXT"]))

@@ -3,7 +3,7 @@
 test_indiserver.py runs this in a network of its own.
 
 The oracles are indi_getprop, indi_setprop and indi_eval, and a plain socket. Source:
-reference 7.
+docs/protocols/indi.md, 7.
 """
 
 import asyncio

@@ -9,7 +9,7 @@ from typing import Any
 
 from busbar.testing.fakes import until
 from indi_bridge.bridge import SERVICE
-from indi_bridge.simulator.__main__ import Simulator
+from indi_bridge.simulator.server import SimulatedServer
 from tests.running import Running, running
 
 MOUNT, CAMERA, FOCUSER = "Telescope_Simulator", "CCD_Simulator", "Focuser_Simulator"
@@ -27,7 +27,7 @@ servers:
 class Stage:
     """A bridge, its server, and time that can be moved."""
 
-    def __init__(self, bus: Running, simulator: Simulator) -> None:
+    def __init__(self, bus: Running, simulator: SimulatedServer) -> None:
         self.bus, self.simulator = bus, simulator
 
     async def call(
@@ -90,7 +90,7 @@ def failure(reply: dict[str, Any]) -> str:
 async def empty(more: str = "") -> AsyncIterator[Stage]:
     """A server without devices, and the bridge on it."""
     async with (
-        Simulator() as simulator,
+        SimulatedServer() as simulator,
         running(SERVICE, CONFIG.format(address=simulator.address, more=more)) as bus,
     ):
         await bus.status("pi", "online")
@@ -103,7 +103,7 @@ async def empty(more: str = "") -> AsyncIterator[Stage]:
 async def observatory(more: str = 'connect: ["*"]') -> AsyncIterator[Stage]:
     """The observatory, all defined."""
     async with empty(more) as stage:
-        stage.simulator.observatory()
+        stage.simulator.add_observatory()
         if "connect" in more:
             for device, vector in (
                 (MOUNT, COORDINATES),

@@ -13,7 +13,7 @@ from busbar.codecs.indi import NewVector
 from busbar.contract.describe import Description
 from busbar.testing.fakes import until
 from indi_bridge.bridge import SERVICE
-from indi_bridge.simulator.__main__ import Simulator
+from indi_bridge.simulator.server import SimulatedServer
 from tests.contract.client import Client
 from tests.contract.in_process import NONSENSE, InProcess, ending
 from tests.contract.subject import Call, Subject
@@ -34,11 +34,13 @@ class Indi(InProcess):
 
     waiting = ("call/park", {})  # it stays Busy until it is cancelled
 
-    def __init__(self, server: Simulator, url: str, protocol: str, more: str) -> None:
+    def __init__(
+        self, server: SimulatedServer, url: str, protocol: str, more: str
+    ) -> None:
         self._server = server
-        self._bench = Bench(server.tell, server.tell_blob)
+        self._bench = Bench(server.send, server.send_blob)
         server.add(self._bench)
-        server.add(Bench(server.tell, server.tell_blob, "Hall"))
+        server.add(Bench(server.send, server.send_blob, "Hall"))
         self.serve(
             SERVICE,
             OBSERVATORY.format(address=server.address, protocol=protocol, more=more),
@@ -96,8 +98,10 @@ class Indi(InProcess):
         return id_
 
     async def blob(self, client: Client) -> str:
-        policies = lambda: [each.blobs for each in self._server._clients if each.blobs]  # noqa: E731
-        await until(policies, "the connection for BLOBs")
+        def asked() -> bool:
+            return any(each.policies for each in self._server.clients)
+
+        await until(asked, "the connection for BLOBs")
         self._bench.picture(b"\x89PNG")
         return "PICTURE_IMAGE"
 
@@ -120,7 +124,7 @@ async def indi_bridge(
 ) -> AsyncIterator[Subject]:
     """The INDI bridge, not yet started; left = gone."""
     async with (
-        Simulator() as server,
+        SimulatedServer() as server,
         ending(Indi(server, url, protocol, more)) as subject,
     ):
         yield subject

@@ -29,7 +29,7 @@ from busbar.testing.fakes import until
 from indi_bridge.blobs import connection, receive
 from indi_bridge.blobs.fits import read_header
 from indi_bridge.blobs.preview import WIDEST, jpeg
-from indi_bridge.blobs.receive import Receiver
+from indi_bridge.blobs.receive import BlobReceiver, ReceivedBlob
 from indi_bridge.simulator.star_field import star_field
 from tests.indi_bridge.bench import Bench
 from tests.indi_bridge.stage import CAMERA, Stage, empty, failure, observatory
@@ -38,9 +38,9 @@ SHOT = {"seconds": 0.2}
 NOW = 1_700_000_000.0  # 2023-11-14 22:13:20 UTC
 
 
-def receive(
-    receiver: Receiver, data: bytes, format: str = ".bin", error: str = ""
-) -> receive.Received | None:
+def receive_blob(
+    receiver: BlobReceiver, data: bytes, format: str = ".bin", error: str = ""
+) -> ReceivedBlob | None:
     receiver.start(BlobStart("D", "V", "M", len(data), format))
     for start in range(0, len(data), 1000):
         receiver.data(BlobData(data[start : start + 1000]))
@@ -49,11 +49,11 @@ def receive(
 
 async def bench(stage: Stage) -> Bench:
     """Let the test's own driver be there, and its BLOBs be wanted."""
-    driver = Bench(stage.simulator.tell, stage.simulator.tell_blob)
+    driver = Bench(stage.simulator.send, stage.simulator.send_blob)
     stage.simulator.add(driver)
     await stage.online("Bench", "PICTURE")
     await until(
-        lambda: any(each.blobs for each in stage.simulator._clients),
+        lambda: any(each.policies for each in stage.simulator.clients),
         "the connection for BLOBs",
     )
     return driver
@@ -65,8 +65,8 @@ async def bench(stage: Stage) -> Bench:
 def test_what_comes_is_summed_up_and_inflated() -> None:
     data = random.Random(1).randbytes(50_000) * 3
     plain, packed = (
-        receive(Receiver(10**6, None), data),
-        receive(Receiver(10**6, None), zlib.compress(data), ".bin.z"),
+        receive_blob(BlobReceiver(10**6, None), data),
+        receive_blob(BlobReceiver(10**6, None), zlib.compress(data), ".bin.z"),
     )
     assert plain is not None and packed is not None
     assert (plain.data, plain.size, plain.sha256) == (
@@ -81,30 +81,32 @@ def test_what_comes_is_summed_up_and_inflated() -> None:
     "bad", [b"no zlib", zlib.compress(b"x" * 5000)[:-8]], ids=["no zlib", "cut"]
 )
 def test_what_cannot_be_inflated_is_lost_and_counted(bad: bytes) -> None:
-    receiver = Receiver(10**6, None)
-    assert receive(receiver, bad, ".txt.z") is None
-    assert receive(receiver, b"fine") is not None
+    receiver = BlobReceiver(10**6, None)
+    assert receive_blob(receiver, bad, ".txt.z") is None
+    assert receive_blob(receiver, b"fine") is not None
     assert receiver.lost == 1
 
 
 def test_only_a_state_is_no_blob_and_no_loss() -> None:
-    receiver = Receiver(10**6, None)
-    assert receive(receiver, b"") is None
+    receiver = BlobReceiver(10**6, None)
+    assert receive_blob(receiver, b"") is None
     assert receiver.lost == 0
 
 
 def test_what_inflates_without_end_is_given_up(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(receive, "FILE_LIMIT", 5_000_000)
-    receiver = Receiver(1000, tmp_path)
-    assert receive(receiver, zlib.compress(bytes(50_000_000)), ".z") is None
+    monkeypatch.setattr(receive, "SIZE_LIMIT", 5_000_000)
+    receiver = BlobReceiver(1000, tmp_path)
+    assert receive_blob(receiver, zlib.compress(bytes(50_000_000)), ".z") is None
     assert (receiver.lost, list(tmp_path.iterdir())) == (1, [])
 
 
 def test_files_have_the_names_of_indipyclient(tmp_path: Path) -> None:
-    receiver = Receiver(10**6, tmp_path, lambda: NOW)
-    names = [receive(receiver, b"%d" % number, ".fits").file for number in range(3)]  # type: ignore[union-attr]
+    receiver = BlobReceiver(10**6, tmp_path, lambda: NOW)
+    names = [
+        receive_blob(receiver, b"%d" % number, ".fits").file for number in range(3)
+    ]  # type: ignore[union-attr]
     assert names == [
         "M_20231114_22_13_20.fits",
         "M_20231114_22_13_20_1.fits",
@@ -118,7 +120,9 @@ def test_files_have_the_names_of_indipyclient(tmp_path: Path) -> None:
 
 
 def test_a_format_is_never_a_path(tmp_path: Path) -> None:
-    received = receive(Receiver(10**6, tmp_path, lambda: NOW), b"x", "/../../etc/x")
+    received = receive_blob(
+        BlobReceiver(10**6, tmp_path, lambda: NOW), b"x", "/../../etc/x"
+    )
     assert received is not None
     assert (
         [each.name for each in tmp_path.iterdir()]
@@ -128,15 +132,15 @@ def test_a_format_is_never_a_path(tmp_path: Path) -> None:
 
 
 def test_too_large_for_the_bus_is_a_file_alone(tmp_path: Path) -> None:
-    received = receive(Receiver(2000, tmp_path), b"x" * 5000)
+    received = receive_blob(BlobReceiver(2000, tmp_path), b"x" * 5000)
     assert received is not None
     assert (received.data, received.size) == (None, 5000)
     assert (tmp_path / str(received.file)).read_bytes() == b"x" * 5000
 
 
 def test_a_blob_that_fails_or_is_cut_off_leaves_no_file(tmp_path: Path) -> None:
-    receiver = Receiver(10**6, tmp_path)
-    assert receive(receiver, b"x" * 3000, error="no base64") is None
+    receiver = BlobReceiver(10**6, tmp_path)
+    assert receive_blob(receiver, b"x" * 3000, error="no base64") is None
     receiver.start(BlobStart("D", "V", "M", 3, ".x"))
     receiver.data(BlobData(b"123"))
     receiver.drop()
@@ -146,7 +150,7 @@ def test_a_blob_that_fails_or_is_cut_off_leaves_no_file(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_costs_the_file_only(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    received = receive(Receiver(10**6, tmp_path / "gone"), b"x")
+    received = receive_blob(BlobReceiver(10**6, tmp_path / "gone"), b"x")
     assert received is not None
     assert (received.data, received.file) == (b"x", None)
     assert "cannot save" in caplog.text
@@ -330,10 +334,10 @@ async def test_without_images_an_exposure_has_none_and_nobody_asks_for_them() ->
     async with observatory('connect: ["*"]\n    blobs: {mode: never}') as stage:
         reply = await stage.call(CAMERA, "expose", SHOT)
         assert reply["result"] == {"blob": None, "about": None}
-        assert not any(client.blobs for client in stage.simulator._clients)
+        assert not any(client.policies for client in stage.simulator.clients)
         assert (await stage.call(CAMERA, "enable_blob", "also"))["ok"]
         await until(
-            lambda: any(each.blobs for each in stage.simulator._clients),
+            lambda: any(each.policies for each in stage.simulator.clients),
             "the connection for BLOBs",
         )
         assert (await stage.call(CAMERA, "expose", SHOT))["result"][
@@ -346,10 +350,10 @@ async def test_the_image_of_another_sensor_is_not_that_of_the_exposure() -> None
         guider = DefVector(
             "BLOB", "CCD Simulator", "CCD2", (DefMember("CCD2"),), perm="ro"
         )
-        stage.simulator.tell(guider)
+        stage.simulator.send(guider)
         wanted = ("CCD Simulator", "CCD2")
         await until(
-            lambda: any(wanted in each.blobs for each in stage.simulator._clients),
+            lambda: any(wanted in each.policies for each in stage.simulator.clients),
             "it is wanted",
         )
         exposing = asyncio.ensure_future(
@@ -359,17 +363,17 @@ async def test_the_image_of_another_sensor_is_not_that_of_the_exposure() -> None
             CAMERA, "CCD_EXPOSURE", lambda value: value["_state"] == "Busy"
         )
         told = SetVector("BLOB", *wanted, {}, "Ok")
-        stage.simulator.tell_blob(told, {"CCD2": NewBlob(b"guide", ".fits", 5)})
+        stage.simulator.send_blob(told, {"CCD2": NewBlob(b"guide", ".fits", 5)})
         await until(lambda: stage.blobs(CAMERA, "CCD2_CCD2"), "the image of the guider")
         assert (await stage.hurried(exposing))["result"]["blob"] == "CCD1_CCD1"
 
 
 async def test_only_images() -> None:
     async with empty("connect: ['*']\n    blobs: {mode: only}") as stage:
-        stage.simulator.observatory()
+        stage.simulator.add_observatory()
         await until(lambda: "CCD1" in stage.properties(CAMERA), "the camera")
         await until(
-            lambda: any(each.blobs for each in stage.simulator._clients),
+            lambda: any(each.policies for each in stage.simulator.clients),
             "the connection for BLOBs",
         )
         own = {
@@ -388,7 +392,9 @@ async def test_only_images() -> None:
 async def test_enable_blob_stops_and_starts_images() -> None:
     async with observatory() as stage:
         policies = lambda: [  # noqa: E731
-            list(each.blobs.values()) for each in stage.simulator._clients if each.blobs
+            list(each.policies.values())
+            for each in stage.simulator.clients
+            if each.policies
         ]
         await until(lambda: policies() == [["Only"]], "images")
         assert (await stage.call(CAMERA, "enable_blob", "never"))["result"] == [
@@ -406,16 +412,17 @@ async def test_a_connection_for_images_that_breaks_is_made_anew(
     monkeypatch.setattr(connection, "RETRY", 1000.0)
     async with empty() as stage:
         driver = await bench(stage)
-        (blob_client,) = [each for each in stage.simulator._clients if each.blobs]
+        (blob_client,) = [each for each in stage.simulator.clients if each.policies]
         blob_client.abort()
-        await until(lambda: blob_client not in stage.simulator._clients, "its end")
+        await until(lambda: blob_client not in stage.simulator.clients, "its end")
         await stage.bus.clock.advance(400)
         assert (await stage.bus.call("pi", "snapshot"))["ok"]
         # not at once: it may break again
-        assert not any(each.blobs for each in stage.simulator._clients)
+        assert not any(each.policies for each in stage.simulator.clients)
         await stage.bus.clock.advance(700)
         await until(
-            lambda: any(each.blobs for each in stage.simulator._clients), "another one"
+            lambda: any(each.policies for each in stage.simulator.clients),
+            "another one",
         )
         driver.picture(b"again")
         await until(
@@ -446,14 +453,14 @@ async def test_of_a_video_the_newest_frames_are_published_at_the_rate() -> None:
 async def test_a_blob_goes_to_a_driver() -> None:
     async with empty() as stage:
         upload = DefVector("BLOB", "D", "UP", (DefMember("FILE"),), perm="wo")
-        stage.simulator.tell(upload)
+        stage.simulator.send(upload)
         await until(lambda: "UP" in stage.properties("D"), "the property")
         data = base64.b64encode(b"\0\1\2").decode()
         reply = await stage.write(
             "D", "UP", {"FILE": {"format": ".bin", "data": data}, "_timeout": 0.05}
         )
         assert failure(reply).startswith("timeout")  # nobody answers
-        assert stage.simulator.seen[-1].members == {"FILE": ".bin"}
+        assert stage.simulator.received[-1].members == {"FILE": ".bin"}
         assert stage.simulator.uploads == [b"\0\1\2"]
         assert "UP_FILE" not in stage.bus.retained("D", "info")["blobs"]
 

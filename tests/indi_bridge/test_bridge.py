@@ -10,7 +10,7 @@ from busbar.testing.fakes import until
 from indi_bridge.connection import ARRIVAL, SILENCE
 from indi_bridge.dispatch import GONE
 from indi_bridge.pending import PROGRESS
-from indi_bridge.simulator.devices import Focuser
+from indi_bridge.simulator.devices import SimulatedFocuser
 from tests.indi_bridge.stage import (
     CAMERA,
     COORDINATES,
@@ -101,7 +101,7 @@ async def test_a_set_may_bring_another_timeout_or_none() -> None:
             ("Idle", None, 5.0),
             ("Ok", 0.0, None),
         ):
-            stage.simulator.tell(
+            stage.simulator.send(
                 SetVector(
                     "Number", "Dome Simulator", "ABS_DOME_POSITION", {}, state, timeout
                 )
@@ -117,7 +117,7 @@ async def test_a_set_may_bring_another_timeout_or_none() -> None:
 async def test_foreign_names_are_mapped_and_info_has_the_originals() -> None:
     async with empty() as stage:
         members = (DefMember("1:2 à", "Ratio", "On"), DefMember("_x", "", "Off"))
-        stage.simulator.tell(
+        stage.simulator.send(
             DefVector("Switch", "Kamera äöü", "My Prop!", members, rule="AnyOfMany")
         )
         device = "Kamera____-"
@@ -147,7 +147,7 @@ async def test_foreign_names_are_mapped_and_info_has_the_originals() -> None:
         reply = await stage.write(name, path, {key: True, "_timeout": 0.01})
         # nobody answers, but it was sent by its own name
         assert failure(reply).startswith("timeout")
-        assert stage.simulator.seen[-1].members == {"_x": "On"}
+        assert stage.simulator.received[-1].members == {"_x": "On"}
 
 
 async def test_names_that_meet_are_not_served_until_names_separates_them(
@@ -156,7 +156,7 @@ async def test_names_that_meet_are_not_served_until_names_separates_them(
     one = (DefMember("A", "", "x"),)
     async with empty() as stage:
         for device in ("a b", "a_b", "c"):
-            stage.simulator.tell(DefVector("Text", device, "V", one))
+            stage.simulator.send(DefVector("Text", device, "V", one))
         await stage.online("c", "V")
         await until(
             lambda: (
@@ -167,7 +167,7 @@ async def test_names_that_meet_are_not_served_until_names_separates_them(
         assert "have one name on the bus, a_b: set `names:`" in caplog.text
     async with empty("names: {a b: first}") as stage:
         for device in ("a b", "a_b"):
-            stage.simulator.tell(DefVector("Text", device, "V", one))
+            stage.simulator.send(DefVector("Text", device, "V", one))
         await stage.online("first", "V")
         await stage.online("a_b", "V")
 
@@ -177,7 +177,7 @@ async def test_vectors_whose_names_meet_are_not_served(
 ) -> None:
     async with empty() as stage:
         for name in ("a b", "a_b", "c"):
-            stage.simulator.tell(
+            stage.simulator.send(
                 DefVector("Text", "D", name, (DefMember("A", "", "x"),))
             )
         await stage.online("D", "c")
@@ -190,7 +190,7 @@ async def test_a_prefix_and_a_selection() -> None:
         'prefix: true\n    devices: {include: ["Weather*", "Dome*"], exclude: '
         '["Dome*"]}'
     ) as stage:
-        stage.simulator.observatory()
+        stage.simulator.add_observatory()
         await stage.online("pi_Weather_Simulator", "WEATHER_PARAMETERS")
         for device in ("Dome Simulator", "Weather Simulator"):
             stage.simulator.drivers[device].say(f"of {device}")
@@ -233,7 +233,7 @@ async def test_messages_have_a_severity_and_the_last_are_kept() -> None:
         ]
         await until(lambda: stage.bus.good(FOCUSER)["messages"][0]["text"] == "6")
         assert len(stage.bus.good(FOCUSER)["messages"]) == 8
-        stage.simulator.raw(
+        stage.simulator.send_raw(
             b'<message timestamp="2026-11-20T10:00:00" message="to all"/>'
         )
         await stage.bus.value(
@@ -244,7 +244,7 @@ async def test_messages_have_a_severity_and_the_last_are_kept() -> None:
 
 async def test_the_first_words_of_a_driver_are_an_event_too() -> None:
     async with empty() as stage:
-        stage.simulator.raw(
+        stage.simulator.send_raw(
             indi.encode(
                 DefVector(
                     "Text",
@@ -268,7 +268,7 @@ async def test_bounds_that_change_are_in_info_and_are_checked() -> None:
     async with observatory() as stage:
         bounds = {"FOCUS_ABSOLUTE_POSITION": indi.Range("0", "70000", "")}
         values = {"FOCUS_ABSOLUTE_POSITION": "50000"}
-        stage.simulator.tell(
+        stage.simulator.send(
             SetVector(
                 "Number",
                 "Focuser Simulator",
@@ -344,11 +344,11 @@ async def test_members_are_properties_of_their_own_by_option() -> None:
 async def test_commands_of_other_clients_are_events() -> None:
     async with observatory() as stage:
         new = NewVector("Switch", "Dome Simulator", "DOME_PARK", {"PARK": "On"})
-        stage.simulator.raw(indi.encode(new))
+        stage.simulator.send_raw(indi.encode(new))
         await until(lambda: stage.bus.events(DOME, "command"), "the event")
         event = stage.bus.events(DOME, "command")[0]
         assert (event["vector"], event["members"]) == ("DOME_PARK", {"PARK": "On"})
-        stage.simulator.raw(b'<getProperties version="1.7" device="*"/>')
+        stage.simulator.send_raw(b'<getProperties version="1.7" device="*"/>')
         await until(
             lambda: stage.bus.events("pi", "snoop"), "what a chained server asks"
         )
@@ -393,9 +393,9 @@ async def test_alert_is_a_refusal_with_the_drivers_words_even_if_they_come_later
             "before issuing any motion commands."
         )
         assert reply["error"]["detail"]["state"] == "Alert"
-        vector = stage.simulator.drivers["CCD Simulator"].properties["CCD_EXPOSURE"]
+        vector = stage.simulator.drivers["CCD Simulator"].vectors["CCD_EXPOSURE"]
         wide = {"CCD_EXPOSURE_VALUE": indi.Range("0", "1e10", "")}
-        stage.simulator.tell(
+        stage.simulator.send(
             SetVector(
                 "Number",
                 "CCD Simulator",
@@ -426,7 +426,7 @@ async def test_a_newer_set_supersedes_ours_or_another_clients() -> None:
                 f"busbar/dome/{FOCUSER}/set/ABS_FOCUS_POSITION",
                 '{"FOCUS_ABSOLUTE_POSITION": 50000}',
             ),
-            lambda: stage.simulator.raw(
+            lambda: stage.simulator.send_raw(
                 indi.encode(
                     NewVector(
                         "Number", "Focuser Simulator", "ABS_FOCUS_POSITION", {"x": "1"}
@@ -434,12 +434,12 @@ async def test_a_newer_set_supersedes_ours_or_another_clients() -> None:
                 )
             ),
         ):
-            before = len(stage.simulator.seen)
+            before = len(stage.simulator.received)
             first = stage.bus.set(
                 FOCUSER, "ABS_FOCUS_POSITION", {"FOCUS_ABSOLUTE_POSITION": 0}
             )
             task = asyncio.ensure_future(first)
-            await until(lambda b=before: len(stage.simulator.seen) > b, "the first")
+            await until(lambda b=before: len(stage.simulator.received) > b, "the first")
             supersede()
             assert failure(await stage.hurried(task)).startswith(
                 "cancelled: ABS_FOCUS_POSITION: superseded"
@@ -470,7 +470,7 @@ async def test_a_late_end_may_be_that_of_the_property_or_the_driver(
         await stage.write(
             DOME, "ABS_DOME_POSITION", {"DOME_ABSOLUTE_POSITION": 180, "_timeout": 0.5}
         )
-        stage.simulator.tell(indi.DelProperty("Dome Simulator", name))
+        stage.simulator.send(indi.DelProperty("Dome Simulator", name))
         await until(lambda: stage.bus.events(DOME, "late"), "the late end")
         assert stage.bus.events(DOME, "late")[0]["state"] == state
 
@@ -500,9 +500,11 @@ async def test_a_property_that_is_deleted_while_it_is_waited_for() -> None:
         wait = asyncio.ensure_future(
             stage.bus.set(WHEEL, "FILTER_SLOT", {"FILTER_SLOT_VALUE": 2})
         )
-        await until(lambda: stage.simulator.seen[-1].name == "FILTER_SLOT", "the set")
+        await until(
+            lambda: stage.simulator.received[-1].name == "FILTER_SLOT", "the set"
+        )
         stage.simulator.drivers["Dome Simulator"].say("of another device")
-        stage.simulator.raw(
+        stage.simulator.send_raw(
             b'<message message="to all"/><delProperty device="Filter Simulator" '
             b'name="FILTER_SLOT"/>'
         )
@@ -616,7 +618,7 @@ REFUSED = [
 
 async def test_what_is_refused_is_refused_at_once_and_nothing_is_sent() -> None:
     async with observatory() as stage:
-        before = len(stage.simulator.seen)
+        before = len(stage.simulator.received)
         for device, target, payload, said in REFUSED:
             kind, _, name = target.partition("/")
             ask = stage.bus.set if kind == "set" else stage.bus.call
@@ -624,7 +626,7 @@ async def test_what_is_refused_is_refused_at_once_and_nothing_is_sent() -> None:
                 device,
                 target,
             )
-        assert len(stage.simulator.seen) == before
+        assert len(stage.simulator.received) == before
 
 
 # Commands.
@@ -673,7 +675,7 @@ async def test_goto_tracks_slews_or_syncs_and_tells_how_far_it_is() -> None:
             "DEC": "-5:23:00",
         }
         # it tracks already
-        assert "ON_COORD_SET" not in [new.name for new in stage.simulator.seen]
+        assert "ON_COORD_SET" not in [new.name for new in stage.simulator.received]
         fractions = [each["fraction"] for each in stage.bus.events(MOUNT, "progress")]
         assert fractions == sorted(fractions) and len(fractions) > 3
         assert (await stage.call(MOUNT, "goto", {"ra": 5, "dec": 10, "then": "sync"}))[
@@ -687,8 +689,8 @@ async def test_goto_takes_the_coordinates_that_can_be_set() -> None:
     async with empty() as stage:
         coordinates = (DefMember("RA", "", "1"), DefMember("DEC", "", "2"))
         for name, perm in (("EQUATORIAL_EOD_COORD", "ro"), ("EQUATORIAL_COORD", "rw")):
-            stage.simulator.tell(DefVector("Number", "D", name, coordinates, perm=perm))
-        stage.simulator.tell(
+            stage.simulator.send(DefVector("Number", "D", name, coordinates, perm=perm))
+        stage.simulator.send(
             DefVector("Switch", "D", "ON_COORD_SET", (DefMember("TRACK", "", "On"),))
         )
         await stage.online("D", "ON_COORD_SET")
@@ -716,7 +718,7 @@ async def test_of_several_motions_all_are_aborted_even_if_the_first_is_not() -> 
     async with empty() as stage:
         names = ["TELESCOPE_ABORT_MOTION", "DOME_ABORT_MOTION"]
         for name in names:
-            stage.simulator.tell(
+            stage.simulator.send(
                 DefVector(
                     "Switch",
                     "D",
@@ -730,7 +732,7 @@ async def test_of_several_motions_all_are_aborted_even_if_the_first_is_not() -> 
         assert said == (
             "timeout: TELESCOPE_ABORT_MOTION: no answer of the driver after 10 s"
         )
-        assert [new.name for new in stage.simulator.seen] == names
+        assert [new.name for new in stage.simulator.received] == names
 
 
 async def test_park_focus_filter_and_dome() -> None:
@@ -802,10 +804,10 @@ async def test_a_server_that_goes_is_noticed_at_once_and_what_comes_back_is_as_i
             "offline"
         )
         stage.simulator.drivers.pop("Filter Simulator").close()
-        del stage.simulator.drivers["Telescope Simulator"].properties["TELESCOPE_PARK"]
+        del stage.simulator.drivers["Telescope Simulator"].vectors["TELESCOPE_PARK"]
         revision, sent = (
             stage.bus.retained(CAMERA, "info")["revision"],
-            len(stage.simulator.seen),
+            len(stage.simulator.received),
         )
         await stage.simulator.plug()
         for _ in range(40):
@@ -815,7 +817,7 @@ async def test_a_server_that_goes_is_noticed_at_once_and_what_comes_back_is_as_i
         await until(lambda: not stage.bus.faults(CAMERA), "all good")
         # nothing flapped
         assert stage.bus.retained(CAMERA, "info")["revision"] == revision
-        assert len(stage.simulator.seen) == sent  # all are connected
+        assert len(stage.simulator.received) == sent  # all are connected
         await stage.bus.clock.advance(3)
         await until(
             lambda: "TELESCOPE_PARK" not in stage.properties(MOUNT),
@@ -844,7 +846,7 @@ async def test_a_driver_that_crashes_comes_back_connected_and_what_ran_fails() -
         )
         await stage.bus.status(FOCUSER, "offline")
         await stage.bus.clock.advance(2)
-        stage.simulator.add(Focuser(stage.simulator.tell))
+        stage.simulator.add(SimulatedFocuser(stage.simulator.send))
         await stage.bus.status(FOCUSER, "online")
         await stage.bus.value(FOCUSER, "CONNECTION", lambda value: value["CONNECT"])
         await stage.bus.value(
@@ -926,8 +928,8 @@ async def test_a_device_that_has_the_name_of_another_is_not_served(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with empty() as stage:
-        stage.simulator.tell(DefVector("Text", "bridge", "V", (DefMember("A"),)))
-        stage.simulator.tell(
+        stage.simulator.send(DefVector("Text", "bridge", "V", (DefMember("A"),)))
+        stage.simulator.send(
             DefVector("Text", "other", "V", (DefMember("A", "", "x"),))
         )
         await stage.online("other", "V")

@@ -1,4 +1,7 @@
-"""Which outcome a set gets: the clock is ours. Source: reference 3.8 to 3.10 and 6."""
+"""Which outcome a set gets: the clock is ours.
+
+Source: docs/protocols/indi.md, 4.8 to 4.10 and 5.
+"""
 
 import pytest
 
@@ -15,13 +18,13 @@ def follow(
     made = Completion(before, 0.0, deadline)
     for time, state, reached in heard:
         while made.due <= time:
-            if end := made.tick(made.due):
+            if end := made.on_time(made.due):
                 return made.due, end
-        if end := made.heard(state, reached, time):
+        if end := made.on_state(state, reached, time):
             return time, end
     while True:
         due = made.due
-        if end := made.tick(due):
+        if end := made.on_time(due):
             return due, end
 
 
@@ -118,6 +121,6 @@ def test_a_short_deadline_comes_before_the_grace() -> None:
 
 def test_the_end_after_the_timeout_is_still_told() -> None:
     made = Completion("Idle", 0.0, 1.0)
-    made.heard("Busy", False, 0.1)
-    assert made.tick(1.0) == "timeout"
-    assert made.heard("Ok", True, 20.0) == "Ok"
+    made.on_state("Busy", False, 0.1)
+    assert made.on_time(1.0) == "timeout"
+    assert made.on_state("Ok", True, 20.0) == "Ok"

@@ -18,9 +18,10 @@ from busbar.codecs.indi import (
 )
 from busbar.testing.fakes import until
 from indi_bridge.blobs.publish import WAIT
-from indi_bridge.blobs.receive import Receiver
+from indi_bridge.blobs.receive import BlobReceiver
 from indi_bridge.dispatch import GONE
-from indi_bridge.vectors import DEVICES, MEMBERS
+from indi_bridge.model import DEVICES
+from indi_bridge.vectors import MEMBERS
 from tests.indi_bridge.bench import Bench
 from tests.indi_bridge.stage import CAMERA, WHEEL, empty, failure, observatory
 
@@ -43,7 +44,7 @@ NUMBERS = {
 @pytest.mark.parametrize("about", NUMBERS.values(), ids=NUMBERS)
 async def test_a_number_that_is_odd_is_a_number(about: dict[str, str]) -> None:
     async with empty() as stage:
-        stage.simulator.tell(number("odd", **about))
+        stage.simulator.send(number("odd", **about))
         await stage.online("odd", "V")
         assert stage.vector("odd", "V")["A"] == float(about.get("value", 1))
         assert stage.bus.retained("pi", "status")["state"] == "online"
@@ -93,13 +94,13 @@ async def test_an_element_costs_itself_only(
     element: bytes, errors: int, ignored: int
 ) -> None:
     async with empty("blobs: {mode: never}") as stage:
-        stage.simulator.add(Bench(stage.simulator.tell, stage.simulator.tell_blob))
+        stage.simulator.add(Bench(stage.simulator.send, stage.simulator.send_blob))
         await stage.online("Bench", "READING")
         sets = [
             SetVector("Number", "Bench", "READING", {"VALUE": str(each)}, "Ok")
             for each in range(100, 150)
         ]
-        stage.simulator.raw(
+        stage.simulator.send_raw(
             element + b"".join(map(indi.encode, sets))
         )  # in one segment
         await stage.bus.value("Bench", "READING", lambda value: value["VALUE"] == 149.0)
@@ -124,14 +125,14 @@ async def test_an_element_costs_itself_only(
 
 async def test_a_blob_that_is_only_a_state_and_one_that_is_packed() -> None:
     async with empty() as stage:
-        driver = Bench(stage.simulator.tell, stage.simulator.tell_blob)
+        driver = Bench(stage.simulator.send, stage.simulator.send_blob)
         stage.simulator.add(driver)
         await stage.online("Bench", "PICTURE")
         await until(
-            lambda: any(each.blobs for each in stage.simulator._clients),
+            lambda: any(each.policies for each in stage.simulator.clients),
             "the connection for BLOBs",
         )
-        stage.simulator.raw(
+        stage.simulator.send_raw(
             b'<setBLOBVector device="Bench" name="PICTURE" state="Alert">'
             b'<oneBLOB name="IMAGE" size="0" enclen="0" format=".fits">\n </oneBLOB></setBLOBVector>'
         )
@@ -152,8 +153,8 @@ async def test_a_blob_that_is_only_a_state_and_one_that_is_packed() -> None:
 
 async def test_what_is_wrong_on_the_connection_for_blobs_is_counted_too() -> None:
     async with empty() as stage:
-        stage.simulator.add(Bench(stage.simulator.tell, stage.simulator.tell_blob))
-        clients = lambda: [each for each in stage.simulator._clients if each.blobs]  # noqa: E731
+        stage.simulator.add(Bench(stage.simulator.send, stage.simulator.send_blob))
+        clients = lambda: [each for each in stage.simulator.clients if each.policies]  # noqa: E731
         for count in (1, 2):
             await until(clients, "the connection for BLOBs")
             (client,) = clients()
@@ -162,14 +163,14 @@ async def test_what_is_wrong_on_the_connection_for_blobs_is_counted_too() -> Non
             await stage.bus.value("pi", "errors", lambda errors, c=count: errors == c)
             client.abort()
             await until(
-                lambda gone=client: gone not in stage.simulator._clients, "its end"
+                lambda gone=client: gone not in stage.simulator.clients, "its end"
             )
             await stage.bus.clock.advance(2)
 
 
 async def test_an_exposure_without_a_member_is_refused() -> None:
     async with empty() as stage:
-        stage.simulator.tell(DefVector("Number", "odd", "CCD_EXPOSURE", ()))
+        stage.simulator.send(DefVector("Number", "odd", "CCD_EXPOSURE", ()))
         await stage.online("odd", "CCD_EXPOSURE")
         said = failure(await stage.call("odd", "expose", {"seconds": 1}))
         assert (
@@ -183,10 +184,10 @@ async def test_a_device_of_a_taken_name_costs_itself_even_if_it_goes_on_talking(
     name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with empty() as stage:
-        stage.simulator.tell(number(name))
-        stage.simulator.tell(SetVector("Number", name, "V", {"A": "2"}, "Ok"))
-        stage.simulator.tell(number(name, "W"))
-        stage.simulator.tell(number("other"))
+        stage.simulator.send(number(name))
+        stage.simulator.send(SetVector("Number", name, "V", {"A": "2"}, "Ok"))
+        stage.simulator.send(number(name, "W"))
+        stage.simulator.send(number("other"))
         await stage.online("other", "V")
         await stage.bus.clock.advance(2.5)
         assert (await stage.call("pi", "snapshot"))["ok"]
@@ -201,11 +202,11 @@ async def test_a_device_of_a_taken_name_costs_itself_even_if_it_goes_on_talking(
 
 async def test_a_device_that_takes_the_name_of_one_that_is_gone() -> None:
     async with empty() as stage:
-        stage.simulator.tell(number("a b"))
+        stage.simulator.send(number("a b"))
         await stage.online("a_b", "V")
-        stage.simulator.tell(DelProperty("a b"))
-        stage.simulator.tell(number("a_b"))
-        stage.simulator.tell(number("other"))
+        stage.simulator.send(DelProperty("a b"))
+        stage.simulator.send(number("a_b"))
+        stage.simulator.send(number("other"))
         await stage.online("other", "V")
         await stage.bus.clock.advance(GONE + 10)
         await until(
@@ -217,20 +218,20 @@ async def test_a_device_that_takes_the_name_of_one_that_is_gone() -> None:
 async def test_a_device_whose_properties_are_deleted_one_by_one_is_gone() -> None:
     async with empty() as stage:
         for name in ("V", "W"):
-            stage.simulator.tell(number("odd", name))
+            stage.simulator.send(number("odd", name))
         await stage.online("odd", "W")
-        stage.simulator.tell(DelProperty("odd", "V"))
-        stage.simulator.tell(DelProperty("odd", "W"))
+        stage.simulator.send(DelProperty("odd", "V"))
+        stage.simulator.send(DelProperty("odd", "W"))
         await stage.bus.status("odd", "offline")
         await stage.bus.clock.advance(GONE + 15)
         await until(lambda: stage.bus.retained("odd", "info") is None, "it is cleared")
-        stage.simulator.tell(number("odd"))
+        stage.simulator.send(number("odd"))
         await stage.online("odd", "V")
 
 
 async def test_a_time_beyond_the_calendar_is_none() -> None:
     async with empty() as stage:
-        stage.simulator.tell(
+        stage.simulator.send(
             DefVector(
                 "Text",
                 "odd",
@@ -272,7 +273,9 @@ async def test_a_set_that_was_superseded_is_not_missed_afterwards() -> None:
         first = asyncio.ensure_future(
             stage.bus.set(WHEEL, "FILTER_SLOT", {"FILTER_SLOT_VALUE": 2})
         )
-        await until(lambda: stage.simulator.seen[-1].name == "FILTER_SLOT", "the first")
+        await until(
+            lambda: stage.simulator.received[-1].name == "FILTER_SLOT", "the first"
+        )
         stage.simulator.silent.clear()
         assert (await stage.write(WHEEL, "FILTER_SLOT", {"FILTER_SLOT_VALUE": 3}))["ok"]
         assert failure(await first).startswith("cancelled")
@@ -282,7 +285,7 @@ async def test_a_set_that_was_superseded_is_not_missed_afterwards() -> None:
 
 async def test_blobs_that_come_unasked_among_the_values_do_not_mix_with_ours() -> None:
     async with observatory('connect: ["*"]\n    blobs: {mode: never}') as stage:
-        stage.simulator.raw(
+        stage.simulator.send_raw(
             b'<setBLOBVector device="CCD Simulator" name="CCD1" state="Ok"><oneBLOB name="CCD1" size="3" format=".x">'
             b"QUJD</oneBLOB></setBLOBVector>"
         )
@@ -295,7 +298,7 @@ def test_a_disk_that_is_full_costs_the_file_only(
 ) -> None:
     for call in ("open", "unlink"):
         monkeypatch.setattr(Path, call, _full)
-    receiver = Receiver(10**6, tmp_path)
+    receiver = BlobReceiver(10**6, tmp_path)
     for error in ("", "cut off"):
         receiver.start(BlobStart("D", "V", "../x", 3, ".x"))
         receiver.data(BlobData(b"123"))
@@ -311,9 +314,9 @@ def _full(*_: object, **__: object) -> None:
 async def test_what_is_too_much_is_ignored_and_counted() -> None:
     async with empty() as stage:
         many = tuple(DefMember(f"M{place}") for place in range(MEMBERS + 3))
-        stage.simulator.tell(DefVector("Text", "odd", "V", many))
+        stage.simulator.send(DefVector("Text", "odd", "V", many))
         for place in range(DEVICES + 4):
-            stage.simulator.tell(DefVector("Text", f"D{place}", "V", (DefMember("A"),)))
+            stage.simulator.send(DefVector("Text", f"D{place}", "V", (DefMember("A"),)))
         await stage.bus.value("pi", "devices", lambda count: count == DEVICES)
         await stage.bus.value("pi", "ignored", lambda count: count == 3 + 5)
 
@@ -333,9 +336,9 @@ async def test_images_that_nobody_wants_stay_away_when_they_are_defined_again() 
 
 async def test_an_exposure_that_cannot_be_changes_nothing() -> None:
     async with observatory() as stage:
-        sent = len(stage.simulator.seen)
+        sent = len(stage.simulator.received)
         reply = await stage.call(
             CAMERA, "expose", {"seconds": 0.2, "type": "dark", "binning": 2}
         )
         assert failure(reply) == "unknown: CCD_Simulator has no CCD_BINNING at present"
-        assert len(stage.simulator.seen) == sent
+        assert len(stage.simulator.received) == sent

@@ -16,11 +16,10 @@ from indipyclient.queclient import QueClient
 
 from busbar.codecs.indi import format_time
 from busbar.config import loader
-from busbar.contract.describe import commands
 from busbar.runtime.service import plan
 from busbar.testing.fakes import until
-from indi_bridge.bridge import OWN, SERVICE
-from indi_bridge.session import Session
+from indi_bridge.bridge import PROPERTIES, SERVICE
+from indi_bridge.session import DEVICE_COMMANDS
 from indi_bridge.settings import Blobs, Config, Server
 from tests.indi_bridge.stage import CONFIG, FOCUSER, Stage, observatory
 from tests.tables import codes
@@ -63,8 +62,8 @@ def test_every_key_command_and_property_is_in_the_readme() -> None:
     for name in [
         *Server.__struct_fields__,
         *Blobs.__struct_fields__,
-        *commands(Session),
-        *OWN,
+        *DEVICE_COMMANDS,
+        *PROPERTIES,
     ]:
         assert f"`{name}`" in TEXT or f"/{name}`" in TEXT, name
 
@@ -95,7 +94,7 @@ def effect(stage: Stage, members: list[str], result: Any) -> None:
     """See that it is what the member is for, where there is more to see than a success."""
     match members[0]:
         case "send_newVector":
-            assert stage.simulator.seen[-1].timestamp == format_time(1763640000)
+            assert stage.simulator.received[-1].timestamp == format_time(1763640000)
             assert result["FOCUS_ABSOLUTE_POSITION"] == 51000.0
         case "snapshot":
             assert list(result) == [

@@ -8,7 +8,7 @@ import sys
 from indipyclient import IPyClient
 
 from busbar.testing.fakes import until
-from indi_bridge.simulator.__main__ import Simulator
+from indi_bridge.simulator.server import SimulatedServer
 
 
 async def test_it_says_where_it_is_serves_and_ends_when_told() -> None:
@@ -33,7 +33,7 @@ async def test_it_says_where_it_is_serves_and_ends_when_told() -> None:
 
 
 async def test_a_port_that_is_taken_is_said() -> None:
-    async with Simulator() as simulator:
+    async with SimulatedServer() as simulator:
         process = await asyncio.create_subprocess_exec(
             *(
                 sys.executable,
@@ -50,8 +50,8 @@ async def test_a_port_that_is_taken_is_said() -> None:
 
 
 async def test_indipyclient_connects_the_camera_and_has_its_image() -> None:
-    async with Simulator() as simulator:
-        simulator.observatory()
+    async with SimulatedServer() as simulator:
+        simulator.add_observatory()
         client = IPyClient("127.0.0.1", simulator.port)
         client.enable_reports = False
         client.enableBLOBdefault = "Also"
@@ -62,7 +62,7 @@ async def test_indipyclient_connects_the_camera_and_has_its_image() -> None:
         )
         await until(lambda: "CCD1" in client["CCD Simulator"], "its properties")
         await until(
-            lambda: any(each.blobs for each in simulator._clients), "enableBLOB"
+            lambda: any(each.policies for each in simulator.clients), "enableBLOB"
         )
         await client.send_newVector(
             "CCD Simulator", "CCD_EXPOSURE", members={"CCD_EXPOSURE_VALUE": "0.05"}

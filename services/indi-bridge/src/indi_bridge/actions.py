@@ -1,25 +1,26 @@
-"""Commands of whole actions: connect, goto, expose.
+"""Actions of a device: commands such as goto and expose, made of several sets.
 
-Each is there where the device's vectors allow it.
-
-Source: the standard properties of INDI,
-<https://docs.indilib.org/drivers/standard-properties/>, and reference 6.
+A device has those that its vectors allow. Source: docs/protocols/indi.md, 5; the
+standard properties, <https://docs.indilib.org/drivers/standard-properties/>.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta
 
-from busbar.bridge import BadRequest, Command, NoArguments, Turn, UnknownTarget, command
-from busbar.codecs.indi import NewVector, parse_number
-from indi_bridge.pending import Fraction
+from busbar.bridge import BadRequest, Command, NoArguments, Turn, command
+from busbar.codecs.indi import parse_number
+from indi_bridge.blobs.publish import Exposed
+from indi_bridge.pending import Fraction, SetOptions
+from indi_bridge.sets import VectorSets
 from indi_bridge.vectors import Vector
 
 Vectors = Mapping[str, Vector]
 Text = Annotated[str, Meta(min_length=1, max_length=40)]
+Work = Callable[[], Awaitable[None]]
 
 SLEW = 900.0  # s for a mount, a dome or a filter wheel to get there
 LONGEST = 86400.0  # s of one exposure
@@ -28,16 +29,17 @@ CONNECTING = 120.0  # s for a driver to find its hardware
 ABORTING = 10.0  # s
 PREPARING = 30.0  # s for what is set before a motion or an exposure
 
-_ABORTS = {
-    "TELESCOPE_ABORT_MOTION": "ABORT",
-    "CCD_ABORT_EXPOSURE": "ABORT",
-    "GUIDER_ABORT_EXPOSURE": "ABORT",
-    "FOCUS_ABORT_MOTION": "ABORT",
-    "DOME_ABORT_MOTION": "ABORT",
-    "ROTATOR_ABORT_MOTION": "ABORT",
-}
+_ABORTS = (
+    "TELESCOPE_ABORT_MOTION",
+    "CCD_ABORT_EXPOSURE",
+    "GUIDER_ABORT_EXPOSURE",
+    "FOCUS_ABORT_MOTION",
+    "DOME_ABORT_MOTION",
+    "ROTATOR_ABORT_MOTION",
+)
+_COORDINATES = ("EQUATORIAL_EOD_COORD", "EQUATORIAL_COORD")
 _PARKS = ("TELESCOPE_PARK", "DOME_PARK", "CAP_PARK")
-_FRAMES = {
+_FRAME_TYPES = {
     "light": "FRAME_LIGHT",
     "bias": "FRAME_BIAS",
     "dark": "FRAME_DARK",
@@ -66,16 +68,6 @@ class Expose(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     frame: tuple[int, int, int, int] | None = None  # x, y, width, height in pixels
 
 
-class Exposed(msgspec.Struct, frozen=True):
-    """Result of `expose`: the blob and what its property says.
-
-    Null if images do not come here.
-    """
-
-    blob: str | None = None
-    about: dict[str, Any] | None = None
-
-
 class Focus(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Arguments of `focus`.
 
@@ -99,216 +91,201 @@ class Dome(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shutter: Literal["open", "close"] | None = None
 
 
-class Compound:
-    """What a session adds to sets; `vector`, `check`, `write` and `image` are its own."""
+class Axis(NamedTuple):
+    """The number that an action moves: a vector and its member."""
 
-    def vector(self, device: str, name: str) -> Vector:
-        """Return a vector of a device of the bus; raise UnknownTarget."""
-        raise NotImplementedError
+    vector: str
+    member: str
 
-    def check(self, vector: Vector, given: Mapping[str, Any]) -> NewVector:
-        """Return what is sent to set members (original names); raise what refuses it."""
-        raise NotImplementedError
 
-    async def write(
-        self, vector: Vector, given: Mapping[str, Any], turn: Turn, timeout: float | None = None,
-        fraction: Fraction | None = None,
-    ) -> None:  # fmt: skip
-        """Set members (original names) and wait for the end."""
-        raise NotImplementedError
+_FOCUS = Axis("ABS_FOCUS_POSITION", "FOCUS_ABSOLUTE_POSITION")
+_FOCUS_STEPS = Axis("REL_FOCUS_POSITION", "FOCUS_RELATIVE_POSITION")
+_FILTER = Axis("FILTER_SLOT", "FILTER_SLOT_VALUE")
+_AZIMUTH = Axis("ABS_DOME_POSITION", "DOME_ABSOLUTE_POSITION")
 
-    async def image(
-        self, device: str, vector: str, work: Callable[[], Awaitable[None]]
-    ) -> Exposed:
-        """Do work and return the image of a vector that has come since it began."""
-        raise NotImplementedError
+
+class DeviceActions:
+    """Carries out the actions of the devices of one server."""
+
+    def __init__(
+        self,
+        sets: VectorSets,
+        # device, vector, work: does it, returns the vector's first image since
+        wait_for_image: Callable[[str, str, Work], Awaitable[Exposed]],
+    ) -> None:
+        self._sets = sets
+        self._wait_for_image = wait_for_image
 
     @command(timeout=CONNECTING, holds="exchange")
     async def connect(self, device: str, arguments: NoArguments, turn: Turn) -> None:
         """Switch CONNECTION on: the driver connects to its hardware."""
-        await self.write(
-            self.vector(device, "CONNECTION"), {"CONNECT": True}, turn, CONNECTING
-        )
+        vector = self._sets.vector(device, "CONNECTION")
+        await self._sets.set(vector, {"CONNECT": True}, turn, SetOptions(CONNECTING))
 
     @command(timeout=CONNECTING, holds="exchange")
     async def disconnect(self, device: str, arguments: NoArguments, turn: Turn) -> None:
         """Switch CONNECTION off."""
-        await self.write(
-            self.vector(device, "CONNECTION"), {"DISCONNECT": True}, turn, CONNECTING
-        )
+        vector = self._sets.vector(device, "CONNECTION")
+        await self._sets.set(vector, {"DISCONNECT": True}, turn, SetOptions(CONNECTING))
 
-    @command(timeout=SLEW, holds="exchange")
+    @command(
+        title=(
+            "Go to right ascension (h) and declination (degrees), then track, only "
+            "slew, or take it as where we are"
+        ),
+        timeout=SLEW,
+        holds="exchange",
+    )
     async def goto(self, device: str, arguments: Goto, turn: Turn) -> dict[str, Any]:
-        """Go to right ascension (h) and declination (degrees), then track, only slew, or take it as where we are."""
-        ra, dec = _number("ra", arguments.ra), _number("dec", arguments.dec)
-        there, coordinates = (
-            {"RA": ra, "DEC": dec},
-            ("EQUATORIAL_EOD_COORD", "EQUATORIAL_COORD"),
-        )
-        self.check(self._first(device, coordinates), there)
-        await self._ensure(device, "ON_COORD_SET", {arguments.then.upper(): True}, turn)
-        target = self._first(device, coordinates)
-        await self.write(target, there, turn, SLEW, _way(target, "DEC", dec))
-        return target.value()
+        """Go to right ascension (h) and declination (degrees)."""
+        ra = _number("ra", arguments.ra)
+        dec = _number("dec", arguments.dec)
+        target = {"RA": ra, "DEC": dec}
+        self._sets.check(self._first(device, _COORDINATES), target)
+        mode = {arguments.then.upper(): True}
+        await self._ensure(device, "ON_COORD_SET", mode, turn)
+        vector = self._first(device, _COORDINATES)
+        options = SetOptions(SLEW, _part_of_way(vector, "DEC", dec))
+        await self._sets.set(vector, target, turn, options)
+        return vector.value()
 
     @command(timeout=SLEW, holds="exchange")
     async def park(self, device: str, arguments: NoArguments, turn: Turn) -> None:
         """Park."""
-        await self.write(self._first(device, _PARKS), {"PARK": True}, turn, SLEW)
+        vector = self._first(device, _PARKS)
+        await self._sets.set(vector, {"PARK": True}, turn, SetOptions(SLEW))
 
     @command(timeout=SLEW, holds="exchange")
     async def unpark(self, device: str, arguments: NoArguments, turn: Turn) -> None:
         """End the parking."""
-        await self.write(self._first(device, _PARKS), {"UNPARK": True}, turn, SLEW)
+        vector = self._first(device, _PARKS)
+        await self._sets.set(vector, {"UNPARK": True}, turn, SetOptions(SLEW))
 
     @command(safe=True, timeout=30.0, holds="exchange")
     async def abort(self, device: str, arguments: NoArguments, turn: Turn) -> list[str]:
         """Stop every motion and exposure of the device."""
-        found = {
-            name: vector
-            for name in _ABORTS
-            if (vector := self._find(device, name)) is not None
-        }
-        aborts = (
-            self.write(vector, {_ABORTS[name]: True}, turn, ABORTING)
-            for name, vector in found.items()
-        )
-        for end in await asyncio.gather(
-            *aborts, return_exceptions=True
-        ):  # one that fails keeps no other from being sent
+        names = []
+        aborts = []
+        for name in _ABORTS:
+            vector = self._sets.find(device, name)
+            if vector is not None:
+                names.append(name)
+                options = SetOptions(ABORTING)
+                aborts.append(self._sets.set(vector, {"ABORT": True}, turn, options))
+        # one that fails keeps no other from being sent
+        for end in await asyncio.gather(*aborts, return_exceptions=True):
             if isinstance(end, BaseException):
                 raise end
-        return list(found)
+        return names
 
     @command(timeout=LONGEST + READOUT, holds="exchange")
     async def expose(self, device: str, arguments: Expose, turn: Turn) -> Exposed:
         """Take an image; done when it is here."""
-        exposure, seconds = self.vector(device, "CCD_EXPOSURE"), arguments.seconds
+        seconds = arguments.seconds
+        exposure = self._sets.vector(device, "CCD_EXPOSURE")
         member = next(iter(exposure.members), "CCD_EXPOSURE_VALUE")
-        self.check(exposure, {member: seconds})
-        before = _before(arguments)
-        for name, given in before.items():
-            self.check(self.vector(device, name), given)
-        for name, given in before.items():
-            await self._ensure(device, name, given, turn)
-
-        def left(vector: Vector) -> float | None:
-            return (
-                min(1.0, max(0.0, 1 - vector.members[member].shown / seconds))
-                if seconds
-                else None
-            )
+        given = {member: seconds}
+        self._sets.check(exposure, given)
+        preparations = _preparations(arguments)
+        for name, members in preparations.items():
+            self._sets.check(self._sets.vector(device, name), members)
+        for name, members in preparations.items():
+            await self._ensure(device, name, members, turn)
 
         async def work() -> None:
-            await self.write(
-                self.vector(device, exposure.name),
-                {member: seconds},
-                turn,
-                seconds + READOUT,
-                left,
-            )
+            vector = self._sets.vector(device, exposure.name)
+            options = SetOptions(seconds + READOUT, _part_of_time(member, seconds))
+            await self._sets.set(vector, given, turn, options)
 
-        return await self.image(device, "CCD1", work)
+        return await self._wait_for_image(device, "CCD1", work)
 
     @command(timeout=SLEW, holds="exchange")
     async def focus(self, device: str, arguments: Focus, turn: Turn) -> dict[str, Any]:
         """Move the focuser."""
-        if (arguments.position is None) == (arguments.steps is None):
+        position = arguments.position
+        steps = arguments.steps
+        if position is not None and steps is None:
+            return await self._move(device, _FOCUS, position, turn)
+        if steps is None or position is not None:
             raise BadRequest("either `position` or `steps` is needed")
-        if arguments.position is not None:
-            return await self._move(
-                device,
-                "ABS_FOCUS_POSITION",
-                "FOCUS_ABSOLUTE_POSITION",
-                arguments.position,
-                turn,
-            )
-        steps, moved = (
-            arguments.steps or 0.0,
-            ("REL_FOCUS_POSITION", "FOCUS_RELATIVE_POSITION"),
-        )
-        self.check(self.vector(device, moved[0]), {moved[1]: abs(steps)})
-        await self._ensure(
-            device,
-            "FOCUS_MOTION",
-            {"FOCUS_INWARD" if steps < 0 else "FOCUS_OUTWARD": True},
-            turn,
-        )
-        return await self._move(device, *moved, abs(steps), turn)
+        self._check(device, _FOCUS_STEPS, abs(steps))
+        direction = "FOCUS_INWARD" if steps < 0 else "FOCUS_OUTWARD"
+        await self._ensure(device, "FOCUS_MOTION", {direction: True}, turn)
+        return await self._move(device, _FOCUS_STEPS, abs(steps), turn)
 
     @command(timeout=SLEW, holds="exchange")
     async def filter(
         self, device: str, arguments: Filter, turn: Turn
     ) -> dict[str, Any]:
         """Turn the wheel to a filter, by its name or slot."""
-        wanted = arguments.filter
-        if isinstance(wanted, str):
-            names = self._find(device, "FILTER_NAME")
-            texts = [member.value for member in names.members.values()] if names else []
-            if wanted not in texts:
-                raise BadRequest(
-                    f"no filter {wanted!r:.60}; there are: "
-                    f"{', '.join(texts) or 'no names'}"
-                )
-            wanted = texts.index(wanted) + 1
-        return await self._move(
-            device, "FILTER_SLOT", "FILTER_SLOT_VALUE", wanted, turn
-        )
+        slot = arguments.filter
+        if isinstance(slot, str):
+            slot = self._slot(device, slot)
+        return await self._move(device, _FILTER, slot, turn)
 
     @command(timeout=SLEW, holds="exchange")
     async def dome(self, device: str, arguments: Dome, turn: Turn) -> None:
         """Turn the dome, open or close its shutter."""
-        if arguments.azimuth is None and arguments.shutter is None:
+        azimuth = arguments.azimuth
+        shutter = arguments.shutter
+        if azimuth is None and shutter is None:
             raise BadRequest("`azimuth` (degrees) or `shutter` (open, close) is needed")
-        turned = ("ABS_DOME_POSITION", "DOME_ABSOLUTE_POSITION")
-        if arguments.azimuth is not None:
-            self.check(self.vector(device, turned[0]), {turned[1]: arguments.azimuth})
-        if arguments.shutter is not None:
-            shutter = self.vector(device, "DOME_SHUTTER")
-            await self.write(
-                shutter, {f"SHUTTER_{arguments.shutter.upper()}": True}, turn, SLEW
-            )
-        if arguments.azimuth is not None:
-            await self._move(device, *turned, arguments.azimuth, turn)
+        if azimuth is not None:
+            self._check(device, _AZIMUTH, azimuth)
+        if shutter is not None:
+            vector = self._sets.vector(device, "DOME_SHUTTER")
+            given = {f"SHUTTER_{shutter.upper()}": True}
+            await self._sets.set(vector, given, turn, SetOptions(SLEW))
+        if azimuth is not None:
+            await self._move(device, _AZIMUTH, azimuth, turn)
+
+    def _check(self, device: str, axis: Axis, target: float) -> None:
+        vector = self._sets.vector(device, axis.vector)
+        self._sets.check(vector, {axis.member: target})
 
     async def _move(
-        self, device: str, name: str, member: str, target: float, turn: Turn
+        self, device: str, axis: Axis, target: float, turn: Turn
     ) -> dict[str, Any]:
-        vector = self.vector(device, name)
-        await self.write(
-            vector, {member: target}, turn, SLEW, _way(vector, member, target)
-        )
-        return self.vector(device, name).value()
+        vector = self._sets.vector(device, axis.vector)
+        options = SetOptions(SLEW, _part_of_way(vector, axis.member, target))
+        await self._sets.set(vector, {axis.member: target}, turn, options)
+        return self._sets.vector(device, axis.vector).value()
 
     async def _ensure(
         self, device: str, name: str, given: Mapping[str, Any], turn: Turn
     ) -> None:
         """Set members unless they are as they are wanted."""
-        vector = self.vector(device, name)
-        if not vector.has(self.check(vector, given).members):
-            await self.write(vector, given, turn, PREPARING)
+        vector = self._sets.vector(device, name)
+        if not vector.has(self._sets.check(vector, given).members):
+            await self._sets.set(vector, given, turn, SetOptions(PREPARING))
+
+    def _slot(self, device: str, name: str) -> int:
+        """Return the slot of a filter, counted from 1."""
+        vector = self._sets.find(device, "FILTER_NAME")
+        members = vector.members.values() if vector else ()
+        names = [member.value for member in members]
+        if name not in names:
+            known = ", ".join(names) or "no names"
+            raise BadRequest(f"no filter {name!r:.60}; there are: {known}")
+        return names.index(name) + 1
 
     def _first(self, device: str, names: tuple[str, ...]) -> Vector:
-        found = (self._find(device, name) for name in names)
-        vector = next(
-            (each for each in found if each is not None and each.perm != "ro"), None
-        )
-        return vector or self.vector(device, names[0])
-
-    def _find(self, device: str, name: str) -> Vector | None:
-        try:
-            return self.vector(device, name)
-        except UnknownTarget:
-            return None
+        """Return the first vector that can be set; raise UnknownTarget."""
+        for name in names:
+            vector = self._sets.find(device, name)
+            if vector is not None and vector.perm != "ro":
+                return vector
+        return self._sets.vector(device, names[0])
 
 
+# command -> vectors of which one has to be writable
 OFFERED: dict[str, tuple[str, ...]] = {
     "connect": ("CONNECTION",),
     "disconnect": ("CONNECTION",),
-    "goto": ("EQUATORIAL_EOD_COORD", "EQUATORIAL_COORD"),
+    "goto": _COORDINATES,
     "park": _PARKS,
     "unpark": _PARKS,
-    "abort": tuple(_ABORTS),
+    "abort": _ABORTS,
     "expose": ("CCD_EXPOSURE",),
     "focus": ("ABS_FOCUS_POSITION", "REL_FOCUS_POSITION"),
     "filter": ("FILTER_SLOT",),
@@ -320,48 +297,68 @@ def offered(
     all_commands: Mapping[str, Command], vectors: Vectors
 ) -> dict[str, Command]:
     """Return the commands that a device with these vectors can carry out."""
-    return {
-        name: each
-        for name, each in all_commands.items()
-        if name not in OFFERED
-        or any(want in vectors and vectors[want].perm != "ro" for want in OFFERED[name])
-    }
+    found = {}
+    for name, each in all_commands.items():
+        if name not in OFFERED or _any_writable(OFFERED[name], vectors):
+            found[name] = each
+    return found
 
 
-def _before(arguments: Expose) -> dict[str, dict[str, Any]]:
+def _any_writable(names: Iterable[str], vectors: Vectors) -> bool:
+    return any(name in vectors and vectors[name].perm != "ro" for name in names)
+
+
+def _preparations(arguments: Expose) -> dict[str, dict[str, Any]]:
     """Return what is set before an exposure: vector -> members."""
-    before: dict[str, dict[str, Any]] = {}
+    sets: dict[str, dict[str, Any]] = {}
     if arguments.type is not None:
-        before["CCD_FRAME_TYPE"] = {_FRAMES[arguments.type]: True}
+        sets["CCD_FRAME_TYPE"] = {_FRAME_TYPES[arguments.type]: True}
     if arguments.binning is not None:
-        before["CCD_BINNING"] = dict.fromkeys(("HOR_BIN", "VER_BIN"), arguments.binning)
+        sets["CCD_BINNING"] = dict.fromkeys(("HOR_BIN", "VER_BIN"), arguments.binning)
     if arguments.frame is not None:
-        before["CCD_FRAME"] = dict(
-            zip(("X", "Y", "WIDTH", "HEIGHT"), arguments.frame, strict=True)
-        )
+        names = ("X", "Y", "WIDTH", "HEIGHT")
+        sets["CCD_FRAME"] = dict(zip(names, arguments.frame, strict=True))
     if arguments.gain is not None:
-        before["CCD_GAIN"] = {"GAIN": arguments.gain}
-    return before
+        sets["CCD_GAIN"] = {"GAIN": arguments.gain}
+    return sets
 
 
 def _number(name: str, value: float | str) -> float:
+    if not isinstance(value, str):
+        return value
     try:
-        return parse_number(value) if isinstance(value, str) else value
+        return parse_number(value)
     except ValueError as error:
         raise BadRequest(
             f"{name}: {error}; allowed: a number, or text such as 5:35:17"
         ) from error
 
 
-def _way(vector: Vector, member: str, target: float) -> Fraction:
-    """Return how to tell how much of the way to a target is done."""
-    start = vector.members[member].shown if member in vector.members else target
+def _part_of_way(vector: Vector, member: str, target: float) -> Fraction:
+    """Return a function for how much of the way to a target is done."""
+    start = target
+    if member in vector.members:
+        start = vector.members[member].shown
 
     def fraction(now: Vector) -> float | None:
         if member not in now.members or start == target:
             return None
-        return min(
-            1.0, max(0.0, float(now.members[member].shown - start) / (target - start))
-        )
+        gone = float(now.members[member].shown - start)
+        return _limited(gone / (target - start))
 
     return fraction
+
+
+def _part_of_time(member: str, seconds: float) -> Fraction:
+    """Return a function for how much of an exposure is done."""
+
+    def fraction(now: Vector) -> float | None:
+        if not seconds:
+            return None
+        return _limited(1 - now.members[member].shown / seconds)
+
+    return fraction
+
+
+def _limited(fraction: float) -> float:
+    return min(1.0, max(0.0, fraction))

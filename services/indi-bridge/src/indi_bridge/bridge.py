@@ -1,4 +1,4 @@
-"""Links and descriptions: what the configuration asks for."""
+"""Links and descriptions that the configuration asks for."""
 
 import contextlib
 from collections.abc import AsyncIterator, Iterable
@@ -15,17 +15,18 @@ from busbar.bridge import (
     by_path,
     commands,
 )
-from indi_bridge.publisher import MESSAGES, Kept, Note
-from indi_bridge.session import Session
+from indi_bridge.commands import ServerCommands
+from indi_bridge.publisher import MESSAGES, DeviceMemory, Note
+from indi_bridge.session import IndiSession
 from indi_bridge.settings import Config, Server
 
-OWN = by_path(
+PROPERTIES = by_path(
     [
         MESSAGES,
         Property(
             "definitions_complete",
             bool,
-            title=("No definition has come for a while: all are there"),
+            title="No definition has come for a while: all are there",
         ),
         Property("devices", int, title="Devices"),
         Property("vectors", int, title="Properties of all devices"),
@@ -42,22 +43,21 @@ EVENTS = {
     "message": Event("message", Note, "A message that is of no device"),
     "snoop": Event("snoop", dict[str, str], "A driver asks for properties of others"),
 }
-ROOM = 1024  # bytes of a message beside its payload
-COMMANDS = ("snapshot", "get_properties", "enable_blob")
+ROOM = 1024  # bytes of a message besides its payload
 
 
 def server_link(settings: Server) -> Link:
     """Return the link to one server."""
-    if settings.blobs.save and not Path(settings.blobs.save).is_dir():
+    folder = settings.blobs.save
+    if folder and not Path(folder).is_dir():
         raise ConfigError(
-            f"servers: {settings.name}: blobs: save: there is no folder "
-            f"{settings.blobs.save}"
+            f"servers: {settings.name}: blobs: save: there is no folder {folder}"
         )
-    kept: dict[str, Kept] = {}
+    memories: dict[str, DeviceMemory] = {}
 
     @contextlib.asynccontextmanager
-    async def open_(port: Port) -> AsyncIterator[Session]:
-        session = Session(port, settings, kept)
+    async def open_(port: Port) -> AsyncIterator[IndiSession]:
+        session = IndiSession(port, settings, memories)
         try:
             await session.open()
             yield session
@@ -75,9 +75,9 @@ def server_link(settings: Server) -> Link:
 
 
 def describe(settings: Server) -> Description:
-    """Return what the server itself is on the bus."""
-    own = {name: each for name, each in commands(Session).items() if name in COMMANDS}
-    return Description("indi", OWN, own, EVENTS, name=settings.title)
+    """Return the description of the server's own device."""
+    own = commands(ServerCommands)
+    return Description("indi", PROPERTIES, own, EVENTS, name=settings.title)
 
 
 def links(settings: Config) -> Iterable[Link]:
@@ -86,7 +86,8 @@ def links(settings: Config) -> Iterable[Link]:
 
 def largest(settings: Config) -> int:
     """Return the bytes that a message with a BLOB may have."""
-    return max([each.blobs.limit for each in settings.servers], default=0) + ROOM
+    limits = [each.blobs.limit for each in settings.servers]
+    return max(limits, default=0) + ROOM
 
 
 SERVICE = Service(

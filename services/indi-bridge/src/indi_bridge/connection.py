@@ -1,4 +1,4 @@
-"""One connection to one server: elements both ways, and whether anybody is there."""
+"""Connection to a server: elements both ways, and pings in silence."""
 
 import asyncio
 import contextlib
@@ -8,43 +8,38 @@ from collections.abc import Callable, Iterable
 from busbar.bridge.errors import LinkLost
 from busbar.bridge.streams import ByteStream, open_tcp, open_unix
 from busbar.codecs import indi
-from busbar.codecs.indi import Element, PingReply, PingRequest, Reader
+from busbar.codecs.indi import Element, ElementReader, PingReply, PingRequest
+from indi_bridge.settings import Server, place
 
-BEAT = 10.0  # s of silence before we ask whether the server is there
+BEAT = 10.0  # s of silence before a ping
 ARRIVAL = 5.0  # s for the answer to a ping behind what was sent
 PINGS = 8  # that may be unanswered
-# s of silence before a server that has answered such a question once is gone
+# s of silence before a server that has answered a ping counts as gone
 SILENCE = 20.0
 
 
-async def open_stream(
-    host: str, port: int, path: str, name: str, timeout: float
-) -> ByteStream:
-    """Connect within `timeout` seconds, to a unix socket if there is a path.
-
-    Raise LinkLost.
-    """
-    if path:
-        return await open_unix(path, name, timeout)
-    return await open_tcp(host, port, name, timeout)
+async def open_stream(server: Server) -> ByteStream:
+    """Connect to a server; raise LinkLost."""
+    where = place(server.address)
+    if where.path:
+        return await open_unix(where.path, server.name, server.timeout)
+    return await open_tcp(where.host, where.port, server.name, server.timeout)
 
 
-class Connection:
-    """Gives what comes to `take`, in batches, in order.
-
-    A server that is gone is noticed at once.
-    """
+class IndiConnection:
+    """Gives the elements that come to `on_elements`, in batches, in order."""
 
     def __init__(
-        self, stream: ByteStream, take: Callable[[list[Element]], None]
+        self, stream: ByteStream, on_elements: Callable[[list[Element]], None]
     ) -> None:
-        self.reader = Reader()
-        # s; None: the server answers no pings, or none was needed yet
+        self.reader = ElementReader()
+        # s; None: the server has not answered a ping yet
         self.rtt: float | None = None
-        self._stream, self._take = stream, take
+        self._stream = stream
+        self._on_elements = on_elements
         self._loop = asyncio.get_running_loop()
-        self._heard = self._loop.time()
-        # when it was sent, what tells of its answer
+        self._last_read = self._loop.time()
+        # uid -> when it was sent, and what is set with its answer
         self._pings: dict[str, tuple[float, asyncio.Event]] = {}
         self._numbers = itertools.count(1)
 
@@ -57,21 +52,22 @@ class Connection:
         await self._stream.write(data)
 
     async def arrived(self) -> None:
-        """Return when the server has read what was sent, if it can tell.
+        """Return when the server has read what was sent, if it answers pings.
 
         Raise LinkLost.
         """
-        if self.rtt is not None:
-            answered = await self._ping()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(ARRIVAL):
-                    await answered.wait()
+        if self.rtt is None:
+            return
+        answered = await self._ping()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ARRIVAL):
+                await answered.wait()
 
     async def serve(self) -> None:
         """Read and keep alive; raise LinkLost when the server is gone."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._read(), name="read")
-            tasks.create_task(self._beat(), name="ping")
+            tasks.create_task(self._keep_alive(), name="ping")
 
     async def close(self) -> None:
         await self._stream.close()
@@ -79,10 +75,10 @@ class Connection:
     async def _read(self) -> None:
         while True:
             self.reader.feed(await self._stream.read())
-            self._heard = self._loop.time()
+            self._last_read = self._loop.time()
             elements = list(self.reader.elements())
             self._take_replies(elements)
-            self._take(elements)
+            self._on_elements(elements)
 
     def _take_replies(self, elements: Iterable[Element]) -> None:
         for each in elements:
@@ -91,29 +87,30 @@ class Connection:
                 self.rtt = self._loop.time() - sent
                 answered.set()
 
-    async def _beat(self) -> None:
-        """Ask when it is silent.
+    async def _keep_alive(self) -> None:
+        """Ping a silent server.
 
-        Source: indiserver answers itself; a server that cannot is silent, too.
+        Only one that has answered a ping can be found dead. Source:
+        docs/protocols/indi.md, 2.3 (a server without pings is silent, too).
         """
         await self._ping()
         while True:
             await asyncio.sleep(BEAT)
-            quiet = self._loop.time() - self._heard
-            if self.rtt is not None and quiet >= SILENCE:
+            silence = self._loop.time() - self._last_read
+            if self.rtt is not None and silence >= SILENCE:
                 raise LinkLost(
-                    f"the server has been silent for {quiet:.0f} s and does not "
-                    f"answer "
-                    f"pings any more"
+                    f"the server has been silent for {silence:.0f} s and does not "
+                    f"answer pings any more"
                 )
-            if quiet >= BEAT / 2:
+            if silence >= BEAT / 2:
                 await self._ping()
 
     async def _ping(self) -> asyncio.Event:
         """Send a ping; return what is set with its answer."""
-        uid, answered = f"busbar-{next(self._numbers)}", asyncio.Event()
-        # those of a server that does not answer
-        self._pings = dict(list(self._pings.items())[-PINGS:])
+        uid = f"busbar-{next(self._numbers)}"
+        answered = asyncio.Event()
+        while len(self._pings) > PINGS:  # of a server that does not answer
+            del self._pings[next(iter(self._pings))]
         self._pings[uid] = (self._loop.time(), answered)
         await self.send(PingRequest(uid))
         return answered

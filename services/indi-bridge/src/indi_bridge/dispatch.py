@@ -1,15 +1,13 @@
-"""What a server tells, element by element: into the model, from there to the bus.
-
-What has to be asked in turn.
-"""
+"""Dispatcher of a server's elements: into the model, from there to the bus."""
 
 import asyncio
 import logging
 import time as clock
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
-from busbar.bridge import BusbarError, Command, Port, UnknownTarget, collisions, level
+from busbar.bridge import BusbarError, Port, UnknownTarget, collisions, level
 from busbar.codecs import indi
 from busbar.codecs.indi import (
     DefVector,
@@ -20,12 +18,22 @@ from busbar.codecs.indi import (
     NewVector,
     SetVector,
 )
-from indi_bridge.blobs.publish import Images
-from indi_bridge.blobs.receive import Receiver
-from indi_bridge.pending import Pending
-from indi_bridge.publisher import Commanded, Kept, Late, Surface, Unheard, note
+from indi_bridge.blobs.publish import BlobPublisher, Frame
+from indi_bridge.blobs.receive import BlobReceiver
+from indi_bridge.model import ServerModel, TimedMessage
+from indi_bridge.pending import LateEnd, PendingSets
+from indi_bridge.publisher import (
+    Commanded,
+    DeviceMemory,
+    Late,
+    Offered,
+    Unheard,
+    VectorPublisher,
+    note,
+    notes,
+)
 from indi_bridge.settings import Server, matches
-from indi_bridge.vectors import Model, Told, Vector
+from indi_bridge.vectors import Vector
 
 log = logging.getLogger("busbar.indi")
 
@@ -36,78 +44,80 @@ QUIET = 1.0  # s without a definition: that was all of them
 GONE = 30.0
 
 
-class Observatory:
-    """The devices of one server on the bus, as long as one connection lasts."""
+@dataclass(frozen=True)
+class Requests:
+    """Requests of a dispatcher to its session."""
+
+    send: Callable[[Element], None]  # later, in order
+    offer_blob: Callable[[str, str], None]  # device, vector
+
+
+class ElementDispatcher:
+    """Keeps the devices of one server on the bus, as long as one connection lasts."""
 
     def __init__(
-        self, port: Port, settings: Server, kept: dict[str, Kept], commands: Mapping[str, Command], receiver: Receiver,
-        ask: Callable[[Element], None], blobs: Callable[[str, str], None],
-    ) -> None:  # fmt: skip
-        self.model = Model()
-        self.images = Images(settings.blobs)
-        self.pending = Pending(self._late, self._unheard, settings.timeouts.patience)
-        self._port, self._settings, self._kept, self._commands = (
-            port,
-            settings,
-            kept,
-            commands,
+        self,
+        port: Port,
+        settings: Server,
+        memories: dict[str, DeviceMemory],
+        offered: Offered,
+        receiver: BlobReceiver,
+        requests: Requests,
+    ) -> None:
+        self.model = ServerModel()
+        self.images = BlobPublisher(settings.blobs)
+        self.pending = PendingSets(
+            self._on_late, self._on_silence, settings.timeouts.patience
         )
-        self._receiver, self._ask, self._blobs = receiver, ask, blobs
-        self._own = port.outlet(settings.name)
-        self._surfaces: dict[str, Surface] = {}  # by INDI name
+        self.definition_came = asyncio.Event()
+        self._port = port
+        self._settings = settings
+        self._memories = memories
+        self._offered = offered
+        self._receiver = receiver
+        self._requests = requests
+        self._outlet = port.outlet(settings.name)
+        self._publishers: dict[str, VectorPublisher] = {}  # by INDI name
         self._unserved: set[str] = set()
         # INDI name of a device whose driver is gone -> loop time
         self._absent: dict[str, float] = {}
         self._loop = asyncio.get_running_loop()
         self._quiet: asyncio.TimerHandle | None = None
-        self.defining = asyncio.Event()  # a definition has come
-        self._dirty: set[Surface] = set()
+        self._unflushed: set[VectorPublisher] = set()
         self._complete = False
         self._handlers: dict[type, Callable[[Any], None]] = {
-            DefVector: self._define,
-            SetVector: self._set,
-            Message: self._message,
-            DelProperty: self._delete,
-            NewVector: self._commanded,
-            GetProperties: self._snooped,
+            DefVector: self._on_definition,
+            SetVector: self._on_set,
+            Message: self._on_message,
+            DelProperty: self._on_deleted,
+            NewVector: self._on_foreign_set,
+            GetProperties: self._on_snoop,
             indi.BlobStart: receiver.start,
             indi.BlobData: receiver.data,
-            indi.BlobEnd: self._blob_end,
-            indi.Skipped: self._skipped,
+            indi.BlobEnd: self._on_blob_end,
+            indi.Skipped: self._on_skipped,
         }
 
     def start(self) -> None:
-        """The link is up."""
-        self._own.values(
-            {"messages": [], "definitions_complete": False, **self._counts()}
-        )
-        self._settle_later()
+        """Publish the server's own device: the link is up."""
+        first = {"messages": [], "definitions_complete": False}
+        self._outlet.values(first | self._counts())
+        self._await_quiet()
 
     def take(self, elements: list[Element]) -> None:
         """Take a batch from the connection for values.
 
-        BLOBs that a server sends there unasked would mix with ours.
+        BLOBs that a server sends there without being asked would mix with those of the
+        other connection.
         """
         self._take(each for each in elements if not isinstance(each, BLOBS))
 
-    def _take(self, elements: Iterable[Element]) -> None:
-        for each in elements:
-            if handler := self._handlers.get(type(each)):
-                handler(each)
-        if self._dirty:
-            self._flush()
-
     def take_blobs(self, elements: list[Element]) -> None:
-        """Take a batch from the connection for BLOBs.
+        """Take the BLOBs of a batch from their connection.
 
-        These only, the rest comes on the other one.
+        The rest comes on the other one.
         """
-        wanted = (*BLOBS, indi.Skipped)
-        self._take(
-            e
-            for e in elements
-            if isinstance(e, wanted) or (isinstance(e, SetVector) and e.kind == "BLOB")
-        )
+        self._take(each for each in elements if _is_of_blob(each))
 
     async def close(self) -> None:
         if self._quiet is not None:
@@ -116,9 +126,9 @@ class Observatory:
         self._receiver.drop()
         await self.images.close()
 
-    def surface(self, device: str) -> Surface:
-        """Return the surface of a device of the bus; raise UnknownTarget."""
-        for each in self._surfaces.values():
+    def publisher(self, device: str) -> VectorPublisher:
+        """Return the publisher of a device of the bus; raise UnknownTarget."""
+        for each in self._publishers.values():
             if each.name == device:
                 return each
         raise UnknownTarget(f"the server has no device {device!r} at present")
@@ -128,16 +138,31 @@ class Observatory:
 
         Raise UnknownTarget.
         """
-        name = (
-            device if device in self.model.devices else self.surface(device).device.name
-        )
+        if device in self.model.devices:
+            return device
+        name = self.publisher(device).device.name
         if name not in self.model.devices:
             raise UnknownTarget(f"the driver of {device!r} is gone at present")
         return name
 
+    def vector(self, device: str, name: str) -> Vector:
+        """Return a vector of a device of the bus; raise UnknownTarget."""
+        vectors = self.publisher(device).device.vectors
+        if name not in vectors:
+            raise UnknownTarget(f"{device} has no {name} at present")
+        return vectors[name]
+
     def publish_counts(self, **more: Any) -> None:
-        """Publish what the server's own device tells of the connection."""
-        self._own.values(self._counts() | more)
+        """Publish the counts of the server's own device, and of its connections."""
+        self._outlet.values(self._counts() | more)
+
+    def _take(self, elements: Iterable[Element]) -> None:
+        for each in elements:
+            handler = self._handlers.get(type(each))
+            if handler is not None:
+                handler(each)
+        if self._unflushed:
+            self._flush()
 
     def _counts(self) -> dict[str, Any]:
         vectors = list(self.model.vectors())
@@ -150,223 +175,251 @@ class Observatory:
             "frames_dropped": self.images.dropped,
         }
 
-    def _define(self, definition: DefVector) -> None:
-        device, name = definition.device, definition.name
+    def _on_definition(self, definition: DefVector) -> None:
+        device = definition.device
         if not self._settings.devices.has(device):
             return
-        known = self.model.find(device, name)
+        known = self.model.find(device, definition.name)
         vector = self.model.define(definition, clock.time())
         if vector is None:
             return
         self._absent.pop(device, None)
-        self._mark(self._serve(device), vector)
-        self.pending.heard(vector)
-        self._said(device, definition.message, vector.time)
-        self.defining.set()
-        self._settle_later()
-        if (
-            vector.kind == "BLOB"
-            and vector.perm != "wo"
-            and self._settings.blobs.mode != "never"
-        ):
-            self._blobs(device, name)
-        if (
-            known is None
-            and name == "CONNECTION"
-            and matches(self._settings.connect, device)
-        ):
+        publisher = self._serve(device)
+        if publisher is not None:
+            self._mark(publisher, vector)
+        self.pending.on_vector(vector)
+        self._take_message(device, definition.message, vector.time)
+        self.definition_came.set()
+        self._await_quiet()
+        if self._wants_blobs(vector):
+            self._requests.offer_blob(device, vector.name)
+        if known is None:
             self._connect(vector)
 
+    def _wants_blobs(self, vector: Vector) -> bool:
+        if vector.kind != "BLOB" or vector.perm == "wo":
+            return False
+        return self._settings.blobs.mode != "never"
+
     def _connect(self, vector: Vector) -> None:
-        """Switch a device on that has just come, at the start or with a driver that was started anew."""
+        """Switch a new device on, at the start or after its driver was restarted."""
+        device = vector.device
+        if vector.name != "CONNECTION" or not matches(self._settings.connect, device):
+            return
         member = vector.members.get("CONNECT")
         if member is not None and member.value != "On":
-            self._ask(
-                NewVector("Switch", vector.device, vector.name, {"CONNECT": "On"})
-            )
+            switch = NewVector("Switch", device, vector.name, {"CONNECT": "On"})
+            self._requests.send(switch)
 
-    def _set(self, news: SetVector) -> None:
-        vector = self.model.find(news.device, news.name)
-        # drivers do so when they connect. Source: reference 3.6
-        if vector is None or vector.kind != news.kind:
+    def _on_set(self, update: SetVector) -> None:
+        device = update.device
+        vector = self.model.find(device, update.name)
+        # drivers do so when they connect. Source: docs/protocols/indi.md, 4.6
+        if vector is None or vector.kind != update.kind:
             self.model.ignored += 1
             return
-        if self._surfaces.get(news.device) in self._dirty:
+        publisher = self._publishers.get(device)
+        if publisher in self._unflushed:
             self._flush()
-        redefined = vector.apply(news, clock.time())
-        surface = self._surfaces.get(news.device)
-        if surface is not None:
+            publisher = self._publishers.get(device)
+        redefined = vector.apply(update, clock.time())
+        if publisher is not None:
             if redefined:
-                self._mark(surface, vector)
+                self._mark(publisher, vector)
             else:
-                surface.changed(vector)
-            surface.received(vector)
-        self.pending.heard(vector)
-        if news.message:
-            self._said(news.device, news.message, vector.time)
+                publisher.publish_values(vector)
+            publisher.publish_received(vector)
+        self.pending.on_vector(vector)
+        if update.message:
+            self._take_message(device, update.message, vector.time)
 
-    def _message(self, message: Message) -> None:
+    def _on_message(self, message: Message) -> None:
         if message.device and not self._settings.devices.has(message.device):
             return
-        self._said(message.device, message.text, indi.parse_time(message.timestamp))
+        time = indi.parse_time(message.timestamp)
+        self._take_message(message.device, message.text, time)
 
-    def _said(self, device: str, text: str, time: float | None) -> None:
+    def _take_message(self, device: str, text: str, time: float | None) -> None:
+        """Take a message of a device or, with "", of the server; "" is none."""
         if not text:
             return
-        told = Told(clock.time() if time is None else time, text)
-        self.model.tell(device, told)
-        self.pending.said(device, text)
-        if any(
-            each.device.name == device and each.outlet is None for each in self._dirty
-        ):
+        message = TimedMessage(clock.time() if time is None else time, text)
+        self.model.keep_message(device, message)
+        self.pending.on_message(device, text)
+        publisher = self._publishers.get(device)
+        if publisher in self._unflushed and publisher.outlet is None:
             self._flush()  # events are of what is on the bus
-        if surface := self._surfaces.get(device):
-            surface.told(told)
+            publisher = self._publishers.get(device)
+        if publisher is not None:
+            publisher.publish_message(message)
         else:
-            self._own.event("message", note(told))
-            self._own.values({"messages": [note(each) for each in self.model.messages]})
+            self._outlet.event("message", note(message))
+            self._outlet.values(notes(self.model.messages))
 
-    def _delete(self, gone: DelProperty) -> None:
-        surface = self._surfaces.get(gone.device)
-        self._said(gone.device, gone.message, indi.parse_time(gone.timestamp))
+    def _on_deleted(self, gone: DelProperty) -> None:
+        publisher = self._publishers.get(gone.device)
+        time = indi.parse_time(gone.timestamp)
+        self._take_message(gone.device, gone.message, time)
         vectors = self.model.delete(gone.device, gone.name)
-        self.pending.deleted(gone.device, gone.name)
-        if surface is not None:
-            surface.deleted(vectors)
-            if not gone.name or not surface.device.vectors:
+        self.pending.on_deleted(gone.device, gone.name)
+        if publisher is not None:
+            publisher.on_deleted(vectors)
+            if not gone.name or not publisher.device.vectors:
                 self.model.delete(gone.device, "")
                 self._absent[gone.device] = self._loop.time()
-                surface.gone("the driver is gone")
-        self._settle_later()
+                publisher.on_driver_gone()
+        self._await_quiet()
 
-    def _commanded(self, new: NewVector) -> None:
-        """Another client has asked for something; the server passes it on.
+    def _on_foreign_set(self, new: NewVector) -> None:
+        """Publish what another client has asked for; the server passes it on.
 
-        Source: reference 2.
+        Source: docs/protocols/indi.md, 2.3.
         """
-        self.pending.asked_by_another(new.device, new.name)
-        if surface := self._surfaces.get(new.device):
-            surface.event("command", Commanded(level(new.name), new.members))
+        self.pending.on_foreign_set(new.device, new.name)
+        fields = Commanded(level(new.name), new.members)
+        self._publish_event(new.device, "command", fields)
 
-    def _snooped(self, asked: GetProperties) -> None:
-        """A driver or a chained server asks for properties of others."""
-        self._own.event("snoop", {"device": asked.device, "vector": asked.name})
+    def _on_snoop(self, asked: GetProperties) -> None:
+        """Publish that a driver or a chained server asks for properties of others."""
+        fields = {"device": asked.device, "vector": asked.name}
+        self._outlet.event("snoop", fields)
 
-    def _blob_end(self, end: indi.BlobEnd) -> None:
+    def _on_blob_end(self, end: indi.BlobEnd) -> None:
         received = self._receiver.end(end)
         if received is None:
             return
         vector = self.model.find(received.device, received.vector)
-        surface = self._surfaces.get(received.device)
-        if vector is None or surface is None or received.member not in vector.keys:
+        publisher = self._publishers.get(received.device)
+        if vector is None or publisher is None or received.member not in vector.keys:
             self.model.ignored += 1
             return
-        self.images.came(surface, vector, received)
+        self.images.publish(Frame(publisher, vector, received))
 
-    def _skipped(self, skipped: indi.Skipped) -> None:
+    def _on_skipped(self, skipped: indi.Skipped) -> None:
         log.info("%s: skipped %s: %r", self._settings.name, skipped.why, skipped.data)
 
-    def _mark(self, surface: Surface | None, vector: Vector) -> None:
-        if surface is not None:
-            surface.defined(vector)
-            self._dirty.add(surface)
+    def _on_late(self, late: LateEnd) -> None:
+        fields = Late(late.vector.path, late.end, late.took, late.messages)
+        self._publish_event(late.vector.device, "late", fields)
+
+    def _on_silence(self, vector: Vector, seconds: float) -> None:
+        self._publish_event(vector.device, "timeout", Unheard(vector.path, seconds))
+
+    def _publish_event(
+        self, device: str, name: str, fields: Commanded | Late | Unheard
+    ) -> None:
+        publisher = self._publishers.get(device)
+        if publisher is not None:
+            publisher.publish_event(name, fields)
+
+    def _mark(self, publisher: VectorPublisher, vector: Vector) -> None:
+        """Let a definition be published at the end of the batch."""
+        publisher.on_defined(vector)
+        self._unflushed.add(publisher)
 
     def _flush(self) -> None:
-        dirty, self._dirty = self._dirty, set()
-        for surface in dirty:
+        unflushed = self._unflushed
+        self._unflushed = set()
+        for publisher in unflushed:
             try:
-                surface.flush()
+                publisher.flush()
             except BusbarError as error:  # its name is another device's
+                name = publisher.device.name
                 log.warning(
-                    "%s: %s is not served: %s",
-                    self._settings.name,
-                    surface.device.name,
-                    error,
+                    "%s: %s is not served: %s", self._settings.name, name, error
                 )
-                self._unserved.add(surface.device.name)
-                self._surfaces.pop(surface.device.name, None)
+                self._unserved.add(name)
+                self._publishers.pop(name, None)
 
-    def _serve(self, device: str) -> Surface | None:
-        """Return the surface of a device that is defined, None if it is not served."""
+    def _serve(self, device: str) -> VectorPublisher | None:
+        """Return the publisher of a defined device, None if it is not served."""
         if device in self._unserved:
             return None
-        if (surface := self._surfaces.get(device)) is not None:
-            surface.device = self.model.devices[device]
-            return surface
-        names = {
-            name: self._name(name) for name in (*self.model.devices, *self._absent)
-        }
-        doubled = collisions(names)
-        if device in doubled or names[device] == self._settings.name:
-            self._refuse({device, *doubled}, names[device])
+        publisher = self._publishers.get(device)
+        if publisher is not None:
+            publisher.device = self.model.devices[device]
+            return publisher
+        names = {}
+        for each in (*self.model.devices, *self._absent):
+            names[each] = self._name(each)
+        path = names[device]
+        colliding = collisions(names)
+        if device in colliding or path == self._settings.name:
+            self._refuse({device, *colliding}, path)
             return None
-        kept = self._kept.setdefault(device, Kept())
-        made = Surface(
+        made = VectorPublisher(
             self._port,
             self._settings,
-            names[device],
+            path,
             self.model.devices[device],
-            kept,
-            self._commands,
+            self._memories.setdefault(device, DeviceMemory()),
+            self._offered,
         )
-        self._surfaces[device] = made
+        self._publishers[device] = made
         return made
 
-    def _refuse(self, doubled: set[str], path: str) -> None:
-        """Two names meet: neither is served. Source: docs/contract.md, 1."""
-        both = [name for name in doubled if self._name(name) == path]
+    def _refuse(self, colliding: set[str], path: str) -> None:
+        """Serve none of the devices that share a path. Source: docs/contract.md, 1."""
+        sharing = [name for name in colliding if self._name(name) == path]
         log.warning(
-            ("%s: %s have one name on the bus, %s: set `names:`"),
+            "%s: %s have one name on the bus, %s: set `names:`",
             self._settings.name,
-            both,
+            sharing,
             path,
         )
-        for name in both:
+        for name in sharing:
             self._unserved.add(name)
             self._absent.pop(name, None)
-            if (surface := self._surfaces.pop(name, None)) is not None:
-                self._dirty.discard(surface)
-                if surface.outlet is not None:
-                    self._port.vanish(surface.name)
+            self._remove(name)
+
+    def _remove(self, device: str) -> None:
+        """Remove a device from the bus."""
+        publisher = self._publishers.pop(device, None)
+        if publisher is None:
+            return
+        self._unflushed.discard(publisher)
+        if publisher.outlet is not None:
+            self._port.vanish(publisher.name)
 
     def _name(self, device: str) -> str:
         given = self._settings.names.get(device)
-        return given or level(
-            f"{self._settings.name} {device}" if self._settings.prefix else device
-        )
+        if given:
+            return given
+        if self._settings.prefix:
+            return level(f"{self._settings.name} {device}")
+        return level(device)
 
-    def _settle_later(self) -> None:
-        """Count the quiet time anew."""
+    def _await_quiet(self) -> None:
+        """Start the quiet time again."""
         if self._quiet is not None:
             self._quiet.cancel()
-        self._quiet = self._loop.call_later(QUIET, self._settle)
+        self._quiet = self._loop.call_later(QUIET, self._on_quiet)
         if self._complete:
             self._complete = False
-            self._own.values({"definitions_complete": False})
+            self._outlet.values({"definitions_complete": False})
 
-    def _settle(self) -> None:
-        """It has been quiet: all is defined, and what is not is gone."""
+    def _on_quiet(self) -> None:
+        """Publish that all is defined, and remove what is not."""
         self._complete = True
+        self._remove_absent()
+        for publisher in self._publishers.values():
+            publisher.drop_undefined()
+        self._outlet.values({"definitions_complete": True, **self._counts()})
+        self._quiet = None
+        if self._absent:
+            self._quiet = self._loop.call_later(GONE / 3, self._on_quiet)
+
+    def _remove_absent(self) -> None:
+        """Remove the devices whose drivers have been gone for too long."""
         now = self._loop.time()
         for device, since in list(self._absent.items()):
             if now - since >= GONE:
                 del self._absent[device]
-                self._kept.pop(device, None)
-                if (surface := self._surfaces.pop(device)).outlet is not None:
-                    self._port.vanish(surface.name)
-        for surface in self._surfaces.values():
-            surface.settle()
-        self._own.values({"definitions_complete": True, **self._counts()})
-        self._quiet = (
-            self._loop.call_later(GONE / 3, self._settle) if self._absent else None
-        )
+                self._memories.pop(device, None)
+                self._remove(device)
 
-    def _late(
-        self, vector: Vector, state: str, took: float, messages: list[str]
-    ) -> None:
-        if surface := self._surfaces.get(vector.device):
-            surface.event("late", Late(vector.path, state, took, messages))
 
-    def _unheard(self, vector: Vector, seconds: float) -> None:
-        if surface := self._surfaces.get(vector.device):
-            surface.event("timeout", Unheard(vector.path, seconds))
+def _is_of_blob(element: Element) -> bool:
+    if isinstance(element, SetVector):
+        return element.kind == "BLOB"
+    return isinstance(element, (*BLOBS, indi.Skipped))

@@ -1,6 +1,6 @@
-"""Everything that is known of a server, as indipyclient dumps it: exactly its keys.
+"""Dump of a server with the keys of indipyclient's snapshot.
 
-Source: reference 1.5.
+Source: docs/protocols/indi.md, 3.
 """
 
 import math
@@ -11,79 +11,66 @@ from pathlib import Path
 from typing import Any
 
 from busbar.codecs.indi import format_number
-from indi_bridge.vectors import Device, Member, Model, Told, Vector
+from indi_bridge.model import IndiDevice, ServerModel, TimedMessage
+from indi_bridge.vectors import Member, Vector
 
 
 class Dump:
-    """Makes snapshots; `folder` is where BLOBs have been saved."""
+    """Dumps servers, devices and vectors; `folder` has the saved BLOBs."""
 
     def __init__(self, folder: Path | None, *, blobs: bool, user_strings: bool) -> None:
-        self._folder, self._blobs = folder, blobs
+        self._folder = folder
+        self._blobs = blobs
         self._extra: dict[str, str] = {"user_string": ""} if user_strings else {}
 
     def server(
-        self, model: Model, host: str, port: int, *, connected: bool
+        self, model: ServerModel, host: str, port: int, *, connected: bool
     ) -> dict[str, Any]:
+        devices = model.devices.items()
         return {
             "indihost": host,
             "indiport": port,
             "connected": connected,
             "messages": _messages(model.messages),
-            "devices": {
-                name: self.device(device) for name, device in model.devices.items()
-            },
+            "devices": {name: self.device(device) for name, device in devices},
             **self._extra,
         }
 
-    def device(self, device: Device) -> dict[str, Any]:
+    def device(self, device: IndiDevice) -> dict[str, Any]:
+        vectors = device.vectors.items()
         return {
             "devicename": device.name,
             "enable": bool(device.vectors),
             "messages": _messages(device.messages),
-            "vectors": {
-                name: self.vector(vector) for name, vector in device.vectors.items()
-            },
+            "vectors": {name: self.vector(vector) for name, vector in vectors},
             **self._extra,
         }
 
     def vector(self, vector: Vector) -> dict[str, Any]:
-        return {
+        dump: dict[str, Any] = {
             "vectortype": f"{vector.kind}Vector",
             "name": vector.name,
             "devicename": vector.device,
             "label": vector.label,
             "enable": True,
-            "message": vector.told,
-            "message_timestamp": _time(vector.told_at or vector.time),
+            "message": vector.last_message,
+            "message_timestamp": _time(vector.last_message_time or vector.time),
             "group": vector.group,
             "state": vector.state,
             "timeout": None if vector.kind == "Light" else vector.timeout,
             "timestamp": _time(vector.time),
-            **({"rule": vector.rule} if vector.rule else {}),
-            "perm": vector.perm,
-            **self._extra,
-            "members": {
-                name: self._member(vector, member)
-                for name, member in vector.members.items()
-            },
         }
+        if vector.rule:
+            dump["rule"] = vector.rule
+        dump["perm"] = vector.perm
+        members = {}
+        for name, member in vector.members.items():
+            members[name] = {**self._member(vector, member), **self._extra}
+        return {**dump, **self._extra, "members": members}
 
     def _member(self, vector: Vector, member: Member) -> dict[str, Any]:
         if vector.kind == "Number":
-            value = member.shown if math.isfinite(member.shown) else None
-            return {
-                "label": member.label,
-                "format": member.format,
-                "min": member.min,
-                "max": member.max,
-                "step": member.step,
-                "value": member.value,
-                "floatvalue": value,
-                "formattedvalue": member.value
-                if value is None
-                else format_number(value, member.format),
-                **self._extra,
-            }
+            return _number(member)
         if vector.kind == "BLOB":
             return {
                 "label": member.label,
@@ -91,26 +78,42 @@ class Dump:
                 "blobsize": member.size,
                 "blobformat": member.value,
                 "value": self._content(member),
-                **self._extra,
             }
-        return {"label": member.label, "value": member.value, **self._extra}
+        return {"label": member.label, "value": member.value}
 
     def _content(self, member: Member) -> str | None:
-        """Return the BLOB in base64 if that is asked for and it was saved.
+        """Return the BLOB in base64 if it is asked for and was saved.
 
         It is not kept in memory.
         """
         if not self._blobs or self._folder is None or not member.filename:
             return None
         try:
-            return b64encode((self._folder / member.filename).read_bytes()).decode(
-                "ascii"
-            )
+            content = (self._folder / member.filename).read_bytes()
         except OSError:
-            return None  # somebody has taken it away
+            return None  # somebody has removed it
+        return b64encode(content).decode("ascii")
 
 
-def _messages(messages: Iterable[Told]) -> list[list[str]]:
+def _number(member: Member) -> dict[str, Any]:
+    value = None
+    formatted = member.value
+    if math.isfinite(member.shown):
+        value = member.shown
+        formatted = format_number(member.shown, member.format)
+    return {
+        "label": member.label,
+        "format": member.format,
+        "min": member.min,
+        "max": member.max,
+        "step": member.step,
+        "value": member.value,
+        "floatvalue": value,
+        "formattedvalue": formatted,
+    }
+
+
+def _messages(messages: Iterable[TimedMessage]) -> list[list[str]]:
     return [[_time(each.time), each.text] for each in messages]
 
 

@@ -1,13 +1,10 @@
-"""Sets that wait for their end.
-
-One for each vector, with what the device says meanwhile.
-"""
+"""Sets that wait for their end, one for each vector."""
 
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from busbar.bridge import (
     BusbarError,
@@ -21,237 +18,301 @@ from busbar.codecs.indi import NewVector
 from indi_bridge.completion import Completion, End
 from indi_bridge.vectors import Vector
 
-UNSAID = 60.0  # s for a vector that names no timeout
-# s in which the driver's text may follow its Alert (measured: 40 ms). Source: reference
-# 3.8
-TALK = 0.2
+USUAL = 60.0  # s for a vector without a timeout
+# s in which the driver's text may follow its Alert (measured: 40 ms).
+# Source: docs/protocols/indi.md, 4.8
+TEXT_DELAY = 0.2
 PROGRESS = 1.0  # s between reports
 LATE_LIMIT = 200  # sets whose end is still awaited after their timeout
-SAID = 8  # messages kept of one set
+MESSAGES = 8  # kept of one set
+SHOWN = 4  # members in a report
 
-Fraction = Callable[[Vector], float | None]
+Fraction = Callable[[Vector], float | None]  # how much of a set is done
 Key = tuple[str, str]  # device, vector
 
 
+class LateEnd(NamedTuple):
+    """How a set ended after its timeout; `took` in s."""
+
+    vector: Vector
+    end: End
+    took: float
+    messages: list[str]
+
+
+@dataclass(frozen=True)
+class SetOptions:
+    """How a set is awaited."""
+
+    timeout: float | None = None  # s; None: that of the vector
+    fraction: Fraction | None = None  # for its progress
+
+
+DEFAULTS = SetOptions()
+
+
 @dataclass(eq=False)
-class Waiting:
+class PendingSet:
     """One set that is under way."""
 
     vector: Vector
     wanted: dict[str, str]
     completion: Completion
     sent: float  # loop time
+    report: Callable[[Vector], None]
     ended: End | None = None
-    news: asyncio.Event = field(default_factory=asyncio.Event)
-    heard: bool = False  # anything of the vector since
-    said: deque[str] = field(default_factory=lambda: deque(maxlen=SAID))
-    report: Callable[[Vector], None] = lambda vector: None
-    unheard: asyncio.TimerHandle | None = None  # tells that nothing has come
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    answered: bool = False  # an element of the vector has come since
+    messages: deque[str] = field(default_factory=lambda: deque(maxlen=MESSAGES))
+    silence: asyncio.TimerHandle | None = None  # reports that no element has come
 
     def end(self, end: End) -> None:
         self.ended = self.ended or end
-        self.news.set()
+        self.changed.set()
+
+    def on_vector(self, vector: Vector, now: float) -> None:
+        """Take a new state of the vector."""
+        self.vector = vector
+        self.answered = True
+        reached = vector.has(self.wanted)
+        end = self.completion.on_state(vector.state, reached, now)
+        self.ended = self.ended or end
+        self.changed.set()  # the time to look again may have changed
+
+    def stop_silence(self) -> None:
+        if self.silence is not None:
+            self.silence.cancel()
 
 
-class Pending:
+class PendingSets:
     """All sets of one server."""
 
     def __init__(
         self,
-        late: Callable[[Vector, str, float, list[str]], None],
-        unheard: Callable[[Vector, float], None],
-        # from the vector's timeout: s until a set counts as not heard
+        on_late: Callable[[LateEnd], None],
+        on_silence: Callable[[Vector, float], None],
+        # from the vector's timeout (s): silence after a set that is reported
         patience: Callable[[float], float | None],
     ) -> None:
-        self._unheard, self._patience = unheard, patience
+        self._on_late = on_late
+        self._on_silence = on_silence
+        self._patience = patience
         self._loop = asyncio.get_running_loop()
-        self._waiting: dict[Key, Waiting] = {}
-        self._late: dict[Key, Waiting] = {}
-        self._watched: set[Waiting] = set()
-        self._tell_late = late
+        self._waiting: dict[Key, PendingSet] = {}
+        self._late: dict[Key, PendingSet] = {}
+        self._watched: set[PendingSet] = set()
 
     async def run(
-        self, vector: Vector, new: NewVector, send: Callable[[], Awaitable[None]], turn: Turn, timeout: float | None,
-        fraction: Fraction | None = None,
-    ) -> None:  # fmt: skip
-        """Send and return when it has ended well, within `timeout` (s).
+        self,
+        vector: Vector,
+        new: NewVector,
+        send: Callable[[], Awaitable[None]],
+        turn: Turn,
+        options: SetOptions,
+    ) -> None:
+        """Send a set and return when it has ended well.
 
-        Raise how it ended otherwise.
+        Raise how it ended otherwise, DeviceTimeout after its timeout.
         """
-        now = self._loop.time()
-        seconds = turn.asked or timeout or vector.timeout or UNSAID
-        completion = Completion(vector.state, now, now + seconds)
-        waiting = Waiting(vector, dict(new.members), completion, now)
-        waiting.report = _reporter(turn, fraction, self._loop.time)
+        seconds = turn.asked or options.timeout or vector.timeout or USUAL
+        pending = self._pending(vector, new, seconds, turn, options.fraction)
         key = (vector.device, vector.name)
-        self._end(key, "superseded")
-        if (late := self._late.pop(key, None)) is not None:
-            self._unwatch(late)
-        self._waiting[key] = waiting
+        self._supersede(key)
+        self._waiting[key] = pending
         try:
             await send()
-            self._watch(waiting)
+            self._watch(pending)
             turn.release()
-            end = await self._end_of(waiting)
+            end = await self._end_of(pending)
             if end == "timeout":
-                self._keep_late(key, waiting)
-            if end == "Alert" and not waiting.said:
-                await asyncio.sleep(TALK)
+                self._keep_late(key, pending)
+            if end == "Alert" and not pending.messages:
+                await asyncio.sleep(TEXT_DELAY)
         finally:
-            if self._waiting.get(key) is waiting:
-                del self._waiting[key]
-            if self._late.get(key) is not waiting:
-                self._unwatch(waiting)
-        if (error := _error(waiting, end, seconds)) is not None:
+            self._forget(key, pending)
+        error = _error(pending, end, seconds)
+        if error is not None:
             raise error
 
-    def heard(self, vector: Vector) -> None:
-        """Take note of a set or definition of a vector."""
+    def on_vector(self, vector: Vector) -> None:
+        """Take a set or definition of a vector."""
         key = (vector.device, vector.name)
-        waiting = self._waiting.get(key)
+        pending = self._waiting.get(key)
+        if pending is not None:
+            self._take(pending, vector)
+            if vector.state == "Busy":
+                pending.report(vector)
         late = self._late.get(key)
-        for each in (waiting, late):
-            if each is not None:
-                each.vector, each.heard = vector, True
-                self._unwatch(each)
-                end = each.completion.heard(
-                    vector.state, vector.has(each.wanted), self._loop.time()
-                )
-                each.ended = each.ended or end
-                each.news.set()  # when to look again may have changed
-        if waiting is not None and vector.state == "Busy":
-            waiting.report(vector)
-        if late is not None and late.ended is not None:
-            del self._late[key]
-            self._end_late(late, late.ended)
+        if late is not None:
+            self._take(late, vector)
+            if late.ended is not None:
+                del self._late[key]
+                self._report_late(late, late.ended)
 
-    def close(self) -> None:
-        """The connection is over."""
-        for waiting in list(self._watched):
-            self._unwatch(waiting)
+    def on_message(self, device: str, text: str) -> None:
+        """Keep a message with the sets that it may be about; device "": with all."""
+        for sets in (self._waiting, self._late):
+            for key, pending in sets.items():
+                if device in ("", key[0]) and text not in pending.messages:
+                    pending.messages.append(text)
 
-    def asked_by_another(self, device: str, vector: str) -> None:
-        """Another client has set the vector: what we wanted counts no more."""
+    def on_foreign_set(self, device: str, vector: str) -> None:
+        """End our set: another client has set the vector."""
         self._end((device, vector), "superseded")
 
-    def deleted(self, device: str, vector: str) -> None:
-        """A vector, or with "" a device, is gone."""
+    def on_deleted(self, device: str, vector: str) -> None:
+        """End the sets of a vector that is gone, or with "" of a device."""
+        end: End = "deleted" if vector else "gone"
         for key in [*self._waiting, *self._late]:
             if key[0] == device and vector in ("", key[1]):
-                end: End = "deleted" if vector else "gone"
-                if (late := self._late.pop(key, None)) is not None:
-                    self._unwatch(late)
-                    self._end_late(late, end)
+                self._end_late(key, end)
                 self._end(key, end)
 
-    def said(self, device: str, text: str) -> None:
-        """A message has come."""
-        for key, waiting in [*self._waiting.items(), *self._late.items()]:
-            if device in ("", key[0]) and text not in waiting.said:
-                waiting.said.append(text)
+    def close(self) -> None:
+        """Stop all timers: the connection is over."""
+        for pending in self._watched:
+            pending.stop_silence()
+        self._watched.clear()
 
-    def _watch(self, waiting: Waiting) -> None:
-        """See to it that somebody learns of it if nothing of the vector comes."""
-        seconds = self._patience(waiting.vector.timeout)
-        if seconds is not None and not waiting.heard:
-            self._watched.add(waiting)
-            waiting.unheard = self._loop.call_later(
-                seconds, self._not_heard, waiting, seconds
-            )
-
-    def _unwatch(self, waiting: Waiting) -> None:
-        if waiting.unheard is not None:
-            waiting.unheard.cancel()
-        self._watched.discard(waiting)
-
-    def _not_heard(self, waiting: Waiting, seconds: float) -> None:
-        self._watched.discard(waiting)
-        self._unheard(waiting.vector, seconds)
-
-    def _end_late(self, late: Waiting, end: End) -> None:
-        self._tell_late(
-            late.vector, end, round(self._loop.time() - late.sent, 3), list(late.said)
+    def _pending(
+        self,
+        vector: Vector,
+        new: NewVector,
+        seconds: float,
+        turn: Turn,
+        fraction: Fraction | None,
+    ) -> PendingSet:
+        now = self._loop.time()
+        return PendingSet(
+            vector,
+            dict(new.members),
+            Completion(vector.state, now, now + seconds),
+            now,
+            _reporter(turn, fraction, self._loop.time),
         )
+
+    def _supersede(self, key: Key) -> None:
+        self._end(key, "superseded")
+        late = self._late.pop(key, None)
+        if late is not None:
+            self._unwatch(late)
+
+    def _forget(self, key: Key, pending: PendingSet) -> None:
+        """Remove a set that has ended, unless it is kept or replaced."""
+        if self._waiting.get(key) is pending:
+            del self._waiting[key]
+        if self._late.get(key) is not pending:
+            self._unwatch(pending)
+
+    def _take(self, pending: PendingSet, vector: Vector) -> None:
+        self._unwatch(pending)
+        pending.on_vector(vector, self._loop.time())
+
+    def _watch(self, pending: PendingSet) -> None:
+        """Report it if no element of the vector comes."""
+        seconds = self._patience(pending.vector.timeout)
+        if seconds is None or pending.answered:
+            return
+        self._watched.add(pending)
+        pending.silence = self._loop.call_later(
+            seconds, self._report_silence, pending, seconds
+        )
+
+    def _unwatch(self, pending: PendingSet) -> None:
+        pending.stop_silence()
+        self._watched.discard(pending)
+
+    def _report_silence(self, pending: PendingSet, seconds: float) -> None:
+        self._watched.discard(pending)
+        self._on_silence(pending.vector, seconds)
+
+    def _report_late(self, late: PendingSet, end: End) -> None:
+        took = round(self._loop.time() - late.sent, 3)
+        self._on_late(LateEnd(late.vector, end, took, list(late.messages)))
 
     def _end(self, key: Key, end: End) -> None:
         if key in self._waiting:
             self._waiting[key].end(end)
 
-    async def _end_of(self, waiting: Waiting) -> End:
-        while waiting.ended is None:
-            waiting.news.clear()
-            try:
-                async with asyncio.timeout_at(waiting.completion.due):
-                    await waiting.news.wait()
-            except TimeoutError:
-                if (end := waiting.completion.tick(self._loop.time())) is not None:
-                    return end
-        return waiting.ended
+    def _end_late(self, key: Key, end: End) -> None:
+        late = self._late.pop(key, None)
+        if late is not None:
+            self._unwatch(late)
+            self._report_late(late, end)
 
-    def _keep_late(self, key: Key, waiting: Waiting) -> None:
+    async def _end_of(self, pending: PendingSet) -> End:
+        while pending.ended is None:
+            pending.changed.clear()
+            try:
+                async with asyncio.timeout_at(pending.completion.due):
+                    await pending.changed.wait()
+            except TimeoutError:
+                end = pending.completion.on_time(self._loop.time())
+                if end is not None:
+                    return end
+        return pending.ended
+
+    def _keep_late(self, key: Key, pending: PendingSet) -> None:
         if len(self._late) >= LATE_LIMIT:
             del self._late[next(iter(self._late))]
-        self._late[key] = waiting
+        self._late[key] = pending
 
 
 def _reporter(
     turn: Turn, fraction: Fraction | None, clock: Callable[[], float]
 ) -> Callable[[Vector], None]:
+    """Return what reports the progress of a set, once a second."""
     last = -PROGRESS
 
     def report(vector: Vector) -> None:
         nonlocal last
-        if clock() - last >= PROGRESS:
-            last = clock()
-            values = ", ".join(
-                f"{name} {member.value}"
-                for name, member in list(vector.members.items())[:4]
-            )
-            turn.progress(
-                fraction(vector) if fraction else None,
-                f"{vector.name} is Busy: {values}",
-            )
+        now = clock()
+        if now - last < PROGRESS:
+            return
+        last = now
+        members = list(vector.members.items())[:SHOWN]
+        values = ", ".join(f"{name} {member.value}" for name, member in members)
+        done = fraction(vector) if fraction else None
+        turn.progress(done, f"{vector.name} is Busy: {values}")
 
     return report
 
 
-def _error(waiting: Waiting, end: End, seconds: float) -> BusbarError | None:
-    vector, said = waiting.vector, list(waiting.said)
+def _error(pending: PendingSet, end: End, seconds: float) -> BusbarError | None:
+    """Return the error of an end, with the driver's messages; None if it is good."""
+    if end in ("Ok", "Idle"):
+        return None
+    vector = pending.vector
+    messages = list(pending.messages)
+    state = "deleted" if end == "deleted" else vector.state
     detail: dict[str, Any] = {
         "vector": vector.name,
-        "state": vector.state,
-        "messages": said,
+        "state": state,
+        "messages": messages,
     }
-    text = f": {'; '.join(said)}" if said else ""
+    text = f": {'; '.join(messages)}" if messages else ""
     match end:
-        case "Ok" | "Idle":
-            return None
         case "Alert":
             return DeviceRefused(f"{vector.name}: Alert{text}", **detail)
         case "aborted":
-            return Cancelled(
-                (f"{vector.name}: aborted before it was done{text}"), **detail
-            )
+            why = f"{vector.name}: aborted before it was done{text}"
+            return Cancelled(why, **detail)
         case "superseded":
             return Cancelled(f"{vector.name}: superseded by another set", **detail)
         case "deleted":
-            return DeviceRefused(
-                (f"{vector.name}: deleted by the driver{text}"),
-                **(detail | {"state": "deleted"}),
-            )
+            why = f"{vector.name}: deleted by the driver{text}"
+            return DeviceRefused(why, **detail)
         case "gone":
-            return LinkLost(
-                (
-                    f"{vector.device}: the driver is gone; the set may have been "
-                    f"executed{text}"
-                ),
-                **detail,
-            )
-    how = (
-        "still Busy"
-        if waiting.completion.busy
-        else "not done"
-        if waiting.heard
-        else "no answer of the driver"
-    )
-    return DeviceTimeout(f"{vector.name}: {how} after {seconds:g} s{text}", **detail)
+            why = "the driver is gone; the set may have been executed"
+            return LinkLost(f"{vector.device}: {why}{text}", **detail)
+    how = f"{_missing(pending)} after {seconds:g} s"
+    return DeviceTimeout(f"{vector.name}: {how}{text}", **detail)
+
+
+def _missing(pending: PendingSet) -> str:
+    """Return what a set that timed out still lacks."""
+    if pending.completion.busy:
+        return "still Busy"
+    if pending.answered:
+        return "not done"
+    return "no answer of the driver"

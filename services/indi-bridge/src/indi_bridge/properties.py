@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -21,6 +21,16 @@ TYPES: dict[str, Any] = {
     "Light": State,
     "BLOB": Upload | None,
 }
+_Text = Annotated[dict[str, str], Meta(title="As it is written")]
+_Time = Annotated[float, Meta(title="Unix time (s)")]
+_Timeout = Annotated[float, Meta(title="Longest time to Ok (s)")]
+# fields of every vector, with an underscore before their names on the bus
+_OWN: dict[str, Any] = {
+    "state": State,
+    "time": _Time,
+    "timeout": _Timeout | None,
+    "message": str | None,
+}
 
 
 class Image(BlobValue, frozen=True):
@@ -38,62 +48,48 @@ class Image(BlobValue, frozen=True):
 
 def vector_property(vector: Vector) -> Property:
     """Return the property of a vector."""
-    numbered = {f"m{place}": name for place, name in enumerate(vector.keys)}
-    fields: list[tuple[str, Any, Any]] = [
-        (field, _member_type(vector.kind, vector.members[name]) | UnsetType, UNSET)
-        for field, name in numbered.items()
-    ]
-    if any(is_sexagesimal(member.format) for member in vector.members.values()):
-        fields.append(
-            (
-                "text",
-                Annotated[dict[str, str], Meta(title="As it is written")] | UnsetType,
-                UNSET,
-            )
-        )
     about = {
+        "type": vector.kind,
+        "name": vector.name,
+        "group": vector.group,
+        "label": vector.label,
         "state": vector.state,
         "perm": vector.perm,
         "rule": vector.rule or None,
         "timeout": vector.timeout,
     }
-    fields += [
-        ("state", State | UnsetType, UNSET),
-        ("time", Annotated[float, Meta(title="Unix time (s)")] | UnsetType, UNSET),
-        (
-            "timeout",
-            Annotated[float, Meta(title="Longest time to Ok (s)")] | None | UnsetType,
-            UNSET,
-        ),
-        ("message", str | None | UnsetType, UNSET),
-    ]
-    rename = {field: vector.keys[name] for field, name in numbered.items()}
-    rename |= {
-        field: f"_{field}" for field in ("text", "state", "time", "timeout", "message")
-    }
-    made = msgspec.defstruct(
-        vector.kind + "Vector",
-        fields,
-        rename=rename,
-        frozen=True,
-        forbid_unknown_fields=True,
-    )
-    extra = {
-        "indi": {
-            "type": vector.kind,
-            "name": vector.name,
-            "group": vector.group,
-            "label": vector.label,
-            **about,
-        }
-    }
+    described = Meta(extra_json_schema={"indi": about})
     return Property(
         vector.path,
-        Annotated[made, Meta(extra_json_schema=extra)],
+        Annotated[_vector_type(vector), described],
         ACCESS[vector.perm],
         title=vector.label,
         group=vector.group or None,
         original=vector.name,
+    )
+
+
+def _vector_type(vector: Vector) -> type[msgspec.Struct]:
+    """Return the type of a vector's value: any of its members and its own fields."""
+    types: dict[str, Any] = {}
+    keys: dict[str, str] = {}
+    for place, (name, key) in enumerate(vector.keys.items()):
+        field = _field(place)
+        types[field] = _member_type(vector.kind, vector.members[name])
+        keys[field] = key
+    formats = [member.format for member in vector.members.values()]
+    own = dict(_OWN)
+    if any(map(is_sexagesimal, formats)):
+        own = {"text": _Text, **_OWN}
+    for field, type_ in own.items():
+        types[field] = type_
+        keys[field] = f"_{field}"
+    return msgspec.defstruct(
+        f"{vector.kind}Vector",
+        [(field, type_ | UnsetType, UNSET) for field, type_ in types.items()],
+        rename=keys,
+        frozen=True,
+        forbid_unknown_fields=True,
     )
 
 
@@ -109,17 +105,16 @@ def member_property(vector: Vector, member: Member, path: str) -> Property:
     )
 
 
-def given(vector: Vector, value: Any) -> tuple[dict[str, Any], float | None]:
-    """Return what a value of the property says.
+def given_members(vector: Vector, value: Any) -> tuple[dict[str, Any], float | None]:
+    """Return what a value of the property asks for.
 
-    Original name -> value, and the time (s) for the element.
-
-    What only the driver can say (`_state`) is ignored, so that a value can be written
-    back as it is.
+    Original name -> value, and the time (Unix s) for the element. What only the driver
+    can say (`_state`) is ignored, so that a value can be written back as it is.
     """
     members = {}
     for place, name in enumerate(vector.keys):
-        if (found := getattr(value, f"m{place}", UNSET)) is not UNSET:
+        found = getattr(value, _field(place), UNSET)
+        if found is not UNSET:
             members[name] = found
     time = getattr(value, "time", UNSET)
     return members, None if time is UNSET else time
@@ -133,28 +128,43 @@ def preview_name(name: str) -> str:
     return f"{name}_preview"
 
 
-def served(vectors: Mapping[str, Vector]) -> tuple[dict[str, Vector], set[str]]:
-    """Return the vectors with a topic of their own, by path, and the names of those that share one."""
-    doubled = collisions({name: vector.path for name, vector in vectors.items()})
-    return {
-        vector.path: vector for name, vector in vectors.items() if name not in doubled
-    }, doubled
+class Served(NamedTuple):
+    """Vectors with a topic of their own, by path, and the names of the others."""
+
+    vectors: dict[str, Vector]
+    colliding: set[str]
+
+
+def served(vectors: Mapping[str, Vector]) -> Served:
+    """Return which vectors are served: none that shares its path with another."""
+    paths = {name: vector.path for name, vector in vectors.items()}
+    colliding = collisions(paths)
+    found = {}
+    for name, vector in vectors.items():
+        if name not in colliding:
+            found[paths[name]] = vector
+    return Served(found, colliding)
+
+
+def _field(place: int) -> str:
+    """Return the name of a member's field in the type of its vector."""
+    return f"m{place}"
 
 
 def _member_type(kind: str, member: Member) -> Any:
     about: dict[str, Any] = {"name": member.name}
-    bounds = member.bounds if kind == "Number" else None
+    low = None
+    high = None
     if kind == "Number":
-        about |= {
-            "format": member.format,
-            **{k: _json(getattr(member, k)) for k in ("min", "max", "step")},
-        }
-    # sets are checked against them anyway
-    low, high = bounds if bounds and not member.strays else (None, None)
-    return Annotated[
-        TYPES[kind],
-        Meta(ge=low, le=high, title=member.label, extra_json_schema={"indi": about}),
-    ]
+        about["format"] = member.format
+        about["min"] = _json(member.min)
+        about["max"] = _json(member.max)
+        about["step"] = _json(member.step)
+        # sets are checked against the bounds anyway
+        if member.bounds is not None and not member.leaves_bounds:
+            low, high = member.bounds
+    meta = Meta(ge=low, le=high, title=member.label, extra_json_schema={"indi": about})
+    return Annotated[TYPES[kind], meta]
 
 
 def _json(text: str) -> float | None:

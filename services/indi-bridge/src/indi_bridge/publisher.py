@@ -1,8 +1,8 @@
-"""One device of a server on the bus: its properties, values, events."""
+"""Publisher of one device: its properties, values and events."""
 
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -20,7 +20,7 @@ from busbar.bridge import (
     Property,
     UnknownTarget,
 )
-from indi_bridge.actions import offered
+from indi_bridge.model import IndiDevice, TimedMessage
 from indi_bridge.properties import (
     Image,
     blob_name,
@@ -30,9 +30,12 @@ from indi_bridge.properties import (
     vector_property,
 )
 from indi_bridge.settings import Server, matches
-from indi_bridge.vectors import Device, Told, Vector
+from indi_bridge.vectors import Vector
 
 log = logging.getLogger("busbar.indi")
+
+# the commands that a device with these vectors has
+Offered = Callable[[Mapping[str, Vector]], Mapping[str, Command]]
 
 # s for one set, whatever the vector says: a slew, an exposure of hours
 LONGEST = 86400.0
@@ -77,294 +80,305 @@ class Unheard(msgspec.Struct, frozen=True):
 Notes = Annotated[list[Note], Meta(title="The last messages, newest first")]
 MESSAGES = Property("messages", Notes, title="The last messages, newest first")
 EVENTS = {
-    each.name: each
-    for each in (
-        Event("message", Note, "A message of the driver"),
-        Event("command", Commanded, "Another client has set a property"),
-        Event("late", Late, "How a set ended after its timeout"),
-        Event("timeout", Unheard, "A set was not answered"),
-    )
+    "message": Event("message", Note, "A message of the driver"),
+    "command": Event("command", Commanded, "Another client has set a property"),
+    "late": Event("late", Late, "How a set ended after its timeout"),
+    "timeout": Event("timeout", Unheard, "A set was not answered"),
 }
 RECEIVED = Event(
-    "received", dict[str, Any], ("A set has come, of values that may be as before")
+    "received", dict[str, Any], "A set has come, of values that may be as before"
 )
 
 
-def note(told: Told) -> dict[str, Any]:
-    """Return a message as a Note, with the severity that is only a prefix of its text.
+def note(message: TimedMessage) -> dict[str, Any]:
+    """Return a message as a Note.
 
-    Source: reference 3.11.
+    Its severity is a prefix of its text. Source: docs/protocols/indi.md, 4.11.
     """
-    found = _SEVERITY.match(told.text)
-    severity = (
-        found[1].lower().replace("warning", "warn").replace("warn", "warning")
-        if found
-        else "info"
-    )
-    made = Note(
-        round(told.time, 6), severity, told.text[found.end() :] if found else told.text
-    )
-    return dict(msgspec.to_builtins(made))
+    severity = "info"
+    text = message.text
+    found = _SEVERITY.match(text)
+    if found is not None:
+        severity = found[1].lower()
+        text = text[found.end() :]
+    if severity == "warn":
+        severity = "warning"
+    return {"time": round(message.time, 6), "severity": severity, "text": text}
+
+
+def notes(messages: Iterable[TimedMessage]) -> dict[str, Any]:
+    """Return the value of `messages` by its path."""
+    return {MESSAGES.path: [note(each) for each in messages]}
 
 
 @dataclass
-class Kept:
-    """What outlives a connection.
+class DefinedProperties:
+    """The properties of a vector, and the definition that they are of."""
 
-    A device's properties until all is known anew, and what its last images were.
+    definition: tuple[object, ...]
+    properties: dict[str, Property]
+
+
+@dataclass
+class DeviceMemory:
+    """What is known of a device beyond the end of a connection.
+
+    Its properties until all is defined again, and its last images.
     """
 
     properties: dict[str, Property] = field(default_factory=dict)
     images: dict[str, dict[str, Any]] = field(default_factory=dict)
-    # of each definition
-    made: dict[str, tuple[tuple[object, ...], dict[str, Property]]] = field(
-        default_factory=dict
-    )
+    # name of a vector -> its properties
+    defined: dict[str, DefinedProperties] = field(default_factory=dict)
 
 
-class Surface:
-    """Puts one device on the bus."""
+class VectorPublisher:
+    """Publishes the vectors of one device."""
 
     def __init__(
         self,
         port: Port,
         settings: Server,
         name: str,
-        device: Device,
-        kept: Kept,
-        commands: Mapping[str, Command],
+        device: IndiDevice,
+        memory: DeviceMemory,
+        offered: Offered,
     ) -> None:
         self.name = name
         self.device = device
         self.outlet: Outlet | None = None
-        self._port, self._settings, self._commands = port, settings, commands
-        self._kept = kept
-        self._paths: dict[str, Vector] = {}
-        self._leaves: dict[str, tuple[Vector, str]] = {}  # path -> vector, member
-        self._news: dict[str, Vector] = {}  # defined since the last flush
+        self._port = port
+        self._settings = settings
+        self._offered = offered
+        self._memory = memory
+        self._vectors: dict[str, Vector] = {}  # by path
+        self._members: dict[str, tuple[Vector, str]] = {}  # path -> vector, member
+        self._defined: dict[str, Vector] = {}  # since the last flush
         # vectors that share a path: none of them is served
-        self._doubled: set[str] = set()
-        self._dirty = True
+        self._colliding: set[str] = set()
+        self._changed = True
 
-    def defined(self, vector: Vector) -> None:
-        """A vector is there, perhaps again."""
-        self._news[vector.name] = vector
-        self._dirty = True
+    def on_defined(self, vector: Vector) -> None:
+        """Take a vector that is defined, perhaps again."""
+        self._defined[vector.name] = vector
+        self._changed = True
 
-    def changed(self, vector: Vector) -> None:
-        """A vector has new values."""
-        if self._paths.get(vector.path) is vector and self.outlet is not None:
+    def publish_values(self, vector: Vector) -> None:
+        """Publish the values of a vector."""
+        if self._vectors.get(vector.path) is vector and self.outlet is not None:
             self.outlet.values(self._values(vector), vector.time)
 
     def flush(self) -> None:
         """Publish what is defined."""
-        if not self._dirty:
+        if not self._changed:
             return
-        self._dirty = False
-        self._paths, doubled = served(self._served())
-        for name in doubled - self._doubled:
-            log.warning(
-                ("%s: %s shares its topic with another property; neither is served"),
-                self.name,
-                name,
-            )
-        self._doubled |= doubled
-        self._leaves = {
-            path: (v, m)
-            for v in self._paths.values()
-            for m, path in self._leaf_paths(v)
-        }
+        self._changed = False
+        self._index()
         description = self._description()
         if self.outlet is None:
             self.outlet = self._port.appear(self.name, description)
         else:
             self.outlet.online()
             self.outlet.describe(description)
-        news, self._news = self._news, {}
-        for vector in news.values():
-            if self._paths.get(vector.path) is vector:
-                self.outlet.values(self._values(vector), vector.time)
-        self.messages()
-        self.outlet.values(
-            {
-                path: image
-                for path, image in self._kept.images.items()
-                if description.find(path)
-            }
-        )
+        defined = self._defined
+        self._defined = {}
+        for vector in defined.values():
+            self.publish_values(vector)
+        self.publish_messages()
+        self._publish_images(self.outlet, description)
 
-    def deleted(self, vectors: Iterable[Vector]) -> None:
-        """Vectors are no more; their properties go when it has been quiet."""
+    def on_deleted(self, vectors: Iterable[Vector]) -> None:
+        """Mark vectors as deleted; their properties go when it has been quiet."""
         for vector in vectors:
-            paths = [
-                vector.path,
-                *(path for path, (of, _) in self._leaves.items() if of is vector),
-            ]
-            self._paths.pop(vector.path, None)
+            paths = [vector.path]
+            for path, (owner, _) in self._members.items():
+                if owner is vector:
+                    paths.append(path)
+            self._vectors.pop(vector.path, None)
             for path in paths:
-                self._leaves.pop(path, None)
-            if self.outlet is not None:
-                known = [path for path in paths if self.outlet.description.find(path)]
-                self.outlet.bad(
-                    known, Offline(f"{vector.name} was deleted by the driver")
-                )
+                self._members.pop(path, None)
+            self._publish_deleted(vector, paths)
 
-    def gone(self, why: str) -> None:
-        """The driver is gone.
-
-        The device stays offline until it comes back or is given up.
-        """
+    def on_driver_gone(self) -> None:
+        """Take the device offline until its driver comes back or is given up."""
         if self.outlet is not None:
-            self.outlet.offline(Offline(why))
+            self.outlet.offline(Offline("the driver is gone"))
 
-    def settle(self) -> None:
-        """It has been quiet: what has not been defined again is gone."""
+    def drop_undefined(self) -> None:
+        """Remove what has not been defined again: it has been quiet."""
         if self.outlet is None or not self.device.vectors:
             return
-        self._kept.properties.clear()
+        self._memory.properties.clear()
         self.outlet.describe(self._description())
 
-    def image(
+    def publish_image(
         self, name: str, about: dict[str, Any], data: bytes | None, retain: bool
     ) -> bool:
         """Publish an image, or with None only what is known of it.
 
-        False if it has no place at present.
+        Return False if it has no place at present.
         """
         if self.outlet is None or self.outlet.description.find(name) is None:
             return False
-        self._kept.images[name] = about
+        self._memory.images[name] = about
         if data is None:
             self.outlet.values({name: about})
         else:
-            file, type_ = about["file"], about["content_type"]
+            file = about["file"]
+            type_ = about["content_type"]
             self.outlet.blob(name, data, type_, retain=retain, file=file, about=about)
         return True
 
-    def messages(self) -> None:
+    def publish_messages(self) -> None:
         """Publish the last messages."""
         if self.outlet is not None:
-            self.outlet.values(
-                {MESSAGES.path: [note(each) for each in self.device.messages]}
-            )
+            self.outlet.values(notes(self.device.messages))
 
-    def told(self, told: Told) -> None:
+    def publish_message(self, message: TimedMessage) -> None:
         """Publish one message."""
         if self.outlet is not None:
-            self.outlet.event("message", note(told))
-            self.messages()
+            self.outlet.event("message", note(message))
+            self.publish_messages()
 
-    def event(self, name: str, fields: msgspec.Struct) -> None:
+    def publish_event(self, name: str, fields: msgspec.Struct) -> None:
         if self.outlet is not None:
             self.outlet.event(name, msgspec.to_builtins(fields))
 
-    def received(self, vector: Vector) -> None:
-        """Tell of a set, by option."""
+    def publish_received(self, vector: Vector) -> None:
+        """Publish that a set has come, by option."""
         if self.outlet is not None and self._settings.received:
-            self.outlet.event(
-                "received", {"vector": vector.path, "value": vector.value()}
-            )
+            fields = {"vector": vector.path, "value": vector.value()}
+            self.outlet.event("received", fields)
 
     def find(self, path: str) -> tuple[Vector, str | None]:
         """Return the vector of a path, and the member if it is one's.
 
         Raise UnknownTarget.
         """
-        if path in self._paths:
-            return self._paths[path], None
-        if path in self._leaves:
-            return self._leaves[path]
+        if path in self._vectors:
+            return self._vectors[path], None
+        if path in self._members:
+            return self._members[path]
         raise UnknownTarget(f"{path} is not defined by the driver at present")
 
-    def _served(self) -> dict[str, Vector]:
+    def _index(self) -> None:
+        """Find out which vectors and members are served, and on which paths."""
+        self._vectors, colliding = served(self._served())
+        for name in colliding - self._colliding:
+            log.warning(
+                "%s: %s shares its topic with another property; neither is served",
+                self.name,
+                name,
+            )
+        self._colliding |= colliding
+        self._members = {}
+        for vector in self._vectors.values():
+            for member, path in self._member_paths(vector):
+                self._members[path] = (vector, member)
+
+    def _served(self) -> Mapping[str, Vector]:
+        vectors = self.device.vectors
         if self._settings.blobs.mode != "only":
-            return self.device.vectors
-        return {
-            name: vector
-            for name, vector in self.device.vectors.items()
-            if vector.kind == "BLOB"
-        }
+            return vectors
+        return {name: each for name, each in vectors.items() if each.kind == "BLOB"}
+
+    def _publish_images(self, outlet: Outlet, description: Description) -> None:
+        """Publish what is known of the last images."""
+        images = {}
+        for path, about in self._memory.images.items():
+            if description.find(path):
+                images[path] = about
+        outlet.values(images)
+
+    def _publish_deleted(self, vector: Vector, paths: list[str]) -> None:
+        if self.outlet is None:
+            return
+        description = self.outlet.description
+        known = [path for path in paths if description.find(path)]
+        self.outlet.bad(known, Offline(f"{vector.name} was deleted by the driver"))
 
     def _values(self, vector: Vector) -> dict[str, Any]:
         values: dict[str, Any] = {vector.path: vector.value()}
-        for member, path in self._leaf_paths(vector) if self._settings.members else ():
-            values[path] = vector.members[member].shown
+        if self._settings.members:
+            for member, path in self._member_paths(vector):
+                values[path] = vector.members[member].shown
         return values
 
-    def _leaf_paths(self, vector: Vector) -> list[tuple[str, str]]:
+    def _member_paths(self, vector: Vector) -> list[tuple[str, str]]:
+        """Return the members that are properties of their own, with their paths."""
         patterns = self._settings.members
         if not patterns or vector.kind == "BLOB":
             return []
-        paths = (
-            (member, f"{vector.path}/{key}") for member, key in vector.keys.items()
-        )
-        return [
-            (member, path)
-            for member, path in paths
-            if matches(patterns, f"{self.name}/{path}")
-        ]
+        found = []
+        for member, key in vector.keys.items():
+            path = f"{vector.path}/{key}"
+            if matches(patterns, f"{self.name}/{path}"):
+                found.append((member, path))
+        return found
 
     def _description(self) -> Description:
-        made = {
-            path: each
-            for vector in self._paths.values()
-            for path, each in self._properties(vector).items()
-        }
-        properties = {**self._kept.properties, **made, MESSAGES.path: MESSAGES}
-        self._kept.properties.update(made)
-        blobs = {
-            name: Blob(name, title=title)
-            for vector in self._paths.values()
-            for name, title in _blobs(vector)
-        }
-        if self._settings.blobs.preview:
-            previews = [
-                Blob(preview_name(name), "image/jpeg", each.title)
-                for name, each in blobs.items()
-            ]
-            blobs |= {each.name: each for each in previews}
-        info = self.device.vectors.get("DRIVER_INFO")
-        texts = (
-            {name: member.value for name, member in info.members.items()}
-            if info
-            else {}
-        )
+        made: dict[str, Property] = {}
+        for vector in self._vectors.values():
+            made |= self._properties(vector)
+        properties = {**self._memory.properties, **made, MESSAGES.path: MESSAGES}
+        self._memory.properties.update(made)
+        events = dict(EVENTS)
+        if self._settings.received:
+            events[RECEIVED.name] = RECEIVED
         return Description(
             "indi",
             properties,
-            offered(self._commands, self.device.vectors),
-            EVENTS | ({RECEIVED.name: RECEIVED} if self._settings.received else {}),
-            blobs,
+            self._offered(self.device.vectors),
+            events,
+            self._blobs(),
             name=self.device.name,
-            model=texts.get("DRIVER_NAME") or None,
-            firmware=texts.get("DRIVER_VERSION") or None,
+            model=self._driver_info("DRIVER_NAME"),
+            firmware=self._driver_info("DRIVER_VERSION"),
             timeout=LONGEST,
         )
 
+    def _driver_info(self, member: str) -> str | None:
+        info = self.device.vectors.get("DRIVER_INFO")
+        if info is None or member not in info.members:
+            return None
+        return info.members[member].value or None
+
+    def _blobs(self) -> dict[str, Blob]:
+        blobs: dict[str, Blob] = {}
+        for vector in self._vectors.values():
+            for name, title in _blob_titles(vector):
+                blobs[name] = Blob(name, title=title)
+        if self._settings.blobs.preview:
+            for each in list(blobs.values()):
+                name = preview_name(each.name)
+                blobs[name] = Blob(name, "image/jpeg", each.title)
+        return blobs
+
     def _properties(self, vector: Vector) -> dict[str, Property]:
-        """Return the properties of a vector, made anew only when its definition has changed."""
-        known = self._kept.made.get(vector.name)
-        if known is not None and known[0] == vector.definition:
-            return known[1]
+        """Return the properties of a vector.
+
+        They are made again only when its definition has changed.
+        """
+        known = self._memory.defined.get(vector.name)
+        if known is not None and known.definition == vector.definition:
+            return known.properties
         made = {vector.path: vector_property(vector)}
-        made |= {
-            path: member_property(vector, vector.members[m], path)
-            for m, path in self._leaf_paths(vector)
-        }
-        for name, title in _blobs(vector):
+        for member, path in self._member_paths(vector):
+            made[path] = member_property(vector, vector.members[member], path)
+        for name, title in _blob_titles(vector):
             made[name] = Property(name, Image, title=title)
             if self._settings.blobs.preview:
-                made[preview_name(name)] = Property(
-                    preview_name(name), Image, title=f"{title}: preview"
-                )
-        self._kept.made[vector.name] = (vector.definition, made)
+                preview = preview_name(name)
+                made[preview] = Property(preview, Image, title=f"{title}: preview")
+        self._memory.defined[vector.name] = DefinedProperties(vector.definition, made)
         return made
 
 
-def _blobs(vector: Vector) -> list[tuple[str, str]]:
+def _blob_titles(vector: Vector) -> list[tuple[str, str]]:
     """Return name and title of each BLOB of a vector that comes from the driver."""
     if vector.kind != "BLOB" or vector.perm == "wo":
         return []
-    return [
-        (blob_name(vector, name), vector.members[name].label) for name in vector.keys
-    ]
+    titles = []
+    for member in vector.keys:
+        titles.append((blob_name(vector, member), vector.members[member].label))
+    return titles

@@ -1,8 +1,8 @@
-"""The configuration of the INDI bridge."""
+"""Configuration of the INDI bridge."""
 
 import fnmatch
-import itertools
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -17,7 +17,8 @@ Seconds = Annotated[float, Meta(gt=0, le=86400)]
 BLOB_LIMIT = 120 * 1024 * 1024  # bytes; the queue of images holds 128 MiB
 
 _ADDRESS = re.compile(
-    r"indi::(?:\[([0-9A-Fa-f:.]+(?:%\w+)?)\]|([^\s:/@\[\]]+))(?::(\d{1,5}))?", re.ASCII
+    r"indi::(?:\[([0-9A-Fa-f:.]+(?:%\w+)?)\]|([^\s:/@\[\]]+))(?::(\d{1,5}))?",
+    re.ASCII,
 )
 _UNIX = re.compile(r"indi::(@?/\S{1,100})", re.ASCII)
 PORT = 7624
@@ -35,15 +36,18 @@ class Place(msgspec.Struct, frozen=True):
 
 
 def place(address: str) -> Place:
-    """Return what `indi::HOST[:PORT]` or `indi::/path` says; raise ValueError."""
-    if unix := _UNIX.fullmatch(address):
+    """Return the place that `indi::HOST[:PORT]` or `indi::/path` names.
+
+    Raise ValueError.
+    """
+    unix = _UNIX.fullmatch(address)
+    if unix is not None:
         return Place("", 0, unix[1])
     found = _ADDRESS.fullmatch(address)
     if found is None:
         raise ValueError(
-            f"address: {address!r} is not indi::HOST:PORT (an IPv6 host in "
-            f"brackets) "
-            f"or indi::/path"
+            f"address: {address!r} is not indi::HOST:PORT "
+            f"(an IPv6 host in brackets) or indi::/path"
         )
     bracketed, host, port = found.groups()
     number = int(port) if port else PORT
@@ -83,11 +87,13 @@ class Timeouts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             raise ValueError(f"min: {self.min:g} is above max: {self.max:g}")
 
     def patience(self, timeout: float) -> float | None:
-        """Return after how long (s) a set counts as not heard.
+        """Return the silence (s) after a set that is reported; None: never.
 
         Source: indipyclient's set_vector_timeouts.
         """
-        return min(max(timeout, self.min), self.max) if self.enable else None
+        if not self.enable:
+            return None
+        return min(max(timeout, self.min), self.max)
 
 
 class Selection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -125,15 +131,14 @@ class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     def __post_init__(self) -> None:
         if self.name == "bridge":
             raise ValueError("name: 'bridge' is the bridge itself; choose another")
-        taken = sorted(self.names.values())
-        for one, other in itertools.pairwise(taken):
-            if one == other:
-                raise ValueError(f"names: {one!r} is there twice")
-        if {"bridge", self.name} & set(taken):
+        taken = Counter(self.names.values())
+        for name, count in sorted(taken.items()):
+            if count > 1:
+                raise ValueError(f"names: {name!r} is there twice")
+        if "bridge" in taken or self.name in taken:
             raise ValueError(
                 "names: a device cannot have the name of the bridge's device or "
-                "of its "
-                "server"
+                "of its server"
             )
         if place(self.address).path and self.blobs.mode != "never":
             raise ValueError(
@@ -152,13 +157,13 @@ class Config(config.Config, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     def within(self, folder: Path) -> Self:
         """Return it with its paths taken from `folder`."""
-        servers = tuple(
-            replace(each, blobs=replace(each.blobs, save=str(folder / each.blobs.save)))
-            if each.blobs.save
-            else each
-            for each in self.servers
-        )
-        return replace(super().within(folder), servers=servers)
+        servers = []
+        for server in self.servers:
+            blobs = server.blobs
+            if blobs.save:
+                blobs = replace(blobs, save=str(folder / blobs.save))
+            servers.append(replace(server, blobs=blobs))
+        return replace(super().within(folder), servers=tuple(servers))
 
 
 def matches(patterns: tuple[str, ...], name: str) -> bool:

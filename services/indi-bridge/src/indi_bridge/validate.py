@@ -1,6 +1,6 @@
-"""What is sent for a set: checked before the driver is touched, for INDI stays silent.
+"""Validation of a set before the driver is touched: INDI itself would stay silent.
 
-Source: INDI 1.7.
+Source: INDI 1.7; docs/protocols/indi.md, 4.7.
 """
 
 import math
@@ -29,81 +29,106 @@ class Upload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     data: bytes | msgspec.UnsetType = msgspec.UNSET
 
 
-def wanted(
+def new_vector(
     vector: Vector, given: Mapping[str, Any], time: float | None, *, steps: bool
 ) -> NewVector:
     """Return the element that sets members (original name -> value).
 
-    Raise BadRequest, OutOfRange, ReadOnly.
+    `time` (Unix s) is its timestamp. Raise BadRequest, OutOfRange, ReadOnly.
     """
+    _check_names(vector, given)
+    timestamp = _timestamp(time)
+    values: dict[str, str] = {}
+    uploads: dict[str, NewBlob] | None = None
+    match vector.kind:
+        case "BLOB":
+            uploads = _uploads(given)
+        case "Switch":
+            values = _switches(vector, given)
+        case _:
+            values = _texts(vector, given, steps)
+    return NewVector(
+        vector.kind, vector.device, vector.name, values, timestamp, uploads
+    )
+
+
+def _check_names(vector: Vector, given: Mapping[str, Any]) -> None:
     if vector.perm == "ro":
         raise ReadOnly(f"{vector.name} is read-only")
+    names = ", ".join(vector.members)
     if not given:
-        raise BadRequest(
-            f"{vector.name}: no member; there are: {', '.join(vector.members)}"
-        )
+        raise BadRequest(f"{vector.name}: no member; there are: {names}")
     for name in given:
         if name not in vector.members:
             raise BadRequest(
-                f"{vector.name} has no member {name}; there are: "
-                f"{', '.join(vector.members) or 'none'}"
+                f"{vector.name} has no member {name}; there are: {names or 'none'}"
             )
-    timestamp = _timestamp(time)
-    if vector.kind == "BLOB":
-        return NewVector(
-            "BLOB", vector.device, vector.name, {}, timestamp, _uploads(given)
-        )
-    if vector.kind == "Switch":
-        values = _switches(vector, given)
-    else:
-        check = _number_text if vector.kind == "Number" else _text
-        own = {
-            name: check(vector.members[name], value, steps)
-            for name, value in given.items()
-        }
-        values = {
-            name: own[name] if name in own else _as_it_is(member)
-            for name, member in vector.members.items()
-        }
-    return NewVector(vector.kind, vector.device, vector.name, values, timestamp)
 
 
 def _timestamp(time: float | None) -> str:
+    if time is None:
+        return ""
     try:
-        return "" if time is None else format_time(time)
+        return format_time(time)
     except ValueError as error:
         raise BadRequest(f"_time: {error}") from error
 
 
-def _as_it_is(member: Member) -> str:
-    """Return the value that a member has.
+def _texts(vector: Vector, given: Mapping[str, Any], steps: bool) -> dict[str, str]:
+    """Return all numbers or texts to send; those not given stay as they are."""
+    checked = {}
+    for name, value in given.items():
+        member = vector.members[name]
+        if vector.kind == "Number":
+            checked[name] = _number(member, value, steps)
+        else:
+            checked[name] = _text(member, value)
+    texts = {}
+    for name, member in vector.members.items():
+        texts[name] = checked[name] if name in checked else _present(member)
+    return texts
 
-    A number as decimal: the C library reads `12 30 15` as 123015.
+
+def _present(member: Member) -> str:
+    """Return the value that a member has now.
+
+    Numbers are sent as decimals. Source: docs/protocols/indi.md, 2.1 and 4.19 (the C
+    library reads `12 30 15` as 123015).
     """
     known = isinstance(member.shown, float) and math.isfinite(member.shown)
     return repr(member.shown) if known else member.value
 
 
-def _number_text(member: Member, value: float, steps: bool) -> str:
+def _number(member: Member, value: float, steps: bool) -> str:
     if not math.isfinite(value):
         raise BadRequest(f"{member.name}: {value} is no number that INDI knows")
-    bounds = member.bounds
-    if bounds is not None and not bounds[0] <= value <= bounds[1]:
-        raise OutOfRange(
-            f"{member.name}: {value:g} is out of range; allowed: {bounds[0]:g} to "
-            f"{bounds[1]:g}"
-        )
-    if steps and member.steps and not member.between and not member.on_step(value):
-        start, step = member.steps
-        why = (
-            f"{value:.10g} is no whole number of steps of {step:g} from {start:g}; "
-            f"`steps: false` lets it through"
-        )
-        raise OutOfRange(f"{member.name}: {why}")
+    _check_bounds(member, value)
+    if steps:
+        _check_steps(member, value)
     return repr(float(value))
 
 
-def _text(member: Member, value: str, _steps: bool) -> str:
+def _check_bounds(member: Member, value: float) -> None:
+    if member.bounds is None:
+        return
+    low, high = member.bounds
+    if not low <= value <= high:
+        raise OutOfRange(
+            f"{member.name}: {value:g} is out of range; allowed: {low:g} to {high:g}"
+        )
+
+
+def _check_steps(member: Member, value: float) -> None:
+    if member.steps is None or member.rests_between or member.on_step(value):
+        return
+    first, step = member.steps
+    raise OutOfRange(
+        f"{member.name}: {value:.10g} is no whole number of steps of {step:g} "
+        f"from {first:g}; `steps: false` lets it through"
+    )
+
+
+def _text(member: Member, value: str) -> str:
     if _CONTROL.search(value):
         raise BadRequest(f"{member.name}: control characters cannot be sent in XML")
     if len(value) > TEXT_LIMIT:
@@ -119,23 +144,20 @@ def _switches(vector: Vector, given: Mapping[str, bool]) -> dict[str, str]:
     None if all are off as they are wanted.
     """
     on = [name for name, value in given.items() if value]
-    if not on and all(vector.members[name].value == "Off" for name in given):
+    off = [name for name, value in given.items() if not value]
+    states = {vector.members[name].value for name in given}
+    if not on and states == {"Off"}:
         return {}
+    names = ", ".join(vector.members)
     if vector.rule == "OneOfMany" and len(on) != 1:
         raise BadRequest(
-            f"{vector.name}: exactly one of {', '.join(vector.members)} is on; "
-            f"switch "
-            f"that one on"
+            f"{vector.name}: exactly one of {names} is on; switch that one on"
         )
     if vector.rule == "AtMostOne" and len(on) > 1:
         raise BadRequest(
-            f"{vector.name}: at most one of {', '.join(vector.members)} can be "
-            f"on, not "
-            f"{', '.join(on)}"
+            f"{vector.name}: at most one of {names} can be on, not {', '.join(on)}"
         )
-    return {name: "Off" for name, value in given.items() if not value} | dict.fromkeys(
-        on, "On"
-    )
+    return dict.fromkeys(off, "Off") | dict.fromkeys(on, "On")
 
 
 def _uploads(given: Mapping[str, Upload | None]) -> dict[str, NewBlob]:

@@ -3,8 +3,8 @@
     reader.feed(data); for element in reader.elements(): ...        bytes -> elements
     encode(element)                                                  element -> bytes
 
-The text of numbers, times and formats: `parse_number`, `format_number`, `parse_time`,
-`format_time`.
+Numbers and times as text: `parse_number`, `format_number`, `parse_time`, `format_time`.
+Source: docs/protocols/indi.md.
 """
 
 from busbar.codecs.indi.elements import (
@@ -36,7 +36,7 @@ from busbar.codecs.indi.numbers import (
     parse_number,
     parse_time,
 )
-from busbar.codecs.indi.reader import Reader
+from busbar.codecs.indi.reader import ElementReader
 from busbar.codecs.indi.writer import encode, set_blob
 
 __all__ = [
@@ -49,6 +49,7 @@ __all__ = [
     "DefVector",
     "DelProperty",
     "Element",
+    "ElementReader",
     "EnableBLOB",
     "GetProperties",
     "Kind",
@@ -58,7 +59,6 @@ __all__ = [
     "PingReply",
     "PingRequest",
     "Range",
-    "Reader",
     "SetVector",
     "Skipped",
     "encode",

@@ -1,4 +1,4 @@
-"""The BLOBs of one vector, decoded as they come.
+"""BLOBs of one vector, decoded as they arrive.
 
 No more than a piece of an image is ever held here.
 """
@@ -18,13 +18,25 @@ from busbar.codecs.indi.elements import (
     Skipped,
 )
 from busbar.codecs.indi.parse import ATTRIBUTES, attributes_of
-from busbar.codecs.indi.text import Text
+from busbar.codecs.indi.text import TextDecoder
 
 _ONE = re.compile(rb"<oneBLOB" + ATTRIBUTES.encode() + rb">")
 _ONE_END = re.compile(rb"</oneBLOB\s*>")
-SPACE = re.compile(rb"(?:\s+|<!--.*?-->)*", re.DOTALL)  # comments, too
-_BLANKS, _PADDING = b" \t\r\n", 0x3D
+_SPACE = re.compile(rb"(?:\s+|<!--.*?-->)*", re.DOTALL)  # comments, too
+_BLANKS = b" \t\r\n"
+_PADDING = 0x3D  # "="
 _TAG_LIMIT = 4096  # bytes of one tag here
+_SHOWN = 100  # bytes of what is skipped
+
+# where to go on, and the next element; None: more bytes are needed
+Step = tuple[int, Element | None]
+
+
+def skip_space(buffer: bytes, start: int) -> int:
+    """Return where white space and comments end."""
+    found = _SPACE.match(buffer, start)
+    assert found is not None  # it matches nothing, too
+    return found.end()
 
 
 class BlobReader:
@@ -33,101 +45,115 @@ class BlobReader:
     `lost`: its end was not found.
     """
 
-    def __init__(self, vector: Element, end: re.Pattern[bytes], read: Text) -> None:
+    def __init__(
+        self, vector: Element, end: re.Pattern[bytes], text: TextDecoder
+    ) -> None:
         assert isinstance(vector, SetVector | NewVector)
-        self.over = self.lost = False
-        self._vector, self._end, self._read = vector, end, read
-        self._open = False  # within a oneBLOB
-        self._empty = False  # that has no end tag
-        self._failed = ""
+        self.over = False
+        self.lost = False
+        self._vector = vector
+        self._end = end
+        self._text = text
+        self._within = False  # within a oneBLOB
+        self._empty = False  # a oneBLOB without an end tag
+        self._error = ""
         self._padded = False  # there has been a "="
         self._carry = b""  # characters of an unfinished group of four
 
-    def step(self, buffer: bytes, start: int) -> tuple[int, Element | None]:
+    def step(self, buffer: bytes, start: int) -> Step:
         """Return where to go on and the next element.
 
-        None: more bytes are needed, or it is over.
+        None: more bytes are needed, or the vector is over.
         """
-        return (
-            self._content(buffer, start) if self._open else self._between(buffer, start)
-        )
+        if self._within:
+            return self._content(buffer, start)
+        return self._between(buffer, start)
 
-    def _between(self, buffer: bytes, start: int) -> tuple[int, Element | None]:
-        position = SPACE.match(buffer, start).end()  # type: ignore[union-attr]  # it matches nothing, too
-        if end := self._end.match(buffer, position):
+    def _between(self, buffer: bytes, start: int) -> Step:
+        position = skip_space(buffer, start)
+        end = self._end.match(buffer, position)
+        if end is not None:
             self.over = True
             return end.end(), self._vector
         one = _ONE.match(buffer, position)
         if one is not None:
             return one.end(), self._begin(one)
-        if (
-            buffer[position : position + 1] not in (b"", b"<")
-            or buffer.find(b"<", position + 1) >= 0
-        ):
-            return self._lose(
-                position,
-                Skipped(
-                    "neither oneBLOB nor the end", buffer[position : position + 100]
-                ),
-            )
+        first = buffer[position : position + 1]
+        if first not in (b"", b"<") or buffer.find(b"<", position + 1) >= 0:
+            return self._skip(buffer, position, "neither oneBLOB nor the end")
         if len(buffer) - position > _TAG_LIMIT:
-            return self._lose(
-                position,
-                Skipped("a tag without an end", buffer[position : position + 100]),
-            )
+            return self._skip(buffer, position, "a tag without an end")
         return position, None
 
     def _begin(self, one: re.Match[bytes]) -> Element:
-        attributes = attributes_of(self._read.decode(one[1]), self._read)
-        name, size, format_ = (
-            attributes.get(key, "") for key in ("name", "size", "format")
-        )
-        self._open, self._failed, self._carry = True, "", b""
-        self._padded, self._empty = False, one[1].endswith(b"/")
-        self._vector = replace(
-            self._vector, members={**self._vector.members, name: format_}
-        )
-        count = int(size) if size.isascii() and size.isdigit() and len(size) < 16 else 0
-        return BlobStart(self._vector.device, self._vector.name, name, count, format_)
+        attributes = attributes_of(self._text.decode(one[1]), self._text)
+        name = attributes.get("name", "")
+        format = attributes.get("format", "")
+        self._within = True
+        self._empty = one[1].endswith(b"/")
+        self._error = ""
+        self._padded = False
+        self._carry = b""
+        vector = self._vector
+        self._vector = replace(vector, members={**vector.members, name: format})
+        size = _size(attributes.get("size", ""))
+        return BlobStart(vector.device, vector.name, name, size, format)
 
-    def _content(self, buffer: bytes, start: int) -> tuple[int, Element | None]:
+    def _content(self, buffer: bytes, start: int) -> Step:
         if self._empty:
-            self._open = False
+            self._within = False
             return start, BlobEnd()
-        found = buffer.find(b"<", start)
-        end = found if found >= 0 else len(buffer)
+        tag = buffer.find(b"<", start)
+        end = tag if tag >= 0 else len(buffer)
         data = self._decode(buffer[start:end])
-        if data or found < 0:
-            return end, BlobData(data) if data else None
-        if end_tag := _ONE_END.match(buffer, end):
-            self._open = False
+        if data:
+            return end, BlobData(data)
+        if tag < 0:
+            return end, None
+        end_tag = _ONE_END.match(buffer, end)
+        if end_tag is not None:
+            self._within = False
             return end_tag.end(), self._finish()
         if buffer.find(b">", end) < 0 and len(buffer) - end < _TAG_LIMIT:
             return end, None
         return self._lose(end, BlobEnd("its end tag is missing"))
 
     def _decode(self, text: bytes) -> bytes:
-        if self._failed:
+        """Return the bytes of whole groups of base64; nothing after an error."""
+        if self._error:
             return b""
         text = self._carry + text.translate(None, _BLANKS)
         whole = len(text) & ~3
         self._carry = text[whole:]
         if not whole:
             return b""
+        if self._padded:
+            self._error = "no base64: data behind the padding"
+            return b""
+        self._padded = text[whole - 1] == _PADDING
         try:
-            if self._padded:
-                raise binascii.Error("data behind the padding")
-            self._padded = text[whole - 1] == _PADDING
             return binascii.a2b_base64(text[:whole], strict_mode=True)
         except binascii.Error as error:
-            self._failed = f"no base64: {error}"
+            self._error = f"no base64: {error}"
             return b""
 
     def _finish(self) -> Element:
-        if self._carry and not self._failed:
-            self._failed = f"no base64: {len(self._carry)} characters too many"
-        return BlobEnd(self._failed)
+        if self._carry and not self._error:
+            self._error = f"no base64: {len(self._carry)} characters too many"
+        return BlobEnd(self._error)
 
-    def _lose(self, position: int, element: Element) -> tuple[int, Element]:
-        self.over = self.lost = True
+    def _skip(self, buffer: bytes, position: int, why: str) -> Step:
+        began = buffer[position : position + _SHOWN]
+        return self._lose(position, Skipped(why, began))
+
+    def _lose(self, position: int, element: Element) -> Step:
+        self.over = True
+        self.lost = True
         return position, element
+
+
+def _size(text: str) -> int:
+    """Return the size (bytes) that an attribute says; 0 if it is not a number."""
+    if text.isascii() and text.isdigit() and len(text) < 16:
+        return int(text)
+    return 0

@@ -1,9 +1,9 @@
-"""What INDI 1.7 can say: one small struct per element.
+"""Elements of INDI: one small struct for each.
 
-Source: reference of the protocol, version 1.7, and indiserver.
+Source: INDI 1.7; docs/protocols/indi.md, 2.
 
-Texts are as the wire has them: numbers are text (`-12:30:00` is one), a switch is On or
-Off. `timestamp` is text, too.
+Values are text as on the wire: a number such as `-12:30:00`, On or Off of a switch, a
+timestamp.
 """
 
 from typing import Literal
@@ -12,14 +12,14 @@ from msgspec import Struct
 
 Kind = Literal["Text", "Number", "Switch", "Light", "BLOB"]
 KINDS: tuple[Kind, ...] = ("Text", "Number", "Switch", "Light", "BLOB")
-States = Literal["Idle", "Ok", "Busy", "Alert"]
-STATES: tuple[States, ...] = ("Idle", "Ok", "Busy", "Alert")
+STATES = ("Idle", "Ok", "Busy", "Alert")
 PERMS = ("ro", "wo", "rw")
 RULES = ("OneOfMany", "AtMostOne", "AnyOfMany")
+POLICIES = ("Never", "Also", "Only")  # of a client for BLOBs
 
 
 class DefMember(Struct, frozen=True):
-    """A member as it is defined; `format` to `step` are a number's."""
+    """A member of a definition; `format` to `step` are those of a number."""
 
     name: str
     label: str = ""
@@ -31,7 +31,7 @@ class DefMember(Struct, frozen=True):
 
 
 class DefVector(Struct, frozen=True):
-    """A property is there."""
+    """The definition of a property."""
 
     kind: Kind
     device: str
@@ -42,13 +42,13 @@ class DefVector(Struct, frozen=True):
     state: str = "Idle"
     perm: str = "rw"
     rule: str = ""
-    timeout: float = 0.0  # s, at worst; 0 = at once, or not known
+    timeout: float = 0.0  # s at worst; 0 = at once, or unknown
     timestamp: str = ""
     message: str = ""
 
 
 class Range(Struct, frozen=True):
-    """Bounds that a set brings along; "" = as before."""
+    """Bounds that come with a set; "" = as before."""
 
     min: str = ""
     max: str = ""
@@ -56,7 +56,7 @@ class Range(Struct, frozen=True):
 
 
 class SetVector(Struct, frozen=True):
-    """New values of some members, perhaps of none; of a BLOB the value is its format."""
+    """New values of some members or none; the value of a BLOB is its format."""
 
     kind: Kind
     device: str
@@ -70,7 +70,7 @@ class SetVector(Struct, frozen=True):
 
 
 class NewBlob(Struct, frozen=True):
-    """A BLOB for a driver; `size` is that before compression."""
+    """A BLOB for a driver; `size` is the size before compression."""
 
     data: bytes
     format: str
@@ -78,14 +78,14 @@ class NewBlob(Struct, frozen=True):
 
 
 class NewVector(Struct, frozen=True):
-    """A client asks for values; of a BLOB the value is its format when read."""
+    """Values that a client asks for; a BLOB that was read has its format as value."""
 
     kind: Kind
     device: str
     name: str
     members: dict[str, str]
     timestamp: str = ""
-    blobs: dict[str, NewBlob] | None = None  # to write
+    blobs: dict[str, NewBlob] | None = None  # to be written
 
 
 class Message(Struct, frozen=True):
@@ -95,7 +95,7 @@ class Message(Struct, frozen=True):
 
 
 class DelProperty(Struct, frozen=True):
-    """A property is gone; with name "" the whole device."""
+    """A property that is gone; with name "" the whole device."""
 
     device: str
     name: str = ""
@@ -111,7 +111,7 @@ class GetProperties(Struct, frozen=True):
 
 class EnableBLOB(Struct, frozen=True):
     device: str
-    value: str  # Never, Also, Only
+    value: str  # one of POLICIES
     name: str = ""
 
 
@@ -124,9 +124,9 @@ class PingReply(Struct, frozen=True):
 
 
 class BlobStart(Struct, frozen=True):
-    """A member's bytes follow.
+    """The start of a member whose bytes follow.
 
-    Size 0 and no bytes: only the state of the vector is news.
+    Size 0 and no bytes: the vector has a new state and no image.
     """
 
     device: str
@@ -141,13 +141,13 @@ class BlobData(Struct, frozen=True):
 
 
 class BlobEnd(Struct, frozen=True):
-    """All bytes have come, or `error` says why they have not."""
+    """The end of a member's bytes; `error` says why they are not whole."""
 
     error: str = ""
 
 
 class Skipped(Struct, frozen=True):
-    """Something that cost its own element: why, and how it began (at most 100 bytes)."""
+    """Input that was skipped: why, and how it began (at most 100 bytes)."""
 
     why: str
     data: bytes

@@ -1,6 +1,7 @@
 """Numbers and times as INDI writes them.
 
-Source: INDI 1.7, "Numbers" and "Timestamps"; `fs_sexa` of the C library.
+Source: INDI 1.7, "Numbers" and "Timestamps"; `fs_sexa` of the C library;
+docs/protocols/indi.md, 2.1.
 """
 
 import math
@@ -8,19 +9,31 @@ import re
 from datetime import UTC, datetime
 
 _SEXAGESIMAL = re.compile(
-    r"([+-]?)\s*(\d+(?:\.\d*)?|\.\d+)(?:[:; ]+(\d+(?:\.\d*)?))?(?:[:; "
-    r"]+(\d+(?:\.\d*)?))?"
+    r"([+-]?)\s*(\d+(?:\.\d*)?|\.\d+)"
+    r"(?:[:; ]+(\d+(?:\.\d*)?))?"
+    r"(?:[:; ]+(\d+(?:\.\d*)?))?"
 )
 _SEXA_FORMAT = re.compile(r"%(-?)(\d{0,3})\.(\d{1,2})m", re.ASCII)
 _PRINTF = re.compile(r"%[-+ 0#]*\d{0,3}(?:\.\d{1,2})?[diouxXeEfFgG]")
-_PARTS = {3: 60, 5: 600, 6: 3600}  # digits behind the point of a format -> parts of one
-_LARGEST = 1e15  # that is written in parts: more has none
+_INTEGERS = "diouxX"  # conversions that take an integer
+# digits of a sexagesimal format -> the parts of one that it shows
+_PARTS = {
+    3: 60,
+    5: 600,
+    6: 3600,
+    **{digits: 3600 * 10 ** (digits - 7) for digits in range(8, 15)},
+}
+_WIDEST = 40  # characters of a sexagesimal number
+_LARGEST = 1e15  # a number above it has no parts left in a double
 _LAST = 253402300800.0  # Unix time (s) of the year 10000
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?")
 
 
 def parse_number(text: str) -> float:
-    """Return a number, sexagesimal ones with `:`, `;` or spaces, too; raise ValueError."""
+    """Return a decimal or sexagesimal number; raise ValueError.
+
+    The parts of a sexagesimal number are separated by `:`, `;` or blanks.
+    """
     if "_" not in text:
         try:
             return float(text)
@@ -29,10 +42,8 @@ def parse_number(text: str) -> float:
     found = _SEXAGESIMAL.fullmatch(text.strip())
     if found is None:
         raise ValueError(f"{text[:40]!r} is not a number")
-    sign, *parts = found.groups()
-    value: float = sum(
-        float(part or 0) / 60.0**place for place, part in enumerate(parts)
-    )
+    sign, whole, minutes, seconds = found.groups()
+    value = float(whole) + float(minutes or 0) / 60 + float(seconds or 0) / 3600
     return -value if sign == "-" else value
 
 
@@ -41,23 +52,29 @@ def is_sexagesimal(format: str) -> bool:
 
 
 def format_number(value: float, format: str) -> str:
-    """Return a number as its format wants it.
+    """Return a number in the form that its format asks for.
 
-    printf's, or `%<w>.<f>m` with f = 3 :mm, 5 :mm.m, 6 :mm:ss and so on.
-
-    Any other f is taken as 3, a format that cannot be used as %g.
+    The format is one of printf, or `%<w>.<f>m` with f = 3 for :mm, 5 for :mm.m, 6 for
+    :mm:ss and so on. Any other f is taken as 3, an unusable format as %g.
     """
     sexagesimal = _SEXA_FORMAT.fullmatch(format.strip())
     if not math.isfinite(value):
         return f"{value:g}"
-    if sexagesimal is not None and abs(value) < _LARGEST:
-        left, width, digits = sexagesimal.groups()
-        text, wide = _sexagesimal(value, int(digits)), min(int(width or 0), 40)
-        return text.ljust(wide) if left else text.rjust(wide)
+    if sexagesimal is None or abs(value) >= _LARGEST:
+        return _printf(value, format)
+    left, width, digits = sexagesimal.groups()
+    text = _sexagesimal(value, int(digits))
+    columns = min(int(width or 0), _WIDEST)
+    return text.ljust(columns) if left else text.rjust(columns)
+
+
+def _printf(value: float, format: str) -> str:
     found = _PRINTF.search(format)
     if found is None or format.count("%") - 2 * format.count("%%") != 1:
         return f"{value:g}"
-    number = int(value) if found[0][-1] in "diouxX" else value
+    number: float = value
+    if found[0][-1] in _INTEGERS:
+        number = int(value)
     try:
         return str(format % number)
     except (ValueError, TypeError):  # there is more that begins with "%"
@@ -65,25 +82,30 @@ def format_number(value: float, format: str) -> str:
 
 
 def _sexagesimal(value: float, digits: int) -> str:
-    """Source.
+    """Return a number in sexagesimal form without padding.
 
-    `fs_sexa` and `numberFormat` of the C library: the digits are the characters behind
-    the whole part.
+    `digits` counts the characters behind the whole part, as `fs_sexa` and
+    `numberFormat` of the C library do.
     """
-    parts = 3600 * 10 ** (digits - 7) if 8 <= digits <= 14 else _PARTS.get(digits, 60)
-    whole, rest = divmod(round(abs(value) * parts), parts)
+    parts = _PARTS.get(digits, 60)
+    total = round(abs(value) * parts)
+    whole, rest = divmod(total, parts)
     minutes, rest = divmod(rest, parts // 60)
-    text = f"{'-' if value < 0 and (whole or minutes or rest) else ''}{whole}:{minutes:02d}"
-    if parts <= 600:
-        return f"{text}.{rest}" if parts == 600 else text
+    sign = "-" if value < 0 and total else ""
+    text = f"{sign}{whole}:{minutes:02d}"
+    if parts == 60:
+        return text
+    if parts == 600:
+        return f"{text}.{rest}"
     seconds, fraction = divmod(rest, parts // 3600)
-    return f"{text}:{seconds:02d}" + (
-        f".{fraction:0{digits - 7}d}" if digits > 7 else ""
-    )
+    text = f"{text}:{seconds:02d}"
+    if parts == 3600:
+        return text
+    return f"{text}.{fraction:0{digits - 7}d}"
 
 
 def parse_time(text: str) -> float | None:
-    """Return the Unix time (s) of a timestamp, which is UTC; None if it is none."""
+    """Return the Unix time (s) of a UTC timestamp; None if it is not one."""
     if not _TIME.fullmatch(text):
         return None
     try:
@@ -94,13 +116,12 @@ def parse_time(text: str) -> float | None:
 
 
 def format_time(time: float) -> str:
-    """Return the timestamp of a Unix time (s), with milliseconds where it has any.
+    """Return the timestamp of a Unix time (s), with milliseconds if it has any.
 
     Raise ValueError.
     """
     if not abs(time) < _LAST:
         raise ValueError(f"{time:g} is no Unix time (s) up to the year 9999")
     moment = datetime.fromtimestamp(round(time, 3), UTC).replace(tzinfo=None)
-    return moment.isoformat(
-        timespec="milliseconds" if moment.microsecond else "seconds"
-    )
+    precision = "milliseconds" if moment.microsecond else "seconds"
+    return moment.isoformat(timespec=precision)

@@ -1,6 +1,6 @@
-"""One whole element as text -> its struct; raise Malformed.
+"""One whole element, from text to its struct.
 
-Source: INDI 1.7, and what indiserver 1.9.9 makes of it.
+Source: INDI 1.7; docs/protocols/indi.md, 2 and 4.
 """
 
 import math
@@ -11,6 +11,7 @@ from functools import partial
 from busbar.codecs.indi.elements import (
     KINDS,
     PERMS,
+    POLICIES,
     RULES,
     STATES,
     DefMember,
@@ -27,10 +28,10 @@ from busbar.codecs.indi.elements import (
     Range,
     SetVector,
 )
-from busbar.codecs.indi.text import Text
+from busbar.codecs.indi.text import TextDecoder
 
 # What follows the name in a start tag, up to its ">". "<" is never within a value: a
-# quotation mark that is missing costs its own element only.
+# missing quotation mark costs its own element only.
 ATTRIBUTES = r"""([^<>"']*+(?:"[^"<]*+"[^<>"']*+|'[^'<]*+'[^<>"']*+)*+)"""
 _ATTRIBUTE = re.compile(r"""([A-Za-z_:][\w:.-]*)\s*=\s*(?:"([^"]*)"|'([^']*)')""")
 _PLAIN_ATTRIBUTE = re.compile(r"""([A-Za-z_:][\w:.-]*)\s*=\s*"([^"]*)\"""")
@@ -39,45 +40,48 @@ _PLAIN_MEMBER = {
     kind: re.compile(rf'<one{kind} name="([^"<&]+)">([^<&]*)</one{kind}>')
     for kind in KINDS
 }
-# What has no end takes all the rest: looking for the end of each would take for ever.
+# Markup without an end takes all the rest: searching the end of each would take for
+# ever.
 _MARKUP = re.compile(
     r"<!--(?:.*?-->|.*())|<\?(?:.*?\?>|.*())|<!\[CDATA\[(?:(.*?)\]\]>|.*())", re.DOTALL
 )
 _LONGEST = 86400.0 * 365  # s of a timeout
 
 Attributes = dict[str, str]
-Members = list[tuple[str, Attributes, str]]
+Members = list[tuple[str, Attributes, str]]  # tag, attributes, text
 
 
 class Malformed(Exception):
     """The element cannot be used; the message says why."""
 
 
-def parse(name: bytes, attributes: str, body: str, read: Text) -> Element:
-    """Return an element from the attributes of its start tag and what follows up to its end tag."""
-    return _PARSERS[name](attributes_of(attributes, read), body, read)
+def parse(name: bytes, attributes: str, body: str, text: TextDecoder) -> Element:
+    """Return the element of a start tag's attributes and the body up to its end tag.
+
+    Raise Malformed.
+    """
+    return _PARSERS[name](attributes_of(attributes, text), body, text)
 
 
-def attributes_of(tag: str, read: Text) -> Attributes:
+def attributes_of(tag: str, text: TextDecoder) -> Attributes:
     """Return the attributes of a start tag."""
     if "&" not in tag and "'" not in tag:
         return dict(_PLAIN_ATTRIBUTE.findall(tag))
-    return {
-        key: read.plain(one or other) for key, one, other in _ATTRIBUTE.findall(tag)
-    }
+    found = _ATTRIBUTE.findall(tag)
+    return {key: text.resolve(double or single) for key, double, single in found}
 
 
-def _values(kind: Kind, body: str, read: Text) -> tuple[dict[str, str], Members]:
-    """Return the values of a set or new vector.
+def _values(kind: Kind, body: str, text: TextDecoder) -> tuple[dict[str, str], Members]:
+    """Return the values of a set or new vector, and its members.
 
-    And its members, unless they are as plain as they mostly are.
+    The members are left out if they are plain, as they mostly are.
     """
     plain = _PLAIN_MEMBER[kind].findall(body)
+    members: Members = []
     if 2 * len(plain) == body.count("<"):
-        members: Members = []
-        values = {name: text.strip() for name, text in plain}
+        values = {name: value.strip() for name, value in plain}
     else:
-        members = [each for each in _members(body, read) if each[0] == f"one{kind}"]
+        members = _members(f"one{kind}", body, text)
         values = {_needed(each, "name"): value for _, each, value in members}
     if kind in ("Switch", "Light"):
         for value in values.values():
@@ -85,10 +89,10 @@ def _values(kind: Kind, body: str, read: Text) -> tuple[dict[str, str], Members]
     return values, members
 
 
-def _members(body: str, read: Text) -> Members:
-    """Return tag, attributes and text of each child.
+def _members(tag: str, body: str, text: TextDecoder) -> Members:
+    """Return the children of one tag.
 
-    Raise Malformed if something else is among them.
+    Raise Malformed if anything but elements is among the children.
     """
     found = _MEMBER.findall(body)
     if 2 * len(found) != body.count("<"):
@@ -97,16 +101,19 @@ def _members(body: str, read: Text) -> Members:
         rest = _MEMBER.sub("", body)
         if "<" in rest:
             raise Malformed(f"{rest.strip()[:60]!r} is no member")
-    return [
-        (tag, attributes_of(tags, read), read.plain(text.strip()))
-        for tag, tags, text in found
-    ]
+    members = []
+    for name, attributes, value in found:
+        plain = text.resolve(value.strip())
+        member = (name, attributes_of(attributes, text), plain)
+        if name == tag:
+            members.append(member)
+    return members
 
 
 def _escaped(markup: re.Match[str]) -> str:
-    """Return CDATA as ordinary text.
+    """Return CDATA as ordinary text, nothing for comments and instructions.
 
-    Comments and instructions are nothing; "<" for what has no end.
+    Markup without an end becomes "<".
     """
     if "" in (markup[1], markup[2], markup[4]):
         return "<"
@@ -121,7 +128,7 @@ def _needed(attributes: Attributes, key: str) -> str:
 
 
 def _seconds(text: str) -> float:
-    """Return a timeout (s); what is no number of seconds is none."""
+    """Return a timeout (s); 0 if it is not a number of seconds."""
     try:
         value = float(text)
     except ValueError:
@@ -138,8 +145,14 @@ def _one_of(
     return value
 
 
-def _def(kind: Kind, attributes: Attributes, body: str, read: Text) -> DefVector:
-    members = [each for each in _members(body, read) if each[0] == f"def{kind}"]
+def _def(kind: Kind, attributes: Attributes, body: str, text: TextDecoder) -> DefVector:
+    members = _members(f"def{kind}", body, text)
+    perm = "ro"
+    if kind != "Light":
+        perm = _one_of(attributes, "perm", PERMS, "rw")
+    rule = ""
+    if kind == "Switch":
+        rule = _one_of(attributes, "rule", RULES, "AnyOfMany")
     return DefVector(
         kind,
         _needed(attributes, "device"),
@@ -148,8 +161,8 @@ def _def(kind: Kind, attributes: Attributes, body: str, read: Text) -> DefVector
         attributes.get("label", ""),
         attributes.get("group", ""),
         _one_of(attributes, "state", STATES, "Idle"),
-        "ro" if kind == "Light" else _one_of(attributes, "perm", PERMS, "rw"),
-        _one_of(attributes, "rule", RULES, "AnyOfMany") if kind == "Switch" else "",
+        perm,
+        rule,
         _seconds(attributes.get("timeout", "")),
         attributes.get("timestamp", ""),
         attributes.get("message", ""),
@@ -157,13 +170,17 @@ def _def(kind: Kind, attributes: Attributes, body: str, read: Text) -> DefVector
 
 
 def _def_member(kind: Kind, attributes: Attributes, value: str) -> DefMember:
-    name, label = _needed(attributes, "name"), attributes.get("label", "")
+    name = _needed(attributes, "name")
+    label = attributes.get("label", "")
     if kind == "Number":
         return DefMember(
             name,
             label,
             value,
-            *(attributes.get(key, "") for key in ("format", "min", "max", "step")),
+            attributes.get("format", ""),
+            attributes.get("min", ""),
+            attributes.get("max", ""),
+            attributes.get("step", ""),
         )
     _check(kind, value)
     return DefMember(name, label, value)
@@ -176,18 +193,19 @@ def _check(kind: Kind, value: str) -> None:
         raise Malformed(f"a light is one of {', '.join(STATES)}, not {value[:40]!r}")
 
 
-def _set(kind: Kind, attributes: Attributes, body: str, read: Text) -> SetVector:
-    values, members = _values(kind, body, read)
+def _set(kind: Kind, attributes: Attributes, body: str, text: TextDecoder) -> SetVector:
+    values, members = _values(kind, body, text)
     state = attributes.get("state")
     if state is not None and state not in STATES:
         raise Malformed(f"state {state[:40]!r} is none of {', '.join(STATES)}")
+    timeout = attributes.get("timeout")
     return SetVector(
         kind,
         _needed(attributes, "device"),
         _needed(attributes, "name"),
         values,
         state,
-        _seconds(attributes["timeout"]) if "timeout" in attributes else None,
+        None if timeout is None else _seconds(timeout),
         attributes.get("timestamp", ""),
         attributes.get("message", ""),
         _ranges(members) if members and kind == "Number" else None,
@@ -195,24 +213,33 @@ def _set(kind: Kind, attributes: Attributes, body: str, read: Text) -> SetVector
 
 
 def _ranges(members: Members) -> dict[str, Range] | None:
-    """Return the bounds that come with numbers.
+    """Return the bounds that come with numbers; None if there are none.
 
-    Source: IUUpdateMinMax of the C library.
+    Source: docs/protocols/indi.md, 2.3 (IUUpdateMinMax of the C library).
     """
-    found = {
-        each["name"]: Range(*(each.get(key, "") for key in ("min", "max", "step")))
-        for _, each, _ in members
-    }
-    return {name: bounds for name, bounds in found.items() if bounds != Range()} or None
+    found = {}
+    for _, attributes, _ in members:
+        found[attributes["name"]] = Range(
+            attributes.get("min", ""),
+            attributes.get("max", ""),
+            attributes.get("step", ""),
+        )
+    ranges = {name: bounds for name, bounds in found.items() if bounds != Range()}
+    return ranges or None
 
 
-def _new(kind: Kind, attributes: Attributes, body: str, read: Text) -> NewVector:
-    values, _ = _values(kind, body, read)
-    device, name = _needed(attributes, "device"), _needed(attributes, "name")
-    return NewVector(kind, device, name, values, attributes.get("timestamp", ""))
+def _new(kind: Kind, attributes: Attributes, body: str, text: TextDecoder) -> NewVector:
+    values, _ = _values(kind, body, text)
+    return NewVector(
+        kind,
+        _needed(attributes, "device"),
+        _needed(attributes, "name"),
+        values,
+        attributes.get("timestamp", ""),
+    )
 
 
-def _message(attributes: Attributes, _body: str, _read: Text) -> Message:
+def _message(attributes: Attributes, _body: str, _text: TextDecoder) -> Message:
     return Message(
         attributes.get("message", ""),
         attributes.get("device", ""),
@@ -220,47 +247,51 @@ def _message(attributes: Attributes, _body: str, _read: Text) -> Message:
     )
 
 
-def _del(attributes: Attributes, _body: str, _read: Text) -> DelProperty:
-    optional = (attributes.get(key, "") for key in ("name", "timestamp", "message"))
-    return DelProperty(_needed(attributes, "device"), *optional)
+def _del(attributes: Attributes, _body: str, _text: TextDecoder) -> DelProperty:
+    return DelProperty(
+        _needed(attributes, "device"),
+        attributes.get("name", ""),
+        attributes.get("timestamp", ""),
+        attributes.get("message", ""),
+    )
 
 
-def _get(attributes: Attributes, _body: str, _read: Text) -> GetProperties:
+def _get(attributes: Attributes, _body: str, _text: TextDecoder) -> GetProperties:
     return GetProperties(
-        *(attributes.get(key, "") for key in ("device", "name", "version"))
+        attributes.get("device", ""),
+        attributes.get("name", ""),
+        attributes.get("version", ""),
     )
 
 
-def _enable(attributes: Attributes, body: str, read: Text) -> EnableBLOB:
-    value = _one_of(
-        {"value": body.strip()}, "value", ("Never", "Also", "Only"), "Never"
-    )
-    return EnableBLOB(_needed(attributes, "device"), value, attributes.get("name", ""))
+def _enable(attributes: Attributes, body: str, _text: TextDecoder) -> EnableBLOB:
+    policy = _one_of({"value": body.strip()}, "value", POLICIES, "Never")
+    return EnableBLOB(_needed(attributes, "device"), policy, attributes.get("name", ""))
 
 
-def _ping(
-    reply: bool, attributes: Attributes, _body: str, _read: Text
-) -> PingRequest | PingReply:
-    return (
-        PingReply(attributes.get("uid", ""))
-        if reply
-        else PingRequest(attributes.get("uid", ""))
-    )
+def _ping_request(
+    attributes: Attributes, _body: str, _text: TextDecoder
+) -> PingRequest:
+    return PingRequest(attributes.get("uid", ""))
 
 
-_PARSERS: dict[bytes, Callable[[Attributes, str, Text], Element]] = {
-    **{b"def%bVector" % kind.encode(): partial(_def, kind) for kind in KINDS},
-    **{b"set%bVector" % kind.encode(): partial(_set, kind) for kind in KINDS},
-    **{
-        b"new%bVector" % kind.encode(): partial(_new, kind)
-        for kind in KINDS
-        if kind != "Light"
-    },
+def _ping_reply(attributes: Attributes, _body: str, _text: TextDecoder) -> PingReply:
+    return PingReply(attributes.get("uid", ""))
+
+
+_Parser = Callable[[Attributes, str, TextDecoder], Element]
+_PARSERS: dict[bytes, _Parser] = {}
+for _kind in KINDS:
+    _PARSERS[b"def%bVector" % _kind.encode()] = partial(_def, _kind)
+    _PARSERS[b"set%bVector" % _kind.encode()] = partial(_set, _kind)
+    if _kind != "Light":
+        _PARSERS[b"new%bVector" % _kind.encode()] = partial(_new, _kind)
+_PARSERS |= {
     b"message": _message,
     b"delProperty": _del,
     b"getProperties": _get,
     b"enableBLOB": _enable,
-    b"pingRequest": partial(_ping, False),
-    b"pingReply": partial(_ping, True),
+    b"pingRequest": _ping_request,
+    b"pingReply": _ping_reply,
 }
 NAMES = tuple(_PARSERS)

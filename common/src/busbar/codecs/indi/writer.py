@@ -1,13 +1,11 @@
-"""Elements -> bytes, as indiserver writes them.
-
-The timestamp of a new vector only where there is one.
-"""
+"""Writer of elements: from structs to bytes, in the layout of indiserver."""
 
 from base64 import b64encode
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from busbar.codecs.indi.elements import (
+    DefMember,
     DefVector,
     DelProperty,
     Element,
@@ -18,6 +16,7 @@ from busbar.codecs.indi.elements import (
     NewVector,
     PingReply,
     PingRequest,
+    Range,
     SetVector,
 )
 
@@ -40,19 +39,40 @@ def encode(element: Element) -> bytes:
     return _WRITERS[type(element)](element)
 
 
+def set_blob(vector: SetVector, blobs: dict[str, NewBlob]) -> bytes:
+    """Return a set of a BLOB vector with its bytes, each BLOB on one line.
+
+    Source: docs/protocols/indi.md, 4.2.
+    """
+    head = _attributes(
+        device=vector.device,
+        name=vector.name,
+        state=vector.state,
+        timestamp=vector.timestamp,
+        message=vector.message,
+    )
+    return _element("setBLOBVector", head, map(_blob, blobs, blobs.values()))
+
+
 def _attributes(**values: object) -> str:
-    """Return attributes in this order; what is "" or None is left out."""
-    given = ((key, value) for key, value in values.items() if value not in ("", None))
-    return "".join(f' {key}="{str(value).translate(_ESCAPES)}"' for key, value in given)
+    """Return attributes in this order, without those that are "" or None."""
+    written = []
+    for key, value in values.items():
+        if value not in ("", None):
+            written.append(f' {key}="{str(value).translate(_ESCAPES)}"')
+    return "".join(written)
 
 
 def _element(
     name: str, attributes: str, children: Iterable[str] = (), text: str = ""
 ) -> bytes:
     body = "".join(f"    {child}\n" for child in children)
-    if not body and not text:
+    content = text
+    if body and not text:
+        content = f"\n{body}"
+    if not content:
         return f"<{name}{attributes}/>\n".encode()
-    return f"<{name}{attributes}>{text or chr(10) + body}</{name}>\n".encode()
+    return f"<{name}{attributes}>{content}</{name}>\n".encode()
 
 
 def _member(tag: str, attributes: str, value: str) -> str:
@@ -60,7 +80,7 @@ def _member(tag: str, attributes: str, value: str) -> str:
 
 
 def _def(vector: DefVector) -> bytes:
-    kind, light = vector.kind, vector.kind == "Light"
+    light = vector.kind == "Light"
     head = _attributes(
         device=vector.device,
         name=vector.name,
@@ -73,53 +93,55 @@ def _def(vector: DefVector) -> bytes:
         timestamp=vector.timestamp,
         message=vector.message,
     )
-    members = (
-        _member(
-            f"def{kind}",
-            _attributes(
-                name=m.name,
-                label=m.label,
-                format=m.format,
-                min=m.min,
-                max=m.max,
-                step=m.step,
-            ),
-            m.value,
-        )
-        for m in vector.members
+    tag = f"def{vector.kind}"
+    members = (_def_member(tag, member) for member in vector.members)
+    return _element(f"{tag}Vector", head, members)
+
+
+def _def_member(tag: str, member: DefMember) -> str:
+    head = _attributes(
+        name=member.name,
+        label=member.label,
+        format=member.format,
+        min=member.min,
+        max=member.max,
+        step=member.step,
     )
-    return _element(f"def{kind}Vector", head, members)
+    return _member(tag, head, member.value)
 
 
 def _set(vector: SetVector) -> bytes:
     head = _attributes(
-        device=vector.device, name=vector.name, state=vector.state,
+        device=vector.device,
+        name=vector.name,
+        state=vector.state,
         timeout=None if vector.timeout is None else f"{vector.timeout:g}",
-        timestamp=vector.timestamp, message=vector.message,
-    )  # fmt: skip
-    tag, ranges = f"one{vector.kind}", vector.ranges or {}
+        timestamp=vector.timestamp,
+        message=vector.message,
+    )
+    tag = f"one{vector.kind}"
+    ranges = vector.ranges or {}
     members = []
     for name, value in vector.members.items():
-        bounds = ranges.get(name)
-        extra = (
-            _attributes(min=bounds.min, max=bounds.max, step=bounds.step)
-            if bounds
-            else ""
-        )
+        bounds = ranges.get(name, Range())
+        extra = _attributes(min=bounds.min, max=bounds.max, step=bounds.step)
         members.append(_member(tag, _attributes(name=name) + extra, value))
     return _element(f"set{vector.kind}Vector", head, members)
 
 
-def set_blob(vector: SetVector, blobs: dict[str, NewBlob]) -> bytes:
-    """Return a set of a BLOB vector with its bytes, in one line of base64 as indiserver sends it."""
+def _new(vector: NewVector) -> bytes:
     head = _attributes(
-        device=vector.device,
-        name=vector.name,
-        state=vector.state,
-        timestamp=vector.timestamp,
-        message=vector.message,
+        device=vector.device, name=vector.name, timestamp=vector.timestamp
     )
-    return _element("setBLOBVector", head, map(_blob, blobs, blobs.values()))
+    tag = f"one{vector.kind}"
+    if vector.blobs:
+        members = [_blob(name, blob) for name, blob in vector.blobs.items()]
+    else:
+        values = vector.members.items()
+        members = [
+            _member(tag, _attributes(name=name), value) for name, value in values
+        ]
+    return _element(f"new{vector.kind}Vector", head, members)
 
 
 def _blob(name: str, blob: NewBlob) -> str:
@@ -134,42 +156,39 @@ def _blob(name: str, blob: NewBlob) -> str:
     return f"<oneBLOB{head}>\n{text}\n</oneBLOB>"
 
 
-def _new(vector: NewVector) -> bytes:
-    head = _attributes(
-        device=vector.device, name=vector.name, timestamp=vector.timestamp
-    )
-    tag = f"one{vector.kind}"
-    members = (
-        _member(tag, _attributes(name=name), value)
-        for name, value in vector.members.items()
-    )
-    blobs = vector.blobs or {}
-    return _element(
-        f"new{vector.kind}Vector",
-        head,
-        map(_blob, blobs, blobs.values()) if blobs else members,
-    )
-
-
 def _message(message: Message) -> bytes:
-    return _element(
-        "message",
-        _attributes(
-            device=message.device, timestamp=message.timestamp, message=message.text
-        ),
+    head = _attributes(
+        device=message.device, timestamp=message.timestamp, message=message.text
     )
+    return _element("message", head)
 
 
 def _del(gone: DelProperty) -> bytes:
-    return _element(
-        "delProperty",
-        _attributes(
-            device=gone.device,
-            name=gone.name,
-            timestamp=gone.timestamp,
-            message=gone.message,
-        ),
+    head = _attributes(
+        device=gone.device,
+        name=gone.name,
+        timestamp=gone.timestamp,
+        message=gone.message,
     )
+    return _element("delProperty", head)
+
+
+def _get(asked: GetProperties) -> bytes:
+    head = _attributes(version=asked.version, device=asked.device, name=asked.name)
+    return _element("getProperties", head)
+
+
+def _enable(enable: EnableBLOB) -> bytes:
+    head = _attributes(device=enable.device, name=enable.name)
+    return _element("enableBLOB", head, text=enable.value)
+
+
+def _ping_request(ping: PingRequest) -> bytes:
+    return _element("pingRequest", _attributes(uid=ping.uid))
+
+
+def _ping_reply(ping: PingReply) -> bytes:
+    return _element("pingReply", _attributes(uid=ping.uid))
 
 
 _WRITERS: dict[type, Callable[[Any], bytes]] = {
@@ -178,12 +197,8 @@ _WRITERS: dict[type, Callable[[Any], bytes]] = {
     NewVector: _new,
     Message: _message,
     DelProperty: _del,
-    GetProperties: lambda e: _element(
-        "getProperties", _attributes(version=e.version, device=e.device, name=e.name)
-    ),
-    EnableBLOB: lambda e: _element(
-        "enableBLOB", _attributes(device=e.device, name=e.name), text=e.value
-    ),
-    PingRequest: lambda e: _element("pingRequest", _attributes(uid=e.uid)),
-    PingReply: lambda e: _element("pingReply", _attributes(uid=e.uid)),
+    GetProperties: _get,
+    EnableBLOB: _enable,
+    PingRequest: _ping_request,
+    PingReply: _ping_reply,
 }

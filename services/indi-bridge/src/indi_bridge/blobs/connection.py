@@ -1,6 +1,6 @@
-"""The connection for BLOBs, so that images never delay values.
+"""Connection for BLOBs, so that images never delay values.
 
-Source: reference 3.13, 3.14.
+Source: docs/protocols/indi.md, 4.13 and 4.14.
 """
 
 import asyncio
@@ -10,43 +10,41 @@ from collections.abc import Awaitable, Callable
 from busbar.bridge import LinkLost, leaf
 from busbar.bridge.streams import ByteStream
 from busbar.codecs.indi import Element, EnableBLOB, GetProperties
-from indi_bridge.connection import Connection
+from indi_bridge.connection import IndiConnection
 
 log = logging.getLogger("busbar.indi")
 
-RETRY = 1.0  # s; the connection for values tells that a server is gone
+RETRY = 1.0  # s; the connection for values finds that a server is gone
 
 Key = tuple[str, str]  # device, vector
 
 
-class BlobLink:
-    """Asks the server for the BLOBs of the vectors that are wanted, and only for these."""
+class BlobConnection:
+    """Asks the server for the BLOBs of the wanted vectors, and only for these."""
 
     def __init__(
         self,
         open_: Callable[[], Awaitable[ByteStream]],
-        take: Callable[[list[Element]], None],
+        on_elements: Callable[[list[Element]], None],
     ) -> None:
-        self._open, self._take = open_, take
+        self._open = open_
+        self._on_elements = on_elements
         self._wanted: dict[Key, None] = {}
-        self._refused: set[Key] = set()  # somebody has said so
-        self._told: set[Key] = set()  # what the server knows
+        self._refused: set[Key] = set()  # by a command
+        self._enabled: set[Key] = set()  # on the server
         self._changed = asyncio.Event()
-        self._connection: Connection | None = None
+        self._connection: IndiConnection | None = None
         self._errors = 0  # of connections that have ended
 
     @property
     def errors(self) -> int:
         """Elements that could not be read."""
-        return self._errors + (
-            self._connection.reader.errors if self._connection else 0
-        )
+        if self._connection is None:
+            return self._errors
+        return self._errors + self._connection.reader.errors
 
     def offer(self, device: str, vector: str) -> None:
-        """A BLOB is defined, perhaps again.
-
-        It is wanted unless somebody has said that it is not.
-        """
+        """Want a BLOB that is defined, perhaps again, unless a command refused it."""
         if (device, vector) not in self._refused:
             self.want(device, vector)
 
@@ -58,7 +56,7 @@ class BlobLink:
         self._wanted[device, vector] = None
         self._changed.set()
 
-    def forget(self, device: str, vector: str) -> None:
+    def refuse(self, device: str, vector: str) -> None:
         self._refused.add((device, vector))
         self._wanted.pop((device, vector), None)
         self._changed.set()
@@ -85,26 +83,28 @@ class BlobLink:
             await asyncio.sleep(RETRY)
 
     async def _open_and_serve(self) -> None:
-        await self._serve(Connection(await self._open(), self._take))
-
-    async def _serve(self, connection: Connection) -> None:
-        self._told, self._connection = set(), connection
+        connection = IndiConnection(await self._open(), self._on_elements)
+        self._enabled = set()
+        self._connection = connection
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(connection.serve(), name="blobs")
-                tasks.create_task(self._tell(connection), name="blobs wanted")
+                tasks.create_task(self._enable(connection), name="blobs wanted")
         finally:
-            self._errors, self._connection = self.errors, None
+            self._errors = self.errors
+            self._connection = None
             await connection.close()
 
-    async def _tell(self, connection: Connection) -> None:
+    async def _enable(self, connection: IndiConnection) -> None:
+        """Keep the server's policy of each vector as it is wanted."""
         while True:
             self._changed.clear()
-            for device, vector in self._wanted.keys() - self._told:
+            wanted = self._wanted.keys()
+            for device, vector in wanted - self._enabled:
                 await connection.send(
                     GetProperties(device, vector), EnableBLOB(device, "Only", vector)
                 )
-            for device, vector in self._told - self._wanted.keys():
+            for device, vector in self._enabled - wanted:
                 await connection.send(EnableBLOB(device, "Never", vector))
-            self._told = set(self._wanted)
+            self._enabled = set(wanted)
             await self._changed.wait()

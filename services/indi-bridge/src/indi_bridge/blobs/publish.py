@@ -1,22 +1,19 @@
-"""What becomes of BLOBs that have come.
-
-Published, described, their previews, who waits for them.
-"""
+"""Publisher of BLOBs: frame rate, description, preview, and who waits for them."""
 
 import asyncio
 import hashlib
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from indi_bridge.actions import Exposed
-from indi_bridge.blobs.fits import read_header
+from indi_bridge.blobs.fits import FitsHeader, read_header
 from indi_bridge.blobs.preview import jpeg
-from indi_bridge.blobs.receive import Received
+from indi_bridge.blobs.receive import ReceivedBlob
 from indi_bridge.properties import Image, blob_name, preview_name
-from indi_bridge.publisher import Surface
+from indi_bridge.publisher import VectorPublisher
 from indi_bridge.settings import Blobs
 from indi_bridge.vectors import Vector
 
@@ -26,90 +23,124 @@ log = logging.getLogger("busbar.indi")
 WAIT = 60.0
 
 
-class Images:
-    """The images of one server."""
+class Exposed(msgspec.Struct, frozen=True):
+    """Result of `expose`: the blob and what its property says.
+
+    Null if images do not come here.
+    """
+
+    blob: str | None = None
+    about: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One BLOB, and the publisher of its device."""
+
+    publisher: VectorPublisher
+    vector: Vector
+    received: ReceivedBlob
+
+    @property
+    def name(self) -> str:
+        return blob_name(self.vector, self.received.member)
+
+    @property
+    def key(self) -> str:
+        return f"{self.publisher.name}/{self.name}"
+
+
+@dataclass(eq=False)
+class Waiter:
+    """Someone who waits for the next image of a vector."""
+
+    device: str
+    vector: str
+    image: asyncio.Future[Exposed]
+
+
+class BlobPublisher:
+    """Publishes the BLOBs of one server."""
 
     def __init__(self, settings: Blobs) -> None:
         self.dropped = 0  # frames of videos that were too many
         self._settings = settings
         self._loop = asyncio.get_running_loop()
-        self._next: dict[str, float] = {}  # loop time of the next frame of a stream
-        self._held: dict[str, tuple[Surface, Vector, Received]] = {}
-        self._waiting: list[tuple[str, str, asyncio.Future[Exposed]]] = []
+        self._due: dict[str, float] = {}  # loop time of the next frame of a video
+        self._held: dict[str, Frame] = {}  # the newest that came before it is due
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._waiters: list[Waiter] = []
         self._previews: dict[str, asyncio.Task[None]] = {}
-        self._timers: set[asyncio.TimerHandle] = set()
 
-    def came(self, surface: Surface, vector: Vector, received: Received) -> None:
-        """Take one; of a video no more than so many a second, the newest."""
-        name = blob_name(vector, received.member)
-        key, now = f"{surface.name}/{name}", self._loop.time()
-        member = vector.members[received.member]
-        member.filename, member.size = received.file or member.filename, received.size
-        if received.stream and now < self._next.get(key, 0.0):
-            self.dropped += key in self._held
-            if key not in self._held:
-                self._timers.add(
-                    self._loop.call_at(self._next[key], self._release, key)
-                )
-            self._held[key] = (surface, vector, received)
+    def publish(self, frame: Frame) -> None:
+        """Publish a BLOB; of a video so many frames a second, the newest."""
+        received = frame.received
+        key = frame.key
+        now = self._loop.time()
+        member = frame.vector.members[received.member]
+        member.filename = received.file or member.filename
+        member.size = received.size
+        if received.is_frame and now < self._due.get(key, 0.0):
+            self._hold(frame)
             return
-        self._next[key] = now + 1 / self._settings.stream
-        self._publish(surface, vector, received)
+        self._due[key] = now + 1 / self._settings.stream
+        self._publish(frame)
 
     async def wait(
         self, device: str, vector: str, work: Callable[[], Awaitable[None]]
     ) -> Exposed:
-        """Do work.
-
-        Return the first image of a vector that has come since, null if none comes.
-        """
-        arrived: asyncio.Future[Exposed] = self._loop.create_future()
-        entry = (device, vector, arrived)
-        self._waiting.append(entry)
+        """Do work; return the first image of a vector since, null if none comes."""
+        waiter = Waiter(device, vector, self._loop.create_future())
+        self._waiters.append(waiter)
         try:
             await work()
             async with asyncio.timeout(WAIT):
-                return await arrived
+                return await waiter.image
         except TimeoutError:
             log.info("%s: the exposure has ended, no image has come", device)
             return Exposed()
         finally:
-            self._waiting.remove(entry)
+            self._waiters.remove(waiter)
 
     async def close(self) -> None:
         """End what is under way."""
-        for timer in self._timers:
+        for timer in self._timers.values():
             timer.cancel()
         for task in self._previews.values():
             task.cancel()
         await asyncio.gather(*self._previews.values(), return_exceptions=True)
 
+    def _hold(self, frame: Frame) -> None:
+        """Hold a frame until it is due, in place of an older one."""
+        key = frame.key
+        if key in self._held:
+            self.dropped += 1
+        else:
+            timer = self._loop.call_at(self._due[key], self._release, key)
+            self._timers[key] = timer
+        self._held[key] = frame
+
     def _release(self, key: str) -> None:
-        self._timers = {
-            timer
-            for timer in self._timers
-            if not timer.cancelled() and timer.when() > self._loop.time()
-        }
-        self._next[key] = self._loop.time() + 1 / self._settings.stream
-        self._publish(*self._held.pop(key))
+        del self._timers[key]
+        self._due[key] = self._loop.time() + 1 / self._settings.stream
+        self._publish(self._held.pop(key))
 
-    def _publish(self, surface: Surface, vector: Vector, received: Received) -> None:
-        name = blob_name(vector, received.member)
+    def _publish(self, frame: Frame) -> None:
+        received = frame.received
+        name = frame.name
         about = self._about(name, received)
-        if not surface.image(name, about, received.data, self._settings.retain):
+        retain = self._settings.retain
+        if not frame.publisher.publish_image(name, about, received.data, retain):
             return
-        self._preview(surface, name, received)
-        for device, wanted, arrived in self._waiting:
-            if (device, wanted) == (surface.name, vector.name) and not arrived.done():
-                arrived.set_result(Exposed(name, about))
+        self._start_preview(frame)
+        target = (frame.publisher.name, frame.vector.name)
+        for waiter in self._waiters:
+            if (waiter.device, waiter.vector) == target and not waiter.image.done():
+                waiter.image.set_result(Exposed(name, about))
 
-    def _about(self, name: str, received: Received) -> dict[str, Any]:
+    def _about(self, name: str, received: ReceivedBlob) -> dict[str, Any]:
+        """Return what the property of a BLOB says of it."""
         header = read_header(received.head)
-        preview = (
-            preview_name(name)
-            if self._settings.preview and header and received.data is not None
-            else None
-        )
         about = Image(
             received.size,
             received.content_type,
@@ -118,37 +149,43 @@ class Images:
             received.sha256,
             received.time,
             header.cards if header else None,
-            preview,
+            self._preview_of(name, header, received),
         )
         return dict(msgspec.to_builtins(about))
 
-    def _preview(self, surface: Surface, name: str, received: Received) -> None:
-        """Make a preview unless one of the same is being made."""
-        key = f"{surface.name}/{name}"
-        running = self._previews.get(key)
-        if (
-            self._settings.preview is None
-            or received.data is None
-            or (running and not running.done())
-        ):
+    def _preview_of(
+        self, name: str, header: FitsHeader | None, received: ReceivedBlob
+    ) -> str | None:
+        wanted = self._settings.preview is not None
+        if wanted and header is not None and received.data is not None:
+            return preview_name(name)
+        return None
+
+    def _start_preview(self, frame: Frame) -> None:
+        """Start a preview unless one of the same BLOB is being made."""
+        if self._settings.preview is None or frame.received.data is None:
             return
-        work = self._make_preview(surface, name, received)
+        key = frame.key
+        running = self._previews.get(key)
+        if running is not None and not running.done():
+            return
+        work = self._make_preview(frame, frame.received.data)
         self._previews[key] = self._loop.create_task(work, name=f"preview of {key}")
 
-    async def _make_preview(
-        self, surface: Surface, name: str, received: Received
-    ) -> None:
+    async def _make_preview(self, frame: Frame, data: bytes) -> None:
         try:
-            made = await asyncio.to_thread(jpeg, received.data or b"")
+            made = await asyncio.to_thread(jpeg, data)
         except (ValueError, MemoryError, OverflowError) as error:
-            log.warning("no preview of %s/%s: %s", surface.name, name, error)
+            log.warning("no preview of %s: %s", frame.key, error)
             return
-        if made is not None:
-            sum_ = hashlib.sha256(made).hexdigest()
-            about = Image(len(made), "image/jpeg", None, ".jpg", sum_, received.time)
-            surface.image(
-                preview_name(name),
-                dict(msgspec.to_builtins(about)),
-                made,
-                self._settings.retain,
-            )
+        if made is None:
+            return
+        digest = hashlib.sha256(made).hexdigest()
+        time = frame.received.time
+        about = Image(len(made), "image/jpeg", None, ".jpg", digest, time)
+        frame.publisher.publish_image(
+            preview_name(frame.name),
+            dict(msgspec.to_builtins(about)),
+            made,
+            self._settings.retain,
+        )

@@ -1,12 +1,15 @@
-"""What a simulated driver is.
+"""Simulated driver: its vectors, its connection, and work that takes time.
 
-Properties, whether it is connected, things that take time; no sockets.
+No sockets.
 """
 
 import asyncio
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from msgspec.structs import replace
 
 from busbar.codecs import indi
 from busbar.codecs.indi import (
@@ -14,21 +17,39 @@ from busbar.codecs.indi import (
     DefVector,
     DelProperty,
     Element,
+    Kind,
     Message,
     NewBlob,
     SetVector,
 )
 
 STEP = 0.25  # s between steps of a motion
-Tell = Callable[[Element], None]
-TellBlob = Callable[[SetVector, dict[str, NewBlob]], None]
+# vectors that are there before a driver is connected, too
+_ALWAYS = ("DRIVER_INFO", "CONNECTION")
+_DEFAULTS: dict[Kind, dict[str, Any]] = {
+    "Number": {"timeout": 60.0},
+    "Switch": {"rule": "OneOfMany"},
+}
+
+Send = Callable[[Element], None]
+SendBlob = Callable[[SetVector, dict[str, NewBlob]], None]
+
+
+class SimulatedNumber(NamedTuple):
+    """A number as it is defined."""
+
+    value: float
+    format: str
+    min: float
+    max: float
+    step: float
 
 
 def now() -> str:
     return indi.format_time(round(time.time()))
 
 
-class Property:
+class SimulatedVector:
     """One vector of a driver."""
 
     def __init__(self, definition: DefVector) -> None:
@@ -37,67 +58,65 @@ class Property:
         self.values = {member.name: member.value for member in definition.members}
 
     def defined(self) -> DefVector:
-        """Return the definition with the values of now."""
-        d = self.definition
-        members = tuple(
-            DefMember(
-                m.name, m.label, self.values[m.name], m.format, m.min, m.max, m.step
-            )
-            for m in d.members
-        )
-        return DefVector(
-            d.kind,
-            d.device,
-            d.name,
-            members,
-            d.label,
-            d.group,
-            self.state,
-            d.perm,
-            d.rule,
-            d.timeout,
-            now(),
+        """Return the definition with the present values."""
+        members = []
+        for member in self.definition.members:
+            members.append(replace(member, value=self.values[member.name]))
+        return replace(
+            self.definition,
+            members=tuple(members),
+            state=self.state,
+            timestamp=now(),
         )
 
     def number(self, member: str) -> float:
         return indi.parse_number(self.values[member])
 
-    def news(self, state: str, message: str = "", **values: str) -> SetVector:
-        """Take values and return the element that tells of them."""
+    def update(self, state: str, message: str = "", **values: str) -> SetVector:
+        """Take values and return the element that has them."""
         self.values.update(values)
         self.state = state
-        d = self.definition
-        members = {} if d.kind == "BLOB" else dict(self.values)
+        definition = self.definition
         return SetVector(
-            d.kind, d.device, d.name, members, state, d.timeout, now(), message
+            definition.kind,
+            definition.device,
+            definition.name,
+            {} if definition.kind == "BLOB" else dict(self.values),
+            state,
+            definition.timeout,
+            now(),
+            message,
         )
 
-    def choose(self, wanted: Mapping[str, str]) -> None:
-        """Take switches under their rule."""
-        on = [name for name, value in wanted.items() if value == "On"]
-        if on and self.definition.rule in ("OneOfMany", "AtMostOne"):
+    def take(self, wanted: Mapping[str, str]) -> None:
+        """Take values of known members; switches under their rule."""
+        exclusive = self.definition.rule in ("OneOfMany", "AtMostOne")
+        if exclusive and "On" in wanted.values():
             self.values = dict.fromkeys(self.values, "Off")
-        self.values.update(
-            {name: value for name, value in wanted.items() if name in self.values}
-        )
+        for name, value in wanted.items():
+            if name in self.values:
+                self.values[name] = value
 
 
-class Driver:
+Handler = Callable[[SimulatedVector, Mapping[str, str]], None]
+
+
+class SimulatedDriver:
     """One device.
 
-    Connected or not, with properties that are there always and others only while it is
-    connected.
+    Its own switch connects it, unless it always is. Most vectors are there only while
+    it is connected.
     """
 
-    def __init__(self, name: str, tell: Tell, *, switched: bool = True) -> None:
+    def __init__(self, name: str, send: Send, *, switched: bool = True) -> None:
         self.name = name
-        self.properties: dict[str, Property] = {}
+        self.vectors: dict[str, SimulatedVector] = {}
         self.connected = not switched
-        self._tell = tell
+        self._send = send
         self._loop = asyncio.get_running_loop()
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._later: list[DefVector] = []  # defined once it is connected
-        self._handlers: dict[str, Callable[[Property, Mapping[str, str]], None]] = {}
+        self._when_connected: list[DefVector] = []
+        self._handlers: dict[str, Handler] = {}
         self.text(
             "DRIVER_INFO",
             {"DRIVER_NAME": name, "DRIVER_VERSION": "1.0"},
@@ -108,108 +127,130 @@ class Driver:
             self.switch(
                 "CONNECTION",
                 {"CONNECT": False, "DISCONNECT": True},
-                self._connection,
-                timeout=60,
+                self._on_connection,
+                timeout=60.0,
             )
 
     # What a device has.
 
     def number(
-        self, name: str, members: Mapping[str, tuple[float, str, float, float, float]], handler: object = None, *,
-        perm: str = "rw", group: str = "Main Control", timeout: float = 60, later: bool = False,
-    ) -> None:  # fmt: skip
-        """Define numbers: name -> value, format, min, max, step."""
-        made = tuple(
-            DefMember(
-                member, member, repr(value), form, f"{low:g}", f"{high:g}", f"{step:g}"
+        self,
+        name: str,
+        members: Mapping[str, SimulatedNumber],
+        handler: Handler | None = None,
+        **more: Any,
+    ) -> None:
+        made = []
+        for member, number in members.items():
+            made.append(
+                DefMember(
+                    member,
+                    member,
+                    repr(number.value),
+                    number.format,
+                    f"{number.min:g}",
+                    f"{number.max:g}",
+                    f"{number.step:g}",
+                )
             )
-            for member, (value, form, low, high, step) in members.items()
-        )
-        self._define(
-            DefVector(
-                "Number", self.name, name, made, name, group, "Idle", perm, "", timeout
-            ),
-            handler,
-            later,
-        )
+        self.define("Number", name, made, handler, **more)
 
     def text(
-        self, name: str, members: Mapping[str, str], handler: object = None, *, perm: str = "rw",
-        group: str = "Main Control", later: bool = False,
-    ) -> None:  # fmt: skip
-        made = tuple(
-            DefMember(member, member, value) for member, value in members.items()
-        )
-        self._define(
-            DefVector("Text", self.name, name, made, name, group, "Idle", perm),
-            handler,
-            later,
-        )
+        self,
+        name: str,
+        members: Mapping[str, str],
+        handler: Handler | None = None,
+        **more: Any,
+    ) -> None:
+        made = [DefMember(member, member, text) for member, text in members.items()]
+        self.define("Text", name, made, handler, **more)
 
     def switch(
-        self, name: str, members: Mapping[str, bool], handler: object = None, *, rule: str = "OneOfMany",
-        timeout: float = 0, later: bool = False,
-    ) -> None:  # fmt: skip
-        made = tuple(
-            DefMember(member, member, "On" if value else "Off")
-            for member, value in members.items()
-        )
-        vector = DefVector(
-            "Switch",
-            self.name,
-            name,
-            made,
-            name,
-            "Main Control",
-            "Idle",
-            "rw",
-            rule,
-            timeout,
-        )
-        self._define(vector, handler, later)
+        self,
+        name: str,
+        members: Mapping[str, bool],
+        handler: Handler | None = None,
+        **more: Any,
+    ) -> None:
+        made = []
+        for member, on in members.items():
+            made.append(DefMember(member, member, "On" if on else "Off"))
+        self.define("Switch", name, made, handler, **more)
 
-    def other(self, vector: DefVector, *, later: bool = False) -> None:
-        self._define(vector, None, later)
-
-    def _define(self, vector: DefVector, handler: object, later: bool) -> None:
-        if callable(handler):
-            self._handlers[vector.name] = handler
-        if later:
-            self._later.append(vector)
+    def define(
+        self,
+        kind: Kind,
+        name: str,
+        members: Iterable[DefMember],
+        handler: Handler | None = None,
+        **more: Any,
+    ) -> None:
+        """Let the device have a vector; `more` are fields of its DefVector."""
+        fields = {"label": name, "group": "Main Control", **_DEFAULTS.get(kind, {})}
+        vector = DefVector(kind, self.name, name, tuple(members), **(fields | more))
+        if handler is not None:
+            self._handlers[name] = handler
+        if self.connected or name in _ALWAYS:
+            self.vectors[name] = SimulatedVector(vector)
         else:
-            self.properties[vector.name] = Property(vector)
+            self._when_connected.append(vector)
 
     # What happens to it.
 
     def definitions(self, name: str = "") -> list[DefVector]:
-        return [
-            each.defined() for key, each in self.properties.items() if name in ("", key)
-        ]
+        """Return the definition of a vector, or with "" of all."""
+        found = self.vectors.items()
+        return [each.defined() for key, each in found if name in ("", key)]
 
     def set(self, name: str, values: Mapping[str, str]) -> None:
-        """A client has set a property; an unknown one is not answered, as in INDI."""
-        wanted = self.properties.get(name)
-        if wanted is None:
-            return
-        handler = self._handlers.get(name, self._just_take)
-        handler(wanted, values)
+        """Take what a client asks for; an unknown vector stays silent, as in INDI."""
+        wanted = self.vectors.get(name)
+        if wanted is not None:
+            handler = self._handlers.get(name, self._take)
+            handler(wanted, values)
 
     def say(self, text: str) -> None:
-        self._tell(Message(text, self.name, now()))
+        self._send(Message(text, self.name, now()))
 
     def show(self, name: str, state: str, **values: str) -> None:
-        """Tell of values that the device itself has changed."""
-        if name in self.properties:
-            self._tell(self.properties[name].news(state, **values))
+        """Send values that the device itself has changed."""
+        if name in self.vectors:
+            self._send(self.vectors[name].update(state, **values))
+
+    def move(
+        self,
+        name: str,
+        member: str,
+        target: float,
+        speed: float,
+        on_end: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Move a number to a target, `speed` a second, Busy on its way."""
+        vector = self.vectors[name]
+        stride = speed * STEP
+
+        def step() -> None:
+            here = vector.number(member)
+            left = target - here
+            if abs(left) <= stride:
+                self._send(vector.update("Ok", **{member: repr(target)}))
+                on_end()
+                return
+            next_ = here + math.copysign(stride, left)
+            self._send(vector.update("Busy", **{member: repr(next_)}))
+            self.after(name, STEP, step)
+
+        self._send(vector.update("Busy"))
+        way = abs(target - vector.number(member))
+        self.after(name, min(STEP, way / speed), step)
 
     def after(self, key: str, seconds: float, work: Callable[[], None]) -> None:
-        """Do something later; of one key the last counts."""
-        if key in self._timers:
-            self._timers[key].cancel()
+        """Do work later, in place of what its key has waiting."""
+        self.stop(key)
         self._timers[key] = self._loop.call_later(seconds, work)
 
     def stop(self, key: str) -> None:
-        """Do not do it."""
+        """Drop the work that waits."""
         timer = self._timers.pop(key, None)
         if timer is not None:
             timer.cancel()
@@ -219,59 +260,31 @@ class Driver:
             timer.cancel()
         self._timers.clear()
 
-    def _just_take(self, wanted: Property, values: Mapping[str, str]) -> None:
-        if wanted.definition.kind == "Switch":
-            wanted.choose(values)
-            self._tell(wanted.news("Ok"))
-        else:
-            self._tell(
-                wanted.news(
-                    "Ok", **{k: v for k, v in values.items() if k in wanted.values}
-                )
-            )
+    def _take(self, wanted: SimulatedVector, values: Mapping[str, str]) -> None:
+        wanted.take(values)
+        self._send(wanted.update("Ok"))
 
-    def _connection(self, wanted: Property, values: Mapping[str, str]) -> None:
-        wanted.choose(values)
+    def _on_connection(
+        self, wanted: SimulatedVector, values: Mapping[str, str]
+    ) -> None:
+        wanted.take(values)
         connect = wanted.values["CONNECT"] == "On"
-        self._tell(wanted.news("Ok" if connect else "Idle"))
+        self._send(wanted.update("Ok" if connect else "Idle"))
         if connect and not self.connected:
-            self.say(f"[INFO] {self.name} is online.")
-            for vector in self._later:
-                self.properties[vector.name] = Property(vector)
-                self._tell(self.properties[vector.name].defined())
+            self._connect()
         if not connect and self.connected:
-            self.close()
-            for vector in self._later:
-                del self.properties[vector.name]
-                self._tell(DelProperty(self.name, vector.name, now()))
+            self._disconnect()
         self.connected = connect
 
-    def move(
-        self,
-        name: str,
-        member: str,
-        target: float,
-        speed: float,
-        done: Callable[[], None] = lambda: None,
-    ) -> None:
-        """Let a number go to a target, `speed` a second, Busy on its way."""
-        wanted = self.properties[name]
-        start = wanted.number(member)
-        wait = min(STEP, abs(target - start) / speed)
+    def _connect(self) -> None:
+        self.say(f"[INFO] {self.name} is online.")
+        for definition in self._when_connected:
+            vector = SimulatedVector(definition)
+            self.vectors[definition.name] = vector
+            self._send(vector.defined())
 
-        def step() -> None:
-            here = wanted.number(member)
-            left = target - here
-            if abs(left) <= speed * STEP:
-                self._tell(wanted.news("Ok", **{member: repr(target)}))
-                done()
-                return
-            self._tell(
-                wanted.news(
-                    "Busy", **{member: repr(here + math.copysign(speed * STEP, left))}
-                )
-            )
-            self.after(name, STEP, step)
-
-        self._tell(wanted.news("Busy"))
-        self.after(name, wait, step)
+    def _disconnect(self) -> None:
+        self.close()
+        for definition in self._when_connected:
+            del self.vectors[definition.name]
+            self._send(DelProperty(self.name, definition.name, now()))

@@ -8,63 +8,70 @@ import sys
 from array import array
 from random import Random
 
-WIDTH, HEIGHT = 320, 240
-BLOCK, CARD = 2880, 80
-_GROUND, _RADIUS, _SIGMA = 800, 4, 1.3  # counts, pixels
+WIDTH = 320
+HEIGHT = 240
+BLOCK = 2880  # bytes
+CARD = 80  # bytes
+_GROUND = 800  # counts
+_BRIGHTEST = 60000.0  # counts of a star
+_WHITE = 65535  # counts of a pixel
+_ZERO = 32768  # counts of a stored 0
+_RADIUS = 4  # pixels of a star
+_SIGMA = 1.3  # pixels
 
 
-def star_field(
-    random: Random, seconds: float, stars: int, width: int = WIDTH, height: int = HEIGHT
-) -> bytes:
+def star_field(random: Random, seconds: float, stars: int) -> bytes:
     """Return a frame of unsigned 16 bit pixels."""
-    pixels = [_GROUND + noise for noise in random.randbytes(width * height)]
+    noise = random.randbytes(WIDTH * HEIGHT)
+    pixels = [_GROUND + each for each in noise]
     for _ in range(stars):
-        x, y = random.uniform(0, width), random.uniform(0, height)
-        _shine(
-            pixels,
-            x,
-            y,
-            min(60000.0, 500 * seconds * random.paretovariate(1.0)),
-            width,
-            height,
-        )
-    signed = array("h", (min(65535, pixel) - 32768 for pixel in pixels))
+        x = random.uniform(0, WIDTH)
+        y = random.uniform(0, HEIGHT)
+        light = 500 * seconds * random.paretovariate(1.0)
+        _shine(pixels, x, y, min(_BRIGHTEST, light))
+    stored = array("h", [min(_WHITE, pixel) - _ZERO for pixel in pixels])
     if sys.byteorder == "little":
-        signed.byteswap()
-    data = signed.tobytes()
-    return (
-        _header(width, height, seconds, "Light" if stars else "Dark")
-        + data
-        + bytes(-len(data) % BLOCK)
-    )
+        stored.byteswap()
+    header = _header(seconds, "Light" if stars else "Dark")
+    return header + _padded(stored.tobytes(), b"\0")
 
 
-def _shine(
-    pixels: list[int], x: float, y: float, light: float, width: int, height: int
-) -> None:
-    for row in range(max(0, int(y) - _RADIUS), min(height, int(y) + _RADIUS + 1)):
-        for column in range(max(0, int(x) - _RADIUS), min(width, int(x) + _RADIUS + 1)):
+def _shine(pixels: list[int], x: float, y: float, light: float) -> None:
+    """Add a star to the pixels around it."""
+    for row in _around(y, HEIGHT):
+        for column in _around(x, WIDTH):
             distance = (column - x) ** 2 + (row - y) ** 2
-            pixels[row * width + column] += int(
-                light * math.exp(-distance / (2 * _SIGMA**2))
-            )
+            part = math.exp(-distance / (2 * _SIGMA**2))
+            pixels[row * WIDTH + column] += int(light * part)
 
 
-def _header(width: int, height: int, seconds: float, kind: str) -> bytes:
-    cards = [
-        ("SIMPLE", "T"),
-        ("BITPIX", "16"),
-        ("NAXIS", "2"),
-        ("NAXIS1", str(width)),
-        ("NAXIS2", str(height)),
-        ("BZERO", "32768"),
-        ("BSCALE", "1"),
-        ("INSTRUME", "'CCD Simulator'"),
-        ("EXPTIME", f"{seconds:.3f}"),
-        ("IMAGETYP", f"'{kind} Frame'"),
-        ("ROWORDER", "'TOP-DOWN'"),
-    ]
-    text = "".join(
-        f"{key:8}= {value:>20}".ljust(CARD) for key, value in cards
-    ) + "END".ljust(CARD)
-    return text.ljust(-(-len(text) // BLOCK) * BLOCK).encode("ascii")
+def _around(middle: float, end: int) -> range:
+    """Return the rows or columns that a star covers."""
+    first = int(middle) - _RADIUS
+    last = int(middle) + _RADIUS
+    return range(max(0, first), min(end, last + 1))
+
+
+def _header(seconds: float, kind: str) -> bytes:
+    values = {
+        "SIMPLE": "T",
+        "BITPIX": "16",
+        "NAXIS": "2",
+        "NAXIS1": str(WIDTH),
+        "NAXIS2": str(HEIGHT),
+        "BZERO": str(_ZERO),
+        "BSCALE": "1",
+        "INSTRUME": "'CCD Simulator'",
+        "EXPTIME": f"{seconds:.3f}",
+        "IMAGETYP": f"'{kind} Frame'",
+        "ROWORDER": "'TOP-DOWN'",
+    }
+    cards = [f"{key:8}= {value:>20}" for key, value in values.items()]
+    text = "".join(card.ljust(CARD) for card in [*cards, "END"])
+    return _padded(text.encode("ascii"), b" ")
+
+
+def _padded(data: bytes, with_: bytes) -> bytes:
+    """Return data filled up to whole blocks."""
+    blocks = math.ceil(len(data) / BLOCK)
+    return data.ljust(blocks * BLOCK, with_)

@@ -6,7 +6,7 @@ import pytest
 
 from busbar.codecs.indi import DefMember, DefVector, NewBlob, NewVector, SetVector
 from busbar.errors import BadRequest, BusbarError, OutOfRange, ReadOnly
-from indi_bridge.validate import Upload, wanted
+from indi_bridge.validate import Upload, new_vector
 from indi_bridge.vectors import Vector, make_vector
 
 COORDINATES = (
@@ -32,7 +32,7 @@ def switches(rule: str, **values: str) -> Vector:
 
 
 def sent(of: Vector, given: dict[str, Any], *, steps: bool = False) -> dict[str, str]:
-    new = wanted(of, given, None, steps=steps)
+    new = new_vector(of, given, None, steps=steps)
     assert (new.device, new.name, new.timestamp) == ("D", "V", "")
     return new.members
 
@@ -64,12 +64,14 @@ def test_switches_go_as_they_are_given_those_off_first() -> None:
 
 
 def test_the_time_of_a_set_is_its_timestamp() -> None:
-    new = wanted(switches("OneOfMany", A="On", B="Off"), {"B": True}, 60.0, steps=False)
+    new = new_vector(
+        switches("OneOfMany", A="On", B="Off"), {"B": True}, 60.0, steps=False
+    )
     assert new == NewVector("Switch", "D", "V", {"B": "On"}, "1970-01-01T00:01:00")
 
 
 def test_a_blob_is_sent_with_its_format() -> None:
-    new = wanted(
+    new = new_vector(
         vector("BLOB", (DefMember("UP"),)),
         {"UP": Upload(".bin", 0, b"123")},
         None,
@@ -154,7 +156,7 @@ def test_what_is_refused(
     of: Vector, given: dict[str, Any], error: type[BusbarError], said: str
 ) -> None:
     with pytest.raises(error) as raised:
-        wanted(of, given, None, steps=True)
+        new_vector(of, given, None, steps=True)
     assert said in raised.value.message
 
 

@@ -108,7 +108,7 @@ async def test_a_message_keeps_its_own_time() -> None:
     async with observatory() as stage:
         for hour, message in (("10", "said once"), ("11", "")):
             time = f"2026-11-20T{hour}:00:00"
-            stage.simulator.tell(
+            stage.simulator.send(
                 SetVector(
                     "Switch",
                     "Focuser Simulator",
