@@ -1,7 +1,7 @@
-"""The CIP bridge from MQTT to a processor and back, against python-cipclient.
+"""CIP bridge, from MQTT to a processor and back, compared with python-cipclient.
 
-That one has no MQTT. Both talk to the same fake processor, a process that this module
-is as well: `python -m tests.bench.cip RESIDENT`.
+python-cipclient has no MQTT. Both talk to the same fake processor, a process that runs
+this module, too: `python -m tests.bench.cip RESIDENT`.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
-"""The INDI bridge, all the way to a subscriber, against indipyclient.
+"""The INDI bridge up to a subscriber of the broker, compared with indipyclient.
 
-That one has no MQTT. Both are clients of the same fake server with 266 vectors; nobody
-subscribes to images while latencies are measured.
+indipyclient has no MQTT. Both are clients of the same fake server with 266 vectors;
+nobody subscribes to images while latencies are measured.
 """
 
 import hashlib

@@ -100,7 +100,10 @@ class Definitions:
             self._complete.set()
 
     def wait(self) -> dict[str, Any]:
-        """Return when the last came (ns), and what they hold; raise RuntimeError."""
+        """Return when the last was there (ns), and all values.
+
+        Raise RuntimeError.
+        """
         if not self._complete.wait(LIMIT):
             raise RuntimeError(
                 f"{len(self._undescribed)} are not described, {len(self._unknown)} "

@@ -6,8 +6,8 @@ from datetime import datetime
 from busbar.codecs import cip
 from busbar.codecs.cip import Command
 from busbar.net.streams import open_tcp
-from cip_bridge.processor_role.listener import Listener
-from cip_bridge.processor_role.program import Seat
+from cip_bridge.processor_role.listener import PanelListener
+from cip_bridge.processor_role.program import RunningProgram, Seat
 from tests.cip_bridge.peer import QUERY, SIGN_ON, START, Peer
 
 NOW = datetime(2026, 3, 27, 20, 35, 31)
@@ -18,7 +18,8 @@ async def listening(**options):
     """A listener with one seat, 0x0A, and what its panels have said."""
     said = []
     seat = Seat(0x0A, said.extend, **options)
-    async with Listener("127.0.0.1", 0, [seat], now=lambda: NOW) as listener:
+    program = RunningProgram([seat], now=lambda: NOW)
+    async with PanelListener("127.0.0.1", 0, program) as listener:
         yield listener, seat, said
 
 

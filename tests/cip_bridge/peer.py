@@ -7,7 +7,7 @@ from busbar.codecs import cip
 from busbar.codecs.cip import Command, Form, Join, Update
 from busbar.net.streams import ByteStream
 from busbar.testing.fakes import null_modem
-from cip_bridge.panel_role.conversation import Conversation
+from cip_bridge.panel_role.conversation import PanelConversation
 
 LIMIT = 20.0  # s; generous, only a failure needs it
 ACCEPTED, SIGN_ON = cip.ConnectResult(0), cip.Connect(0x0A)
@@ -82,9 +82,9 @@ async def talk(outputs=(), sign_on=SIGN_ON, **options):
     """A conversation over a cable, its peer, and what it has told."""
     here, there = await null_modem("cip")
     told = []
-    conversation = Conversation(
-        here, sign_on, told.extend, lambda: list(outputs), **options
-    )
+    conversation = PanelConversation(here, sign_on, **options)
+    conversation.on_messages = told.extend
+    conversation.outputs = lambda: list(outputs)
     try:
         yield conversation, Peer(there), told
     finally:
@@ -94,7 +94,7 @@ async def talk(outputs=(), sign_on=SIGN_ON, **options):
 
 async def open_up(conversation):
     """All steps up to being able to serve."""
-    await conversation.greeted()
+    await conversation.wait_for_greeting()
     await conversation.sign_on()
     await conversation.update()
 

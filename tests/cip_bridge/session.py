@@ -5,9 +5,10 @@ from contextlib import asynccontextmanager
 
 from busbar.codecs import cip
 from busbar.link.arbiter import Turn
-from cip_bridge.join_state import Board
+from cip_bridge.join_publisher import JoinPublisher
+from cip_bridge.join_state import JoinState
 from cip_bridge.panel_role.session import PanelSession
-from cip_bridge.paths import Paths
+from cip_bridge.paths import JoinPaths
 from tests.cip_bridge.outlet import Outlet
 from tests.cip_bridge.peer import talk
 
@@ -22,10 +23,9 @@ async def session():
     """
     outlet = Outlet()
     async with talk() as (conversation, peer, _):
-        made = PanelSession(outlet, Board(), Paths())
-        conversation._told, conversation._outputs = made.told, made.outputs
-        made.attach(conversation)
-        opening = asyncio.create_task(conversation.greeted())
+        publisher = JoinPublisher(outlet, JoinState(), JoinPaths())
+        made = PanelSession(publisher, conversation)
+        opening = asyncio.create_task(conversation.wait_for_greeting())
         await peer.says(cip.Hello())
         await opening
         task = asyncio.create_task(made.serve())

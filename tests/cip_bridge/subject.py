@@ -1,4 +1,4 @@
-"""The CIP bridge under the contract suite: in this process, on the simulated processor."""
+"""CIP bridge under the contract suite: in this process, on the simulated processor."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -95,11 +95,12 @@ class Cip(InProcess):
         ]
 
     async def busy(self, client: Client, seconds: float, **fields: Any) -> str:
-        listener = self._processor.listener
-        listener.slow, before = seconds, listener.asked
+        program = self._processor.program
+        program.slow = seconds
+        before = program.asked
         id_ = client.send(self.device, self.slow, fields)
-        await until(lambda: listener.asked > before, "the start")
-        listener.slow = 0.0
+        await until(lambda: program.asked > before, "the start")
+        program.slow = 0.0
         return id_
 
     async def _arrived(self, path: str, value: Any) -> None:

@@ -1,6 +1,6 @@
 """A panel on the bus: what the processor drives, and the link.
 
-Source: docs/protocols/cip.md, 5 and 7.
+Source: docs/protocols/cip.md, 5 and 7
 """
 
 import asyncio
@@ -104,14 +104,14 @@ async def test_a_value_outside_its_scale_costs_that_join_only():
         assert await bus.value("panel", "temperature", lambda value: value > 0) == 80.0
 
 
-async def test_what_falls_back_to_its_default_while_we_are_away_is_known_after_the_update():
+async def test_what_falls_back_to_its_default_meanwhile_is_known_after_the_update():
     async with theatre() as (bus, simulator):
         simulator.theatre.change(Join("digital", 60), True)
         await bus.value("panel", "digital/60")
         simulator.unplug()
         await bus.status("panel", "offline")
         assert bus.faults("panel")["digital/60"]["code"] == "offline"
-        simulator.seat.board.drive(digital(60, False))
+        simulator.seat.joins.drive(digital(60, False))
         await simulator.plug()
         await hurried(bus, bus.status("panel", "online"))
         assert await bus.value("panel", "digital/60") is False
@@ -141,9 +141,9 @@ async def test_the_firmware_and_what_means_nothing_are_told():
 # The link.
 
 
-async def test_commands_wait_for_a_processor_that_boots_which_is_tried_every_two_seconds():
+async def test_commands_wait_for_a_booting_processor_that_is_tried_every_two_seconds():
     async with Simulator() as simulator:
-        simulator.listener.boot()
+        simulator.begin_boot()
         async with running(SERVICE, of(simulator)) as bus:
             booting = {"code": "link", "message": "the processor is booting"}
             await hurried(
@@ -166,16 +166,16 @@ async def test_commands_wait_for_a_processor_that_boots_which_is_tried_every_two
             # 2 s to wait on each, 2 s between
             assert 1 <= simulator.listener.accepted - before <= 3
             assert not waiting.done()
-            simulator.listener.booted()
+            simulator.end_boot()
             assert (await hurried(bus, waiting))["ok"]
             await seen(simulator, Join("digital", 77), True)
 
 
 async def test_commands_wait_while_it_connects():
     async with theatre() as (bus, simulator):
-        before, simulator.listener.slow = simulator.listener.asked, 5.0
+        before, simulator.program.slow = simulator.program.asked, 5.0
         await bus.call("panel", "reconnect")
-        await until(lambda: simulator.listener.asked > before)
+        await until(lambda: simulator.program.asked > before)
         assert (await bus.status("panel", "connecting"))["reason"] is None
         setting = asyncio.create_task(bus.set("panel", "digital/77", True))
         await settle()
@@ -185,7 +185,7 @@ async def test_commands_wait_while_it_connects():
         await seen(simulator, Join("digital", 77), True)
 
 
-async def test_an_unknown_ip_id_is_tried_again_after_a_quarter_of_an_hour_or_by_reconnect():
+async def test_an_unknown_ip_id_is_tried_again_after_15_minutes_or_by_reconnect():
     async with (
         Simulator(ipid=0x0B) as simulator,
         running(SERVICE, of(simulator)) as bus,
@@ -200,8 +200,8 @@ async def test_an_unknown_ip_id_is_tried_again_after_a_quarter_of_an_hour_or_by_
         assert simulator.listener.accepted == before
         await bus.clock.advance(70)
         assert simulator.listener.accepted == before + 1
-        simulator.listener.seats[0x0A] = simulator.seat
-        await until(lambda: not simulator.listener._open)
+        simulator.program.seats[0x0A] = simulator.seat
+        await until(lambda: not simulator.listener._connections)
         await bus.call("panel", "reconnect")
         await bus.status("panel", "online")
 
@@ -257,7 +257,7 @@ async def test_outputs_survive_a_lost_link():
     async with theatre() as (bus, simulator):
         await bus.set("panel", "analog/96", 7)
         simulator.theatre.seen.clear()
-        simulator.listener.drop()
+        simulator.drop()
         await bus.status("panel", "offline")
         await hurried(bus, bus.status("panel", "online"))
         await seen(simulator, Join("analog", 96), 7)

@@ -1,7 +1,6 @@
-"""The fourteen defects of python-cipclient 0.0.2 that were reproduced
-(docs/protocols/cip.md, 9).
+"""Fourteen reproduced defects of python-cipclient 0.0.2, none of which is ours.
 
-None of them is ours.
+Source: docs/protocols/cip.md, 9
 
 The fake processor here is a plain socket that writes what it is told; 10 (a callback
 that asks deadlocks) is in test_readme.py, where there is a client.

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from busbar.codecs.cip import Join
 from busbar.errors import BadRequest, OutOfRange, UnknownTarget
 from cip_bridge.joins import generic, parse
-from cip_bridge.paths import Named, Paths
+from cip_bridge.paths import JoinPaths, JoinProperty
 from cip_bridge.settings import NamedJoin
 
 BOTH = [
@@ -22,7 +22,7 @@ BOTH = [
 
 def named(join="analog/12", **more):
     about = msgspec.convert({"join": join, "name": "level", **more}, NamedJoin)
-    return Named(about, parse(about.join))
+    return JoinProperty(about, parse(about.join))
 
 
 @pytest.mark.parametrize(("path", "join"), BOTH)
@@ -56,7 +56,7 @@ def test_a_join_off_the_wire_is_out_of_range(path):
 
 
 def test_every_join_is_described_once_and_in_range():
-    properties = Paths().properties()
+    properties = JoinPaths().properties()
     about = properties["digital/{join}"].info()
     assert about.access == "rw"
     assert about.default is False
@@ -73,7 +73,7 @@ def test_every_join_is_described_once_and_in_range():
 
 def test_a_name_replaces_the_number_and_the_number_can_still_be_set():
     more = {"title": "Level", "unit": "%", "group": "Hall", "class": "power_factor"}
-    paths = Paths((named(scale=(0, 65535, 0, 100), **more).about,))
+    paths = JoinPaths((named(scale=(0, 65535, 0, 100), **more).settings,))
     join = Join("analog", 12)
     assert paths.path(join) == "level"
     assert paths.path(Join("analog", 13)) == "analog/13"
@@ -139,7 +139,7 @@ def test_a_raw_value_outside_the_scale_is_out_of_range():
 
 
 def test_buttons_are_digital_joins_by_number_path_or_name():
-    paths = Paths((named(join="digital/3").about,))
+    paths = JoinPaths((named(join="digital/3").settings,))
     three = Join("digital", 3)
     assert [paths.button(each) for each in (3, "digital/3", "level")] == [three] * 3
     assert paths.button("smart/1/digital/3") == Join("digital", 3, 1)

@@ -21,7 +21,11 @@ from tests.running import running
 STAGE = """
 bridge: {{name: stage}}
 devices:
-  - {{name: xpanel, address: "cip::{host}:{port}", ipid: 0x41, mode: processor, result: {result}}}
+  - name: xpanel
+    address: "cip::{host}:{port}"
+    ipid: 0x41
+    mode: processor
+    result: {result}
 """
 
 

@@ -107,7 +107,7 @@ class Stage:
         )
 
     async def changing(self):
-        """Change the join in question again and again: somebody has subscribed to it."""
+        """Change the join in question again and again, for its subscriber."""
         for number in itertools.count():
             if self.join == "digital/21":
                 self.simulator.theatre.change(Join("digital", 21), number % 2 == 0)
@@ -223,7 +223,7 @@ async def check(stage, method, result):
                     result if isinstance(result, str) else json.dumps(result)
                 )
         case "update_request()":
-            await until(lambda: stage.simulator.listener.asked == stage.asked + 1)
+            await until(lambda: stage.simulator.program.asked == stage.asked + 1)
         case _:
             raise AssertionError(f"{method} has no check")
 
@@ -241,7 +241,7 @@ async def prepare(stage, method):
     else:
         await stage.panel.call("connect")
         await stage.panel.wait_online(20)
-    stage.asked = stage.simulator.listener.asked
+    stage.asked = stage.simulator.program.asked
 
 
 def test_every_method_of_python_cipclient_is_in_the_table():
@@ -362,10 +362,13 @@ def test_every_configuration_in_the_readme_is_taken(block):
 
 def test_every_key_and_command_is_in_the_readme():
     from busbar.contract.describe import commands
-    from cip_bridge.panel_role.session import PanelSession
+    from cip_bridge.panel_role.commands import PanelCommands
+    from cip_bridge.processor_role.commands import ProcessorCommands
     from cip_bridge.settings import Device
 
-    for name in [*Device.__struct_fields__, *commands(PanelSession)]:
+    holders = commands(PanelCommands, ProcessorCommands)
+    assert {"press", "release", "pulse", "update_request", "get", "send"} == {*holders}
+    for name in [*Device.__struct_fields__, *holders]:
         assert f"`{name}`" in TEXT, name
 
 

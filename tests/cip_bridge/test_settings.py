@@ -9,7 +9,7 @@ from busbar.config import loader
 from busbar.config.loader import Bridge
 from busbar.contract import messages
 from busbar.errors import ConfigError
-from cip_bridge.bridge import describe, links
+from cip_bridge.bridge import link, links
 from cip_bridge.settings import Config, Device, place
 
 GOOD = "{name: panel, address: 'cip::processor.local', ipid: 0x0A}"
@@ -162,8 +162,9 @@ def test_a_device_has_no_more_names_than_its_description_can_tell():
         for number in range(1, 2002)
     ]
     made = {"name": "p", "address": "cip::h", "ipid": 3, "joins": joins[:2000]}
-    told = describe(msgspec.convert(made, Device)).info("theatre", "p", 1, "0")
-    assert len(messages.encode(told)) < 1 << 20
+    description = link(msgspec.convert(made, Device)).devices["p"]
+    info = description.info("theatre", "p", 1, "0")
+    assert len(messages.encode(info)) < 1 << 20
     with pytest.raises(msgspec.ValidationError, match="length <= 2000"):
         msgspec.convert({**made, "joins": joins}, Device)
 
@@ -179,16 +180,12 @@ def test_names_and_ip_ids_are_there_once():
     with pytest.raises(ConfigError, match="two devices are named 'panel'"):
         parse(f"{GOOD}\n  - {GOOD}")
     seat = "address: 'cip::0.0.0.0', ipid: 3, mode: processor}"
+    same_seat = seat.replace("0.0.0.0", "0.0.0.0:41794")
     with pytest.raises(
         ConfigError,
-        match=(
-            r"two devices have IP-ID 0x03 at port "
-            r"41794 of 0\.0\.0\.0"
-        ),
+        match=r"two devices have IP-ID 0x03 at port 41794 of 0\.0\.0\.0",
     ):
-        parse(
-            f"{{name: a, {seat}\n  - {{name: b, {seat.replace('0.0.0.0', '0.0.0.0:41794')}"
-        )
+        parse(f"{{name: a, {seat}\n  - {{name: b, {same_seat}")
 
 
 def test_several_panels_may_share_a_processor_and_several_seats_an_address():
@@ -215,8 +212,10 @@ def test_files_are_sought_where_the_configuration_is():
     text = """
 bridge: {name: theatre}
 devices:
-  - {name: p, address: 'cips::h', ipid: 3, username: u, password_file: secret, ca_file: ca.pem}
-  - {name: q, address: 'cips::0.0.0.0', ipid: 3, mode: processor, cert_file: /etc/c.pem, key_file: k.pem}
+  - {name: p, address: 'cips::h', ipid: 3,
+     username: u, password_file: secret, ca_file: ca.pem}
+  - {name: q, address: 'cips::0.0.0.0', ipid: 3, mode: processor,
+     cert_file: /etc/c.pem, key_file: k.pem}
 """
     one, other = loader.parse(text, Config, {}, folder=Path("/etc/busbar")).devices
     assert (one.password_file, one.ca_file) == (

@@ -54,13 +54,13 @@ async def test_it_serves_a_panel_and_ends_when_told():
             assert await process.wait() == 0
 
 
-async def test_while_it_boots_panels_wait_as_long_as_it_takes_and_are_greeted_afterwards():
+async def test_while_it_boots_panels_wait_and_are_greeted_afterwards():
     async with Simulator() as simulator:
-        simulator.listener.boot()
+        simulator.begin_boot()
         async with panel(simulator.listener.port) as peer:
             assert await peer.hears(cip.Hello) == cip.Hello(cip.BOOTING)
             await Clock().advance(SIGN_ON_LIMIT * 2)
-            simulator.listener.booted()
+            simulator.end_boot()
             assert await peer.hears(cip.Hello) == cip.Hello(cip.READY)
             await Clock().advance(SIGN_ON_LIMIT / 2)
             await peer.says(cip.Connect(0x0A))
@@ -71,8 +71,8 @@ async def test_who_is_signed_on_is_not_greeted_again():
     async with Simulator() as simulator, panel(simulator.listener.port) as peer:
         await peer.says(cip.Connect(0x0A))
         await peer.hears(cip.ConnectResult)
-        simulator.listener.boot()
-        simulator.listener.booted()
+        simulator.begin_boot()
+        simulator.end_boot()
         await peer.says(cip.Ping())
         await peer.hears(cip.Pong)
         assert [each for each in peer.heard if isinstance(each, cip.Hello)] == [
@@ -82,7 +82,7 @@ async def test_who_is_signed_on_is_not_greeted_again():
 
 async def test_who_signs_on_while_it_boots_is_refused():
     async with Simulator() as simulator:
-        simulator.listener.boot()
+        simulator.begin_boot()
         async with panel(simulator.listener.port) as peer:
             await peer.says(cip.Connect(0x0A))
             assert await peer.hears(cip.ConnectResult) == cip.UNKNOWN_IPID

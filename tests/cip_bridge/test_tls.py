@@ -37,8 +37,10 @@ async def test_a_bridge_is_a_panel_of_a_processor_inside_tls(certificate):
         text = f"""
 bridge: {{name: theatre}}
 devices:
-  - {{name: pinned, address: '{simulator.address}', ipid: 0x0A, fingerprint: '{colons}'}}
-  - {{name: signed, address: '{simulator.address}', ipid: 0x0A, ca_file: {certificate[0]}}}
+  - {{name: pinned, address: '{simulator.address}', ipid: 0x0A,
+      fingerprint: '{colons}'}}
+  - {{name: signed, address: '{simulator.address}', ipid: 0x0A,
+      ca_file: {certificate[0]}}}
   - {{name: strange, address: '{simulator.address}', ipid: 0x0A}}
 """
         async with running(SERVICE, text) as bus:

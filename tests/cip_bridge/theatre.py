@@ -21,7 +21,8 @@ devices:
     ipid: 0x0A
     {more}
     joins:
-      - {{join: analog/1, name: lights/level, title: Lights, scale: [0, 65535, 0, 100], unit: "%"}}
+      - {{join: analog/1, name: lights/level, title: Lights,
+          scale: [0, 65535, 0, 100], unit: "%"}}
       - {{join: digital/100, name: door}}
       - {{join: analog/100, name: temperature, scale: [0, 1000, -20, 80], unit: °C}}
       - {{join: serial/100, name: message}}

@@ -176,7 +176,7 @@ CHECKS = {
     "`RPIO.cleanup_interrupts()`": about(17, used=False),
     "`RPIO.cleanup()`": about(26, direction="in", used=False),
     "`RPIO.sysinfo()`": has("model"),
-    "`RPIO.version()`": has("gpio-bridge"),
+    "`RPIO.version()`": has("busbar-gpio-bridge"),
     ("`PWM.init_channel(0, 20000)`, `PWM.add_channel_pulse(0, 18, 0, 100)`"): pulses(
         18, (0.0, 0.001), (0.005, 0.001)
     ),

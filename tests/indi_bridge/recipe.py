@@ -2,8 +2,8 @@
 
 test_indiserver.py runs this in a network of its own.
 
-The oracles are indi_getprop, indi_setprop and indi_eval, and a plain socket. Source:
-docs/protocols/indi.md, 7.
+The oracles are indi_getprop, indi_setprop and indi_eval, and a plain socket.
+Source: docs/protocols/indi.md, 7.
 """
 
 import asyncio
@@ -313,7 +313,8 @@ async def test_latin_1_of_another_client_is_survived(server: Server) -> None:
             raw.sendall(
                 b"<getProperties version='1.7' device='CCD Simulator'/>"
                 b"<newTextVector device='CCD Simulator' name='ACTIVE_DEVICES'>"
-                b"<oneText name='ACTIVE_TELESCOPE'>T\xe9l\xe9scope</oneText></newTextVector>"
+                b"<oneText name='ACTIVE_TELESCOPE'>T\xe9l\xe9scope</oneText>"
+                b"</newTextVector>"
             )
             await bus.value(
                 CAMERA,

@@ -52,6 +52,14 @@ class Stage:
         """Wait until a device is there with a vector."""
         await until(lambda: vector in self.bus.good(device), f"{device}/{vector}")
 
+    async def asks_for_blobs(self) -> None:
+        """Wait until the connection for BLOBs has asked for some."""
+
+        def asked() -> bool:
+            return any(each.policies for each in self.simulator.clients)
+
+        await until(asked, "the connection for BLOBs")
+
     def properties(self, device: str) -> dict[str, Any]:
         info = self.bus.retained(device, "info")
         return dict(info["properties"]) if info else {}

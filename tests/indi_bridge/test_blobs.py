@@ -52,10 +52,7 @@ async def bench(stage: Stage) -> Bench:
     driver = Bench(stage.simulator.send, stage.simulator.send_blob)
     stage.simulator.add(driver)
     await stage.online("Bench", "PICTURE")
-    await until(
-        lambda: any(each.policies for each in stage.simulator.clients),
-        "the connection for BLOBs",
-    )
+    await stage.asks_for_blobs()
     return driver
 
 
@@ -336,10 +333,7 @@ async def test_without_images_an_exposure_has_none_and_nobody_asks_for_them() ->
         assert reply["result"] == {"blob": None, "about": None}
         assert not any(client.policies for client in stage.simulator.clients)
         assert (await stage.call(CAMERA, "enable_blob", "also"))["ok"]
-        await until(
-            lambda: any(each.policies for each in stage.simulator.clients),
-            "the connection for BLOBs",
-        )
+        await stage.asks_for_blobs()
         assert (await stage.call(CAMERA, "expose", SHOT))["result"][
             "blob"
         ] == "CCD1_CCD1"
@@ -372,10 +366,7 @@ async def test_only_images() -> None:
     async with empty("connect: ['*']\n    blobs: {mode: only}") as stage:
         stage.simulator.add_observatory()
         await until(lambda: "CCD1" in stage.properties(CAMERA), "the camera")
-        await until(
-            lambda: any(each.policies for each in stage.simulator.clients),
-            "the connection for BLOBs",
-        )
+        await stage.asks_for_blobs()
         own = {
             path
             for path, each in stage.properties(CAMERA).items()

@@ -1,4 +1,4 @@
-"""Which outcome a set gets: the clock is ours.
+"""Outcome of a set, with a clock of the test.
 
 Source: docs/protocols/indi.md, 4.8 to 4.10 and 5.
 """
@@ -8,27 +8,31 @@ import pytest
 from indi_bridge.completion import GRACE, Completion, End
 
 # s after the set, state, whether it has what was wanted
-Heard = tuple[float, str, bool]
+State = tuple[float, str, bool]
 
 
 def follow(
-    before: str, *heard: Heard, deadline: float = 60.0
+    before: str, *states: State, deadline: float = 60.0
 ) -> tuple[float, End | None]:
     """Return when and how it ends, asking at each due time in between."""
     made = Completion(before, 0.0, deadline)
-    for time, state, reached in heard:
+    for time, state, reached in states:
         while made.due <= time:
-            if end := made.on_time(made.due):
-                return made.due, end
-        if end := made.on_state(state, reached, time):
+            due = made.due
+            end = made.on_time(due)
+            if end:
+                return due, end
+        end = made.on_state(state, reached, time)
+        if end:
             return time, end
     while True:
         due = made.due
-        if end := made.on_time(due):
+        end = made.on_time(due)
+        if end:
             return due, end
 
 
-CASES: dict[str, tuple[str, list[Heard], tuple[float, End]]] = {
+CASES: dict[str, tuple[str, list[State], tuple[float, End]]] = {
     "Busy, then Ok": ("Idle", [(0.1, "Busy", False), (8, "Ok", True)], (8, "Ok")),
     "Busy, then Ok elsewhere: the sky turns": (
         "Idle",
@@ -108,11 +112,11 @@ CASES: dict[str, tuple[str, list[Heard], tuple[float, End]]] = {
 }
 
 
-@pytest.mark.parametrize(("before", "heard", "expected"), CASES.values(), ids=CASES)
+@pytest.mark.parametrize(("before", "states", "expected"), CASES.values(), ids=CASES)
 def test_how_a_set_ends(
-    before: str, heard: list[Heard], expected: tuple[float, End]
+    before: str, states: list[State], expected: tuple[float, End]
 ) -> None:
-    assert follow(before, *heard) == expected
+    assert follow(before, *states) == expected
 
 
 def test_a_short_deadline_comes_before_the_grace() -> None:

@@ -27,9 +27,9 @@ from tests.indi_bridge.stage import CAMERA, WHEEL, empty, failure, observatory
 
 
 def number(device: str, name: str = "V", **about: str) -> DefVector:
-    return DefVector(
-        "Number", device, name, (DefMember("A", "", about.pop("value", "1"), **about),)
-    )
+    value = about.pop("value", "1")
+    member = DefMember("A", "", value, **about)
+    return DefVector("Number", device, name, (member,))
 
 
 NUMBERS = {
@@ -50,41 +50,49 @@ async def test_a_number_that_is_odd_is_a_number(about: dict[str, str]) -> None:
         assert stage.bus.retained("pi", "status")["state"] == "online"
 
 
-ELEMENTS: dict[str, tuple[bytes, int, int]] = {  # and what they add to `errors` and `ignored`
+BLOB_OF_NOTHING = (
+    b'<setBLOBVector device="x" name="y">'
+    b'<oneBLOB name="z" size="3" format=".x">%b</oneBLOB></setBLOBVector>'
+)
+TEXT_OF_NOTHING = b'<setTextVector device="x" name="y"><oneText name="z">'
+NOTE = (
+    b'<setTextVector device="Bench" name="NOTES">'
+    b'<oneText name="NOTE_0">%b</oneText></setTextVector>'
+)
+# elements, and what they add to `errors` and `ignored`
+ELEMENTS: dict[str, tuple[bytes, int, int]] = {
     "Latin-1 in a message": (b'<message device="Bench" message="temp 10\xb0C"/>', 0, 0),
-    "Latin-1 in a value": (
-        b'<setTextVector device="Bench" name="NOTES"><oneText name="NOTE_0">T\xe9l\xe9scope</oneText></setTextVector>',
-        0, 0,
-    ),
+    "Latin-1 in a value": (NOTE % b"T\xe9l\xe9scope", 0, 0),
     "an ampersand in a message": (b'<message message="a & b"/>', 1, 0),
     "an XML declaration in the stream": (b'<?xml version="1.0"?>', 1, 0),
     "a set of nothing known": (
-        b'<setTextVector device="x" name="y"><oneText name="z">1</oneText></setTextVector>',
-        0, 1,
+        TEXT_OF_NOTHING + b"1</oneText></setTextVector>",
+        0,
+        1,
     ),
     "a set of another type": (b'<setTextVector device="Bench" name="LEVEL"/>', 0, 1),
-    "a set without a timeout": (b'<setNumberVector device="Bench" name="LEVEL" state="Ok"/>', 0, 0),
+    "a set without a timeout": (
+        b'<setNumberVector device="Bench" name="LEVEL" state="Ok"/>',
+        0,
+        0,
+    ),
     "a delProperty, then a set": (
-        b'<delProperty device="Bench" name="NOTES"/>'
-        b'<setTextVector device="Bench" name="NOTES"><oneText name="NOTE_0">x</oneText></setTextVector>',
-        0, 1,
+        b'<delProperty device="Bench" name="NOTES"/>' + NOTE % b"x",
+        0,
+        1,
     ),
-    "a BLOB of nothing known": (
-        b'<setBLOBVector device="x" name="y"><oneBLOB name="z" size="3" format=".x">QUJD</oneBLOB></setBLOBVector>',
-        0, 1,
-    ),
-    "a BLOB that is no base64": (
-        b'<setBLOBVector device="x" name="y"><oneBLOB name="z" size="3" format=".x">!</oneBLOB></setBLOBVector>',
-        1, 1,
-    ),
-    "an element that is cut off": (b'<setTextVector device="x" name="y"><oneText name="z">', 1, 0),
+    "a BLOB of nothing known": (BLOB_OF_NOTHING % b"QUJD", 0, 1),
+    "a BLOB that is no base64": (BLOB_OF_NOTHING % b"!", 1, 1),
+    "an element that is cut off": (TEXT_OF_NOTHING, 1, 0),
     "garbage": (b"\0\xff<<<>>>&&&", 1, 0),
     "a format that nobody knows": (
         b'<defNumberVector device="x" name="y" state="Ok" perm="rw">'
-        b'<defNumber name="z" format="%10.4m" min="0" max="1" step="0">0.5</defNumber></defNumberVector>',
-        0, 0,
+        b'<defNumber name="z" format="%10.4m" min="0" max="1" step="0">0.5</defNumber>'
+        b"</defNumberVector>",
+        0,
+        0,
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(
@@ -100,26 +108,22 @@ async def test_an_element_costs_itself_only(
             SetVector("Number", "Bench", "READING", {"VALUE": str(each)}, "Ok")
             for each in range(100, 150)
         ]
-        stage.simulator.send_raw(
-            element + b"".join(map(indi.encode, sets))
-        )  # in one segment
+        # in one segment
+        stage.simulator.send_raw(element + b"".join(map(indi.encode, sets)))
         await stage.bus.value("Bench", "READING", lambda value: value["VALUE"] == 149.0)
-        told = [
+        values = [
             each["value"]["VALUE"]
             for each in stage.bus.changes("Bench")
             if each["path"] == "READING"
         ]
-        assert told[-50:] == [float(each) for each in range(100, 150)]
+        assert values[-50:] == [float(each) for each in range(100, 150)]
         assert (await stage.write("Bench", "LEVEL", {"VALUE": 7}))["ok"]
         assert (await stage.call("pi", "snapshot"))["ok"]
         await stage.bus.clock.advance(1.25)
         await stage.bus.value("pi", "errors", lambda count: count == errors)
         await stage.bus.value("pi", "ignored", lambda count: count == ignored)
-        await stage.bus.value(
-            "pi",
-            "latin1",
-            lambda count: count == (b"\xb0" in element or b"\xe9" in element),
-        )
+        latin1 = b"\xb0" in element or b"\xe9" in element
+        await stage.bus.value("pi", "latin1", lambda count: count == latin1)
         assert stage.statuses("pi").count("offline") == 1  # before it was ever up
 
 
@@ -128,13 +132,11 @@ async def test_a_blob_that_is_only_a_state_and_one_that_is_packed() -> None:
         driver = Bench(stage.simulator.send, stage.simulator.send_blob)
         stage.simulator.add(driver)
         await stage.online("Bench", "PICTURE")
-        await until(
-            lambda: any(each.policies for each in stage.simulator.clients),
-            "the connection for BLOBs",
-        )
+        await stage.asks_for_blobs()
         stage.simulator.send_raw(
             b'<setBLOBVector device="Bench" name="PICTURE" state="Alert">'
-            b'<oneBLOB name="IMAGE" size="0" enclen="0" format=".fits">\n </oneBLOB></setBLOBVector>'
+            b'<oneBLOB name="IMAGE" size="0" enclen="0" format=".fits">\n </oneBLOB>'
+            b"</setBLOBVector>"
         )
         await stage.bus.value(
             "Bench", "PICTURE", lambda value: value["_state"] == "Alert"
@@ -172,10 +174,10 @@ async def test_an_exposure_without_a_member_is_refused() -> None:
     async with empty() as stage:
         stage.simulator.send(DefVector("Number", "odd", "CCD_EXPOSURE", ()))
         await stage.online("odd", "CCD_EXPOSURE")
-        said = failure(await stage.call("odd", "expose", {"seconds": 1}))
-        assert (
-            said
-            == "bad_request: CCD_EXPOSURE has no member CCD_EXPOSURE_VALUE; there are: none"
+        reply = await stage.call("odd", "expose", {"seconds": 1})
+        assert failure(reply) == (
+            "bad_request: CCD_EXPOSURE has no member CCD_EXPOSURE_VALUE; "
+            "there are: none"
         )
 
 
@@ -193,11 +195,9 @@ async def test_a_device_of_a_taken_name_costs_itself_even_if_it_goes_on_talking(
         assert (await stage.call("pi", "snapshot"))["ok"]
         assert set(stage.statuses("pi")) == {"offline", "online"}
         assert stage.statuses("pi")[-1] == "online"
-        assert (
-            caplog.text.count("have one name on the bus")
-            + caplog.text.count("is not served")
-            == 1
-        )
+        shared = caplog.text.count("have one name on the bus")
+        refused = caplog.text.count("is not served")
+        assert shared + refused == 1
 
 
 async def test_a_device_that_takes_the_name_of_one_that_is_gone() -> None:
@@ -286,8 +286,9 @@ async def test_a_set_that_was_superseded_is_not_missed_afterwards() -> None:
 async def test_blobs_that_come_unasked_among_the_values_do_not_mix_with_ours() -> None:
     async with observatory('connect: ["*"]\n    blobs: {mode: never}') as stage:
         stage.simulator.send_raw(
-            b'<setBLOBVector device="CCD Simulator" name="CCD1" state="Ok"><oneBLOB name="CCD1" size="3" format=".x">'
-            b"QUJD</oneBLOB></setBLOBVector>"
+            b'<setBLOBVector device="CCD Simulator" name="CCD1" state="Ok">'
+            b'<oneBLOB name="CCD1" size="3" format=".x">QUJD</oneBLOB>'
+            b"</setBLOBVector>"
         )
         assert (await stage.write(WHEEL, "FILTER_SLOT", {"FILTER_SLOT_VALUE": 2}))["ok"]
         assert stage.blobs(CAMERA, "CCD1_CCD1") == []

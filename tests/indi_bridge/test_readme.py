@@ -91,7 +91,7 @@ async def check(
 
 
 def effect(stage: Stage, members: list[str], result: Any) -> None:
-    """See that it is what the member is for, where there is more to see than a success."""
+    """Check what a member is for, where there is more to see than a success."""
     match members[0]:
         case "send_newVector":
             assert stage.simulator.received[-1].timestamp == format_time(1763640000)

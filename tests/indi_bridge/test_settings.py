@@ -20,11 +20,13 @@ def taken(more: str, folder: Path = Path()) -> Config:
 @pytest.mark.parametrize(
     ("address", "expected"),
     [
-        ("indi::pi.local", Place("pi.local", 7624)), ("indi::10.0.0.1:7000", Place("10.0.0.1", 7000)),
-        ("indi::[fe80::1%eth0]:7000", Place("fe80::1%eth0", 7000)), ("indi::/run/indi", Place("", 0, "/run/indi")),
+        ("indi::pi.local", Place("pi.local", 7624)),
+        ("indi::10.0.0.1:7000", Place("10.0.0.1", 7000)),
+        ("indi::[fe80::1%eth0]:7000", Place("fe80::1%eth0", 7000)),
+        ("indi::/run/indi", Place("", 0, "/run/indi")),
         ("indi::@/tmp/indiserver", Place("", 0, "@/tmp/indiserver")),
     ],
-)  # fmt: skip
+)
 def test_addresses(address: str, expected: Place) -> None:
     assert place(address) == expected
 

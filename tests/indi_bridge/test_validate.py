@@ -85,7 +85,7 @@ REFUSED: list[tuple[Vector, dict[str, Any], type[BusbarError], str]] = [
         vector("Number", COORDINATES),
         {"RA": 24.5},
         OutOfRange,
-        ("RA: 24.5 is out of range; allowed: 0 to 24"),
+        "RA: 24.5 is out of range; allowed: 0 to 24",
     ),
     (
         vector("Number", COORDINATES),
@@ -98,7 +98,7 @@ REFUSED: list[tuple[Vector, dict[str, Any], type[BusbarError], str]] = [
         vector("Number", COORDINATES),
         {"ALT": 1},
         BadRequest,
-        ("V has no member ALT; there are: RA, DEC"),
+        "V has no member ALT; there are: RA, DEC",
     ),
     (
         vector("Number", STEPS),
@@ -160,9 +160,7 @@ def test_what_is_refused(
     assert said in raised.value.message
 
 
-def test_steps_are_kept_from_the_minimum_on_unless_the_configuration_says_that_they_are_hints() -> (
-    None
-):
+def test_steps_count_from_the_minimum_unless_they_are_configured_as_hints() -> None:
     assert sent(vector("Number", STEPS), {"AT": 15})["AT"] == "15.0"
     assert sent(vector("Number", STEPS), {"AT": 30}, steps=True)["AT"] == "30.0"
     odd = vector("Number", (DefMember("AT", "", "-0.7", "%g", "-1", "1", "0.1"),))

@@ -5,6 +5,7 @@ Transports, credentials, limits, what happens when it breaks.
 
 import asyncio
 import gc
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,6 +58,11 @@ async def serves(endpoint: Endpoint) -> None:
         assert not outbox.busy("busbar/echo")
 
 
+def accepts(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as end:
+        return end.connect_ex(str(path)) == 0
+
+
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 async def test_a_connection_over_tcp_serves(broker: Mosquitto, protocol: str) -> None:
     await serves(Endpoint(broker.url, protocol=protocol))
@@ -68,6 +74,7 @@ async def test_a_connection_over_a_unix_socket_serves(
 ) -> None:
     path = tmp_path / "mqtt.sock"
     with Mosquitto(f"listener 0 {path}"):
+        await until(lambda: accepts(path), "the socket")  # it opens after the port
         await serves(Endpoint(f"unix://{path}", protocol=protocol))
 
 

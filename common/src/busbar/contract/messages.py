@@ -17,7 +17,7 @@ CONTRACT = 1
 COMMAND_LIMIT = 256 * 1024  # bytes of a command's payload (2)
 MESSAGE_LIMIT = 1024 * 1024  # bytes of anything we publish (3)
 DEPTH_LIMIT = 16
-LONGEST = 86400.0  # s that a command may ask for anything
+LONGEST = 86400  # s that a command may ask for anything
 # nodes of one command: bounds the work that one message can ask for
 STRUCTURE_LIMIT = 20_000
 

@@ -8,10 +8,13 @@ from msgspec import Meta
 from busbar.codecs import cip
 from busbar.codecs.cip import Join, Kind
 
-# one way of writing a number
-_SMALL, _LARGE, _JOIN = (rf"(0|[1-9]\d{{0,{digits}}})" for digits in (2, 9, 4))
+# Numbers without leading zeros: each join has one path.
+_SLOT = r"(0|[1-9]\d{0,2})"
+_SMART = r"(0|[1-9]\d{0,9})"
+_JOIN = r"(0|[1-9]\d{0,4})"
 _PATTERN = re.compile(
-    rf"(?:slot/{_SMALL}/)?(?:slot/{_SMALL}/)?(?:smart/{_LARGE}/)?(digital|analog|serial)/{_JOIN}",
+    rf"(?:slot/{_SLOT}/)?(?:slot/{_SLOT}/)?(?:smart/{_SMART}/)?"
+    rf"(digital|analog|serial)/{_JOIN}",
     re.ASCII,
 )
 _KINDS: dict[str, Kind] = {"digital": "digital", "analog": "analog", "serial": "serial"}
@@ -19,16 +22,19 @@ JoinPath = Annotated[
     str,
     Meta(
         pattern=rf"^{_PATTERN.pattern}(?!\n)$",
-        description=("such as digital/1, smart/3/analog/2 or slot/1/serial/1"),
+        description="such as digital/1, smart/3/analog/2 or slot/1/serial/1",
     ),
 ]
 
 
 def generic(join: Join) -> str:
     """Return the path of a join by its numbers."""
-    slot = "".join(f"slot/{each}/" for each in join.slots)
-    smart = "" if join.smart is None else f"smart/{join.smart}/"
-    return f"{slot}{smart}{join.kind}/{join.number}"
+    path = f"{join.kind}/{join.number}"
+    if join.smart is not None:
+        path = f"smart/{join.smart}/{path}"
+    for slot in reversed(join.slots):
+        path = f"slot/{slot}/{path}"
+    return path
 
 
 def parse(path: str) -> Join | None:
@@ -37,7 +43,8 @@ def parse(path: str) -> Join | None:
     if found is None:
         return None
     outer, inner, smart, kind, number = found.groups()
-    slots = tuple(int(each) for each in (outer, inner) if each)
-    join = Join(_KINDS[kind], int(number), int(smart) if smart else None, slots)
+    slots = tuple(int(slot) for slot in (outer, inner) if slot)
+    smart_id = int(smart) if smart else None
+    join = Join(_KINDS[kind], int(number), smart_id, slots)
     cip.check(join)
     return join

@@ -1,7 +1,4 @@
-"""Joins and their properties: `digital/1`, or the name that the configuration gives.
-
-Numbers and their scales.
-"""
+"""Properties of joins: `digital/1`, or a configured name with its scale."""
 
 import math
 import typing
@@ -29,36 +26,44 @@ _TYPES: dict[Kind, Any] = {
     "analog": values.integer(0, ANALOG_LIMIT),
     "serial": str,
 }
-_SCOPES = ("", "slot/{slot}/", "slot/{slot}/slot/{inner}/")
-_SMART = "smart/{smart}/"
+_SCOPES = (
+    "",
+    "slot/{slot}/",
+    "slot/{slot}/slot/{inner}/",
+    "smart/{smart}/",
+    "slot/{slot}/smart/{smart}/",
+    "slot/{slot}/slot/{inner}/smart/{smart}/",
+)
 _RANGES = {"slot": range(256), "inner": range(256), "smart": range(1 << 32)}
 
 
 @dataclass(frozen=True)
-class Named:
-    """One join with a name."""
+class JoinProperty:
+    """A named join: the type, range and scale of its property."""
 
-    about: NamedJoin
+    settings: NamedJoin
     join: Join
 
     @cached_property
-    def _raw(self) -> tuple[float, float]:
-        if self.about.scale is not None:
-            return self.about.scale[0], self.about.scale[1]
-        return (-32768, 32767) if self.about.signed else (0, ANALOG_LIMIT)
+    def _raw_range(self) -> tuple[float, float]:
+        if self.settings.scale is not None:
+            return self.settings.scale[0], self.settings.scale[1]
+        if self.settings.signed:
+            return -32768, 32767
+        return 0, ANALOG_LIMIT
 
     @cached_property
     def _range(self) -> tuple[float, float]:
-        return (
-            self._raw
-            if self.about.scale is None
-            else (self.about.scale[2], self.about.scale[3])
-        )
+        if self.settings.scale is None:
+            return self._raw_range
+        return self.settings.scale[2], self.settings.scale[3]
 
     @cached_property
     def _digits(self) -> int:
-        """Digits behind the point that one step of the raw value can be seen with."""
-        step = abs(self._range[1] - self._range[0]) / (self._raw[1] - self._raw[0])
+        """Digits behind the point that show one raw step."""
+        first_raw, last_raw = self._raw_range
+        first, last = self._range
+        step = abs(last - first) / (last_raw - first_raw)
         return max(0, math.ceil(-math.log10(step)))
 
     @property
@@ -66,74 +71,78 @@ class Named:
         if self.join.kind != "analog":
             return _TYPES[self.join.kind]
         low, high = sorted(self._range)
-        return (
-            values.integer(int(low), int(high))
-            if self.about.scale is None
-            else values.number(low, high)
-        )
+        if self.settings.scale is None:
+            return values.integer(int(low), int(high))
+        return values.number(low, high)
 
     def shown(self, value: Value) -> Value | float:
         """Return a raw value as people read it; raise OutOfRange outside the scale."""
         if self.join.kind != "analog":
             return value
-        raw = (
-            int(value) - 65536
-            if self.about.signed and int(value) > 32767
-            else int(value)
-        )
-        (first, last), (one, other) = self._raw, self._range
-        if not first <= raw <= last:
+        raw = int(value)
+        if self.settings.signed and raw > 32767:
+            raw -= 65536
+        first_raw, last_raw = self._raw_range
+        if not first_raw <= raw <= last_raw:
             raise OutOfRange(
-                f"raw value {raw} is outside the scale, which is {first:g} to {last:g}"
+                f"raw value {raw} is outside the scale, "
+                f"which is {first_raw:g} to {last_raw:g}"
             )
-        if self.about.scale is None:
+        if self.settings.scale is None:
             return raw
-        scaled: float = round(
-            one + (raw - first) * (other - one) / (last - first), self._digits
-        )
-        return scaled
+        first, last = self._range
+        scaled = first + (raw - first_raw) * (last - first) / (last_raw - first_raw)
+        return round(scaled, self._digits)
 
     def raw(self, value: Any) -> Value:
         """Return what is sent for a value."""
         if self.join.kind != "analog":
             return typing.cast(Value, value)  # its type has been checked
-        (first, last), (one, other) = self._raw, self._range
-        steps: int = round(first + (value - one) * (last - first) / (other - one))
+        first_raw, last_raw = self._raw_range
+        first, last = self._range
+        exact = first_raw + (value - first) * (last_raw - first_raw) / (last - first)
+        steps: int = round(exact)
         return steps & ANALOG_LIMIT
 
     def properties(self) -> Iterator[Property]:
-        about, original = self.about, generic(self.join)
+        """Yield the property of the join, and that of what we sent."""
+        settings = self.settings
+        original = generic(self.join)
         yield Property(
-            about.name,
+            settings.name,
             self.type,
             "rw",
-            about.title,
-            about.unit,
-            about.group,
-            about.class_,
-            OUT + about.name,
+            settings.title,
+            settings.unit,
+            settings.group,
+            settings.class_,
+            OUT + settings.name,
             original=original,
         )
-        title = f"{about.title or about.name}: what we sent"
         yield Property(
-            OUT + about.name, self.type, "r", title, about.unit, original=original
+            OUT + settings.name,
+            self.type,
+            "r",
+            f"{settings.title or settings.name}: what we sent",
+            settings.unit,
+            original=original,
         )
 
 
-class Paths:
-    """The properties of one device's joins."""
+class JoinPaths:
+    """Properties of one device's joins."""
 
     def __init__(self, joins: tuple[NamedJoin, ...] = ()) -> None:
-        known = [
-            Named(about, join)
-            for about in joins
-            if (join := parse(about.join)) is not None
-        ]
-        self.named: Mapping[Join, Named] = {each.join: each for each in known}
-        self._by_name = {each.about.name: each for each in known}
-        self._paths: dict[Join, str] = {
-            join: each.about.name for join, each in self.named.items()
-        }
+        self._by_name: dict[str, JoinProperty] = {}
+        self._paths: dict[Join, str] = {}
+        named: dict[Join, JoinProperty] = {}
+        for settings in joins:
+            join = parse(settings.join)
+            if join is not None:
+                named[join] = JoinProperty(settings, join)
+                self._by_name[settings.name] = named[join]
+                self._paths[join] = settings.name
+        self.named: Mapping[Join, JoinProperty] = named
 
     def path(self, join: Join) -> str:
         """Return the property of a join."""
@@ -143,15 +152,12 @@ class Paths:
         return found
 
     def shown(self, join: Join, value: Value) -> Any:
-        """Return a value as its property has it.
-
-        Raise OutOfRange outside the scale of a named join.
-        """
+        """Return a value as its property has it; raise OutOfRange outside its scale."""
         named = self.named.get(join)
         return value if named is None else named.shown(value)
 
-    def find(self, path: str) -> tuple[Join, Named | None]:
-        """Return the join of a path, and its name if it was meant by it.
+    def find(self, path: str) -> tuple[Join, JoinProperty | None]:
+        """Return the join of a path, and its property if the path is its name.
 
         Raise UnknownTarget, OutOfRange.
         """
@@ -162,9 +168,8 @@ class Paths:
         if join is None:
             names = "".join(f"{name}, " for name in list(self._by_name)[:12])
             raise UnknownTarget(
-                f"no join {path!r:.60}; allowed: {names}digital/1, "
-                f"smart/3/analog/2, "
-                f"slot/1/serial/1"
+                f"no join {path!r:.60}; allowed: {names}"
+                "digital/1, smart/3/analog/2, slot/1/serial/1"
             )
         return join, None
 
@@ -173,7 +178,8 @@ class Paths:
 
         Raise UnknownTarget, OutOfRange, BadRequest.
         """
-        found, _ = self.find(f"digital/{join}" if isinstance(join, int) else join)
+        path = f"digital/{join}" if isinstance(join, int) else join
+        found, _ = self.find(path)
         if found.kind != "digital":
             raise BadRequest(
                 f"{join!r} is an {found.kind} join; only digital joins can be pressed"
@@ -182,28 +188,38 @@ class Paths:
 
     def properties(self) -> dict[str, Property]:
         """Return all properties, the named ones first."""
-        named = [each for join in self.named.values() for each in join.properties()]
-        return by_path([*named, *_families()])
+        found: list[Property] = []
+        for named in self.named.values():
+            found.extend(named.properties())
+        return by_path([*found, *_families()])
 
 
 def _families() -> Iterator[Property]:
-    for scope in (each + smart for smart in ("", _SMART) for each in _SCOPES):
-        for kind, type_ in _TYPES.items():
-            path, title = f"{scope}{kind}/{{join}}", f"{kind.capitalize()} join"
-            parameters = {
-                name: each for name, each in _RANGES.items() if f"{{{name}}}" in scope
-            }
-            parameters["join"] = range(1, HIGHEST[kind] + 1)
-            out, sent, default = OUT + path, f"{title}: what we sent", DEFAULTS[kind]
-            yield Property(
-                path,
-                type_,
-                "rw",
-                title,
-                readback=out,
-                default=default,
-                parameters=parameters,
-            )
-            yield Property(
-                out, type_, "r", sent, default=default, parameters=parameters
-            )
+    """Yield the properties of joins by their numbers."""
+    for scope in _SCOPES:
+        for kind in _TYPES:
+            yield from _family(scope, kind)
+
+
+def _family(scope: str, kind: Kind) -> Iterator[Property]:
+    path = f"{scope}{kind}/{{join}}"
+    title = f"{kind.capitalize()} join"
+    parameters = {name: each for name, each in _RANGES.items() if f"{{{name}}}" in path}
+    parameters["join"] = range(1, HIGHEST[kind] + 1)
+    yield Property(
+        path,
+        _TYPES[kind],
+        "rw",
+        title,
+        readback=OUT + path,
+        default=DEFAULTS[kind],
+        parameters=parameters,
+    )
+    yield Property(
+        OUT + path,
+        _TYPES[kind],
+        "r",
+        f"{title}: what we sent",
+        default=DEFAULTS[kind],
+        parameters=parameters,
+    )

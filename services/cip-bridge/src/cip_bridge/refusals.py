@@ -1,6 +1,6 @@
-"""Why there is no conversation with a processor, and when it is tried again.
+"""Reasons for having no conversation with a processor, each with its retry.
 
-Source: docs/protocols/cip.md, 4.4 and 5.4.
+Source: docs/protocols/cip.md, 4.4 and 5.4
 """
 
 from busbar.bridge.errors import DeviceRefused, LinkLost, Retry
@@ -13,16 +13,13 @@ class Unreachable(LinkLost):
 
 
 class Booting(LinkLost):
-    """The processor is there, its program is not yet."""
+    """The processor is there, its program has not started yet."""
 
     retry = Retry(2.0, 2.0, firm=True, soon=True)
 
 
 class Starting(LinkLost):
-    """The IP-ID is unknown that was known a moment ago.
-
-    The program has been loaded again and is not up yet.
-    """
+    """The IP-ID was known a moment ago: the program is being loaded again."""
 
     retry = Retry(2.0, 5.0, firm=True, soon=True)
 
@@ -30,14 +27,14 @@ class Starting(LinkLost):
 class UnknownIpId(DeviceRefused):
     """The running program has no panel of this IP-ID.
 
-    Designs get redeployed, so it is tried again.
+    Programs are loaded again with other panels, so it is tried again.
     """
 
     retry = Retry(900.0, 900.0, firm=True)
 
 
 class Denied(DeviceRefused):
-    """Name and password are wanted, or wrong.
+    """Username and password are wanted, or wrong.
 
     To try them again and again would lock the account.
     """

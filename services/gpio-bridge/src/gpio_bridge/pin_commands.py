@@ -31,7 +31,7 @@ from gpio_bridge.targets import Target, Targets
 _SET_UP = ("pull", "active_low", "initial", "edges", "debounce", "press", "frequency")
 # keys of each direction
 _KEYS = {each.__struct_config__.tag: each.__struct_fields__ for each in KINDS}
-PACKAGES = ("gpio-bridge", "gpiod", "lgpio", "RPi.GPIO", "rpi-lgpio")
+PACKAGES = ("busbar-gpio-bridge", "gpiod", "lgpio", "RPi.GPIO", "rpi-lgpio")
 
 
 class ForceOutput(Target, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -23,7 +23,7 @@ Text = Annotated[str, Meta(min_length=1, max_length=40)]
 Work = Callable[[], Awaitable[None]]
 
 SLEW = 900.0  # s for a mount, a dome or a filter wheel to get there
-LONGEST = 86400.0  # s of one exposure
+LONGEST = 86400  # s of one exposure
 READOUT = 120.0  # s beyond its time until an exposure is read out and its image here
 CONNECTING = 120.0  # s for a driver to find its hardware
 ABORTING = 10.0  # s

@@ -332,7 +332,7 @@ class ElementDispatcher:
                 self._publishers.pop(name, None)
 
     def _serve(self, device: str) -> VectorPublisher | None:
-        """Return the publisher of a device that is defined, None if it is not served."""
+        """Return the publisher of a defined device, None if it is not served."""
         if device in self._unserved:
             return None
         publisher = self._publishers.get(device)

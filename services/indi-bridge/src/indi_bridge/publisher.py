@@ -38,7 +38,7 @@ log = logging.getLogger("busbar.indi")
 Offered = Callable[[Mapping[str, Vector]], Mapping[str, Command]]
 
 # s for one set, whatever the vector says: a slew, an exposure of hours
-LONGEST = 86400.0
+LONGEST = 86400
 
 _SEVERITY = re.compile(r"\s*\[(INFO|WARNING|WARN|ERROR|DEBUG)\]\s*", re.IGNORECASE)
 

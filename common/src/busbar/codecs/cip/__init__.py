@@ -1,11 +1,11 @@
-"""Crestron over IP (CIP), without I/O. Source: docs/protocols/cip.md.
+"""Crestron over IP (CIP), without I/O.
 
-    reader.feed(data); for message in reader.messages(): ...        bytes -> messages
-    encode(message, style)                                           message -> bytes
+    reader.feed(data)
+    for message in reader.messages(): ...  # bytes -> messages
+    data = encode(message, style)          # message -> bytes
 
-There is no official specification. Section 1 of that page explains the marks beside
-constants ([2+] independent sources agree, [cap] bytes of real equipment, [1] one source
-only, [inf] inferred) and the letters of the sources.
+There is no official specification. Notes such as [2+], [cap] or [1: R] say how sure a
+statement is and who made it. Source: docs/protocols/cip.md, 1.
 """
 
 from busbar.codecs.cip.frames import STRAY, Frame, Skipped, encode_frame, split

@@ -1,16 +1,12 @@
-"""CIP frames.
+"""CIP frames: `type:1 | length:2, big-endian | payload`.
 
-`type:1 | length:2, big-endian | payload`, out of a byte stream that splits and joins
-them at will.
-
-Source: docs/protocols/cip.md, 3 and 4. Frames carry no mark to find them by. What
-cannot be a frame (a type or a length that nobody sends) is skipped up to the next that
-can: the npm client crestron-cip, for one, sends three stray bytes behind its sign-on.
+Frames have no start mark. What cannot be one (an unknown type, too great a length) is
+skipped up to the next that can: the npm client crestron-cip, for one, sends three stray
+bytes behind its sign-on. Source: docs/protocols/cip.md, 3 and 4.
 """
 
 import re
 from collections.abc import Iterator
-from itertools import groupby
 from typing import NamedTuple
 
 from busbar.errors import TooLarge
@@ -18,8 +14,7 @@ from busbar.errors import TooLarge
 LENGTH_LIMIT = 0xFFFF  # bytes of a payload
 HEADER = 3
 
-# The longest payload that somebody could mean, by type [inf]; more is a sign of lost
-# step.
+# The longest payload in use, by type [inf]; a longer one means that the step is lost.
 _LONGEST = {
     0x00: 64,
     0x01: 64,
@@ -42,29 +37,29 @@ STRAY = "no frame"  # why bytes between frames are skipped
 
 
 def _heads() -> re.Pattern[bytes]:
-    """Return what the first bytes of a frame look like.
+    """Return the pattern of the first bytes of a frame.
 
     A search is 30 times as fast as a look at each byte.
     """
-    longest = {
-        type_: _LONGEST.get(type_, _LONGEST_OTHER) for type_ in range(_HIGHEST_TYPE + 1)
-    }
-    alike = groupby(sorted(longest, key=longest.__getitem__), key=longest.__getitem__)
-    kinds = (
-        b"(?<=[%b])(?:%b)" % (b"".join(map(_escaped, types)), _up_to(limit))
-        for limit, types in alike
-    )
-    return re.compile(
-        b"[%b-%b](?:%b)" % (_escaped(0), _escaped(_HIGHEST_TYPE), b"|".join(kinds)),
-        re.DOTALL,
-    )
+    types_by_limit: dict[int, list[int]] = {}
+    for type_ in range(_HIGHEST_TYPE + 1):
+        limit = _LONGEST.get(type_, _LONGEST_OTHER)
+        types_by_limit.setdefault(limit, []).append(type_)
+    alternatives = []
+    for limit, types in types_by_limit.items():
+        any_of = b"".join(map(_escaped, types))
+        alternatives.append(b"(?<=[%b])(?:%b)" % (any_of, _lengths_up_to(limit)))
+    any_type = b"[%b-%b]" % (_escaped(0), _escaped(_HIGHEST_TYPE))
+    return re.compile(b"%b(?:%b)" % (any_type, b"|".join(alternatives)), re.DOTALL)
 
 
-def _up_to(limit: int) -> bytes:
+def _lengths_up_to(limit: int) -> bytes:
     """Return the pattern of the lengths from 0 to `limit`."""
     high, low = divmod(limit, 256)
     top = b"%b[%b-%b]" % (_escaped(high), _escaped(0), _escaped(low))
-    return top if high == 0 else b"[%b-%b].|%b" % (_escaped(0), _escaped(high - 1), top)
+    if high == 0:
+        return top
+    return b"[%b-%b].|%b" % (_escaped(0), _escaped(high - 1), top)
 
 
 def _escaped(byte: int) -> bytes:
@@ -79,7 +74,7 @@ class Frame(NamedTuple):
 
 
 class Skipped(NamedTuple):
-    """Bytes that mean nothing to us, and why; they cost themselves only."""
+    """Bytes that could not be read, and why."""
 
     why: str
     data: bytes
@@ -89,26 +84,30 @@ def encode_frame(type_: int, payload: bytes) -> bytes:
     """Return one frame; raise TooLarge for a payload above 65535 bytes."""
     if len(payload) > LENGTH_LIMIT:
         raise TooLarge(
-            (f"a CIP frame holds at most {LENGTH_LIMIT} bytes, not {len(payload)}"),
+            f"a CIP frame holds at most {LENGTH_LIMIT} bytes, not {len(payload)}",
             limit=LENGTH_LIMIT,
         )
     return bytes((type_, len(payload) >> 8, len(payload) & 0xFF)) + payload
 
 
 def split(data: bytes) -> list[Frame] | None:
-    """Return the frames that these bytes are exactly, None if they are not."""
-    frames, start = [], 0
+    """Return the frames of `data`, None unless it is whole frames and nothing else."""
+    frames = []
+    start = 0
     while start + HEADER <= len(data):
-        end = start + HEADER + int.from_bytes(data[start + 1 : start + HEADER])
+        length = int.from_bytes(data[start + 1 : start + HEADER])
+        end = start + HEADER + length
         frames.append(Frame(data[start], data[start + HEADER : end]))
         start = end
-    return frames if frames and start == len(data) else None
+    if not frames or start != len(data):
+        return None
+    return frames
 
 
 class FrameReader:
     """Frames out of a byte stream: feed() what arrived, then take all frames().
 
-    It keeps at most one that is open.
+    It keeps at most one unfinished frame.
     """
 
     def __init__(self) -> None:
@@ -119,14 +118,13 @@ class FrameReader:
         self._buffer += data
 
     def frames(self) -> Iterator[Frame | Skipped]:
-        """Return what is complete; each is off the buffer before it is given."""
-        buffer, start = self._buffer, 0
+        """Yield complete frames; each has left the buffer before it is given out."""
+        buffer = self._buffer
+        start = 0
         try:
             while len(buffer) - start >= HEADER:
-                type_, length = (
-                    buffer[start],
-                    buffer[start + 1] << 8 | buffer[start + 2],
-                )
+                type_ = buffer[start]
+                length = buffer[start + 1] << 8 | buffer[start + 2]
                 if not _plausible(type_, length):
                     after = _next_head(buffer, start)
                     self._stray += buffer[start:after]
@@ -159,6 +157,11 @@ def _plausible(type_: int, length: int) -> bool:
 
 
 def _next_head(buffer: bytearray, start: int) -> int:
-    """Return where the next frame may begin, or where too little is there to tell."""
+    """Return where the next frame may begin.
+
+    The last bytes are too few to tell, so one may begin with them.
+    """
     found = _HEAD.search(buffer, start)
-    return found.start() if found else len(buffer) - HEADER + 1
+    if found is None:
+        return len(buffer) - HEADER + 1
+    return found.start()

@@ -1,7 +1,7 @@
 """Joins, and the frames that carry their values. Source: docs/protocols/cip.md, 6.
 
-A join is a signal: digital (boolean), analog (0 to 65535) or serial (text). Smart
-objects have joins of their own, so have the slots of a device.
+A join is a signal: digital (boolean), analog (0 to 65535) or serial (text). Each smart
+object and each slot of a device has its own joins.
 """
 
 from collections.abc import Callable
@@ -13,20 +13,25 @@ from busbar.codecs.cip.frames import encode_frame
 from busbar.codecs.cip.text import Encoding, encode_text
 from busbar.errors import OutOfRange, TooLarge
 
-DATA, EXTENDED = 0x05, 0x12  # frame types: inner length of one byte, of two bytes
-# subtypes that wrap another record: [2+][cap: E], [1: R], [2+: Z, P]
-SMART, SMART_LONG, SLOT = 0x38, 0x39, 0x20
+# Frame types.
+DATA = 0x05  # inner length of one byte
+EXTENDED = 0x12  # inner length of two bytes
+# Subtypes that wrap another record.
+SMART = 0x38  # [2+][cap: E]
+SMART_LONG = 0x39  # [1: R]
+SLOT = 0x20  # [2+: Z, P]
 
 Kind = Literal["digital", "analog", "serial"]
 # join numbers begin at 1
 HIGHEST: dict[Kind, int] = {"digital": 32768, "analog": 65536, "serial": 65536}
 ANALOG_LIMIT = 0xFFFF
 SHORT_LIMIT = 0xFF  # bytes of a record in DATA
+EXTENDED_LIMIT = 0xFFFF - 4  # bytes of a record in EXTENDED: handle and length go off
 RELEASED = 0x80  # of the high byte of a digital join: the state is inverted
 
 
 class Form(IntEnum):
-    """How a value travels: the subtype of its record."""
+    """Subtype of the record that carries a value."""
 
     DIGITAL = 0x00  # [2+][cap]
     ANALOG_SHORT = 0x01  # [2+]
@@ -40,7 +45,10 @@ class Form(IntEnum):
 
 
 class Join(NamedTuple):
-    """One signal; `slots` from the outermost in, `smart` the id of a smart object."""
+    """One signal.
+
+    `smart`: id of its smart object. `slots`: from the outermost inwards.
+    """
 
     kind: Kind
     number: int
@@ -49,9 +57,9 @@ class Join(NamedTuple):
 
 
 class Update(NamedTuple):
-    """One join has this value.
+    """A new value of a join.
 
-    `append`: the text is to be added to what is there (legacy form).
+    `append`: the text is added to what is there (legacy form).
     """
 
     join: Join
@@ -62,13 +70,10 @@ class Update(NamedTuple):
 
 @dataclass(frozen=True)
 class Style:
-    """What two sides agree on.
-
-    The connection handle, the encoding of text beyond ASCII.
-    """
+    """What the two sides of a connection agree on."""
 
     handle: int = 0
-    encoding: Encoding = "latin1"
+    encoding: Encoding = "latin1"  # of text beyond ASCII
     # wire number + offset = join, for analogs and serials of smart objects: M 1, R 0
     smart_offset: Literal[0, 1] = 1
 
@@ -94,23 +99,23 @@ def encode_update(update: Update, style: Style = PLAIN) -> bytes:
     if join.smart is not None:
         body = _smart(join.smart, body)
     for slot in reversed(join.slots):
-        body = bytes((SLOT, slot, _short(body))) + body
+        body = bytes((SLOT, slot)) + _short_length(body) + body
     return encode_body(body, style.handle)
 
 
 def encode_body(body: bytes, handle: int = 0) -> bytes:
     """Return the frame of a record (subtype and data).
 
-    Text records and long ones in the extended form.
+    Text goes in the extended form, everything else in the short one.
     """
-    if body[0] in (Form.SERIAL, SMART_LONG):
-        if len(body) > 0xFFFF - 4:
-            raise TooLarge(
-                (f"{len(body)} bytes; a record has at most {0xFFFF - 4}"),
-                limit=0xFFFF - 4,
-            )
-        return encode_frame(EXTENDED, handle.to_bytes(2) + len(body).to_bytes(2) + body)
-    return encode_frame(DATA, handle.to_bytes(2) + bytes((_short(body),)) + body)
+    if body[0] not in (Form.SERIAL, SMART_LONG):
+        return encode_frame(DATA, handle.to_bytes(2) + _short_length(body) + body)
+    if len(body) > EXTENDED_LIMIT:
+        raise TooLarge(
+            f"{len(body)} bytes; a record has at most {EXTENDED_LIMIT}",
+            limit=EXTENDED_LIMIT,
+        )
+    return encode_frame(EXTENDED, handle.to_bytes(2) + len(body).to_bytes(2) + body)
 
 
 def check(join: Join) -> None:
@@ -120,28 +125,33 @@ def check(join: Join) -> None:
         raise OutOfRange(f"{join.kind} join {join.number} is not 1 to {highest}")
     if join.smart is not None and not 0 <= join.smart < 1 << 32:
         raise OutOfRange(f"smart object {join.smart} is not 0 to {(1 << 32) - 1}")
-    if any(not 0 <= slot <= 0xFF for slot in join.slots):
-        raise OutOfRange(f"slot {max(join.slots)} is not 0 to 255")
+    for slot in join.slots:
+        if not 0 <= slot <= 0xFF:
+            raise OutOfRange(f"slot {slot} is not 0 to 255")
 
 
 def _smart(smart: int, body: bytes) -> bytes:
     if body[0] == Form.SERIAL:
         return bytes((SMART_LONG,)) + smart.to_bytes(4) + len(body).to_bytes(2) + body
-    return bytes((SMART,)) + smart.to_bytes(4) + bytes((_short(body),)) + body
+    return bytes((SMART,)) + smart.to_bytes(4) + _short_length(body) + body
 
 
-def _short(body: bytes) -> int:
+def _short_length(body: bytes) -> bytes:
+    """Return the length of a record in one byte; raise TooLarge."""
     if len(body) > SHORT_LIMIT:
         raise TooLarge(
-            (f"{len(body)} bytes; this form of a record has at most {SHORT_LIMIT}"),
+            f"{len(body)} bytes; this form of a record has at most {SHORT_LIMIT}",
             limit=SHORT_LIMIT,
         )
-    return len(body)
+    return bytes((len(body),))
 
 
 def _digital(update: Update, style: Style) -> bytes:
     number = update.join.number - 1
-    return bytes((number & 0xFF, number >> 8 | (0 if update.value else RELEASED)))
+    high = number >> 8
+    if not update.value:
+        high |= RELEASED
+    return bytes((number & 0xFF, high))
 
 
 def _analog(update: Update, style: Style) -> bytes:
@@ -150,7 +160,8 @@ def _analog(update: Update, style: Style) -> bytes:
 
 def _analog_short(update: Update, style: Style) -> bytes:
     number = _wire_number(update.join, style)
-    return number.to_bytes(1 if number <= 0xFF else 2) + _level(update)
+    size = 1 if number <= 0xFF else 2
+    return number.to_bytes(size) + _level(update)
 
 
 def _level(update: Update) -> bytes:
@@ -173,21 +184,22 @@ def _client(update: Update, style: Style) -> bytes:
         raise OutOfRange(
             f"serial join {update.join.number} is not 1 to 256, as this form has it"
         )
-    return bytes((number,)) + encode_text(str(update.value), style.encoding)[1]
+    _, data = encode_text(str(update.value), style.encoding)
+    return bytes((number,)) + data
 
 
 def _legacy(update: Update, style: Style) -> bytes:
     number = b"%d" % update.join.number
-    text = encode_text(str(update.value), style.encoding)[1]
-    return (
-        b"@%b,%b\r" % (number, text)
-        if update.append
-        else b"#%b,\r#%b,%b\r" % (number, number, text)
-    )
+    _, text = encode_text(str(update.value), style.encoding)
+    if update.append:
+        return b"@%b,%b\r" % (number, text)
+    return b"#%b,\r#%b,%b\r" % (number, number, text)
 
 
 def _wire_number(join: Join, style: Style) -> int:
-    return join.number - (1 if join.smart is None else style.smart_offset)
+    if join.smart is None:
+        return join.number - 1
+    return join.number - style.smart_offset
 
 
 _ENCODERS: dict[Form, Callable[[Update, Style], bytes]] = {

@@ -1,4 +1,4 @@
-"""A stream of bytes to messages, whatever they are, and back."""
+"""Messages out of a stream of bytes, and back."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -26,8 +26,6 @@ class Reader:
     """Messages out of a byte stream: feed() what arrived, then take all messages().
 
     It never raises: what is unknown or wrong comes as Skipped and costs itself only.
-    Messages are read as they are taken: a style that is agreed on in between is that of
-    all frames behind.
     """
 
     def __init__(self, style: Style = PLAIN) -> None:
@@ -35,19 +33,20 @@ class Reader:
         self._records = Records(style.smart_offset)
 
     def agree(self, style: Style) -> None:
-        """Read the next frames, also of what has been fed, in this style."""
+        """Read all frames that were not taken yet in this style."""
         self._records.smart_offset = style.smart_offset
 
     def feed(self, data: bytes) -> None:
         self._frames.feed(data)
 
     def messages(self) -> Iterator[Message]:
-        """Return what is complete, in order."""
+        """Yield complete messages, in order; each is read when it is taken."""
         for frame in self._frames.frames():
             if isinstance(frame, Skipped):
                 yield frame
             elif frame.type in _INNER_LENGTH:
-                yield from self._records.read(frame.payload, _INNER_LENGTH[frame.type])
+                size = _INNER_LENGTH[frame.type]
+                yield from self._records.read(frame.payload, size)
             elif frame.type not in _IGNORED:
                 yield _around(frame)
 
@@ -68,11 +67,21 @@ def encode(message: Around | Update | Command | Clock, style: Style = PLAIN) -> 
     Raise OutOfRange, TooLarge, BadRequest for a value that does not fit.
     """
     encoder = _ENCODERS.get(type(message))
-    return encode_around(message) if encoder is None else encoder(message, style)  # type: ignore[arg-type]  # by type
+    if encoder is None:
+        return encode_around(message)  # type: ignore[arg-type]  # by type
+    return encoder(message, style)
+
+
+def _command(command: Command, style: Style) -> bytes:
+    return encode_command(command, style.handle)
+
+
+def _clock(clock: Clock, style: Style) -> bytes:
+    return encode_clock(clock, style.handle)
 
 
 _ENCODERS: dict[type, Callable[[Any, Style], bytes]] = {
     Update: encode_update,
-    Command: lambda command, style: encode_command(command, style.handle),
-    Clock: lambda clock, style: encode_clock(clock, style.handle),
+    Command: _command,
+    Clock: _clock,
 }

@@ -1,4 +1,4 @@
-"""The records inside data frames: joins, commands, the clock, texts about the device.
+"""Records inside data frames: joins, commands, the clock, texts about the device.
 
 Source: docs/protocols/cip.md, 6.
 """
@@ -23,33 +23,19 @@ from busbar.codecs.cip.joins import (
 )
 from busbar.codecs.cip.text import Fragments, decode_text
 
-# slots within slots: a card in a frame has cards; a frame of bytes could hold 80
-# wrappers
+# slots within slots: a card in a frame has cards; one frame has room for 80 wrappers
 DEPTH_LIMIT = 2
-START, END_OF_UPDATE, END_OF_QUERY, ACKNOWLEDGE, REFRESH, ALL_CLEAR = (
-    0x00,
-    0x16,
-    0x1C,
-    0x1D,
-    0x1E,
-    0x1F,
-)
+# Codes of a command.
+START = 0x00  # of an update, or the request for one [2+][cap]
+END_OF_UPDATE = 0x16  # [2+][cap]
+END_OF_QUERY = 0x1C  # [2+][cap]
+ACKNOWLEDGE = 0x1D  # of the end of the query [2+]
+REFRESH = 0x1E
+ALL_CLEAR = 0x1F
+_UNNAMED = (0x02, 0x03, 0x19, 0x1A, 0x1B)  # seen; what they mean nobody says
 _TEXTS = (0x30, 0x31)  # commands that are followed by text [1: R]
-# START, the ends and ACKNOWLEDGE are [2+][cap] or [2+]; what 19 to 1b mean nobody says.
 _COMMANDS = frozenset(
-    {
-        START,
-        0x02,
-        0x03,
-        END_OF_UPDATE,
-        0x19,
-        0x1A,
-        0x1B,
-        END_OF_QUERY,
-        ACKNOWLEDGE,
-        REFRESH,
-        ALL_CLEAR,
-    }
+    (START, END_OF_UPDATE, END_OF_QUERY, ACKNOWLEDGE, REFRESH, ALL_CLEAR, *_UNNAMED)
 )
 _LEGACY = re.compile(rb"([#@])(\d{1,5}),(.*)", re.DOTALL)
 _CENTURY = 2000
@@ -57,7 +43,7 @@ _CENTURY = 2000
 
 @dataclass(frozen=True)
 class Command:
-    """Marks of an update: its request or start, its end, its acknowledgement, ..."""
+    """Start of an update or the request for one, its end, its acknowledgement, ..."""
 
     code: int
     data: bytes = b""
@@ -72,10 +58,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class About:
-    """A text about the device itself, such as its firmware [1.
-
-    R, and L for the subtype 1c].
-    """
+    """A text about the device itself, such as its firmware [1: R; subtype 1c: L]."""
 
     text: str
 
@@ -89,22 +72,14 @@ def encode_command(command: Command, handle: int = 0) -> bytes:
 
 def encode_clock(clock: Clock, handle: int = 0) -> bytes:
     time = clock.time
-    fields = (
-        time.hour,
-        time.minute,
-        time.second,
-        time.month,
-        time.day,
-        time.year % 100,
-    )
-    return encode_body(
-        b"\x08\x0e" + bytes(value // 10 << 4 | value % 10 for value in fields), handle
-    )
+    # decimal digits, one in each half of a byte
+    digits = f"{time:%H%M%S%m%d}{time.year % 100:02}"
+    return encode_body(b"\x08\x0e" + bytes.fromhex(digits), handle)
 
 
 @dataclass(frozen=True)
 class _Scope:
-    """Where a record stands."""
+    """Smart object and slots that a record belongs to."""
 
     smart: int | None = None
     slots: tuple[int, ...] = ()
@@ -158,10 +133,11 @@ class Records:
 
         A length that is wrong costs what is missing or too much.
         """
-        length, rest = int.from_bytes(data[:size]), data[size:]
+        length = int.from_bytes(data[:size])
+        rest = data[size:]
         if length > len(rest):
             self._skip(
-                (f"a record of {length} bytes of which {len(rest)} are there"), data
+                f"a record of {length} bytes of which {len(rest)} are there", data
             )
         elif length < len(rest):
             self._skip(f"{len(rest) - length} bytes behind a record", rest[length:])
@@ -179,20 +155,18 @@ class Records:
 
     def _digitals(self, form: Form, data: bytes, scope: _Scope) -> None:
         for start in range(0, len(data) - 1, 2):
-            low, high = data[start], data[start + 1]
+            low = data[start]
+            high = data[start + 1]
             join = scope.join(form, ((high & ~RELEASED) << 8 | low) + 1)
             self._add(Update(join, not high & RELEASED, form))
         self._leftover(data, 2)
 
     def _analogs(self, data: bytes, scope: _Scope) -> None:
         for start in range(0, len(data) - 3, 4):
-            number, value = (
-                int.from_bytes(data[start : start + 2]),
-                int.from_bytes(data[start + 2 : start + 4]),
-            )
-            self._add(
-                Update(self._join(Form.ANALOG, number, scope), value, Form.ANALOG)
-            )
+            number = int.from_bytes(data[start : start + 2])
+            value = int.from_bytes(data[start + 2 : start + 4])
+            join = self._join(Form.ANALOG, number, scope)
+            self._add(Update(join, value, Form.ANALOG))
         self._leftover(data, 4)
 
     def _analog_short(self, data: bytes, scope: _Scope) -> None:
@@ -206,9 +180,9 @@ class Records:
         if len(data) < 3:
             self._skip("a text record that ends within its head", data)
             return
-        join, flags = self._join(form, int.from_bytes(data[:2]), scope), data[2]
+        join = self._join(form, int.from_bytes(data[:2]), scope)
         try:
-            text = self._fragments.add(join, flags, data[3:])
+            text = self._fragments.add(join, data[2], data[3:])
         except ValueError as error:
             self._skip(str(error), data)
             return
@@ -223,11 +197,11 @@ class Records:
         self._add(Update(join, decode_text(data[1:]), Form.CLIENT))
 
     def _legacy(self, data: bytes, scope: _Scope) -> None:
-        """Lines `#1,` (clear), `#1,text` (set), `@1,text` (append).
+        """Read lines `#1,` (clear), `#1,text` (set), `@1,text` (append).
 
-        A line of another kind goes on with a text.
+        Any other line continues the text before it.
         """
-        texts: dict[Join, tuple[bytes, bool]] = {}
+        texts: dict[Join, tuple[bytes, bool]] = {}  # text, and whether it is appended
         join = None
         for line in data.removesuffix(b"\r").split(b"\r"):
             found = _LEGACY.fullmatch(line)
@@ -236,12 +210,13 @@ class Records:
                 return
             if found is not None:
                 join = scope.join(Form.LEGACY, int(found[2]))
-                before = (
-                    texts.get(join, (b"", True)) if found[1] == b"@" else (b"", False)
-                )
-                texts[join] = (before[0] + found[3], before[1])
+                text, append = b"", False
+                if found[1] == b"@":
+                    text, append = texts.get(join, (b"", True))
+                texts[join] = (text + found[3], append)
             elif join is not None:
-                texts[join] = (texts[join][0] + b"\r" + line, texts[join][1])
+                text, append = texts[join]
+                texts[join] = (text + b"\r" + line, append)
         for each, (text, append) in texts.items():
             self._add(Update(each, decode_text(text), Form.LEGACY, append))
 
@@ -268,33 +243,30 @@ class Records:
             self._skip(f"the unknown command 0x{data[0]:02x}", data)
 
     def _clock(self, data: bytes, scope: _Scope) -> None:
-        text = data.hex()
+        # decimal digits, one in each half of a byte
+        fields = [data[place : place + 1].hex() for place in range(1, 7)]
         try:
-            fields = [int(text[place : place + 2]) for place in range(2, 14, 2)]
-            hour, minute, second, month, day, year = fields
-            self._found.append(
-                Clock(datetime(_CENTURY + year, month, day, hour, minute, second))
-            )
+            hour, minute, second, month, day, year = map(int, fields)
+            time = datetime(_CENTURY + year, month, day, hour, minute, second)
         except ValueError:  # not decimal digits, too few, or no such day
             self._skip("a date or time that cannot be", data)
+            return
+        self._found.append(Clock(time))
 
     def _config(self, data: bytes, scope: _Scope) -> None:
         # behind 05 00 00, whose meaning is unknown
         self._found.append(About(_printable(data[3:])))
 
     def _join(self, form: Form, number: int, scope: _Scope) -> Join:
-        return scope.join(
-            form, number + (1 if scope.smart is None else self.smart_offset)
-        )
+        offset = 1 if scope.smart is None else self.smart_offset
+        return scope.join(form, number + offset)
 
     def _add(self, update: Update) -> None:
         if 1 <= update.join.number <= HIGHEST[update.join.kind]:
             self._found.append(update)
         else:
-            self._skip(
-                (f"a {update.join.kind} join {update.join.number}, which cannot be"),
-                b"",
-            )
+            kind, number, *_ = update.join
+            self._skip(f"a {kind} join {number}, which cannot be", b"")
 
     def _leftover(self, data: bytes, size: int) -> None:
         if not data or len(data) % size:
@@ -305,9 +277,7 @@ class Records:
 
 
 def _printable(data: bytes) -> str:
-    return "".join(
-        character for character in decode_text(data) if character.isprintable()
-    ).strip()
+    return "".join(filter(str.isprintable, decode_text(data))).strip()
 
 
 _KINDS: dict[Form, Kind] = {

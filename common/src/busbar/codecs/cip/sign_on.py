@@ -1,6 +1,5 @@
-"""The messages around the data.
+"""Messages around the data: greeting, sign-on, credentials, heartbeat.
 
-Greeting, sign-on in its four forms, credentials, heartbeat.
 Source: docs/protocols/cip.md, 4.
 """
 
@@ -10,7 +9,7 @@ from typing import ClassVar
 
 from busbar.codecs.cip.frames import encode_frame
 
-ALL_HANDLES = 0xFFFF  # in place of a handle: refused
+REFUSED_HANDLE = 0xFFFF  # in place of a handle
 CREDENTIALS = 0x40  # bit of the mode: log in first [1: W]
 BOOTING, READY = 1, 2
 _FLAGS = 0x40
@@ -18,7 +17,7 @@ _ROOM_SIZE = 213  # bytes of a router connect without its token
 
 
 class Short(ValueError):
-    """A payload that ends before its message does."""
+    """A payload is shorter than its message."""
 
 
 def _need(payload: bytes, size: int) -> bytes:
@@ -29,7 +28,7 @@ def _need(payload: bytes, size: int) -> bytes:
 
 @dataclass(frozen=True)
 class Hello:
-    """The processor asks who we are: `state` is BOOTING [1: E] or READY [2+][cap]."""
+    """Greeting of the processor: `state` is BOOTING [1: E] or READY [2+][cap]."""
 
     type: ClassVar[int] = 0x0F
     state: int = READY
@@ -44,10 +43,9 @@ class Hello:
 
 @dataclass(frozen=True)
 class Connect:
-    """A panel signs on.
+    """Sign-on of a panel.
 
-    The long form [2+][cap] has no address and the tail ffff f101, the short one [2+] no
-    tail.
+    The long form [2+][cap] has a tail and no address, the short one [2+] the reverse.
     """
 
     type: ClassVar[int] = 0x01
@@ -70,7 +68,7 @@ class Connect:
 
 @dataclass(frozen=True)
 class DeviceConnect:
-    """A device signs on (DHCP form) [2+][cap: Z]."""
+    """Sign-on of a device (DHCP form) [2+][cap: Z]."""
 
     type: ClassVar[int] = 0x0A
     ipid: int
@@ -87,7 +85,7 @@ class DeviceConnect:
 
 @dataclass(frozen=True)
 class RoomConnect:
-    """A panel signs on to one of many rooms (VC-4) [2+: V, W]."""
+    """Sign-on of a panel to one of many rooms (VC-4) [2+: V, W]."""
 
     type: ClassVar[int] = 0x26
     ipid: int
@@ -99,51 +97,45 @@ class RoomConnect:
     mac: bytes = b"\xff" * 6
 
     def payload(self) -> bytes:
-        head = (
-            self.ipid.to_bytes(2)
-            + bytes((_FLAGS, 0xF1, 1, 0, 0, 0, self.mask))
-            + self.mac
-        )
-        texts = (
-            ("Crestron", 50),
-            (self.model, 50),
-            (self.room.upper(), 32),
-            (self.host, 64),
-        )
+        flags = bytes((_FLAGS, 0xF1, 1, 0, 0, 0, self.mask))
         token = self.token.encode()
-        padded = b"".join(
-            text.encode("ascii", "replace")[:size].ljust(size, b"\0")
-            for text, size in texts
+        parts = (
+            self.ipid.to_bytes(2) + flags + self.mac,
+            _pad("Crestron", 50),
+            _pad(self.model, 50),
+            _pad(self.room.upper(), 32),
+            _pad(self.host, 64),
+            len(token).to_bytes(2) + token,
         )
-        return head + padded + len(token).to_bytes(2) + token
+        return b"".join(parts)
 
     @classmethod
     def read(cls, payload: bytes) -> "RoomConnect":
         _need(payload, _ROOM_SIZE)
-        model, room, host = (
-            _padded(payload, *place) for place in ((65, 115), (115, 147), (147, 211))
-        )
-        token = payload[_ROOM_SIZE:].decode(errors="replace")
         return cls(
             int.from_bytes(payload[:2]),
-            room,
-            model,
-            host,
-            token,
-            payload[8],
-            payload[9:15],
+            model=_unpad(payload[65:115]),
+            room=_unpad(payload[115:147]),
+            host=_unpad(payload[147:211]),
+            token=payload[_ROOM_SIZE:].decode(errors="replace"),
+            mask=payload[8],
+            mac=payload[9:15],
         )
 
 
-def _padded(payload: bytes, start: int, end: int) -> str:
-    return payload[start:end].rstrip(b"\0").decode("latin-1")
+def _pad(text: str, size: int) -> bytes:
+    return text.encode("ascii", "replace")[:size].ljust(size, b"\0")
+
+
+def _unpad(data: bytes) -> str:
+    return data.rstrip(b"\0").decode("latin-1")
 
 
 @dataclass(frozen=True)
 class ConnectResult:
-    """What became of a sign-on [2+][cap].
+    """Result of a sign-on [2+][cap].
 
-    Refused with the handle ffff, else the handle of all further frames [inf].
+    Its handle is that of all further frames [inf]; ffff means refused.
     """
 
     handle: int
@@ -158,11 +150,11 @@ class ConnectResult:
 
     @property
     def accepted(self) -> bool:
-        return self.handle != ALL_HANDLES
+        return self.handle != REFUSED_HANDLE
 
     @property
     def credentials(self) -> bool:
-        """Whether a user has to log in first."""
+        """True if a user has to log in first."""
         return self.accepted and bool(self.mode & CREDENTIALS)
 
     def payload(self) -> bytes:
@@ -174,15 +166,12 @@ class ConnectResult:
         return cls(int.from_bytes(payload[:2]), payload[2], payload[3:], router)
 
 
-UNKNOWN_IPID = ConnectResult(ALL_HANDLES, 2, b"")
+UNKNOWN_IPID = ConnectResult(REFUSED_HANDLE, 2, b"")
 
 
 @dataclass(frozen=True)
 class Disconnect:
-    """The other side leaves; of a processor: its program stops [2+].
-
-    That a panel says it, too, is [inf].
-    """
+    """The other side leaves: a processor stops its program [2+], a panel goes [inf]."""
 
     type: ClassVar[int] = 0x03
     data: bytes = b""
@@ -197,7 +186,7 @@ class Disconnect:
 
 @dataclass(frozen=True)
 class Refused:
-    """The processor ends the connection; seen while it boots [2+: E, W]."""
+    """End of the connection by the processor; seen while it boots [2+: E, W]."""
 
     type: ClassVar[int] = 0x04
     data: bytes = b"\xff\xff\x00\x02"
@@ -231,7 +220,7 @@ class Authenticate:
 
 @dataclass(frozen=True)
 class AuthResult:
-    """Whether the credentials are good [1: W]."""
+    """Answer to the credentials [1: W]."""
 
     type: ClassVar[int] = 0x0C
     ipid: int
@@ -248,7 +237,7 @@ class AuthResult:
 
 @dataclass(frozen=True)
 class Ping:
-    """Are you there [2+][cap]?"""
+    """Request of a heartbeat [2+][cap]."""
 
     type: ClassVar[int] = 0x0D
     data: bytes = b"\0\0"
@@ -263,7 +252,7 @@ class Ping:
 
 @dataclass(frozen=True)
 class Pong:
-    """Yes [2+]."""
+    """Answer of a heartbeat [2+]."""
 
     type: ClassVar[int] = 0x0E
     data: bytes = b"\0\0"
@@ -297,21 +286,16 @@ def _router_result(payload: bytes) -> ConnectResult:
 READERS: dict[int, Callable[[bytes], Around]] = {
     0x02: ConnectResult.read,
     0x27: _router_result,
-    **{
-        each.type: each.read
-        for each in (
-            Hello,
-            Connect,
-            DeviceConnect,
-            RoomConnect,
-            Disconnect,
-            Refused,
-            Authenticate,
-            AuthResult,
-            Ping,
-            Pong,
-        )
-    },
+    Hello.type: Hello.read,
+    Connect.type: Connect.read,
+    DeviceConnect.type: DeviceConnect.read,
+    RoomConnect.type: RoomConnect.read,
+    Disconnect.type: Disconnect.read,
+    Refused.type: Refused.read,
+    Authenticate.type: Authenticate.read,
+    AuthResult.type: AuthResult.read,
+    Ping.type: Ping.read,
+    Pong.type: Pong.read,
 }
 
 

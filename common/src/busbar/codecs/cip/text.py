@@ -1,7 +1,7 @@
 """Text of serial joins: its encodings, its fragments.
 
-Source: docs/protocols/cip.md, 6.5. Of the flags byte, a whole text and UTF-16
-are [2+], the first and the last part [1: L], those between [inf].
+Source: docs/protocols/cip.md, 6.5. Flags: whole text and UTF-16 [2+], first and last
+fragment [1: L], those between [inf].
 """
 
 from collections.abc import Hashable
@@ -10,12 +10,14 @@ from typing import Literal
 
 from busbar.errors import BadRequest
 
-LAST, FIRST, UTF16 = 0x01, 0x02, 0x04
+LAST = 0x01
+FIRST = 0x02
+UTF16 = 0x04
 WHOLE = FIRST | LAST
 ENCODING_MASK = 0x1C  # 0 = 8 bits a character, UTF16 = UTF-16LE
 
 OPEN_LIMIT = 64  # texts arriving in fragments at once
-# bytes of one that arrives in fragments; four of the largest frames
+# bytes of one text in fragments; four of the largest frames
 TEXT_LIMIT = 256 * 1024
 FRAGMENTS_LIMIT = 1024 * 1024  # bytes of all of them
 
@@ -30,10 +32,9 @@ def encode_text(text: str, encoding: Encoding) -> tuple[int, bytes]:
     """
     if text.isascii():
         return WHOLE, text.encode("ascii")
+    flags = WHOLE | UTF16 if encoding == "utf16" else WHOLE
     try:
-        return WHOLE | (UTF16 if encoding == "utf16" else 0), text.encode(
-            _CODECS[encoding]
-        )
+        return flags, text.encode(_CODECS[encoding])
     except UnicodeEncodeError as error:
         wrong = text[error.start]
         raise BadRequest(
@@ -43,11 +44,7 @@ def encode_text(text: str, encoding: Encoding) -> tuple[int, bytes]:
 
 
 def decode_text(data: bytes, flags: int = WHOLE) -> str:
-    """Return text.
-
-    8 bits are UTF-8 (H) if they can be, else Latin-1 (R, M), so that every byte has a
-    meaning.
-    """
+    """Return text; 8 bits are UTF-8 (H) if they can be, else Latin-1 (R, M)."""
     if flags & ENCODING_MASK == UTF16:
         return data.decode("utf-16-le", errors="replace")
     try:
@@ -58,7 +55,7 @@ def decode_text(data: bytes, flags: int = WHOLE) -> str:
 
 @dataclass
 class _Begun:
-    """A text of which the end has not come."""
+    """A text whose end has not come."""
 
     # of all fragments so far: some mark the encoding on the first one only
     flags: int = 0
@@ -66,16 +63,13 @@ class _Begun:
 
 
 class Fragments:
-    """Puts the fragments of texts together, by join; bounded in number and size."""
+    """Texts that arrive in fragments, by join; bounded in number and size."""
 
     def __init__(self) -> None:
         self._open: dict[Hashable, _Begun] = {}
 
     def add(self, join: Hashable, flags: int, data: bytes) -> str | None:
-        """Return the text once it is whole, None before.
-
-        Raise ValueError for what does not fit.
-        """
+        """Return the text once it is whole, None before; raise ValueError."""
         if flags & WHOLE == WHOLE:
             self._open.pop(join, None)
             return decode_text(data, flags)
@@ -100,9 +94,9 @@ class Fragments:
         self._open[join] = _Begun()
 
     def _make_room(self) -> None:
-        """Forget the oldest, which will hardly be finished, while there is too much."""
-        while (
-            len(self._open) > OPEN_LIMIT
-            or sum(len(each.data) for each in self._open.values()) > FRAGMENTS_LIMIT
-        ):
+        """Drop the oldest, which will hardly be finished, while there is too much."""
+        while len(self._open) > OPEN_LIMIT or self._size() > FRAGMENTS_LIMIT:
             del self._open[next(iter(self._open))]
+
+    def _size(self) -> int:
+        return sum(len(each.data) for each in self._open.values())

@@ -1,7 +1,7 @@
 """Reader of elements: from bytes in any pieces to structs.
 
-An INDI stream is an XML document that never ends and often is not quite XML, hence a
-tokenizer of its own. It knows start tags, end tags, text, comments and CDATA, no DTD
+An INDI stream is an XML document that never ends and often is not quite XML, hence its
+own tokenizer. It knows start tags, end tags, text, comments and CDATA, no DTD
 and only the five entities of XML, so nothing expands. An element that is wrong, cut off
 or too large is Skipped; reading goes on with the next one.
 """

@@ -1,6 +1,6 @@
-"""One conversation with one processor, in the role of a panel.
+"""Conversation of a panel with a processor: sign-on, update, heartbeat.
 
-sign-on, update, heartbeat. Source: docs/protocols/cip.md, 5.1.
+Source: docs/protocols/cip.md, 5.1
 """
 
 import asyncio
@@ -33,13 +33,14 @@ BATCH = 500  # messages, which may have 30 000 values, before others have their 
 M = TypeVar("M")
 
 
+def _ignore(messages: list[Message]) -> None:
+    """Take nothing: before a session has taken over."""
+
+
 async def open_stream(
     host: str, port: int, trust: Trust | None, name: str, timeout: float
 ) -> ByteStream:
-    """Connect within `timeout` seconds, inside TLS if there is a trust.
-
-    Raise Unreachable.
-    """
+    """Connect within `timeout` (s), inside TLS with a trust; raise Unreachable."""
     try:
         return await open_tcp(host, port, name, timeout, trust)
     except LinkLost as error:
@@ -48,7 +49,7 @@ async def open_stream(
 
 @contextlib.contextmanager
 def _opening() -> Iterator[None]:
-    """While a link is being opened, its end is tried again as a failure to connect is."""
+    """Raise Unreachable for a connection that ends while the link is being opened."""
     try:
         yield
     except LinkLost as error:
@@ -58,27 +59,25 @@ def _opening() -> Iterator[None]:
 
 
 def _is_greeting(message: Message, wanted: type) -> bool:
-    """Return whether a message is the greeting that is waited for, or the same again before it was answered."""
+    """Return whether this is the wanted greeting, or one that came again."""
     if not isinstance(message, cip.Hello):
         return False
-    return wanted is cip.Hello or (
-        wanted is cip.ConnectResult and message.state == cip.READY
-    )
+    if wanted is cip.ConnectResult:
+        return message.state == cip.READY
+    return wanted is cip.Hello
 
 
-class Conversation:
-    """An open conversation.
+class PanelConversation:
+    """An open conversation with a processor.
 
-    `told` is given what the processor says, in batches, in order.
+    `on_messages` is called with what the processor says, in batches, in order.
+    `outputs` returns all that is sent again after an update.
     """
 
     def __init__(
         self,
         stream: ByteStream,
         sign_on: cip.SignOn,
-        told: Callable[[list[Message]], None],
-        # all that has to be sent again after each update
-        outputs: Callable[[], Iterable[Update]],
         *,
         credentials: tuple[str, str] | None = None,
         style: Style = Style(),  # noqa: B008  # frozen
@@ -86,102 +85,105 @@ class Conversation:
     ) -> None:
         self.style = style
         self.skipped = 0  # things that meant nothing to us
-        self._stream, self._sign_on, self._told, self._outputs = (
-            stream,
-            sign_on,
-            told,
-            outputs,
-        )
-        self._credentials, self._timeout = credentials, timeout
+        self.on_messages: Callable[[list[Message]], None] = _ignore
+        self.outputs: Callable[[], Iterable[Update]] = tuple
+        self._stream = stream
+        self._sign_on = sign_on
+        self._credentials = credentials
+        self._timeout = timeout
         self._reader = cip.Reader(style)
-        self._waiting: deque[Message] = deque()  # read and not yet looked at
+        self._unread: deque[Message] = deque()  # received and not yet looked at
         self._loop = asyncio.get_running_loop()
         # loop time; connecting took a `timeout`
         self._open_until = self._loop.time() + OPEN_LIMIT - timeout
-        self._sent = self._heard = self._pinged = self._loop.time()
+        now = self._loop.time()
+        self._sent_at = now  # loop time
+        self._received_at = now
+        self._pinged_at = now
         self._writing = asyncio.Lock()
-        self._pong = self._acknowledge = False
-        self._due = asyncio.Event()
+        self._pong_due = False
+        self._acknowledgement_due = False
+        self._reply_due = asyncio.Event()
 
-    async def greeted(self) -> None:
+    async def wait_for_greeting(self) -> None:
         """Return when the processor is ready for us; raise Booting, Unreachable."""
         booting = False
         try:
             with _opening():
                 async with asyncio.timeout(self._timeout):
-                    while (await self._next(cip.Hello)).state != cip.READY:
+                    greeting = await self._next(cip.Hello)
+                    while greeting.state != cip.READY:
                         booting = True
+                        greeting = await self._next(cip.Hello)
         except TimeoutError as error:
             if booting:
                 raise Booting("the processor is booting") from error
             raise Unreachable(
-                f"no greeting within {self._timeout:g} s: does a processor listen "
-                f"there?"
+                f"no greeting within {self._timeout:g} s: "
+                "does a processor listen there?"
             ) from error
 
     async def sign_on(self) -> None:
-        """Register; raise UnknownIpId, Denied, Booting, Unreachable."""
+        """Sign on and log in; raise UnknownIpId, Denied, Booting, Unreachable."""
         with _opening():
             await self.send(cip.encode(self._sign_on))
             result = await self._answer(cip.ConnectResult, "the sign-on")
         if not result.accepted:
-            room = getattr(self._sign_on, "room", None)
-            where = (
-                "the running program"
-                if room is None
-                else (f"room {room!r}, or there is no such room")
-            )
-            raise UnknownIpId(
-                f"IP-ID 0x{self._sign_on.ipid:02X} is not defined in {where} (or the "
-                f"program is starting); "
-                "tried again every 15 minutes, or at once by `reconnect`",
-                payload=result.payload().hex(),
-            )
+            raise self._unknown_ipid(result)
         self.style = replace(self.style, handle=result.handle)
         if result.credentials:
             await self._log_in()
 
-    async def update(self) -> None:
-        """Ask for all joins and return when they have come and the processor has ours.
+    def _unknown_ipid(self, result: cip.ConnectResult) -> UnknownIpId:
+        where = "the running program"
+        if isinstance(self._sign_on, cip.RoomConnect):
+            where = f"room {self._sign_on.room!r}, or there is no such room"
+        return UnknownIpId(
+            f"IP-ID 0x{self._sign_on.ipid:02X} is not defined in {where} "
+            "(or the program is starting); "
+            "tried again every 15 minutes, or at once by `reconnect`",
+            payload=result.payload().hex(),
+        )
 
-        Raise Booting, Unreachable.
-        """
+    async def update(self) -> None:
+        """Ask for all joins, wait for them, send ours; raise Booting, Unreachable."""
         with _opening():
             await self.send(cip.encode(Command(cip.START), self.style))
-            await self._updated()
-            self._acknowledge = False
+            await self._wait_for_update()
+            self._acknowledgement_due = False
             await self.send(self._acknowledgement)
 
     async def serve(self) -> None:
         """Read and keep alive; raise LinkLost when the processor is gone."""
-        self._tell(list(self._waiting))
-        self._waiting.clear()
+        self._deliver(list(self._unread))
+        self._unread.clear()
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._read_on(), name="read")
+            tasks.create_task(self._read_all(), name="read")
             tasks.create_task(self._beat(), name="heartbeat")
             tasks.create_task(self._reply(), name="reply")
 
     async def send(self, frames: bytes | Callable[[], bytes]) -> None:
-        """Write whole frames; a callable is asked for them when it is their turn.
+        """Write whole frames; raise LinkLost.
 
-        Raise LinkLost.
+        A callable returns them when it is their turn.
         """
         async with self._writing:
-            self._sent = self._loop.time()
-            await self._stream.write(frames() if callable(frames) else frames)
+            self._sent_at = self._loop.time()
+            data = frames() if callable(frames) else frames
+            await self._stream.write(data)
 
     async def close(self) -> None:
-        """Say goodbye (one processor refused connections for long after an unclean end [1: H]) and close."""
+        """Disconnect and close.
+
+        One processor refused connections for long after an unclean end [1: H].
+        """
         with contextlib.suppress(LinkLost, TimeoutError):
             async with asyncio.timeout(LEAVE_LIMIT):
                 await self.send(cip.encode(cip.Disconnect()))
         await self._stream.close()
 
     async def _log_in(self) -> None:
-        """Give the credentials.
-
-        Whatever comes in place of a yes, they are not given again. Raise Denied.
-        """
+        """Send the credentials; raise Denied for any other answer than a yes."""
         if self._credentials is None:
             raise Denied(
                 "the processor wants a username and a password; give them and `reload`"
@@ -195,8 +197,7 @@ class Conversation:
         except LinkLost as error:
             raise Denied(
                 f"{denied}, or at least did not take it ({error.message}); "
-                f"correct it "
-                f"and `reload`"
+                "correct it and `reload`"
             ) from error
         if not result.ok:
             raise Denied(f"{denied}; correct it and `reload`")
@@ -210,19 +211,21 @@ class Conversation:
                 f"no answer to {what} within {self._timeout:g} s"
             ) from error
 
-    async def _updated(self) -> None:
+    async def _wait_for_update(self) -> None:
         """Return at the end of the query, or some time after that of the update.
 
-        Not all say both.
+        Not all processors send both.
         """
         limit = min(UPDATE_LIMIT, self._open_until - self._loop.time())
         ended = False
         try:
             async with asyncio.timeout(limit) as ending:
-                while (command := await self._next(Command)).code != cip.END_OF_QUERY:
+                command = await self._next(Command)
+                while command.code != cip.END_OF_QUERY:
                     if command.code == cip.END_OF_UPDATE and not ended:
                         ended = True
                         ending.reschedule(self._loop.time() + min(self._timeout, limit))
+                    command = await self._next(Command)
         except TimeoutError as error:
             if not ended:
                 raise LinkLost(
@@ -230,25 +233,25 @@ class Conversation:
                 ) from error
 
     async def _next(self, kind: type[M]) -> M:
-        """Return the next message of a kind; whatever comes before takes its usual way."""
+        """Return the next message of a kind; deliver those before it."""
         while True:
-            while self._waiting:
-                message = self._waiting.popleft()
+            while self._unread:
+                message = self._unread.popleft()
                 if not _is_greeting(message, kind):
-                    self._tell([message])
-                if self._pong:
-                    self._pong = False
+                    self._deliver([message])
+                if self._pong_due:
+                    self._pong_due = False
                     await self.send(cip.encode(cip.Pong()))
                 if isinstance(message, kind):
                     return message
-            self._waiting.extend(await self._read())
+            self._unread.extend(await self._read())
 
     async def _read(self) -> Iterator[Message]:
         self._reader.feed(await self._stream.read())
-        self._heard = self._loop.time()
+        self._received_at = self._loop.time()
         return self._reader.messages()
 
-    async def _read_on(self) -> None:
+    async def _read_all(self) -> None:
         while True:
             try:
                 async with asyncio.timeout(SILENCE):
@@ -256,30 +259,31 @@ class Conversation:
             except TimeoutError as error:
                 raise LinkLost(f"nothing heard for {SILENCE:g} s") from error
             while batch := list(islice(messages, BATCH)):
-                self._tell(batch)
+                self._deliver(batch)
                 if len(batch) == BATCH:
                     await asyncio.sleep(0)
 
-    def _tell(self, messages: list[Message]) -> None:
-        """Take what is ours to take.
+    def _deliver(self, messages: list[Message]) -> None:
+        """Handle what the conversation is about; give the rest to `on_messages`.
 
-        The rest goes to `told`, also what came before the end.
+        What came before the end of the connection is given, too.
         """
         others: list[Message] = []
         try:
             for message in messages:
-                if not self._take(message):
+                if not self._handle(message):
                     others.append(message)
         finally:
-            self._told(others)
+            self.on_messages(others)
 
-    def _take(self, message: Message) -> bool:
+    def _handle(self, message: Message) -> bool:
+        """Return True if a message is of the conversation only; raise LinkLost."""
         match message:
             case Update():
                 return False
             case cip.Ping():
-                self._pong = True
-                self._due.set()
+                self._pong_due = True
+                self._reply_due.set()
             case cip.Skipped(why, data):
                 self.skipped += 1
                 log.debug("skipped %s: %s", why, data[:64].hex(" "))
@@ -294,52 +298,51 @@ class Conversation:
             case cip.Hello():
                 raise Booting("the processor is booting")
             case Command(code=cip.END_OF_QUERY):
-                self._acknowledge = True
-                self._due.set()
+                self._acknowledgement_due = True
+                self._reply_due.set()
                 return False
             case Command() | cip.Clock() | cip.About():
                 return False
         return True
 
     async def _beat(self) -> None:
-        """Ask when either side has been silent.
+        """Ping when either side has been silent.
 
-        A processor that hears us often says nothing by itself.
+        A processor that often receives something from us sends nothing by itself.
         """
         while True:
             pause = self._quiet_since() + BEAT - self._loop.time()
             if pause > 0:
                 await asyncio.sleep(pause)
             else:
-                self._pinged = self._loop.time()
+                self._pinged_at = self._loop.time()
                 await self.send(cip.encode(cip.Ping()))
 
     def _quiet_since(self) -> float:
-        return max(min(self._sent, self._heard), self._pinged)
+        return max(min(self._sent_at, self._received_at), self._pinged_at)
 
     async def _reply(self) -> None:
-        """Answer apart from reading.
+        """Reply while reading goes on.
 
-        A processor that writes much at once need not read us meanwhile.
+        A processor that writes much at once may not read us meanwhile.
         """
         while True:
-            await self._due.wait()
-            self._due.clear()
-            pong, acknowledge = self._pong, self._acknowledge
-            self._pong = self._acknowledge = False
-            if pong:
+            await self._reply_due.wait()
+            self._reply_due.clear()
+            if self._pong_due:
+                self._pong_due = False
                 await self.send(cip.encode(cip.Pong()))
-            if acknowledge:
+            if self._acknowledgement_due:
+                self._acknowledgement_due = False
                 await self.send(self._acknowledgement)
 
     def _acknowledgement(self) -> bytes:
-        """The end of the query is acknowledged, then the processor gets our side.
+        """Return the answer to the end of a query: its acknowledgement, then our side.
 
-        Source: docs/protocols/cip.md, 5.1.
+        Source: docs/protocols/cip.md, 5.1
         """
-        messages: list[Command | cip.Ping | Update] = [
-            Command(cip.ACKNOWLEDGE),
-            cip.Ping(),
-            *self._outputs(),
-        ]
-        return b"".join(cip.encode(each, self.style) for each in messages)
+        frames = [cip.encode(Command(cip.ACKNOWLEDGE), self.style)]
+        frames.append(cip.encode(cip.Ping()))
+        for update in self.outputs():
+            frames.append(cip.encode(update, self.style))
+        return b"".join(frames)

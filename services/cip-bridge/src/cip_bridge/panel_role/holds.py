@@ -1,8 +1,7 @@
 """Buttons that are held down.
 
-Pressed again every half second, for a processor releases what is not.
-
-Source: docs/protocols/cip.md, 6.2.
+They are pressed again every half second; a processor releases a button that is not.
+Source: docs/protocols/cip.md, 6.2
 """
 
 import asyncio
@@ -22,12 +21,12 @@ class Hold:
 
     ends: float  # loop time
     due: float  # loop time of the next press
-    # set when it is released, or somebody else's
+    # set when it is released, or another hold has taken over
     over: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Holds:
-    """The held buttons of one session; `send` sends a press (True) or a release."""
+    """Held buttons of one session; `send` sends a press (True) or a release."""
 
     def __init__(self, send: Callable[[Join, bool], Awaitable[None]]) -> None:
         self._send = send
@@ -40,7 +39,7 @@ class Holds:
         return set(self._held)
 
     async def press(self, join: Join, seconds: float) -> Hold:
-        """Press, or renew a hold, for so long; math.inf = until release."""
+        """Press, or renew a hold, for `seconds`; math.inf = until release."""
         now = self._loop.time()
         hold = Hold(now + seconds, now + REPEAT)
         self.forget(join)
@@ -58,7 +57,7 @@ class Holds:
         return hold
 
     async def release(self, join: Join) -> None:
-        """Let go, whether it was held or not."""
+        """Release a button, whether it was held or not."""
         hold = self._held.pop(join, None)
         try:
             await self._send(join, False)
@@ -71,12 +70,12 @@ class Holds:
             await self.release(join)
 
     def end(self, hold: Hold) -> None:
-        """Let go as soon as may be, if it still holds."""
+        """Let `run` release a button now, if this hold still is the one."""
         hold.ends = self._loop.time()
         self._changed.set()
 
     def forget(self, join: Join) -> None:
-        """Hold it no longer, without a word: somebody has set it otherwise."""
+        """End a hold without a release: the join was set by other means."""
         hold = self._held.pop(join, None)
         if hold is not None:
             hold.over.set()
@@ -85,17 +84,18 @@ class Holds:
         """Repeat the presses and end them in time."""
         while True:
             self._changed.clear()
-            next_ = min(
-                (min(hold.due, hold.ends) for hold in self._held.values()),
-                default=math.inf,
-            )
             try:
-                async with asyncio.timeout_at(next_):
+                async with asyncio.timeout_at(self._next_time()):
                     await self._changed.wait()
             except TimeoutError:
-                await self._carry_on()
+                await self._send_due()
 
-    async def _carry_on(self) -> None:
+    def _next_time(self) -> float:
+        """Return the loop time of the next press or release."""
+        times = (min(hold.due, hold.ends) for hold in self._held.values())
+        return min(times, default=math.inf)
+
+    async def _send_due(self) -> None:
         now = self._loop.time()
         for join, hold in list(self._held.items()):
             if self._held.get(join) is not hold:

@@ -1,191 +1,139 @@
-"""We are a panel: one open conversation with one processor, as a session."""
+"""One open conversation with one processor, to which we are a panel."""
 
 import asyncio
 import contextlib
 from functools import partial
 from typing import Any
 
-from busbar.bridge import (
-    DeviceTimeout,
-    LinkLost,
-    Locked,
-    NoArguments,
-    Outlet,
-    Turn,
-    command,
-)
+from busbar.bridge import DeviceTimeout, LinkLost, Property, Turn
 from busbar.codecs import cip
 from busbar.codecs.cip import Command, Form, Join, Message, Update
-from cip_bridge.join_publisher import (
-    CLOCK,
-    Button,
-    Get,
-    Press,
-    Pulse,
-    Send,
-    Surface,
-    firmware,
-    frames_of,
-)  # fmt: skip
-from cip_bridge.join_state import Board
-from cip_bridge.panel_role.conversation import LEAVE_LIMIT, Conversation
+from cip_bridge.join_publisher import JoinPublisher, firmware
+from cip_bridge.panel_role.commands import PanelCommands
+from cip_bridge.panel_role.conversation import LEAVE_LIMIT, PanelConversation
 from cip_bridge.panel_role.holds import Holds
-from cip_bridge.paths import Paths
 
+CLOCK = Property("clock", str, title="The processor's clock, without a zone")
 UPDATE_TIMEOUT = 10.0  # s
 
 
 class PanelSession:
     """Joins from and to one processor."""
 
-    def __init__(self, outlet: Outlet, board: Board, paths: Paths) -> None:
-        self._surface = Surface(outlet, board, paths)
-        self._board, self._outlet = board, outlet
-        self._holds = Holds(self._press)
-        self._conversation: Conversation | None = None
+    def __init__(
+        self, publisher: JoinPublisher, conversation: PanelConversation
+    ) -> None:
+        self._publisher = publisher
+        self._outlet = publisher.outlet
+        self._joins = publisher.joins
+        self._conversation = conversation
+        conversation.on_messages = self.on_messages
+        conversation.outputs = self.outputs
+        self._holds = Holds(self._send_press)
+        self.commands = (
+            PanelCommands(publisher, conversation, self._holds, self._update),
+        )
         self._updated = asyncio.Event()
         self._half_ended = False  # an update has ended and the query not yet
         self._knows_firmware = False
 
-    def attach(self, conversation: Conversation) -> None:
-        """Speak over this conversation, whose `told` and `outputs` are ours."""
-        self._conversation = conversation
-
     async def start(self) -> None:
         """Take the update; raise LinkLost. Afterwards every join has its value."""
-        self._board.begin_update()
-        await self._talk.update()
-        self._surface.went_all()
+        self._joins.begin_update()
+        await self._conversation.update()
+        self._publisher.publish_all_sent()
 
     async def serve(self) -> None:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._talk.serve(), name="conversation")
+            tasks.create_task(self._conversation.serve(), name="conversation")
             tasks.create_task(self._holds.run(), name="held buttons")
 
     async def leave(self) -> None:
-        """Let go of what is held.
-
-        A processor does so by itself when it hears no more of us.
-        """
+        """Release what is held; a processor does so itself when a panel is silent."""
         try:
             with contextlib.suppress(LinkLost, TimeoutError):
                 async with asyncio.timeout(LEAVE_LIMIT):
                     await self._holds.release_all()
         finally:
-            for join in self._board.let_go():
-                self._surface.went(join, False)
+            for join in self._joins.release_pressed():
+                self._publisher.publish_sent(join, False)
 
-    def told(self, messages: list[Message]) -> None:
+    def on_messages(self, messages: list[Message]) -> None:
         """Take what the processor says."""
         updates: list[Update] = []
         for message in messages:
-            if isinstance(message, Update):
-                value = self._board.take(message)
-                if value is not None:
-                    updates.append(
-                        message
-                        if value is message.value
-                        else message._replace(value=value)
-                    )
-            else:
-                self._surface.came(updates)
+            if not isinstance(message, Update):
+                self._publisher.publish_received(updates)
                 updates = []
-                self._take(message)
-        self._surface.came(updates)
-        self._surface.count(self._talk.skipped + self._board.ignored)
+                self._handle(message)
+                continue
+            value = self._joins.receive(message)
+            if value is message.value:
+                updates.append(message)
+            elif value is not None:
+                updates.append(message._replace(value=value))
+        self._publisher.publish_received(updates)
+        self._publisher.publish_skipped(self._conversation.skipped)
 
     def outputs(self) -> list[Update]:
-        """Return what is to be sent again after an update.
+        """Return what is sent again after an update.
 
         Buttons that are held are pressed again anyway.
         """
-        board = self._board
-        outs = board.outs.known.items()
-        return [
-            Update(join, value, cip.FORMS[join.kind])
-            for join, value in outs
-            if join not in board.pressed
-        ]
+        updates = []
+        for join, value in self._joins.sent.known.items():
+            if join not in self._joins.pressed:
+                updates.append(Update(join, value, cip.FORMS[join.kind]))
+        return updates
 
     async def refresh(self, device: str) -> None:
         await self._update()
 
     async def set(self, device: str, path: str, value: Any, turn: Turn) -> Any:
-        join, raw = self._surface.wanted(path, value)
+        join, raw = self._publisher.resolve(path, value)
         update = Update(join, raw, cip.FORMS[join.kind])
-        frame = cip.encode(update, self._talk.style)
+        frame = self._encode(update)
         self._holds.forget(join)
-        await self._talk.send(partial(self._noted, update, frame))
+        await self._conversation.send(partial(self._record_sent, update, frame))
         return value
 
-    @command(holds="exchange")
-    async def press(self, device: str, arguments: Press, turn: Turn) -> None:
-        """Press a button and hold it; pressing again renews."""
-        join = self._surface.paths.button(arguments.join)
-        hold = await self._holds.press(join, arguments.seconds)
-        turn.when_unlocked(("hold", join), lambda: self._holds.end(hold))
+    async def _send_press(self, join: Join, pressed: bool) -> None:
+        update = Update(join, pressed, Form.BUTTON)
+        frame = self._encode(update)
+        await self._conversation.send(partial(self._record_sent, update, frame))
 
-    @command(holds="exchange")
-    async def release(self, device: str, arguments: Button, turn: Turn) -> None:
-        """Release a button."""
-        await self._holds.release(self._surface.paths.button(arguments.join))
+    def _encode(self, message: Update | Command) -> bytes:
+        return cip.encode(message, self._conversation.style)
 
-    @command(holds="exchange", timeout=20.0)
-    async def pulse(self, device: str, arguments: Pulse, turn: Turn) -> None:
-        """Press a button and release it; not while somebody holds it."""
-        join = self._surface.paths.button(arguments.join)
-        if join in self._holds.joins:
-            raise Locked(f"{arguments.join!r} is held down already; `release` it first")
-        hold = await self._holds.press(join, arguments.seconds)
-        turn.release()
-        try:
-            await hold.over.wait()
-        finally:
-            self._holds.end(hold)
+    def _record_sent(self, update: Update, frame: bytes) -> bytes:
+        """Record a value at the moment when its frame is written; return the frame.
 
-    @command(timeout=30.0)
-    async def update_request(
-        self, device: str, arguments: NoArguments, turn: Turn
-    ) -> None:
-        """Ask the processor for all joins; done when they have come."""
-        await self._update(turn.asked)
+        So an update that ends before it is read has the value, too.
+        """
+        self._joins.drive(update)
+        self._publisher.publish_sent(update.join, update.value)
+        return frame
 
-    @command(holds="exchange")
-    async def get(self, device: str, arguments: Get, turn: Turn) -> bool | float | str:
-        """Return the newest value of a join; one that never came is at its default."""
-        return self._surface.read(arguments)  # type: ignore[no-any-return]  # one of these
-
-    @command(holds="exchange")
-    async def send(self, device: str, arguments: Send, turn: Turn) -> None:
-        """Send raw frames, given in hex."""
-        await self._talk.send(frames_of(arguments.frames))
-
-    @property
-    def _talk(self) -> Conversation:
-        # attached before anything is told or asked
-        assert self._conversation is not None
-        return self._conversation
-
-    async def _update(self, asked: float | None = None) -> None:
-        """Ask for all joins and wait.
+    async def _update(self, timeout: float | None = None) -> None:
+        """Ask for all joins and wait for them.
 
         What is set meanwhile goes out behind the outputs that follow an update.
         """
         self._updated.clear()
-        if not self._board.updating:
-            self._board.begin_update()  # it may come without its first frame
-        await self._talk.send(cip.encode(Command(cip.START), self._talk.style))
+        if not self._joins.updating:
+            self._joins.begin_update()  # it may come without its first frame
+        await self._conversation.send(self._encode(Command(cip.START)))
         try:
-            async with asyncio.timeout(asked or UPDATE_TIMEOUT):
+            async with asyncio.timeout(timeout or UPDATE_TIMEOUT):
                 await self._updated.wait()
         except TimeoutError as error:
             raise DeviceTimeout("the update did not end in time") from error
 
-    def _take(self, message: Message) -> None:
+    def _handle(self, message: Message) -> None:
         match message:
             case Command(code=cip.START):
                 self._half_ended = False
-                self._board.begin_update()
+                self._joins.begin_update()
             case Command(code=cip.END_OF_UPDATE):
                 self._half_ended = True
                 self._end_update()
@@ -195,36 +143,26 @@ class PanelSession:
             case Command(code=cip.END_OF_QUERY):  # some may send but one of them
                 self._end_update()
             case Command(code=cip.ALL_CLEAR):
-                self._board.clear()
-                self._surface.came_all()
+                self._joins.clear()
+                self._publisher.publish_all_received()
             case cip.Clock(time):
                 self._outlet.values({CLOCK.path: time.isoformat()})
             case cip.About(text):
                 self._identify(text)
 
     def _end_update(self) -> None:
-        if self._board.end_update():
-            self._surface.came_all()
+        if self._joins.end_update():
+            self._publisher.publish_all_received()
         self._updated.set()
 
     def _identify(self, text: str) -> None:
-        """The first version is the processor's own.
+        """Describe the processor by its version.
 
-        Others are of what is connected to it.
+        The first one is its own, others are of what is connected to it.
         """
-        version = None if self._knows_firmware else firmware(text)
+        if self._knows_firmware:
+            return
+        version = firmware(text)
         if version is not None:
             self._knows_firmware = True
             self._outlet.describe(self._outlet.description.with_(firmware=version))
-
-    async def _press(self, join: Join, pressed: bool) -> None:
-        update = Update(join, pressed, Form.BUTTON)
-        await self._talk.send(
-            partial(self._noted, update, cip.encode(update, self._talk.style))
-        )
-
-    def _noted(self, update: Update, frame: bytes) -> bytes:
-        """What is written now is what is known of the join, also to an update that ends before it is read."""
-        self._board.drive(update)
-        self._surface.went(update.join, update.value)
-        return frame

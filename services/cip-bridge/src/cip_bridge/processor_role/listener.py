@@ -1,6 +1,6 @@
-"""The role of a processor: a port that panels connect to.
+"""Port that panels connect to.
 
-Source: docs/protocols/cip.md, 2 and 5.2.
+Source: docs/protocols/cip.md, 2 and 5.2
 """
 
 import asyncio
@@ -8,44 +8,45 @@ import logging
 import math
 import socket
 import ssl
-from collections.abc import Callable, Iterable
-from datetime import datetime
 from types import TracebackType
 from typing import Self
 
 from busbar.codecs import cip
-from cip_bridge.processor_role.panel_connection import Panel
-from cip_bridge.processor_role.program import Program, Seat
+from cip_bridge.processor_role.panel_connection import PanelConnection
+from cip_bridge.processor_role.program import Program
 
 log = logging.getLogger("busbar.cip")
 
 PANELS_LIMIT = 100
-TOLD = 60.0  # s between lines about panels that are turned away
+REPORT_PERIOD = 60.0  # s between log lines about panels that are turned away
 
 
-class Listener(Program):
-    """All seats on one port; entered = panels may connect, left = all are gone."""
+class PanelListener:
+    """All panels of one port; entered = they may connect, left = all are gone."""
 
     def __init__(
-        self,
-        host: str,
-        port: int,
-        seats: Iterable[Seat],
-        tls: ssl.SSLContext | None = None,
-        now: Callable[[], datetime] = datetime.now,
+        self, host: str, port: int, program: Program, tls: ssl.SSLContext | None = None
     ) -> None:
-        super().__init__(seats, now)
-        self.host, self.port, self.tls = host, port, tls
+        self.host = host
+        self.port = port
+        self.tls = tls
+        self.accepted = 0  # connections since the start
+        self.program = program
         self._tasks = asyncio.TaskGroup()
-        self._open: dict[asyncio.Task[None], Panel] = {}
+        self._connections: dict[asyncio.Task[None], PanelConnection] = {}
         self._server: asyncio.Server | None = None
-        self._told = -math.inf  # loop time of the last line about a panel too many
+        self._reported_at = -math.inf  # loop time of the last such line
+
+    @property
+    def connections(self) -> list[PanelConnection]:
+        """The open connections, signed on or not."""
+        return list(self._connections.values())
 
     async def listen(self) -> None:
         """Accept connections; raise OSError."""
         if self._server is None:
             self._server = await asyncio.start_server(
-                self._connected, self.host, self.port, ssl=self.tls
+                self._accept, self.host, self.port, ssl=self.tls
             )
             self.port = self._server.sockets[0].getsockname()[1]
 
@@ -57,8 +58,8 @@ class Listener(Program):
 
     def end_program(self) -> None:
         """Tell all panels that the program stops, as before it is loaded again."""
-        for panel in list(self._open.values()):
-            panel.send(cip.encode(cip.Disconnect()))
+        for connection in self.connections:
+            connection.send(cip.encode(cip.Disconnect()))
 
     async def __aenter__(self) -> Self:
         await self._tasks.__aenter__()
@@ -77,30 +78,33 @@ class Listener(Program):
     ) -> None:
         self.refuse()
         self.end_program()
-        for task in self._open:
+        for task in self._connections:
             task.cancel()
         # an error of the caller stays what it is, not a group
         await self._tasks.__aexit__(None, None, None)
 
-    def _connected(
+    def _accept(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        if self._server is None or len(self._open) >= PANELS_LIMIT:
+        self.accepted += 1
+        if self._server is None or len(self._connections) >= PANELS_LIMIT:
             self._turn_away(writer)
             return
-        if (sock := writer.get_extra_info("socket")) is not None:
+        sock = writer.get_extra_info("socket")
+        if sock is not None:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        panel = Panel(self, reader, writer)
-        task = self._tasks.create_task(panel.run(), name=f"panel {panel.address}")
-        self._open[task] = panel
-        task.add_done_callback(self._open.pop)
+        connection = PanelConnection(self.program, reader, writer)
+        name = f"panel {connection.address}"
+        task = self._tasks.create_task(connection.run(), name=name)
+        self._connections[task] = connection
+        task.add_done_callback(self._connections.pop)
 
     def _turn_away(self, writer: asyncio.StreamWriter) -> None:
         now = asyncio.get_running_loop().time()
-        if self._server is not None and now > self._told + TOLD:
-            self._told = now
+        if self._server is not None and now > self._reported_at + REPORT_PERIOD:
+            self._reported_at = now
             log.warning(
-                ("port %d: there are %d panels, more are turned away"),
+                "port %d: there are %d panels, more are turned away",
                 self.port,
                 PANELS_LIMIT,
             )

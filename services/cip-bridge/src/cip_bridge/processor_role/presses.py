@@ -1,6 +1,6 @@
-"""What one panel of ours holds pressed, so that nothing stays pressed when it is gone.
+"""Buttons that one panel of ours holds, released when it repeats them no longer.
 
-Source: docs/protocols/cip.md, 6.2.
+Source: docs/protocols/cip.md, 6.2
 """
 
 import asyncio
@@ -8,43 +8,42 @@ from collections.abc import Callable
 
 from busbar.codecs.cip import Form, Join, Update
 
-# s after which a button that is not pressed again is released; panels repeat every 0.5
-# s
+# s until a button that is not pressed again is released; panels repeat it every 0.5 s
 RELEASE = 1.5
 
 
 class Presses:
-    """The digital joins that one panel holds.
+    """Digital joins that one panel holds.
 
-    `over` is called with a button that it no longer repeats.
+    `on_expired` is called with a button that it no longer repeats.
     """
 
-    def __init__(self, over: Callable[[Join], None]) -> None:
-        self._over = over
-        # None: not as a button, so not timed
+    def __init__(self, on_expired: Callable[[Join], None]) -> None:
+        self._on_expired = on_expired
+        # None: held, but not as a button, so not timed
         self._timers: dict[Join, asyncio.TimerHandle | None] = {}
         self._loop = asyncio.get_running_loop()
 
     def watch(self, update: Update) -> None:
-        """Note what the panel says of a digital join."""
-        self._forget(update.join)
-        if update.value:
-            timed = update.form is Form.BUTTON
-            self._timers[update.join] = (
-                self._loop.call_later(RELEASE, self._end, update.join)
-                if timed
-                else None
-            )
+        """Record a value of a digital join from the panel."""
+        join = update.join
+        self._forget(join)
+        if not update.value:
+            return
+        timer = None
+        if update.form is Form.BUTTON:
+            timer = self._loop.call_later(RELEASE, self._expire, join)
+        self._timers[join] = timer
 
     def holds(self, join: Join) -> bool:
         return join in self._timers
 
     def repeats(self, join: Join) -> bool:
-        """Return whether it is held as a button, and so will be told again within half a second."""
+        """Return whether a join is held as a button, and so repeated by the panel."""
         return self._timers.get(join) is not None
 
     def clear(self) -> list[Join]:
-        """Hold nothing any longer; return what was held."""
+        """Forget all joins; return those that were held."""
         held = list(self._timers)
         for join in held:
             self._forget(join)
@@ -55,6 +54,6 @@ class Presses:
         if timer is not None:
             timer.cancel()
 
-    def _end(self, join: Join) -> None:
+    def _expire(self, join: Join) -> None:
         self._forget(join)
-        self._over(join)
+        self._on_expired(join)

@@ -1,7 +1,6 @@
-"""What panels find with us.
+"""Program behind the panels: its IP-IDs ("seats"), what it drives, who may sign on.
 
-The seats (IP-IDs) of a program, what is driven and what they said.
-Source: docs/protocols/cip.md, 5.2.
+Source: docs/protocols/cip.md, 5.2
 """
 
 import logging
@@ -11,60 +10,63 @@ from typing import Protocol
 
 from busbar.codecs import cip
 from busbar.codecs.cip import Form, Join, Style, Update
-from cip_bridge.join_state import Board, Value
+from cip_bridge.join_state import JoinState, Value
 from cip_bridge.processor_role.presses import Presses
 
 
-class Shown(Protocol):
-    """One panel that is signed on."""
+class SignedOnPanel(Protocol):
+    """A panel that is signed on to a seat."""
 
     address: str
     presses: Presses
 
     def send(self, frames: bytes) -> None: ...
-    def dump(self) -> None: ...
+    def request_update(self) -> None: ...
+
+
+def _ignore() -> None:
+    """Do nothing: nobody wants to know who is signed on."""
 
 
 class Seat:
-    """One IP-ID of our program: what panels there may see and do.
+    """One IP-ID of the program. All its panels show the same.
 
-    All panels of a seat show the same.
+    `on_updates` is called with what they say, `on_panels_changed` when one comes or
+    goes.
     """
 
     def __init__(
         self,
         ipid: int,
-        told: Callable[[list[Update]], None],
+        on_updates: Callable[[list[Update]], None],
         *,
         name: str = "panels",
-        board: Board | None = None,
+        joins: JoinState | None = None,
         room: str | None = None,
         credentials: tuple[str, str] | None = None,
         result: cip.ConnectResult = cip.ConnectResult(0),  # noqa: B008  # frozen
         style: Style = Style(),  # noqa: B008  # frozen
     ) -> None:
-        self.ipid, self.room, self.credentials, self.result, self.style = (
-            ipid,
-            room,
-            credentials,
-            result,
-            style,
-        )
+        self.ipid = ipid
+        self.room = room
+        self.credentials = credentials
+        self.result = result
+        self.style = style
         self.wire = logging.getLogger(f"busbar.wire.{name}")
-        self.board = board or Board()
-        self.panels: list[Shown] = []
+        self.joins = joins or JoinState()
+        self.panels: list[SignedOnPanel] = []
         self.skipped = 0  # things of its panels that meant nothing to us
-        self.came_or_went: Callable[[], None] = lambda: None
-        self._told = told
+        self.on_panels_changed: Callable[[], None] = _ignore
+        self._on_updates = on_updates
 
     def drive(self, join: Join, value: Value) -> None:
-        """Give a join a value and tell all panels.
+        """Give a join a value and send it to all panels.
 
         Raise OutOfRange, TooLarge, BadRequest before anything is sent.
         """
         update = Update(join, value, cip.FORMS[join.kind])
         frame = cip.encode(update, self.style)
-        self.board.drive(update)
+        self.joins.drive(update)
         self.send(frame)
 
     def send(self, frames: bytes) -> None:
@@ -72,65 +74,78 @@ class Seat:
         for panel in list(self.panels):
             panel.send(frames)
 
-    def dump(self) -> None:
-        """Tell all panels everything."""
+    def request_updates(self) -> None:
+        """Let every panel be sent all joins."""
         for panel in list(self.panels):
-            panel.dump()
+            panel.request_update()
 
-    def take(self, panel: Shown, updates: Iterable[Update]) -> None:
-        """Take what a panel says.
-
-        It does not release a button that another one repeats.
-        """
+    def receive(self, panel: SignedOnPanel, updates: Iterable[Update]) -> None:
+        """Take what a panel says; it cannot release a button that another repeats."""
         taken: list[Update] = []
         for update in updates:
             digital = update.join.kind == "digital"
-            if (
-                digital
-                and not update.value
-                and any(each.repeats(update.join) for each in self._others(panel))
-            ):
+            if digital and not update.value and self._repeated(update.join, panel):
                 panel.presses.watch(update)
                 continue
-            value = self.board.take(update)
+            value = self.joins.receive(update)
             if value is None:
                 continue
             if digital:
                 panel.presses.watch(update)
             taken.append(update._replace(value=value, append=False))
-        self._told(taken)
+        self._on_updates(taken)
 
-    def let_go(self, panel: Shown, joins: Iterable[Join]) -> None:
-        """A panel holds these no longer: those that no other one holds are released."""
-        free = [
-            join
-            for join in joins
-            if not any(each.holds(join) for each in self._others(panel))
-        ]
-        self.take(panel, [Update(join, False, Form.DIGITAL) for join in free])
+    def release(self, panel: SignedOnPanel, joins: Iterable[Join]) -> None:
+        """Release joins that a panel no longer holds, unless another one does."""
+        updates = []
+        for join in joins:
+            if not self._held(join, panel):
+                updates.append(Update(join, False, Form.DIGITAL))
+        self.receive(panel, updates)
 
-    def _others(self, panel: Shown) -> list[Presses]:
+    def _repeated(self, join: Join, panel: SignedOnPanel) -> bool:
+        """Return whether a panel other than this one repeats a button."""
+        return any(each.repeats(join) for each in self._others(panel))
+
+    def _held(self, join: Join, panel: SignedOnPanel) -> bool:
+        """Return whether a panel other than this one holds a join."""
+        return any(each.holds(join) for each in self._others(panel))
+
+    def _others(self, panel: SignedOnPanel) -> list[Presses]:
         return [each.presses for each in self.panels if each is not panel]
 
 
-class Program:
-    """The program on our side.
+class Program(Protocol):
+    """What a panel that connects finds."""
 
-    Who may sign on, and what becomes of a request for an update.
-    """
+    state: int  # of the greeting
 
-    state = cip.READY  # what a panel is greeted with
+    def now(self) -> datetime:
+        """Return date and time, without a zone."""
+        ...
+
+    def find(self, ipid: int) -> Seat | None:
+        """Return the seat of an IP-ID, None if it is not ours."""
+        ...
+
+    def answer_update(self, panel: SignedOnPanel) -> None:
+        """Answer a panel that asks for an update."""
+        ...
+
+
+class RunningProgram:
+    """A program that is always ready, with the seats of one port."""
+
+    state = cip.READY
 
     def __init__(
         self, seats: Iterable[Seat], now: Callable[[], datetime] = datetime.now
     ) -> None:
-        self.seats = {seat.ipid: seat for seat in seats}
         self.now = now
+        self.seats = {seat.ipid: seat for seat in seats}
 
     def find(self, ipid: int) -> Seat | None:
-        """Return the seat of an IP-ID, None if it is not ours."""
         return self.seats.get(ipid)
 
-    def update(self, panel: Shown) -> None:
-        """Answer a panel that asks for an update."""
-        panel.dump()
+    def answer_update(self, panel: SignedOnPanel) -> None:
+        panel.request_update()

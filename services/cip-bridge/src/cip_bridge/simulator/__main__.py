@@ -1,7 +1,4 @@
-"""A processor on a TCP port of this machine only.
-
-The server role with a little program, and faults on request.
-"""
+"""Simulated processor on a TCP port of this machine only, with faults on request."""
 
 import argparse
 import asyncio
@@ -13,68 +10,50 @@ from datetime import datetime
 
 from busbar.bridge.errors import TooLarge
 from busbar.codecs import cip
-from busbar.codecs.cip import Join, Style, Update
+from busbar.codecs.cip import Join, Style
 from busbar.testing import simulation
 from cip_bridge.join_state import Value
-from cip_bridge.processor_role.listener import Listener
-from cip_bridge.processor_role.program import Seat, Shown
+from cip_bridge.processor_role.listener import PanelListener
+from cip_bridge.processor_role.program import Seat, SignedOnPanel
 from cip_bridge.simulator.theatre import Theatre
 
 HOST = "127.0.0.1"
 IPID = 0x0A
 TICK = 1.0  # s
+DESCRIPTION = (
+    "A processor on a TCP port of this machine only. The server role with a little "
+    "program, and faults on request."
+)
 
 
-class Processor(Listener):
-    """A listener with the moods of a processor.
+class SimulatedProgram:
+    """A program with one IP-ID. It boots, refuses, and is slow on request."""
 
-    It boots, refuses, takes its time, breaks off.
-    """
+    def __init__(self, seat: Seat) -> None:
+        self.state = cip.READY  # of the greeting
+        self.refusing = False  # every IP-ID is unknown
+        self.slow = 0.0  # s before the answer to an update request
+        self.asked = 0  # update requests since the start
+        self.seats = {seat.ipid: seat}
 
-    refusing = False  # every IP-ID is unknown
-    slow = 0.0  # s before the answer to an update request
-    asked = 0  # update requests since the start
-    accepted = 0  # connections since the start
-
-    def boot(self) -> None:
-        """Let panels wait from here on."""
-        self.state = cip.BOOTING
-
-    def booted(self) -> None:
-        """Greet those that wait."""
-        self.state = cip.READY
-        for panel in self._open.values():
-            panel.greet()
-
-    def drop(self) -> None:
-        """Break all connections without a word."""
-        for panel in list(self._open.values()):
-            panel.abort()
+    def now(self) -> datetime:
+        return datetime.now()
 
     def find(self, ipid: int) -> Seat | None:
-        return (
-            None if self.refusing or self.state == cip.BOOTING else super().find(ipid)
-        )
+        if self.refusing or self.state == cip.BOOTING:
+            return None
+        return self.seats.get(ipid)
 
-    def update(self, panel: Shown) -> None:
+    def answer_update(self, panel: SignedOnPanel) -> None:
         self.asked += 1
         if self.slow:
-            asyncio.get_running_loop().call_later(self.slow, panel.dump)
+            asyncio.get_running_loop().call_later(self.slow, panel.request_update)
         else:
-            panel.dump()
-
-    def _connected(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        self.accepted += 1
-        super()._connected(reader, writer)
+            panel.request_update()
 
 
 class Simulator:
-    """One processor whose program knows the IP-ID 0x0A.
-
-    Entered = listening, left = gone.
-    """
+    """A processor whose program knows one IP-ID; entered = listening, left = gone."""
 
     def __init__(
         self,
@@ -86,36 +65,56 @@ class Simulator:
         room: str | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        style = Style(encoding="utf16")  # it says back whatever text it is given
-        self.seat = Seat(
-            ipid, self._told, credentials=credentials, room=room, style=style
-        )
         self.theatre = Theatre(self._drive)
-        self.listener = Processor(host, port, [self.seat], tls)
+        self.seat = Seat(
+            ipid,
+            self.theatre.take,
+            credentials=credentials,
+            room=room,
+            style=Style(encoding="utf16"),  # it sends back whatever text it is given
+        )
+        self.program = SimulatedProgram(self.seat)
+        self.listener = PanelListener(host, port, self.program, tls)
         self._stack = contextlib.AsyncExitStack()
 
     @property
     def address(self) -> str:
-        """What a bridge has to know of it."""
-        return f"{'cips' if self.listener.tls else 'cip'}::{self.listener.host}:{self.listener.port}"
+        """Address for the configuration of a bridge."""
+        scheme = "cips" if self.listener.tls else "cip"
+        return f"{scheme}::{self.listener.host}:{self.listener.port}"
+
+    def drop(self) -> None:
+        """Break all connections without a goodbye."""
+        for connection in self.listener.connections:
+            connection.abort()
 
     def unplug(self) -> None:
         """Break all connections and refuse new ones until plug()."""
         self.listener.refuse()
-        self.listener.drop()
+        self.drop()
 
     async def plug(self) -> None:
         await self.listener.listen()
 
+    def begin_boot(self) -> None:
+        """Let panels wait from here on."""
+        self.program.state = cip.BOOTING
+
+    def end_boot(self) -> None:
+        """Greet the panels that wait."""
+        self.program.state = cip.READY
+        for connection in self.listener.connections:
+            connection.greet()
+
     async def boot(self, seconds: float) -> None:
         """Be booting for so long, then start the program."""
-        self.listener.boot()
+        self.begin_boot()
         await asyncio.sleep(seconds)
         self.theatre.start()
-        self.listener.booted()
+        self.end_boot()
 
     async def tick(self) -> None:
-        """Let the clock of the room go."""
+        """Run the clock of the room."""
         while True:
             self.theatre.tick(datetime.now())
             await asyncio.sleep(TICK)
@@ -124,9 +123,6 @@ class Simulator:
         # a text has grown by its encoding: there is no feedback for it
         with contextlib.suppress(TooLarge):
             self.seat.drive(join, value)
-
-    def _told(self, updates: list[Update]) -> None:
-        self.theatre.take(updates)
 
     async def __aenter__(self) -> "Simulator":
         self.theatre.start()
@@ -144,13 +140,13 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m cip_bridge.simulator", description=__doc__
+        prog="python -m cip_bridge.simulator", description=DESCRIPTION
     )
     parser.add_argument(
         "--cip-port",
         type=int,
         default=0,
-        help=("port of the processor (default: any free one)"),
+        help="port of the processor (default: any free one)",
     )
     parser.add_argument(
         "--ipid",
@@ -172,18 +168,20 @@ def _arguments() -> argparse.Namespace:
 
 @asynccontextmanager
 async def _simulated(arguments: argparse.Namespace) -> AsyncIterator[dict[str, int]]:
-    name, _, password = (arguments.login or "").partition(":")
-    credentials = (name, password) if arguments.login else None
+    credentials = None
+    if arguments.login:
+        name, _, password = arguments.login.partition(":")
+        credentials = (name, password)
     async with Simulator(
         arguments.cip_port, ipid=arguments.ipid, credentials=credentials
     ) as simulator:
-        simulator.listener.refusing = arguments.refuse
+        simulator.program.refusing = arguments.refuse
         async with simulation.beside(_live(simulator, arguments.boot), "program"):
             yield {"CIP_PORT": simulator.listener.port}
 
 
 async def _live(simulator: Simulator, boot: float) -> None:
-    """Boot, then let the clock go."""
+    """Boot, then run the clock."""
     if boot:
         await simulator.boot(boot)
     await simulator.tick()

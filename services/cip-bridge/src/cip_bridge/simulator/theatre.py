@@ -1,9 +1,8 @@
-"""The program of the simulated processor: lights, volume, sources, a clock; no sockets."""
+"""Program of the simulated processor: lights, volume, sources, a clock; no sockets."""
 
 from collections import deque
 from collections.abc import Callable
 from datetime import datetime
-from functools import partial
 
 from busbar.codecs.cip import Join, Kind, Update
 from cip_bridge.join_state import Value
@@ -14,39 +13,36 @@ STEP = FULL // 20
 
 # Joins from the panel: buttons and levels. The feedback of each is on the join of the
 # same number.
-LIGHTS, SCENE_OFF = 1, 2
-VOLUME_UP, VOLUME_DOWN, MUTE = 11, 12, 13
+# Digital:
+LIGHTS = 1
+SCENE_OFF = 2
+VOLUME_UP = 11
+VOLUME_DOWN = 12
+MUTE = 13
 SOURCES = (21, 22, 23)
-LIGHT_LEVEL, VOLUME = 1, 2  # analog
-ROOM, SOURCE, CLOCK = 1, 2, 3  # serial, to the panel only
+# Analog:
+LIGHT_LEVEL = 1
+VOLUME = 2
+# Serial, to the panel only:
+ROOM = 1
+SOURCE = 2
+CLOCK = 3
 NAMES = ("Laptop", "Blu-ray", "Camera")
+_BUTTONS = {LIGHTS, SCENE_OFF, VOLUME_UP, VOLUME_DOWN, MUTE, *SOURCES}
 
 
 class Theatre:
-    """What the panels of one IP-ID control; `drive` gives a join of theirs a value."""
+    """Room that the panels of one IP-ID control; `drive` sends them a value."""
 
     def __init__(self, drive: Callable[[Join, Value], None]) -> None:
         self.seen: deque[tuple[Join, Value]] = deque(maxlen=SEEN_KEPT)
         self._send = drive
         self._values: dict[tuple[Kind, int], Value] = {}
-        self._told: dict[Join, Value] = {}  # the newest of the panels
-        self._actions: dict[int, Callable[[], None]] = {
-            LIGHTS: lambda: self._light(
-                0 if self.value("analog", LIGHT_LEVEL) else FULL
-            ),
-            SCENE_OFF: lambda: self._light(0),
-            VOLUME_UP: lambda: self._step(STEP),
-            VOLUME_DOWN: lambda: self._step(-STEP),
-            MUTE: lambda: self._drive("digital", MUTE, not self.value("digital", MUTE)),
-            **{
-                number: partial(self._select, place)
-                for place, number in enumerate(SOURCES)
-            },
-        }
+        self._received: dict[Join, Value] = {}  # newest of the panels
 
     def start(self) -> None:
-        """Show how the room is when the program has started."""
-        self._told.clear()
+        """Show the room as it is when the program has started."""
+        self._received.clear()
         self._drive("serial", ROOM, "Theatre")
         for place, name in enumerate(NAMES, start=1):
             self._drive("serial", 20 + place, name)
@@ -58,15 +54,11 @@ class Theatre:
         self._drive("serial", CLOCK, f"{now:%H:%M}")
 
     def take(self, updates: list[Update]) -> None:
-        """Do what the panels say.
-
-        A press or value that is only repeated (after an update, all are) changes
-        nothing.
-        """
+        """Do what the panels say; a value that is repeated changes nothing."""
         for update in updates:
             self.seen.append((update.join, update.value))
-            if self._told.get(update.join) != update.value:
-                self._told[update.join] = update.value
+            if self._received.get(update.join) != update.value:
+                self._received[update.join] = update.value
                 self._act(update.join, update.value)
 
     def _act(self, join: Join, value: Value) -> None:
@@ -80,7 +72,7 @@ class Theatre:
             self._drive("serial", join.number, value)
 
     def value(self, kind: Kind, number: int) -> Value | None:
-        """Return what a join of ours has been given."""
+        """Return the value that a join has been given."""
         return self._values.get((kind, number))
 
     def change(self, join: Join, value: Value) -> None:
@@ -89,11 +81,24 @@ class Theatre:
         self._send(join, value)
 
     def _button(self, join: Join, pressed: bool) -> None:
-        action = self._actions.get(join.number)
-        if action is None:
+        if join.number not in _BUTTONS:
             self._drive("digital", join.number, pressed)
         elif pressed:
-            action()
+            self._press(join.number)
+
+    def _press(self, number: int) -> None:
+        if number in SOURCES:
+            self._select(SOURCES.index(number))
+        elif number == LIGHTS:
+            self._light(0 if self.value("analog", LIGHT_LEVEL) else FULL)
+        elif number == SCENE_OFF:
+            self._light(0)
+        elif number == VOLUME_UP:
+            self._step(STEP)
+        elif number == VOLUME_DOWN:
+            self._step(-STEP)
+        elif number == MUTE:
+            self._drive("digital", MUTE, not self.value("digital", MUTE))
 
     def _level(self, number: int, value: int) -> None:
         if number == LIGHT_LEVEL:

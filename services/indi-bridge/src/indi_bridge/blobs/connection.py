@@ -68,7 +68,7 @@ class BlobConnection:
                 self._changed.clear()
                 await self._changed.wait()
                 continue
-            # A task of its own: a TaskGroup that fails at the same moment swallows a
+            # Its own task: a TaskGroup that fails at the same moment swallows a
             # cancellation (Python 3.11).
             serving = asyncio.create_task(self._open_and_serve(), name="blobs")
             try:

@@ -10,6 +10,8 @@ CARD = 80  # bytes
 BLOCK = 2880  # bytes
 BLOCKS = 36  # of a header that are looked at: 1296 cards
 CARDS = 300  # that are kept
+_MOST = 2**31  # pixels of an axis
+_LARGEST_INTEGER = 2**63
 _STRUCTURAL = {"COMMENT", "HISTORY", "END", ""}
 
 CardValue = str | float | bool | None
@@ -28,14 +30,32 @@ class FitsHeader:
         axes = self._count("NAXIS")
         if axes < 2:
             return (0, 0, 0)
-        planes = self._count("NAXIS3") if axes > 2 else 1
-        return (self._count("NAXIS1"), self._count("NAXIS2"), planes)
+        width = self._count("NAXIS1")
+        height = self._count("NAXIS2")
+        if axes == 2:
+            return (width, height, 1)
+        return (width, height, self._count("NAXIS3"))
+
+    @property
+    def bitpix(self) -> int:
+        """Bits of a pixel, negative for floats; 0 if it is missing."""
+        bits = self.cards.get("BITPIX")
+        if isinstance(bits, int | float) and bits == int(bits):
+            return int(bits)
+        return 0
+
+    @property
+    def data_size(self) -> int:
+        """Bytes of all pixels."""
+        width, height, planes = self.shape
+        pixels = width * height * planes
+        return pixels * abs(self.bitpix) // 8
 
     def _count(self, key: str) -> int:
         value = self.cards.get(key)
-        if isinstance(value, float | int) and 0 <= value < 2**31:
-            return int(value)
-        return 0
+        if not isinstance(value, float | int):
+            return 0
+        return int(value) if 0 <= value < _MOST else 0
 
 
 def read_header(data: bytes) -> FitsHeader | None:
@@ -81,6 +101,7 @@ def _number(text: str, number: float) -> float | None:
     """Return a number as JSON has it: an integer if it is one, None if infinite."""
     if not math.isfinite(number):
         return None
-    if "." in text or not number.is_integer() or abs(number) >= 2**63:
-        return number
-    return int(number)
+    whole = number.is_integer() and "." not in text
+    if whole and abs(number) < _LARGEST_INTEGER:
+        return int(number)
+    return number

@@ -19,7 +19,7 @@ from indi_bridge.vectors import Vector
 
 log = logging.getLogger("busbar.indi")
 
-# s for an image after the exposure has ended: it has a connection of its own
+# s for an image after the exposure has ended: it has its own connection
 WAIT = 60.0
 
 

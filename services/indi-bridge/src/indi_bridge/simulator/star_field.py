@@ -38,11 +38,14 @@ def star_field(random: Random, seconds: float, stars: int) -> bytes:
 
 def _shine(pixels: list[int], x: float, y: float, light: float) -> None:
     """Add a star to the pixels around it."""
+    width = 2 * _SIGMA**2
     for row in _around(y, HEIGHT):
         for column in _around(x, WIDTH):
-            distance = (column - x) ** 2 + (row - y) ** 2
-            part = math.exp(-distance / (2 * _SIGMA**2))
-            pixels[row * WIDTH + column] += int(light * part)
+            right = column - x
+            down = row - y
+            distance = right**2 + down**2
+            place = row * WIDTH + column
+            pixels[place] += int(light * math.exp(-distance / width))
 
 
 def _around(middle: float, end: int) -> range:

@@ -1,4 +1,4 @@
-"""One panel that is connected to us. Source: docs/protocols/cip.md, 5.2."""
+"""One panel that is connected to us. Source: docs/protocols/cip.md, 5.2"""
 
 import asyncio
 
@@ -63,7 +63,7 @@ async def test_what_panels_say_is_told_also_before_their_update():
         )
         await until(lambda: len(said) == 3)
         assert said == [digital(1, True), analog(2, 5), serial(3, "x")]
-        assert seat.board.ins.get(Join("analog", 2)) == 5
+        assert seat.joins.received.get(Join("analog", 2)) == 5
 
 
 @pytest.mark.parametrize("sign_on", [cip.Connect(0x0B), cip.RoomConnect(0x0B, "X")])
@@ -105,7 +105,7 @@ async def test_credentials_are_asked_for_and_checked(password, ok):
         await peer.says(cip.Authenticate(0x0A, "admin", password))
         assert (await peer.hears(cip.AuthResult)).ok is ok
         await peer.says(digital(2, True))
-        await until(lambda: seat.panels if ok else not listener._open)
+        await until(lambda: seat.panels if ok else not listener._connections)
         if ok:
             await until(lambda: said)
         assert said == ([digital(2, True)] if ok else [])
@@ -290,10 +290,10 @@ async def test_who_never_signs_on_is_dropped_however_much_it_says():
             await clock.advance(1)
             await peer.says(cip.Ping())
             await peer.hears(cip.Pong)
-        assert listener._open
+        assert listener._connections
         await clock.advance(2)
         await peer.says(cip.Ping())
-        await until(lambda: not listener._open)
+        await until(lambda: not listener._connections)
 
 
 async def test_a_panel_says_goodbye():
@@ -388,7 +388,7 @@ async def test_a_panel_that_does_not_read_its_update_is_dropped():
 async def test_an_update_ends_when_the_panel_takes_another_seat():
     other = Seat(0x0B, lambda updates: None)
     async with listening() as (listener, seat, _), panel(listener) as peer:
-        listener.seats[0x0B] = other
+        listener.program.seats[0x0B] = other
         for number in range(1, 251):
             seat.drive(Join("serial", number), "x" * 60_000)
         await peer.says(cip.Connect(0x0A), START)

@@ -1,6 +1,6 @@
 """The link to a processor: what becomes of it when the processor does otherwise.
 
-Source: docs/protocols/cip.md, 5 and 7.
+Source: docs/protocols/cip.md, 5 and 7
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from busbar.codecs import cip
 from busbar.errors import LinkLost
 from busbar.net.streams import ByteStream
 from busbar.testing.fakes import settle, until
-from cip_bridge.bridge import STARTING, panel_link
+from cip_bridge.panel_role.link import STARTING, panel_link
 from cip_bridge.settings import Device
 from tests.cip_bridge.outlet import Port
 from tests.cip_bridge.peer import ACCEPTED, END, QUERY, START, Peer, digital, serial
@@ -59,7 +59,7 @@ async def test_a_password_that_is_not_taken_is_never_tried_again(how):
         await until(lambda: len(logins) == 2)
 
 
-async def test_a_refused_connection_is_tried_ever_more_slowly_whatever_is_asked_meanwhile(
+async def test_a_refused_connection_is_tried_ever_more_slowly_whatever_is_asked(
     monkeypatch,
 ):
     # what the jitter is at most
@@ -183,7 +183,7 @@ async def test_an_ip_id_that_was_known_a_moment_ago_is_asked_for_again_soon():
         assert len(peers) == before
 
 
-async def test_what_an_update_without_its_beginning_leaves_out_is_at_its_default_after_a_new_connection():
+async def test_what_an_update_without_its_beginning_leaves_out_is_at_its_default():
     async def serve(peer):
         if peer.stream._name == "processor0":
             await peer.accepts(digital(4, True))
@@ -218,7 +218,7 @@ async def test_the_connection_is_closed_even_if_leaving_is_cancelled():
         async with link.open(Port()) as session:
             await session._holds.press(digital(1, True).join, 60)
             large = cip.encode(serial(1, "x" * 60_000)) * 500
-            sending.append(asyncio.create_task(session._talk.send(large)))
+            sending.append(asyncio.create_task(session._conversation.send(large)))
             await settle()
             assert not sending[0].done()
             leave.set()

@@ -8,8 +8,9 @@ from busbar.codecs import cip
 from busbar.codecs.cip import Command, Form, Join
 from busbar.errors import LinkLost
 from busbar.testing.fakes import Clock, settle, until
+from cip_bridge.arguments import Pulse
 from cip_bridge.bridge import SERVICE
-from cip_bridge.join_publisher import Button, Press, Pulse
+from cip_bridge.panel_role.commands import Button, Press
 from cip_bridge.simulator.__main__ import Simulator
 from cip_bridge.simulator.theatre import LIGHTS
 from tests.cip_bridge.peer import START, digital
@@ -150,21 +151,25 @@ async def test_a_pulse_that_is_cancelled_releases():
         )
 
 
+def test_a_hold_for_ever_has_no_end():
+    assert (Press("on").seconds, Press("on", "forever").seconds) == (10.0, float("inf"))
+
+
 @pytest.mark.parametrize("how", ["pulse", "release", "expiry", "leaving"])
 async def test_a_button_is_released_whatever_was_under_way_when_the_link_broke(how):
     async with session() as (made, outlet, peer, serving):
-        pressing = asyncio.create_task(
-            made.pulse("panel", Pulse(54, 5), TURN)
-            if how == "pulse"
-            else made.press("panel", Press(54, 5), TURN)
-        )
+        (commands,) = made.commands
+        if how == "pulse":
+            pressing = asyncio.create_task(commands.pulse("panel", Pulse(54, 5), TURN))
+        else:
+            pressing = asyncio.create_task(commands.press("panel", Press(54, 5), TURN))
         await peer.hears(digital(54, True, Form.BUTTON))
         await settle()
         assert outlet.known["_out/digital/54"] is True
         peer.stream._writer.get_extra_info("socket")._sock.close()
         if how == "release":
             with pytest.raises(LinkLost):
-                await made.release("panel", Button(54), TURN)
+                await commands.release("panel", Button(54), TURN)
         elif how == "expiry":
             await Clock().advance(6)
         if how == "pulse":

@@ -8,7 +8,7 @@ from busbar.codecs import cip
 from busbar.codecs.cip import Command, Form, Join, Update
 from busbar.testing.fakes import Clock, settle, until
 from cip_bridge import join_state
-from cip_bridge.join_publisher import Press
+from cip_bridge.panel_role.commands import Press
 from cip_bridge.panel_role.conversation import LEAVE_LIMIT
 from cip_bridge.simulator.theatre import FULL, NAMES
 from tests.cip_bridge.peer import END, QUERY, START, analog, digital, serial
@@ -123,7 +123,7 @@ async def test_what_is_refused_says_what_is_allowed():
         )
 
 
-async def test_text_that_cannot_be_sent_names_the_character_and_the_encoding_can_be_chosen():
+async def test_unencodable_text_names_the_character_and_the_encoding_can_be_chosen():
     async with theatre() as (bus, _):
         error = (await bus.set("panel", "serial/1", "cost €"))["error"]
         assert "'€' at position 5 cannot be sent as latin1" in error["message"]
@@ -226,7 +226,7 @@ async def test_what_came_of_an_update_before_the_next_was_asked_for_counts():
 
 async def test_an_update_that_does_not_come_times_out():
     async with theatre() as (bus, simulator):
-        simulator.listener.slow = 60.0
+        simulator.program.slow = 60.0
         asking = asyncio.create_task(
             bus.call("panel", "update_request", {"_timeout": 3})
         )
@@ -284,7 +284,7 @@ async def test_named_joins_that_were_never_driven_are_at_their_default():
         assert sent == [0.0, False, -20.0, ""]
 
 
-async def test_an_update_that_ends_while_a_set_waits_sends_the_value_that_was_set_last():
+async def test_an_update_that_ends_while_a_set_waits_sends_the_value_set_last():
     async with session() as (made, outlet, peer, _):
         sets, number = [], 0
         while not sets or sets[-1].done():  # until the processor takes no more
@@ -296,7 +296,7 @@ async def test_an_update_that_ends_while_a_set_waits_sends_the_value_that_was_se
             )
             await settle()
         late = asyncio.create_task(made.set("panel", "analog/1", 2, TURN))
-        made._talk._tell([START, END, QUERY])
+        made._conversation._deliver([START, END, QUERY])
         await settle()
         after = asyncio.create_task(made.set("panel", "analog/1", 3, TURN))
         await peer.hears(analog(1, 3))
@@ -310,9 +310,10 @@ async def test_an_update_that_ends_while_a_set_waits_sends_the_value_that_was_se
 
 async def test_leaving_does_not_wait_for_a_processor_that_does_not_read():
     async with session() as (made, outlet, *_):
-        await made.press("panel", Press(54, "forever"), TURN)
+        (commands,) = made.commands
+        await commands.press("panel", Press(54, "forever"), TURN)
         sending = asyncio.create_task(
-            made._talk.send(cip.encode(serial(1, "x" * 60_000)) * 100)
+            made._conversation.send(cip.encode(serial(1, "x" * 60_000)) * 100)
         )
         leaving = asyncio.create_task(made.leave())
         await settle()
@@ -332,5 +333,5 @@ async def test_the_first_version_that_the_processor_tells_is_its_own():
             "MC3 Cntrl Eng [v1.503.0027]",
             "TSW-760 [v2.0]",
         ):
-            made.told([cip.About(text)])
+            made.on_messages([cip.About(text)])
         assert outlet.description.firmware == "MC3 Cntrl Eng [v1.503.0027]"

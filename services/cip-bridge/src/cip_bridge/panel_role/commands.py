@@ -1,0 +1,95 @@
+"""Commands of a panel: its buttons, an update, raw frames."""
+
+import math
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from busbar.bridge import Locked, NoArguments, Turn, command
+from cip_bridge.arguments import Get, JoinName, Pulse, Send, parse_frames
+from cip_bridge.join_publisher import JoinPublisher
+from cip_bridge.panel_role.conversation import PanelConversation
+from cip_bridge.panel_role.holds import Holds
+
+HOLD = 10.0  # s
+HOLD_LONGEST = 3600.0  # s
+
+
+class Press(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Arguments of `press`.
+
+    A digital join by number, path or name, and how long to hold it (s).
+    """
+
+    join: JoinName
+    hold: Annotated[float, Meta(gt=0, le=HOLD_LONGEST)] | Literal["forever"] = HOLD
+
+    @property
+    def seconds(self) -> float:
+        return math.inf if self.hold == "forever" else self.hold
+
+
+class Button(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Arguments of `release`."""
+
+    join: JoinName
+
+
+class PanelCommands:
+    """Commands to one processor; `update` asks for all joins and waits for them."""
+
+    def __init__(
+        self,
+        publisher: JoinPublisher,
+        conversation: PanelConversation,
+        holds: Holds,
+        update: Callable[[float | None], Awaitable[None]],
+    ) -> None:
+        self._publisher = publisher
+        self._conversation = conversation
+        self._holds = holds
+        self._update = update
+
+    @command(holds="exchange")
+    async def press(self, device: str, arguments: Press, turn: Turn) -> None:
+        """Press a button and hold it; pressing again renews."""
+        join = self._publisher.paths.button(arguments.join)
+        hold = await self._holds.press(join, arguments.seconds)
+        turn.when_unlocked(("hold", join), lambda: self._holds.end(hold))
+
+    @command(holds="exchange")
+    async def release(self, device: str, arguments: Button, turn: Turn) -> None:
+        """Release a button."""
+        await self._holds.release(self._publisher.paths.button(arguments.join))
+
+    @command(holds="exchange", timeout=20.0)
+    async def pulse(self, device: str, arguments: Pulse, turn: Turn) -> None:
+        """Press a button and release it; not while somebody holds it."""
+        join = self._publisher.paths.button(arguments.join)
+        if join in self._holds.joins:
+            raise Locked(f"{arguments.join!r} is held down already; `release` it first")
+        hold = await self._holds.press(join, arguments.seconds)
+        turn.release()
+        try:
+            await hold.over.wait()
+        finally:
+            self._holds.end(hold)
+
+    @command(timeout=30.0)
+    async def update_request(
+        self, device: str, arguments: NoArguments, turn: Turn
+    ) -> None:
+        """Ask the processor for all joins; done when they have come."""
+        await self._update(turn.asked)
+
+    @command(holds="exchange")
+    async def get(self, device: str, arguments: Get, turn: Turn) -> bool | float | str:
+        """Return the newest value of a join; one that never came is at its default."""
+        return self._publisher.read(arguments)  # type: ignore[no-any-return]  # one of these
+
+    @command(holds="exchange")
+    async def send(self, device: str, arguments: Send, turn: Turn) -> None:
+        """Send raw frames, given in hex."""
+        await self._conversation.send(parse_frames(arguments.frames))

@@ -1,0 +1,53 @@
+"""Commands of a program to its panels."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from busbar.bridge import NoArguments, Turn, command
+from busbar.codecs.cip import Join
+from cip_bridge.arguments import Get, Pulse, Send, parse_frames
+from cip_bridge.join_publisher import JoinPublisher
+from cip_bridge.join_state import Value
+from cip_bridge.processor_role.program import Seat
+
+
+class ProcessorCommands:
+    """Commands to the panels of each device; `drive` gives a join a value."""
+
+    def __init__(
+        self,
+        publishers: Mapping[str, JoinPublisher],
+        seats: Mapping[str, Seat],
+        drive: Callable[[str, Join, Value], None],
+    ) -> None:
+        self._publishers = publishers
+        self._seats = seats
+        self._drive = drive
+
+    @command(holds="exchange", timeout=20.0)
+    async def pulse(self, device: str, arguments: Pulse, turn: Turn) -> None:
+        """Set a digital join true and then false again."""
+        join = self._publishers[device].paths.button(arguments.join)
+        self._drive(device, join, True)
+        turn.release()
+        try:
+            await asyncio.sleep(arguments.seconds)
+        finally:
+            self._drive(device, join, False)
+
+    @command(holds="exchange")
+    async def update_request(
+        self, device: str, arguments: NoArguments, turn: Turn
+    ) -> None:
+        """Tell all panels everything anew."""
+        self._seats[device].request_updates()
+
+    @command(holds="exchange")
+    async def get(self, device: str, arguments: Get, turn: Turn) -> bool | float | str:
+        """Return the newest value of a join; one that never came is at its default."""
+        return self._publishers[device].read(arguments)  # type: ignore[no-any-return]  # one of these
+
+    @command(holds="exchange")
+    async def send(self, device: str, arguments: Send, turn: Turn) -> None:
+        """Send raw frames, given in hex, to all panels."""
+        self._seats[device].send(parse_frames(arguments.frames))
