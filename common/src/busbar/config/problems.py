@@ -50,6 +50,10 @@ class _Mistake(Exception):
         self.path = path
         self.text = text
 
+    def shown(self, name: str) -> str:
+        """Return `file:line:column: key.path: text`."""
+        return problem(name, self.place, self.path, self.text)
+
 
 class _UnknownKey(_Mistake):
     """A key that its struct does not have; the rest can be checked without it."""
@@ -84,8 +88,7 @@ class Conversion(Generic[T]):
             try:
                 _check(self._root, self._info, ())
             except _Mistake as mistake:
-                text = (mistake.place, mistake.path, mistake.text)
-                problems.append(problem(self._name, *text))
+                problems.append(mistake.shown(self._name))
                 if not isinstance(mistake, _UnknownKey):
                     break
                 mistake.repair()
