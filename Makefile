@@ -9,6 +9,8 @@ PYTHON := .venv/bin/python
 PIP := $(PYTHON) -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 INSTALLED := .venv/.installed
 TOOLS := .venv/.tools
+# Tests at a time. Most of them wait most of the time: more than there are cores.
+WORKERS := 4
 ARGS :=
 
 .PHONY: help demo test test-fast lint schemas faults bench bench-check soak dist clean
@@ -36,14 +38,14 @@ test: $(TOOLS) ## all tests (ARGS="-k name")
 	@.ci/need socat socat
 	@.ci/need gcc gcc libc6-dev
 	@.ci/need --header modbus/modbus.h libmodbus-dev
-	$(PYTHON) -m pytest --numprocesses 2 --dist worksteal $(ARGS)
+	$(PYTHON) -m pytest --numprocesses $(WORKERS) --dist worksteal $(ARGS)
 
 FAST := tests/common tests/client tests/cli $(wildcard tests/*_bridge/test_settings.py)
 
 test-fast: $(TOOLS) ## the library, the client, the command line, settings: the inner loop
 	@.ci/need mosquitto mosquitto
 	@.ci/need mosquitto_sub mosquitto-clients
-	HYPOTHESIS_PROFILE=fast $(PYTHON) -m pytest --numprocesses 2 --dist worksteal $(FAST) $(ARGS)
+	HYPOTHESIS_PROFILE=fast $(PYTHON) -m pytest --numprocesses $(WORKERS) --dist worksteal $(FAST) $(ARGS)
 
 lint: $(TOOLS) ## ruff, mypy, import-linter, rules of our own
 	.venv/bin/ruff check .

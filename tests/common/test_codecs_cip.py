@@ -248,18 +248,14 @@ def messages(chunks):
     return [each for each in read(chunks) if not isinstance(each, Skipped)]
 
 
-@pytest.mark.parametrize(("number", "data", "expected"), ALL)
-def test_a_vector_decodes(number, data, expected):
-    assert read([data]) == expected
-
-
 @pytest.mark.parametrize(("number", "data", "message", "source"), VECTORS)
 def test_a_vector_encodes(number, data, message, source):
     assert cip.encode(message, STYLES.get(number, Style())).hex() == data
 
 
 @pytest.mark.parametrize(("number", "data", "expected"), ALL)
-def test_a_vector_decodes_split_at_every_byte(number, data, expected):
+def test_a_vector_decodes_whole_and_split_at_every_byte(number, data, expected):
+    assert read([data]) == expected
     for place in range(len(data) + 1):
         assert read([data[:place], data[place:]]) == expected
     assert read([data[place : place + 1] for place in range(len(data))]) == expected

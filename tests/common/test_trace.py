@@ -119,14 +119,18 @@ def test_a_secret_in_a_traceback_is_replaced():
         "\x1b",
     ],
 )
-@pytest.mark.parametrize(
-    "around",
-    [b"%s", b'LOGIN "%s"\r\n', b"LOGIN '%s'", b"\x00\x01%s\xff", b"'%s\"", b"\\%s"],
-)
-def test_a_secret_on_the_wire_is_replaced_as_text_and_as_hex(secret, around):
-    shown = readable(around.replace(b"%s", secret.encode()))
-    assert shown != written({secret}, "-> %s", shown)
-    assert "***" in written({secret}, "-> %s", shown)
+def test_a_secret_on_the_wire_is_replaced_as_text_and_as_hex(secret):
+    for around in (
+        b"%s",
+        b'LOGIN "%s"\r\n',
+        b"LOGIN '%s'",
+        b"\x00\x01%s\xff",
+        b"'%s\"",
+        b"\\%s",
+    ):
+        shown = readable(around.replace(b"%s", secret.encode()))
+        assert shown != written({secret}, "-> %s", shown)
+        assert "***" in written({secret}, "-> %s", shown)
 
 
 secrets = st.text(
