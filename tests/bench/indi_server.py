@@ -194,9 +194,7 @@ class Server:
     def _answer(self, client: Client, element: object) -> None:
         match element:
             case GetProperties(device, name):
-                for vector in observatory():
-                    if device in ("", vector.device) and name in ("", vector.name):
-                        client.send(encode(vector))
+                client.send(_definitions(device, name))
             case EnableBLOB(_, value, name) if name in ("", self._camera):
                 client.images = value
             case PingRequest(uid):
@@ -271,6 +269,15 @@ class Server:
             blob = NewBlob(pixels(size), ".fits", size)
             self._images[size] = set_blob(vector, {"M0": blob})
         return self._images[size]
+
+
+def _definitions(device: str, name: str) -> bytes:
+    """Return the definitions of a device and vector, "" = all, in one piece."""
+    found = []
+    for vector in observatory():
+        if device in ("", vector.device) and name in ("", vector.name):
+            found.append(encode(vector))
+    return b"".join(found)
 
 
 async def main() -> None:
