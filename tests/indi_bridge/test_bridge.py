@@ -8,8 +8,8 @@ from busbar.codecs import indi
 from busbar.codecs.indi import DefMember, DefVector, NewVector, SetVector
 from busbar.testing.fakes import until
 from indi_bridge.connection import ARRIVAL, SILENCE
-from indi_bridge.dispatch import GONE
 from indi_bridge.pending import PROGRESS
+from indi_bridge.served_devices import GONE
 from indi_bridge.simulator.devices import SimulatedFocuser
 from tests.indi_bridge.stage import (
     CAMERA,

@@ -19,8 +19,8 @@ from busbar.codecs.indi import (
 from busbar.testing.fakes import until
 from indi_bridge.blobs.publish import WAIT
 from indi_bridge.blobs.receive import BlobReceiver
-from indi_bridge.dispatch import GONE
 from indi_bridge.model import DEVICES
+from indi_bridge.served_devices import GONE
 from indi_bridge.vectors import MEMBERS
 from tests.indi_bridge.bench import Bench
 from tests.indi_bridge.stage import CAMERA, WHEEL, empty, failure, observatory
