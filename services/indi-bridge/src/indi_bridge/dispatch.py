@@ -20,18 +20,10 @@ from busbar.codecs.indi import (
 )
 from indi_bridge.blobs.publish import BlobPublisher, Frame
 from indi_bridge.blobs.receive import BlobReceiver
+from indi_bridge.events import Commanded, Late, Unheard, note, notes
 from indi_bridge.model import ServerModel, TimedMessage
 from indi_bridge.pending import LateEnd, PendingSets
-from indi_bridge.publisher import (
-    Commanded,
-    DeviceMemory,
-    Late,
-    Offered,
-    Unheard,
-    VectorPublisher,
-    note,
-    notes,
-)
+from indi_bridge.publisher import DeviceMemory, Offered, VectorPublisher
 from indi_bridge.served_devices import ServedDevices
 from indi_bridge.settings import Server, matches
 from indi_bridge.vectors import Vector
