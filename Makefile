@@ -11,7 +11,7 @@ INSTALLED := .venv/.installed
 TOOLS := .venv/.tools
 ARGS :=
 
-.PHONY: help demo test lint schemas faults bench bench-check soak clean
+.PHONY: help demo test test-fast lint schemas faults bench bench-check soak dist clean
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -38,6 +38,13 @@ test: $(TOOLS) ## all tests (ARGS="-k name")
 	@.ci/need --header modbus/modbus.h libmodbus-dev
 	$(PYTHON) -m pytest --numprocesses 2 --dist worksteal $(ARGS)
 
+FAST := tests/common tests/client tests/cli $(wildcard tests/*_bridge/test_settings.py)
+
+test-fast: $(TOOLS) ## the library, the client, the command line, settings: the inner loop
+	@.ci/need mosquitto mosquitto
+	@.ci/need mosquitto_sub mosquitto-clients
+	HYPOTHESIS_PROFILE=fast $(PYTHON) -m pytest --numprocesses 2 --dist worksteal $(FAST) $(ARGS)
+
 lint: $(TOOLS) ## ruff, mypy, import-linter
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
@@ -63,10 +70,18 @@ soak: $(TOOLS) ## an hour of load with faults in between (ARGS="--hours 8")
 schemas: $(INSTALLED) ## write schemas/ anew
 	$(PYTHON) -m busbar.cli.schemas schemas
 
+dist: $(TOOLS) ## wheels and sdists of all distributions into dist/, checked
+	rm -rf dist
+	for package in common $(SERVICES); do \
+	    $(PYTHON) -m build --no-isolation --outdir dist $$package >dist.log 2>&1 || { cat dist.log; exit 1; }; \
+	done
+	rm -f dist.log
+	$(PYTHON) -m twine check --strict dist/*
+
 clean: ## remove .venv and everything else that was made
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find common services tests -name __pycache__ -prune -exec rm -rf {} +
-	rm -rf common/dist $(addsuffix /dist,$(SERVICES))
+	rm -rf dist
 
 # Without build isolation: one pinned hatchling for all packages, where pip would download one for each.
 $(INSTALLED): common/pyproject.toml $(addsuffix /pyproject.toml,$(SERVICES)) constraints.txt Makefile

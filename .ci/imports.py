@@ -39,7 +39,7 @@ def spelled_out(value: Any) -> Any:
 
 
 def table(settings: dict[str, Any]) -> str:
-    """Return the lines of one TOML table; JSON texts, lists and booleans are TOML ones."""
+    """Return the lines of one TOML table; JSON texts, lists, booleans are TOML ones."""
     rows = (
         f"{key} = {json.dumps(spelled_out(each))}\n" for key, each in settings.items()
     )

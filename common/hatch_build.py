@@ -12,7 +12,7 @@ NAME = "busbar/cli/demo/loopback.conf"
 
 
 class CustomBuildHook(BuildHookInterface):
-    """A static force-include would fail where the rest of the repository is not there (sdist, container image)."""
+    """Include the files that are there; an sdist or image lacks the rest of it."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         source = Path(self.root).parent / "mosquitto" / "loopback.conf"

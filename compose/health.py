@@ -16,7 +16,7 @@ LIMIT = 5.0  # s; below the `timeout` of the healthcheck
 
 
 def status(host: str, port: int, bridge: str, password: str) -> str:
-    """Return the state in the retained `bridge/status`, or "unknown" if the broker has none."""
+    """Return the state in the retained `bridge/status`, "unknown" if there is none."""
     seen: list[Any] = []
     client = Client(CallbackAPIVersion.VERSION2)
     client.username_pw_set(bridge, password)

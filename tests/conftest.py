@@ -1,10 +1,21 @@
 import logging
+import os
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from busbar.testing.fakes import ShiftingLoop
+
+# `fast` is for the inner loop, the default one for everything that is landed
+settings.register_profile("fast", max_examples=20)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+# A suite that was started in the background of a shell, or under nohup, inherits an
+# ignored SIGINT, and so would the programs that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_asyncio_loop_factories(

@@ -16,8 +16,10 @@ devices:
     timeout: 0.5
     properties:
       - {{path: voltage, query: "MEAS1:VOLT?", every: 0.1, unit: V}}
-      - {{path: output, query: "OUTP1?", set: "OUTP1 {{value}}", type: boolean, every: 0.1}}
-      - {{path: setpoint/voltage, query: "SOUR1:VOLT?", set: "SOUR1:VOLT {{value}}", maximum: 30, every: 0.1}}
+      - {{path: output, query: "OUTP1?", set: "OUTP1 {{value}}", \
+type: boolean, every: 0.1}}
+      - {{path: setpoint/voltage, query: "SOUR1:VOLT?", \
+set: "SOUR1:VOLT {{value}}", maximum: 30, every: 0.1}}
 """
 
 

@@ -21,7 +21,7 @@ STOPPING = 30.0  # s; generous, only a bridge that does not stop needs it
 
 
 class Running:
-    """What a client sees of a running bridge; `configuration` is what `reload` finds."""
+    """What a client sees of a bridge; `configuration` is what `reload` finds."""
 
     def __init__(self, service: Service, configuration: str) -> None:
         self.broker, self.clock = MemoryBus(), Clock()

@@ -14,7 +14,8 @@ from busbar.contract.describe import Description, Property, by_path, command, co
 from busbar.link.arbiter import Turn
 from busbar.link.session import Link, Port
 from busbar.net.endpoint import Endpoint
-from busbar.runtime.bridge import Bridge, Plan
+from busbar.runtime.bridge import Bridge
+from busbar.runtime.bridge_spec import BridgeSpec
 from tests.bench.load import Load
 
 NAME = "bench"
@@ -74,7 +75,7 @@ async def serving(url: str, load: Load) -> AsyncIterator[tuple[Bridge, Produced]
         commands(Produced),
     )
     link = Link("bench", "bench::1", open_, dict.fromkeys(load.names, about))
-    running = Bridge(Plan("bench", NAME, Endpoint(url), [link]))
+    running = Bridge(BridgeSpec("bench", NAME, Endpoint(url), [link]))
     task = asyncio.create_task(running.run())
     try:
         await asyncio.wait(

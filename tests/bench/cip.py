@@ -1,6 +1,7 @@
-"""The CIP bridge, the whole way from MQTT to a processor and back, against python-cipclient, which has no MQTT.
+"""The CIP bridge from MQTT to a processor and back, against python-cipclient.
 
-Both talk to the same fake processor: `python -m tests.bench.cip RESIDENT`, a process that this module is as well.
+That one has no MQTT. Both talk to the same fake processor, a process that this module
+is as well: `python -m tests.bench.cip RESIDENT`.
 """
 
 import asyncio

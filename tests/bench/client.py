@@ -16,7 +16,7 @@ LIMIT = 10.0  # s for CONNACK and SUBACK
 def connected(
     port: int, on_message: Callable[..., None] | None = None
 ) -> Iterator[paho.Client]:
-    """A client with TCP_NODELAY: without it Nagle's 40 ms would be all there is to see."""
+    """A client with TCP_NODELAY: else Nagle's 40 ms would be all there is to see."""
     client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
     client.on_socket_open = _no_delay
     client.on_message = on_message

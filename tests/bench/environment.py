@@ -25,7 +25,7 @@ class Environment:
         return str(self.folder / "bin" / "python")
 
     def there(self) -> bool:
-        """Install it if need be; False, and the reason said, where that cannot be done."""
+        """Install it if need be; False, and the reason said, where it cannot be."""
         marker = self.folder / f"installed-{self.version}"
         if not marker.exists():
             try:

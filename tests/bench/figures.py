@@ -1,4 +1,4 @@
-"""A figure of a benchmark: ours beside somebody else's of the same run, and the budget."""
+"""A figure of a benchmark: ours beside somebody else's of the same run, a budget."""
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence

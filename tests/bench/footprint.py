@@ -121,7 +121,7 @@ def _bridge(folder: Path, broker: Mosquitto, port: int, kind: str) -> list[str]:
 
 @contextmanager
 def _simulator() -> Iterator[int]:
-    """The instrument is a process of its own, so that its work is not ours; its port."""
+    """The instrument is a process of its own: its work is not ours; its port."""
     with started([sys.executable, "-m", "scpi_bridge.simulator.__main__"]) as process:
         assert process.stdout is not None
         yield int(json.loads(process.stdout.readline())["PSU_PORT"])

@@ -13,7 +13,7 @@ Publish = Callable[[str, dict[str, float]], None]  # device, readings (path -> v
 
 @dataclass(frozen=True)
 class Load:
-    """`burst` new values at once, then `pause` (s); in one call, or in one call each."""
+    """`burst` new values at once, then `pause` (s); in one call, or one each."""
 
     burst: int = 1
     pause: float = 0.001

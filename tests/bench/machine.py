@@ -1,4 +1,4 @@
-"""What the figures depend on: the machine, its load, and how fast it is at this moment."""
+"""What the figures depend on: the machine, its load, and how fast it is right now."""
 
 import importlib.metadata
 import os

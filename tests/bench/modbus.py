@@ -328,7 +328,7 @@ class Bench:
     def _modpoll(
         self, units: dict[int, int], every: float
     ) -> Iterator[tuple[int, "Inbox"]]:
-        """Modpoll with so many registers of each unit; what comes is a round of a unit."""
+        """Run modpoll on so many registers of each unit; yield rounds of units."""
         lines = [
             f"device,unit{unit},{unit}\npoll,holding_register,0,{count},BE_BE\n"
             + "".join(
@@ -430,7 +430,7 @@ def _device(
 
 
 def _check(values: list[int], address: int, reads: float) -> None:
-    """Raise RuntimeError unless every read of a register has come, once and in order."""
+    """Raise RuntimeError unless every read of a register came, once and in order."""
     steps = {(after - before) % SIZE for before, after in pairwise(values)}
     if len(values) < reads or steps != {1}:
         raise RuntimeError(

@@ -1,4 +1,4 @@
-"""Other processes of a benchmark: they end when the benchmark does, whatever happens."""
+"""Other processes of a benchmark: they end when the benchmark does, come what may."""
 
 import json
 import subprocess

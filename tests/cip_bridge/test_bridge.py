@@ -1,6 +1,6 @@
 """A panel on the bus: what the processor drives, and the link.
 
-Source: reference 1.4 and 1.6.
+Source: docs/protocols/cip.md, 5 and 7.
 """
 
 import asyncio

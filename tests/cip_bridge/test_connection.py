@@ -1,4 +1,4 @@
-"""One panel that is connected to us. Source: reference 1.4, R, M and Z."""
+"""One panel that is connected to us. Source: docs/protocols/cip.md, 5.2."""
 
 import asyncio
 

@@ -1,6 +1,6 @@
 """A conversation that goes on: heartbeat, silence, what comes, the end.
 
-Source: reference 1.4 and 1.6.
+Source: docs/protocols/cip.md, 5 and 7.
 """
 
 import asyncio

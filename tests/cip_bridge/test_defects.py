@@ -1,4 +1,5 @@
-"""The fourteen defects of python-cipclient 0.0.2 that were reproduced (reference 2).
+"""The fourteen defects of python-cipclient 0.0.2 that were reproduced
+(docs/protocols/cip.md, 9).
 
 None of them is ours.
 

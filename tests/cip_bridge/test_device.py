@@ -1,4 +1,7 @@
-"""The conversation with a processor, step by step. Source: reference 1.3 to 1.6."""
+"""The conversation with a processor, step by step.
+
+Source: docs/protocols/cip.md, 4 to 7.
+"""
 
 import asyncio
 

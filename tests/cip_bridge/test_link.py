@@ -1,6 +1,6 @@
 """The link to a processor: what becomes of it when the processor does otherwise.
 
-Source: reference 1.4 and 1.6.
+Source: docs/protocols/cip.md, 5 and 7.
 """
 
 import asyncio

@@ -102,4 +102,6 @@ def test_without_the_extra_it_says_how_to_get_it(tmp_path: Path) -> None:
             check=False,
         )
         assert done.returncode == code
-        assert (done.stdout + done.stderr).strip().endswith("pip install 'busbar[cli]'")
+        assert (
+            (done.stdout + done.stderr).strip().endswith("pip install './common[cli]'")
+        )

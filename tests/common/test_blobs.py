@@ -49,7 +49,7 @@ async def test_a_blob_that_cannot_be_saved_is_counted_and_logged(tmp_path, caplo
     assert "psu/blob/ccd/image (2000 bytes) is lost" in caplog.text
 
 
-async def test_a_blob_that_its_session_has_saved_is_described_with_what_is_known_of_it():
+async def test_a_blob_that_is_saved_is_described_with_what_is_known_of_it():
     made = await bench(CAMERA, limit=1000)
     made.device.blob(
         "ccd/image", b"x" * 2000, "image/fits", file="a.fits", about={"sha256": "00"}

@@ -39,9 +39,7 @@ def topics(bus: Running, since: int = 0) -> list[str]:
     ]
 
 
-async def test_status_info_and_state_of_every_device_come_before_the_status_of_the_bridge() -> (
-    None
-):
+async def test_status_info_and_state_of_devices_come_before_the_bridge_status() -> None:
     async with lab() as (bus, _):
         await bus.value("toy", "level")
         mark = len(bus.broker.published)
@@ -74,9 +72,7 @@ async def test_the_description_is_published_before_the_values_that_it_names() ->
         }  # fmt: skip
 
 
-async def test_after_every_connect_everything_is_published_again_with_the_newest_values() -> (
-    None
-):
+async def test_every_connect_publishes_everything_with_the_newest_values() -> None:
     async with lab() as (bus, toy):
         await bus.value("toy", "level")
         before = dict(bus.broker.retained)
@@ -122,9 +118,7 @@ async def test_what_was_not_acknowledged_never_comes_after_a_newer_value() -> No
         )
 
 
-async def test_events_that_were_not_acknowledged_are_sent_again_in_order_and_without_a_gap() -> (
-    None
-):
+async def test_unacknowledged_events_are_sent_again_in_order_without_a_gap() -> None:
     async with lab() as (bus, toy):
         await bus.value("toy", "level")
         bus.broker.withhold = True
@@ -144,9 +138,7 @@ async def test_events_that_were_not_acknowledged_are_sent_again_in_order_and_wit
         )
 
 
-async def test_a_flood_while_the_broker_is_away_is_bounded_and_every_drop_is_counted() -> (
-    None
-):
+async def test_a_flood_without_a_broker_is_bounded_and_drops_are_counted() -> None:
     async with lab() as (bus, toy):
         await bus.value("toy", "level")
         bus.broker.reachable = False
@@ -172,9 +164,7 @@ async def test_a_flood_while_the_broker_is_away_is_bounded_and_every_drop_is_cou
         assert dropped - missing <= 5
 
 
-async def test_a_left_over_leaf_of_a_member_at_its_default_is_removed_once_the_device_is_online() -> (
-    None
-):
+async def test_a_left_over_leaf_at_its_default_is_removed_once_online() -> None:
     toy = Toy()
     toy.reachable, toy.values["digital/7"] = False, True
     left = dict.fromkeys(
@@ -281,9 +271,7 @@ async def test_a_stop_fails_what_still_runs() -> None:
         assert (await work)["error"]["code"] == "cancelled"
 
 
-async def test_snapshots_come_every_minute_without_change_and_the_bridge_tells_of_itself() -> (
-    None
-):
+async def test_snapshots_come_every_minute_and_the_bridge_tells_of_itself() -> None:
     async with lab() as (bus, _):
         await bus.value("toy", "level")
         await bus.clock.advance(3)

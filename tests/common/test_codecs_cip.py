@@ -1,6 +1,6 @@
 """CIP, bytes and messages both ways.
 
-Vectors are the rows of reference 1.7, with its evidence marks and sources.
+Vectors are the rows of docs/protocols/cip.md, 8, with its evidence marks and sources.
 """
 
 import itertools
@@ -545,7 +545,7 @@ def test_secrets_do_not_show():
     [
         ("0200040000001f", True, False, 0),
         ("02000400000003", True, False, 0),
-        ("0200040000200f", True, False, 0),  # reference 1.3, a Node client
+        ("0200040000200f", True, False, 0),  # docs/protocols/cip.md, 4, a Node client
         ("0200040000401f", True, True, 0),
         ("020003ffff02", False, False, 0xFFFF),
         # V: VC-4, "VC-4" behind the first bytes
@@ -636,7 +636,8 @@ def test_a_record_shorter_than_it_says_gives_what_is_there():
 
 
 def test_frames_nobody_has_a_use_for_are_passed_over_in_silence():
-    types = (0x00, 0x1F, 0x20, 0x21, 0x22, 0x23, 0x24, 0x25, 0x28)  # reference 1.3
+    # docs/protocols/cip.md, 4
+    types = (0x00, 0x1F, 0x20, 0x21, 0x22, 0x23, 0x24, 0x25, 0x28)
     assert read([cip.encode_frame(type_, b"\0\1") for type_ in types]) == []
 
 

@@ -289,11 +289,29 @@ def test_a_family_covers_its_members(path):
 
 @pytest.mark.parametrize(
     "path",
-    ["digital/0", "digital/101", "digital/01", "digital/+1", "digital/-1", "digital/x", "digital/", "digital",
-     "digital/²",
-     "digital/1/2", "xdigital/1", "digital/{join}", "page/2/a", "page/0/", "page/0/a/b", "page/0/ä", "page/0/a b",
-     "digital/1\n", "digital/" + "9" * 5000, "page/0/" + "a" * 65],
-)  # fmt: skip
+    [
+        "digital/0",
+        "digital/101",
+        "digital/01",
+        "digital/+1",
+        "digital/-1",
+        "digital/x",
+        "digital/",
+        "digital",
+        "digital/²",
+        "digital/1/2",
+        "xdigital/1",
+        "digital/{join}",
+        "page/2/a",
+        "page/0/",
+        "page/0/a/b",
+        "page/0/ä",
+        "page/0/a b",
+        "digital/1\n",
+        "digital/" + "9" * 5000,
+        "page/0/" + "a" * 65,
+    ],
+)
 def test_a_family_covers_nothing_else(path):
     assert psu().find(path) is None
 
@@ -468,10 +486,12 @@ def test_info_describes_a_family_once_with_the_range_of_its_members():
     )
     assert info(Description("cip", by_path([family])))["properties"] == {
         "digital/{join}": {
-            "schema": {"type": "boolean"}, "access": "rw", "default": False,
+            "schema": {"type": "boolean"},
+            "access": "rw",
+            "default": False,
             "parameters": {"join": {"minimum": 1, "maximum": 4000}},
         }
-    }  # fmt: skip
+    }
 
 
 def test_info_describes_a_command_by_its_schemas():
@@ -487,8 +507,11 @@ def test_info_describes_a_command_by_its_schemas():
     )
     described = info(Description("indi", commands={"slew": slew}))["commands"]["slew"]
     assert {key: described[key] for key in ("title", "timeout", "safe", "holds")} == {
-        "title": "Go there", "timeout": 60.0, "safe": True, "holds": "exchange",
-    }  # fmt: skip
+        "title": "Go there",
+        "timeout": 60.0,
+        "safe": True,
+        "holds": "exchange",
+    }
     jsonschema.validate({"ra": 5, "dec": 3}, described["arguments"])
     jsonschema.validate({"ra": 5}, described["result"])
     for bad in ({"ra": 5}, {"ra": 25, "dec": 0}):

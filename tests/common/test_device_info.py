@@ -163,8 +163,17 @@ async def test_members_of_a_family_have_values():
     }
 
 
-@pytest.mark.parametrize("after", [SMALL, FAMILY.with_(properties=by_path([Property("digital/{join}", bool,
-                                   parameters={"join": range(1, 2)})]))])  # fmt: skip
+@pytest.mark.parametrize(
+    "after",
+    [
+        SMALL,
+        FAMILY.with_(
+            properties=by_path(
+                [Property("digital/{join}", bool, parameters={"join": range(1, 2)})]
+            )
+        ),
+    ],
+)
 async def test_members_of_a_family_that_is_described_no_more_are_gone(after):
     made = await bench(FAMILY)
     made.device.values({"digital/8": True})

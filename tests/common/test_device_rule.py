@@ -1,4 +1,4 @@
-"""The snapshot and the changes after it are the state (contract 3.4), whatever happens."""
+"""The snapshot and the changes after it are the state (contract 3.4), always."""
 
 import json
 import math

@@ -58,10 +58,22 @@ def test_a_url_says_where_the_broker_is(url, host, port, tls, unix):
 
 @pytest.mark.parametrize(
     "url",
-    ["", "broker", "broker:1883", "http://broker", "tcp://broker", "mqtt://", "mqtt:///x", "mqtt://:1883",
-     "mqtt:broker",
-     "ws://broker", "unix://", "unix:", "unix://run/mosquitto.sock"],
-)  # fmt: skip
+    [
+        "",
+        "broker",
+        "broker:1883",
+        "http://broker",
+        "tcp://broker",
+        "mqtt://",
+        "mqtt:///x",
+        "mqtt://:1883",
+        "mqtt:broker",
+        "ws://broker",
+        "unix://",
+        "unix:",
+        "unix://run/mosquitto.sock",
+    ],
+)
 def test_another_url_is_refused_with_what_is_allowed(url):
     with pytest.raises(
         ConfigError, match="allowed are mqtt://host, mqtts://host, unix:///path"
@@ -117,12 +129,18 @@ def test_the_url_is_shown_without_credentials(url, shown):
 
 @pytest.mark.parametrize(
     "url",
-    ["http://bench:secret@broker", "mqtt://bench:secret@broker:x", "mqtt://bench:secret/1@broker",
-     "bench:secret@broker",
-     "mqtt://bench:sec#secret@broker", "mqtt://bench:secret?@broker", "mqtt://bench:secret@[::1",
-     "mqtt://bench:secret@",
-     "mqtt://bench:x[secret@broker"],
-)  # fmt: skip
+    [
+        "http://bench:secret@broker",
+        "mqtt://bench:secret@broker:x",
+        "mqtt://bench:secret/1@broker",
+        "bench:secret@broker",
+        "mqtt://bench:sec#secret@broker",
+        "mqtt://bench:secret?@broker",
+        "mqtt://bench:secret@[::1",
+        "mqtt://bench:secret@",
+        "mqtt://bench:x[secret@broker",
+    ],
+)
 def test_a_refused_url_does_not_show_its_password_however_badly_it_is_quoted(url):
     with pytest.raises(ConfigError) as caught:
         Endpoint(url)
@@ -161,9 +179,14 @@ def test_own_certificates_are_loaded(tmp_path):
 
 @pytest.mark.parametrize(
     "broken",
-    [{"ca_file": "nonsense"}, {"ca_file": ""}, {"cert_file": "nonsense", "key_file": KEY},
-     {"cert_file": CERTIFICATE, "key_file": "nonsense"}, {"cert_file": CERTIFICATE}],
-)  # fmt: skip
+    [
+        {"ca_file": "nonsense"},
+        {"ca_file": ""},
+        {"cert_file": "nonsense", "key_file": KEY},
+        {"cert_file": CERTIFICATE, "key_file": "nonsense"},
+        {"cert_file": CERTIFICATE},
+    ],
+)
 def test_a_tls_file_that_cannot_be_used_is_named(tmp_path, broken):
     made = files(tmp_path, **broken)
     with pytest.raises(ConfigError, match="_file ") as caught:

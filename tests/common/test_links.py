@@ -45,7 +45,7 @@ class Quiet:
 
 
 class Lines:
-    """A service of one link for each name; `closing` is what a session does at its end."""
+    """A service of one link for each name; `closing` is how a session ends."""
 
     def __init__(self, closing: Callable[[], Awaitable[Any]] = settle) -> None:
         self.sessions: dict[str, Quiet] = {}
@@ -99,9 +99,7 @@ async def hang() -> None:
     await asyncio.Event().wait()
 
 
-async def test_a_reload_restarts_only_what_changed_and_a_wrong_file_changes_nothing() -> (
-    None
-):
+async def test_a_reload_restarts_what_changed_and_a_wrong_file_nothing() -> None:
     toy = Toy()
     async with running(service(toy), LAB) as bus:
         await bus.status("toy", "online")
@@ -153,9 +151,7 @@ async def test_close_and_open_need_an_address_that_is_allowed() -> None:
         )
 
 
-async def test_a_device_of_a_new_configuration_has_its_name_also_from_one_that_was_found_or_opened() -> (
-    None
-):
+async def test_a_configured_device_takes_its_name_from_a_found_or_opened_one() -> None:
     lines = Lines()
     async with running(lines.service, OPEN + "names: [one]\n") as bus:
         await bus.status("one", "online")

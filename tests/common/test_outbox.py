@@ -237,7 +237,7 @@ def test_a_flood_of_drops_is_one_line_in_the_log(caplog):
     ]
 
 
-def test_a_large_message_after_which_the_connection_breaks_again_and_again_is_given_up_and_counted():
+def test_a_large_message_that_keeps_breaking_the_connection_is_given_up():
     outbox = Outbox()
     outbox.put(event("x" * 10_000))
     outbox.put(event("small"))

@@ -324,15 +324,33 @@ def test_a_class_of_a_property_has_its_name_on_the_wire() -> None:
 @pytest.mark.parametrize(
     ("name", "payload"),
     [
-        ("lock", {}), ("lock", {"ttl": 10, "owner": "me", "_wait": 5}), ("lock", {"ttl": 0}), ("lock", {"tll": 1}),
-        ("lock", {"_idd": "x"}), ("lock", {"_wait": "x"}), ("lock", {"scope": "world"}), ("lock", []), ("lock", 5),
-        ("cancel", "abc"), ("cancel", 5), ("cancel", {"id": 5}), ("cancel", {}), ("cancel", {"_value": 5, "_id": "x"}),
-        ("cancel", {"_value": 5, "x": 1}), ("list", {}), ("list", {"_id": "x"}), ("list", {"all": True}),
-        ("log_level", "debug"), ("log_level", "loud"), ("log_level", {"level": "info", "logger": "wire.psu"}),
-        ("log_level", {"_value": "info", "logger": "wire.psu"}), ("log_level", {"logger": "wire.psu"}),
-        ("close", {"name": "a"}), ("close", {"name": 5}),
+        ("lock", {}),
+        ("lock", {"ttl": 10, "owner": "me", "_wait": 5}),
+        ("lock", {"ttl": 0}),
+        ("lock", {"tll": 1}),
+        ("lock", {"_idd": "x"}),
+        ("lock", {"_wait": "x"}),
+        ("lock", {"scope": "world"}),
+        ("lock", []),
+        ("lock", 5),
+        ("cancel", "abc"),
+        ("cancel", 5),
+        ("cancel", {"id": 5}),
+        ("cancel", {}),
+        ("cancel", {"_value": 5, "_id": "x"}),
+        ("cancel", {"_value": 5, "x": 1}),
+        ("list", {}),
+        ("list", {"_id": "x"}),
+        ("list", {"all": True}),
+        ("log_level", "debug"),
+        ("log_level", "loud"),
+        ("log_level", {"level": "info", "logger": "wire.psu"}),
+        ("log_level", {"_value": "info", "logger": "wire.psu"}),
+        ("log_level", {"logger": "wire.psu"}),
+        ("close", {"name": "a"}),
+        ("close", {"name": 5}),
     ],
-)  # fmt: skip
+)
 def test_the_schema_of_a_command_accepts_what_the_command_accepts(
     name: str, payload: Any
 ) -> None:

@@ -1,4 +1,4 @@
-"""The command line of every bridge: which broker, which exit code, what the log looks like."""
+"""The command line of every bridge: broker, exit code, what the log looks like."""
 
 import asyncio
 import json
@@ -27,9 +27,7 @@ def planned(
     return plan(service(Toy()), parsed, url, environment or {}).endpoint.url
 
 
-def test_the_broker_is_that_of_the_argument_then_of_the_environment_then_of_the_file_then_ours() -> (
-    None
-):
+def test_the_broker_is_of_argument_environment_file_or_ours_in_this_order() -> None:
     file = "bridge: {name: lab}\nbroker: {url: 'mqtt://file'}\n"
     assert (
         planned(file, "mqtt://argument", {"BUSBAR_URL": "mqtt://environment"})
@@ -102,7 +100,8 @@ def test_files_that_cannot_be_used_are_found_before_the_start(
 ) -> None:
     file = tmp_path / "lab.yaml"
     file.write_text(
-        "bridge: {name: lab}\nbroker: {url: 'mqtts://127.0.0.1:1', ca_file: nowhere.crt}\n"
+        "bridge: {name: lab}\n"
+        "broker: {url: 'mqtts://127.0.0.1:1', ca_file: nowhere.crt}\n"
     )
     assert run(service(Toy()), ["--config", str(file), "--check"]) == EXIT_CONFIG
     assert "nowhere.crt" in capsys.readouterr().err
@@ -139,8 +138,11 @@ async def test_a_trace_shows_every_message_both_ways_without_secrets(
 
 async def test_systemd_is_told_of_readiness_and_fed(tmp_path: Path) -> None:
     toy_program = tmp_path / "toy.py"
-    toy_program.write_text("import sys\nfrom busbar.bridge import run\nfrom tests.toy import Toy, service\n"
-                           "sys.exit(run(service(Toy())))\n")  # fmt: skip
+    toy_program.write_text(
+        "import sys\nfrom busbar.bridge import run\n"
+        "from tests.toy import Toy, service\n"
+        "sys.exit(run(service(Toy())))\n"
+    )
     settings = tmp_path / "lab.yaml"
     settings.write_text("bridge: {name: lab}\n")
     heard: list[bytes] = []

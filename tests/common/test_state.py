@@ -312,10 +312,15 @@ async def test_staleness_does_not_hide_why_a_value_is_bad():
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        (math.nan, None), (math.inf, None), (-math.inf, None), ({"ra": math.nan, "dec": 1.5}, {"ra": None, "dec": 1.5}),
-        ([1.0, math.inf], [1.0, None]), ((1, math.nan), [1, None]), ({"a": [{"b": math.nan}]}, {"a": [{"b": None}]}),
+        (math.nan, None),
+        (math.inf, None),
+        (-math.inf, None),
+        ({"ra": math.nan, "dec": 1.5}, {"ra": None, "dec": 1.5}),
+        ([1.0, math.inf], [1.0, None]),
+        ((1, math.nan), [1, None]),
+        ({"a": [{"b": math.nan}]}, {"a": [{"b": None}]}),
     ],
-)  # fmt: skip
+)
 async def test_what_json_has_no_number_for_becomes_null_and_bad(value, said):
     state = new_state()
     state.read({"plain": value}, 1.0)

@@ -1,4 +1,4 @@
-"""The topic grammar, contract 1: topics of one bridge, private reply topics, filters."""
+"""The topic grammar, contract 1: topics of a bridge, private reply topics, filters."""
 
 import string
 
@@ -78,9 +78,20 @@ def test_what_is_built_is_parsed_back(root, bridge, device, channel, path):
 
 
 @pytest.mark.parametrize(
-    "topic", ["", "busbar", "busbar/lab", "busbar/lab/", "busbar/lab/psu", "busbar/lab/psu/", "busbar/lab//set",
-              "busbar/labs/psu/set", "other/lab/psu/set", "busbar/reply/me"]
-)  # fmt: skip
+    "topic",
+    [
+        "",
+        "busbar",
+        "busbar/lab",
+        "busbar/lab/",
+        "busbar/lab/psu",
+        "busbar/lab/psu/",
+        "busbar/lab//set",
+        "busbar/labs/psu/set",
+        "other/lab/psu/set",
+        "busbar/reply/me",
+    ],
+)
 def test_a_topic_that_is_not_ours_has_no_address(topic):
     assert busbar().parse(topic) is None
 
@@ -106,12 +117,29 @@ def test_the_own_reply_topic_counts_as_absent():
 @pytest.mark.parametrize(
     "topic",
     [
-        "", "busbar/reply", "busbar/reply/", "busbar/reply//a", "busbar/reply/a/", "busbar/reply/a/b/c/d/e",
-        "busbar/reply/+", "busbar/reply/a/#", "busbar/reply/a+b", "busbar/reply/a\x00b", "busbar/reply/a\n",
-        "busbar/reply/" + "a" * 129, "busbar/lab/other/reply", "busbar/lab/psu/status", "busbar/lab/psu/call/output",
-        "other/reply/a", "busbar/replying/a", "homeassistant/device/x/config", "$SYS/reply/a", "#", "BUSBAR/reply/a",
+        "",
+        "busbar/reply",
+        "busbar/reply/",
+        "busbar/reply//a",
+        "busbar/reply/a/",
+        "busbar/reply/a/b/c/d/e",
+        "busbar/reply/+",
+        "busbar/reply/a/#",
+        "busbar/reply/a+b",
+        "busbar/reply/a\x00b",
+        "busbar/reply/a\n",
+        "busbar/reply/" + "a" * 129,
+        "busbar/lab/other/reply",
+        "busbar/lab/psu/status",
+        "busbar/lab/psu/call/output",
+        "other/reply/a",
+        "busbar/replying/a",
+        "homeassistant/device/x/config",
+        "$SYS/reply/a",
+        "#",
+        "BUSBAR/reply/a",
     ],
-)  # fmt: skip
+)
 def test_any_other_reply_topic_is_forbidden(topic):
     with pytest.raises(Forbidden):
         busbar().private_reply(topic, "psu")
@@ -137,11 +165,23 @@ def test_a_forbidden_reply_topic_is_not_repeated_at_length():
 @pytest.mark.parametrize(
     ("pattern", "path", "covered"),
     [
-        ("a", "a", True), ("a", "b", False), ("a", "a/b", False), ("a/b", "a", False), ("+", "a", True),
-        ("+", "a/b", False), ("a/+", "a", False), ("a/+", "a/b", True), ("+/b", "a/b", True), ("#", "a/b", True),
-        ("a/#", "a", True), ("a/#", "a/b/c", True), ("a/#", "ab", False), ("a/+/#", "a", False), ("a/+", "a/", True),
+        ("a", "a", True),
+        ("a", "b", False),
+        ("a", "a/b", False),
+        ("a/b", "a", False),
+        ("+", "a", True),
+        ("+", "a/b", False),
+        ("a/+", "a", False),
+        ("a/+", "a/b", True),
+        ("+/b", "a/b", True),
+        ("#", "a/b", True),
+        ("a/#", "a", True),
+        ("a/#", "a/b/c", True),
+        ("a/#", "ab", False),
+        ("a/+/#", "a", False),
+        ("a/+", "a/", True),
     ],
-)  # fmt: skip
+)
 def test_a_filter_covers_a_path(pattern, path, covered):
     assert matches(pattern, path) is covered
 

@@ -55,7 +55,7 @@ class NodeRed:
         await self.text.says("Started flows", *expected, after=self._deployed)
 
     async def press(self, name: str) -> int:
-        """Press the button of an inject node; return how much had been written before."""
+        """Press the button of an inject node; return how much was written before."""
         [node] = [
             each["id"]
             for each in self._flows

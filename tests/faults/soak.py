@@ -114,7 +114,7 @@ class Soak:
         return max(0, self.account.gaps - self.bridge.stats()["dropped"])
 
     async def traffic(self) -> None:
-        """Values, events and commands; what the device shows is what it was last told."""
+        """Values, events and commands; a device shows what it was last told."""
         while True:
             await asyncio.sleep(0.1)
             for session in self.toy.sessions:

@@ -81,7 +81,7 @@ class Reader(Client):
         )
 
     def missing(self, topic: str) -> set[int]:
-        """Sequence numbers of a topic (of one boot, read from its start) that are gaps."""
+        """Gaps in the sequence numbers of a topic (of one boot, from its start)."""
         seen = set(self.seqs[topic])
         return set(range(1, max(seen, default=0) + 1)) - seen
 

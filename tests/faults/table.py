@@ -15,9 +15,12 @@ GROUPS = ("Broker", "Device", "Host", "Input")
 HEAD = """\
 # Faults, and what became of them
 
-Every line is a test in [`tests/faults`](../tests/faults/) that breaks something on purpose, on a real Mosquitto, and
-holds the [contract](contract.md) against it: nothing is lost unnoticed, memory stays bounded, nobody has to help
-afterwards. The figures are those of one run and no promises; the promise stands beside them. Made by
+Every line is a test in [`tests/faults`](../tests/faults/) that breaks something on \
+purpose, on a real Mosquitto, and
+holds the [contract](contract.md) against it: nothing is lost unnoticed, memory stays \
+bounded, nobody has to help
+afterwards. The figures are those of one run and no promises; the promise \
+stands beside them. Made by
 `pytest tests/faults --write-faults` with {versions}.
 """
 
@@ -65,7 +68,7 @@ def versions() -> str:
     mosquitto = re.search(r"version (\S+)", said)
     ours = ", ".join(
         f"{name} {importlib.metadata.version(name)}"
-        for name in ("busbar", "paho-mqtt", "msgspec")
+        for name in ("busbar-mqtt", "paho-mqtt", "msgspec")
     )
     return (
         f"Mosquitto {mosquitto[1] if mosquitto else '?'}, Python "

@@ -66,7 +66,7 @@ def in_order(seqs: list[int]) -> bool:
 
 
 @pytest.mark.parametrize("options", [(), PERSISTENT], ids=["empty", "persistent"])
-async def test_a_command_that_runs_while_the_broker_dies_is_run_once_and_its_outcome_arrives(
+async def test_a_command_while_the_broker_dies_runs_once_with_its_outcome(
     options: tuple[str, ...], record: Record
 ) -> None:
     with Mosquitto(*options) as broker:
@@ -185,7 +185,7 @@ async def test_every_change_during_an_absence_arrives_in_order_with_its_own_time
         )
 
 
-async def test_a_flood_during_an_absence_is_bounded_and_what_is_dropped_equals_what_is_missing(
+async def test_a_flood_during_an_absence_is_bounded_and_drops_are_what_is_missing(
     broker: Mosquitto, record: Record
 ) -> None:
     async with lab(broker) as it:

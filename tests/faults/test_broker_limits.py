@@ -24,7 +24,7 @@ NARROW = (
 )
 
 
-async def test_a_subscriber_so_slow_that_the_broker_drops_ends_right_after_it_subscribes_again(
+async def test_a_subscriber_that_lost_messages_is_right_after_it_resubscribes(
     record: Record,
 ) -> None:
     with Mosquitto(*NARROW) as broker:
@@ -119,7 +119,7 @@ async def test_a_result_larger_than_the_broker_takes_fails_and_breaks_nothing(
 
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
-async def test_an_event_larger_than_the_broker_takes_does_not_keep_the_bridge_from_the_bus(
+async def test_an_event_too_large_for_the_broker_keeps_no_bridge_from_the_bus(
     protocol: str, record: Record
 ) -> None:
     with Mosquitto(SMALL) as broker:

@@ -87,7 +87,7 @@ async def test_a_half_open_link_on_which_nothing_is_sent_is_noticed_by_its_keepa
         )
 
 
-async def test_withheld_acknowledgements_a_cut_and_new_values_never_bring_an_old_value_back(
+async def test_withheld_acknowledgements_and_a_cut_bring_no_old_value_back(
     broker: Mosquitto, record: Record
 ) -> None:
     async with lab(broker) as it:
@@ -208,7 +208,8 @@ async def test_a_slow_link_that_flows_is_not_taken_for_dead(
         record(
             f"a slow link: {BLOBS} blobs of 1 MB and an event at {SLOW / 1e6:g} MB/s, "
             f"patience {PATIENCE:g} s"
-            f"{'' if settled else ', just connected'}{'' if wander else ', steady as a limiter'}",
+            f"{'' if settled else ', just connected'}"
+            f"{'' if wander else ', steady as a limiter'}",
             "a link on which bytes flow is not dead, however late the acknowledgement",
             (
                 f"{BLOBS} of {BLOBS} blobs and the event within {took:.0f} s, 0 "

@@ -31,7 +31,8 @@ devices:
     address: tcp::127.0.0.1:{psu}
     timeout: 2
     properties:
-      - {{path: setpoint/voltage, query: "SOUR1:VOLT?", set: "SOUR1:VOLT {{value}}", every: 0.2}}
+      - {{path: setpoint/voltage, query: "SOUR1:VOLT?", \
+set: "SOUR1:VOLT {{value}}", every: 0.2}}
 """
 HOUR = 3600.0
 STOPPED = float(os.environ.get("BUSBAR_FAULTS_STOPPED", "0"))  # s; a minute outside CI

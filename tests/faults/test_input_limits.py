@@ -143,7 +143,7 @@ async def test_a_flood_of_commands_behind_a_lock_is_bounded_and_each_has_its_out
         )
 
 
-async def test_a_result_that_only_its_correlation_data_makes_too_large_still_has_an_outcome(
+async def test_a_result_too_large_by_its_correlation_data_has_an_outcome(
     broker: Mosquitto, record: Record
 ) -> None:
     async with lab(broker) as it, Reader(broker.port, f"{TOY}/reply") as asker:
@@ -169,7 +169,7 @@ async def test_a_result_that_only_its_correlation_data_makes_too_large_still_has
 
 
 @pytest.mark.parametrize("levels", [1, 4])
-async def test_a_result_for_a_long_reply_topic_in_another_script_does_not_break_the_connection(
+async def test_a_result_for_a_long_foreign_reply_topic_breaks_no_connection(
     levels: int, record: Record
 ) -> None:
     with Mosquitto("max_packet_size 20000") as broker:

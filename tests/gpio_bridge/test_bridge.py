@@ -814,7 +814,7 @@ async def test_what_needs_an_extra_says_so_and_other_lines_work(monkeypatch, tmp
     text += "      - {name: hard, line: 12, direction: pwm, by: hardware}\n"
     text += "      - {name: named, line: 19, direction: pwm, channel: fe20c000.pwm/0}\n"
     async with running(SERVICE, text) as bus:
-        assert "pip install 'gpio-bridge[lgpio]'" in await bus.bad(
+        assert "the extra `lgpio` of busbar-gpio-bridge" in await bus.bad(
             "header", "fan", "device"
         )
         assert "dtoverlay=pwm-2chan" in await bus.bad("header", "hard", "device")

@@ -129,7 +129,7 @@ async def test_what_lgpio_refuses_is_said_and_the_chip_closed():
 
 def test_without_lgpio_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "lgpio", None)
-    with pytest.raises(DeviceRefused, match=r"pip install 'gpio-bridge\[lgpio\]'"):
+    with pytest.raises(DeviceRefused, match="the extra `lgpio` of busbar-gpio-bridge"):
         lgpio_pulses.load()
 
 

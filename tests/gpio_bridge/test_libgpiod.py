@@ -208,9 +208,6 @@ def test_without_rpi_gpio_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "RPi", None)
     with pytest.raises(
         LinkLost,
-        match=(
-            r"pip install 'gpio-bridge\[rpigpio\]' or "
-            r"'gpio-bridge\[rpi-lgpio\]'"
-        ),
+        match=("the extra `rpigpio` or `rpi-lgpio` of busbar-gpio-bridge"),
     ):
         rpigpio.load()

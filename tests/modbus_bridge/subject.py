@@ -28,7 +28,8 @@ devices:
     unit: 17
     timeout: 3
     properties:
-      - {{path: volts, address: 300, type: float64, access: rw, minimum: 0, maximum: 30, every: 0.1}}
+      - {{path: volts, address: 300, type: float64, access: rw,
+         minimum: 0, maximum: 30, every: 0.1}}
       - {{path: door, table: coil, address: 5, access: rw, every: 0.1}}
       - {{path: reading, table: input, address: 0, every: 0.1}}
       - {{path: refusing, address: 80, access: w}}

@@ -41,11 +41,14 @@ devices:
     timeout: 0.5
     properties:
       - {{path: relay, table: coil, address: 3, access: rw, every: 0.05}}
-      - {{path: setpoint, address: 40, type: int16, scale: 0.1, access: rw, minimum: 5, maximum: 30, every: 0.05}}
+      - {{path: setpoint, address: 40, type: int16, scale: 0.1, access: rw,
+         minimum: 5, maximum: 30, every: 0.05}}
       - {{path: overheat, address: 50, bit: 4, access: rw, every: 0.05}}
       - {{path: level, address: 50, bit: 8, width: 3, access: rw, every: 0.05}}
-      - {{path: mode, address: 60, choices: {{0: "off", 2: boost}}, access: rw, every: 0.05}}
-      - {{path: total, address: 70, type: uint32, order: little_swap, access: rw, every: 0.05}}
+      - {{path: mode, address: 60, choices: {{0: "off", 2: boost}}, access: rw,
+         every: 0.05}}
+      - {{path: total, address: 70, type: uint32, order: little_swap, access: rw,
+         every: 0.05}}
       - {{path: guarded, address: 80, access: rw, every: 0.05}}
       - {{path: trigger, table: coil, address: 9, access: w}}
 """
@@ -145,7 +148,7 @@ async def test_single_writes_can_go_by_functions_15_and_16():
         ]
 
 
-async def test_a_bit_is_written_without_its_neighbours_whether_the_unit_has_function_22_or_not():
+async def test_a_bit_is_written_without_its_neighbours_with_and_without_function_22():
     async with plant() as (simulator, bus):
         heating = simulator.plant.heating
         for without in (set(), {22}):
@@ -244,7 +247,7 @@ devices:
         )
 
 
-async def test_what_has_not_been_read_for_three_periods_is_stale_until_it_is_read_again():
+async def test_a_value_not_read_for_three_periods_is_stale_until_it_is_read_again():
     async with plant() as (_, bus):
         await bus.value("heating", "setpoint")
         lease = (await bus.call("heating", "lock", {"polls": False, "ttl": 60}))[
@@ -318,7 +321,9 @@ devices:
   - name: meter
     address: "{address}::17"
     every: 0
-    properties: [{{path: label, address: 110, type: string, length: 8, access: rw}}, {{path: b, address: 300}}]
+    properties:
+      - {{path: label, address: 110, type: string, length: 8, access: rw}}
+      - {{path: b, address: 300}}
 """
 
 
@@ -351,7 +356,7 @@ async def test_a_write_that_cannot_be_read_back_is_told_as_written():
         assert meter.words["holding"][220:224] == b"new\0"
 
 
-async def test_a_block_that_a_refresh_takes_apart_is_read_in_the_same_parts_by_the_polls():
+async def test_polls_read_a_block_in_the_parts_that_a_refresh_took_it_into():
     text = (
         "bridge: {{name: plant}}\n"
         "devices: [{{name: meter, address: '{address}::17', every: 5,"
@@ -430,9 +435,12 @@ THREE = """
 bridge: {{name: plant}}
 channels: [{{name: line1, address: "{address}"}}]
 devices:
-  - {{name: meter, channel: line1, unit: 17, every: 0.5, properties: [{{path: energy, address: 100, type: float32}}]}}
-  - {{name: heating, channel: line1, unit: 18, every: 0.5, properties: [{{path: setpoint, address: 40, scale: 0.1}}]}}
-  - {{name: pump, channel: line1, unit: 19, every: 0.5, properties: [{{path: speed, table: input, address: 0}}]}}
+  - {{name: meter, channel: line1, unit: 17, every: 0.5,
+     properties: [{{path: energy, address: 100, type: float32}}]}}
+  - {{name: heating, channel: line1, unit: 18, every: 0.5,
+     properties: [{{path: setpoint, address: 40, scale: 0.1}}]}}
+  - {{name: pump, channel: line1, unit: 19, every: 0.5,
+     properties: [{{path: speed, table: input, address: 0}}]}}
 """
 
 
@@ -449,7 +457,7 @@ async def reads_in(seconds, *units):
 
 
 @pytest.mark.parametrize("framing", ["tcp", "rtu"])
-async def test_a_unit_that_dies_leaves_its_mates_nine_tenths_of_their_rate_and_comes_back(
+async def test_a_dead_unit_leaves_its_mates_nine_tenths_of_their_rate_and_comes_back(
     framing,
 ):
     """The whole bridge in virtual time.

@@ -70,7 +70,7 @@ async def test_a_caller_may_be_more_patient_than_the_configuration():
 
 
 async def test_bits_come_in_exactly_the_number_that_was_asked():
-    """Reference 1.10, B8: comsrv returns as many as there are bytes."""
+    """docs/protocols/modbus.md, 10: comsrv returns as many as there are bytes."""
     async with plant(text=LINE_PLANT) as (_, bus):
         for table in ("coil", "discrete"):
             for count in (1, 7, 8, 9, 17, 999):

@@ -94,10 +94,10 @@ async def test_an_exception_is_the_device_saying_no(framing):
 
 
 @pytest.mark.parametrize("framing", FRAMINGS)
-async def test_a_server_that_answers_once_too_late_and_then_at_the_limit_is_never_misread(
+async def test_a_server_that_answers_late_once_and_then_at_the_limit_is_never_misread(
     framing,
 ):
-    """Reference 2.1.
+    """docs/protocols/modbus.md, 6.
 
     Pymodbus 3.16 by RTU answers 2 with [1], 3 with [2], 4 with [3] from then on.
     """
@@ -197,7 +197,7 @@ async def test_a_cancelled_wait_leaves_an_answer_owed():
         assert await answer == b"\x00\x02"
 
 
-async def test_a_debt_outlives_the_connection_for_a_converter_may_deliver_it_on_the_next():
+async def test_a_debt_outlives_the_connection_as_a_converter_may_deliver_it_later():
     async with line() as (made, wire):
         with pytest.raises(DeviceTimeout):
             await made.ask(ONE, Read("holding", 1, 1), 0.01)
@@ -478,7 +478,7 @@ async def test_frames_are_apart_on_a_fast_line_as_on_one_of_19200_baud():
 async def test_a_broadcast_is_followed_by_the_turnaround_delay():
     clock = Clock()
     async with line(turnaround=2.0) as (made, wire):
-        await made.tell(WriteRegister(7, b"\0\x01"))
+        await made.broadcast(WriteRegister(7, b"\0\x01"))
         assert (await wire.hear()).unit == 0
         before = asyncio.get_running_loop().time()
         answer = asking(made, Read("holding", 7, 1), timeout=1000)

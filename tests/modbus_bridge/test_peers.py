@@ -76,7 +76,9 @@ async def test_mbpoll_reads_and_writes_through_a_line_that_is_offered():
     port = free_port()
     text = """
 bridge: {{name: plant}}
-channels: [{{name: line1, address: "{address}", serve: {{listen: "127.0.0.1:{port}", access: rw}}}}]
+channels:
+  - {{name: line1, address: "{address}",
+     serve: {{listen: "127.0.0.1:{port}", access: rw}}}}
 devices:
   - {{name: meter, channel: line1, unit: 17}}
   - {{name: heating, channel: line1, unit: 18}}
@@ -101,8 +103,10 @@ devices:
     properties:
       - {{path: abcd, address: 0, type: float32, order: big, access: rw, every: 0.1}}
       - {{path: dcba, address: 2, type: float32, order: little, access: rw, every: 0.1}}
-      - {{path: badc, address: 4, type: float32, order: big_swap, access: rw, every: 0.1}}
-      - {{path: cdab, address: 6, type: float32, order: little_swap, access: rw, every: 0.1}}
+      - {{path: badc, address: 4, type: float32, order: big_swap, access: rw,
+         every: 0.1}}
+      - {{path: cdab, address: 6, type: float32, order: little_swap, access: rw,
+         every: 0.1}}
       - {{path: word, address: 200, access: rw, every: 0.1}}
       - {{path: bit, address: 201, bit: 15, access: rw, every: 0.1}}
       - {{path: input, table: input, address: 300, every: 0.1}}
@@ -167,7 +171,7 @@ async def test_libmodbus_is_read_and_written_in_all_orders(kind, tmp_path):
 
 
 async def test_a_well_formed_function_15_is_taken_where_comsrvs_was_not(tmp_path):
-    """Reference 1.10, B5: without its byte count libmodbus drops the connection."""
+    """docs/protocols/modbus.md, 10: libmodbus drops it without its byte count."""
     async with (
         libmodbus("tcp", tmp_path) as address,
         running(SERVICE, LIBMODBUS.format(address=address)) as bus,

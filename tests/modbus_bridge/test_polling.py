@@ -92,7 +92,7 @@ def test_every_item_is_in_one_block_within_the_limits(found, gap, registers, bit
 
 
 class Bus:
-    """A line in virtual time: units that answer or not, and when each block was read."""
+    """A line in virtual time: units that answer or not, and the reads of blocks."""
 
     def __init__(self, blocks, patience=None, exchange=EXCHANGE):
         self.now, self.dead, self.exchange = 0.0, set(), exchange
@@ -103,20 +103,20 @@ class Bus:
 
     def run(self, until):
         while self.now < until:
-            job = self.schedule.next(self.now)
+            job = self.schedule.take_next(self.now)
             if job is None:
-                self.now = min(self.schedule.when(), until)
+                self.now = min(self.schedule.next_due(), until)
                 continue
             name, block, planned = job
             self.asked.append((self.now, name))
             silent = name in self.dead
             self.now += self.patience[name].timeout if silent else self.exchange
             if silent:
-                self.schedule.silent(name, self.now)
+                self.schedule.note_silence(name, self.now)
             else:
                 self.read[name].append(self.now)
-                self.schedule.answered(name, self.now)
-            self.schedule.done(name, block, planned, self.now, not silent)
+                self.schedule.note_answer(name, self.now)
+            self.schedule.plan_next(name, block, planned, self.now, not silent)
 
     def rate(self, name, start, end):
         return sum(start <= each < end for each in self.read[name]) / (end - start)
@@ -169,10 +169,10 @@ def test_a_slow_unit_in_quarantine_takes_at_most_a_tenth():
 def test_a_quarantine_is_taken_up_by_the_next_session():
     schedule = Schedule({"a": join([item(0)], 0)}, {"a": Patience()}, 100.0)
     schedule.quarantine("a", 7, 100.0)
-    name, block, planned = schedule.next(100.0)
-    assert schedule.silent(name, 101.0)
-    schedule.done(name, block, planned, 101.0, False)
-    assert schedule.next(110) is None
+    name, block, planned = schedule.take_next(100.0)
+    assert schedule.note_silence(name, 101.0)
+    schedule.plan_next(name, block, planned, 101.0, False)
+    assert schedule.take_next(110) is None
     assert schedule.failures("a") == 8
 
 
@@ -199,7 +199,7 @@ def test_no_due_unit_waits_more_than_one_round(data):
         due = {
             name
             for name, unit in bus.schedule._units.items()
-            if bus.schedule._when(unit) <= bus.now
+            if bus.schedule._due(unit) <= bus.now
         }
         for name in due:
             waiting.setdefault(name, [])
@@ -213,7 +213,7 @@ def test_no_due_unit_waits_more_than_one_round(data):
                         f"{other} waits while {name} has a second turn"
                     )
             waiting.pop(name, None)
-        bus.now = max(bus.now, bus.schedule.when())
+        bus.now = max(bus.now, bus.schedule.next_due())
 
 
 def test_periods_keep_their_phase_and_what_is_missed_is_counted():
@@ -237,7 +237,7 @@ def test_what_is_read_once_is_tried_again_until_it_was_read():
     bus.dead = set()
     bus.run(1000)
     assert len(bus.read["a"]) == 1
-    assert bus.schedule.when() == float("inf")
+    assert bus.schedule.next_due() == float("inf")
 
 
 def test_all_of_a_unit_that_comes_back_is_read_at_once():
@@ -248,18 +248,18 @@ def test_all_of_a_unit_that_comes_back_is_read_at_once():
     ]
     schedule = Schedule({"a": blocks}, {"a": Patience(silences=1)}, 0.0)
     for now in (0.0, 0.1, 0.2):
-        name, block, planned = schedule.next(now)
-        schedule.done(name, block, planned, now)
-    name, block, planned = schedule.next(1.5)
-    assert schedule.silent(name, 2.5)
-    schedule.done(name, block, planned, 2.5, False)
-    name, block, planned = schedule.next(20)
-    assert schedule.answered(name, 20)
-    schedule.done(name, block, planned, 20)
+        name, block, planned = schedule.take_next(now)
+        schedule.plan_next(name, block, planned, now)
+    name, block, planned = schedule.take_next(1.5)
+    assert schedule.note_silence(name, 2.5)
+    schedule.plan_next(name, block, planned, 2.5, False)
+    name, block, planned = schedule.take_next(20)
+    assert schedule.note_answer(name, 20)
+    schedule.plan_next(name, block, planned, 20)
     read = []
-    while (job := schedule.next(20.0)) is not None:
+    while (job := schedule.take_next(20.0)) is not None:
         read.append(job[1].every)
-        schedule.done(*job, 20.0)
+        schedule.plan_next(*job, 20.0)
     assert {0.0, 3600.0} <= set(read)
 
 

@@ -23,7 +23,9 @@ from tests.running import running
 
 PLANT = """
 bridge: {{name: plant}}
-channels: [{{name: line1, address: "{address}", serve: {{listen: "127.0.0.1:{port}", access: {access}, clients: 2}}}}]
+channels:
+  - {{name: line1, address: "{address}",
+     serve: {{listen: "127.0.0.1:{port}", access: {access}, clients: 2}}}}
 devices:
   - name: meter
     channel: line1

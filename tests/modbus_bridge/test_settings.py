@@ -237,7 +237,9 @@ def test_a_unit_is_255_unless_it_is_told():
 
 def test_links_are_channels_and_devices_of_their_own():
     found = parsed("""
-channels: [{name: line, address: 'modbus::rtu::/dev/ttyUSB0::9600::8N1'}, {name: unused, address: 'modbus::tcp::x'}]
+channels:
+  - {name: line, address: 'modbus::rtu::/dev/ttyUSB0::9600::8N1'}
+  - {name: unused, address: 'modbus::tcp::x'}
 devices:
   - {name: a, channel: line, unit: 1}
   - {name: b, channel: line, unit: 2}

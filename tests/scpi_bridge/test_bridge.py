@@ -29,9 +29,11 @@ devices:
     properties:
       - {{path: voltage, query: "MEAS1:VOLT?", unit: V{every}}}
       - {{path: output, query: "OUTP1?", set: "OUTP1 {{value}}", type: boolean{every}}}
-      - {{path: setpoint/voltage, query: "SOUR1:VOLT?", set: "SOUR1:VOLT {{value}}", minimum: 0, maximum: 60}}
+      - {{path: setpoint/voltage, query: "SOUR1:VOLT?", set: "SOUR1:VOLT {{value}}",
+         minimum: 0, maximum: 60}}
       - {{path: mode, query: "OUTP1:MODE?", type: string, choices: ["OFF", CV, CC]}}
-      - {{path: points, query: "TRAC1:POIN?", set: "TRAC1:POIN {{value}}", type: integer}}
+      - {{path: points, query: "TRAC1:POIN?", set: "TRAC1:POIN {{value}}",
+         type: integer}}
       - {{path: limit, set: "SOUR1:VOLT:PROT {{value:.2f}}"}}
       - {{path: text, set: "DISP {{value}}", type: string}}
 {more}
@@ -814,7 +816,7 @@ async def test_the_ways_of_an_odd_instrument_are_configured():
         assert bus.events("bridge", "log") == []
 
 
-async def test_a_late_reply_that_a_converter_delivers_on_the_new_connection_is_not_the_next_answer():
+async def test_a_late_reply_on_the_new_connection_is_not_the_next_answer():
     answers = {b"WHO": b"Bath,1\r", b"T? \xb0C": b"24.0\r", b"B?": b"answer of B\r"}
     async with (
         scripted(answers, b"answer of A\r") as (port, lines),

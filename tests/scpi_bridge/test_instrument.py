@@ -154,7 +154,7 @@ async def test_a_terminator_of_two_bytes_may_be_cut_in_two(bench):
         assert await asking == "1"
 
 
-async def test_a_newline_after_the_return_is_neither_the_next_answer_nor_worth_a_warning(
+async def test_a_newline_after_the_return_is_no_answer_and_not_worth_a_warning(
     bench, caplog
 ):
     async with talking(bench.connect, terminator="\r") as instrument:

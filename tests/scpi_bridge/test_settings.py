@@ -56,7 +56,8 @@ devices:
     properties:
       - {path: voltage, query: "MEAS:VOLT?", every: 0.5, unit: V}
       - {path: output, query: "OUTP?", set: "OUTP {value}", type: boolean, every: 1}
-      - {path: setpoint/voltage, query: "VOLT?", set: "VOLT {value}", minimum: 0, maximum: 30, unit: V}
+      - {path: setpoint/voltage, query: "VOLT?", set: "VOLT {value}",
+         minimum: 0, maximum: 30, unit: V}
 """
     (psu,) = parsed(text).devices
     voltage, output, setpoint = psu.properties

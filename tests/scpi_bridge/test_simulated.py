@@ -1,4 +1,4 @@
-"""The simulated instruments, line by line: headers, errors, status, what they measure."""
+"""Simulated instruments, line by line: headers, errors, status, measurements."""
 
 import math
 import struct

@@ -62,7 +62,7 @@ def state(watcher: Watcher) -> Any:
     return (watcher.last(f"{PSU}/state") or {}).get("values", {})
 
 
-async def test_everything_retained_is_back_after_the_broker_was_killed_and_came_back_empty(
+async def test_everything_retained_is_back_after_the_broker_came_back_empty(
     broker: Mosquitto, tmp_path: Path
 ) -> None:
     async with bench(broker.url, broker.port, tmp_path) as (simulator, _, watcher):
@@ -87,7 +87,7 @@ async def test_everything_retained_is_back_after_the_broker_was_killed_and_came_
         )
 
 
-async def test_an_instrument_that_goes_away_is_offline_with_a_reason_and_comes_back_by_itself(
+async def test_an_instrument_that_goes_is_offline_and_comes_back_by_itself(
     broker: Mosquitto, tmp_path: Path
 ) -> None:
     async with bench(broker.url, broker.port, tmp_path) as (simulator, _, watcher):
@@ -246,7 +246,7 @@ async def test_left_over_topics_of_devices_that_are_gone_are_removed_at_the_star
         assert await has(broker, "busbar/other/x/status")
 
 
-async def test_after_withheld_acknowledgements_and_a_cut_the_last_retained_value_is_the_new_one(
+async def test_the_retained_value_is_new_after_withheld_acknowledgements(
     broker: Mosquitto, tmp_path: Path
 ) -> None:
     async with Proxy(broker.port) as proxy:
@@ -367,9 +367,13 @@ async def test_a_bridge_on_mqtt_3_1_1_serves_the_same(
 async def test_each_command_runs_once_and_has_one_outcome(
     broker: Mosquitto, tmp_path: Path, protocol: str
 ) -> None:
-    async with bench(broker.url, broker.port, tmp_path, extra=f"broker: {{protocol: {protocol}}}\n") as (
-        simulator, _, watcher,
-    ):  # fmt: skip
+    async with bench(
+        broker.url, broker.port, tmp_path, extra=f"broker: {{protocol: {protocol}}}\n"
+    ) as (
+        simulator,
+        _,
+        watcher,
+    ):
         commands = {
             "set": '{"output": true}',
             "set/setpoint/voltage": "3",

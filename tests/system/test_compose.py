@@ -241,12 +241,17 @@ def test_a_bridge_is_healthy_when_its_status_says_online(
 DIRECTIVES = {
     "Unit": "Description Wants After StartLimitIntervalSec",
     "Service": """
-        Type NotifyAccess ExecStart Restart RestartPreventExitStatus RestartSec WatchdogSec TimeoutStopSec
+        Type NotifyAccess ExecStart Restart RestartPreventExitStatus RestartSec
+        WatchdogSec TimeoutStopSec
         LoadCredential DynamicUser
-        StateDirectory UMask DevicePolicy RestrictAddressFamilies CapabilityBoundingSet NoNewPrivileges ProtectSystem
-        ProtectHome PrivateTmp ProtectProc ProtectHostname ProtectControlGroups ProtectKernelTunables
-        ProtectKernelModules ProtectKernelLogs RestrictNamespaces RestrictRealtime RestrictSUIDSGID LockPersonality
-        SystemCallArchitectures SystemCallFilter SystemCallErrorNumber MemoryMax TasksMax
+        StateDirectory UMask DevicePolicy RestrictAddressFamilies
+        CapabilityBoundingSet NoNewPrivileges ProtectSystem
+        ProtectHome PrivateTmp ProtectProc ProtectHostname ProtectControlGroups
+        ProtectKernelTunables ProtectKernelModules ProtectKernelLogs
+        RestrictNamespaces RestrictRealtime
+        RestrictSUIDSGID LockPersonality
+        SystemCallArchitectures SystemCallFilter SystemCallErrorNumber
+        MemoryMax TasksMax
     """,
     "Install": "WantedBy",
 }

@@ -354,7 +354,7 @@ def test_without_a_bridge_it_says_how_to_install_one(
 ) -> None:
     monkeypatch.setattr(run, "entry_points", lambda **_: [])
     assert run.run(0, free_port()) == 1
-    assert "pip install scpi-bridge" in capsys.readouterr().err
+    assert "pip install ./services/scpi-bridge" in capsys.readouterr().err
 
 
 def test_without_mosquitto_it_says_how_to_install_it(

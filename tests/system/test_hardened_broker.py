@@ -201,7 +201,7 @@ def site(configuration: str, files: Path) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def certificate_site(configuration: str, files: Path) -> Iterator[Site]:
-    """The variant that asks for client certificates: the three lines without their `#`."""
+    """The variant with client certificates: the three lines without their `#`."""
     text, changed = re.subn(r"^#(?=[a-z])", "", configuration, flags=re.MULTILINE)
     assert changed == 3
     with Mosquitto(configuration=text) as broker:

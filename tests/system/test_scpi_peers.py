@@ -1,7 +1,9 @@
-"""An instrument that nobody here wrote, the thermostat `julabo` of lewis, driven through a real broker.
+"""An instrument that nobody here wrote, the thermostat `julabo` of lewis, on a real
+broker.
 
-It speaks no SCPI: lines end with a carriage return, answers with a newline more; a command that it knows is answered by
-an empty line, any other by silence. The clients are those of Mosquitto, in both versions of MQTT.
+It speaks no SCPI: lines end with a carriage return, answers with a newline more; a
+command that it knows is answered by an empty line, any other by silence. The clients
+are those of Mosquitto, in both versions of MQTT.
 """
 
 import asyncio
@@ -39,8 +41,10 @@ devices:
     clear: null
     properties:
       - {{path: temperature, query: IN_PV_00, every: 0.2, unit: °C, class: temperature}}
-      - {{path: setpoint, query: IN_SP_00, set: "OUT_SP_00 {{value}}", minimum: 0, maximum: 1000, every: 0.2}}
-      - {{path: circulating, query: IN_MODE_05, set: "OUT_MODE_05 {{value}}", type: boolean}}
+      - {{path: setpoint, query: IN_SP_00,
+         set: "OUT_SP_00 {{value}}", minimum: 0, maximum: 1000, every: 0.2}}
+      - {{path: circulating, query: IN_MODE_05,
+         set: "OUT_MODE_05 {{value}}", type: boolean}}
       - {{path: integral, query: IN_PAR_07, set: "OUT_PAR_07 {{value}}", type: integer}}
 """
 

@@ -5,6 +5,7 @@ import asyncio
 import subprocess
 import sys
 import venv
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,9 @@ from tests.process import BENCH
 from tests.watcher import Watcher
 
 ROOT = Path(__file__).parents[2]
+SERVICES = [
+    each.parent.relative_to(ROOT) for each in ROOT.glob("services/*/pyproject.toml")
+]
 
 
 def run(*command: str | Path) -> str:
@@ -30,40 +34,69 @@ def run(*command: str | Path) -> str:
     return done.stdout
 
 
+def pip(*arguments: str | Path) -> str:
+    command = (sys.executable, "-m", "pip", "--disable-pip-version-check")
+    return run(*command, *arguments)
+
+
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A virtual environment with nothing but the two wheels and what they ask for."""
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the wheels of all distributions."""
     folder = tmp_path_factory.mktemp("wheels")
-    pip = [
-        sys.executable,
-        "-m",
-        "pip",
-        "--disable-pip-version-check",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-    ]
-    run(
-        *pip,
-        "--no-build-isolation",
-        "--wheel-dir",
-        folder,
-        "./common",
-        "./services/scpi-bridge",
+    packages = ["./common", *sorted(f"./{each}" for each in SERVICES)]
+    build = ("wheel", "--quiet", "--no-deps", "--no-build-isolation")
+    pip(*build, "--wheel-dir", folder, *packages)
+    return folder
+
+
+def installed(wheels: Path, service: str) -> Path:
+    """Return an environment with nothing but a bridge and what its wheel asks for."""
+    folder = wheels / service
+    venv.create(folder, with_pip=False)
+    python = folder / "bin" / "python"
+    pip(
+        *("--python", python, "install", "--quiet", "-c", "constraints.txt"),
+        *("--find-links", wheels, f"busbar-{service}"),
     )
-    venv.create(folder / "env", with_pip=True)
-    wheels = sorted(folder.glob("*.whl"))
-    assert [wheel.name.split("-")[0] for wheel in wheels] == ["busbar", "scpi_bridge"]
-    run(
-        folder / "env/bin/pip",
-        "--disable-pip-version-check",
-        "install",
-        "--quiet",
-        "-c",
-        "constraints.txt",
-        *wheels,
-    )
-    return folder / "env"
+    return folder
+
+
+@pytest.fixture(scope="module")
+def environment(wheels: Path) -> Path:
+    return installed(wheels, "scpi-bridge")
+
+
+@pytest.mark.parametrize("service", [each.name for each in SERVICES])
+def test_each_bridge_is_installed_from_its_wheel_with_our_library(
+    wheels: Path, service: str
+) -> None:
+    """The index has a `busbar` of somebody else: it must never be taken."""
+    folder = wheels / service
+    if not folder.exists():
+        installed(wheels, service)
+    module = service.replace("-", "_")
+    text = f"import busbar.client, {module}.bridge; print(busbar.client.__file__)"
+    found = run(folder / "bin" / "python", "-c", text)
+    assert Path(found.strip()).is_relative_to(folder)
+    assert run(folder / "bin" / service, "--help").startswith("usage:")
+
+
+def test_every_wheel_has_the_version_and_the_licence(wheels: Path) -> None:
+    version = (ROOT / "VERSION").read_text().strip()
+    names = sorted(wheels.glob("*.whl"))
+    assert len(names) == 1 + len(SERVICES)
+    for wheel in names:
+        assert wheel.name.startswith("busbar_")
+        assert wheel.name.split("-")[1] == version
+        with zipfile.ZipFile(wheel) as archive:
+            licence = (
+                f"{'-'.join(wheel.name.split('-')[:2])}.dist-info/licenses/LICENSE"
+            )
+            assert archive.read(licence) == (ROOT / "LICENSE").read_bytes()
+            metadata = archive.read(licence.replace("licenses/LICENSE", "METADATA"))
+            if "bridge" in wheel.name:
+                assert f"=={version}".encode() in metadata
+            assert any(name.endswith("/py.typed") for name in archive.namelist())
 
 
 async def test_a_bridge_installed_alone_serves(
@@ -99,18 +132,15 @@ async def test_a_bridge_installed_alone_serves(
 
 
 def test_an_installation_has_what_it_needs_and_no_more(environment: Path) -> None:
-    listed = run(
-        environment / "bin/pip",
-        "--disable-pip-version-check",
-        "list",
-        "--format=freeze",
-    )
-    names = {line.split("==")[0].lower() for line in listed.splitlines()} - {
-        "pip",
-        "setuptools",
-        "wheel",
+    listed = pip("--python", environment / "bin" / "python", "list", "--format=freeze")
+    names = {line.split("==")[0].lower() for line in listed.splitlines()}
+    assert names == {
+        "busbar-mqtt",
+        "busbar-scpi-bridge",
+        "paho-mqtt",
+        "msgspec",
+        "ruamel.yaml",
     }
-    assert names == {"busbar", "scpi-bridge", "paho-mqtt", "msgspec", "ruamel.yaml"}
 
 
 def test_the_wheels_carry_the_example_the_types_and_the_demo(environment: Path) -> None:

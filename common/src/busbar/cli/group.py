@@ -84,7 +84,7 @@ def _main(**options: Any) -> None:
 busbar = Commands(
     "busbar", callback=_main, params=list(shared(repeated=False)), help=_main.__doc__
 )
-click.version_option(package_name="busbar", message="%(version)s")(busbar)
+click.version_option(package_name="busbar-mqtt", message="%(version)s")(busbar)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -102,7 +102,10 @@ def run(arguments: Sequence[str]) -> int:
         extra = _EXTRAS.get((error.name or "").partition(".")[0])
         if extra is None:
             raise
-        needed = f"this command needs an extra: pip install 'busbar[{extra}]'"
+        needed = (
+            f"this command needs the extra `{extra}` of busbar-mqtt; in its "
+            f"repository: pip install './common[{extra}]'"
+        )
         return _unusable(needed, as_json)
     except exits.EXPECTED as error:
         _tell(str(error), exits.described(error), as_json)

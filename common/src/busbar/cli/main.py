@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 NEEDED = {"click", "rich"}
 WITHOUT = (
-    "busbar: the command line (demo, ls, show, get, set, ...) needs an extra: pip "
-    "install 'busbar[cli]'"
+    "busbar: the command line (demo, ls, show, get, set, ...) needs the extra `cli` of "
+    "busbar-mqtt; in its repository: pip install './common[cli]'"
 )
 
 
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:  # before a command has begun
         return 130
     except BrokenPipeError:
-        # `busbar ... | head`: the reader has gone, and the interpreter must not trip over
-        # it again
+        # `busbar ... | head`: the reader has gone, and the interpreter must not trip
+        # over it again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141  # 128 + SIGPIPE

@@ -27,10 +27,10 @@ No I/O, no clock: `tracked_device` says what happened.
     REMOVED        | any                       | UNKNOWN   | every value is gone
 
 What is in no row changes nothing. A view has `followed` the changes once one has come
-while nothing was missing, or a snapshot has covered what was: "incomplete" is then shown
-as `gap`, before that as `joining`. Who joins while values change gets changes at once,
-and only within a second the snapshot that covers what was before them.
-Source: docs/contract.md, 3.
+while nothing was missing, or a snapshot has covered what was: "incomplete" is then
+shown as `gap`, before that as `joining`. Who joins while values change gets changes at
+once, and only within a second the snapshot that covers what was before them. Source:
+docs/contract.md, 3.
 """
 
 from dataclasses import dataclass

@@ -34,7 +34,7 @@ def encode_block(data: bytes) -> bytes:
     """
     if len(data) > MAX_DECLARED:
         raise TooLarge(
-            (f"a block holds at most {MAX_DECLARED} bytes, not {len(data)}"),
+            f"a block holds at most {MAX_DECLARED} bytes, not {len(data)}",
             limit=MAX_DECLARED,
         )
     length = b"%d" % len(data)
@@ -42,14 +42,20 @@ def encode_block(data: bytes) -> bytes:
 
 
 def decode_block(message: bytes) -> bytes:
-    """Return the payload of one whole message, with its terminator or (definite) without. Source: 488.2, 8.7.9-10."""
+    """Return the payload of one whole message.
+
+    Its terminator may be missing behind a definite block.
+
+    Source: IEEE 488.2, 8.7.9 and 8.7.10.
+    """
     header = _header(message[:_HEADER_SIZE])
     if header is None:
         raise ProtocolError(f"the block ends within its header: {message!r}")
     start, length = header
     if length is None:
         return _indefinite(message[start:])
-    payload, rest = message[start : start + length], message[start + length :]
+    payload = message[start : start + length]
+    rest = message[start + length :]
     if len(payload) < length or rest not in (b"", b"\n", b"\r\n"):
         raise ProtocolError(
             f"the block declares {length} bytes and has {len(message) - start}"
@@ -93,7 +99,7 @@ class BlockReader:
         return bytes(self._buffer)
 
     def feed(self, data: bytes) -> None:
-        """Take what arrived; call message() after each feed, which bounds what is kept."""
+        """Take what arrived; call message() after each feed: it bounds the buffer."""
         self._buffer += data
 
     def message(self) -> bytes | None:
@@ -118,14 +124,15 @@ class BlockReader:
 
         Raise ProtocolError for any other or cut block.
         """
-        data, length, indefinite = bytes(self._buffer), self._length, self._indefinite
+        data = bytes(self._buffer)
+        length = self._length
+        indefinite = self._indefinite
         self._reset()
         if indefinite:
             return _indefinite(data)
         raise ProtocolError(
             f"the answer ended {len(data)} bytes into a block of "
-            f"{length or 'unknown'} "
-            f"bytes"
+            f"{length or 'unknown'} bytes"
         )
 
     def _reset(self) -> None:
@@ -170,17 +177,23 @@ class BlockReader:
         return payload
 
     def _drop_terminator(self) -> None:
-        if not self._terminated and (match := _TERMINATOR.match(self._buffer)):
+        if self._terminated:
+            return
+        match = _TERMINATOR.match(self._buffer)
+        if match:
             del self._buffer[: match.end()]
             self._terminated = True
 
     def _bad_line(self, message: str) -> ProtocolError:
-        self._indefinite, self._skip_line = False, True
+        self._indefinite = False
+        self._skip_line = True
         self._skip()
         return ProtocolError(message)
 
     def _bad_block(self, length: int) -> ProtocolError:
-        self._length, self._skip_bytes, self._terminated = None, length, False
+        self._length = None
+        self._skip_bytes = length
+        self._terminated = False
         self._skip()
         return ProtocolError(
             f"a block of {length} bytes is above the limit of {self._limit} bytes"
@@ -206,14 +219,10 @@ def parse_number(text: str) -> float:
         raise ProtocolError(f"not a number: {_shown(text)}")
     # Instruments that compute in float32 print digits of its rounding, hence not
     # equality.
-    return next(
-        (
-            meaning
-            for code, meaning in _SPECIAL.items()
-            if math.isclose(value, code, rel_tol=1e-6)
-        ),
-        value,
-    )
+    for code, meaning in _SPECIAL.items():
+        if math.isclose(value, code, rel_tol=1e-6):
+            return meaning
+    return value
 
 
 def parse_boolean(text: str) -> bool:
@@ -245,7 +254,7 @@ def parse_string(text: str) -> str:
 def quote_string(text: str) -> str:
     """Return `text` as a quoted parameter.
 
-    Raise BadRequest unless it is printable ASCII. Source: 488.2, 7.7.5.
+    Raise BadRequest unless it is printable ASCII. Source: IEEE 488.2, 7.7.5.
     """
     # a newline would end the command and start another one
     if not (text.isascii() and text.isprintable()):
@@ -267,7 +276,10 @@ def parse_error(text: str) -> tuple[int, str]:
 
 
 def _header(head: bytes) -> tuple[int, int | None] | None:
-    """Return the size of a block's header and the declared length (None: indefinite), None while it is incomplete."""
+    """Return the size of a block's header and the declared length (None: indefinite).
+
+    Return None while the header is incomplete.
+    """
     count = head[1:2]
     if head[:1] not in (b"", b"#") or not (count or b"0").isdigit():
         raise ProtocolError(f"not an IEEE 488.2 block: {head!r}")
@@ -276,7 +288,8 @@ def _header(head: bytes) -> tuple[int, int | None] | None:
         raise ProtocolError(f"not the length of an IEEE 488.2 block: {head!r}")
     if len(head) < end:
         return None
-    return end, int(head[2:end]) if end > 2 else None
+    length = int(head[2:end]) if end > 2 else None
+    return end, length
 
 
 def _indefinite(data: bytes) -> bytes:
@@ -288,4 +301,6 @@ def _indefinite(data: bytes) -> bytes:
 
 
 def _shown(text: str) -> str:
-    return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")
+    if len(text) > _SHOWN:
+        text = text[:_SHOWN] + "..."
+    return repr(text)

@@ -265,7 +265,10 @@ def _check_url(url: str) -> None:
 
 
 def _or_variable(part: Any) -> Any:
-    """Return a schema in which a size may be text, and `${NAME}` stand for every value that is not any text."""
+    """Return a schema in which a size may be text.
+
+    `${NAME}` may stand for every value that is not any text.
+    """
     if isinstance(part, list):
         return [_or_variable(one) for one in part]
     if not isinstance(part, dict):

@@ -42,7 +42,7 @@ UNITS = {
 
 @dataclass(frozen=True)
 class _Spot:
-    """Where msgspec stopped, and what it said or (`own`) what a struct's `__post_init__` said."""
+    """The place where msgspec stopped, and its message, or a struct's `own`."""
 
     text: str
     own: str

@@ -1,4 +1,7 @@
-"""Keys that every bridge has for a property: how it is shown and how often it is reported."""
+"""Keys that every bridge has for a property.
+
+How it is shown and how often it is reported.
+"""
 
 from typing import Annotated
 

@@ -1,6 +1,7 @@
-"""YAML 1.2 with the position of every key and value, and `${NAME}` from the environment.
+"""YAML 1.2 with the position of every key and value, and `${NAME}` replaced.
 
-Source: YAML 1.2.2, 10.3.2 (the core schema: how plain text becomes a value). Tags are refused, every size is bounded.
+Source: YAML 1.2.2, 10.3.2 (the core schema: how plain text becomes a value). Tags are
+refused, every size is bounded.
 """
 
 import math

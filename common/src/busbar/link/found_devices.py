@@ -3,7 +3,7 @@
 from collections.abc import Set
 
 # s after which a device that has not appeared again is gone
-# Source: docs/contract.md, 5.4
+# Source: docs/contract.md, 5
 QUIET = 30.0
 
 

@@ -1,6 +1,6 @@
 """Reading back what the broker retains under our own prefix.
 
-Source: docs/contract.md, 5.4.
+Source: docs/contract.md, 5.
 """
 
 import asyncio

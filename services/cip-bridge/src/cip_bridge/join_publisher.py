@@ -77,7 +77,7 @@ class Surface:
         self._skipped = -1
 
     def came(self, updates: list[Update]) -> None:
-        """Publish values as they came; every transition counts, also two of one join."""
+        """Publish values as they came; each transition counts, also two of one join."""
         values: dict[str, Any] = {}
         for update in updates:
             path = self.paths.path(update.join)
@@ -141,7 +141,7 @@ class Surface:
         return join, value if named is None else named.raw(value)
 
     def read(self, arguments: Get) -> Any:
-        """Return the value that a `get` asks for, as the named join or the raw one has it."""
+        """Return the value for a `get`, as the named join or the raw one has it."""
         join, named = self.paths.find(arguments.join)
         value = self.board.get(join, arguments.direction == "out")
         return value if named is None else named.shown(value)
@@ -166,6 +166,6 @@ def frames_of(text: str) -> bytes:
 def firmware(text: str) -> str | None:
     """Return what a processor says of itself.
 
-    It has a version in brackets, as [v1.503.0027]. Source: 1.5, R.
+    It has a version in brackets, as [v1.503.0027]. Source: docs/protocols/cip.md, 6.7.
     """
     return text[:100] if _VERSION.search(text) else None

@@ -68,7 +68,7 @@ class Board:
         return join in self.pressed or self.outs.get(join)
 
     def take(self, update: Update) -> Value | None:
-        """Take what came in and return the join's value, None if there is no room for it."""
+        """Take what came in; return the join's value, None if there is no room."""
         join, value = update.join, update.value
         if update.append:
             value = f"{self.ins.get(join)}{value}"[-TEXT_LIMIT:]
@@ -103,7 +103,7 @@ class Board:
     def begin_update(self) -> None:
         """From here on all joins come that are not at their default.
 
-        Source: reference 1.4.
+        Source: docs/protocols/cip.md, 5.1.
         """
         self._seen = set()
 

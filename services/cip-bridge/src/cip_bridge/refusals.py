@@ -1,6 +1,6 @@
 """Why there is no conversation with a processor, and when it is tried again.
 
-Source: reference 1.4 [1: H, E].
+Source: docs/protocols/cip.md, 4.4 and 5.4.
 """
 
 from busbar.bridge.errors import DeviceRefused, LinkLost, Retry

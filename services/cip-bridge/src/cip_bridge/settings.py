@@ -20,7 +20,9 @@ Seconds = Annotated[
     Meta(
         gt=0,
         le=5,
-        description="more than 0, at most 5 s: all steps have to fit into half a minute",
+        description=(
+            "more than 0, at most 5 s: all steps have to fit into half a minute"
+        ),
     ),
 ]
 IpId = Annotated[
@@ -28,16 +30,21 @@ IpId = Annotated[
     Meta(
         ge=1,
         le=0xFFFE,
-        description="0x03 to 0xFE, as 0x0A for the 0A of SIMPL; the wire has room for 0xFFFE",
+        description=(
+            "0x03 to 0xFE, as 0x0A for the 0A of SIMPL; the wire has room for 0xFFFE"
+        ),
     ),
 ]
 _WORD = "[A-Za-z0-9-][A-Za-z0-9_-]{0,63}"
+_RESERVED = r"(digital|analog|serial|smart|slot)(/|$)|clock$|\d+$"
 Levels = Annotated[
     str,
     Meta(
-        pattern=rf"^(?!(digital|analog|serial|smart|slot)(/|$)|clock$|\d+$){_WORD}(/{_WORD})*(?!\n)$",
-        description="levels of letters, digits, _ and -, not beginning with digital, analog, serial, smart or slot, "
-        "and no number, which would be that of a join",
+        pattern=rf"^(?!{_RESERVED}){_WORD}(/{_WORD})*(?!\n)$",
+        description=(
+            "levels of letters, digits, _ and -, not beginning with digital, analog, "
+            "serial, smart or slot, and no number, which would be that of a join"
+        ),
     ),
 ]
 Scale = tuple[float, float, float, float]
@@ -79,7 +86,8 @@ def place(address: str) -> Place:
     found = _ADDRESS.fullmatch(address)
     if found is None:
         raise ValueError(
-            f"address: {address!r} is not cip::HOST:PORT or cips::HOST:PORT (an IPv6 host in brackets)"
+            f"address: {address!r} is not cip::HOST:PORT or cips::HOST:PORT "
+            "(an IPv6 host in brackets)"
         )
     scheme, bracketed, host, port = found.groups()
     number = int(port) if port else PORTS[scheme]
@@ -132,7 +140,8 @@ class NamedJoin(
                 raise ValueError("scale: the last two are the same")
 
 
-# The description of a device is one message, of at most 1 MiB: one that is larger would never be seen.
+# The description of a device is one message, of at most 1 MiB: a larger one would never
+# be seen.
 Joins = Annotated[
     tuple[NamedJoin, ...],
     Meta(max_length=2000, description="at most 2000 of one device"),
@@ -140,7 +149,7 @@ Joins = Annotated[
 
 
 class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One processor that we are a panel of, or (mode: processor) one IP-ID that panels connect to."""
+    """One processor whose panel we are, or (mode: processor) one IP-ID of panels."""
 
     name: config.Name
     address: Address
@@ -211,7 +220,8 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             )
         if self.room is not None and self._given("sign_on"):
             raise ValueError(
-                "sign_on: to a room there is but one way to sign on; allowed: room or sign_on"
+                "sign_on: to a room there is but one way to sign on; allowed: "
+                "room or sign_on"
             )
 
     def _given(self, key: str) -> bool:
@@ -245,7 +255,8 @@ class Config(config.Config, frozen=True, forbid_unknown_fields=True, kw_only=Tru
                 where = f"at port {address[1]} of {address[0]}"
                 if any(seat.ipid == other.ipid for other in seats[:number]):
                     raise ValueError(
-                        f"devices: two devices have IP-ID 0x{seat.ipid:02X} {where}; each needs one of its own"
+                        f"devices: two devices have IP-ID 0x{seat.ipid:02X} {where}; "
+                        "each needs one of its own"
                     )
                 if seat.tls != first.tls:
                     raise ValueError(
@@ -266,7 +277,7 @@ def _within(folder: Path, device: Device) -> Device:
 
 
 def ours(devices: Iterable[Device]) -> dict[tuple[str, int], list[Device]]:
-    """Return the devices of mode processor by host and port, each of which is one listener."""
+    """Return the devices of mode processor by host and port: one listener each."""
     found: dict[tuple[str, int], list[Device]] = {}
     for device in devices:
         if device.mode == "processor":

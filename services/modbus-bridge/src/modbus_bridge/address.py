@@ -1,4 +1,4 @@
-"""Addresses.
+"""Addresses of Modbus lines and units.
 
 `modbus::FRAMING::WHERE[::UNIT]`, where WHERE is HOST[:PORT] or, on a serial line,
 PATH::BAUD::8N1.
@@ -45,8 +45,10 @@ class Place(msgspec.Struct, frozen=True):
     @property
     def character(self) -> float:
         """Seconds that one character takes; 0 where there is no serial line."""
+        if not self.baudrate:
+            return 0.0
         size = 1 + self.bits + (self.parity != "N") + self.stop
-        return size / self.baudrate if self.baudrate else 0.0
+        return size / self.baudrate
 
 
 def place(address: str) -> Place:
@@ -59,9 +61,11 @@ def place(address: str) -> Place:
             "allowed: tcp, tls, udp, rtu and ascii"
         )
     scheme, where = found.groups()
-    if serial := _SERIAL.fullmatch(where):
+    serial = _SERIAL.fullmatch(where)
+    if serial:
         return _serial(scheme, serial)
-    if host := _HOST.fullmatch(where):
+    host = _HOST.fullmatch(where)
+    if host:
         return _host(scheme, host)
     raise ValueError(
         f"address: {where!r} is neither HOST[:PORT][::UNIT] (an IPv6 host in "
@@ -74,8 +78,7 @@ def _serial(scheme: str, found: re.Match[str]) -> Place:
     if scheme in ("tls", "udp"):
         raise ValueError(
             f"address: {scheme} is not spoken on a serial line; allowed: rtu, "
-            f"ascii, "
-            f"tcp (MBAP)"
+            "ascii, tcp (MBAP)"
         )
     return Place(
         cast("Framing", scheme),

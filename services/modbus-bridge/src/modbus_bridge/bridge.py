@@ -47,29 +47,28 @@ def line_link(
     async def connect() -> ByteStream:
         return await open_line(where, name, trusted)
 
-    line = (
-        ModbusMaster(  # lives as long as the link: what units owe outlives a connection
-            connect,
-            where.framing,
-            gap=wiring.gap,
-            turnaround=wiring.turnaround,
-            character=where.character,
-            connected=where.transport in ("tcp", "tls"),
-        )
+    # lives as long as the link: what units owe outlives a connection
+    master = ModbusMaster(
+        connect,
+        where.framing,
+        gap=wiring.gap,
+        turnaround=wiring.turnaround,
+        character=where.character,
+        connected=where.transport in ("tcp", "tls"),
     )
-    stations = {each.name: _station(line, each, where) for each in devices}
+    units = {each.name: _unit(master, each, where) for each in devices}
     settings = {each.name: each for each in devices}
     silent: dict[str, int] = {}
 
     @contextlib.asynccontextmanager
     async def open_(port: Port) -> AsyncIterator[ModbusSession]:
         async with contextlib.AsyncExitStack() as stack:
-            stack.push_async_callback(line.close)
-            await line.open()
-            session = ModbusSession(port, line, settings, stations, silent)
+            stack.push_async_callback(master.close)
+            await master.open()
+            session = ModbusSession(port, master, settings, units, silent)
             if wiring.serve is not None:
                 await stack.enter_async_context(
-                    _serving(wiring.serve, port, line, stations, silent)
+                    _serving(wiring.serve, port, master, units, silent)
                 )
             yield session
 
@@ -114,31 +113,31 @@ def _trust(wiring: Wiring) -> Trust:
 def _serving(
     serve: Serve,
     port: Port,
-    line: ModbusMaster,
-    stations: Mapping[str, ModbusUnit],
+    master: ModbusMaster,
+    units: Mapping[str, ModbusUnit],
     silent: Mapping[str, int],
 ) -> contextlib.AbstractAsyncContextManager[Server]:
-    units = {
-        each.unit.number: each.unit for each in stations.values() if not each.broadcast
+    offered = {
+        each.unit.number: each.unit for each in units.values() if not each.broadcast
     }
 
     def is_silent(number: int) -> bool:
-        return any(stations[name].unit.number == number for name in silent)
+        return any(units[name].unit.number == number for name in silent)
 
     def is_locked(number: int) -> bool:
         return any(
             port.locked(name)
-            for name, each in stations.items()
+            for name, each in units.items()
             if each.unit.number == number
         )
 
     proxy = Proxy(
-        port, line, units, is_silent, is_locked, writable=serve.access == "rw"
+        port, master, offered, is_silent, is_locked, writable=serve.access == "rw"
     )
     return Server(proxy.handle, serve.clients).listening(*listen(serve.listen))
 
 
-def _station(line: ModbusMaster, settings: Device, where: Place) -> ModbusUnit:
+def _unit(master: ModbusMaster, settings: Device, where: Place) -> ModbusUnit:
     unit = Unit(
         settings.number(where),
         settings.timeout,
@@ -146,7 +145,7 @@ def _station(line: ModbusMaster, settings: Device, where: Place) -> ModbusUnit:
         settings.resync == "quiet",
     )
     return ModbusUnit(
-        line,
+        master,
         unit,
         broadcast=settings.broadcast(where),
         single=settings.single,

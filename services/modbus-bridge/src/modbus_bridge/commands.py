@@ -194,13 +194,14 @@ class UnitCommands:
         """Write a value, or a list of them behind one another."""
         if arguments.table in ("discrete", "input"):
             raise BadRequest(f"table: {arguments.table} can only be read")
-        reader, station = Reader(arguments.value_type()), self._units[device]
+        reader = Reader(arguments.value_type())
+        unit = self._units[device]
         if not isinstance(arguments.value, list):
-            await station.write(arguments, reader.value(arguments.value), turn.asked)
+            await unit.write(arguments, reader.value(arguments.value), turn.asked)
             return
         if arguments.bit is not None:
             raise BadRequest("value: a bit field takes one value")
-        await station.send(
+        await unit.send(
             arguments.write_all([reader.value(each) for each in arguments.value]),
             turn.asked,
         )
@@ -311,9 +312,9 @@ class UnitCommands:
         Between two of them others have their turn.
         """
         turn.release()
-        line = self._units[device].line
+        master = self._units[device].master
         return await scan.units(
-            self._port, line, arguments.numbers, arguments.timeout, turn.progress
+            self._port, master, arguments.numbers, arguments.timeout, turn.progress
         )
 
     @command(

@@ -1,6 +1,4 @@
-"""One line.
-
-Requests one after another, each with its own answer and never that of another one.
+"""Master of one Modbus line: one request at a time, each with its own answer.
 
 MBAP numbers its answers. RTU and ASCII do not, and an answer says little of what was
 asked. A unit that did not answer in time owes the answer from then on; what is owed is
@@ -80,18 +78,17 @@ class ModbusMaster:
         self.connected = connected
         self.counters: defaultdict[int, Counters] = defaultdict(Counters)
         self.silences = 0  # in a row, of units that have answered since it was opened
-        self._heard: set[int] = set()  # these units
-        self._connect, self._turnaround, self._character = (
-            connect,
-            turnaround,
-            character,
-        )
-        # V1.02, 2.5.1.1
-        frame_gap = (
-            max(3.5 * character, 0.00175) if character and framing == "rtu" else 0.0
-        )
-        self._gap = max(gap, frame_gap)
-        quiet = QUIET[framing] if character or framing != "rtu" else NETWORK_QUIET
+        self._answering: set[int] = set()  # these units
+        self._connect = connect
+        self._turnaround = turnaround
+        self._character = character
+        self._gap = gap
+        quiet = QUIET[framing]
+        if framing == "rtu" and character:
+            # MODBUS over Serial Line V1.02, 2.5.1.1
+            self._gap = max(gap, 3.5 * character, 0.00175)
+        elif framing == "rtu":
+            quiet = NETWORK_QUIET
         self._quiet = max(quiet, 10 * character)
         self._stream: ByteStream | None = None
         self._reader = modbus.reader(framing, self._length)
@@ -104,7 +101,7 @@ class ModbusMaster:
         """Open the link; raise LinkLost."""
         self._reader = modbus.reader(self.framing, self._length)
         self._stream = await self._connect()
-        self._heard.clear()
+        self._answering.clear()
         self.silences = 0
 
     async def close(self) -> None:
@@ -133,7 +130,7 @@ class ModbusMaster:
         patience = unit.timeout if timeout is None else timeout
         counters = self.counters[unit.number]
         try:
-            if not self.numbered and self._owes(unit.number, request.function):
+            if not self.numbered and self._review_debt(unit.number, request.function):
                 await self._settle_debts(unit, request, patience)
             return await self._exchange(unit, request, patience)
         except DeviceRefused:
@@ -141,20 +138,19 @@ class ModbusMaster:
             raise
         except DeviceTimeout:
             counters.silences += 1
-            self.silences += unit.number in self._heard
+            self.silences += unit.number in self._answering
             raise
         except ProtocolError:
             counters.garbled += 1
             raise
 
-    async def tell(self, request: Request) -> None:
-        """Send to all units (unit 0); none answers."""
+    async def broadcast(self, request: Request) -> None:
+        """Send a request to all units (unit 0); none answers."""
         stream = await self._ready(0.0)
         data = modbus.encode(self.framing, Frame(0, request.encode()))
         await stream.write(data)
-        self._free = (
-            self._now() + len(data) * self._character + max(self._gap, self._turnaround)
-        )
+        airtime = len(data) * self._character
+        self._free = self._now() + airtime + max(self._gap, self._turnaround)
 
     async def _settle_debts(
         self, unit: Unit, request: Request, patience: float
@@ -164,14 +160,15 @@ class ModbusMaster:
         Raise as `ask`.
         """
         stream = await self._ready(unit.delay)  # the answer may be here by now
-        if not self._owes(unit.number, request.function):
+        if not self._review_debt(unit.number, request.function):
             return
         if unit.quiet:
             await self._wait_for_silence(stream, unit.number, patience)
             return
-        free = [
-            table for table in VERIFY if not self._owes(unit.number, modbus.READ[table])
-        ]
+        free = []
+        for table in VERIFY:
+            if not self._review_debt(unit.number, modbus.READ[table]):
+                free.append(table)
         if not free:
             raise DeviceTimeout(
                 f"unit {unit.number} owes answers to all that could be asked; it "
@@ -190,7 +187,8 @@ class ModbusMaster:
         frame = Frame(unit.number, request.encode(), self._transaction)
         data = modbus.encode(self.framing, frame)
         key = (unit.number, request.function)
-        self._debts[key] = debt = _Debt(request)
+        debt = _Debt(request)
+        self._debts[key] = debt
         try:
             await stream.write(data)
             async with asyncio.timeout(patience + self._airtime(request, data)):
@@ -198,7 +196,7 @@ class ModbusMaster:
         except TimeoutError as error:
             self._forget_part()
             if self._reader.wrong:
-                raise self._garbled() from error
+                raise self._take_garbled() from error
             raise DeviceTimeout(
                 f"unit {unit.number} did not answer within {patience:g} s"
             ) from error
@@ -214,16 +212,16 @@ class ModbusMaster:
         self._reader.wrong = ""
         while True:
             for frame in await self._receive(stream):
-                if self._is_late(frame):
+                if self._discard_late(frame):
                     continue
                 self._check(frame, asked)
-                self._paid(frame.unit)
+                self._clear_debts(frame.unit)
                 return modbus.check(request, frame.pdu)
             if self._reader.wrong and not self._reader.pending:
-                raise self._garbled()
+                raise self._take_garbled()
 
     async def _receive(self, stream: ByteStream) -> list[Frame]:
-        """Return frames when bytes have come, or when none has come behind the beginning of one."""
+        """Return frames after the next bytes, or after silence behind half a frame."""
         if not self._reader.pending:
             return self._reader.feed(await stream.read())
         try:
@@ -232,18 +230,18 @@ class ModbusMaster:
         except TimeoutError:
             return self._reader.silence()
 
-    def _is_late(self, frame: Frame) -> bool:
-        """Drop what answers an earlier request."""
+    def _discard_late(self, frame: Frame) -> bool:
+        """Drop a frame that answers an earlier request; return whether it did."""
         if self.numbered:
             late = frame.transaction in self._unanswered
         else:
             debt = self._debts.get((frame.unit, frame.pdu[0] & 0x7F))
             late = debt is not None and debt.until < NOW
         if late:
-            self._late(frame)
+            self._discard(frame)
         return late
 
-    def _late(self, frame: Frame) -> None:
+    def _discard(self, frame: Frame) -> None:
         self.counters[frame.unit].late += 1
         if not self.numbered:
             self._debts.pop((frame.unit, frame.pdu[0] & 0x7F), None)
@@ -267,14 +265,18 @@ class ModbusMaster:
                 f"function {frame.pdu[0]} is answered, {asked.pdu[0]} was asked"
             )
 
-    def _paid(self, unit: int) -> None:
-        """The unit has answered: nothing older can follow."""
+    def _clear_debts(self, unit: int) -> None:
+        """Forget what a unit owes: it has answered, and nothing older can follow."""
         self.silences = 0
-        self._heard.add(unit)
+        self._answering.add(unit)
+        self._forget_debts(unit)
+
+    def _forget_debts(self, unit: int) -> None:
         for key in [key for key in self._debts if key[0] == unit]:
             del self._debts[key]
 
-    def _owes(self, unit: int, function: int) -> bool:
+    def _review_debt(self, unit: int, function: int) -> bool:
+        """Forget an owed answer that is too old; return True if one is owed."""
         debt = self._debts.get((unit, function))
         if debt is None or debt.until > self._now():
             return debt is not None
@@ -291,10 +293,9 @@ class ModbusMaster:
                 while True:
                     async with asyncio.timeout(patience):
                         for frame in self._reader.feed(await stream.read()):
-                            self._late(frame)
+                            self._discard(frame)
         self._reader.silence()
-        for key in [key for key in self._debts if key[0] == unit]:
-            del self._debts[key]
+        self._forget_debts(unit)
 
     async def _ready(self, delay: float) -> ByteStream:
         """Return the stream when the line may be used again."""
@@ -314,7 +315,7 @@ class ModbusMaster:
         data = await stream.take_stray()
         if data:
             for frame in self._reader.feed(data):
-                self._late(frame)
+                self._discard(frame)
         self._forget_part()
 
     def _forget_part(self) -> None:
@@ -328,19 +329,24 @@ class ModbusMaster:
     def _airtime(self, request: Request, data: bytes) -> float:
         """Return how long a request and what it asks for take on a serial line (s)."""
         asked = request.size if isinstance(request, Read) else 0
-        return (
-            len(data) + asked * (2 if self.framing == "ascii" else 1)
-        ) * self._character
+        if self.framing == "ascii":
+            asked *= 2
+        return (len(data) + asked) * self._character
 
     def _length(self, unit: int, head: bytes) -> int | None:
         """Return how long an answer is, by what has been asked."""
-        debt = self._debts.get((unit, head[0] & 0x7F)) if head else None
+        if not head:
+            return None
+        debt = self._debts.get((unit, head[0] & 0x7F))
         if debt is None:
             return None
-        return 2 if head[0] & 0x80 else debt.request.length(head)
+        if head[0] & 0x80:
+            return 2
+        return debt.request.length(head)
 
-    def _garbled(self) -> ProtocolError:
-        wrong, self._reader.wrong = self._reader.wrong, ""
+    def _take_garbled(self) -> ProtocolError:
+        wrong = self._reader.wrong
+        self._reader.wrong = ""
         self.silences = 0
         return ProtocolError(f"the answer cannot be read: {wrong}")
 

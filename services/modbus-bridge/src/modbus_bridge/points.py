@@ -1,7 +1,4 @@
-"""What one property is in the registers of a unit.
-
-Its place, its type, and the requests that write it.
-"""
+"""Point of a unit: its place in the registers, its type, its requests."""
 
 from collections.abc import Mapping
 from functools import cached_property
@@ -156,11 +153,9 @@ class Point(
         if self.type == "raw":
             return Bytes(self.length)
         raw = self._raw()
-        return (
-            raw
-            if (self.scale, self.offset) == (1.0, 0.0)
-            else Scaled(raw, self.scale, self.offset)
-        )
+        if self.scale == 1.0 and self.offset == 0.0:
+            return raw
+        return Scaled(raw, self.scale, self.offset)
 
     def _raw(self) -> Plain | Bcd | Field:
         if self.bit is not None:
@@ -227,11 +222,9 @@ class Point(
         Not for a bit of a register: see `mask`.
         """
         if self.bits:
-            return (
-                WriteCoil(self.address, value)
-                if single
-                else WriteCoils(self.address, (value,))
-            )
+            if single:
+                return WriteCoil(self.address, value)
+            return WriteCoils(self.address, (value,))
         data = self.codec.encode(value)
         if len(data) == 2 and single:
             return WriteRegister(self.address, data)

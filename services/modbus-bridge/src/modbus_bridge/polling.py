@@ -1,6 +1,6 @@
-"""The plan of polling: what is read together, who is next, who is left alone.
+"""Schedule of polling: blocks that are read together, turns of units, quarantine.
 
-No clock of its own: times are given (s).
+It has no clock: the caller gives the time (s).
 
 Properties of a unit with one period that are neighbours in a table are one block, one
 request. Units take turns: while one has been served, every other that is due comes
@@ -69,10 +69,11 @@ class Block:
         """Path -> what of the answer belongs to it: bytes of registers, or bits."""
         size = 1 if self.request.bits else 2
         start = self.first.address
-        return {
-            each.path: slice(size * (each.address - start), size * (each.end - start))
-            for each in self.items
-        }
+        places = {}
+        for item in self.items:
+            begin = size * (item.address - start)
+            places[item.path] = slice(begin, size * (item.end - start))
+        return places
 
     @cached_property
     def pieces(self) -> "list[Block]":
@@ -99,27 +100,27 @@ def join(
     limits.
     """
     blocks: list[Block] = []
-    for item in sorted(
-        items, key=lambda each: (each.table, each.every, each.address, each.count)
-    ):
-        wide = item.table in ("coil", "discrete")
-        last = blocks[-1] if blocks else None
-        if last is not None and _fits(
-            last, item, gap * 16 if wide else gap, bits if wide else registers
-        ):
-            blocks[-1] = Block((*last.items, item))
+    for item in sorted(items, key=_order):
+        if item.table in ("coil", "discrete"):
+            widest, limit = gap * 16, bits
+        else:
+            widest, limit = gap, registers
+        if blocks and _fits(blocks[-1], item, widest, limit):
+            blocks[-1] = Block((*blocks[-1].items, item))
         else:
             blocks.append(Block((item,)))
     return blocks
 
 
+def _order(item: Item) -> tuple[str, float, int, int]:
+    return item.table, item.every, item.address, item.count
+
+
 def _fits(block: Block, item: Item, gap: int, limit: int) -> bool:
-    same = (block.first.table, block.every) == (item.table, item.every)
-    return (
-        same
-        and item.address - block.end <= gap
-        and max(block.end, item.end) - block.first.address <= limit
-    )
+    if block.first.table != item.table or block.every != item.every:
+        return False
+    size = max(block.end, item.end) - block.first.address
+    return item.address - block.end <= gap and size <= limit
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ class _Unit:
 
 
 class Schedule:
-    """Who is read next."""
+    """Readings of all units in the order of their turns."""
 
     def __init__(
         self,
@@ -155,11 +156,14 @@ class Schedule:
         self._units = {name: _Unit(patience[name]) for name in blocks}
         self._turn = self._number = 0
         for name, each in blocks.items():
-            self.again(name, each, now)
+            self.read_now(name, each, now)
 
-    def next(self, now: float) -> tuple[str, Block, float] | None:
-        """Return the unit that is due and has waited longest, its block, and when that was due; None if none is."""
-        due = [name for name, unit in self._units.items() if self._when(unit) <= now]
+    def take_next(self, now: float) -> tuple[str, Block, float] | None:
+        """Return the due unit that has waited longest, its block, and its due time.
+
+        None if no unit is due.
+        """
+        due = [name for name, unit in self._units.items() if self._due(unit) <= now]
         if not due:
             return None
         name = min(due, key=lambda each: self._units[each].served)
@@ -169,11 +173,11 @@ class Schedule:
         planned, _, block = heapq.heappop(unit.due)
         return name, block, planned
 
-    def when(self) -> float:
-        """Return when somebody is due next; infinity if nobody ever is."""
-        return min(map(self._when, self._units.values()), default=float("inf"))
+    def next_due(self) -> float:
+        """Return when a unit is due next; infinity if none ever is."""
+        return min(map(self._due, self._units.values()), default=float("inf"))
 
-    def done(
+    def plan_next(
         self, name: str, block: Block, planned: float, now: float, read: bool = True
     ) -> None:
         """Plan the next reading of a block.
@@ -190,11 +194,12 @@ class Schedule:
         due = planned + block.every
         if due + block.every <= now:
             missed = int((now - due) / block.every)
-            unit.overruns += missed if unit.probe is None else 0
+            if unit.probe is None:
+                unit.overruns += missed
             due += missed * block.every
         self._plan(name, due, block)
 
-    def again(self, name: str, blocks: Iterable[Block], now: float) -> None:
+    def read_now(self, name: str, blocks: Iterable[Block], now: float) -> None:
         """Read these at once.
 
         Pieces of a block that was refused, or one that could not be read.
@@ -202,30 +207,32 @@ class Schedule:
         for block in blocks:
             self._plan(name, now, block)
 
-    def answered(self, name: str, now: float) -> bool:
-        """The unit is there; return True if it was in quarantine.
+    def note_answer(self, name: str, now: float) -> bool:
+        """Take a unit out of quarantine; return True if it was there.
 
         Then all of it is due.
         """
         unit = self._units[name]
-        back, unit.failures, unit.probe = unit.probe is not None, 0, None
-        if back:
-            blocks = [block for _, _, block in sorted(unit.due)] + unit.once
+        was_silent = unit.probe is not None
+        unit.failures = 0
+        unit.probe = None
+        if was_silent:
+            blocks = [block for _, _, block in sorted(unit.due)]
+            blocks += unit.once
             unit.due, unit.once = [], []
-            self.again(name, blocks, now)
-        return back
+            self.read_now(name, blocks, now)
+        return was_silent
 
-    def silent(self, name: str, now: float) -> bool:
-        """The unit has not answered; return True if it is in quarantine."""
+    def note_silence(self, name: str, now: float) -> bool:
+        """Count a silence; return True if the unit is in quarantine."""
         unit = self._units[name]
         unit.failures += 1
         if unit.failures < unit.patience.silences:
             return False
         least = SHARE * unit.patience.timeout
         most = max(least, unit.patience.probe)
-        unit.probe = now + min(
-            most, least * 2 ** min(unit.failures - unit.patience.silences, 20)
-        )
+        doublings = min(unit.failures - unit.patience.silences, 20)
+        unit.probe = now + min(most, least * 2**doublings)
         return True
 
     def quarantine(self, name: str, failures: int, now: float) -> None:
@@ -234,7 +241,8 @@ class Schedule:
         The unit is asked at once, and after a silence left alone.
         """
         unit = self._units[name]
-        unit.failures, unit.probe = max(failures, unit.patience.silences), now
+        unit.failures = max(failures, unit.patience.silences)
+        unit.probe = now
 
     def failures(self, name: str) -> int:
         """Return the silences in a row."""
@@ -247,7 +255,7 @@ class Schedule:
         """Return how many readings were missed because the line was busy."""
         return self._units[name].overruns
 
-    def _when(self, unit: _Unit) -> float:
+    def _due(self, unit: _Unit) -> float:
         if not unit.due:
             return float("inf")
         return unit.due[0][0] if unit.probe is None else unit.probe

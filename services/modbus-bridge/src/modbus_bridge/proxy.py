@@ -1,4 +1,4 @@
-"""A line offered to other masters: their requests take their turns with ours.
+"""Proxy of a line for other masters: their requests take turns with ours.
 
 For devices that take one connection.
 """
@@ -11,24 +11,12 @@ from busbar.codecs import modbus
 from busbar.codecs.modbus import Raw
 from modbus_bridge.master import ModbusMaster, Unit
 
-# how requests begin that change nothing; other diagnostics restart a unit, or make it
-# deaf
-READING = tuple(
-    bytes(each)
-    for each in (
-        [1],
-        [2],
-        [3],
-        [4],
-        [7],
-        [8, 0, 0],
-        [11],
-        [12],
-        [17],
-        [20],
-        [24],
-        [43, 14],
-    )
+# how requests begin that change nothing; other diagnostics restart or silence a
+# unit
+READING = (
+    *(bytes([function]) for function in (1, 2, 3, 4, 7, 11, 12, 17, 20, 24)),
+    bytes([8, 0, 0]),
+    bytes([43, 14]),
 )
 # functions whose requests can be checked
 DEFINED = frozenset({1, 2, 3, 4, 5, 6, 15, 16, 22, 23})
@@ -44,14 +32,16 @@ class Proxy:
     def __init__(
         self,
         port: Port,
-        line: ModbusMaster,
+        master: ModbusMaster,
         units: dict[int, Unit],
         is_silent: Callable[[int], bool],
         is_locked: Callable[[int], bool],
         *,
         writable: bool,
     ) -> None:
-        self._port, self._line, self._units = port, line, units
+        self._port = port
+        self._master = master
+        self._units = units
         # a unit in quarantine: masters must not slow the line down either
         self._is_silent = is_silent
         self._is_locked = is_locked  # masters have no lease
@@ -66,14 +56,14 @@ class Proxy:
 
         10: not ours, 11: silent, 6: locked and to be written.
         """
-        function, reading = pdu[0], pdu.startswith(READING)
+        function = pdu[0]
+        reading = pdu.startswith(READING)
         if number not in self._units:
             return modbus.exception(function, modbus.NO_PATH)
         if not 1 <= function <= 127 or not (self._writable or reading):
             return modbus.exception(function, modbus.ILLEGAL_FUNCTION)
-        if self._is_silent(
-            number
-        ) or asyncio.get_running_loop().time() < self._alone.get(number, 0.0):
+        now = asyncio.get_running_loop().time()
+        if self._is_silent(number) or now < self._alone.get(number, 0.0):
             return modbus.exception(function, modbus.NO_TARGET)
         try:
             if function in DEFINED:
@@ -95,10 +85,10 @@ class Proxy:
         return pdu[:1] + answer
 
     async def _ask(self, unit: Unit, request: Raw) -> bytes:
-        """Return what a unit answers, and remember when it does not; raise as ModbusMaster.ask."""
+        """Return what a unit answers and count silences; raise as ModbusMaster.ask."""
         before = self._silences.pop(unit.number, 0)
         try:
-            answer: bytes = await self._line.ask(unit, request)
+            answer: bytes = await self._master.ask(unit, request)
         except DeviceTimeout:
             self._silences[unit.number] = before + 1
             if before + 1 >= SILENCES:

@@ -1,6 +1,6 @@
-"""Scans: which units there are, which addresses.
+"""Scans for units and for addresses.
 
-Each request is a poll, so that commands and polls go on beside it.
+Each request is a poll, so that commands and polls go on meanwhile.
 """
 
 from collections.abc import Callable
@@ -37,7 +37,7 @@ class FoundSpan(msgspec.Struct, frozen=True):
 
 
 async def units(
-    port: Port, line: ModbusMaster, span: range, timeout: float, progress: Progress
+    port: Port, master: ModbusMaster, span: range, timeout: float, progress: Progress
 ) -> list[FoundUnit]:
     """Return the units that answer.
 
@@ -46,18 +46,18 @@ async def units(
     found = []
     for done, number in enumerate(span):
         progress(done / len(span), f"unit {number}")
-        if number == 0 and not line.numbered:
+        if number == 0 and not master.numbered:
             continue  # all of them, and none answers
         async with port.poll():
-            answer = await _first_word(line, Unit(number, timeout))
+            answer = await _first_word(master, Unit(number, timeout))
         if answer is not None:
             found.append(FoundUnit(number, answer))
     return found
 
 
-async def _first_word(line: ModbusMaster, unit: Unit) -> str | None:
+async def _first_word(master: ModbusMaster, unit: Unit) -> str | None:
     try:
-        data: bytes = await line.ask(unit, Read("holding", 0, 1))
+        data: bytes = await master.ask(unit, Read("holding", 0, 1))
     except DeviceTimeout:
         return None
     except DeviceRefused as error:
@@ -69,7 +69,7 @@ async def _first_word(line: ModbusMaster, unit: Unit) -> str | None:
 
 async def registers(
     port: Port,
-    station: ModbusUnit,
+    unit: ModbusUnit,
     table: Table,
     span: range,
     size: int,
@@ -90,7 +90,7 @@ async def registers(
         progress((part[0] - span[0]) / len(span), f"{table} {part[0]}")
         try:
             async with port.poll():
-                await station.ask(Read(table, part[0], len(part)))
+                await unit.ask(Read(table, part[0], len(part)))
         except DeviceRefused as error:
             if error.detail["code"] not in (ILLEGAL_ADDRESS, ILLEGAL_VALUE):
                 raise

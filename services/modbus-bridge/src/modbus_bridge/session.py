@@ -1,7 +1,4 @@
-"""One open line on the bus.
-
-Polls its units, carries out what is asked of them, knows which are silent.
-"""
+"""Session of one open Modbus line: polls, writes and units in quarantine."""
 
 import asyncio
 import contextlib
@@ -40,7 +37,7 @@ CHECK = 1.0  # s between looks whether an idle line has been closed
 # s between publications of an unchanged answer, which only confirm it; at most half a
 # timeout
 CONFIRM = 0.2
-TOLD = 10.0  # s between reports of what happened on the line
+REPORT_EVERY = 10.0  # s between reports of what happened on the line
 # refusals that will be the same next time
 LASTING = (ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE)
 # requests in a row without an answer, to units that have answered on this connection
@@ -73,17 +70,15 @@ class ModbusSession:
     def __init__(
         self,
         port: Port,
-        line: ModbusMaster,
+        master: ModbusMaster,
         devices: Mapping[str, Device],
         units: Mapping[str, ModbusUnit],
         silent: dict[str, int],
     ) -> None:
-        self._port, self._line, self._devices, self._units = (
-            port,
-            line,
-            devices,
-            units,
-        )
+        self._port = port
+        self._master = master
+        self._devices = devices
+        self._units = units
         self._outlets: dict[str, Outlet] = {name: port.outlet(name) for name in devices}
         self._unit_commands = UnitCommands(port, units, self._outlets)
         self.commands = (self._unit_commands,)
@@ -94,7 +89,7 @@ class ModbusSession:
             if each.identify and not units[name].broadcast
         }
         # the last answer, and when it was published
-        self._said: dict[Block, tuple[Any, float]] = {}
+        self._published: dict[Block, tuple[Any, float]] = {}
         self._blocks = {name: blocks(each) for name, each in devices.items()}
         # of blocks that have just been refused
         self._pieces: dict[Block, list[Block]] = {}
@@ -113,27 +108,26 @@ class ModbusSession:
     async def serve(self) -> None:
         """Poll; notice a closed connection, and one that only seems open."""
         loop = asyncio.get_running_loop()
-        checked = told = loop.time()
+        checked = reported = loop.time()
         while True:
             now = loop.time()
-            if now - told >= TOLD:
-                self._tell(*self._devices)
-                told = now
+            if now - reported >= REPORT_EVERY:
+                self._publish_counts(*self._devices)
+                reported = now
             self._check_open()
-            job = self._schedule.next(now)
+            job = self._schedule.take_next(now)
             if job is not None:
                 await self._poll(*job)
                 continue
             if now - checked >= CHECK:
                 async with self._port.poll():
-                    await self._line.check()
+                    await self._master.check()
                 checked = loop.time()
-            await asyncio.sleep(
-                max(0.0, min(self._schedule.when(), checked + CHECK) - loop.time())
-            )
+            until = min(self._schedule.next_due(), checked + CHECK)
+            await asyncio.sleep(max(0.0, until - loop.time()))
 
     async def refresh(self, device: str) -> None:
-        self._said.clear()
+        self._published.clear()
         todo = list(self._blocks[device])
         failed: BusbarError | None = None
         while todo and not isinstance(failed, DeviceTimeout):
@@ -141,7 +135,7 @@ class ModbusSession:
             failed = await self._read(device, block) or failed
             todo += self._pieces.pop(block, [])
         await asyncio.sleep(0)  # until all of it is taken
-        self._tell(device)
+        self._publish_counts(device)
         if failed is not None:
             raise failed
 
@@ -149,12 +143,12 @@ class ModbusSession:
         each = self._devices[device].by_path.get(path)
         if each is None:
             raise UnknownTarget(f"{path!r} is not in the registers of the unit")
-        station = self._units[device]
-        await station.write(each, each.give(value), turn.asked)
+        unit = self._units[device]
+        await unit.write(each, each.give(value), turn.asked)
         if each.access == "w":
             return None
         try:
-            value = each.take(await station.ask(each.request(), turn.asked))
+            value = each.take(await unit.ask(each.request(), turn.asked))
         except (DeviceRefused, DeviceTimeout, ProtocolError) as error:
             raise type(error)(
                 (f"written, but not read back: {error.message}"), **error.detail
@@ -176,10 +170,11 @@ class ModbusSession:
                     ):
                         await self._unit_commands.ask_identity(device)
         finally:
-            if pieces := self._pieces.pop(block, None):
-                self._schedule.again(device, pieces, planned)
+            pieces = self._pieces.pop(block, None)
+            if pieces:
+                self._schedule.read_now(device, pieces, planned)
             else:
-                self._schedule.done(device, block, planned, loop.time(), read)
+                self._schedule.plan_next(device, block, planned, loop.time(), read)
 
     async def _read(self, device: str, block: Block) -> BusbarError | None:
         """Read a block and publish it; return why if it has to be tried again.
@@ -189,30 +184,30 @@ class ModbusSession:
         try:
             answer = await self._units[device].ask(block.request)
         except DeviceRefused as error:
-            return self._refused(device, block, error)
+            return self._handle_refusal(device, block, error)
         except (DeviceTimeout, ProtocolError) as error:
             # either costs its mates their time
-            self._not_answered(device, block, error)
+            self._mark_silent(device, block, error)
             return error
-        self._answered(device)
-        if self._is_news(
-            block, answer, min(CONFIRM, self._devices[device].timeout / 2)
-        ):
+        self._mark_answering(device)
+        moment = min(CONFIRM, self._devices[device].timeout / 2)
+        if self._remember_answer(block, answer, moment):
             # the next request goes first
             asyncio.get_running_loop().call_soon(self._take, device, block, answer)
         return None
 
-    def _is_news(self, block: Block, answer: Any, moment: float) -> bool:
-        """Return False for an answer that was published a moment (s) ago and is still the same."""
-        last = self._said.get(block)
+    def _remember_answer(self, block: Block, answer: Any, moment: float) -> bool:
+        """Remember an answer; return False if it was published a moment (s) ago."""
+        last = self._published.get(block)
         now = asyncio.get_running_loop().time()
         if last is not None and last[0] == answer and now - last[1] < moment:
             return False
-        self._said[block] = answer, now
+        self._published[block] = answer, now
         return True
 
     def _take(self, device: str, block: Block, answer: Any) -> None:
-        outlet, properties = self._outlets[device], self._devices[device].by_path
+        outlet = self._outlets[device]
+        properties = self._devices[device].by_path
         good = {}
         for path, place in block.places.items():
             try:
@@ -221,14 +216,14 @@ class ModbusSession:
                 outlet.bad([path], error)
         outlet.values(good)
 
-    def _refused(
+    def _handle_refusal(
         self, device: str, block: Block, error: DeviceRefused
     ) -> BusbarError | None:
         code = error.detail["code"]
         if code in (NO_PATH, NO_TARGET):  # a gateway says that the unit is silent
-            self._not_answered(device, block, error)
+            self._mark_silent(device, block, error)
             return error
-        self._answered(device)
+        self._mark_answering(device)
         if code in (ILLEGAL_ADDRESS, ILLEGAL_VALUE) and block.pieces:
             self._pieces[block] = block.pieces
             # else `refresh` has found out before the next poll
@@ -236,44 +231,42 @@ class ModbusSession:
                 self._blocks[device].remove(block)
                 self._blocks[device] += block.pieces
             return None
-        self._bad(device, block, error)
+        self._mark_bad(device, block, error)
         return None if code in LASTING else error
 
-    def _answered(self, device: str) -> None:
-        if self._schedule.answered(device, asyncio.get_running_loop().time()):
+    def _mark_answering(self, device: str) -> None:
+        if self._schedule.note_answer(device, asyncio.get_running_loop().time()):
             self._silent.pop(device, None)
             self._outlets[device].online()
 
-    def _not_answered(self, device: str, block: Block, error: BusbarError) -> None:
-        if self._schedule.silent(device, asyncio.get_running_loop().time()):
-            self._silent[device] = failures = self._schedule.failures(device)
+    def _mark_silent(self, device: str, block: Block, error: BusbarError) -> None:
+        if self._schedule.note_silence(device, asyncio.get_running_loop().time()):
+            failures = self._schedule.failures(device)
+            self._silent[device] = failures
             self._outlets[device].offline(_silence(failures, error.message))
-            self._tell(device)
+            self._publish_counts(device)
         else:
-            self._bad(device, block, error)
+            self._mark_bad(device, block, error)
 
-    def _bad(self, device: str, block: Block, error: BusbarError) -> None:
-        self._said.pop(block, None)
+    def _mark_bad(self, device: str, block: Block, error: BusbarError) -> None:
+        self._published.pop(block, None)
         self._outlets[device].bad(block.paths, error)
 
     def _check_open(self) -> None:
-        """Raise LinkLost when units that have answered on a connection do so no more."""
-        if self._line.connected and self._line.silences >= HALF_OPEN:
+        """Raise LinkLost when units that answered on a connection stay silent."""
+        if self._master.connected and self._master.silences >= HALF_OPEN:
             raise LinkLost(
-                f"no answer from any unit to {self._line.silences} requests: the "
+                f"no answer from any unit to {self._master.silences} requests: the "
                 f"connection is dead"
             )
 
-    def _tell(self, *names: str) -> None:
+    def _publish_counts(self, *names: str) -> None:
         """Publish the counters of these units."""
         for name in names:
-            counters = self._line.counters[self._units[name].unit.number]
-            self._outlets[name].values(
-                {
-                    COUNTS.path: asdict(counters)
-                    | {"overruns": self._schedule.overruns(name)}
-                }
-            )
+            counters = self._master.counters[self._units[name].unit.number]
+            overruns = self._schedule.overruns(name)
+            counts = asdict(counters) | {"overruns": overruns}
+            self._outlets[name].values({COUNTS.path: counts})
 
 
 def blocks(device: Device) -> list[Block]:

@@ -91,11 +91,9 @@ class Property(
     @cached_property
     def type_(self) -> Any:
         """The type that msgspec checks values against."""
-        return (
-            values.choice(*self.choices.values())
-            if self.choices
-            else self.value_type(self.minimum, self.maximum)
-        )
+        if self.choices:
+            return values.choice(*self.choices.values())
+        return self.value_type(self.minimum, self.maximum)
 
     def take(self, data: Any) -> Any:
         """Return the value, ready for JSON, in what a Read has answered.
@@ -212,13 +210,10 @@ class Device(Wiring, frozen=True, forbid_unknown_fields=True, kw_only=True, dict
             self.check_unit(where)
         else:
             self._check_no_wiring()
-        doubled = [
-            path
-            for path, count in Counter(each.path for each in self.properties).items()
-            if count > 1
-        ]
-        if doubled:
-            raise ValueError(f"properties: {doubled[0]!r} is there twice")
+        counts = Counter(each.path for each in self.properties)
+        for path, count in counts.items():
+            if count > 1:
+                raise ValueError(f"properties: {path!r} is there twice")
 
     def _check_no_wiring(self) -> None:
         for key, default in _WIRING.items():
@@ -226,16 +221,15 @@ class Device(Wiring, frozen=True, forbid_unknown_fields=True, kw_only=True, dict
                 raise ValueError(f"{key}: belongs to the channel {self.channel!r}")
 
     def check_unit(self, where: Place) -> None:
-        """Raise ValueError where the unit is missing, given twice, or does not fit the line."""
+        """Raise ValueError where the unit is missing, given twice or out of place."""
         if self.unit is not None and where.unit is not None and self.unit != where.unit:
             raise ValueError(f"unit: {self.unit} here, {where.unit} in the address")
         if self.unit is None and where.unit is None and where.framing != "tcp":
             raise ValueError(
                 f"unit: {self.name!r} needs one on a line of {where.framing}"
             )
-        if self.broadcast(where) and any(
-            "r" in each.access for each in self.properties
-        ):
+        readable = any("r" in each.access for each in self.properties)
+        if self.broadcast(where) and readable:
             raise ValueError(
                 f"unit: 0 is all units of a line of {where.framing}, which do not "
                 f"answer; only access: w"
@@ -280,8 +274,7 @@ class Config(config.Config, frozen=True, forbid_unknown_fields=True, kw_only=Tru
             if device.channel is not None and device.channel not in places:
                 raise ValueError(
                     f"devices: {device.name!r} is on {device.channel!r}, which is "
-                    f"not "
-                    f"among `channels`"
+                    "not among `channels`"
                 )
             if device.channel is not None:
                 device.check_unit(places[device.channel])
@@ -316,18 +309,16 @@ class Config(config.Config, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 def _within(each: Any, folder: Path) -> Any:
-    return replace(
-        each,
-        **{
-            key: str(folder / path)
-            for key in _FILES
-            if (path := getattr(each, key)) is not None
-        },
-    )
+    found: dict[str, Any] = {}
+    for key in _FILES:
+        path = getattr(each, key)
+        if path is not None:
+            found[key] = str(folder / path)
+    return replace(each, **found)
 
 
 def check_wiring(wiring: Wiring, where: Place) -> None:
-    """Raise ValueError for keys that do not go together, such as TLS keys where there is no TLS."""
+    """Raise ValueError for keys that do not go together (TLS keys without TLS)."""
     for key in (*_FILES, "fingerprint", "insecure"):
         if getattr(wiring, key) and where.transport != "tls":
             raise ValueError(f"{key}: only with an address of modbus::tls::")

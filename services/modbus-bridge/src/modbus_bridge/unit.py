@@ -1,7 +1,4 @@
-"""One unit on its line.
-
-What a device on the bus asks of it, and what that takes in requests.
-"""
+"""Requests to one unit: reads, writes, bit fields, identification."""
 
 from typing import Any
 
@@ -25,14 +22,16 @@ class ModbusUnit:
 
     def __init__(
         self,
-        line: ModbusMaster,
+        master: ModbusMaster,
         unit: Unit,
         *,
         broadcast: bool = False,
         single: bool = True,
         masks: bool = True,
     ) -> None:
-        self.line, self.unit, self.broadcast = line, unit, broadcast
+        self.master = master
+        self.unit = unit
+        self.broadcast = broadcast
         self._single = single  # write one coil or register by function 5 or 6
         self._masks = masks  # the unit may have function 22
 
@@ -43,7 +42,7 @@ class ModbusUnit:
         """
         if self.broadcast:
             raise BadRequest("unit 0 is all units of the line: they do not answer")
-        return await self.line.ask(self.unit, request, timeout)
+        return await self.master.ask(self.unit, request, timeout)
 
     async def send(self, request: Request, timeout: float | None = None) -> Any:
         """Send what all units may be told, too.
@@ -51,8 +50,8 @@ class ModbusUnit:
         Return the answer, None if there is none.
         """
         if self.broadcast:
-            return await self.line.tell(request)
-        return await self.line.ask(self.unit, request, timeout)
+            return await self.master.broadcast(request)
+        return await self.master.ask(self.unit, request, timeout)
 
     async def write(
         self, point: Point, value: Any, timeout: float | None = None

@@ -31,7 +31,8 @@ class Text(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class BinaryText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Arguments of `query_binary`; with `blob` the data goes to the topic blob/<name>."""
+    """Arguments of `query_binary`; with `blob` the data goes to the topic \
+blob/<name>."""  # noqa: D205, D209 (published as one line)
 
     command: str
     blob: (
@@ -48,7 +49,8 @@ class Binary(msgspec.Struct, frozen=True):
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """Result of `identify`: the answer, and its four fields as far as they are there."""
+    """Result of `identify`: the answer, and its four fields as far as they are \
+there."""  # noqa: D205, D209 (published as one line)
 
     text: str
     manufacturer: str | None = None

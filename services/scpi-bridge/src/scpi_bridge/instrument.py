@@ -1,9 +1,7 @@
-"""One conversation with one instrument.
-
-Lines of text, IEEE 488.2 blocks, the error queue.
+"""Conversation with one instrument: lines, IEEE 488.2 blocks, the error queue.
 
 After a query without its answer the conversation is out of step: the answer may still
-come. The link is then opened anew before the next exchange, so that reply n never
+come. The link is then opened again before the next exchange, so that reply n never
 answers request m.
 """
 
@@ -50,14 +48,14 @@ class Instrument:
         block_limit: int = ieee488.BLOCK_LIMIT,
     ) -> None:
         self.resyncs = 0
-        self._connect, self._timeout, self._errors, self._settle = (
-            connect,
-            timeout,
-            errors,
-            settle,
-        )
-        self._terminator, self._encoding = terminator, encoding
-        self._acknowledge, self._block_limit = acknowledge, block_limit
+        self._connect = connect
+        self._timeout = timeout
+        self._errors = errors
+        self._settle = settle
+        self._terminator = terminator
+        self._encoding = encoding
+        self._acknowledge = acknowledge
+        self._block_limit = block_limit
         self._stream: ByteStream | None = None
         self._in_step = False
         # the queue may hold errors of an exchange that nobody has asked about
@@ -107,7 +105,7 @@ class Instrument:
         return self._decoded(answer)
 
     async def query_binary(self, text: str, timeout: float | None = None) -> bytes:
-        """Send one line and return the block that answers it (488.2, definite or indefinite)."""
+        """Send one line and return the block of IEEE 488.2 that answers it."""
         line = self._line(text)
         stream = await self._ready()
         self._in_step = False
@@ -145,9 +143,10 @@ class Instrument:
         await self._ready()
 
     async def resync(self) -> None:
-        """Open the link anew; whatever was under way is forgotten."""
+        """Open the link again; forget what was under way."""
         self.resyncs += 1
-        self._in_step, self._errors_unread = False, True
+        self._in_step = False
+        self._errors_unread = True
         await self.close()
         self._stream = await self._connect()
         if self._settle:
@@ -187,10 +186,12 @@ class Instrument:
         self.silences = 0
 
     async def _block(self, stream: ByteStream, reader: ieee488.BlockReader) -> bytes:
-        while (data := reader.message()) is None:
+        data = reader.message()
+        while data is None:
             if reader.indefinite:
                 return await self._until_quiet(stream, reader)
             reader.feed(await stream.read())
+            data = reader.message()
         terminator = self._terminator.encode()
         while not reader.terminated and reader.rest != terminator:
             reader.feed(await stream.read())
@@ -201,9 +202,9 @@ class Instrument:
     async def _until_quiet(
         self, stream: ByteStream, reader: ieee488.BlockReader
     ) -> bytes:
-        """An indefinite block is over when a newline is followed by silence.
+        """Return an indefinite block when silence follows a newline.
 
-        A guess, so we are out of step.
+        This is a guess: the conversation stays out of step.
         """
         while True:
             try:

@@ -62,11 +62,8 @@ class Property(config.Reported, frozen=True, forbid_unknown_fields=True, kw_only
                 raise ValueError(f"set: {error} in {self.set!r}") from error
 
     def _check_bounds(self) -> None:
-        bounds = {
-            key: each
-            for key in ("minimum", "maximum")
-            if (each := getattr(self, key)) is not None
-        }
+        both = {"minimum": self.minimum, "maximum": self.maximum}
+        bounds = {key: each for key, each in both.items() if each is not None}
         for key, bound in bounds.items():
             if self.type not in ("number", "integer"):
                 raise ValueError(f"{key}: only for the types number and integer")
@@ -94,10 +91,13 @@ class Property(config.Reported, frozen=True, forbid_unknown_fields=True, kw_only
 
     def declared(self, timeout: float) -> Declared:
         """Return the property as the bus sees it."""
+        access: Literal["r", "w", "rw"] = "w"
+        if self.query:
+            access = "rw" if self.set else "r"
         return Declared(
             self.path,
             self.value_type,
-            "rw" if self.query and self.set else "r" if self.query else "w",
+            access,
             title=self.title,
             unit=self.unit,
             group=self.group,

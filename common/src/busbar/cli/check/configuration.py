@@ -125,7 +125,10 @@ def chosen(kind: str | None) -> Service:
     Raise ConfigError.
     """
     services = _services()
-    installed = ", ".join(services) or "none; try: pip install scpi-bridge"
+    installed = (
+        ", ".join(services)
+        or "none; in the repository: pip install ./services/scpi-bridge"
+    )
     if kind is None and len(services) == 1:
         return next(iter(services.values()))
     if kind is None:

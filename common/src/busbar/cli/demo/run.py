@@ -125,7 +125,10 @@ def _installed(screen: Screen) -> list[Simulated]:
                 f"example.yaml"
             )
     if not found:
-        raise Failed("no bridge is installed; try: pip install scpi-bridge")
+        raise Failed(
+            "no bridge is installed; in the repository: pip install "
+            "./services/scpi-bridge"
+        )
     return found
 
 

@@ -1,16 +1,11 @@
-"""Crestron over IP (CIP), without I/O. Source: reference 1.
+"""Crestron over IP (CIP), without I/O. Source: docs/protocols/cip.md.
 
     reader.feed(data); for message in reader.messages(): ...        bytes -> messages
     encode(message, style)                                           message -> bytes
 
-There is no official specification: this was learned from public implementations and captures. The source notes say how
-sure it is: [2+] independent sources agree, [cap] bytes of real equipment, [1] one source only, [inf] inferred. Sources:
-
-    K klenae/python-cipclient       F CommandFusion/CIP             X aleksrozman/CrestronXPanelApp
-    R rdriscoll/Crestron-CIP        B balabolin/Crestron            M moty66/node-red-contrib-cip
-    S cbw/SwiftCrestronCIP          L jacobshihtw/lua-cip-dissector H rellis-erigon/Crestron-CIP-HA
-    V a fork of K for rooms         W a browser client, bytes only  E, P, D clients of single installations
-    Z a server for audio devices    G clients of projectors
+There is no official specification. Section 1 of that page explains the marks beside
+constants ([2+] independent sources agree, [cap] bytes of real equipment, [1] one source
+only, [inf] inferred) and the letters of the sources.
 """
 
 from busbar.codecs.cip.frames import STRAY, Frame, Skipped, encode_frame, split

@@ -3,7 +3,7 @@
 `type:1 | length:2, big-endian | payload`, out of a byte stream that splits and joins
 them at will.
 
-Source: reference 1.2 and 1.3 [2+][cap]. Frames carry no mark to find them by. What
+Source: docs/protocols/cip.md, 3 and 4. Frames carry no mark to find them by. What
 cannot be a frame (a type or a length that nobody sends) is skipped up to the next that
 can: the npm client crestron-cip, for one, sends three stray bytes behind its sign-on.
 """
@@ -159,6 +159,6 @@ def _plausible(type_: int, length: int) -> bool:
 
 
 def _next_head(buffer: bytearray, start: int) -> int:
-    """Return where the next frame may begin, at the latest where too little is there to tell."""
+    """Return where the next frame may begin, or where too little is there to tell."""
     found = _HEAD.search(buffer, start)
     return found.start() if found else len(buffer) - HEADER + 1

@@ -1,4 +1,4 @@
-"""Joins, and the frames that carry their values. Source: reference 1.5.
+"""Joins, and the frames that carry their values. Source: docs/protocols/cip.md, 6.
 
 A join is a signal: digital (boolean), analog (0 to 65535) or serial (text). Smart
 objects have joins of their own, so have the slots of a device.
@@ -40,7 +40,7 @@ class Form(IntEnum):
 
 
 class Join(NamedTuple):
-    """One signal; `slots` from the outermost inwards, `smart` the id of a smart object."""
+    """One signal; `slots` from the outermost in, `smart` the id of a smart object."""
 
     kind: Kind
     number: int

@@ -1,6 +1,6 @@
 """The records inside data frames: joins, commands, the clock, texts about the device.
 
-Source: reference 1.5.
+Source: docs/protocols/cip.md, 6.
 """
 
 import re
@@ -57,7 +57,7 @@ _CENTURY = 2000
 
 @dataclass(frozen=True)
 class Command:
-    """Start of an update or the request for one, its end, the end of the query, its acknowledgement, ..."""
+    """Marks of an update: its request or start, its end, its acknowledgement, ..."""
 
     code: int
     data: bytes = b""

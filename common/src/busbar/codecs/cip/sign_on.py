@@ -1,6 +1,7 @@
 """The messages around the data.
 
-Greeting, sign-on in its four forms, credentials, heartbeat. Source: reference 1.3.
+Greeting, sign-on in its four forms, credentials, heartbeat.
+Source: docs/protocols/cip.md, 4.
 """
 
 from collections.abc import Callable

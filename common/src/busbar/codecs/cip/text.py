@@ -1,7 +1,7 @@
 """Text of serial joins: its encodings, its fragments.
 
-Source: reference 1.5, the flags byte: a whole text, UTF-16 [2+]; its first and last
-part [1: L], those between [inf].
+Source: docs/protocols/cip.md, 6.5. Of the flags byte, a whole text and UTF-16
+are [2+], the first and the last part [1: L], those between [inf].
 """
 
 from collections.abc import Hashable

@@ -1,10 +1,12 @@
 """Modbus without I/O.
 
     request = Read("holding", 100, 2)
-    encode("rtu", Frame(17, request.encode()))                     request -> bytes
-    for frame in reader.feed(data): check(request, frame.pdu)      bytes -> what the answer says
+    encode("rtu", Frame(17, request.encode()))         # request -> bytes
+    for frame in reader.feed(data):
+        check(request, frame.pdu)                      # bytes -> value of the answer
 
-Sources: MODBUS Application Protocol Specification V1.1b3, MODBUS over Serial Line V1.02, Messaging on TCP/IP V1.0b.
+Sources: MODBUS Application Protocol Specification V1.1b3, MODBUS over Serial Line
+V1.02, Messaging on TCP/IP V1.0b.
 """
 
 from busbar.codecs.modbus.data import (

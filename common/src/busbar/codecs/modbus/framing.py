@@ -14,7 +14,9 @@ from busbar.codecs.modbus.pdu import PDU_LIMIT
 
 Framing = Literal["tcp", "rtu", "ascii"]
 # bytes of one frame
-MBAP_LIMIT, RTU_LIMIT, ASCII_LIMIT = PDU_LIMIT + 7, PDU_LIMIT + 3, 2 * PDU_LIMIT + 9
+MBAP_LIMIT = PDU_LIMIT + 7
+RTU_LIMIT = PDU_LIMIT + 3
+ASCII_LIMIT = 2 * PDU_LIMIT + 9
 # unit, beginning of a PDU -> bytes of the PDU; None: not known (yet)
 Length = Callable[[int, bytes], int | None]
 
@@ -40,11 +42,11 @@ class Reader(Protocol):
         """Take bytes; return the frames that are complete."""
 
     def silence(self) -> list[Frame]:
-        """Nothing came for a while: return what only silence ends, forget the rest."""
+        """Return the frame that only silence ends; forget the rest."""
 
 
 class _Reader:
-    """What the readers share: what is left of the bytes so far."""
+    """Buffer that the readers share: bytes that are no frame yet."""
 
     def __init__(self) -> None:
         self.wrong = ""
@@ -66,10 +68,9 @@ class _Reader:
 
 def encode_mbap(frame: Frame) -> bytes:
     """Return a frame with its header: transaction, protocol 0, length, unit."""
-    return (
-        struct.pack(">HHHB", frame.transaction or 0, 0, len(frame.pdu) + 1, frame.unit)
-        + frame.pdu
-    )
+    transaction = frame.transaction or 0
+    length = len(frame.pdu) + 1
+    return struct.pack(">HHHB", transaction, 0, length, frame.unit) + frame.pdu
 
 
 class MbapReader(_Reader):
@@ -105,11 +106,9 @@ def encode_rtu(frame: Frame) -> bytes:
 
 
 class RtuReader(_Reader):
-    """Frames as their functions' lengths and their CRC tell, wherever they begin.
+    """Frames found by the length of their function and their CRC, also behind noise.
 
-    Noise before them costs nothing.
-
-    `length` says how long a PDU is. Where it does not know, silence ends the frame.
+    `length` returns how long a PDU is. Where it does not know, silence ends the frame.
     """
 
     def __init__(self, length: Length) -> None:
@@ -119,8 +118,10 @@ class RtuReader(_Reader):
     def feed(self, data: bytes) -> list[Frame]:
         self._buffer += data
         found = []
-        while (frame := self._next()) is not None:
+        frame = self._take()
+        while frame is not None:
             found.append(frame)
+            frame = self._take()
         del self._buffer[: max(0, len(self._buffer) - 2 * RTU_LIMIT)]
         return found
 
@@ -131,44 +132,47 @@ class RtuReader(_Reader):
             return [Frame(whole[0], whole[1:-2])]
         return super().silence()
 
-    def _next(self) -> Frame | None:
+    def _take(self) -> Frame | None:
+        """Take the next frame out of the buffer; None if none is complete."""
         for start in range(len(self._buffer) - 3):
             head = bytes(self._buffer[start + 1 : start + RTU_LIMIT])
             length = self._length(self._buffer[start], head)
             if length is None or len(head) < length + 2:
                 continue
-            if crc(self._buffer[start : start + length + 3]) == 0:
-                unit = self._buffer[start]
-                if start:
-                    self.wrong = (
-                        f"{start} bytes before a frame: "
-                        f"{self._buffer[:start][:20].hex(' ')}"
-                    )
-                del self._buffer[: start + length + 3]
-                return Frame(unit, head[:length])
-            self.wrong = (
-                f"a wrong CRC: {self._buffer[start : start + length + 3][:20].hex(' ')}"
-            )
+            end = start + length + 3
+            whole = self._buffer[start:end]
+            if crc(whole) != 0:
+                self.wrong = f"a wrong CRC: {whole[:20].hex(' ')}"
+                continue
+            if start:
+                noise = self._buffer[: min(start, 20)].hex(" ")
+                self.wrong = f"{start} bytes before a frame: {noise}"
+            del self._buffer[:end]
+            return Frame(whole[0], head[:length])
         return None
 
 
 def encode_ascii(frame: Frame) -> bytes:
     """Return a frame as a line of hexadecimal digits with its LRC."""
     body = bytes([frame.unit]) + frame.pdu
-    return b":" + (body + bytes([lrc(body)])).hex().upper().encode() + b"\r\n"
+    checked = body + bytes([lrc(body)])
+    return b":" + checked.hex().upper().encode() + b"\r\n"
 
 
 class AsciiReader(_Reader):
-    """Lines between a colon and CR LF; what is outside of them, or wrong, is dropped."""
+    """Lines between a colon and CR LF; bytes outside of them are dropped."""
 
     def feed(self, data: bytes) -> list[Frame]:
         self._buffer += data
         found = []
-        while (end := self._buffer.find(b"\r\n")) >= 0:
+        end = self._buffer.find(b"\r\n")
+        while end >= 0:
             line = bytes(self._buffer[:end])
             del self._buffer[: end + 2]
-            if (frame := self._parse(line[line.rfind(b":") :])) is not None:
+            frame = self._parse(line[line.rfind(b":") :])
+            if frame is not None:
                 found.append(frame)
+            end = self._buffer.find(b"\r\n")
         if len(self._buffer) > ASCII_LIMIT:
             self.wrong = f"{len(self._buffer)} characters without CR LF"
             self._buffer.clear()
@@ -179,7 +183,8 @@ class AsciiReader(_Reader):
             body = bytes.fromhex(line[1:].decode("ascii"))
         except ValueError:
             body = b""
-        if line[:1] != b":" or not 3 <= len(body) <= PDU_LIMIT + 2 or lrc(body) != 0:
+        fits = 3 <= len(body) <= PDU_LIMIT + 2
+        if line[:1] != b":" or not fits or lrc(body) != 0:
             self.wrong = f"a line that is no frame or has a wrong LRC: {line[:40]!r}"
             return None
         return Frame(body[0], body[1:-1])
@@ -194,7 +199,9 @@ def reader(framing: Framing, length: Length) -> Reader:
     """Return a reader; `length` is of use for RTU only."""
     if framing == "rtu":
         return RtuReader(length)
-    return MbapReader() if framing == "tcp" else AsciiReader()
+    if framing == "ascii":
+        return AsciiReader()
+    return MbapReader()
 
 
 def crc(data: bytes | bytearray) -> int:
@@ -218,7 +225,8 @@ def lrc(data: bytes) -> int:
 
 def _crc_of(byte: int) -> int:
     for _ in range(8):
-        byte = byte >> 1 ^ (0xA001 if byte & 1 else 0)
+        carry = byte & 1
+        byte = byte >> 1 ^ 0xA001 * carry
     return byte
 
 

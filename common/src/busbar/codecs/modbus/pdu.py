@@ -12,9 +12,11 @@ from typing import Any, Literal, Protocol
 from busbar.errors import DeviceRefused, OutOfRange, ProtocolError
 
 PDU_LIMIT = 253  # bytes. Section 4.1
-# of functions 3 and 4, 16, 23
-REGISTERS_READ, REGISTERS_WRITTEN, REGISTERS_EXCHANGED = 125, 123, 121
-BITS_READ, BITS_WRITTEN = 2000, 1968  # of functions 1 and 2, 15
+REGISTERS_READ = 125  # of functions 3 and 4
+REGISTERS_WRITTEN = 123  # of function 16
+REGISTERS_EXCHANGED = 121  # of function 23
+BITS_READ = 2000  # of functions 1 and 2
+BITS_WRITTEN = 1968  # of function 15
 
 Table = Literal["coil", "discrete", "input", "holding"]
 NAMES: Mapping[Table, str] = {  # of what is in them
@@ -25,15 +27,13 @@ NAMES: Mapping[Table, str] = {  # of what is in them
 }
 READ: Mapping[str, int] = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}
 TABLES: Mapping[int, Table] = {1: "coil", 2: "discrete", 3: "holding", 4: "input"}
-ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE, FAILURE, BUSY, NO_PATH, NO_TARGET = (
-    1,
-    2,
-    3,
-    4,
-    6,
-    10,
-    11,
-)
+ILLEGAL_FUNCTION = 1
+ILLEGAL_ADDRESS = 2
+ILLEGAL_VALUE = 3
+FAILURE = 4
+BUSY = 6
+NO_PATH = 10
+NO_TARGET = 11
 EXCEPTIONS: Mapping[int, str] = {  # Section 7
     ILLEGAL_FUNCTION: "illegal function",
     ILLEGAL_ADDRESS: "illegal data address",
@@ -89,7 +89,7 @@ def refusal(function: int, code: int) -> DeviceRefused:
     """Return the error that an exception code stands for."""
     name = EXCEPTIONS.get(code, "unknown exception")
     return DeviceRefused(
-        (f"exception {code}: {name} (function {function})"),
+        f"exception {code}: {name} (function {function})",
         code=code,
         text=name,
         function=function,
@@ -113,7 +113,7 @@ def unpack_bits(data: bytes, count: int) -> list[bool]:
 
 
 def check_span(address: int, count: float, limit: int, what: str) -> None:
-    """Raise OutOfRange for more than `limit`, for half a register, or beyond address 65535."""
+    """Raise OutOfRange above `limit`, for half a register, beyond address 65535."""
     if count != int(count) or not 1 <= count <= limit:
         raise OutOfRange(f"{count:g} {what}; allowed: 1 to {limit}")
     if not 0 <= address <= 0x10000 - count:
@@ -143,7 +143,6 @@ def counted_data(pdu: bytes, size: int) -> bytes:
     if len(pdu) != 2 + size or pdu[1] != size:
         raise ProtocolError(
             f"the answer {pdu.hex(' ')[:60]} does not hold the expected {size} "
-            f"bytes "
-            f"of data"
+            "bytes of data"
         )
     return pdu[2:]

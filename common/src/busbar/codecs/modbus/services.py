@@ -1,7 +1,7 @@
 """Requests about the unit itself, and those that are known by their code alone.
 
-Source: MODBUS Application Protocol Specification V1.1b3, 6.8 and 6.21; function 0x44
-was read from comsrv.
+Sources: MODBUS Application Protocol Specification V1.1b3, 6.8 and 6.21;
+docs/protocols/gct.md, 5 (function 0x44).
 """
 
 import struct
@@ -29,8 +29,7 @@ class Raw:
         if len(self.data) >= PDU_LIMIT:
             raise OutOfRange(
                 f"{len(self.data)} bytes; a request takes {PDU_LIMIT - 1} beside "
-                f"its "
-                f"function"
+                "its function"
             )
 
     def encode(self) -> bytes:
@@ -43,7 +42,9 @@ class Raw:
         if self.function == Diagnostics.function:
             return 1 + len(self.data)
         known = ANSWER_LENGTHS.get(self.function)
-        return None if known is None else known(head)
+        if known is None:
+            return None
+        return known(head)
 
 
 @dataclass(frozen=True)
@@ -106,28 +107,26 @@ class Identify:
         end = self.length(pdu)
         if len(pdu) < 7 or pdu[1] != self.mei or end != len(pdu):
             raise ProtocolError(f"{pdu.hex(' ')[:60]} is no identification")
-        values, at = {}, 7
+        values = {}
+        at = 7
         while at < len(pdu):
-            values[pdu[at]] = pdu[at + 2 : at + 2 + pdu[at + 1]]
-            at += 2 + pdu[at + 1]
-        return Objects(values, pdu[5] if pdu[4] == 0xFF else None)
+            behind = at + 2 + pdu[at + 1]
+            values[pdu[at]] = pdu[at + 2 : behind]
+            at = behind
+        following = pdu[5] if pdu[4] == 0xFF else None
+        return Objects(values, following)
 
     def reply(self, objects: Objects) -> bytes:
         """Return the PDU of the answer.
 
         Conformity 0x83 = extended, stream and individual access.
         """
-        more = (0, 0) if objects.following is None else (0xFF, objects.following)
-        listed = b"".join(
-            bytes([number, len(value)]) + value
-            for number, value in objects.values.items()
-        )
-        return (
-            bytes(
-                [self.function, self.mei, self.code, 0x83, *more, len(objects.values)]
-            )
-            + listed
-        )
+        more = [0, 0] if objects.following is None else [0xFF, objects.following]
+        head = [self.function, self.mei, self.code, 0x83, *more, len(objects.values)]
+        pdu = bytes(head)
+        for number, value in objects.values.items():
+            pdu += bytes([number, len(value)]) + value
+        return pdu
 
     def length(self, head: bytes) -> int | None:
         if len(head) < 7:
@@ -157,8 +156,7 @@ class Ddp:
         if not 0 <= self.sub <= 255 or not 0 <= self.command <= 127:
             raise OutOfRange(
                 f"DDP sub-command {self.sub} (0 to 255), command {self.command} "
-                f"(0 to "
-                f"127)"
+                "(0 to 127)"
             )
         if len(self.data) > PDU_LIMIT - 4:
             raise OutOfRange(
@@ -166,8 +164,9 @@ class Ddp:
             )
 
     def encode(self) -> bytes:
-        command = self.command | (0x80 if self.wanted else 0)
-        return bytes([self.function, self.sub, len(self.data) + 1, command]) + self.data
+        command = self.command | 0x80 * self.wanted
+        head = [self.function, self.sub, len(self.data) + 1, command]
+        return bytes(head) + self.data
 
     def answer(self, pdu: bytes) -> bytes:
         if len(pdu) < 3 or pdu[1] != self.sub or len(pdu) != 3 + pdu[2]:

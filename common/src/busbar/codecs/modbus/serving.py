@@ -1,6 +1,4 @@
-"""The server's half.
-
-PDU -> request, and how long a request is where only RTU frames it.
+"""Requests as a server reads them, and their lengths where only RTU frames them.
 
 Source: MODBUS Application Protocol Specification V1.1b3, 6 and 7.
 """
@@ -54,8 +52,9 @@ def decode(pdu: bytes) -> AnyRequest:
     try:
         request = decoder(pdu)
     except OutOfRange as error:
-        beyond = error.message.startswith("address")
-        raise refusal(function, ILLEGAL_ADDRESS if beyond else ILLEGAL_VALUE) from error
+        if error.message.startswith("address"):
+            raise refusal(function, ILLEGAL_ADDRESS) from error
+        raise refusal(function, ILLEGAL_VALUE) from error
     except (struct.error, IndexError) as error:
         raise refusal(function, ILLEGAL_VALUE) from error
     # a count that does not fit its data, bits set beyond the end, bytes too many
@@ -69,8 +68,9 @@ def request_length(head: bytes) -> int | None:
 
     None: not yet known, or only silence tells.
     """
-    known = _LENGTHS.get(head[0]) if head else None
-    return None if known is None else known(head)
+    if not head or head[0] not in _LENGTHS:
+        return None
+    return _LENGTHS[head[0]](head)
 
 
 def _word(pdu: bytes) -> int:

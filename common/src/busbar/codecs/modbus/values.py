@@ -81,14 +81,13 @@ class Plain:
     @property
     def bounds(self) -> tuple[int, int] | None:
         """The least and the greatest value; None for a float."""
-        bits = 16 * self.registers
         if self.type.startswith("float"):
             return None
-        return (
-            (0, 2**bits - 1)
-            if self.type.startswith("u")
-            else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
-        )
+        bits = 16 * self.registers
+        if self.type.startswith("u"):
+            return 0, 2**bits - 1
+        half = 2 ** (bits - 1)
+        return -half, half - 1
 
     def decode(self, data: bytes) -> int | float:
         """Return the number.
@@ -100,14 +99,10 @@ class Plain:
         number: int | float = _FORMATS[self.type].unpack(raw)[0]
         if isinstance(number, int) or number.is_integer():
             return number
-        return next(
-            (
-                short
-                for short in self._shorter(number)
-                if _FORMATS[self.type].pack(short) == raw
-            ),
-            number,
-        )
+        for short in self._shorter(number):
+            if _FORMATS[self.type].pack(short) == raw:
+                return short
+        return number
 
     def encode(self, value: float) -> bytes:
         try:
@@ -145,7 +140,8 @@ class Bcd:
             raise OutOfRange(
                 f"{value} does not fit {self.type}; allowed: 0 to {self.bounds[1]}"
             )
-        return ordered(bytes.fromhex(str(value).zfill(4 * self.registers)), self.order)
+        digits = str(value).zfill(4 * self.registers)
+        return ordered(bytes.fromhex(digits), self.order)
 
 
 @dataclass(frozen=True)
@@ -175,10 +171,8 @@ class Text:
 
     def encode(self, value: str) -> bytes:
         try:
-            raw, padding = (
-                value.encode(self.encoding),
-                self.padding.decode().encode(self.encoding),
-            )
+            raw = value.encode(self.encoding)
+            padding = self.padding.decode().encode(self.encoding)
         except UnicodeEncodeError as error:
             raise OutOfRange(
                 f"{value!r:.60} cannot be encoded as {self.encoding}"
@@ -187,8 +181,7 @@ class Text:
         if len(raw) > room:
             raise OutOfRange(
                 f"{value!r:.60} has {len(raw)} bytes as {self.encoding}; there is "
-                f"room "
-                f"for {room}"
+                f"room for {room}"
             )
         raw += padding * ((room - len(raw)) // len(padding))
         return ordered(raw, "big_swap") if self.swapped else raw
@@ -244,7 +237,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Scaled:
-    """value = raw * scale + offset; an integer is rounded to the nearest when written."""
+    """value = raw * scale + offset; an integer is rounded when it is written."""
 
     raw: Plain | Bcd | Field
     scale: float = 1.0

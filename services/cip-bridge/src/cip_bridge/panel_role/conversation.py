@@ -1,6 +1,6 @@
 """One conversation with one processor, in the role of a panel.
 
-sign-on, update, heartbeat. Source: reference 1.4.
+sign-on, update, heartbeat. Source: docs/protocols/cip.md, 5.1.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ async def open_stream(
 
 @contextlib.contextmanager
 def _opening() -> Iterator[None]:
-    """While a link is being opened, its end is tried again as a failure to connect is."""
+    """The end of a link that is being opened: tried again as a failed connect is."""
     try:
         yield
     except LinkLost as error:
@@ -58,7 +58,7 @@ def _opening() -> Iterator[None]:
 
 
 def _is_greeting(message: Message, wanted: type) -> bool:
-    """Return whether a message is the greeting that is waited for, or the same again before it was answered."""
+    """Return whether a message is the awaited greeting, or the same one again."""
     if not isinstance(message, cip.Hello):
         return False
     return wanted is cip.Hello or (
@@ -171,7 +171,10 @@ class Conversation:
             await self._stream.write(frames() if callable(frames) else frames)
 
     async def close(self) -> None:
-        """Say goodbye (one processor refused connections for long after an unclean end [1: H]) and close."""
+        """Say goodbye and close.
+
+        One processor refused connections for long after an unclean end [1: H].
+        """
         with contextlib.suppress(LinkLost, TimeoutError):
             async with asyncio.timeout(LEAVE_LIMIT):
                 await self.send(cip.encode(cip.Disconnect()))
@@ -230,7 +233,7 @@ class Conversation:
                 ) from error
 
     async def _next(self, kind: type[M]) -> M:
-        """Return the next message of a kind; whatever comes before takes its usual way."""
+        """Return the next message of a kind; others before it take their usual way."""
         while True:
             while self._waiting:
                 message = self._waiting.popleft()
@@ -335,7 +338,7 @@ class Conversation:
     def _acknowledgement(self) -> bytes:
         """The end of the query is acknowledged, then the processor gets our side.
 
-        Source: reference 1.4 [2+: K, D].
+        Source: docs/protocols/cip.md, 5.1.
         """
         messages: list[Command | cip.Ping | Update] = [
             Command(cip.ACKNOWLEDGE),

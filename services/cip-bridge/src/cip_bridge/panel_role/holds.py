@@ -2,7 +2,7 @@
 
 Pressed again every half second, for a processor releases what is not.
 
-Source: reference 1.5 [2+: F, X, K].
+Source: docs/protocols/cip.md, 6.2.
 """
 
 import asyncio

@@ -224,7 +224,7 @@ class PanelSession:
         )
 
     def _noted(self, update: Update, frame: bytes) -> bytes:
-        """What is written now is what is known of the join, also to an update that ends before it is read."""
+        """Note a value that is written, for an update that ends before it, too."""
         self._board.drive(update)
         self._surface.went(update.join, update.value)
         return frame

@@ -1,6 +1,6 @@
 """The role of a processor: a port that panels connect to.
 
-Source: reference 1.1 and 1.4.
+Source: docs/protocols/cip.md, 2 and 5.2.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """One panel that is connected to us: sign-on, update, heartbeat, its buttons.
 
-Source: reference 1.4, R, M and Z.
+Source: docs/protocols/cip.md, 5.2.
 """
 
 import asyncio
@@ -113,7 +113,7 @@ class Panel:
         return None
 
     async def _receive(self) -> bytes | None:
-        """Return what has come, nothing at the end, None when it has been silent for a while."""
+        """Return what has come, nothing at the end, None after a while of silence."""
         limit = asyncio.timeout(BEAT)
         try:
             async with limit:
@@ -262,8 +262,8 @@ class Panel:
     def _update(self, seat: Seat) -> Iterator[bytes]:
         """What a processor sends.
 
-        All joins that are not at their default, as they are then. Source: reference
-        1.4.
+        All joins that are not at their default, as they are then.
+        Source: docs/protocols/cip.md, 5.2.
         """
         yield cip.encode(Command(cip.START), seat.style)
         yield cip.encode(cip.Clock(self._program.now()), seat.style)

@@ -1,6 +1,6 @@
 """What one panel of ours holds pressed, so that nothing stays pressed when it is gone.
 
-Source: reference 1.5.
+Source: docs/protocols/cip.md, 6.2.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ class Presses:
         return join in self._timers
 
     def repeats(self, join: Join) -> bool:
-        """Return whether it is held as a button, and so will be told again within half a second."""
+        """Return whether it is held as a button, to come again in half a second."""
         return self._timers.get(join) is not None
 
     def clear(self) -> list[Join]:

@@ -1,6 +1,7 @@
 """What panels find with us.
 
-The seats (IP-IDs) of a program, what is driven and what they said. Source: 1.4.
+The seats (IP-IDs) of a program, what is driven and what they said.
+Source: docs/protocols/cip.md, 5.2.
 """
 
 import logging

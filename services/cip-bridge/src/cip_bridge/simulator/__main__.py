@@ -96,8 +96,9 @@ class Simulator:
 
     @property
     def address(self) -> str:
-        """What a bridge has to know of it."""
-        return f"{'cips' if self.listener.tls else 'cip'}::{self.listener.host}:{self.listener.port}"
+        """The address for the configuration of a bridge."""
+        scheme = "cips" if self.listener.tls else "cip"
+        return f"{scheme}::{self.listener.host}:{self.listener.port}"
 
     def unplug(self) -> None:
         """Break all connections and refuse new ones until plug()."""

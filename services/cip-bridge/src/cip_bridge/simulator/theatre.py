@@ -1,4 +1,4 @@
-"""The program of the simulated processor: lights, volume, sources, a clock; no sockets."""
+"""Program of the simulated processor: lights, volume, sources, a clock; no sockets."""
 
 from collections import deque
 from collections.abc import Callable

@@ -29,7 +29,7 @@ def load() -> Any:
         import lgpio
     except ImportError as error:
         raise DeviceRefused(
-            "software PWM needs lgpio: pip install 'gpio-bridge[lgpio]'"
+            "software PWM needs lgpio: the extra `lgpio` of busbar-gpio-bridge"
         ) from error
     return lgpio
 

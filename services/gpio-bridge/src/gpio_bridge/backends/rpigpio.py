@@ -27,8 +27,8 @@ def load() -> Any:
         from RPi import GPIO
     except ImportError as error:
         raise LinkLost(
-            "backend: rpigpio needs RPi.GPIO or rpi-lgpio, one of them: pip install "
-            "'gpio-bridge[rpigpio]' or 'gpio-bridge[rpi-lgpio]'"
+            "backend: rpigpio needs RPi.GPIO or rpi-lgpio, one of them: the extra "
+            "`rpigpio` or `rpi-lgpio` of busbar-gpio-bridge"
         ) from error
     except RuntimeError as error:  # both say so at import: not a Pi
         raise LinkLost(f"RPi.GPIO: {error}") from error

@@ -1,4 +1,7 @@
-"""A plant with three units on a TCP port of this machine only, or on a serial port, with faults on request."""
+"""Simulated plant with three units, on a local TCP port or on a serial port.
+
+Faults come on request.
+"""
 
 import argparse
 import asyncio
@@ -13,6 +16,11 @@ from busbar.codecs.modbus import Framing
 from busbar.testing import simulation
 from modbus_bridge.server import Server, converse
 from modbus_bridge.simulator.plant import Plant
+
+DESCRIPTION = (
+    "A plant with three units on a TCP port of this machine only, or on a serial port, "
+    "with faults on request."
+)
 
 HOST = "127.0.0.1"
 TICK = 1.0  # s
@@ -110,7 +118,7 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m modbus_bridge.simulator", description=__doc__
+        prog="python -m modbus_bridge.simulator", description=DESCRIPTION
     )
     parser.add_argument(
         "--modbus-port", type=int, default=0, help="TCP port (default: any free one)"

@@ -1,7 +1,4 @@
-"""Units in memory: bits, registers, an identification.
-
-And what a plant with three of them does by itself.
-"""
+"""Simulated units in memory, and a plant of three of them."""
 
 import random
 from collections import deque
@@ -83,11 +80,8 @@ class Unit:
 
     def put(self, table: str, address: int, value: Any, type_: Any = "uint16") -> None:
         """Change a value as the device itself does."""
-        data = (
-            Text(8).encode(value)
-            if isinstance(value, str)
-            else Plain(type_).encode(value)
-        )
+        codec = Text(8) if isinstance(value, str) else Plain(type_)
+        data = codec.encode(value)
         self.words[table][2 * address : 2 * address + len(data)] = data
 
     def _read(self, request: Read) -> bytes:
@@ -121,11 +115,8 @@ class Unit:
 
     def _mask(self, request: MaskWrite) -> bytes:
         self._check(request, "holding", request.address, 1)
-        self._store(
-            request,
-            request.address,
-            request.apply(self.get("holding", request.address)).to_bytes(2, "big"),
-        )
+        register = request.apply(self.get("holding", request.address))
+        self._store(request, request.address, register.to_bytes(2, "big"))
         return request.encode()
 
     def _exchange(self, request: ReadWrite) -> bytes:
@@ -140,17 +131,12 @@ class Unit:
         if not self.identity:
             raise modbus.refusal(request.function, ILLEGAL_FUNCTION)
         if request.object not in self.identity:
-            raise modbus.refusal(
-                request.function, ILLEGAL_VALUE if request.code > 1 else ILLEGAL_ADDRESS
-            )
+            code = ILLEGAL_VALUE if request.code > 1 else ILLEGAL_ADDRESS
+            raise modbus.refusal(request.function, code)
         numbers = sorted(number for number in self.identity if number >= request.object)
-        here, following = numbers[:2], numbers[2:]
-        return request.reply(
-            Objects(
-                {each: self.identity[each] for each in here},
-                following[0] if following else None,
-            )
-        )
+        here = {each: self.identity[each] for each in numbers[:2]}
+        following = numbers[2] if len(numbers) > 2 else None
+        return request.reply(Objects(here, following))
 
     def _store(self, request: Any, address: int, data: bytes) -> None:
         self._check(request, "holding", address, len(data) // 2)
@@ -159,10 +145,9 @@ class Unit:
         self.words["holding"][2 * address : 2 * address + len(data)] = data
 
     def _check(self, request: Any, table: str, address: int, count: int) -> None:
-        beyond = address + count > SIZE
-        if beyond or any(
-            (table, each) in self.missing for each in range(address, address + count)
-        ):
+        end = address + count
+        missing = any((table, each) in self.missing for each in range(address, end))
+        if end > SIZE or missing:
             raise modbus.refusal(request.function, ILLEGAL_ADDRESS)
 
 
@@ -172,17 +157,10 @@ class Plant:
     def __init__(self, seed: int = 1) -> None:
         self._random = random.Random(seed)
         maker = {0: b"Busbar", 2: b"1.0", 4: b"Plant"}
-        self.units = {
-            number: Unit({**maker, 1: code, 5: model})
-            for number, code, model in (
-                (17, b"EM", b"Meter"),
-                (18, b"HC", b"Heating"),
-                (19, b"PU", b"Pump"),
-            )
-        }
-        self.meter, self.heating, self.pump = (
-            self.units[number] for number in (17, 18, 19)
-        )
+        self.meter = Unit({**maker, 1: b"EM", 5: b"Meter"})
+        self.heating = Unit({**maker, 1: b"HC", 5: b"Heating"})
+        self.pump = Unit({**maker, 1: b"PU", 5: b"Pump"})
+        self.units = {17: self.meter, 18: self.heating, 19: self.pump}
         self.meter.put("holding", 100, 1234.5, "float32")
         self.meter.put("holding", 110, "BB-0017")
         self.heating.put("holding", 40, 215, "int16")
@@ -204,18 +182,17 @@ class Plant:
         """Let the plant go on for so long."""
         setpoint = self.heating.get("holding", 40, "int16") / 10
         heating = self.heating.bits["coil"][3]
-        self.temperature += ((setpoint if heating else 15.0) - self.temperature) * min(
-            1.0, seconds / 60
-        )
+        target = setpoint if heating else 15.0
+        self.temperature += (target - self.temperature) * min(1.0, seconds / 60)
         self.heating.put("input", 0, round(10 * self.temperature), "int16")
-        self.heating.put("holding", 50, 1 << 4 if self.temperature > 30 else 0)
+        overheated = self.temperature > 30
+        self.heating.put("holding", 50, overheated << 4)
         power = self._random.uniform(900, 1100) + 2000 * heating
         energy = self.meter.get("holding", 100, "float32") + power * seconds / 3.6e6
         self.meter.put("holding", 100, energy, "float32")
         self.meter.put("input", 0, power, "float32")
         self.meter.put("input", 2, round(10 * self._random.uniform(228, 232)))
-        self.pump.put(
-            "input",
-            0,
-            round(self._random.uniform(1440, 1460)) if self.pump.bits["coil"][0] else 0,
-        )
+        speed = 0
+        if self.pump.bits["coil"][0]:
+            speed = round(self._random.uniform(1440, 1460))
+        self.pump.put("input", 0, speed)

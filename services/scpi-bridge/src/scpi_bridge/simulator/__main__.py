@@ -1,4 +1,4 @@
-"""A power supply and a multimeter on TCP ports of this machine only, with faults on request."""
+"""Simulated power supply and multimeter on local TCP ports, with faults on request."""
 
 import argparse
 import asyncio
@@ -12,6 +12,11 @@ from typing import Generic, Self, TypeVar
 from busbar.testing import simulation
 from scpi_bridge.simulator.bench import Multimeter, PowerSupply
 from scpi_bridge.simulator.scpi_parser import Instrument
+
+DESCRIPTION = (
+    "A power supply and a multimeter on TCP ports of this machine only, with faults on "
+    "request."
+)
 
 HOST = "127.0.0.1"
 # bytes; beyond it real instruments report an input buffer overrun as well
@@ -54,7 +59,7 @@ class Endpoint(Generic[D]):
         return len(self._connections)
 
     async def received(self, line: str) -> None:
-        """Wait until this line has come and was carried out (bound it by asyncio.timeout)."""
+        """Wait until this line was carried out (bound it by asyncio.timeout)."""
         while line not in self.lines:
             await self._arrival.wait()
 
@@ -238,7 +243,7 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m scpi_bridge.simulator", description=__doc__
+        prog="python -m scpi_bridge.simulator", description=DESCRIPTION
     )
     parser.add_argument(
         "--psu-port",

@@ -61,7 +61,10 @@ class Channel:
         return self.current if self.mode == "CC" else self.volts / self.load
 
     def protect(self) -> None:
-        """Switch the output off when a protection sees more than its level, or constant current (over-current)."""
+        """Switch the output off when a protection trips.
+
+        Over-voltage: above its level. Over-current: in constant current.
+        """
         over_voltage = self.over_voltage_on and self.volts > self.over_voltage
         over_current = self.over_current_on and (
             self.mode == "CC" or self.amperes > self.over_current

@@ -1,6 +1,4 @@
-"""How the simulated instruments read SCPI: headers, arguments, error queue and status.
-
-No sockets.
+"""SCPI parser of the simulated instruments: headers, arguments, errors, status.
 
 Sources: SCPI-1999 volume 1, 6.2 (headers, paths), volume 2, 21.8 (error queue); IEEE
 488.2, 10 and 11.5 (status).
@@ -30,7 +28,9 @@ ERRORS = {
 }
 ERROR_QUEUE = 20  # entries, as in common bench instruments
 
-_OPERATION_COMPLETE, _POWER_ON = 1, 128  # bits of the event status register
+# bits of the event status register
+_OPERATION_COMPLETE = 1
+_POWER_ON = 128
 # hundreds of the error number -> its bit there
 _ERROR_CLASS = {1: 32, 2: 16, 3: 8, 4: 4}
 _UNITS = re.compile(r"""(?:"[^"]*"|'[^']*'|[^;])+""")
@@ -39,7 +39,7 @@ _NOTATION = str.maketrans({"[": "(?:", "]": ")?", "#": r"(\d{0,3})", "*": r"\*"}
 
 
 class Refused(Exception):
-    """A command that the instrument does not carry out: the number for its error queue."""
+    """A refused command, with the number for the error queue."""
 
     def __init__(self, number: int) -> None:
         super().__init__(ERRORS[number])
@@ -53,7 +53,10 @@ def undefined(suffix: int, arguments: list[str]) -> NoReturn:
 
 @dataclass(frozen=True)
 class Header:
-    """What a header does with its numeric suffix (1 if there is none) and arguments, as query and as command."""
+    """Query and command of a header.
+
+    Each takes the numeric suffix (1 if there is none) and the arguments.
+    """
 
     query: Callable[[int, list[str]], str | bytes] = undefined
     write: Callable[[int, list[str]], None] = undefined
@@ -95,16 +98,19 @@ class Boolean(Number):
 
     def parse(self, text: str) -> float:
         names = {"ON": True, "OFF": False}
-        return (
-            names[text.upper()] if text.upper() in names else bool(super().parse(text))
-        )
+        word = text.upper()
+        if word in names:
+            return names[word]
+        return bool(super().parse(text))
 
 
 def count(arguments: list[str], least: int, most: int | None = None) -> None:
-    """Refuse fewer than `least` arguments and more than `most` (without it: more than `least`)."""
+    """Refuse fewer than `least` arguments and more than `most` (default: `least`)."""
     if len(arguments) < least:
         raise Refused(-109)
-    if len(arguments) > (least if most is None else most):
+    if most is None:
+        most = least
+    if len(arguments) > most:
         raise Refused(-108)
 
 
@@ -136,9 +142,9 @@ def setting(subject: Callable[[int], object], name: str, number: Number) -> Head
 
     def query(suffix: int, arguments: list[str]) -> str:
         count(arguments, 0, 1)
-        return number.format(
-            number.parse(arguments[0]) if arguments else getattr(subject(suffix), name)
-        )
+        if arguments:
+            return number.format(number.parse(arguments[0]))
+        return number.format(getattr(subject(suffix), name))
 
     def write(suffix: int, arguments: list[str]) -> None:
         count(arguments, 1)
@@ -161,10 +167,8 @@ class Instrument:
         self.errors: deque[int] = deque()
         self.events = _POWER_ON
         self.enabled = 0.0  # *ESE
-        self._headers = {
-            _pattern(notation): header
-            for notation, header in (self._common() | self.headers()).items()
-        }
+        headers = self._common() | self.headers()
+        self._headers = {_pattern(each): header for each, header in headers.items()}
 
     def headers(self) -> dict[str, Header]:
         """Return the headers of this model in SCPI notation.
@@ -182,7 +186,7 @@ class Instrument:
         raise NotImplementedError
 
     def execute(self, line: str) -> bytes | None:
-        """Carry out one line and return its answers without terminator, None if there are none."""
+        """Carry out one line; return its answers without terminator, None if none."""
         answers: list[bytes] = []
         path = ""
         for unit in filter(None, map(str.strip, _UNITS.findall(line))):
@@ -208,29 +212,30 @@ class Instrument:
 
     def noisy(self, value: float) -> float:
         """Return a reading of `value`: within 0.1 % and half a thousandth."""
-        return value * (1 + self.random.uniform(-1e-3, 1e-3)) + self.random.uniform(
-            -5e-4, 5e-4
-        )
+        gain = 1 + self.random.uniform(-1e-3, 1e-3)
+        return value * gain + self.random.uniform(-5e-4, 5e-4)
 
     def _carry_out(self, name: str, rest: list[str], answers: list[bytes]) -> None:
         header, suffix = self._find(name.removeprefix(":").removesuffix("?"))
-        arguments = (
-            [argument.strip() for argument in rest[0].split(",")] if rest else []
-        )
+        arguments: list[str] = []
+        if rest:
+            arguments = [argument.strip() for argument in rest[0].split(",")]
         self.settle()
         if name.endswith("?"):
             result = header.query(suffix, arguments)
-            answers.append(
-                result if isinstance(result, bytes) else result.encode("ascii")
-            )
+            if isinstance(result, str):
+                result = result.encode("ascii")
+            answers.append(result)
         else:
             header.write(suffix, arguments)
         self.settle()
 
     def _find(self, name: str) -> tuple[Header, int]:
         for pattern, header in self._headers.items():
-            if match := pattern.fullmatch(name):
-                return header, int(next(filter(None, match.groups()), 1))
+            match = pattern.fullmatch(name)
+            if match:
+                suffix = next(filter(None, match.groups()), 1)
+                return header, int(suffix)
         raise Refused(-113)
 
     def _common(self) -> dict[str, Header]:
@@ -245,14 +250,14 @@ class Instrument:
             "*TST": answer(lambda _: "0"),
             "*ESR": answer(lambda _: self._take_events()),
             "*ESE": setting(lambda _: self, "enabled", Number(0, 255, 0, places=0)),
-            "*STB": answer(
-                lambda _: str(
-                    4 * bool(self.errors) + 32 * bool(self.events & int(self.enabled))
-                )
-            ),
+            "*STB": answer(lambda _: self._status_byte()),
             "SYSTem:ERRor[:NEXT]": answer(lambda _: self._next_error()),
             "SYSTem:ERRor:COUNt": answer(lambda _: str(len(self.errors))),
         }
+
+    def _status_byte(self) -> str:
+        enabled = self.events & int(self.enabled)
+        return str(4 * bool(self.errors) + 32 * bool(enabled))
 
     def _clear(self) -> None:
         self.errors.clear()
@@ -262,7 +267,8 @@ class Instrument:
         self.events |= _OPERATION_COMPLETE
 
     def _take_events(self) -> str:
-        events, self.events = self.events, 0
+        events = self.events
+        self.events = 0
         return str(events)
 
     def _next_error(self) -> str:
@@ -272,9 +278,8 @@ class Instrument:
 
 def _pattern(notation: str) -> re.Pattern[str]:
     """Return what matches a header in its long and its short form."""
-    return re.compile(
-        re.sub(r"([A-Z]+)([a-z]+)", _both_forms, notation.translate(_NOTATION))
-    )
+    pattern = notation.translate(_NOTATION)
+    return re.compile(re.sub(r"([A-Z]+)([a-z]+)", _both_forms, pattern))
 
 
 def _both_forms(word: re.Match[str]) -> str:

@@ -163,10 +163,24 @@ def test_misspelt_metadata_stays_with_the_own_keys_so_that_it_is_refused():
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("id", 1.5), ("id", True), ("id", ["a"]), ("id", "x" * 257), ("reply", 1), ("ttl", "5"), ("ttl", True),
-     ("ttl", -1),
-     ("ttl", 86401), ("timeout", -0.1), ("timeout", 1e9), ("wait", -1), ("wait", [1]), ("sent", "now"), ("lease", 5)],
-)  # fmt: skip
+    [
+        ("id", 1.5),
+        ("id", True),
+        ("id", ["a"]),
+        ("id", "x" * 257),
+        ("reply", 1),
+        ("ttl", "5"),
+        ("ttl", True),
+        ("ttl", -1),
+        ("ttl", 86401),
+        ("timeout", -0.1),
+        ("timeout", 1e9),
+        ("wait", -1),
+        ("wait", [1]),
+        ("sent", "now"),
+        ("lease", 5),
+    ],
+)
 def test_metadata_of_a_wrong_type_or_size_is_refused_by_its_name(key, value):
     with pytest.raises(BadRequest, match=f"_{key}"):
         metadata(**{key: value})
@@ -212,9 +226,13 @@ def test_a_snapshot_looks_as_the_contract_says():
         "b", 812, 2.0, {"a": None}, {"a": Fault("not_a_number", "why")}, {"a": 1.0}
     )
     assert encoded(state) == {
-        "boot": "b", "seq": 812, "time": 2.0, "values": {"a": None},
-        "bad": {"a": {"code": "not_a_number", "message": "why"}}, "times": {"a": 1.0},
-    }  # fmt: skip
+        "boot": "b",
+        "seq": 812,
+        "time": 2.0,
+        "values": {"a": None},
+        "bad": {"a": {"code": "not_a_number", "message": "why"}},
+        "times": {"a": 1.0},
+    }
     assert "times" not in encoded(State("b", 812, 2.0, {}, {}))
 
 
@@ -222,8 +240,10 @@ def test_a_change_has_only_what_happened():
     """Contract 3.4."""
     assert encoded(Change("a", 1.0, 5)) == {"path": "a", "time": 1.0, "value": 5}
     assert encoded(Change("a", 1.0, bad=Fault("stale", "why"))) == {
-        "path": "a", "time": 1.0, "bad": {"code": "stale", "message": "why"},
-    }  # fmt: skip
+        "path": "a",
+        "time": 1.0,
+        "bad": {"code": "stale", "message": "why"},
+    }
     assert encoded(Change("a", 1.0, None, None)) == {
         "path": "a",
         "time": 1.0,

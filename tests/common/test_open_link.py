@@ -1,6 +1,6 @@
 """Devices that come and go while their link stays: found, or connected by command.
 
-Source: docs/contract.md, 2, 5.4.
+Source: docs/contract.md, 2 and 5.
 """
 
 import asyncio
@@ -29,9 +29,7 @@ async def opened(bus: Running, toy: Toy, times: int = 1) -> Port:
     return toy.sessions[0].port
 
 
-async def test_a_device_that_appears_is_on_the_bus_with_its_values_and_takes_commands() -> (
-    None
-):
+async def test_a_device_that_appears_is_on_the_bus_and_takes_commands() -> None:
     toy = Toy()
     async with running(service(toy), FINDING) as bus:
         port = await opened(bus, toy)
@@ -43,9 +41,7 @@ async def test_a_device_that_appears_is_on_the_bus_with_its_values_and_takes_com
         assert [row["device"] for row in rows] == ["toy", "gadget", "bridge"]
 
 
-async def test_a_device_that_vanishes_leaves_nothing_on_the_broker_and_its_commands_fail() -> (
-    None
-):
+async def test_a_device_that_vanishes_leaves_nothing_and_its_commands_fail() -> None:
     toy = Toy()
     async with running(service(toy), FINDING) as bus:
         port = await opened(bus, toy)
@@ -232,9 +228,7 @@ async def test_a_device_that_was_found_is_not_closed_by_command() -> None:
         assert toy.sessions
 
 
-async def test_when_the_link_is_disconnected_by_command_what_it_has_found_goes_with_it() -> (
-    None
-):
+async def test_what_a_link_has_found_goes_when_it_is_disconnected() -> None:
     toy = Toy()
     async with running(service(toy), FINDING) as bus:
         port = await opened(bus, toy)
@@ -249,9 +243,7 @@ async def test_when_the_link_is_disconnected_by_command_what_it_has_found_goes_w
         await bus.status("gadget", "online")
 
 
-async def test_a_device_that_is_connected_again_while_others_kept_the_link_open_is_read_anew() -> (
-    None
-):
+async def test_a_device_connected_again_on_an_open_link_is_read_anew() -> None:
     toy = Toy()
     async with running(service(toy), "bridge: {name: lab}\ntwins: 1\n") as bus:
         await bus.value("toy", "level")
@@ -263,9 +255,7 @@ async def test_a_device_that_is_connected_again_while_others_kept_the_link_open_
         assert toy.opened == 1
 
 
-async def test_a_device_that_vanishes_while_it_is_to_be_read_anew_costs_nobody_the_link() -> (
-    None
-):
+async def test_a_device_that_vanishes_before_it_is_read_costs_no_link() -> None:
     toy = Toy()
     async with running(service(toy), FINDING) as bus:
         port = await opened(bus, toy)
@@ -298,9 +288,7 @@ async def test_a_device_that_appears_under_a_lock_of_its_channel_shows_it() -> N
         ] == "locked"
 
 
-async def test_a_silent_device_that_is_disconnected_says_so_and_is_silent_again_when_connected() -> (
-    None
-):
+async def test_a_silent_device_says_disconnected_and_is_silent_again() -> None:
     toy = Toy()
     async with running(service(toy), FINDING) as bus:
         port = await opened(bus, toy)
@@ -352,9 +340,7 @@ async def test_a_link_on_demand_stays_open_while_a_command_runs() -> None:
         assert (toy.opened, toy.sessions) == (1, [])
 
 
-async def test_connect_on_an_open_link_does_not_open_it_again_when_it_has_been_idle() -> (
-    None
-):
+async def test_connect_does_not_open_an_idle_open_link_again() -> None:
     toy = Toy()
     async with running(
         service(toy), ("bridge: {name: lab}\non_demand: true\nidle_close: 30\n")

@@ -111,9 +111,7 @@ async def test_a_device_that_is_not_there_is_unknown() -> None:
         assert code(await bus.call("tyo", "stop")) == "unknown"
 
 
-async def test_a_set_of_several_is_applied_in_order_and_stops_at_the_first_failure() -> (
-    None
-):
+async def test_a_set_of_several_is_in_order_and_stops_at_the_first_failure() -> None:
     async with lab() as (bus, toy):
         reply = await bus.set("toy", "", {"on": True, "level": 3, "mode": "b"})
         assert reply["result"] == {"on": True, "level": 3.0, "mode": "b"}
@@ -172,9 +170,7 @@ async def test_the_same_id_while_it_runs_waits_for_the_one_outcome() -> None:
         assert toy.did.count(("work", 5.0)) == 1
 
 
-async def test_a_command_that_was_refused_before_it_started_may_be_tried_again_with_its_id() -> (
-    None
-):
+async def test_a_command_refused_before_it_started_may_reuse_its_id() -> None:
     async with lab() as (bus, _):
         lease = (await bus.call("toy", "lock", {"ttl": 60, "owner": "me"}))["result"][
             "lease"
@@ -360,9 +356,7 @@ async def test_progress_is_reported_with_the_id() -> None:
         }
 
 
-async def test_a_command_that_takes_longer_than_its_timeout_fails_and_frees_the_link() -> (
-    None
-):
+async def test_a_command_longer_than_its_timeout_fails_and_frees_the_link() -> None:
     async with lab() as (bus, toy):
         working = start(bus, "toy", "call/work", {"seconds": 50, "_timeout": 5})
         await until(lambda: ("work", 50.0) in toy.did, "the start")
@@ -424,9 +418,7 @@ async def test_the_changes_of_a_command_come_before_its_outcome() -> None:
             assert sent[-2:] == ["event/change", "reply"]
 
 
-async def test_a_command_running_when_the_link_breaks_fails_with_link_and_a_waiting_one_never_runs() -> (
-    None
-):
+async def test_a_broken_link_fails_the_running_command_not_the_waiting_ones() -> None:
     async with lab() as (bus, toy):
         working = start(bus, "toy", "call/work", {"seconds": 50})
         await until(lambda: ("work", 50.0) in toy.did, "the start")
@@ -534,9 +526,7 @@ async def test_a_command_that_comes_while_the_bridge_stops_is_told() -> None:
         assert code(await bus.call("toy", "echo", "too late")) == "offline"
 
 
-async def test_a_command_that_ran_when_its_device_was_closed_may_have_been_executed() -> (
-    None
-):
+async def test_a_command_that_ran_at_the_close_may_have_been_executed() -> None:
     async with lab() as (bus, toy):
         working = start(bus, "toy", "call/work", {"seconds": 50})
         await until(lambda: ("work", 50.0) in toy.did, "the start")

@@ -137,7 +137,7 @@ async def test_a_lease_is_renewed_by_its_token():
     assert leases.on("a") is None
 
 
-async def test_a_command_with_a_lease_that_is_not_there_is_refused_though_nothing_is_locked():
+async def test_a_command_with_an_unknown_lease_is_refused_without_a_lock():
     clock, leases = Clock(), new_leases()
     ended, elsewhere = await lock(leases, "a", ttl=1), await lock(leases, "b")
     await clock.advance(2)
@@ -149,7 +149,7 @@ async def test_a_command_with_a_lease_that_is_not_there_is_refused_though_nothin
     leases.check("a", None)
 
 
-async def test_what_is_to_happen_at_the_end_of_a_lease_happens_at_once_when_it_has_ended():
+async def test_what_follows_a_lease_happens_at_once_when_it_has_ended():
     clock, leases, done = Clock(), new_leases(), []
     lease = await lock(leases, "a", ttl=1)
     leases.when_ended(lease.token, "x", lambda: done.append("in time"))

@@ -113,10 +113,19 @@ def test_the_protocol_is_a_number_or_text(text: str, version: str) -> None:
 @pytest.mark.parametrize(
     ("text", "size"),
     [
-        ("1", 1), ("1.0", 1), ("4096", 4096), ("0x10", 16), ("64MiB", 64 * 1024**2), ("'256 KiB'", 256 * 1024),
-        ("1MB", 10**6), ("5B", 5), ("2kB", 2000), ("1GB", 10**9), ("999999GiB", 999999 * 2**30),
+        ("1", 1),
+        ("1.0", 1),
+        ("4096", 4096),
+        ("0x10", 16),
+        ("64MiB", 64 * 1024**2),
+        ("'256 KiB'", 256 * 1024),
+        ("1MB", 10**6),
+        ("5B", 5),
+        ("2kB", 2000),
+        ("1GB", 10**9),
+        ("999999GiB", 999999 * 2**30),
     ],
-)  # fmt: skip
+)
 def test_a_size_is_a_number_of_bytes_or_text_with_a_unit(text: str, size: int) -> None:
     found = device(f"{{address: a, buffer: {text}}}").buffer
     assert found == size
@@ -138,10 +147,18 @@ def test_other_text_is_no_size(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("no", "no"), ("on", "on"), ("2024-01-01", "2024-01-01"), ("1:30", "1:30"), ("1_000", "1_000"), ("=", "="),
-        ("'5'", "5"), ('"\\x41"', "A"), ("|\n      two\n      lines", "two\nlines"), ("+", "+"),
+        ("no", "no"),
+        ("on", "on"),
+        ("2024-01-01", "2024-01-01"),
+        ("1:30", "1:30"),
+        ("1_000", "1_000"),
+        ("=", "="),
+        ("'5'", "5"),
+        ('"\\x41"', "A"),
+        ("|\n      two\n      lines", "two\nlines"),
+        ("+", "+"),
     ],
-)  # fmt: skip
+)
 def test_text_is_text_as_in_yaml_1_2(text: str, value: str) -> None:
     assert device(f"address: {text}").address.rstrip("\n") == value
 
@@ -468,14 +485,17 @@ def test_what_is_wrong_in_a_device_is_told_with_its_place(
     ("text", "expected"),
     [
         ("- a\n", f"1:1: got a list; allowed: a mapping with the keys {TOP_KEYS}"),
-        ("log: {}\n", (
-            f"1:1: bridge: missing; allowed: a mapping "
-            f"with the keys {BRIDGE_KEYS}"
-        )),
-        ("bridge:\n", (
-            f"1:1: bridge: got nothing; allowed: a "
-            f"mapping with the keys {BRIDGE_KEYS}"
-        )),
+        (
+            "log: {}\n",
+            (f"1:1: bridge: missing; allowed: a mapping with the keys {BRIDGE_KEYS}"),
+        ),
+        (
+            "bridge:\n",
+            (
+                f"1:1: bridge: got nothing; allowed: a "
+                f"mapping with the keys {BRIDGE_KEYS}"
+            ),
+        ),
         (
             "log: {}\nbridge: {}\n",
             (
@@ -487,13 +507,13 @@ def test_what_is_wrong_in_a_device_is_told_with_its_place(
             BRIDGE + "log: {level: inf}\n",
             (
                 '2:14: log.level: unknown value "inf"; did you mean "info"? allowed: '
-                'debug, error, info, trace, warning'
+                "debug, error, info, trace, warning"
             ),
         ),
-        (BRIDGE + "broker: {protocol: 4}\n", (
-            "2:20: broker.protocol: unknown value "
-            "4; allowed: 5, 3.1.1"
-        )),
+        (
+            BRIDGE + "broker: {protocol: 4}\n",
+            ("2:20: broker.protocol: unknown value 4; allowed: 5, 3.1.1"),
+        ),
         (
             BRIDGE + "broker: {keepalive: 121}\n",
             (
@@ -502,10 +522,10 @@ def test_what_is_wrong_in_a_device_is_told_with_its_place(
                 "least 5, at most 120)"
             ),
         ),
-        (BRIDGE + "broker: {insecure: yes}\n", (
-            "2:20: broker.insecure: got text; "
-            "allowed: true or false"
-        )),
+        (
+            BRIDGE + "broker: {insecure: yes}\n",
+            ("2:20: broker.insecure: got text; allowed: true or false"),
+        ),
         (
             BRIDGE + "broker:\n  password: x\n  password_file: y\n",
             (
@@ -513,10 +533,10 @@ def test_what_is_wrong_in_a_device_is_told_with_its_place(
                 "them"
             ),
         ),
-        (BRIDGE + "broker: {key_file: k}\n", (
-            "2:20: broker.key_file: a key without "
-            "a cert_file"
-        )),
+        (
+            BRIDGE + "broker: {key_file: k}\n",
+            ("2:20: broker.key_file: a key without a cert_file"),
+        ),
         (
             "bridge: {name: lab, leaves: [a/#, '#/a']}\n",
             (
@@ -534,7 +554,7 @@ def test_what_is_wrong_in_a_device_is_told_with_its_place(
             ),
         ),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_in_the_common_part_is_told_with_its_place(
     text: str, expected: str
 ) -> None:
