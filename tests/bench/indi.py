@@ -5,7 +5,6 @@ nobody subscribes to images while latencies are measured.
 """
 
 import hashlib
-import itertools
 import subprocess
 import sys
 import time
@@ -27,13 +26,16 @@ from tests.broker import Mosquitto
 
 MANY = 20_000  # sets in one write
 PAUSE = 1000  # us between single sets
-IMAGE, IMAGES = 16 * 1024 * 1024, 4  # bytes; how many in a row
-# bytes of a stored frame of the simulated camera; ms between frames
-FRAME, EVERY = 2_629_440, 250
+IMAGE = 16 * 1024 * 1024  # bytes
+IMAGES = 4  # in a row
+FRAME = 2_629_440  # bytes of a stored frame of the simulated camera
+EVERY = 250  # ms between frames
 SETTLE = 1.0  # s until everything has been done that follows, snapshots too
 BASE = "busbar/bench"
 AGAINST = "indipyclient 0.9.4"
-TWICE, MEMORY, SECOND = Budget(2.0, ratio=True), Budget(60.0), Budget(1.0)
+TWICE = Budget(2.0, ratio=True)
+MEMORY = Budget(60.0)  # MB
+SECOND = Budget(1.0)
 LARGE = "max_packet_size 33554432"  # bytes; the image is one message
 CONFIGURATION = """
 bridge: {{name: bench}}
@@ -64,76 +66,66 @@ class Side(Protocol):
 
 
 def run(setup: Setup) -> list[Row]:
-    """Return rows for sets, BLOBs, definitions, and latency beside images."""
-    figures = in_turns(
-        setup.repetitions, {side: partial(_measured, side, setup) for side in SIDES}
-    )
+    """Return rows for sets, BLOBs, definitions, and latency with and without images."""
+    measured = {side: partial(_measured, side, setup) for side in SIDES}
+    figures = in_turns(setup.repetitions, measured)
+
+    def column(side: str, key: str) -> list[float]:
+        return [each[key] for each in figures[side]]
 
     def row(what: str, unit: str, key: str, **more: Any) -> Row:
-        ours, theirs = (
-            [each[key] for each in figures[side]] for side in ("ours", "theirs")
-        )
+        ours = column("ours", key)
+        theirs = column("theirs", key)
         return compare(f"INDI: {what}", unit, ours, theirs, AGAINST, **more)
 
-    def beside(percentile: str) -> Row:
-        with_, without = (
-            [each[f"{kind} {percentile}"] for each in figures["ours"]]
-            for kind in ("images", "quiet")
-        )
+    def with_images(percentile: str) -> Row:
         return compare(
-            (f"INDI: state latency, images beside none, {percentile}"),
+            f"INDI: state latency, images beside none, {percentile}",
             "us",
-            with_,
-            without,
+            column("ours", f"images {percentile}"),
+            column("ours", f"quiet {percentile}"),
             "without images",
         )
 
-    return [
+    rows = [
         row(f"CPU per set, {MANY} in a row", "us", "row", budget=TWICE, short=True),
         row(f"CPU per set, {1_000_000 // PAUSE}/s", "us", "paced", budget=TWICE),
         row("BLOB of 16 MiB, CPU", "ms", "blob", short=True),
         row("BLOB of 16 MiB, extra memory", "MB", "memory", budget=MEMORY, short=True),
         row(f"{IMAGES} BLOBs of 16 MiB in a row, extra memory", "MB", "memories"),
         row(
-            (f"{VECTORS} definitions, from the connection to the last"),
+            f"{VECTORS} definitions, from the connection to the last",
             "s",
             "defined",
             budget=SECOND,
             short=True,
         ),
-        *(
-            row(f"state latency, {percentile}", "us", f"quiet {percentile}")
-            for percentile in PERCENTILES
-        ),
-        *(
-            row(
-                (f"state latency while images stream, {percentile}"),
-                "us",
-                f"images {percentile}",
-            )
-            for percentile in PERCENTILES
-        ),
-        *map(beside, PERCENTILES),
     ]
+    for name in PERCENTILES:
+        rows.append(row(f"state latency, {name}", "us", f"quiet {name}"))
+    for name in PERCENTILES:
+        what = f"state latency while images stream, {name}"
+        rows.append(row(what, "us", f"images {name}"))
+    for name in PERCENTILES:
+        rows.append(with_images(name))
+    return rows
 
 
 def _measured(role: str, setup: Setup) -> Figures:
     with _server() as (server, port), SIDES[role](port) as side:
         found = side.defined()
         _check_definitions(found["values"])
-        figures = {"defined": (found["at"] - ask(server, "came")) / 1e9}
+        took = found["at"] - ask(server, "came")
+        figures = {"defined": took / 1e9}
         time.sleep(SETTLE)
         figures |= _blobs(side, server)
         single = round(setup.seconds(3.0) * 1_000_000) // PAUSE
-        numbers = itertools.count(0, MANY)
-        figures["row"] = _sets(side, server, next(numbers), MANY, 0)
-        figures["paced"] = _sets(side, server, next(numbers), single, PAUSE)
+        figures["row"] = _sets(side, server, 0, MANY, 0)
+        figures["paced"] = _sets(side, server, MANY, single, PAUSE)
         ages = round(setup.seconds(4.0) * 200)
-        return {
-            **figures,
-            **_ages(side, server, ages, "quiet", 0),
-            **_ages(side, server, ages, "images", FRAME),
-        }
+        figures |= _ages(side, server, ages, "quiet", 0)
+        figures |= _ages(side, server, ages, "images", FRAME)
+        return figures
 
 
 def _sets(side: Side, server: Process, first: int, count: int, pause: int) -> float:
@@ -154,7 +146,8 @@ def _blobs(side: Side, server: Process) -> Figures:
 
     Nothing before them has left memory that they could take.
     """
-    before, figures = resident(side.pid), Figures()
+    before = resident(side.pid)
+    figures = Figures()
     _forget_peak(side.pid)
     with side.watching(), _costing(side.pid, IMAGES) as cost:
         for number in range(1, IMAGES + 1):
@@ -173,30 +166,34 @@ def _blobs(side: Side, server: Process) -> Figures:
 def _ages(side: Side, server: Process, count: int, kind: str, frame: int) -> Figures:
     frames = ask(server, "stamped", count, frame, EVERY)
     ages = sorted(side.aged(count))
-    # the last is on its way
-    if len(ages) != count or (frames and side.images(frames) < frames - 1):
-        raise RuntimeError(f"{len(ages)} of {count} sets beside {frames} images")
-    return {
-        f"{kind} {name}": ages[int(count * share)]
-        for name, share in PERCENTILES.items()
-    }
+    # the last image is on its way
+    lost = frames > 0 and side.images(frames) < frames - 1
+    if lost or len(ages) != count:
+        raise RuntimeError(f"{len(ages)} of {count} sets with {frames} images")
+    figures = Figures()
+    for name, share in PERCENTILES.items():
+        figures[f"{kind} {name}"] = ages[int(count * share)]
+    return figures
 
 
 def _check_definitions(found: Values) -> None:
     for vector in indi_server.observatory():
+        if vector.kind == "BLOB":
+            continue
         values = found[vector.device][vector.name]
         for member in vector.members:
-            if vector.kind != "BLOB" and not _same(values[member.name], member.value):
-                raise RuntimeError(
-                    f"{vector.device}.{vector.name}.{member.name} is "
-                    f"{values[member.name]!r}"
-                )
+            value = values[member.name]
+            if not _same(value, member.value):
+                name = f"{vector.device}.{vector.name}.{member.name}"
+                raise RuntimeError(f"{name} is {value!r}")
 
 
 def _same(found: Any, text: str) -> bool:
     if isinstance(found, bool):
         return found == (text == "On")
-    return found == (float(text) if isinstance(found, float) else text)
+    if isinstance(found, float):
+        return found == float(text)
+    return bool(found == text)
 
 
 @contextmanager
@@ -214,10 +211,10 @@ def _forget_peak(pid: int) -> None:
 
 def _peak(pid: int) -> int:
     """Return the most memory (bytes) that was resident since it was forgotten."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(
-        int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")
-    )
+    status = Path(f"/proc/{pid}/status").read_text()
+    _, _, rest = status.partition("VmHWM:")
+    kilobytes = int(rest.split()[0])
+    return kilobytes * 1024
 
 
 class Bridge:
@@ -227,10 +224,14 @@ class Bridge:
         self, pid: int, broker: Mosquitto, definitions: Definitions, changes: Changes
     ) -> None:
         self.pid = pid
-        self._broker, self._images = broker, Images()
+        self._broker = broker
+        self._images = Images()
         self.defined = definitions.wait
-        self.came, self.aged, self.images = changes.came, changes.aged, changes.images
-        self.image, self.sum = self._images.wait, self._images.sum
+        self.came = changes.came
+        self.aged = changes.aged
+        self.images = changes.images
+        self.image = self._images.wait
+        self.sum = self._images.sum
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -246,18 +247,12 @@ class Client:
 
     def __init__(self, process: Process) -> None:
         self.pid = process.pid
-        self.defined, self.sum = (
-            partial(ask, process, "defined"),
-            partial(ask, process, "sum"),
-        )
-        self.came, self.aged = (
-            partial(ask, process, "came"),
-            partial(ask, process, "aged"),
-        )
-        self.images, self.image = (
-            partial(ask, process, "images"),
-            partial(ask, process, "images", 1),
-        )
+        self.defined = partial(ask, process, "defined")
+        self.sum = partial(ask, process, "sum")
+        self.came = partial(ask, process, "came")
+        self.aged = partial(ask, process, "aged")
+        self.images = partial(ask, process, "images")
+        self.image = partial(ask, process, "images", 1)
 
 
 @contextmanager
@@ -286,10 +281,8 @@ def _ours(port: int) -> Iterator[Bridge]:
             ]
             process = stack.enter_context(started(command))
             definitions.wait()
-        subscribe(
-            stack.enter_context(connected(broker.port, changes.on_message)),
-            f"{BASE}/{CAMERA}/event/change",
-        )
+        client = stack.enter_context(connected(broker.port, changes.on_message))
+        subscribe(client, f"{BASE}/{CAMERA}/event/change")
         yield Bridge(process.pid, broker, definitions, changes)
 
 

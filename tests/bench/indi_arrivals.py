@@ -1,4 +1,4 @@
-"""What subscribers of the INDI bridge get, and when."""
+"""Arrivals at subscribers of the INDI bridge, with their times."""
 
 import hashlib
 import threading
@@ -17,13 +17,11 @@ LIMIT = 30.0  # s until the observatory is on the bus
 
 
 class Changes:
-    """Sets and images of the camera, as `event/change` tells of them."""
+    """Sets and images of the camera, as `event/change` has them."""
 
     def __init__(self) -> None:
-        self._names, self._image = (
-            set(indi_server.changing()),
-            f"{indi_server.camera()}_M0",
-        )
+        self._names = set(indi_server.changing())
+        self._image = f"{indi_server.camera()}_M0"
         self._decode = msgspec.json.Decoder(ChangeEvent).decode
         self._last = 0  # ns
         self._sets: list[tuple[str, float]] = []
@@ -44,27 +42,34 @@ class Changes:
     def came(self, count: int) -> list[tuple[str, float]]:
         """Wait for so many sets, or until no more come; return them."""
         self._until(lambda: len(self._sets) >= count)
-        found, self._sets, self._ages = self._sets, [], []
+        found = self._sets
+        self._forget()
         return found
 
     def aged(self, count: int) -> list[float]:
         """Return how old so many values were (us)."""
         self._until(lambda: len(self._ages) >= count)
-        found, self._sets, self._ages = self._ages, [], []
+        found = self._ages
+        self._forget()
         return found
 
     def images(self, count: int) -> int:
         """Wait for so many images, or until no more come; return how many."""
         self._until(lambda: self._images >= count)
-        seen, self._images = self._images, 0
+        seen = self._images
+        self._images = 0
         return seen
+
+    def _forget(self) -> None:
+        self._sets = []
+        self._ages = []
 
     def _until(self, complete: Callable[[], bool]) -> None:
         began = time.monotonic_ns()
-        while (
-            not complete()
-            and time.monotonic_ns() - max(began, self._last) < SILENCE * 1e9
-        ):
+        while not complete():
+            silence = time.monotonic_ns() - max(began, self._last)
+            if silence >= SILENCE * 1e9:
+                return
             time.sleep(POLL)
 
 
@@ -72,29 +77,28 @@ class Definitions:
     """All vectors: described in `info`, and with a value of their own."""
 
     def __init__(self) -> None:
-        wanted = {(each.device, each.name) for each in indi_server.observatory()}
-        self._undescribed, self._unknown = set(wanted), set(wanted)
-        self._values: dict[str, dict[str, Any]] = {
-            name: {} for name in indi_server.SIZES
-        }
+        vectors = indi_server.observatory()
+        self._undescribed = {(each.device, each.name) for each in vectors}
+        self._unknown = set(self._undescribed)
+        self._values: dict[str, dict[str, Any]] = {}
+        for name in indi_server.SIZES:
+            self._values[name] = {}
         self._at = 0  # ns
         self._complete = threading.Event()
 
     def on_message(self, _client: Any, _userdata: Any, message: Any) -> None:
-        now, (device, channel, *path) = (
-            time.monotonic_ns(),
-            message.topic.split("/")[2:],
-        )
+        now = time.monotonic_ns()
+        device, channel, *path = message.topic.split("/")[2:]
         if device not in self._values or self._complete.is_set():
             return
         fields = msgspec.json.decode(message.payload)
         if channel == "info":
-            self._undescribed.difference_update(
-                (device, name) for name in fields["properties"]
-            )
+            for name in fields["properties"]:
+                self._undescribed.discard((device, name))
         else:
-            self._values[device][path[0]] = fields
-            self._unknown.discard((device, path[0]))
+            name = path[0]
+            self._values[device][name] = fields
+            self._unknown.discard((device, name))
         if not self._undescribed and not self._unknown:
             self._at = now
             self._complete.set()

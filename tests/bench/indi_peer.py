@@ -27,10 +27,12 @@ class Client(IPyClient):  # type: ignore[misc]  # it has no types
         super().__init__("127.0.0.1", port)
         self.enableBLOBdefault = "Also"
         self._left = vectors
-        self._last = self._defined = 0  # ns
+        self._last = 0  # ns
+        self._defined = 0  # ns
         self._sets: list[tuple[str, float]] = []
         self._ages: list[float] = []  # us, of values that are the time
-        self._image, self._seen = b"", 0  # the last, and how many
+        self._image = b""  # the last
+        self._seen = 0  # images
 
     async def rxevent(self, event: Any) -> None:
         """Take an event."""
@@ -52,42 +54,48 @@ class Client(IPyClient):  # type: ignore[misc]  # it has no types
         """Return when all vectors were there (ns), and what they hold."""
         while not self._defined:  # noqa: ASYNC110  # rare enough
             await asyncio.sleep(POLL)
-        values = {
-            device: {name: dict(vector) for name, vector in vectors.items()}
-            for device, vectors in self.items()
-        }
+        values: dict[str, dict[str, Any]] = {}
+        for device, vectors in self.items():
+            values[device] = {}
+            for name, vector in vectors.items():
+                values[device][name] = dict(vector)
         return {"at": self._defined, "values": values}
 
     async def came(self, count: int) -> list[tuple[str, float]]:
         """Wait for so many sets, or until no more come; return them."""
         await self._until(lambda: len(self._sets) >= count)
-        found, self._sets = self._sets, []
-        self._ages.clear()
+        found = self._sets
+        self._forget()
         return found
 
     async def aged(self, count: int) -> list[float]:
         """Return how old so many values were (us)."""
         await self._until(lambda: len(self._ages) >= count)
-        found, self._ages = self._ages, []
-        self._sets.clear()
+        found = self._ages
+        self._forget()
         return found
 
     async def images(self, count: int) -> int:
         """Wait for so many images, or until no more come; return how many."""
         await self._until(lambda: self._seen >= count)
-        seen, self._seen = self._seen, 0
+        seen = self._seen
+        self._seen = 0
         return seen
 
     async def sum(self) -> str:
         """Return the SHA-256 of the last image."""
         return hashlib.sha256(self._image).hexdigest()
 
+    def _forget(self) -> None:
+        self._sets = []
+        self._ages = []
+
     async def _until(self, complete: Callable[[], bool]) -> None:
         began = time.monotonic_ns()
-        while (  # noqa: ASYNC110
-            not complete()
-            and time.monotonic_ns() - max(began, self._last) < SILENCE * 1e9
-        ):
+        while not complete():
+            silence = time.monotonic_ns() - max(began, self._last)
+            if silence >= SILENCE * 1e9:
+                return
             await asyncio.sleep(POLL)
 
 
@@ -105,7 +113,8 @@ async def main(port: int, vectors: int) -> None:
     }
     while line := await asyncio.to_thread(sys.stdin.readline):
         task, *numbers = line.split()
-        print(json.dumps(await tasks[task](*map(int, numbers))), flush=True)
+        found = await tasks[task](*map(int, numbers))
+        print(json.dumps(found), flush=True)
     client.shutdown()
     await running
 

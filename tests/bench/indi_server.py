@@ -1,10 +1,10 @@
 """An INDI server with a whole observatory, for whoever is measured.
 
-`python -m tests.bench.indi_server`.
+`python -m tests.bench.indi_server` prints its port, then does what each line says.
 
-As many devices, vectors and members as the eleven simulators of indi-bin 1.9.9 have
-once they are connected. It says its port, then does what each line says. Elements have
-the layout of indiserver, BLOBs are one line of base64.
+It has as many devices, vectors and members as the eleven simulators of indi-bin 1.9.9
+once they are connected. Elements have the layout of indiserver, BLOBs are one line of
+base64.
 """
 
 import asyncio
@@ -42,17 +42,17 @@ SIZES = {
     "Filter": 7,
     "SQM": 6,
 }
-# they are
-KINDS: list[Kind] = [
-    *["BLOB"] * 3,
-    *["Switch"] * 130,
-    *["Number"] * 95,
-    *["Text"] * 37,
-    "Light",
-]  # type: ignore[list-item]
-VECTORS, MEMBERS = len(KINDS), 655
-# has no divisor with 266 in common: large devices have vectors of all kinds that are
-# many
+COUNTS: dict[Kind, int] = {
+    "BLOB": 3,
+    "Switch": 130,
+    "Number": 95,
+    "Text": 37,
+    "Light": 1,
+}
+KINDS: list[Kind] = [kind for kind, count in COUNTS.items() for _ in range(count)]
+VECTORS = len(KINDS)
+MEMBERS = 655
+# has no divisor in common with 266: large devices have vectors of all common kinds
 STRIDE = 89
 CHANGING = 20  # number vectors of one device that change, each in its turn
 CAMERA = "CCD"
@@ -74,30 +74,23 @@ SET = """\
 def observatory() -> list[DefVector]:
     """Return all definitions."""
     devices = [name for name, size in SIZES.items() for _ in range(size)]
-    kinds = [KINDS[place * STRIDE % VECTORS] for place in range(VECTORS)]
-    spare = MEMBERS - sum(1 if kind == "BLOB" else 2 for kind in kinds)
+    spare = MEMBERS - COUNTS["BLOB"] - 2 * (VECTORS - COUNTS["BLOB"])
     found = []
-    for place, (device, kind) in enumerate(zip(devices, kinds, strict=True)):
-        more = kind != "BLOB" and spare > 0
-        spare -= more
-        found.append(
-            _definition(
-                device,
-                kind,
-                f"{kind.upper()}_{place}",
-                (1 if kind == "BLOB" else 2) + more,
-            )
-        )
+    for place, device in enumerate(devices):
+        kind = KINDS[place * STRIDE % VECTORS]
+        members = 1
+        if kind != "BLOB":
+            members = 3 if spare > 0 else 2
+            spare -= 1
+        name = f"{kind.upper()}_{place}"
+        found.append(_definition(device, kind, name, members))
     return found
 
 
 def _definition(device: str, kind: Kind, name: str, members: int) -> DefVector:
     made = tuple(_member(kind, place) for place in range(members))
-    rule, perm = (
-        ("AnyOfMany", "rw")
-        if kind == "Switch"
-        else ("", "ro" if kind in ("Light", "BLOB") else "rw")
-    )
+    perm = "ro" if kind in ("Light", "BLOB") else "rw"
+    rule = "AnyOfMany" if kind == "Switch" else ""
     return DefVector(
         kind,
         device,
@@ -114,7 +107,8 @@ def _definition(device: str, kind: Kind, name: str, members: int) -> DefVector:
 
 
 def _member(kind: Kind, place: int) -> DefMember:
-    name, label = f"M{place}", f"Label {place}"
+    name = f"M{place}"
+    label = f"Label {place}"
     if kind == "Number":
         return DefMember(name, label, f"{place + 0.5}", "%g", "0", "0", "0")
     return DefMember(name, label, FIRST[kind])
@@ -122,20 +116,17 @@ def _member(kind: Kind, place: int) -> DefMember:
 
 def changing() -> list[str]:
     """Return the names of the vectors of the camera that change."""
-    return [
-        each.name
-        for each in observatory()
-        if (each.device, each.kind) == (CAMERA, "Number")
-    ][:CHANGING]
+    return _of_camera("Number")[:CHANGING]
 
 
 def camera() -> str:
     """Return the name of the vector that has the images."""
-    return next(
-        each.name
-        for each in observatory()
-        if (each.device, each.kind) == (CAMERA, "BLOB")
-    )
+    return _of_camera("BLOB")[0]
+
+
+def _of_camera(kind: Kind) -> list[str]:
+    vectors = [each for each in observatory() if each.device == CAMERA]
+    return [each.name for each in vectors if each.kind == kind]
 
 
 def sets(first: int, count: int) -> Iterator[tuple[str, int]]:
@@ -158,7 +149,7 @@ class Client:
         self._writer = writer
         self._waiting: asyncio.Queue[bytes] = asyncio.Queue()
 
-    def tell(self, data: bytes) -> None:
+    def send(self, data: bytes) -> None:
         self._waiting.put_nowait(data)
 
     async def write(self) -> None:
@@ -170,13 +161,15 @@ class Client:
 
 
 class Server:
-    """Tells all clients the same, one after the other as indiserver does."""
+    """Sends the same to all clients, one after the other as indiserver does."""
 
     def __init__(self) -> None:
         self._clients: set[Client] = set()
         self._first = 0  # when the first client came (ns)
         self._images: dict[int, bytes] = {}
-        self._camera, self._names = camera(), changing()
+        self._camera = camera()
+        self._names = changing()
+        self._frames = 0
 
     async def serve(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -201,56 +194,48 @@ class Server:
     def _answer(self, client: Client, element: object) -> None:
         match element:
             case GetProperties(device, name):
-                found = (
-                    v
-                    for v in observatory()
-                    if device in ("", v.device) and name in ("", v.name)
-                )
-                client.tell(b"".join(map(encode, found)))
+                client.send(_definitions(device, name))
             case EnableBLOB(_, value, name) if name in ("", self._camera):
                 client.images = value
             case PingRequest(uid):
-                client.tell(encode(PingReply(uid)))
+                client.send(encode(PingReply(uid)))
 
     async def came(self) -> int:
         """Return when the first client came (ns)."""
         return self._first
 
     async def sets(self, first: int, count: int, pause: int) -> int:
-        """Tell of so many sets, with a pause (us) between them; 0: all at once.
+        """Send so many sets, with a pause (us) between them; 0: all at once.
 
         Return when that began (ns).
         """
         elements = [self._set(name, value) for name, value in sets(first, count)]
+        if not pause:
+            elements = [b"".join(elements)]
         began = time.monotonic_ns()
-        for number, each in enumerate(elements if pause else [b"".join(elements)]):
-            await asyncio.sleep(
-                max(0.0, (began - time.monotonic_ns()) / 1e9 + number * pause / 1e6)
-            )
+        for number, each in enumerate(elements):
+            due = began / 1e9 + number * pause / 1e6
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
             self._values(each)
         return began
 
     async def stamped(self, count: int, frame: int, pause: int) -> int:
-        """Tell of so many sets whose value is the time (us), at random 200 a second.
+        """Send so many sets whose value is the time (us), at random 200 a second.
 
         Meanwhile a frame (bytes) every pause (ms). Return how many frames.
         """
-        filming = (
-            asyncio.create_task(self._film(frame, pause / 1000)) if frame else None
-        )
+        self._frames = 0
+        filming = asyncio.create_task(self._film(frame, pause / 1000))
         for number in range(count):
             await asyncio.sleep(random.uniform(0.0, 0.01))
-            self._values(
-                self._set(self._names[number % CHANGING], time.monotonic_ns() // 1000)
-            )
-        if filming is None:
-            return 0
+            name = self._names[number % CHANGING]
+            self._values(self._set(name, time.monotonic_ns() // 1000))
         filming.cancel()
         await asyncio.gather(filming, return_exceptions=True)
         return self._frames
 
     async def image(self, size: int) -> int:
-        """Tell of one image (bytes) once somebody wants it.
+        """Send one image (bytes) once a client wants it.
 
         Return when that began (ns).
         """
@@ -260,12 +245,12 @@ class Server:
         began = time.monotonic_ns()
         for client in self._clients:
             if client.images != "Never":
-                client.tell(data)
+                client.send(data)
         return began
 
     async def _film(self, size: int, pause: float) -> None:
-        self._frames = 0
-        while True:
+        """Send frames; none if they have no size."""
+        while size:
             await self.image(size)
             self._frames += 1
             await asyncio.sleep(pause)
@@ -273,7 +258,7 @@ class Server:
     def _values(self, data: bytes) -> None:
         for client in self._clients:
             if client.images != "Only":
-                client.tell(data)
+                client.send(data)
 
     def _set(self, name: str, value: int) -> bytes:
         return SET.format(CAMERA, name, STAMP, float(value), value / 1000).encode()
@@ -281,10 +266,18 @@ class Server:
     def _image(self, size: int) -> bytes:
         if size not in self._images:
             vector = SetVector("BLOB", CAMERA, self._camera, {}, "Ok", 60.0, STAMP)
-            self._images[size] = set_blob(
-                vector, {"M0": NewBlob(pixels(size), ".fits", size)}
-            )
+            blob = NewBlob(pixels(size), ".fits", size)
+            self._images[size] = set_blob(vector, {"M0": blob})
         return self._images[size]
+
+
+def _definitions(device: str, name: str) -> bytes:
+    """Return the definitions of a device and vector, "" = all, in one piece."""
+    found = []
+    for vector in observatory():
+        if device in ("", vector.device) and name in ("", vector.name):
+            found.append(encode(vector))
+    return b"".join(found)
 
 
 async def main() -> None:
@@ -300,7 +293,8 @@ async def main() -> None:
         }
         while line := await asyncio.to_thread(sys.stdin.readline):
             task, *numbers = line.split()
-            print(json.dumps(await tasks[task](*map(int, numbers))), flush=True)
+            found = await tasks[task](*map(int, numbers))
+            print(json.dumps(found), flush=True)
 
 
 if __name__ == "__main__":

@@ -124,11 +124,9 @@ def test_a_set_of_indiserver() -> None:
 def test_definitions_of_each_kind() -> None:
     switches = only(SWITCHES)
     assert isinstance(switches, indi.DefVector)
-    assert (switches.rule, switches.label, switches.timeout) == (
-        "OneOfMany",
-        "Connection",
-        60.0,
-    )
+    assert switches.rule == "OneOfMany"
+    assert switches.label == "Connection"
+    assert switches.timeout == 60.0
     assert [(m.name, m.label, m.value) for m in switches.members] == [
         ("CONNECT", "Connect", "Off"),
         ("DISCONNECT", "Disconnect", "On"),
@@ -179,10 +177,8 @@ def test_bounds_may_come_with_a_set() -> None:
 <oneNumber name="y">3</oneNumber></setNumberVector>"""
     found = only(data)
     assert isinstance(found, SetVector)
-    assert (found.members, found.ranges) == (
-        {"x": "2", "y": "3"},
-        {"x": Range("1", "5", "0.5")},
-    )
+    assert found.members == {"x": "2", "y": "3"}
+    assert found.ranges == {"x": Range("1", "5", "0.5")}
     assert (found.state, found.timeout) == (None, None)
 
 
@@ -391,11 +387,9 @@ def test_latin_1_is_read_and_counted() -> None:
         found, reader = read(element.encode(encoding) + b"</setTextVector>" + SET * 50)
         first = found[0]
         assert isinstance(first, SetVector)
-        assert (first.device, first.message, first.members["x"]) == (
-            "Kamera äöü",
-            "temp 10°C",
-            "Téléscope",
-        )
+        assert first.device == "Kamera äöü"
+        assert first.message == "temp 10°C"
+        assert first.members["x"] == "Téléscope"
         assert (len(found), reader.errors, reader.latin1) == (51, 0, latin1)
 
 

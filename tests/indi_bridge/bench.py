@@ -32,8 +32,11 @@ class Bench(SimulatedDriver):
         parking = {"PARK": False, "UNPARK": True}
         self.switch("TELESCOPE_PARK", parking, self._stay_busy, timeout=1.0)
         self.text("MARK", {"TEXT": ""}, self._mark)
-        self.text("NOTES", {f"NOTE_{place}": "x" * 100 for place in range(60)})
-        picture = (DefMember("IMAGE", "Picture"),)
+        notes = {}
+        for place in range(60):
+            notes[f"NOTE_{place}"] = "x" * 100
+        self.text("NOTES", notes)
+        picture = [DefMember("IMAGE", "Picture")]
         self.define("BLOB", "PICTURE", picture, label="Picture", perm="ro")
 
     def change(self, name: str, member: str, value: str) -> None:
@@ -41,10 +44,9 @@ class Bench(SimulatedDriver):
         self.show(name, "Ok", **{member: value})
 
     def picture(self, data: bytes, format: str = ".png") -> None:
-        self._send_blob(
-            self.vectors["PICTURE"].update("Ok"),
-            {"IMAGE": NewBlob(data, format, len(data))},
-        )
+        image = NewBlob(data, format, len(data))
+        vector = self.vectors["PICTURE"]
+        self._send_blob(vector.update("Ok"), {"IMAGE": image})
 
     def _ignore(self, wanted: SimulatedVector, values: Mapping[str, str]) -> None:
         """Send no answer."""
@@ -57,5 +59,6 @@ class Bench(SimulatedDriver):
         self._send(wanted.update("Alert"))
 
     def _mark(self, wanted: SimulatedVector, values: Mapping[str, str]) -> None:
-        self.marks.append(values["TEXT"])
-        self._send(wanted.update("Ok", TEXT=values["TEXT"]))
+        text = values["TEXT"]
+        self.marks.append(text)
+        self._send(wanted.update("Ok", TEXT=text))

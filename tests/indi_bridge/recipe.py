@@ -80,10 +80,8 @@ class Server:
         """Return the process id of a driver."""
         for each in Path("/proc").glob("[0-9]*"):
             try:
-                command, fields = (
-                    (each / "cmdline").read_bytes(),
-                    (each / "stat").read_text().rpartition(") ")[2],
-                )
+                command = (each / "cmdline").read_bytes()
+                fields = (each / "stat").read_text().rpartition(") ")[2]
             except OSError:
                 continue  # it has just ended
             if (
@@ -275,12 +273,10 @@ async def test_an_exposure_is_byte_by_byte_what_the_server_sent(server: Server) 
             "gain": 80,
         }
         cards = (await bus.call(CAMERA, "expose", prepared))["result"]["about"]["fits"]
-        assert (cards["NAXIS1"], cards["NAXIS2"], cards["XBINNING"], cards["GAIN"]) == (
-            320,
-            240,
-            2,
-            80,
-        )
+        assert cards["NAXIS1"] == 320
+        assert cards["NAXIS2"] == 240
+        assert cards["XBINNING"] == 2
+        assert cards["GAIN"] == 80
         assert cards["FRAME"] == "Dark"
 
 
@@ -348,10 +344,8 @@ async def test_a_chained_server(server: Server, tmp_path: Path) -> None:
                 "the camera of the other server",
                 LIMIT,
             )
-            short, images = (
-                {"CCD_EXPOSURE_VALUE": 0.1},
-                f"busbar/dome/{CAMERA}/blob/CCD1_CCD1",
-            )
+            short = {"CCD_EXPOSURE_VALUE": 0.1}
+            images = f"busbar/dome/{CAMERA}/blob/CCD1_CCD1"
             # nobody tells when the other server has been asked for images
             async with asyncio.timeout(LIMIT):
                 while not bus.broker.payloads(images):

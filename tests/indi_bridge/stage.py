@@ -12,8 +12,12 @@ from indi_bridge.bridge import SERVICE
 from indi_bridge.simulator.server import SimulatedServer
 from tests.running import Running, running
 
-MOUNT, CAMERA, FOCUSER = "Telescope_Simulator", "CCD_Simulator", "Focuser_Simulator"
-WHEEL, DOME, WEATHER = "Filter_Simulator", "Dome_Simulator", "Weather_Simulator"
+MOUNT = "Telescope_Simulator"
+CAMERA = "CCD_Simulator"
+FOCUSER = "Focuser_Simulator"
+WHEEL = "Filter_Simulator"
+DOME = "Dome_Simulator"
+WEATHER = "Weather_Simulator"
 COORDINATES = "EQUATORIAL_EOD_COORD"
 CONFIG = """
 bridge: {{name: dome}}
@@ -28,7 +32,8 @@ class Stage:
     """A bridge, its server, and time that can be moved."""
 
     def __init__(self, bus: Running, simulator: SimulatedServer) -> None:
-        self.bus, self.simulator = bus, simulator
+        self.bus = bus
+        self.simulator = simulator
 
     async def call(
         self, device: str, command: str, payload: Any = "{}"
@@ -74,18 +79,15 @@ class Stage:
         return dict(self.bus.good(device)[name])
 
     def statuses(self, device: str) -> list[str]:
-        topic = f"{self.bus.base}/{device}/status"
-        return [
-            json.loads(each)["state"]
-            for each in self.bus.broker.payloads(topic)
-            if each
-        ]
+        payloads = filter(None, self._statuses(device))
+        return [json.loads(each)["state"] for each in payloads]
 
     def reasons(self, device: str) -> str:
         """Return all reasons of its status so far."""
-        return b"".join(
-            self.bus.broker.payloads(f"{self.bus.base}/{device}/status")
-        ).decode()
+        return b"".join(self._statuses(device)).decode()
+
+    def _statuses(self, device: str) -> list[bytes]:
+        return self.bus.broker.payloads(f"{self.bus.base}/{device}/status")
 
 
 def failure(reply: dict[str, Any]) -> str:

@@ -67,11 +67,9 @@ class Indi(InProcess):
 
     def change(self, path: str, value: Any) -> None:
         name, member = path.split("/")
-        text = (
-            {True: "On", False: "Off"}[value]
-            if isinstance(value, bool)
-            else repr(value)
-        )
+        text = repr(value)
+        if isinstance(value, bool):
+            text = "On" if value else "Off"
         self._bench.change(name, member, text)
 
     def unplug(self) -> None:

@@ -57,7 +57,8 @@ async def test_it_is_what_indipyclient_dumps() -> None:
             mine = ours["devices"][name]
             assert mine.keys() == device.keys()
             for vector in device["vectors"]:
-                expected, found = device["vectors"][vector], mine["vectors"][vector]
+                expected = device["vectors"][vector]
+                found = mine["vectors"][vector]
                 assert list(found) == list(expected), (name, vector)
                 assert plain(found) == plain(expected), (name, vector)
         assert list(ours) == list(dump)
@@ -71,16 +72,15 @@ async def test_user_strings_are_there_when_asked_for() -> None:
             stage.simulator.port, stage.bus.good("pi")["vectors"], inc_user_string=True
         )
         assert list(ours) == list(dump)
-        device, mine = (
-            dump["devices"]["CCD Simulator"],
-            ours["devices"]["CCD Simulator"],
-        )
+        device = dump["devices"]["CCD Simulator"]
+        mine = ours["devices"]["CCD Simulator"]
         assert list(mine) == list(device)
         for name, vector in device["vectors"].items():
             assert list(mine["vectors"][name]) == list(vector)
             for member, each in vector["members"].items():
-                assert list(mine["vectors"][name]["members"][member]) == list(each)
-                assert mine["vectors"][name]["members"][member]["user_string"] == ""
+                found = mine["vectors"][name]["members"][member]
+                assert list(found) == list(each)
+                assert found["user_string"] == ""
 
 
 async def test_parts_of_it() -> None:
@@ -95,13 +95,11 @@ async def test_parts_of_it() -> None:
             assert plain(part["vectors"]) == plain(
                 whole["devices"]["Focuser Simulator"]["vectors"]
             )
-        vector = (await stage.call(FOCUSER, "snapshot", {"vector": "FOCUS_MOTION"}))[
-            "result"
-        ]
+        reply = await stage.call(FOCUSER, "snapshot", {"vector": "FOCUS_MOTION"})
+        vector = reply["result"]
         assert vector["vectortype"] == "SwitchVector"
-        assert (await stage.call(FOCUSER, "snapshot", {"vector": "NOPE"}))["error"][
-            "code"
-        ] == "unknown"
+        reply = await stage.call(FOCUSER, "snapshot", {"vector": "NOPE"})
+        assert reply["error"]["code"] == "unknown"
 
 
 async def test_a_message_keeps_its_own_time() -> None:
@@ -123,11 +121,8 @@ async def test_a_message_keeps_its_own_time() -> None:
         await stage.bus.value(
             FOCUSER, "FOCUS_MOTION", lambda value: value["_time"] == 1795172400.0
         )
-        vector = (await stage.call(FOCUSER, "snapshot", {"vector": "FOCUS_MOTION"}))[
-            "result"
-        ]
-        assert (vector["message"], vector["message_timestamp"]) == (
-            "said once",
-            "2026-11-20T10:00:00+00:00",
-        )
+        reply = await stage.call(FOCUSER, "snapshot", {"vector": "FOCUS_MOTION"})
+        vector = reply["result"]
+        assert vector["message"] == "said once"
+        assert vector["message_timestamp"] == "2026-11-20T10:00:00+00:00"
         assert vector["timestamp"] == "2026-11-20T11:00:00+00:00"

@@ -30,11 +30,9 @@ def refused() -> str:
     tried = subprocess.run(
         [*ALONE, "true"], capture_output=True, text=True, check=False
     )
-    return (
-        ""
-        if tried.returncode == 0
-        else tried.stderr.strip() or f"exit code {tried.returncode}"
-    )
+    if tried.returncode == 0:
+        return ""
+    return tried.stderr.strip() or f"exit code {tried.returncode}"
 
 
 def test_the_recipe_on_indiserver() -> None:

@@ -64,18 +64,14 @@ def test_what_is_refused(more: str, said: str) -> None:
 
 def test_the_defaults() -> None:
     (server,) = taken("").servers
-    assert (
-        server.blobs.mode,
-        server.blobs.limit,
-        server.blobs.save,
-        server.connect,
-    ) == ("also", 64 << 20, None, ())
+    assert server.blobs.mode == "also"
+    assert server.blobs.limit == 64 << 20
+    assert server.blobs.save is None
+    assert server.connect == ()
     assert server.steps
-    assert (server.timeouts.enable, server.timeouts.min, server.timeouts.max) == (
-        True,
-        2.0,
-        10.0,
-    )
+    assert server.timeouts.enable is True
+    assert server.timeouts.min == 2.0
+    assert server.timeouts.max == 10.0
 
 
 def test_a_folder_is_from_the_files_own_and_has_to_be_there(tmp_path: Path) -> None:

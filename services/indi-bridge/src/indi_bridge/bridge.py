@@ -16,7 +16,8 @@ from busbar.bridge import (
     commands,
 )
 from indi_bridge.commands import ServerCommands
-from indi_bridge.publisher import MESSAGES, DeviceMemory, Note
+from indi_bridge.events import MESSAGES, Note
+from indi_bridge.publisher import DeviceMemory
 from indi_bridge.session import IndiSession
 from indi_bridge.settings import Config, Server
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from busbar.bridge import BusbarError, Port, UnknownTarget, collisions, level
+from busbar.bridge import Port, UnknownTarget, level
 from busbar.codecs import indi
 from busbar.codecs.indi import (
     DefVector,
@@ -20,18 +20,11 @@ from busbar.codecs.indi import (
 )
 from indi_bridge.blobs.publish import BlobPublisher, Frame
 from indi_bridge.blobs.receive import BlobReceiver
+from indi_bridge.events import Commanded, Late, Unheard, note, notes
 from indi_bridge.model import ServerModel, TimedMessage
 from indi_bridge.pending import LateEnd, PendingSets
-from indi_bridge.publisher import (
-    Commanded,
-    DeviceMemory,
-    Late,
-    Offered,
-    Unheard,
-    VectorPublisher,
-    note,
-    notes,
-)
+from indi_bridge.publisher import DeviceMemory, Offered, VectorPublisher
+from indi_bridge.served_devices import ServedDevices
 from indi_bridge.settings import Server, matches
 from indi_bridge.vectors import Vector
 
@@ -39,9 +32,7 @@ log = logging.getLogger("busbar.indi")
 
 BLOBS = (indi.BlobStart, indi.BlobData, indi.BlobEnd)
 QUIET = 1.0  # s without a definition: that was all of them
-# s that a device whose driver is gone stays offline; indiserver starts it again within
-# 15 s (measured)
-GONE = 30.0
+AGAIN = 10.0  # s between looks for devices that are gone for good
 
 
 @dataclass(frozen=True)
@@ -70,20 +61,13 @@ class ElementDispatcher:
             self._on_late, self._on_silence, settings.timeouts.patience
         )
         self.definition_came = asyncio.Event()
-        self._port = port
         self._settings = settings
-        self._memories = memories
-        self._offered = offered
+        self._served = ServedDevices(port, settings, self.model, memories, offered)
         self._receiver = receiver
         self._requests = requests
         self._outlet = port.outlet(settings.name)
-        self._publishers: dict[str, VectorPublisher] = {}  # by INDI name
-        self._unserved: set[str] = set()
-        # INDI name of a device whose driver is gone -> loop time
-        self._absent: dict[str, float] = {}
         self._loop = asyncio.get_running_loop()
         self._quiet: asyncio.TimerHandle | None = None
-        self._unflushed: set[VectorPublisher] = set()
         self._complete = False
         self._handlers: dict[type, Callable[[Any], None]] = {
             DefVector: self._on_definition,
@@ -128,10 +112,7 @@ class ElementDispatcher:
 
     def publisher(self, device: str) -> VectorPublisher:
         """Return the publisher of a device of the bus; raise UnknownTarget."""
-        for each in self._publishers.values():
-            if each.name == device:
-                return each
-        raise UnknownTarget(f"the server has no device {device!r} at present")
+        return self._served.named(device)
 
     def original(self, device: str) -> str:
         """Return the INDI name of a device given by that or by its name on the bus.
@@ -161,8 +142,8 @@ class ElementDispatcher:
             handler = self._handlers.get(type(each))
             if handler is not None:
                 handler(each)
-        if self._unflushed:
-            self._flush()
+        if self._served.unflushed:
+            self._served.flush()
 
     def _counts(self) -> dict[str, Any]:
         vectors = list(self.model.vectors())
@@ -183,10 +164,7 @@ class ElementDispatcher:
         vector = self.model.define(definition, clock.time())
         if vector is None:
             return
-        self._absent.pop(device, None)
-        publisher = self._serve(device)
-        if publisher is not None:
-            self._mark(publisher, vector)
+        self._served.on_defined(vector)
         self.pending.on_vector(vector)
         self._take_message(device, definition.message, vector.time)
         self.definition_came.set()
@@ -218,14 +196,15 @@ class ElementDispatcher:
         if vector is None or vector.kind != update.kind:
             self.model.ignored += 1
             return
-        publisher = self._publishers.get(device)
-        if publisher in self._unflushed:
-            self._flush()
-            publisher = self._publishers.get(device)
+        served = self._served
+        publisher = served.publishers.get(device)
+        if publisher in served.unflushed:
+            served.flush()
+            publisher = served.publishers.get(device)
         redefined = vector.apply(update, clock.time())
         if publisher is not None:
             if redefined:
-                self._mark(publisher, vector)
+                served.mark(publisher, vector)
             else:
                 publisher.publish_values(vector)
             publisher.publish_received(vector)
@@ -246,10 +225,11 @@ class ElementDispatcher:
         message = TimedMessage(clock.time() if time is None else time, text)
         self.model.keep_message(device, message)
         self.pending.on_message(device, text)
-        publisher = self._publishers.get(device)
-        if publisher in self._unflushed and publisher.outlet is None:
-            self._flush()  # events are of what is on the bus
-            publisher = self._publishers.get(device)
+        served = self._served
+        publisher = served.publishers.get(device)
+        if publisher in served.unflushed and publisher.outlet is None:
+            served.flush()  # events are of what is on the bus
+            publisher = served.publishers.get(device)
         if publisher is not None:
             publisher.publish_message(message)
         else:
@@ -257,7 +237,7 @@ class ElementDispatcher:
             self._outlet.values(notes(self.model.messages))
 
     def _on_deleted(self, gone: DelProperty) -> None:
-        publisher = self._publishers.get(gone.device)
+        publisher = self._served.publishers.get(gone.device)
         time = indi.parse_time(gone.timestamp)
         self._take_message(gone.device, gone.message, time)
         vectors = self.model.delete(gone.device, gone.name)
@@ -266,8 +246,7 @@ class ElementDispatcher:
             publisher.on_deleted(vectors)
             if not gone.name or not publisher.device.vectors:
                 self.model.delete(gone.device, "")
-                self._absent[gone.device] = self._loop.time()
-                publisher.on_driver_gone()
+                self._served.on_driver_gone(publisher)
         self._await_quiet()
 
     def _on_foreign_set(self, new: NewVector) -> None:
@@ -289,7 +268,7 @@ class ElementDispatcher:
         if received is None:
             return
         vector = self.model.find(received.device, received.vector)
-        publisher = self._publishers.get(received.device)
+        publisher = self._served.publishers.get(received.device)
         if vector is None or publisher is None or received.member not in vector.keys:
             self.model.ignored += 1
             return
@@ -308,86 +287,9 @@ class ElementDispatcher:
     def _publish_event(
         self, device: str, name: str, fields: Commanded | Late | Unheard
     ) -> None:
-        publisher = self._publishers.get(device)
+        publisher = self._served.publishers.get(device)
         if publisher is not None:
             publisher.publish_event(name, fields)
-
-    def _mark(self, publisher: VectorPublisher, vector: Vector) -> None:
-        """Let a definition be published at the end of the batch."""
-        publisher.on_defined(vector)
-        self._unflushed.add(publisher)
-
-    def _flush(self) -> None:
-        unflushed = self._unflushed
-        self._unflushed = set()
-        for publisher in unflushed:
-            try:
-                publisher.flush()
-            except BusbarError as error:  # its name is another device's
-                name = publisher.device.name
-                log.warning(
-                    "%s: %s is not served: %s", self._settings.name, name, error
-                )
-                self._unserved.add(name)
-                self._publishers.pop(name, None)
-
-    def _serve(self, device: str) -> VectorPublisher | None:
-        """Return the publisher of a defined device, None if it is not served."""
-        if device in self._unserved:
-            return None
-        publisher = self._publishers.get(device)
-        if publisher is not None:
-            publisher.device = self.model.devices[device]
-            return publisher
-        names = {}
-        for each in (*self.model.devices, *self._absent):
-            names[each] = self._name(each)
-        path = names[device]
-        colliding = collisions(names)
-        if device in colliding or path == self._settings.name:
-            self._refuse({device, *colliding}, path)
-            return None
-        made = VectorPublisher(
-            self._port,
-            self._settings,
-            path,
-            self.model.devices[device],
-            self._memories.setdefault(device, DeviceMemory()),
-            self._offered,
-        )
-        self._publishers[device] = made
-        return made
-
-    def _refuse(self, colliding: set[str], path: str) -> None:
-        """Serve none of the devices that share a path. Source: docs/contract.md, 1."""
-        sharing = [name for name in colliding if self._name(name) == path]
-        log.warning(
-            "%s: %s have one name on the bus, %s: set `names:`",
-            self._settings.name,
-            sharing,
-            path,
-        )
-        for name in sharing:
-            self._unserved.add(name)
-            self._absent.pop(name, None)
-            self._remove(name)
-
-    def _remove(self, device: str) -> None:
-        """Remove a device from the bus."""
-        publisher = self._publishers.pop(device, None)
-        if publisher is None:
-            return
-        self._unflushed.discard(publisher)
-        if publisher.outlet is not None:
-            self._port.vanish(publisher.name)
-
-    def _name(self, device: str) -> str:
-        given = self._settings.names.get(device)
-        if given:
-            return given
-        if self._settings.prefix:
-            return level(f"{self._settings.name} {device}")
-        return level(device)
 
     def _await_quiet(self) -> None:
         """Start the quiet time again."""
@@ -401,22 +303,11 @@ class ElementDispatcher:
     def _on_quiet(self) -> None:
         """Publish that all is defined, and remove what is not."""
         self._complete = True
-        self._remove_absent()
-        for publisher in self._publishers.values():
-            publisher.drop_undefined()
+        self._served.on_quiet()
         self._outlet.values({"definitions_complete": True, **self._counts()})
         self._quiet = None
-        if self._absent:
-            self._quiet = self._loop.call_later(GONE / 3, self._on_quiet)
-
-    def _remove_absent(self) -> None:
-        """Remove the devices whose drivers have been gone for too long."""
-        now = self._loop.time()
-        for device, since in list(self._absent.items()):
-            if now - since >= GONE:
-                del self._absent[device]
-                self._memories.pop(device, None)
-                self._remove(device)
+        if self._served.any_absent:
+            self._quiet = self._loop.call_later(AGAIN, self._on_quiet)
 
 
 def _is_of_blob(element: Element) -> bool:

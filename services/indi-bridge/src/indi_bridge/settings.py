@@ -73,9 +73,9 @@ class Blobs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class Timeouts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """When a set counts as not heard.
+    """Silence after a set that is reported.
 
-    After the vector's own timeout (s), within these bounds.
+    The vector's own timeout (s), within these bounds.
     """
 
     enable: bool = True
