@@ -197,6 +197,7 @@ def broker_is_healthy(port: int) -> bool:
     )
 
 
+@pytest.mark.restarts
 def test_the_broker_is_healthy_while_it_serves_and_only_then(broker: Mosquitto) -> None:
     assert broker_is_healthy(broker.port)
     broker.kill()

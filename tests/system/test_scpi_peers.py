@@ -268,6 +268,7 @@ async def test_a_write_that_it_does_not_know_has_an_outcome(client: Client) -> N
     ] == "0.1"
 
 
+@pytest.mark.restarts
 async def test_it_goes_and_comes_back(lab: Lab, client: Client) -> None:
     await client.publish(f"{BATH}/set/setpoint", "33")
     await until(lambda: shows(client, 33), "a set point of 33", LIMIT)
