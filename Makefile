@@ -52,7 +52,7 @@ lint: $(TOOLS) ## ruff, mypy, import-linter, rules of our own
 	.venv/bin/ruff format --check .
 	MYPYPATH=$(SOURCES_PATH) $(PYTHON) -m mypy $(SOURCES)
 	$(PYTHON) .ci/imports.py
-	$(PYTHON) .ci/style.py
+	$(PYTHON) .ci/style.py --strict
 
 faults: $(TOOLS) ## break everything on purpose, on a real broker; writes docs/faults.md
 	@.ci/need mosquitto mosquitto

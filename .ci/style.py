@@ -24,7 +24,7 @@ BRANCHES = (ast.IfExp, ast.ListComp, ast.DictComp, ast.SetComp, ast.GeneratorExp
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 STREAMS = "busbar.bridge.streams"
 # These open streams for their sessions, and are what sessions are made of.
-MAY_KNOW_BOTH = ("bridge.py", "session.py")
+MAY_KNOW_BOTH = ("bridge.py", "link.py", "session.py")
 
 Finding = tuple[int, str]  # line, what is wrong
 

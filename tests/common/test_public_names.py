@@ -54,7 +54,7 @@ NAMES = {
         "level",
         "run",
     },
-    errors: ERRORS,
+    errors: ERRORS | {"leaf"},
     config: {
         "Config",
         "Fingerprint",

@@ -19,6 +19,7 @@ from busbar.errors import (
     TooLarge,
     UnknownTarget,
 )
+from busbar.link.session import leaf
 
 __all__ = [
     "BadRequest",
@@ -38,4 +39,5 @@ __all__ = [
     "Retry",
     "TooLarge",
     "UnknownTarget",
+    "leaf",
 ]

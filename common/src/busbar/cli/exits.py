@@ -8,7 +8,9 @@ from busbar.mqtt.reconnect import BrokerLost
 
 DONE, BUG, USAGE, REFUSED, BUSY, OFFLINE, BROKER, FOUND = range(8)
 # 128 + SIGINT, SIGPIPE, SIGTERM, as shells have it
-INTERRUPTED, PIPE, TERMINATED = 130, 141, 143
+INTERRUPTED = 130
+PIPE = 141
+TERMINATED = 143
 
 MEANINGS: Mapping[int, str] = {
     DONE: "done",

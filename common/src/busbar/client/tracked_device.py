@@ -362,7 +362,9 @@ class TrackedDevice:
             )
             trusted_alike = reported == fault or (incomplete and path in self._changed)
             if not same or not trusted_alike:
-                since, old, stale = self.times[path], before.get(path), self.why(path)
+                since = self.times[path]
+                old = before.get(path)
+                stale = self.why(path)
                 changes.append(Change(self.device, path, value, since, old, stale))
         self._changed.clear()
         for path, old in before.items():

@@ -7,7 +7,7 @@ import asyncio
 from typing import Any
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from busbar.command.request import Request
 from busbar.contract import messages
@@ -39,7 +39,11 @@ class Replies:
 
     def build(self, request: Request, result: Any, error: BusbarError | None) -> Reply:
         """Return the reply to a command, without its result where that is too large."""
-        now = self._loop.time()
+        took = self._loop.time() - request.began
+        failed: ReplyError | UnsetType = UNSET
+        if error is not None:
+            result = UNSET
+            failed = ReplyError.of(error)
         reply = Reply(
             bridge=self._topics.bridge,
             device=request.device,
@@ -47,9 +51,9 @@ class Replies:
             target=request.target,
             ok=error is None,
             time=round(self._context.now(), 6),
-            took=round(now - request.began, 6),
-            result=UNSET if error else result,
-            error=ReplyError.of(error) if error else UNSET,
+            took=round(took, 6),
+            result=result,
+            error=failed,
         )
         return self._fitting(request, reply)
 

@@ -158,7 +158,7 @@ def load(path: Path, type: type[T], environment: Mapping[str, str]) -> T:
             data = file.read(SIZE_LIMIT + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise ConfigError(
-            problem(name, (1, 1), (), (f"cannot read the file: {_reason(error)}"))
+            problem(name, (1, 1), (), f"cannot read the file: {_reason(error)}")
         ) from error
     if len(data) > SIZE_LIMIT:
         raise ConfigError(

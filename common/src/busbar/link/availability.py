@@ -1,14 +1,14 @@
 """Availability of a link as a table: what happened, and what its devices show.
 
-    phase         | shown      | reason              | values are taken
-    --------------+------------+---------------------+-----------------
-    UNTRIED       | offline    | not up yet          | while opening
-    OPENING       | connecting |                     | yes
-    SERVING       | online     |                     | yes
-    IDLE          | online     | closed while unused | no
-    LOST          | offline    | the fault           | while opening
-    BACK_SOON     | connecting | the fault           | while opening
-    DISCONNECTED  | offline    | by command          | no
+    phase         | shown      | reason
+    --------------+------------+--------------------
+    UNTRIED       | offline    | not up yet
+    OPENING       | connecting |
+    SERVING       | online     |
+    IDLE          | online     | closed while unused
+    LOST          | offline    | the fault
+    BACK_SOON     | connecting | the fault
+    DISCONNECTED  | offline    | by command
 
     happened      | from                          | to
     --------------+-------------------------------+-------------

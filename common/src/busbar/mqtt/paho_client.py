@@ -1,6 +1,8 @@
 """paho in our words: a client for an endpoint, messages both ways."""
 
 import logging
+from collections.abc import Mapping
+from typing import Any
 
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
@@ -15,6 +17,11 @@ from busbar.net.trace import TRACE, readable
 # `log_level {logger: mqtt, level: trace}` shows every message
 log = logging.getLogger("busbar.mqtt")
 
+VERSIONS: Mapping[str, Mapping[str, Any]] = {
+    "5": {"protocol": paho.MQTTv5},  # a clean start is asked for at each connect
+    "3.1.1": {"protocol": paho.MQTTv311, "clean_session": True},
+}
+
 
 def client(
     endpoint: Endpoint,
@@ -28,14 +35,12 @@ def client(
 
     Raise ConfigError for what TLS cannot read.
     """
-    version5 = endpoint.protocol == "5"
     made = paho.Client(
         CallbackAPIVersion.VERSION2,
         client_id=client_id,
-        protocol=paho.MQTTv5 if version5 else paho.MQTTv311,
-        clean_session=None if version5 else True,
         transport="unix" if endpoint.unix else "tcp",
         reconnect_on_failure=False,
+        **VERSIONS[endpoint.protocol],
     )
     made.connect_timeout = connect_timeout
     made.max_inflight_messages_set(in_flight)

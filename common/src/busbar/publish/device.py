@@ -63,9 +63,8 @@ class BridgeContext:
     leaf: Callable[[str], bool] = lambda path: True  # which properties have leaves
     now: Callable[[], float] = clock.time  # Unix s
     folder: Path | None = None  # where blobs too large for the bus go
-    broker: TwoWayEvent = field(
-        default_factory=TwoWayEvent
-    )  # set while we are connected
+    # set while we are connected
+    broker: TwoWayEvent = field(default_factory=TwoWayEvent)
     # counts of devices that may come back in this boot
     left: dict[str, dict[str, int]] = field(default_factory=dict)
 

@@ -103,10 +103,12 @@ class State:
 
         Of the state, too.
         """
-        return [
-            change if _can_be_said(change) else self._unsayable(change)
-            for change in changes
-        ]
+        said = []
+        for change in changes:
+            if not _can_be_said(change):
+                change = self._unsayable(change)
+            said.append(change)
+        return said
 
     def snapshot(self, boot: str, seq: int, time: float) -> messages.State:
         """Return the whole state.
@@ -285,5 +287,10 @@ def _finite(value: Any) -> tuple[Any, bool]:
 
 
 def _all_finite(values: Iterable[Any]) -> tuple[list[Any], bool]:
-    found = [_finite(value) for value in values]
-    return [item for item, _ in found], all(finite for _, finite in found)
+    items = []
+    complete = True
+    for value in values:
+        item, finite = _finite(value)
+        items.append(item)
+        complete = complete and finite
+    return items, complete

@@ -126,18 +126,22 @@ class Bridge:
     # What the device `bridge` asks: bridge_device.Owner.
 
     def stats(self) -> Mapping[str, Any]:
-        outboxes = self._broker.outboxes
+        published = dropped = queued = 0
+        for outbox in self._broker.outboxes:
+            published += outbox.published
+            dropped += outbox.dropped
+            queued += outbox.queued
         devices = sum(len(link.devices) for link in self._links.open_links)
         suppressed = sum(each.state.suppressed for each in self._broker.devices())
         return {
             "uptime": round(self._loop.time() - self._began),
             "version": bridge_device.VERSION,
             "devices": devices,
-            "published": sum(each.published for each in outboxes),
+            "published": published,
             "received": self._commands.received,
-            "dropped": sum(each.dropped for each in outboxes),
+            "dropped": dropped,
             "suppressed": suppressed,
-            "queued": sum(each.queued for each in outboxes),
+            "queued": queued,
             "reconnects": max(0, self._broker.connects - 1),
             "rss": host.resident(),
             "clock": self._synchronised(),

@@ -32,9 +32,8 @@ from busbar.net.trace import LEVELS, set_level
 from busbar.publish.device import DevicePublisher
 from busbar.runtime.host import Lag
 
-VERSION = importlib.metadata.version(
-    "busbar-mqtt"
-)  # read once: it takes a file descriptor
+# read once: it takes a file descriptor
+VERSION = importlib.metadata.version("busbar-mqtt")
 PERIOD = 10.0  # s between looks at our own state
 # loggers that `log_level` knows beside the wires
 MODULES = frozenset({"mqtt", "session", "bridge", "commands"})

@@ -70,26 +70,16 @@ class RetainedCleanup:
                 self._context.outbox.clear(topic)
 
     def _mark_missing(self) -> None:
-        missing = Fault(
-            Offline.code, ("the device has not appeared since the bridge started")
-        )
-        payload = messages.encode(
-            Status(
-                "offline",
-                round(self._context.now(), 6),
-                self._context.boot,
-                0,
-                0,
-                missing,
-            )
-        )
+        text = "the device has not appeared since the bridge started"
+        now = round(self._context.now(), 6)
+        boot = self._context.boot
+        status = Status("offline", now, boot, 0, 0, Fault(Offline.code, text))
+        payload = messages.encode(status)
         for topic in self._old:
             address = self._topics.parse(topic)
-            if (
-                address is not None
-                and address.channel == "status"
-                and self._find(address.device) is None
-            ):
+            if address is None or address.channel != "status":
+                continue
+            if self._find(address.device) is None:
                 self._context.outbox.retain(topic, lambda: payload)
 
     def _is_nobodys(self, topic: str, settled: bool) -> bool | None:
@@ -100,11 +90,9 @@ class RetainedCleanup:
         found = self._find(address.device)
         if found is None:
             return settled or None
-        return (
-            self._is_dead_leaf(found[0], address.path)
-            if address.channel == "state" and address.path
-            else False
-        )
+        if address.channel != "state" or not address.path:
+            return False
+        return self._is_dead_leaf(found[0], address.path)
 
     def _is_dead_leaf(self, device: DevicePublisher, path: str) -> bool | None:
         about = device.description.find(path)
@@ -131,7 +119,7 @@ class RetainedCleanup:
                     await asyncio.sleep(QUIET)
         except TimeoutError:
             log.warning(
-                ("more than %d retained topics under our prefix; looked at these only"),
+                "more than %d retained topics under our prefix; looked at these only",
                 len(self._found),
             )
         finally:

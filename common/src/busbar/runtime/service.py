@@ -95,21 +95,22 @@ def plan(
     broker, bridge = config.broker, config.bridge
     if bridge.folder and not Path(bridge.folder).is_dir():
         raise ConfigError(f"bridge.folder: there is no folder {bridge.folder}")
+    url = url or environment.get("BUSBAR_URL") or broker.url or DEFAULT_URL
+    folder = Path(bridge.folder) if bridge.folder else None
+    blobs_apart = service.blobs_apart(config) if service.blobs_apart else 0
     return BridgeSpec(
         kind=service.kind,
         name=bridge.name,
         root=bridge.root,
-        endpoint=_endpoint(
-            broker, url or environment.get("BUSBAR_URL") or broker.url or DEFAULT_URL
-        ),
+        endpoint=_endpoint(broker, url),
         links=links,
         leaves=bridge.leaves,
         allow_open=bridge.allow_open,
         allow_shutdown=bridge.allow_shutdown,
         max_command=bridge.max_command,
         max_message=broker.max_message,
-        folder=Path(bridge.folder) if bridge.folder else None,
-        blobs_apart=service.blobs_apart(config) if service.blobs_apart else 0,
+        folder=folder,
+        blobs_apart=blobs_apart,
         opens=service.device,
         open=service.open,
         scan=service.scan,

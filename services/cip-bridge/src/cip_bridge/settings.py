@@ -98,21 +98,11 @@ def place(address: str) -> Place:
     return Place(bracketed or host, number, scheme == "cips")
 
 
-class NamedJoin(
-    msgspec.Struct,
-    frozen=True,
-    forbid_unknown_fields=True,
-    kw_only=True,
-    rename={"class_": "class"},
-):
+class NamedJoin(config.Labels, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A join with a name, which replaces its number."""
 
     join: JoinPath
     name: Levels
-    title: str | None = None
-    unit: str | None = None
-    group: str | None = None
-    class_: str | None = None  # Home Assistant device class
     signed: bool = False  # an analog is -32768 to 32767
     scale: Scale | None = None  # of an analog: [raw, raw, value, value]
 

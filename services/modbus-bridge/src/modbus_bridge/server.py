@@ -56,7 +56,9 @@ class Server:
 
     def __init__(self, handle: Handler, clients: int, framing: Framing = "tcp") -> None:
         self.turned_away = 0
-        self._handle, self._clients, self._framing = handle, clients, framing
+        self._handle = handle
+        self._clients = clients
+        self._framing = framing
         self._streams: dict[asyncio.Task[None], ByteStream] = {}
         self._listener: asyncio.Server | None = None
         self.port = 0

@@ -111,6 +111,8 @@ class Property(
 
     def declared(self, every: float, timeout: float) -> Declared:
         """Return the property as the bus sees it."""
+        polled = bool(every) and "r" in self.access
+        max_age = 3 * every + timeout if polled else 0.0
         return Declared(
             self.path,
             self.type_,
@@ -123,7 +125,7 @@ class Property(
             deadband=self.deadband,
             min_interval=self.min_interval,
             max_silence=self.max_silence,
-            max_age=3 * every + timeout if every and "r" in self.access else 0.0,
+            max_age=max_age,
         )
 
 

@@ -80,11 +80,7 @@ class Property(config.Reported, frozen=True, forbid_unknown_fields=True, kw_only
         if self.choices:
             return values.choice(*self.choices)
         if self.type == "integer":
-            low, high = (
-                None if bound is None else int(bound)
-                for bound in (self.minimum, self.maximum)
-            )
-            return values.integer(low, high)
+            return values.integer(_whole(self.minimum), _whole(self.maximum))
         if self.type == "number":
             return values.number(self.minimum, self.maximum)
         return {"boolean": bool, "string": str}[self.type]
@@ -94,6 +90,7 @@ class Property(config.Reported, frozen=True, forbid_unknown_fields=True, kw_only
         access: Literal["r", "w", "rw"] = "w"
         if self.query:
             access = "rw" if self.set else "r"
+        max_age = 3 * self.every + timeout if self.every else 0.0
         return Declared(
             self.path,
             self.value_type,
@@ -106,7 +103,7 @@ class Property(config.Reported, frozen=True, forbid_unknown_fields=True, kw_only
             deadband=self.deadband,
             min_interval=self.min_interval,
             max_silence=self.max_silence,
-            max_age=3 * self.every + timeout if self.every else 0.0,
+            max_age=max_age,
         )
 
     def command(self, value: Any) -> str:
@@ -239,3 +236,7 @@ def endpoint(address: str) -> tuple[str, int]:
     if not 0 < int(port) < 65536:
         raise ValueError(f"address: port {port} is not 1 to 65535")
     return bracketed or host, int(port)
+
+
+def _whole(bound: float | None) -> int | None:
+    return None if bound is None else int(bound)

@@ -105,9 +105,8 @@ def open_commands(bridges: Mapping[str, Service]) -> dict[str, Command]:
 
     Its arguments are the settings of a device of that kind.
     """
-    no_bridge = cast(
-        "BridgeDeviceCommands", None
-    )  # only a command that runs asks its bridge
+    # only a command that runs asks its bridge
+    no_bridge = cast("BridgeDeviceCommands", None)
     found = {}
     for kind, service in bridges.items():
         if service.device is not None:

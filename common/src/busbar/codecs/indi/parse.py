@@ -198,17 +198,19 @@ def _set(kind: Kind, attributes: Attributes, body: str, text: TextDecoder) -> Se
     state = attributes.get("state")
     if state is not None and state not in STATES:
         raise Malformed(f"state {state[:40]!r} is none of {', '.join(STATES)}")
-    timeout = attributes.get("timeout")
+    given = attributes.get("timeout")
+    timeout = None if given is None else _seconds(given)
+    ranges = _ranges(members) if members and kind == "Number" else None
     return SetVector(
         kind,
         _needed(attributes, "device"),
         _needed(attributes, "name"),
         values,
         state,
-        None if timeout is None else _seconds(timeout),
+        timeout,
         attributes.get("timestamp", ""),
         attributes.get("message", ""),
-        _ranges(members) if members and kind == "Number" else None,
+        ranges,
     )
 
 

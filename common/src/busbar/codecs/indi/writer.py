@@ -80,16 +80,19 @@ def _member(tag: str, attributes: str, value: str) -> str:
 
 
 def _def(vector: DefVector) -> bytes:
-    light = vector.kind == "Light"
+    perm: str | None = vector.perm
+    timeout: str | None = f"{vector.timeout:g}"
+    if vector.kind == "Light":
+        perm = timeout = None
     head = _attributes(
         device=vector.device,
         name=vector.name,
         label=vector.label,
         group=vector.group,
         state=vector.state,
-        perm=None if light else vector.perm,
+        perm=perm,
         rule=vector.rule,
-        timeout=None if light else f"{vector.timeout:g}",
+        timeout=timeout,
         timestamp=vector.timestamp,
         message=vector.message,
     )

@@ -110,14 +110,27 @@ _DECODERS: Mapping[int, Callable[[bytes], AnyRequest]] = {
     Ddp.function: lambda pdu: Ddp(pdu[1], pdu[3] & 0x7F, pdu[4:], bool(pdu[3] & 0x80)),
 }
 
+
+def _counted(fixed: int, at: int) -> Callable[[bytes], int | None]:
+    """Return the length of a request with a count of bytes behind its head.
+
+    The count is in byte `at`; None as long as that has not come.
+    """
+
+    def length(head: bytes) -> int | None:
+        return fixed + head[at] if len(head) > at else None
+
+    return length
+
+
 _LENGTHS: Mapping[int, Callable[[bytes], int | None]] = {
     # 8: sub-function and one word, as nearly all of them
     **dict.fromkeys((1, 2, 3, 4, 5, 6, 8), lambda head: 5),
     **dict.fromkeys((7, 11, 12, 17), lambda head: 1),
-    **dict.fromkeys((15, 16), lambda head: 6 + head[5] if len(head) > 5 else None),
+    **dict.fromkeys((15, 16), _counted(6, 5)),
     22: lambda head: 7,
-    23: lambda head: 10 + head[9] if len(head) > 9 else None,
+    23: _counted(10, 9),
     24: lambda head: 3,
     43: lambda head: 4,
-    Ddp.function: lambda head: 3 + head[2] if len(head) > 2 else None,
+    Ddp.function: _counted(3, 2),
 }

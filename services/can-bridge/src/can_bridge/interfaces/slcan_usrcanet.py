@@ -9,9 +9,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
-from busbar.bridge import streams
 from busbar.bridge.errors import LinkLost
-from busbar.bridge.streams import ByteStream
+from busbar.bridge.streams import ByteStream, open_serial, open_tcp
 from busbar.codecs import slcan, usrcanet
 from busbar.codecs.can import Frame, Mask
 from can_bridge.interfaces.interface import Health
@@ -85,7 +84,7 @@ async def open_slcan(
     baudrate: int,
 ) -> AsyncIterator[StreamAdapter]:
     """Open a serial adapter and its channel; raise LinkLost."""
-    stream = await streams.open_serial(path, baudrate, name)
+    stream = await open_serial(path, baudrate, name)
     try:
         await stream.write(slcan.opening(bitrate, data_bitrate, listen_only))
         health = Health(None, bitrate, data_bitrate)
@@ -101,7 +100,7 @@ async def open_usrcanet(
     host: str, port: int, name: str, *, bitrate: int | None
 ) -> AsyncIterator[StreamAdapter]:
     """Connect to a USR-CANET200; raise LinkLost."""
-    stream = await streams.open_tcp(host, port, name)
+    stream = await open_tcp(host, port, name)
     try:
         reader = usrcanet.UsrCanetReader()
         health = Health(None, bitrate)

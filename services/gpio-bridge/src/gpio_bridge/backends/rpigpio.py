@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from busbar.bridge.errors import DeviceRefused, LinkLost, UnknownTarget
 from gpio_bridge.chip import Edge, LineInfo, LineSettings, OnEdges, Pulse
@@ -72,13 +72,15 @@ class RpiGpioChip:
         if request is None:
             return LineInfo(offset, f"GPIO{offset}")
         about = request.lines[offset]
+        direction: Literal["in", "out"] = "out" if about.direction == "out" else "in"
+        pull = "unknown" if about.pull == "as_is" else about.pull
         return LineInfo(
             offset,
             f"GPIO{offset}",
             True,
             "busbar",
-            "out" if about.direction == "out" else "in",
-            "unknown" if about.pull == "as_is" else about.pull,
+            direction,
+            pull,
             active_low=about.active_low,
         )
 

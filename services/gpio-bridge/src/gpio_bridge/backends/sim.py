@@ -7,6 +7,7 @@ numbered edges, debouncing settles.
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from busbar.bridge.errors import DeviceRefused, LinkLost, UnknownTarget
 from gpio_bridge.chip import Edge, LineInfo, LineSettings, NoEdges, OnEdges, Pulse
@@ -220,13 +221,15 @@ class SimChip:
     def info(self, offset: int) -> LineInfo:
         pin = self.pins[offset]
         about = pin.settings
+        direction: Literal["in", "out"] = "out" if about.direction == "out" else "in"
+        pull = "unknown" if about.pull == "as_is" else about.pull
         return LineInfo(
             offset,
             self.names[offset],
             bool(pin.holder),
             pin.holder,
-            "out" if about.direction == "out" else "in",
-            "unknown" if about.pull == "as_is" else about.pull,
+            direction,
+            pull,
             about.drive,
             about.active_low,
         )

@@ -7,7 +7,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from busbar.bridge import LinkLost, leaf
+from busbar.bridge.errors import LinkLost, leaf
 from busbar.bridge.streams import ByteStream
 from busbar.codecs.indi import Element, EnableBLOB, GetProperties
 from indi_bridge.connection import IndiConnection

@@ -65,7 +65,8 @@ async def examine(
         late = await kept(endpoint, *filters)
     record = Record(topics.base, seen, late, seconds, until)
     _check_same(record)
-    passive = [each for each in CHECKS if each.level == "passive"]
+    passive = [judge(each, record) for each in CHECKS if each.level == "passive"]
+    commands = sum(caller.sent.values()) if caller else 0
     return report.Report(
         bridge=topics.base.rstrip("/"),
         broker=endpoint.shown,
@@ -74,8 +75,8 @@ async def examine(
         devices=sorted(record.devices),
         seconds=seconds,
         messages=record.count,
-        commands=sum(caller.sent.values()) if caller else 0,
-        results=[*(judge(each, record) for each in passive), *commanded],
+        commands=commands,
+        results=[*passive, *commanded],
     )
 
 
