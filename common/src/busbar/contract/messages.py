@@ -22,6 +22,9 @@ LONGEST = 86400  # s that a command may ask for anything
 STRUCTURE_LIMIT = 20_000
 
 
+StatusState = Literal["connecting", "online", "offline", "stopped"]
+
+
 class Fault(msgspec.Struct, frozen=True):
     """Reason why something is bad: a code (3.5, `stale`, ...) and a sentence."""
 
@@ -32,7 +35,7 @@ class Fault(msgspec.Struct, frozen=True):
 class Status(msgspec.Struct, frozen=True):
     """3.1: the availability of a device, or of the bridge itself (its Last Will)."""
 
-    state: Literal["connecting", "online", "offline", "stopped"]
+    state: StatusState
     since: float | None
     boot: str
     revision: int

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from busbar.contract import messages
 from busbar.contract.describe import Description
-from busbar.contract.messages import Change, ChangeEvent, Fault, Status
+from busbar.contract.messages import Change, ChangeEvent, Fault, Status, StatusState
 from busbar.contract.names import LEVEL_LIMIT
 from busbar.contract.topics import Topics
 from busbar.errors import BusbarError, Offline
@@ -47,8 +47,6 @@ INFO_QUIET, INFO_LATEST = 0.2, 1.0  # s
 REVISION = "the revision of info"  # counted like the events
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 LEFT_LIMIT = 10_000  # devices that left and whose counts are remembered
-
-Availability = Literal["connecting", "online", "offline", "stopped"]
 
 
 @dataclass
@@ -81,7 +79,7 @@ class DevicePublisher:
     ) -> None:
         self.name = name
         self.state = State(lambda path: self.description.find(path), self._changed)
-        self.status: Availability = "offline"
+        self.status: StatusState = "offline"
         self.since = context.now()
         self.reason: Fault | None = None
         self.refused: Fault | None = None  # set while the device is to stay offline
@@ -217,7 +215,7 @@ class DevicePublisher:
         if self.refused is None:  # else it is offline already, and says why
             self.set_status("offline", self.silent)
 
-    def set_status(self, status: Availability, reason: Fault | None = None) -> None:
+    def set_status(self, status: StatusState, reason: Fault | None = None) -> None:
         """Change the availability; values become bad when the device goes away."""
         if (status, reason) == (self.status, self.reason) or self._closed:
             return
