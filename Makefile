@@ -70,7 +70,7 @@ soak: $(TOOLS) ## an hour of load with faults in between (ARGS="--hours 8")
 	@.ci/need mosquitto mosquitto
 	$(PYTHON) -m tests.faults.soak $(ARGS)
 
-schemas: $(INSTALLED) ## write schemas/ anew
+schemas: $(INSTALLED) ## write schemas/ again
 	$(PYTHON) -m busbar.cli.schemas schemas
 
 dist: $(TOOLS) ## wheels and sdists of all distributions into dist/, checked

@@ -102,7 +102,7 @@ def run(setup: Setup) -> list[Row]:
         row("edge to subscriber, p50", "us", "p50", budget=HALF, short=True),
         row("edge to subscriber, p99", "us", "p99"),
         row(
-            ("edge to subscriber, p50, beside the least that can be"),
+            ("edge to subscriber, p50, compared with the least that can be"),
             "us",
             "p50",
             "bare",

@@ -80,7 +80,7 @@ def run(setup: Setup) -> list[Row]:
 
     def with_images(percentile: str) -> Row:
         return compare(
-            f"INDI: state latency, images beside none, {percentile}",
+            f"INDI: state latency, images compared with none, {percentile}",
             "us",
             column("ours", f"images {percentile}"),
             column("ours", f"quiet {percentile}"),

@@ -103,7 +103,7 @@ def _rows(figures: dict[str, list[Figures]]) -> Iterator[Row]:
             short=count == FEW,
         )
     stated = TWENTIETH if "modpoll" in figures else Budget(round(1e6 / STATED / 20))
-    what = f"time per read of {MANY} values, beside modpoll"
+    what = f"time per read of {MANY} values, compared with modpoll"
     yield row(
         what, "us", f"ours {MANY}", "modpoll", poll, "read", budget=stated, short=True
     )

@@ -18,14 +18,14 @@ BEGIN, END = (
 )
 NOTABLE = 1.3  # a ratio that moved by less is the machine's mood
 
-HEAD = ("what", "ours", "beside it", "", "ratio (all repetitions)", "budget", "")
+HEAD = ("what", "ours", "compared with", "", "ratio (all repetitions)", "budget", "")
 
 
 def markdown(rows: Iterable[Row], *, short: bool = False) -> str:
     """Return a table; the short one has only the rows and columns for the README."""
     if short:
         return _table(
-            ("", "Busbar", "beside it", "ratio"),
+            ("", "Busbar", "compared with", "ratio"),
             [_short(row) for row in rows if row.short],
         )
     return _table(HEAD, [_long(row) for row in rows])
@@ -91,7 +91,7 @@ def _long(row: Row) -> Sequence[str]:
     return (
         row.what,
         _figure(row.ours, row.unit),
-        _beside(row),
+        _compared_with(row),
         row.against,
         spread,
         _budget(row),
@@ -104,12 +104,12 @@ def _short(row: Row) -> Sequence[str]:
     return (
         row.what,
         _figure(row.ours, row.unit),
-        f"{_beside(row)} {row.against}".strip(),
+        f"{_compared_with(row)} {row.against}".strip(),
         ratio,
     )
 
 
-def _beside(row: Row) -> str:
+def _compared_with(row: Row) -> str:
     return "" if row.theirs is None else _figure(row.theirs, row.unit)
 
 

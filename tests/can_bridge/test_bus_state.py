@@ -105,7 +105,7 @@ async def test_a_flood_of_error_frames_is_a_few_events_and_a_count():
     assert outlet.events[-1][1]["skipped"] == 1000 - ERROR_EVENTS
 
 
-async def test_a_bus_that_is_off_is_opened_anew_where_that_is_configured():
+async def test_a_bus_that_is_off_is_opened_again_where_that_is_configured():
     bus = Interface()
     monitor = BusMonitor("can0", Outlet(), bus, (None, None), 0.0001)
     monitor.take([trouble(0x40)])
@@ -165,7 +165,7 @@ async def test_the_load_of_can_fd_is_that_of_both_bit_rates():
     assert 40 < outlet.known["_load"] < 90
 
 
-async def test_what_comes_back_is_counted_once_and_every_look_begins_anew():
+async def test_what_comes_back_is_counted_once_and_every_look_begins_again():
     outlet, fast = Outlet(), can.frame(1, bytes(64), fd=True, brs=True)
     monitor = BusMonitor("can0", outlet, Interface(), (500_000, 4_000_000), None)
     monitor.count_sent([fast] * 100, echoed=True)

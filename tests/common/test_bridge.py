@@ -311,7 +311,7 @@ async def test_connect_disconnect_and_reconnect_do_what_they_say() -> None:
         await bus.status("toy", "online")
         opened = toy.opened
         await bus.call("toy", "reconnect")
-        await until(lambda: toy.opened == opened + 1, "the link anew")
+        await until(lambda: toy.opened == opened + 1, "the link again")
         await bus.status("toy", "online")
 
 
@@ -348,7 +348,7 @@ async def test_the_bridge_lists_its_devices_with_who_locks_them() -> None:
         ]
 
 
-async def test_clean_removes_what_is_retained_and_publishes_what_lives_anew() -> None:
+async def test_clean_removes_what_is_retained_and_publishes_what_lives_again() -> None:
     async with lab() as (bus, _):
         await bus.value("toy", "level")
         await until(

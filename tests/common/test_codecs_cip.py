@@ -458,7 +458,7 @@ def test_the_oldest_of_too_much_is_forgotten():
     assert 4 * 240_000 <= FRAGMENTS_LIMIT < 5 * 240_000
 
 
-def test_a_text_that_begins_anew_is_not_the_oldest():
+def test_a_text_that_begins_again_is_not_the_oldest():
     reader = cip.Reader()
     for number in [*range(1, OPEN_LIMIT + 1), 1, OPEN_LIMIT + 1]:
         reader.feed(fragment(number, 2, b"a"))

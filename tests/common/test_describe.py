@@ -568,7 +568,7 @@ def test_equal_descriptions_are_equal_so_that_nothing_is_published_twice():
 class Base:
     @command(safe=True, timeout=60.0)
     async def refresh(self, device: str, arguments: NoArguments, turn: Any) -> None:
-        """Read everything anew.
+        """Read everything again.
 
         More about it.
         """
@@ -591,7 +591,7 @@ class Derived(Base):
 
     @command(safe=False)
     async def refresh(self, device: str, arguments: Scan, turn: Any) -> int:
-        """Read some anew."""
+        """Read some again."""
         return 0
 
 
@@ -600,7 +600,7 @@ def test_commands_are_declared_beside_the_methods_that_carry_them_out():
     assert list(declared) == ["refresh", "move"]
     refresh, move = declared["refresh"], declared["move"]
     assert (refresh.title, refresh.safe, refresh.timeout) == (
-        "Read everything anew",
+        "Read everything again",
         True,
         60.0,
     )

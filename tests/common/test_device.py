@@ -245,7 +245,7 @@ async def test_a_value_that_nobody_confirms_goes_stale():
     assert last(await made.run(4), "state")["bad"]["voltage"]["code"] == "stale"
 
 
-async def test_announce_publishes_everything_anew_whatever_the_broker_has():
+async def test_announce_publishes_everything_again_whatever_the_broker_has():
     """Contract 5, 3: after every connect."""
     made = await bench()
     made.device.values({"voltage": 5.0, "current": 1.0})

@@ -113,7 +113,7 @@ async def test_a_reload_restarts_what_changed_and_a_wrong_file_nothing() -> None
             "stopped": ["toy"],
             "started": ["toy"],
         }
-        await until(lambda: toy.opened == 2, "the link anew")
+        await until(lambda: toy.opened == 2, "the link again")
         bus.configuration = "bridge: {name: lab}\nidle_clos: 3\n"
         reply = await bus.call("bridge", "reload")
         assert ('idle_clos: unknown key; did you mean "idle_close"?') in reply["error"][

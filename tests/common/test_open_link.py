@@ -243,7 +243,7 @@ async def test_what_a_link_has_found_goes_when_it_is_disconnected() -> None:
         await bus.status("gadget", "online")
 
 
-async def test_a_device_connected_again_on_an_open_link_is_read_anew() -> None:
+async def test_a_device_connected_again_on_an_open_link_is_read_again() -> None:
     toy = Toy()
     async with running(service(toy), "bridge: {name: lab}\ntwins: 1\n") as bus:
         await bus.value("toy", "level")
@@ -407,7 +407,7 @@ async def test_after_a_reconnect_by_command_a_device_must_appear_again() -> None
         port.appear("gadget", ABOUT)
         await bus.status("gadget", "online")
         assert (await bus.call("toy", "reconnect"))["ok"]
-        await until(lambda: toy.opened == 2, "the link anew")
+        await until(lambda: toy.opened == 2, "the link again")
         assert (
             "not appeared again"
             in (await bus.status("gadget", "offline"))["reason"]["message"]
@@ -421,7 +421,7 @@ async def test_while_devices_still_appear_nobody_is_given_up() -> None:
         port.appear("gadget", ABOUT)
         await bus.status("gadget", "online")
         assert (await bus.call("toy", "reconnect"))["ok"]
-        await until(lambda: toy.opened == 2 and toy.sessions, "the link anew")
+        await until(lambda: toy.opened == 2 and toy.sessions, "the link again")
         await bus.status("toy", "online")
         await bus.clock.advance(QUIET - 5)
         toy.sessions[0].port.appear("another", ABOUT)

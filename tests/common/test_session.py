@@ -117,7 +117,7 @@ async def test_a_session_that_is_cancelled_from_within_is_opened_again() -> None
             "CancelledError"
         )
         await bus.clock.advance(5.0)
-        await until(lambda: toy.opened == 2, "the link anew")
+        await until(lambda: toy.opened == 2, "the link again")
         await bus.status("toy", "online")
 
 

@@ -107,7 +107,7 @@ async def test_a_device_stays_offline_after_disconnect_until_connect(
     assert code(await client.ask(device, *subject.mark(next(subject.numbers)))) == "ok"
 
 
-async def test_reconnect_breaks_the_link_and_opens_it_anew(
+async def test_reconnect_breaks_the_link_and_opens_it_again(
     subject: Subject, client: Client
 ) -> None:
     working = await subject.busy(client, 0.9)

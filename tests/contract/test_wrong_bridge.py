@@ -94,13 +94,13 @@ FAULTS = {
     "writes pass a lock": ("all", "A lock keeps writes of others out"),
     "retained commands executed": (
         "all",
-        ("After a reconnect every device is announced anew"),
+        ("After a reconnect every device is announced again"),
     ),
     "nothing announced after a reconnect": (
         "all",
-        ("After a reconnect every device is announced anew"),
+        ("After a reconnect every device is announced again"),
     ),
-    "bridge online first": ("all", "After a reconnect every device is announced anew"),
+    "bridge online first": ("all", "After a reconnect every device is announced again"),
 }
 
 

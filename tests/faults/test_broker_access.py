@@ -214,7 +214,7 @@ def refused(broker: Mosquitto) -> int:
 
 
 class Tls:
-    """A broker with certificates that can be made anew."""
+    """A broker with certificates that can be made again."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

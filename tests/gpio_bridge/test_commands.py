@@ -36,7 +36,7 @@ async def reopened(bench):
     await until(again, "the link again")
 
 
-async def test_what_was_set_up_and_released_stays_so_when_the_chip_is_opened_anew():
+async def test_what_was_set_up_and_released_stays_so_when_the_chip_is_opened_again():
     async with stage() as bench:
         await bench.ok("setup", bcm=26, direction="out", initial="high")
         await bench.ok("release", line="lamp")
@@ -255,7 +255,7 @@ async def test_a_line_without_an_interrupt_is_looked_at_again_after_a_failure(
         await until(looked, "the level")
 
 
-async def test_reading_anew_does_not_forestall_a_filter():
+async def test_reading_again_does_not_forestall_a_filter():
     text = header(
         "name: a, line: 1, direction: in, debounce: {mode: glitch, time: 1}",
         "name: b, line: 2, direction: in, debounce: {mode: lockout, time: 1}",

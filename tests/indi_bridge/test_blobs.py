@@ -274,7 +274,7 @@ async def test_an_exposure_gives_the_image_its_description_and_a_preview() -> No
             if e["target"] == "call/expose"
         ]
         assert fractions[0] == 0.0
-        # a definition anew says nothing of the last image
+        # a definition again says nothing of the last image
         assert (await stage.call(CAMERA, "get_properties"))["ok"]
         assert stage.vector(CAMERA, "CCD1")["CCD1"] == {"format": ".fits"}
 
@@ -387,7 +387,7 @@ async def test_enable_blob_stops_and_starts_images() -> None:
         await until(lambda: policies() == [["Only"]], "images again")
 
 
-async def test_a_connection_for_images_that_breaks_is_made_anew(
+async def test_a_connection_for_images_that_breaks_is_made_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(connection, "RETRY", 1000.0)

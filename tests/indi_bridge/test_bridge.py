@@ -768,7 +768,7 @@ async def test_disconnect_clears_what_disappears_and_connect_brings_it_back() ->
         await stage.online(MOUNT, COORDINATES)
 
 
-async def test_get_properties_and_refresh_define_anew() -> None:
+async def test_get_properties_and_refresh_define_again() -> None:
     async with observatory() as stage:
         before = stage.simulator.asked
         for device, arguments in (

@@ -181,6 +181,6 @@ def test_steps_between_which_the_driver_itself_rests_are_none() -> None:
     focuser.apply(SetVector("Number", "D", "V", {"AT": "35"}, "Ok"), 0.0)
     focuser.apply(SetVector("Number", "D", "V", {"AT": "40"}, "Ok"), 0.0)
     again = vector("Number", STEPS)
-    again.inherit(focuser)  # the driver has defined it anew
+    again.inherit(focuser)  # the driver has defined it again
     for known in (focuser, again):
         assert sent(known, {"AT": 15}, steps=True)["AT"] == "15.0"

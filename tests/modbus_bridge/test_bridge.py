@@ -280,7 +280,7 @@ async def test_a_write_only_property_is_told_and_not_read():
         assert "trigger" not in bus.good("heating")
 
 
-async def test_refresh_reads_everything_anew():
+async def test_refresh_reads_everything_again():
     async with plant() as (simulator, bus):
         await bus.value("meter", "label")
         simulator.plant.meter.put("holding", 110, "changed")

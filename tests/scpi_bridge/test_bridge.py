@@ -697,7 +697,7 @@ async def test_disconnect_frees_the_instrument_until_connect():
         assert simulator.psu.accepted == 2
 
 
-async def test_reconnect_opens_the_link_anew():
+async def test_reconnect_opens_the_link_again():
     async with bench() as (bus, simulator):
         assert (await bus.call("psu", "reconnect"))["ok"]
         await until(lambda: simulator.psu.accepted == 2, "the new link")

@@ -221,7 +221,7 @@ async def test_a_line_that_does_not_end_is_given_up_with_its_link(
     monkeypatch.setattr(conversation, "LINE_LIMIT", 100)
     with pytest.raises(ProtocolError, match="more than 100 bytes"):
         await asked(instrument, bench, "A?", b"x" * 101)
-    assert await asked_anew(instrument, bench) == "1"
+    assert await asked_again(instrument, bench) == "1"
 
 
 async def test_garbled_answers_are_followed_by_right_ones(psu):
@@ -280,7 +280,7 @@ async def test_a_late_reply_on_the_new_connection_is_discarded_while_it_settles(
         assert await asking == "answer of B"
 
 
-async def test_settling_that_was_cancelled_begins_anew(bench):
+async def test_settling_that_was_cancelled_begins_again(bench):
     async with talking(bench.connect, settle=1.0) as instrument:
         await silence(instrument.query("A?"), "A?", bench)
         first = asyncio.create_task(instrument.query("B?"))
@@ -335,7 +335,7 @@ async def test_the_answer_to_a_question_that_was_only_written_is_no_answer(
 ):
     await instrument.write("A?")
     assert await bench.line() == "A?"
-    assert await asked_anew(instrument, bench) == "1"
+    assert await asked_again(instrument, bench) == "1"
 
 
 async def test_the_acknowledgement_of_a_write_is_not_the_next_answer(bench):
@@ -364,18 +364,18 @@ async def test_silences_are_counted_until_an_answer_comes(instrument, bench):
     await silence(instrument.query("A?"), "A?", bench)
     await silence(instrument.query_binary("B?"), "B?", bench)
     assert instrument.silences == 2
-    assert await asked_anew(instrument, bench) == "1"
+    assert await asked_again(instrument, bench) == "1"
     assert instrument.silences == 0
 
 
-async def test_an_answer_between_silences_starts_the_count_anew(instrument, bench):
+async def test_an_answer_between_silences_starts_the_count_again(instrument, bench):
     for _ in range(3):
         await silence(instrument.query("A?"), "A?", bench)
         await silence(instrument.query("A?"), "A?", bench)
-        assert await asked_anew(instrument, bench) == "1"
+        assert await asked_again(instrument, bench) == "1"
 
 
-async def asked_anew(instrument, bench):
+async def asked_again(instrument, bench):
     """Ask a question for which the link has to be opened again."""
     known = len(bench.ends)
     answer = await asked(instrument, bench, "B?", b"1\n")
@@ -390,7 +390,7 @@ async def test_the_end_in_the_middle_of_an_answer_is_a_lost_link(instrument, ben
     await bench.ends[-1].close()
     with pytest.raises(LinkLost):
         await asking
-    assert await asked_anew(instrument, bench) == "1"
+    assert await asked_again(instrument, bench) == "1"
 
 
 async def test_check_finds_a_closed_connection(instrument, bench):
@@ -425,7 +425,7 @@ async def test_a_link_that_could_not_be_opened_again_is_tried_by_the_next_exchan
     with pytest.raises(LinkLost, match="refused"):
         await instrument.resync()
     bench.refusing = False
-    assert await asked_anew(instrument, bench) == "1"
+    assert await asked_again(instrument, bench) == "1"
 
 
 async def test_a_closed_instrument_says_so(instrument):
@@ -490,7 +490,7 @@ async def test_what_follows_a_block_is_not_the_next_answer(instrument, bench):
     asking = asyncio.create_task(instrument.query_binary("DATA?"))
     await bench.answer("DATA?", encode_block(b"12") + b"\nhalf a l")
     assert await asking == b"12"
-    assert await asked_anew(instrument, bench) == "1"
+    assert await asked_again(instrument, bench) == "1"
 
 
 async def test_a_pause_within_an_indefinite_block_does_not_end_it(instrument, bench):
@@ -509,7 +509,7 @@ async def test_what_follows_an_indefinite_block_is_not_the_next_answer(
     await bench.answer("DATA?", b"#0first\n")
     await Clock().advance(0.5)
     assert await asking == b"first"
-    assert await asked_anew(instrument, bench) == "1"
+    assert await asked_again(instrument, bench) == "1"
 
 
 async def test_an_indefinite_block_without_an_end_is_a_silence(instrument, bench):
@@ -527,7 +527,7 @@ async def test_a_block_above_the_limit_is_refused_and_not_kept(bench, start):
         await bench.answer("DATA?", start)
         with pytest.raises(ProtocolError, match="limit of 10 bytes"):
             await asking
-        assert await asked_anew(instrument, bench) == "1"
+        assert await asked_again(instrument, bench) == "1"
 
 
 async def test_an_indefinite_block_grows_no_further_than_the_limit(bench):
@@ -551,7 +551,7 @@ async def test_text_in_place_of_a_block_is_an_error_and_not_the_next_answer(
     await Clock().advance(2.1)  # for those that could still go on
     with pytest.raises((ProtocolError, DeviceTimeout)):
         await asking
-    assert await asked_anew(instrument, bench) == "1"
+    assert await asked_again(instrument, bench) == "1"
 
 
 async def test_the_end_in_the_middle_of_a_block_is_a_lost_link(instrument, bench):
@@ -646,7 +646,7 @@ async def test_errors_of_a_question_without_an_answer_are_not_those_of_the_next_
     with pytest.raises(DeviceTimeout):
         await asking
     if checked:
-        await talk.check()  # as an idle session does; it opens the link anew
+        await talk.check()  # as an idle session does; it opens the link again
     await talk.write("SOUR1:VOLT 9")
     await talk.refuse_errors()
 

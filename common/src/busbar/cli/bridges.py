@@ -47,7 +47,7 @@ def scan_command(settings: Settings, output: Output, bridge: str) -> None:
 def clean_command(settings: Settings, output: Output, bridge: str, gone: bool) -> None:
     """Remove what the broker retains of a bridge.
 
-    One that runs does it itself, then publishes what lives anew.
+    One that runs does it itself, then publishes what lives again.
     """
     topics = _topics(settings, bridge)
     if gone:

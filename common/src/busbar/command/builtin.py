@@ -83,7 +83,7 @@ class DeviceCommands:
     async def refresh(
         self, session: Any, device: str, arguments: NoArguments, turn: Turn
     ) -> None:
-        """Read everything anew and publish it."""
+        """Read everything again and publish it."""
         await session.refresh(device)
         found, _ = lookup(self._registry, device)
         found.announce()
@@ -145,7 +145,7 @@ class LinkCommands:
     async def reconnect(
         self, device: str, arguments: NoArguments, claim: Claim
     ) -> None:
-        """Close the link and open it anew, for all its devices."""
+        """Close the link and open it again, for all its devices."""
         _, link = lookup(self._registry, device)
         link.locks.check(device, claim.lease)
         link.reconnect()

@@ -126,7 +126,7 @@ class Session(Protocol):
         """Read, poll, keep alive; raise LinkLost when the link is unusable."""
 
     async def refresh(self, device: str) -> None:
-        """Read everything of a device anew."""
+        """Read everything of a device again."""
 
     async def set(self, device: str, path: str, value: Any, turn: Turn) -> Any:
         """Write one property; return what is known of the result, or None."""

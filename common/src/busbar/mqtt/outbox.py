@@ -114,7 +114,7 @@ class Outbox:
         self.retain(topic, _nothing)
 
     def begin(self) -> None:
-        """Start anew after a connect.
+        """Start again after a connect.
 
         Forget retained topics, which are about to be rebuilt, except those to remove.
         """

@@ -91,7 +91,7 @@ class DevicePublisher:
         self._complete = complete  # adds what every device has
         self._description = complete(description)
         self._loop = asyncio.get_running_loop()
-        # of each event; of one boot they never count anew
+        # of each event; within one boot they never start again
         self._seqs = context.left.pop(name, {})
         self._revision = self._next_seq(REVISION)
         self._leaves = ValueTopics(

@@ -90,7 +90,7 @@ class State:
             self._changed()
 
     def described(self) -> None:
-        """Look properties up anew: the description has changed."""
+        """Look properties up again: the description has changed."""
         self._properties.clear()
 
     def take_changes(self) -> list[Change]:
@@ -150,7 +150,7 @@ class State:
             self.suppressed += 1
         else:
             if self._held:
-                self._discard(path)  # of before it was described anew
+                self._discard(path)  # from before it was described again
             self._report(declared, path, value, time, fault)
 
     def _is_same(self, path: str, value: Any, fault: Fault | None) -> bool:

@@ -171,7 +171,7 @@ class BridgeDeviceCommands:
     @command(
         title=(
             "Remove every retained topic of this bridge from the broker, then publish "
-            "what lives anew"
+            "what lives again"
         ),
         timeout=30.0,
     )

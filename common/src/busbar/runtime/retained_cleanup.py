@@ -99,7 +99,7 @@ class RetainedCleanup:
         if about is None or not self._context.leaf(path):
             return True
         if path in device.state.values or "{" not in about.path:
-            return False  # it has been published anew, or will be
+            return False  # it has been published again, or will be
         # a member of a family that is at its default now
         return True if device.status == "online" else None
 

@@ -220,13 +220,13 @@ class PinCommands:
 
     @command(
         title=(
-            "Set a line up, or anew, until the bridge restarts; the result is "
+            "Set a line up, or change it, until the bridge restarts; the result is "
             "the name of its property"
         ),
         holds="exchange",
     )
     async def setup(self, device: str, arguments: SetUp, turn: Turn) -> str:
-        """Set a line up, or anew, until the bridge restarts.
+        """Set a line up, or change it, until the bridge restarts.
 
         The result is the name of its property.
         """

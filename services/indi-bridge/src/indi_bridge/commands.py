@@ -94,7 +94,7 @@ class ServerCommands:
     async def get_properties(
         self, device: str, arguments: GetArguments, turn: Turn
     ) -> None:
-        """Ask for definitions anew; done when they have come."""
+        """Ask for the definitions again; done when they have come."""
         name, vector = self._target(device, arguments.device, arguments.vector)
         await self._define(GetProperties(name, vector))
 

@@ -102,7 +102,7 @@ class ModbusSession:
         for name, failures in silent.items():
             self._schedule.quarantine(name, failures, now)
             self._outlets[name].offline(
-                _silence(failures, "no answer before the link was opened anew")
+                _silence(failures, "no answer before the link was opened again")
             )
 
     async def serve(self) -> None:

@@ -204,7 +204,7 @@ def _set(port: int, topic: str, info: Info) -> Example:
     values = _settings(info)
     if not values:
         command = _publish(port, f"{topic}/call/refresh", "{}")
-        return Example("a command: read everything anew", command)
+        return Example("a command: read everything again", command)
     what = " and ".join(values)
     command = _publish(port, f"{topic}/set", json.dumps(values))
     return Example(f"a set: {what} in one go", command)

@@ -293,7 +293,7 @@ class PanelConversation:
                 raise Booting("the processor ends the connection: it is booting")
             case cip.Hello(cip.READY):
                 raise LinkLost(
-                    "the processor greets anew: its program was loaded again"
+                    "the processor greets again: its program was loaded again"
                 )
             case cip.Hello():
                 raise Booting("the processor is booting")

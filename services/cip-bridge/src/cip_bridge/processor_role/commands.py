@@ -39,7 +39,7 @@ class ProcessorCommands:
     async def update_request(
         self, device: str, arguments: NoArguments, turn: Turn
     ) -> None:
-        """Tell all panels everything anew."""
+        """Tell all panels everything again."""
         self._seats[device].request_updates()
 
     @command(holds="exchange")

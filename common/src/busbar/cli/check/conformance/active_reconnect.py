@@ -17,7 +17,7 @@ ANNOUNCED = ("status", "info", "state")
 @active(
     "5",
     (
-        "After a reconnect every device is announced anew, then the bridge; what is "
+        "After a reconnect every device is announced again, then the bridge; what is "
         "retained is not executed"
     ),
     "a reconnect",

@@ -139,6 +139,6 @@ def _check_same(record: Record) -> None:
     boots = list(dict.fromkeys(each.content.boot for each in statuses))
     if len(boots) > 1:
         raise NotThereError(
-            f"the bridge has started anew meanwhile (boot {' then '.join(boots)}); "
+            f"the bridge has started again meanwhile (boot {' then '.join(boots)}); "
             f"look again"
         )
