@@ -13,7 +13,7 @@ from typing import Any
 
 from busbar.contract.topics import matches
 from busbar.mqtt.outbox import Message
-from busbar.mqtt.reconnect import BrokerLost, Received, Source
+from busbar.mqtt.reconnect import BrokerLost, Received, Source, SubscriptionRefused
 from busbar.net.streams import ByteStream
 
 STEP = 0.25  # s of virtual time between looks at the event loop
@@ -110,12 +110,18 @@ class MemoryConnection:
         self, filters: Iterable[str], *, others_only: bool = False
     ) -> None:
         """Subscribe as mqtt.Connection does with MQTT 5."""
-        wanted = set(filters)
+        asked = set(filters)
+        wanted = asked - self._bus.refused
         self._filters |= wanted
         if others_only and self._bus.version5:
             self._others_only |= wanted
-            return
-        self._others_only -= wanted
+        else:
+            self._others_only -= wanted
+            self._replay(wanted)
+        if wanted != asked:
+            raise SubscriptionRefused(f"refused: {', '.join(asked - wanted)}")
+
+    def _replay(self, wanted: set[str]) -> None:
         for topic, message in list(self._bus.retained.items()):
             if any(matches(pattern, topic) for pattern in wanted):
                 self._on_message(Received(topic, message.payload, True))
@@ -178,6 +184,7 @@ class MemoryBus:
         self.reachable = True
         self.window = 100
         self.version5 = True  # it can keep our own messages from us
+        self.refused: set[str] = set()  # filters that nobody may subscribe to
         self._clients: list[MemoryConnection] = []
 
     @contextlib.asynccontextmanager
