@@ -23,8 +23,10 @@ STOPPING = 30.0  # s; generous, only a bridge that does not stop needs it
 class Running:
     """What a client sees of a bridge; `configuration` is what `reload` finds."""
 
-    def __init__(self, service: Service, configuration: str) -> None:
-        self.broker, self.clock = MemoryBus(), Clock()
+    def __init__(
+        self, service: Service, configuration: str, broker: MemoryBus | None = None
+    ) -> None:
+        self.broker, self.clock = broker or MemoryBus(), Clock()
         self.configuration = configuration
         self._service = service
         self._numbers = itertools.count(1)
@@ -164,7 +166,10 @@ class Running:
 
 @asynccontextmanager
 async def running(
-    service: Service, configuration: str, left: Mapping[str, bytes] = EMPTY
+    service: Service,
+    configuration: str,
+    left: Mapping[str, bytes] = EMPTY,
+    broker: MemoryBus | None = None,
 ) -> AsyncIterator[Running]:
     """Run a bridge.
 
@@ -172,7 +177,7 @@ async def running(
 
     `left`: what the broker retains of a process before, topic -> payload.
     """
-    bus = Running(service, configuration)
+    bus = Running(service, configuration, broker)
     for topic, payload in left.items():
         bus.broker.retained[topic] = Message(topic, payload, retain=True)
     task = asyncio.create_task(bus.bridge.run(), name="bridge under test")

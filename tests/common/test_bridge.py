@@ -12,12 +12,10 @@ from dataclasses import replace
 from typing import Any
 
 import msgspec
-import pytest
 
 from busbar.contract.messages import Fault, Status
 from busbar.mqtt.outbox import Message
 from busbar.mqtt.reconnect import BrokerLost
-from busbar.runtime.broker_session import DuplicateName
 from busbar.testing.fakes import settle, until
 from tests.running import Running, running
 from tests.toy import Toy, service
@@ -203,41 +201,6 @@ async def test_left_over_topics_of_unknown_devices_and_leaves_are_removed() -> N
         )
         assert elsewhere in bus.broker.retained
         assert "busbar/lab/toy/state/level" in bus.broker.retained
-
-
-async def test_another_process_with_our_name_makes_us_leave_after_a_reconnect() -> None:
-    bus = Running(service(Toy()), LAB)
-    task = asyncio.create_task(bus.bridge.run())
-    await until(bus.bridge.connected.is_set, "the announcement")
-    bus.broker.cut()
-    await until(lambda: not bus.bridge.connected.is_set(), "the loss")
-    other = Status("online", bus.clock.now() + 1, "0ther000", 1, 0)
-    bus.broker.retained["busbar/lab/bridge/status"] = Message(
-        "busbar/lab/bridge/status", msgspec.json.encode(other), retain=True
-    )
-    with pytest.raises(DuplicateName, match="another process"):
-        async with asyncio.timeout(30):
-            await task
-
-
-async def test_the_status_of_an_earlier_process_is_no_duplicate() -> None:
-    bus = Running(service(Toy()), LAB)
-    earlier = Message(
-        "busbar/lab/bridge/status",
-        msgspec.json.encode(Status("offline", None, "earlier0", 0, 0)),
-        retain=True,
-    )
-    bus.broker.retained[earlier.topic] = earlier
-    task = asyncio.create_task(bus.bridge.run())
-    await until(bus.bridge.connected.is_set, "the announcement")
-    bus.broker.cut()
-    # the broker came back with an old file
-    bus.broker.retained[earlier.topic] = earlier
-    await until(lambda: not bus.bridge.connected.is_set(), "the loss")
-    await until(bus.bridge.connected.is_set, "the announcement")
-    assert bus.retained("bridge", "status")["boot"] == bus.bridge.boot
-    bus.bridge.stop()
-    await task
 
 
 async def test_our_own_offline_is_repaired() -> None:

@@ -1,61 +1,86 @@
 """The bridge's own status as the broker has it (contract 5)."""
 
+import asyncio
 import json
-
-import pytest
 
 from busbar.contract import messages
 from busbar.contract.messages import Status
+from busbar.mqtt.outbox import Outbox
 from busbar.mqtt.reconnect import Received
-from busbar.runtime.bridge_status import REPAIR, BridgeStatus
-from tests.device import Bench, bench, topics
+from busbar.runtime.bridge_status import PATIENCE, QUESTIONS, BridgeStatus
+from busbar.runtime.name_claim import Verdict
+from tests.device import Bench, bench
 
-OTHERS = messages.encode(Status("online", None, "0badb007", 0, 0))
+OTHERS = messages.encode(Status("online", 4e9, "0badb007", 0, 0))
 
 
-async def announced() -> tuple[BridgeStatus, Bench]:
+async def served() -> tuple[BridgeStatus, Bench]:
     made = await bench()
     status = BridgeStatus(made.bus, made.device)
-    status.announce()
-    await made.publish()
+    await status.look()
     return status, made
 
 
-def retained(status: BridgeStatus, payload: bytes) -> Received:
-    return Received(status.topic, payload, retain=True)
+async def doubtful() -> tuple[BridgeStatus, Bench]:
+    """Return one that has found the status of a newer process."""
+    status, made = await served()
+    status.begin()
+    status.on_status(Received(status.topic, OTHERS, retain=True))
+    await status.look()
+    return status, made
 
 
 async def test_the_will_is_retained_and_says_that_the_bridge_is_gone():
-    status, made = await announced()
+    status, made = await served()
     assert status.will.retain
     said = json.loads(status.will.payload)
     assert (said["state"], said["boot"]) == ("offline", made.bus.boot)
 
 
-@pytest.mark.parametrize("payload", [b"", b"nonsense", OTHERS])
-async def test_a_wrong_status_is_repaired_at_most_once_a_second(payload: bytes):
-    status, made = await announced()
-    await made.run(2 * REPAIR)
-    status.on_status(retained(status, payload), connected=True)
-    assert topics(await made.run(REPAIR / 2)).count("status") == 1
-    status.on_status(retained(status, payload), connected=True)
-    assert topics(await made.run(REPAIR / 4)).count("status") == 0
-    assert topics(await made.run(REPAIR)).count("status") == 1
-
-
-async def test_our_own_status_is_not_repaired():
-    status, made = await announced()
-    own = made.device.status_payload()
-    status.on_status(retained(status, own), connected=True)
-    assert "status" not in topics(await made.run(2 * REPAIR))
-
-
-async def test_after_a_reconnect_the_name_is_taken_if_another_has_published_meanwhile():
-    status, made = await announced()
+async def test_it_waits_only_a_moment_for_what_the_broker_has_lost():
+    status, made = await served()
     status.begin()
-    status.on_status(retained(status, OTHERS), connected=False)
-    assert await status.is_taken()
+    looking = asyncio.create_task(status.look())
+    await made.clock.advance(1)
+    assert looking.done()
+    assert status.verdict is Verdict.SERVE
+
+
+async def test_what_is_cleared_or_nonsense_is_no_status():
+    status, made = await served()
     status.begin()
-    own = made.device.status_payload()
-    status.on_status(retained(status, own), connected=False)
-    assert not await status.is_taken()
+    for payload in (b"", b"nonsense", b"{}"):
+        status.on_status(Received(status.topic, payload, retain=True))
+    looking = asyncio.create_task(status.look())
+    await made.clock.advance(1)
+    assert looking.done()
+    assert status.verdict is Verdict.SERVE
+
+
+async def test_a_question_is_asked_again_and_again_and_is_never_retained():
+    status, made = await doubtful()
+    outbox = Outbox()
+    asking = asyncio.create_task(status.ask(outbox))
+    await made.clock.advance(PATIENCE + 1)
+    assert asking.done()
+    sent = list(iter(outbox.pull, None))
+    assert len(sent) >= PATIENCE / QUESTIONS - 1
+    assert not any(message.retain for message in sent)
+    said = [json.loads(message.payload) for message in sent]
+    assert {each["boot"] for each in said} == {made.bus.boot}
+    status.give_up()
+    assert status.verdict is Verdict.SERVE
+
+
+async def test_two_answers_are_enough():
+    status, made = await doubtful()
+    asking = asyncio.create_task(status.ask(Outbox()))
+    for _ in range(2):
+        assert status.verdict is Verdict.ASK
+        await made.clock.advance(QUESTIONS)
+        status.on_status(Received(status.topic, OTHERS, retain=False))
+    assert status.verdict is Verdict.LEAVE
+    await made.clock.advance(QUESTIONS)
+    assert asking.done()
+    status.give_up()
+    assert status.verdict is Verdict.LEAVE

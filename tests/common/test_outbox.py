@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from busbar.mqtt.outbox import (
     OVERHEAD,
+    POISON_TRIES,
     QUEUE_BYTES,
     QUEUE_LIMIT,
     REPLY_PATIENCE,
@@ -237,18 +238,95 @@ def test_a_flood_of_drops_is_one_line_in_the_log(caplog):
     ]
 
 
-def test_a_large_message_that_keeps_breaking_the_connection_is_given_up():
-    outbox = Outbox()
+def test_a_large_message_that_keeps_breaking_the_connection_is_given_up(caplog):
+    time = Time()
+    outbox = Outbox(clock=time)
     outbox.put(event("x" * 10_000))
     outbox.put(event("small"))
-    for _ in range(3):
-        pulled = [message for message in (outbox.pull(), outbox.pull()) if message]
-        outbox.returned(pulled)
+    for _ in range(POISON_TRIES):
+        connect_and_break(outbox, time)
+    assert "within seconds of sending event (10069 bytes)" in caplog.text
+    assert drain(outbox) == ["small"]
     assert outbox.dropped == 1
-    left = outbox.pull()
-    assert left is not None
-    assert left.payload == event("small").payload
-    assert outbox.pull() is None
+
+
+def connect_and_break(outbox: Outbox, time: Time, seconds: float = 1.0) -> None:
+    """Connect to a broker that tells no limit, and lose all that is sent."""
+    outbox.lower(None)
+    sent = pull_all(outbox)
+    time.seconds += seconds
+    outbox.returned(sent)
+
+
+def test_a_retained_topic_that_keeps_breaking_the_connection_is_made_smaller(caplog):
+    time = Time()
+    outbox = Outbox(clock=time)
+    sizes = []
+
+    def info() -> bytes:
+        """As much as fits, as the info of a device."""
+        payload = b"i" * min(5000, outbox.limit - 100)
+        sizes.append(len(payload))
+        return payload
+
+    while len(sizes) < 20:
+        outbox.begin()
+        outbox.retain("status", lambda: b"s" * 200)
+        outbox.retain("info", info)
+        outbox.lower(None)
+        sent = pull_all(outbox)
+        time.seconds += 1
+        if all(message.size <= 2000 for message in sent):
+            break
+        outbox.returned(sent)
+    assert len(sizes) == 2 * POISON_TRIES + 1
+    assert {message.topic for message in sent} == {"status", "info"}
+    assert len(caplog.records) == 2
+    assert all("of sending info" in message for message in caplog.messages)
+
+
+@pytest.mark.parametrize(
+    ("size", "seconds", "other"),
+    [(900, 1.0, ""), (10_000, 11.0, ""), (10_000, 1.0, "in between")],
+    ids=["small", "connections that held", "not the same each time"],
+)
+def test_a_link_that_breaks_for_another_reason_makes_nothing_smaller(
+    size: int, seconds: float, other: str
+):
+    time = Time()
+    outbox = Outbox(clock=time)
+    for number in range(2 * POISON_TRIES):
+        outbox.begin()
+        if not (other and number % POISON_TRIES == 0):
+            retain(outbox, "info", "i" * size)
+        connect_and_break(outbox, time, seconds)
+    outbox.lower(None)
+    assert outbox.limit == Outbox().limit
+
+
+def test_a_source_that_raises_costs_its_message_only(caplog):
+    outbox = Outbox()
+    retain(outbox, "status", "s")
+    for topic in ("info", "state"):
+        outbox.retain(topic, lambda: 1 // 0)
+    outbox.leaf("state/a", lambda: 1 // 0)
+    leaf(outbox, "state/b", "b")
+    outbox.put(event("e"))
+    assert drain(outbox) == ["s", "e", "b"]
+    assert outbox.dropped == 3
+    assert "info cannot be published" in caplog.text
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_source_that_keeps_raising_is_not_a_flood_of_tracebacks(caplog):
+    time = Time()
+    outbox = Outbox(clock=time)
+    for _ in range(1000):
+        outbox.retain("state", lambda: 1 // 0)
+        assert outbox.pull() is None
+    assert len(caplog.records) == 1
+    outbox.report()
+    assert "dropped 1000 messages" in caplog.messages[-1]
 
 
 def test_what_the_broker_refuses_is_counted_and_not_waited_for():

@@ -221,6 +221,25 @@ async def test_our_own_status_is_repaired_when_somebody_clears_or_falsifies_it(
         ]
 
 
+@pytest.mark.parametrize("channel", ["status", "info"])
+async def test_what_others_publish_on_topics_of_a_device_is_repaired(
+    fresh: Fresh, channel: str
+) -> None:
+    subject, client = fresh.subject, fresh.client
+    await fresh.online()
+    topic = f"{subject.base}{subject.device}/{channel}"
+    good = client.on(topic)[-1].json
+    kept = {key: value for key, value in good.items() if key not in ("seq", "reason")}
+    for wrong in (json.dumps({**good, "boot": "0ther000"}), ""):
+        mark = len(client.on(topic))
+        client.forge(topic, wrong)
+        told = lambda m=mark: [each.payload for each in client.on(topic)[m:]]  # noqa: E731
+        await until(lambda t=told, w=wrong: w.encode() in t(), "what was forged")
+        await until(lambda t=told, w=wrong: t()[-1] != w.encode(), "the repair")
+        now = client.on(topic)[-1].json
+        assert {key: now[key] for key in kept} == kept
+
+
 async def test_clean_removes_what_does_not_live_and_publishes_what_does(
     fresh: Fresh,
 ) -> None:

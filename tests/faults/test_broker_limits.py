@@ -149,6 +149,31 @@ async def test_an_event_too_large_for_the_broker_keeps_no_bridge_from_the_bus(
             )
 
 
+async def test_an_info_too_large_for_a_broker_of_3_1_1_keeps_no_bridge_from_the_bus(
+    record: Record, caplog: pytest.LogCaptureFixture
+) -> None:
+    limit = 2000
+    with Mosquitto(f"max_packet_size {limit}") as broker:
+        async with lab(broker, protocol="3.1.1") as it:
+            await it.live.until(lambda: it.live.quiet, "quiet", 60)
+            reconnects = it.live.reconnects
+            await it.burst(10)
+            await it.live.until(lambda: it.reader.seqs[BEEP][-1:] == [10], "events")
+            assert (await it.reader.call(f"{TOY}/call/echo", "here"))["ok"]
+            assert it.live.reconnects == reconnects
+            log = [each for each in caplog.messages if "within seconds of" in each]
+            assert "/info (" in log[0]
+            ended = [each for each in caplog.messages if " ended: " in each]
+            assert ended, "the log says why the connection ends"
+            record(
+                f"an info larger than the {limit} bytes that a broker of MQTT 3.1.1 "
+                "takes, nothing configured",
+                "a warning names the topic, it is cut or left out; the rest is served",
+                f"served after {reconnects} reconnects, {len(log)} warnings, "
+                "10 of 10 events that followed arrived",
+            )
+
+
 async def test_ten_thousand_left_over_topics_are_removed_while_the_bridge_serves(
     broker: Mosquitto, record: Record
 ) -> None:

@@ -5,6 +5,7 @@ What the contract promises when things break.
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
 import time
@@ -412,6 +413,44 @@ async def test_a_second_bridge_of_the_same_name_makes_the_first_one_leave(
             await until(served, "the second to serve", 60)
             assert second.returncode is None
             assert (await watcher.call(f"{PSU}/call/query", "*IDN?"))["ok"]
+
+
+async def test_a_broker_that_comes_back_with_an_older_file_ends_no_bridge(
+    tmp_path: Path,
+) -> None:
+    """Crash, restart, and a broker that was killed before it saved that."""
+    persistent = (
+        "persistence true",
+        "persistence_file kept.db",
+        "autosave_interval 3600",
+    )
+    with Mosquitto(*persistent) as broker:
+        async with bench(broker.url, broker.port, tmp_path) as (_, bridge, watcher):
+            bridge.signal(signal.SIGKILL)
+            await until(
+                lambda: watcher.last(f"{BRIDGE}/status")["state"] == "offline",
+                "the will",
+            )
+            file = broker.directory / "kept.db"
+            os.kill(broker.pid, signal.SIGUSR1)
+            await until(file.exists, "the file")
+            for _ in range(2):
+                mark = len(watcher.seen)
+                bridge.start()
+                await until(lambda m=mark: online(watcher, m), "online", 60)
+                bridge.signal(signal.SIGTERM)
+                await until(lambda: bridge.returncode is not None, "the end")
+            mark = len(watcher.seen)
+            bridge.start()
+            await until(lambda: online(watcher, mark), "online", 60)
+            boot = watcher.last(f"{BRIDGE}/status")["boot"]
+            broker.kill()
+            mark = len(watcher.seen)
+            broker.start()
+            await until(lambda: online(watcher, mark), "online again", 60)
+            assert bridge.returncode is None, bridge.log
+            assert watcher.last(f"{BRIDGE}/status")["boot"] == boot
+            assert "asking whether it lives" in bridge.log
 
 
 async def test_a_changed_configuration_is_taken_on_sighup_and_a_wrong_one_is_reported(

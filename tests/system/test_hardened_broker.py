@@ -328,6 +328,8 @@ def test_a_bridge_writes_nothing_else(site: Site, topic: str) -> None:
         "busbar/scpi1/psu/state",
         "busbar/scpi1/psu/state/output/voltage",
         "busbar/scpi1/psu/blob/screen",
+        "busbar/scpi1/psu/event/change",
+        "busbar/scpi1/psu/reply",
         "homeassistant/status",
     ],
 )

@@ -45,7 +45,12 @@ class Topics:
         self.base = f"{root}/{bridge}/"
         self.client_id = f"{root.replace('/', '.')}.{bridge}"
         self.commands = self._filters("set/#", "call/#")  # `set/#` covers `set`
+        # what is published again when somebody else has published on it
+        self.availability = self._filters("status", "info")
+        self.values = self._filters("state/#")
+        # what may be retained, and what must not
         self.leftovers = self._filters("status", "info", "state/#", "blob/#")
+        self.garbage = self._filters("event/#", "reply")
 
     def topic(self, device: str, channel: str, path: str = "") -> str:
         if path:

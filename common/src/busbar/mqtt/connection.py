@@ -17,7 +17,12 @@ from paho.mqtt import client as paho
 from busbar.errors import ConfigError
 from busbar.mqtt import paho_client
 from busbar.mqtt.outbox import OVERHEAD, Message
-from busbar.mqtt.reconnect import BrokerLost, Received, Source
+from busbar.mqtt.reconnect import (
+    BrokerLost,
+    Received,
+    Source,
+    SubscriptionRefused,
+)
 from busbar.net.endpoint import Endpoint
 from busbar.net.sockets import in_thread, no_delay, taken, unsent
 
@@ -41,6 +46,7 @@ class Connection:
         will: Message | None,
     ) -> None:
         self._endpoint = endpoint
+        self._version5 = endpoint.protocol == "5"
         self._source = source
         self._on_message = on_message
         self._client = paho_client.client(
@@ -131,22 +137,37 @@ class Connection:
         self._source.returned(list(self._in_flight.values()))
         self._in_flight.clear()
 
-    async def subscribe(self, filters: Iterable[str]) -> None:
-        """Subscribe at QoS 1 and wait for SUBACK; raise BrokerLost when refused."""
+    async def subscribe(
+        self, filters: Iterable[str], *, others_only: bool = False
+    ) -> None:
+        """Subscribe at QoS 1 and wait for SUBACK; raise SubscriptionRefused.
+
+        others_only: neither what is retained nor what we publish ourselves; with MQTT
+        3.1.1, which cannot say so, both come.
+        """
         wanted = list(filters)
-        _, mid = self._client.subscribe([(name, 1) for name in wanted])
-        for name, code in zip(wanted, await self._acknowledged(mid), strict=False):
+        asked = paho_client.subscriptions(
+            wanted, others_only=others_only, version5=self._version5
+        )
+        _, mid = self._client.subscribe(asked)
+        codes = await self._acknowledged(mid)
+        refused = []
+        for name, code in zip(wanted, codes, strict=False):
             if code.is_failure:
-                raise BrokerLost(
-                    f"the broker refuses the subscription to {name}: {code}"
-                )
+                refused.append(f"{name}: {code}")
+        if refused:
+            raise SubscriptionRefused(
+                f"the broker refuses the subscription to {', '.join(refused)}"
+            )
 
     async def unsubscribe(self, filters: Iterable[str]) -> None:
         _, mid = self._client.unsubscribe(list(filters))
         await self._acknowledged(mid)
 
     async def _acknowledged(self, mid: int | None) -> list[Any]:
-        if mid is None or self.closed.done():
+        if self.closed.done():
+            self.closed.result()  # raises why
+        if mid is None:
             raise BrokerLost("not connected")
         future: asyncio.Future[list[Any]] = self._loop.create_future()
         self._acks[mid] = future
@@ -157,12 +178,11 @@ class Connection:
             self._acks.pop(mid, None)
 
     def _connect(self) -> None:
-        version5 = self._endpoint.protocol == "5"
         self._client.connect(
             self._endpoint.host,
             self._endpoint.port,
             keepalive=self._endpoint.keepalive,
-            clean_start=True if version5 else paho.MQTT_CLEAN_START_FIRST_ONLY,
+            clean_start=True if self._version5 else paho.MQTT_CLEAN_START_FIRST_ONLY,
         )
 
     def _attach(self) -> None:
@@ -309,9 +329,7 @@ class Connection:
 
     def _publish(self, message: Message) -> None:
         try:
-            mid = paho_client.publish(
-                self._client, message, version5=self._endpoint.protocol == "5"
-            )
+            mid = paho_client.publish(self._client, message, version5=self._version5)
         except ValueError as error:  # a topic that MQTT does not allow
             self._source.refused(message, str(error))
             return

@@ -11,7 +11,7 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from busbar.contract import messages
@@ -22,8 +22,11 @@ QUEUE_LIMIT = 10_000  # messages
 QUEUE_BYTES = 8 * 1024 * 1024
 REPLY_PATIENCE = 60.0  # s; whoever asked has given up by then
 REPORT_INTERVAL, REPORT_LINES = 10.0, 5  # s, topics of one report
-# bytes and breaks of the link after which a message is given up (below)
-POISON_SIZE, POISON_TRIES = 8192, 3
+# A broker of MQTT 3.1.1 does not tell its limit, it closes the connection. After so
+# many that broke within so many seconds with the same topic in flight, the largest of
+# those is taken for the reason. Less than so many bytes are taken by every broker.
+POISON_TRIES = 3
+POISON_TIME, POISON_SIZE = 10.0, 1024  # s, bytes
 OVERHEAD = 64  # bytes of a PUBLISH beside topic, payload and correlation data
 
 Source = Callable[[], bytes | None]
@@ -49,7 +52,6 @@ class Message:
     correlation: bytes | None = None
     content_type: str | None = None
     born: float | None = None  # set: the message loses its meaning after REPLY_PATIENCE
-    tries: int = 0  # connections that broke while it was in flight
 
     @property
     def rebuilt(self) -> bool:
@@ -89,9 +91,16 @@ class Outbox:
         self._waiting: dict[str, Callable[[], None]] = {}
         self._unreported: Counter[str] = Counter()
         self._reported = -REPORT_INTERVAL
+        self._defective: set[str] = set()  # topics whose source has raised
+        self._connected = -POISON_TIME
+        self._breaks: Counter[str] = Counter()  # of the link, by topic in flight
 
     def lower(self, limit: int | None) -> None:
-        """Respect the largest message that the broker takes; None = it has no limit."""
+        """Respect the largest message that the broker takes; None = it tells none.
+
+        Called at each connect.
+        """
+        self._connected = self._clock()
         self.limit = self._limit if limit is None else min(self._limit, limit)
 
     def retain(self, topic: str, source: Source) -> None:
@@ -170,7 +179,7 @@ class Outbox:
     def _next(self) -> Message | None:
         while self._retained:
             topic = next(iter(self._retained))
-            payload = self._retained.pop(topic)()
+            payload = self._built(topic, self._retained.pop(topic))
             if payload is not None:
                 return Message(topic, payload, qos=1, retain=True)
         while self._queue:
@@ -180,10 +189,22 @@ class Outbox:
             self._drop(message, "nobody waits for it any more")
         while self._leaves:
             topic = next(iter(self._leaves))
-            payload = self._leaves.pop(topic)()
+            payload = self._built(topic, self._leaves.pop(topic))
             if payload is not None:
                 return Message(topic, payload, qos=0, retain=True)
         return None
+
+    def _built(self, topic: str, source: Source) -> bytes | None:
+        """Return the payload of a topic; a defect costs this one message."""
+        try:
+            return source()
+        except Exception as error:
+            self.dropped += 1
+            self._unreported[f"{topic}: {error!r:.200}"] += 1
+            if topic not in self._defective:
+                self._defective.add(topic)
+                log.exception("%s cannot be published, a defect of ours", topic)
+            return None
 
     def delivered(self, message: Message) -> None:
         """Take note that the broker has a message."""
@@ -199,20 +220,36 @@ class Outbox:
 
         Events and replies in order, retained topics are rebuilt.
         """
+        self._suspect(messages)
         for message in reversed(messages):
             if message.rebuilt:
                 payload = message.payload
                 source = partial(bytes, payload) if payload else _nothing
                 self._retained.setdefault(message.topic, source)
-            elif message.size > POISON_SIZE and message.tries + 1 >= POISON_TRIES:
-                # a broker of MQTT 3.1.1 does not tell its limit, it closes the
-                # connection: not for ever
-                self._drop(
-                    message, f"the connection broke {POISON_TRIES} times after it"
-                )
             else:
-                self._queue.appendleft(replace(message, tries=message.tries + 1))
+                self._queue.appendleft(message)
                 self._bytes += message.size
+
+    def _suspect(self, in_flight: list[Message]) -> None:
+        """Lower the limit once it is plain what keeps breaking the connection."""
+        large: dict[str, int] = {}
+        if self._clock() - self._connected < POISON_TIME:
+            for message in in_flight:
+                if message.size > POISON_SIZE:
+                    large[message.topic] = message.size
+        self._breaks = Counter({topic: self._breaks[topic] + 1 for topic in large})
+        guilty = [each for each in large if self._breaks[each] >= POISON_TRIES]
+        if guilty:
+            topic = max(guilty, key=large.__getitem__)
+            self._breaks.clear()
+            self._limit = max(POISON_SIZE, large[topic] // 2)
+            self.limit = min(self.limit, self._limit)
+            log.warning(
+                "the connection broke %d times within seconds of sending %s (%d bytes):"
+                " the broker seems to take less; from now on at most %d bytes are sent."
+                " If you know its limit: broker: {max_message: BYTES}",
+                *(POISON_TRIES, topic, large[topic], self._limit),
+            )
 
     def report(self) -> None:
         """Log what has been dropped, at most every 10 s, so that a flood is a line.

@@ -1,13 +1,14 @@
 """paho in our words: a client for an endpoint, messages both ways."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from busbar.mqtt.outbox import Message
 from busbar.mqtt.reconnect import Received
@@ -50,6 +51,21 @@ def client(
     if will is not None:
         made.will_set(will.topic, will.payload, qos=will.qos, retain=will.retain)
     return made
+
+
+def subscriptions(
+    filters: Sequence[str], *, others_only: bool, version5: bool
+) -> list[tuple[str, Any]]:
+    """Return what to subscribe to, at QoS 1.
+
+    others_only: nothing that is retained, nothing of our own; MQTT 5 only.
+    """
+    if not (others_only and version5):
+        return [(name, 1) for name in filters]
+    options = SubscribeOptions(
+        qos=1, noLocal=True, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND
+    )
+    return [(name, options) for name in filters]
 
 
 def publish(client: paho.Client, message: Message, *, version5: bool) -> int:

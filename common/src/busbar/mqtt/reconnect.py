@@ -22,6 +22,10 @@ class BrokerLost(Exception):
     """The connection to the broker failed or ended; the message says why."""
 
 
+class SubscriptionRefused(BrokerLost):
+    """The broker refuses a subscription; the others that were asked for are made."""
+
+
 class Received(NamedTuple):
     """One message from the broker; what follows `qos` are MQTT 5 properties."""
 

@@ -26,6 +26,7 @@ from busbar.mqtt.outbox import OVERHEAD, Message, Outbox
 from busbar.net.two_way_event import TwoWayEvent
 from busbar.publish.blobs import BlobPublisher
 from busbar.publish.change_rate import ChangeRate
+from busbar.publish.retained_topics import RetainedTopics
 from busbar.publish.size_limits import fit, fit_info
 from busbar.publish.state import State
 from busbar.publish.value_topics import ValueTopics
@@ -94,6 +95,15 @@ class DevicePublisher:
         # of each event; within one boot they never start again
         self._seqs = context.left.pop(name, {})
         self._revision = self._next_seq(REVISION)
+        self._retained = RetainedTopics(
+            context.outbox,
+            self.topic,
+            {
+                "status": self.status_payload,
+                "info": self._info_payload,
+                "state": self._state_payload,
+            },
+        )
         self._leaves = ValueTopics(
             context.outbox,
             context.pace,
@@ -110,7 +120,7 @@ class DevicePublisher:
         self._truncated = 0
         self._snapshot_size = 0
         self._snapshot_last = self._loop.time() - SNAPSHOT_INTERVAL
-        self._leaves_last = self._loop.time()
+        self._leaves_last = self._status_last = self._loop.time()
 
     @property
     def description(self) -> Description:
@@ -232,7 +242,7 @@ class DevicePublisher:
                 fault,
                 self.since,
             )
-        self._context.outbox.retain(self.topic("status"), self.status_payload)
+        self._retained.publish("status")
 
     def announce(self, *, status: bool = True) -> None:
         """Publish status, info and state, whatever the broker has.
@@ -242,9 +252,25 @@ class DevicePublisher:
         if self._info_deadline is not None:
             self._publish_info()
         if status:
-            self._context.outbox.retain(self.topic("status"), self.status_payload)
-        self._context.outbox.retain(self.topic("info"), self._info_payload)
-        self._context.outbox.retain(self.topic("state"), self._state_payload)
+            self._retained.publish("status")
+        self._retained.publish("info", "state")
+
+    def announce_status(self) -> None:
+        """Publish the status."""
+        self._retained.publish("status")
+
+    def holds(self, channel: str, path: str, payload: bytes) -> bool:
+        """Return whether a retained topic holds what it should, as far as we know."""
+        if path:
+            return self._leaves.is_newest(path, payload)
+        return self._retained.is_newest(channel, payload)
+
+    def republish(self, channel: str, path: str) -> None:
+        """Publish a retained topic again: somebody else has published on it."""
+        if path:
+            self._leaves.republish(path)
+        else:
+            self._retained.publish(channel)
 
     def announce_leaves(self) -> None:
         """Publish the leaf of every value."""
@@ -287,12 +313,14 @@ class DevicePublisher:
         self.state.age(self._time(None))
         if now - self._snapshot_last >= SNAPSHOT_HEARTBEAT:
             self._publish_snapshot()
-            # somebody may have cleared it
-            self._context.outbox.retain(self.topic("status"), self.status_payload)
+        if now - self._status_last >= SNAPSHOT_HEARTBEAT:
+            # somebody may have cleared it, and we may not be allowed to see that
+            self._status_last = now
+            self._retained.publish("status")
         often = len(self.state.values) <= LEAVES_SMALL
         if now - self._leaves_last >= (LEAVES_OFTEN if often else LEAVES_RARELY):
             self.announce_leaves()
-            self._context.outbox.retain(self.topic("info"), self._info_payload)
+            self._retained.publish("info")
 
     def status_payload(self) -> bytes:
         return messages.encode(
@@ -377,7 +405,7 @@ class DevicePublisher:
     def _publish_snapshot(self) -> None:
         self._cancel("snapshot")
         self._snapshot_last = self._loop.time()
-        self._context.outbox.retain(self.topic("state"), self._state_payload)
+        self._retained.publish("state")
 
     def _state_payload(self) -> bytes | None:
         """The snapshot as it is when it can be sent.
@@ -422,8 +450,7 @@ class DevicePublisher:
         self._cancel("info")
         self._info_deadline = None
         self._revision = self._next_seq(REVISION)
-        self._context.outbox.retain(self.topic("info"), self._info_payload)
-        self._context.outbox.retain(self.topic("status"), self.status_payload)
+        self._retained.publish("info", "status")
         if self.state.changes:
             self._changed()
 

@@ -60,6 +60,18 @@ class ValueTopics:
             self._put(path, wake=False)
         self._outbox.wake()
 
+    def is_newest(self, path: str, payload: bytes) -> bool:
+        """Return whether this is what the leaf should hold, empty for nothing."""
+        wanted = path in self._values and self._wanted(path)
+        return payload == (self._payload(path) if wanted else b"")
+
+    def republish(self, path: str) -> None:
+        """Send the leaf again, or clear what should not be there."""
+        if path in self._values and self._wanted(path):
+            self._put(path, wake=True)
+        else:
+            self._outbox.clear(self._topic(path))
+
     def remove(self, path: str) -> None:
         """Clear the leaf of a property that is gone."""
         self._late.discard(path)

@@ -13,12 +13,20 @@ from busbar.errors import LinkLost, UnknownTarget
 from busbar.link.open_link import OpenLink
 from busbar.mqtt.connection import Connection
 from busbar.mqtt.outbox import Outbox
-from busbar.mqtt.reconnect import BrokerLost, Connect, Received, stay_connected
+from busbar.mqtt.reconnect import (
+    BrokerLost,
+    Connect,
+    Received,
+    SubscriptionRefused,
+    stay_connected,
+)
 from busbar.net.endpoint import Endpoint
 from busbar.publish.device import BridgeContext, DevicePublisher
 from busbar.runtime.bridge_status import BridgeStatus
 from busbar.runtime.directory import DeviceDirectory
+from busbar.runtime.name_claim import Verdict
 from busbar.runtime.retained_cleanup import RetainedCleanup
+from busbar.runtime.retained_repair import RetainedRepair
 
 log = logging.getLogger("busbar.bridge")
 
@@ -56,9 +64,11 @@ class BrokerSession:
         self._leaving = asyncio.Event()
         self._connection: Connection | None = None
         self._cleanup = RetainedCleanup(context, directory.find)
+        self._repair = RetainedRepair(directory.find)
         found = directory.find(BRIDGE)
         assert found is not None, "a bridge has its own device from the start"
-        self._status = BridgeStatus(context, found[0])
+        self._own = found[0]
+        self._status = BridgeStatus(context, self._own)
 
     @property
     def outboxes(self) -> set[Outbox]:
@@ -87,7 +97,7 @@ class BrokerSession:
         devices = list(self.devices())
         for device in devices:
             device.announce(status=device.name != BRIDGE)
-        self._status.announce()
+        self._own.announce_status()
         for device in devices:
             device.announce_leaves()
 
@@ -109,6 +119,7 @@ class BrokerSession:
             raise UnknownTarget("not connected to a broker")
         try:
             found = await self._cleanup.collect(connection)
+            await self._watch(connection)
         except BrokerLost as error:
             raise LinkLost(str(error)) from error
         for topic in found:
@@ -121,10 +132,22 @@ class BrokerSession:
         """Say `stopped` for every device, then close the connections."""
         for device in self.devices():
             device.finish()
-        self._status.announce()
+        self._own.announce_status()
         self._leaving.set()
 
     async def _connect_and_serve(self) -> None:
+        """Serve until the bridge leaves, or another process turns out to have its name.
+
+        As long as that is in doubt, ask.
+        """
+        while self._status.verdict is not Verdict.LEAVE:
+            if self._status.verdict is Verdict.ASK:
+                await self._ask()
+            elif await self._serve_unless_in_doubt():
+                return
+        self.duplicate = self._taken()
+
+    async def _serve_unless_in_doubt(self) -> bool:
         status = self._status
         status.begin()
         async with self._connect(
@@ -135,10 +158,27 @@ class BrokerSession:
             status.will,
         ) as connection:
             await connection.subscribe([status.topic, *self._topics.commands])
-            if await status.is_taken():
-                self.duplicate = self._taken()
-                return
+            await status.look()
+            if status.verdict is not Verdict.SERVE:
+                return False
             await self._serve_on(connection)
+            return True
+
+    async def _ask(self) -> None:
+        """Ask beside whoever serves, under a client id that only we have."""
+        status, outbox = self._status, Outbox()
+        try:
+            async with self._connect(
+                self._endpoint,
+                outbox,
+                status.on_status,
+                f"{self._topics.client_id}.{self._context.boot}",
+            ) as connection:
+                await connection.subscribe([status.topic])
+                connection.begin()
+                await self._until_closed(connection, status.ask(outbox))
+        finally:
+            status.give_up()
 
     def _taken(self) -> DuplicateName:
         name = self._topics.base[:-1]
@@ -160,6 +200,7 @@ class BrokerSession:
         finally:
             self._connection = None
             self.connected.clear()
+            self._repair.forget()
 
     async def _connect_for_blobs(self) -> None:
         await self.connected.wait()  # the name is ours
@@ -192,7 +233,18 @@ class BrokerSession:
     async def _serve(self, connection: Connection) -> None:
         may_appear = any(link.link.finds for link in self._links())
         await self._cleanup.begin(connection, may_appear=may_appear)
+        await self._watch(connection)
         await self._drain(connection)
+
+    async def _watch(self, connection: Connection) -> None:
+        """See what others publish on our topics."""
+        watched = list(self._topics.availability)
+        if self._endpoint.protocol == "5":
+            watched += self._topics.values
+        try:
+            await connection.subscribe(watched, others_only=True)
+        except SubscriptionRefused as error:
+            log.info("what others overwrite is repaired every minute only: %s", error)
 
     async def _drain(self, connection: Connection) -> None:
         await self._leaving.wait()
@@ -205,6 +257,9 @@ class BrokerSession:
         if address.channel in ("set", "call"):
             self._on_command(received, address)
             return
-        self._cleanup.on_retained(received)
+        if received.retain:
+            self._cleanup.on_retained(received)
+        elif self.connected.is_set():
+            self._repair.on_published(address, received.payload)
         if address == (BRIDGE, "status", ""):
-            self._status.on_status(received, connected=self.connected.is_set())
+            self._status.on_status(received)

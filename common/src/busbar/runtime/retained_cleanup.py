@@ -12,11 +12,12 @@ from busbar.contract import messages
 from busbar.contract.messages import Fault, Status
 from busbar.errors import Offline
 from busbar.mqtt.connection import Connection
-from busbar.mqtt.reconnect import Received
+from busbar.mqtt.reconnect import Received, SubscriptionRefused
 from busbar.publish.device import BridgeContext, DevicePublisher
 
 log = logging.getLogger("busbar.leftovers")
 
+NEVER_RETAINED = frozenset({"event", "reply"})  # by us
 QUIET = 0.3  # s without another retained message: that was all
 LONGEST = 5.0  # s
 
@@ -38,8 +39,8 @@ class RetainedCleanup:
         self._busy = asyncio.Lock()
 
     def on_retained(self, received: Received) -> None:
-        """Take note of a message that is not a command."""
-        if self._found is not None and received.retain and received.payload:
+        """Take note of a retained message that is not a command."""
+        if self._found is not None and received.payload:
             self._found.add(received.topic)
 
     async def begin(self, link: Connection, *, may_appear: bool) -> None:
@@ -87,6 +88,8 @@ class RetainedCleanup:
         address = self._topics.parse(topic)
         if address is None:
             return False
+        if address.channel in NEVER_RETAINED:
+            return True
         found = self._find(address.device)
         if found is None:
             return settled or None
@@ -104,14 +107,15 @@ class RetainedCleanup:
         return True if device.status == "online" else None
 
     async def collect(self, link: Connection) -> set[str]:
-        """Return the topics that the broker retains: status, info, state and blob."""
+        """Return the topics of ours that the broker retains, commands excepted."""
         async with self._busy:
             return await self._collect(link)
 
     async def _collect(self, link: Connection) -> set[str]:
         self._found = set()
+        wanted = [*self._topics.leftovers, *self._topics.garbage]
         try:
-            await link.subscribe(self._topics.leftovers)
+            await self._subscribe(link, wanted)
             async with asyncio.timeout(LONGEST):
                 count = -1
                 while count != len(self._found):
@@ -124,5 +128,12 @@ class RetainedCleanup:
             )
         finally:
             found, self._found = self._found, None
-            await link.unsubscribe(self._topics.leftovers)
+            await link.unsubscribe(wanted)
         return found
+
+    async def _subscribe(self, link: Connection, filters: list[str]) -> None:
+        """Subscribe to what the broker lets us read."""
+        try:
+            await link.subscribe(filters)
+        except SubscriptionRefused as error:
+            log.info("retained topics there are not looked at: %s", error)

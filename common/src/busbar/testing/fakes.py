@@ -13,7 +13,7 @@ from typing import Any
 
 from busbar.contract.topics import matches
 from busbar.mqtt.outbox import Message
-from busbar.mqtt.reconnect import BrokerLost, Received, Source
+from busbar.mqtt.reconnect import BrokerLost, Received, Source, SubscriptionRefused
 from busbar.net.streams import ByteStream
 
 STEP = 0.25  # s of virtual time between looks at the event loop
@@ -90,25 +90,45 @@ class MemoryConnection:
     """One client of a MemoryBus; the same face as mqtt.Connection."""
 
     def __init__(
-        self, bus: "MemoryBus", source: Source, on_message: Callable[[Received], None]
+        self,
+        bus: "MemoryBus",
+        source: Source,
+        on_message: Callable[[Received], None],
+        client_id: str,
     ) -> None:
+        self.client_id = client_id
         self._bus = bus
         self._source = source
         self._on_message = on_message
         self._filters: set[str] = set()
+        self._others_only: set[str] = set()
         self._sending = False
         self.unacknowledged: list[Message] = []
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    async def subscribe(self, filters: Iterable[str]) -> None:
-        wanted = set(filters)
+    async def subscribe(
+        self, filters: Iterable[str], *, others_only: bool = False
+    ) -> None:
+        """Subscribe as mqtt.Connection does with MQTT 5."""
+        asked = set(filters)
+        wanted = asked - self._bus.refused
         self._filters |= wanted
+        if others_only and self._bus.version5:
+            self._others_only |= wanted
+        else:
+            self._others_only -= wanted
+            self._replay(wanted)
+        if wanted != asked:
+            raise SubscriptionRefused(f"refused: {', '.join(asked - wanted)}")
+
+    def _replay(self, wanted: set[str]) -> None:
         for topic, message in list(self._bus.retained.items()):
             if any(matches(pattern, topic) for pattern in wanted):
                 self._on_message(Received(topic, message.payload, True))
 
     async def unsubscribe(self, filters: Iterable[str]) -> None:
         self._filters -= set(filters)
+        self._others_only -= set(filters)
 
     def begin(self) -> None:
         self._sending = True
@@ -127,7 +147,7 @@ class MemoryConnection:
             message = self._source.pull()
             if message is None:
                 return
-            self._bus.take(message)
+            self._bus.take(message, self)
             if self._bus.withhold and message.qos:
                 self.unacknowledged.append(message)
             else:
@@ -136,8 +156,10 @@ class MemoryConnection:
     async def drained(self) -> None:
         await settle()
 
-    def deliver(self, received: Received) -> None:
-        if any(matches(pattern, received.topic) for pattern in self._filters):
+    def deliver(self, received: Received, *, own: bool = False) -> None:
+        """Deliver what somebody has published: own = we ourselves."""
+        filters = self._filters - self._others_only if own else self._filters
+        if any(matches(pattern, received.topic) for pattern in filters):
             self._on_message(received)
 
     def lose(self, reason: str) -> None:
@@ -161,6 +183,8 @@ class MemoryBus:
         self.withhold = False  # no acknowledgements
         self.reachable = True
         self.window = 100
+        self.version5 = True  # it can keep our own messages from us
+        self.refused: set[str] = set()  # filters that nobody may subscribe to
         self._clients: list[MemoryConnection] = []
 
     @contextlib.asynccontextmanager
@@ -175,7 +199,10 @@ class MemoryBus:
         """Connect as mqtt.connection does."""
         if not self.reachable:
             raise BrokerLost("unreachable")
-        client = MemoryConnection(self, source, on_message)
+        for other in list(self._clients):
+            if other.client_id == client_id:
+                other.lose("the session was taken over")
+        client = MemoryConnection(self, source, on_message, client_id)
         self._clients.append(client)
         try:
             yield client
@@ -187,7 +214,7 @@ class MemoryBus:
             self._clients.remove(client)
             client.lose("closed")
 
-    def take(self, message: Message) -> None:
+    def take(self, message: Message, sender: MemoryConnection | None = None) -> None:
         """Take one PUBLISH."""
         self.published.append(message)
         if message.retain and message.payload:
@@ -195,7 +222,8 @@ class MemoryBus:
         elif message.retain:
             self.retained.pop(message.topic, None)
         for client in list(self._clients):
-            client.deliver(Received(message.topic, message.payload, False))
+            received = Received(message.topic, message.payload, False)
+            client.deliver(received, own=client is sender)
 
     def publish(self, topic: str, payload: bytes | str, **properties: Any) -> None:
         """Publish as some other client; `properties` are those of Received."""
