@@ -43,6 +43,7 @@ FAULTS = {
     "a value out of its schema": ("passive", "A value that is not bad is valid"),
     "a value that info lacks": ("passive", "A property comes only after the info"),
     "a default out of its schema": ("passive", "Properties make sense"),
+    "a schema that is none": ("passive", "Schemas in info are JSON Schemas"),
     "a family without its range": ("passive", "Properties make sense"),
     "another value in the leaf": ("passive", "A leaf says what the snapshot says"),
     "a code of its own in bad": ("passive", "What is bad says why"),

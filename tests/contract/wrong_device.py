@@ -119,6 +119,8 @@ class Device:
             self.values["level"] = 11
         if self.name == "lamp" and self.has("a default out of its schema"):
             self.properties["level"]["default"] = 11
+        if self.name == "lamp" and self.has("a schema that is none"):
+            self.properties["seen/{name}"] = _property({"enum": 5})
         if self.name == "lamp" and self.has("a family without its range"):
             self.properties["family/{member}"] = _property({"type": "number"}, "rw")
 
