@@ -197,6 +197,8 @@ class Device:
             "kind": "bridge" if self.name == "bridge" else "lamp",
             "properties": self.properties,
         }
+        if self.name == "bridge" and self.has("an info that is none"):
+            return {**about, "properties": 5}
         if self.has("info without commands"):
             return {**about, "events": events, "blobs": {}}
         return {**about, "commands": commands, "events": events, "blobs": {}}
@@ -310,6 +312,11 @@ class Device:
             raise Refused("offline", "switched off")
         self.announce()
 
+    def _scan(self, arguments: Any, metadata: Any) -> list[Any]:
+        if self.has("a scan of nothing known"):
+            return ["tcp://lamp"]
+        raise Refused("forbidden", "not here")
+
     def _cancel(self, arguments: Any, metadata: Any) -> None:
         raise Refused("unknown", "nothing runs")
 
@@ -342,6 +349,8 @@ class Device:
                 time.time() + ttl,
             )
         )
+        if self.has("a lock without a lease"):
+            return {"until": time.time() + ttl}
         return {"lease": token, "until": time.time() + ttl}
 
     def _unlock(self, arguments: Any, metadata: Any) -> None:
