@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from busbar.cli.check.conformance import examine, report
@@ -78,6 +78,11 @@ INFOS = st.fixed_dictionaries(
     optional={"name": TEXT, "address": TEXT, "truncated": st.integers(0, 3)},
 )
 VALUES = st.dictionaries(NAMES | st.sampled_from(["f/1", "f/x"]), JSON, max_size=3)
+BASE = {
+    **{"properties": {}, "commands": {}, "events": {}, "blobs": {}},
+    **{"contract": 1, "bridge": "b", "device": "d", "kind": "toy", "revision": 1},
+    "boot": BOOT,
+}
 STATUS = {"state": "online", "since": 1.7e9, "boot": BOOT, "revision": 1, "seq": 1}
 
 
@@ -93,6 +98,7 @@ def taken(info: Any) -> Info | None:
         return None
 
 
+@example(BASE, {"v": [{}]}, [])
 @given(INFOS, VALUES, st.lists(st.sampled_from(["5", "a", "{", '{"a":1}', "on"])))
 def test_show_and_set_take_any_info(
     fields: Any, values: dict[str, Any], texts: list[str]
@@ -129,13 +135,6 @@ def shown(schema: dict[str, Any]) -> tuple[str, str]:
     print_device(device, Output(False, out, notes))
     assert typed(device, {"v": "2"}, Output(False, out, notes)) == {"v": 2}
     return out.getvalue(), notes.getvalue()
-
-
-BASE = {
-    **{"properties": {}, "commands": {}, "events": {}, "blobs": {}},
-    **{"contract": 1, "bridge": "b", "device": "d", "kind": "toy", "revision": 1},
-    "boot": BOOT,
-}
 
 
 @pytest.mark.parametrize(("schema", "why"), WRONG)

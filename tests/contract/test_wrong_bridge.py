@@ -42,6 +42,10 @@ FAULTS = {
     "a command missing": ("passive", "Every device has the commands"),
     "counters missing": ("passive", "The bridge's own state has its counters"),
     "a value out of its schema": ("passive", "A value that is not bad is valid"),
+    "a snapshot from the future": ("passive", "A snapshot has the time at which"),
+    "a snapshot of yesterday": ("passive", "A snapshot has the time at which"),
+    "a good value out_of_range": ("passive", "What is bad with `out_of_range`"),
+    "a bad value of another type": ("passive", "A value is of the type"),
     "a value that info lacks": ("passive", "A property comes only after the info"),
     "a default out of its schema": ("passive", "Properties make sense"),
     "a schema that is none": ("passive", "Schemas in info are JSON Schemas"),
@@ -55,6 +59,7 @@ FAULTS = {
     "times of nothing": ("passive", "`times` has nothing but values"),
     "an event unlike info": ("passive", "Events are as info declares"),
     "milliseconds": ("active", "Times are Unix seconds"),
+    "event retained": ("passive", "Events, replies and commands are never retained"),
     "reply retained": ("active", "Events, replies and commands are never retained"),
     "reply of another device": ("active", "A reply names bridge and device"),
     "an error code of its own": (

@@ -96,6 +96,8 @@ class WrongBridge:
             retain = False
         if topic.endswith("lamp/reply") and self.has("reply retained"):
             retain = True
+        if topic.endswith("lamp/event/tick") and self.has("event retained"):
+            retain = True
         data = payload if isinstance(payload, bytes) else json.dumps(payload)
         if topic.endswith("lamp/state") and self.has("bad JSON"):
             data = "{'values': "

@@ -14,6 +14,7 @@ from busbar.cli.check.conformance import (  # noqa: F401  # they register checks
     active_replies,
     active_writes,
     passive_payloads,
+    passive_quality,
     passive_state,
     passive_topics,
     report,
