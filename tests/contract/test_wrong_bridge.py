@@ -108,6 +108,8 @@ FAULTS = {
         "all",
         ("After a reconnect every device is announced again"),
     ),
+    "status not repaired": ("all", "What others publish on status and info"),
+    "info not repaired": ("all", "What others publish on status and info"),
     "bridge online first": ("all", "After a reconnect every device is announced again"),
 }
 

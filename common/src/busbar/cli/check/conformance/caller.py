@@ -149,11 +149,15 @@ class Caller:
         outcome = await self.outcome(mark, Outcome(topic, payload), id_, limit)
         if outcome.reply is None and topic not in self.topics_since(mark):
             self.sent[device, target, id_] -= 1
-            raise NotTriedError(
-                f"the broker passes on nothing that we send to {topic}; may "
-                f"{self._user} write and read there?"
-            )
+            raise NotTriedError(self.not_passed_on(topic))
         return outcome
+
+    def not_passed_on(self, topic: str) -> str:
+        """Return why a check cannot be made that publishes on a topic."""
+        return (
+            f"the broker passes on nothing that we send to {topic}; may {self._user} "
+            "write and read there?"
+        )
 
     @property
     def _user(self) -> str:

@@ -11,6 +11,7 @@ from busbar.cli.check.conformance import (  # noqa: F401  # they register checks
     active_ending,
     active_locks,
     active_reconnect,
+    active_repair,
     active_replies,
     active_writes,
     passive_payloads,
