@@ -144,6 +144,24 @@ async def test_an_outcome_that_says_nothing_ends_the_command(wire: Wire):
 
 
 @pytest.mark.parametrize(
+    "rest",
+    ['"ok": 5}', '"ok": true}', '"ok": tr', '"result": ' + "[" * 2000, '\xff": 1}'],
+)
+async def test_an_outcome_with_our_id_that_cannot_be_read_ends_the_command_at_once(
+    wire: Wire, rest: str
+):
+    running, other = wire.start(), wire.start()
+    await settle()
+    payload = f'{{"id": "{wire.payload(0)["_id"]}", {rest}'
+    with pytest.raises(msgspec.MsgspecError):
+        wire.calls.take(payload.encode("latin-1"))
+    with pytest.raises(ProtocolError, match="lab/toy call/echo: the outcome cannot"):
+        await running
+    assert not other.done()
+    other.cancel()
+
+
+@pytest.mark.parametrize(
     "foreign",
     [
         {"id": "somebody's"},

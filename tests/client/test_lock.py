@@ -2,12 +2,15 @@
 
 import asyncio
 import contextlib
+import json
 
 import pytest
 
 from busbar.client import LeaseLost, Locked
+from busbar.contract.messages import encode
+from busbar.errors import ProtocolError
 from busbar.testing.fakes import settle, until
-from tests.client.memory import lab
+from tests.client.memory import hand, lab
 from tests.running import Running
 
 
@@ -178,3 +181,22 @@ async def test_after_the_block_commands_carry_no_lease():
         await device.set("level", 3)
         payloads = bus.broker.payloads(f"{bus.base}/toy/set/level")
         assert [b"_lease" in payload for payload in payloads] == [True, False]
+
+
+@pytest.mark.parametrize("result", [None, "lease", 5, [], {"lease": 5}, {"until": 1.5}])
+async def test_a_lock_whose_result_is_no_lease_is_an_error_of_the_protocol(result):
+    async with hand() as (_, device, bus):
+
+        async def hold() -> None:
+            async with device.lock():
+                pytest.fail("it is not locked")
+
+        holding = asyncio.create_task(hold())
+        await until(bus.commands, "the command")
+        (sent,) = bus.commands()
+        asked = json.loads(sent.payload)
+        outcome = {"bridge": "lab", "device": "toy", "id": asked["_id"], "time": 1.0}
+        outcome |= {"target": "call/lock", "ok": True, "took": 0.1, "result": result}
+        bus.bus.publish(asked["_reply"], encode(outcome))
+        with pytest.raises(ProtocolError, match="lab/toy lock: the result is not as"):
+            await holding

@@ -32,6 +32,7 @@ NOT_HERE = {
 BY_CHANCE = {  # where nothing is bad, nothing to log
     "What is bad says why with a code of the contract, and is a property",
     "Events are as info declares them",
+    "What is bad with `out_of_range` is published, and outside its schema",
 }
 CORRELATION = {"MQTT 5: Correlation Data is echoed"}
 SENT = {"A command sent long ago is `expired`, one sent now is not"}

@@ -55,6 +55,7 @@ class WrongBridge:
         self._waiting: list[tuple[Device, Callable[[], None]]] = []
         self._v5, self._port, self._connects, self._due = protocol == "5", port, 0, 0.0
         self._last: paho.MQTTMessageInfo | None = None
+        self._said: dict[str, Any] = {}  # what is retained of status and info
         self.client = self._client = paho.Client(
             CallbackAPIVersion.VERSION2, f"busbar.{name}", protocol=VERSIONS[protocol]
         )
@@ -96,9 +97,13 @@ class WrongBridge:
             retain = False
         if topic.endswith("lamp/reply") and self.has("reply retained"):
             retain = True
+        if topic.endswith("lamp/event/tick") and self.has("event retained"):
+            retain = True
         data = payload if isinstance(payload, bytes) else json.dumps(payload)
         if topic.endswith("lamp/state") and self.has("bad JSON"):
             data = "{'values': "
+        if topic.endswith(("/status", "/info")):
+            self._said[topic] = data
         info = self._client.publish(topic, data, qos, retain, self._properties(echo))
         self._last = info if qos and not info.rc else self._last
 
@@ -112,7 +117,8 @@ class WrongBridge:
         return properties
 
     def _on_connect(self, client: paho.Client, *_: Any) -> None:
-        client.subscribe([(f"{self.base}+/set/#", 1), (f"{self.base}+/call/#", 1)])
+        topics = ("set/#", "call/#", "status", "info")
+        client.subscribe([(f"{self.base}+/{topic}", 1) for topic in topics])
         self._connects += 1
         if self.has("nothing announced after a reconnect") and self._connects > 1:
             self.devices["bridge"].announce_status()
@@ -145,6 +151,9 @@ class WrongBridge:
         self, _client: Any, _userdata: Any, message: paho.MQTTMessage
     ) -> None:
         name, _, target = message.topic.removeprefix(self.base).partition("/")
+        if target in ("status", "info"):
+            self._repair(message, target)
+            return
         if not message.payload and not (
             self.has("empty payload answered") and "empty" in target
         ):
@@ -159,6 +168,12 @@ class WrongBridge:
             self._carry_out(call)
         except Refused as error:
             call.fail(error)
+
+    def _repair(self, message: paho.MQTTMessage, channel: str) -> None:
+        ours = self._said.get(message.topic)
+        known = ours is None or message.payload.decode() == ours
+        if not (known or message.retain or self.has(f"{channel} not repaired")):
+            self._client.publish(message.topic, ours, 1, True)
 
     def _carry_out(self, call: "Call") -> None:
         key = (call.device, call.target, str(call.metadata.get("_id")))

@@ -67,6 +67,7 @@ class Device:
             "on": True,
             "mode": "a",
             "reading": 0,
+            "hot": 11,
         }
         self.properties = {
             "_lock": _property({"anyOf": [{"type": "object"}, {"type": "null"}]}),
@@ -74,6 +75,7 @@ class Device:
             "on": _property({"type": "boolean"}, "rw"),
             "mode": _property({"enum": ["a", "b"]}, "rw"),
             "reading": _property({"type": "number"}),
+            "hot": _property({"type": "number", "maximum": 10}),
             "family/{member}": _property(
                 {"type": "number"}, parameters={"member": {"minimum": 1, "maximum": 4}}
             ),
@@ -96,6 +98,8 @@ class Device:
         self.bad = {
             path: "offline" for path in self.values if path[0] != "_" and name == "off"
         }
+        if name == "lamp":
+            self.bad["hot"] = "out_of_range"
         self.times = {path: time.time() for path in self.values}
         self._said = 0.0
         self._plant()
@@ -117,8 +121,14 @@ class Device:
                 known.pop("uptime", None)
         if self.name == "lamp" and self.has("a value out of its schema"):
             self.values["level"] = 11
+        if self.name == "lamp" and self.has("a good value out_of_range"):
+            self.bad["level"] = "out_of_range"
+        if self.name == "lamp" and self.has("a bad value of another type"):
+            self.values["hot"] = "hot"
         if self.name == "lamp" and self.has("a default out of its schema"):
             self.properties["level"]["default"] = 11
+        if self.name == "lamp" and self.has("a schema that is none"):
+            self.properties["seen/{name}"] = _property({"enum": 5})
         if self.name == "lamp" and self.has("a family without its range"):
             self.properties["family/{member}"] = _property({"type": "number"}, "rw")
 
@@ -195,6 +205,8 @@ class Device:
             "kind": "bridge" if self.name == "bridge" else "lamp",
             "properties": self.properties,
         }
+        if self.name == "bridge" and self.has("an info that is none"):
+            return {**about, "properties": 5}
         if self.has("info without commands"):
             return {**about, "events": events, "blobs": {}}
         return {**about, "commands": commands, "events": events, "blobs": {}}
@@ -214,12 +226,20 @@ class Device:
         said = {
             "boot": boot,
             "seq": self.seq,
-            "time": time.time(),
+            "time": time.time() + self._ahead(),
             "values": values,
             "bad": bad,
             "times": times,
         }
         self.bridge.say(self.topic("state"), said, retain=True)
+
+    def _ahead(self) -> float:
+        """Return how many seconds a snapshot is ahead of the clock."""
+        if self.name == "lamp" and self.has("a snapshot from the future"):
+            return 60.0
+        if self.name == "lamp" and self.has("a snapshot of yesterday"):
+            return -86400.0
+        return 0.0
 
     def announce_leaves(self) -> None:
         for path in self.values:
@@ -308,6 +328,11 @@ class Device:
             raise Refused("offline", "switched off")
         self.announce()
 
+    def _scan(self, arguments: Any, metadata: Any) -> list[Any]:
+        if self.has("a scan of nothing known"):
+            return ["tcp://lamp"]
+        raise Refused("forbidden", "not here")
+
     def _cancel(self, arguments: Any, metadata: Any) -> None:
         raise Refused("unknown", "nothing runs")
 
@@ -340,6 +365,8 @@ class Device:
                 time.time() + ttl,
             )
         )
+        if self.has("a lock without a lease"):
+            return {"until": time.time() + ttl}
         return {"lease": token, "until": time.time() + ttl}
 
     def _unlock(self, arguments: Any, metadata: Any) -> None:

@@ -21,6 +21,9 @@ from paho.mqtt.client import MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from tests.broker import Mosquitto, find
+from tests.cli.command import Done, busbar, until
+from tests.cli.conftest import simulator
+from tests.process import BridgeProcess
 
 SOURCE = Path(__file__).parents[2] / "mosquitto"
 USERS = ["scpi1", "cip1", "viewer", "operator", "homeassistant", "witness"]
@@ -484,3 +487,74 @@ def test_with_client_certificates_a_password_alone_is_refused(
         certificate_site.client("viewer"),
     ):
         pass
+
+
+DEVICE = """
+bridge: {{name: scpi1}}
+broker: {{username: scpi1, password: "secret of scpi1", ca_file: {ca}}}
+devices:
+  - name: psu
+    address: tcp::127.0.0.1:{psu}
+    properties:
+      - {{path: voltage, query: "MEAS1:VOLT?", every: 0.1, unit: V}}
+"""
+
+
+@pytest.fixture(scope="module")
+def bridge(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A real bridge with the rights of a bridge."""
+    folder = tmp_path_factory.mktemp("bridge")
+    with simulator() as psu:
+        text = DEVICE.format(ca=site.files / "ca.crt", psu=psu)
+        with BridgeProcess(text, tls_url(site), folder):
+            asked = (site, "get", "operator", "scpi1/psu", "voltage")
+            until(lambda: examine(*asked).code == 0, "the voltage")
+            yield
+
+
+def tls_url(site: Site) -> str:
+    return f"mqtts://localhost:{site.broker.port}"
+
+
+def examine(site: Site, command: str, user: str, *arguments: str) -> Done:
+    """Run a command as a user."""
+    (site.files / f"{user}.secret").write_text(secret(user))
+    return busbar(
+        command,
+        *arguments,
+        BUSBAR_URL=tls_url(site),
+        BUSBAR_USERNAME=user,
+        BUSBAR_PASSWORD_FILE=str(site.files / f"{user}.secret"),
+        BUSBAR_CA_FILE=str(site.files / "ca.crt"),
+    )
+
+
+def conformance(site: Site, user: str, *options: str) -> dict[str, dict[str, Any]]:
+    """Return the checks of a report in which nothing is violated, by sentence."""
+    done = examine(site, "conformance", user, "scpi1", "--json", *options)
+    assert done.code == 0, done.out
+    return {each["sentence"]: each for each in done.json["checks"]}
+
+
+@pytest.mark.usefixtures("bridge")
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_an_operator_examines_a_bridge_with_the_rights_of_the_acl(
+    site: Site, protocol: str
+) -> None:
+    checks = conformance(site, "operator", "--active", "--protocol", protocol)
+    private = next(
+        each for name, each in checks.items() if "private reply topic" in name
+    )
+    assert (private["state"], private["why_not"]) == ("holds", None)
+    outside = next(each for name, each in checks.items() if "topic outside" in name)
+    assert outside["state"] == "holds"
+    assert "may the user 'operator' write and read" in outside["why_not"]
+
+
+@pytest.mark.usefixtures("bridge")
+def test_what_a_viewer_may_not_try_is_not_tried_and_no_violation(site: Site) -> None:
+    checks = conformance(site, "viewer", "--active", "--seconds", "1")
+    active = [each for each in checks.values() if each["level"] == "active"]
+    assert {each["state"] for each in active} == {"not tried"}
+    why = [each["why_not"] for each in active]
+    assert sum("may the user 'viewer' write and read" in each for each in why) > 15

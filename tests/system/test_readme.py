@@ -1,8 +1,12 @@
 """The programs in README.md do what it says; nothing in it is there for show."""
 
+import os
 import re
 import shutil
+import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -12,7 +16,8 @@ from busbar.testing.fakes import until
 from scpi_bridge.settings import Config
 from tests import npm
 from tests.broker import Mosquitto, find
-from tests.examples.programs import ROOT, bench, output
+from tests.cli.command import until as wait_until
+from tests.examples.programs import ROOT, bench, output, run
 from tests.watcher import Watcher
 
 README = (ROOT / "README.md").read_text()
@@ -70,27 +75,73 @@ async def test_the_subscriber_in_shell_prints_values(tmp_path: Path) -> None:
             )
 
 
-async def test_the_bridge_in_one_screen_is_a_bridge(tmp_path: Path) -> None:
+@pytest.fixture
+def clock(tmp_path: Path) -> list[str]:
+    """The bridge in one screen as a command, but for the broker."""
     script, settings = tmp_path / "clock.py", tmp_path / "office.yaml"
     script.write_text(blocks("python")[2])
     settings.write_text("bridge: {name: office}\n")
+    return [sys.executable, str(script), "--config", str(settings)]
+
+
+async def test_the_bridge_in_one_screen_is_a_bridge(clock: list[str]) -> None:
+    async with office(clock) as (_, watcher):
+        reply = await watcher.call("busbar/office/clock/call/greet", "Ada")
+        assert reply["result"] == "hello Ada"
+
+
+async def test_the_bridge_in_one_screen_keeps_the_contract(clock: list[str]) -> None:
+    async with office(clock) as (broker, _):
+        command = ("-m", "busbar", "conformance", "office", "--all")
+        code, text = await run(sys.executable, *command, BUSBAR_URL=broker.url)
+        assert code == 0, text
+
+
+@asynccontextmanager
+async def office(clock: list[str]) -> AsyncIterator[tuple[Mosquitto, Watcher]]:
+    """A broker, the bridge in one screen once it has said the time, who watches."""
     with Mosquitto() as broker:
-        async with Watcher(broker.port) as watcher:
-            command = [
-                sys.executable,
-                str(script),
-                "--config",
-                str(settings),
-                "--broker",
-                broker.url,
-            ]
-            async with output(*command) as text:
-                await until(
-                    lambda: watcher.on("busbar/office/clock/state/time"),
-                    f"the time {text.decode()}",
-                )
-                reply = await watcher.call("busbar/office/clock/call/greet", "Ada")
-                assert reply["result"] == "hello Ada"
+        async with (
+            Watcher(broker.port) as watcher,
+            output(*clock, "--broker", broker.url) as text,
+        ):
+            await until(
+                lambda: watcher.on("busbar/office/clock/state/time"),
+                f"the time {text.decode()}",
+            )
+            yield broker, watcher
+
+
+def test_the_bridge_in_one_screen_ends_with_the_documented_exit_codes(
+    clock: list[str], tmp_path: Path
+) -> None:
+    with Mosquitto() as broker:
+        command = [*clock, "--broker", broker.url]
+        both = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(2)]
+        try:
+            wait_until(lambda: any(each.poll() is not None for each in both), "an end")
+            ended = [each.returncode for each in both if each.returncode is not None]
+        finally:
+            for each in both:
+                each.kill()
+            said = b"".join(each.communicate()[1] for each in both)
+    assert ended == [69]
+    assert b"duplicate bridge name" in said
+    (tmp_path / "office.yaml").write_text("bridge: {nam: office}\n")
+    wrong = subprocess.run(clock, capture_output=True, text=True)
+    assert (wrong.returncode, "nam" in wrong.stderr) == (78, True)
+
+
+def test_the_bridge_in_one_screen_passes_the_strictest_check_of_types(
+    clock: list[str],
+) -> None:
+    checked = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", os.devnull, clock[1]],
+        cwd=Path(clock[1]).parent,  # without the options of this repository
+        capture_output=True,
+        text=True,
+    )
+    assert checked.returncode == 0, checked.stdout
 
 
 def test_the_configuration_of_an_instrument_is_accepted() -> None:

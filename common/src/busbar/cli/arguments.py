@@ -1,20 +1,24 @@
 """Typed text, read and checked by a device's `info` before anything is sent."""
 
 import difflib
+import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from busbar.cli.schemas.json_schema import problem
+from busbar.cli.schemas.json_schema import UndecidedError, problem, referred
 from busbar.contract.messages import CommandInfo
 from busbar.contract.values import limit
 from busbar.errors import BadRequest, OutOfRange
 
+log = logging.getLogger("busbar.cli")
+
 Schema = Any  # a mapping, or true or false
 
 SHOWN = 12  # names in a suggestion
+CHOICES = 50  # alternatives of a value
 
 # contract 2
 _WORDS = {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}
@@ -64,7 +68,11 @@ def check(read: Any, schema: Schema, what: str, root: Schema = None) -> None:
     """
     if root is None:
         root = schema
-    wrong = problem(read, schema, root)
+    try:
+        wrong = problem(read, schema, root)
+    except UndecidedError as error:
+        log.warning("%s: %s; it is sent unchecked", what, error)
+        return
     if wrong is None:
         return
     wanted = kinds(schema, root)
@@ -79,8 +87,8 @@ def arguments(name: str, about: CommandInfo, given: Sequence[str]) -> dict[str, 
     Or from one JSON object. Raise BusbarError.
     """
     root = about.arguments
-    fields = root.get("properties", {})
     required = root.get("required", [])
+    fields = _fields(root)
     bare = None
     if len(required) == 1:
         bare = required[0]
@@ -99,6 +107,26 @@ def arguments(name: str, about: CommandInfo, given: Sequence[str]) -> dict[str, 
         if key not in found:
             raise BadRequest(f"{name} needs {key!r}; its arguments: {usage(about)}")
     return found
+
+
+class _Anything(dict[str, Schema]):
+    """The fields of a command that does not say which it takes: any, of any type."""
+
+    def __contains__(self, key: object) -> bool:
+        return True
+
+    def __missing__(self, key: str) -> Schema:
+        return True
+
+
+def _fields(root: Mapping[str, Any]) -> dict[str, Schema]:
+    """Return the schemas of the arguments of a command."""
+    if "properties" not in root:
+        return _Anything()
+    fields = dict(root["properties"])
+    for key in root.get("required", []):
+        fields.setdefault(key, True)
+    return fields
 
 
 def usage(about: CommandInfo) -> str:
@@ -124,7 +152,15 @@ def expected(schema: Schema, root: Schema = None) -> str:
     words: dict[str, None] = {}
     for part in parts(schema, root):
         words.update(dict.fromkeys(_words(part)))
-    return "|".join(words) or "any"
+    return _few("|", words, CHOICES) or "any"
+
+
+def _few(between: str, words: Iterable[str], most: int) -> str:
+    """Return words in one line, `...` for those that are too many."""
+    listed = list(words)
+    if len(listed) > most:
+        listed[most:] = ["..."]
+    return between.join(listed)
 
 
 def _words(part: Mapping[str, Any]) -> list[str]:
@@ -155,9 +191,7 @@ def suggestion(wrong: str, allowed: Iterable[str]) -> str:
     names = list(allowed)
     if not names:
         return "; there are none"
-    listed = ", ".join(names[:SHOWN])
-    if len(names) > SHOWN:
-        listed += ", ..."
+    listed = _few(", ", names, SHOWN)
     close = difflib.get_close_matches(wrong[:100], names[:1000], n=1)
     if close:
         return f"; did you mean {close[0]!r}? there are: {listed}"
@@ -182,19 +216,10 @@ def parts(schema: Schema, root: Schema) -> list[Mapping[str, Any]]:
     if not isinstance(schema, Mapping):
         return []
     if "$ref" in schema:
-        return parts(_referred(schema["$ref"], root), root)
+        return parts(referred(schema["$ref"], root), root)
     found = [schema]
     for each in (*schema.get("anyOf", []), *schema.get("oneOf", [])):
         found += parts(each, root)
-    return found
-
-
-def _referred(reference: str, root: Schema) -> Schema:
-    found: Any = root
-    for level in reference.removeprefix("#").split("/")[1:]:
-        if not isinstance(found, Mapping):
-            return {}
-        found = found.get(level, {})
     return found
 
 
@@ -271,7 +296,7 @@ def _out_of_range(read: Any, schema: Schema, root: Schema) -> str:
         if part.get("type") == "string" and "description" in part:
             words.append(part["description"])
     if choices:
-        allowed = ", ".join(map(_shown, choices))
+        allowed = _few(", ", map(_shown, choices), CHOICES)
     elif limits:
         allowed = ", or ".join([" and ".join(limits), *words])
     else:

@@ -12,10 +12,12 @@ from busbar.cli.output import Output
 from busbar.cli.settings import Settings
 from busbar.cli.values import call
 from busbar.client import DeviceView
+from busbar.client.calls import read_result
 from busbar.contract.messages import encode
 from busbar.contract.topics import BRIDGE, Topics
 from busbar.errors import BadRequest, ConfigError, Offline, UnknownTarget
 from busbar.mqtt.reconnect import BrokerLost
+from busbar.runtime.bridge_device import Found, Listed
 
 CLEARED = 10.0  # s for the broker to show that it has forgotten
 ANSWER = 3.0  # s for `list`, which a bridge answers at once, whatever its devices do
@@ -30,6 +32,7 @@ def scan_command(settings: Settings, output: Output, bridge: str) -> None:
     async def work() -> None:
         async with bus.device(settings, f"{bridge}/{BRIDGE}") as device:
             found = await call(device, output, "scan", (), {})
+            read_result(f"{device.name} scan", found, list[Found])
             if not found and not output.json:
                 output.note(f"the bridge {bridge} has found nothing")
             output.answer(found or None, found)
@@ -64,7 +67,8 @@ async def _ask(settings: Settings, output: Output, topics: Topics) -> int:
     try:
         async with bus.device(settings, f"{topics.bridge}/{BRIDGE}") as device:
             await _answer(device)
-            return int(await call(device, output, "clean", (), {}))
+            count = await call(device, output, "clean", (), {})
+            return read_result(f"{device.name} clean", count, int)
     except (Offline, UnknownTarget) as error:
         raise type(error)(
             f"{error.message}; if it does not run any more: busbar clean --gone "
@@ -79,7 +83,8 @@ async def _answer(bridge: DeviceView) -> None:
     """
     try:
         async with asyncio.timeout(ANSWER):
-            await bridge.call("list")
+            listed = await bridge.call("list")
+        read_result(f"{bridge.name} list", listed, list[Listed])
     except TimeoutError:
         raise Offline(f"{bridge.name} has not answered within {ANSWER:g} s") from None
 

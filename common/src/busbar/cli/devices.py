@@ -11,6 +11,7 @@ from busbar.cli import bus, completion
 from busbar.cli.arguments import expected, usage
 from busbar.cli.options import command, ends
 from busbar.cli.output import Output, age, is_table, shown
+from busbar.cli.schemas.foreign import CheckedInfo, checked
 from busbar.cli.settings import Settings
 from busbar.client import Client, DeviceView, Presence, Snapshot
 from busbar.contract.messages import Info
@@ -68,13 +69,14 @@ def listing(client: Client, pattern: str) -> list[dict[str, Any]]:
     rows = []
     for name, device in client.devices().items():
         if matches(pattern, name):
-            about: Mapping[str, Any] = msgspec.to_builtins(device.info)
+            info = device.info
+            assert info is not None
             row = {
                 "device": name,
-                "kind": about["kind"],
+                "kind": info.kind,
                 "state": device.state,
-                "title": title(device.info),
-                "address": about.get("address"),
+                "title": title(info),
+                "address": info.address or None,
                 "reason": _reason(device),
             }
             rows.append(row)
@@ -181,7 +183,7 @@ def show_command(
             elif output.json:
                 output.document(described(found))
             else:
-                _print_device(found, output)
+                print_device(found, output)
 
     bus.run(work())
 
@@ -217,7 +219,7 @@ def _print_again(snapshot: Snapshot, device: DeviceView, output: Output) -> None
     assert device.info is not None
     output.again()
     output.text(f"{device.name}  {device.state}")
-    _print_values(device, device.info, output)
+    _print_values(device, checked(device.info), output)
 
 
 def described(device: DeviceView) -> dict[str, Any]:
@@ -225,33 +227,40 @@ def described(device: DeviceView) -> dict[str, Any]:
     return dict(msgspec.to_builtins(device.snapshot()))
 
 
-def _print_device(device: DeviceView, output: Output) -> None:
-    info = device.info
-    assert info is not None
+def print_device(device: DeviceView, output: Output) -> None:
+    assert device.info is not None
+    described = checked(device.info)
+    info = described.info
     state = device.state
     if device.stale is not None:
         state = f"{state}: {device.stale.message}"
     facts = {"device": device.name, "state": state, "kind": info.kind}
     facts |= _identity(info)
     output.table([], list(map(list, facts.items())))
-    _print_values(device, info, output)
+    _print_values(device, described, output)
     if info.commands:
         output.text()
         rows = []
         for name in commands_of(info):
-            about = info.commands[name]
-            rows.append([name, about.title, usage(about)])
+            rows.append([name, info.commands[name].title, _usage(described, name)])
         output.table(["command", "title", "arguments"], rows)
     for what, named in (("events", info.events), ("blobs", info.blobs)):
         if named:
             output.text(f"\n{what}: {', '.join(named)}")
 
 
-def _print_values(device: DeviceView, info: Info, output: Output) -> None:
+def _usage(described: CheckedInfo, name: str) -> str:
+    if f"arguments of {name}" in described.faults:
+        return "?"
+    return usage(described.info.commands[name])
+
+
+def _print_values(device: DeviceView, described: CheckedInfo, output: Output) -> None:
     """Print the values; each that is a list of objects as its own table."""
+    info = described.info
     known = device.snapshot().values
     tables = {path: value for path, value in known.items() if is_table(value)}
-    rows = _values(device, info, tables)
+    rows = _values(device, described, tables)
     if rows:
         output.text()
         output.table(
@@ -296,24 +305,31 @@ def _spaced(value: Any) -> str:
     return msgspec.json.format(msgspec.json.encode(value), indent=0).decode()
 
 
-def _values(device: DeviceView, info: Info, tables: Collection[str]) -> list[list[str]]:
+def _values(
+    device: DeviceView, described: CheckedInfo, tables: Collection[str]
+) -> list[list[str]]:
     known = device.snapshot()
     rows = []
-    for path in rows_of(info, known.values):
+    for path in rows_of(described.info, known.values):
         if path in tables:
             continue
         value = _spaced(known.values.get(path))
         if path in known.bad:
             value += f" ({known.bad[path].code})"
         changed = age(known.times.get(path))
-        rows.append([path, value, *_described(info, path, changed)])
+        rows.append([path, value, *_described(described, path, changed)])
     return rows
 
 
-def _described(info: Info, path: str, changed: str) -> list[str]:
-    """Return the cells after a value: unit, age, access, what is allowed, title."""
-    about = info.properties.get(path)
+def _described(described: CheckedInfo, path: str, changed: str) -> list[str]:
+    """Return the cells after a value: unit, age, access, what is allowed, title.
+
+    What is allowed is `?` where the schema cannot be used.
+    """
+    about = described.info.properties.get(path)
     if about is None:
         return ["", changed, "r", "", ""]
-    allowed = expected(about.schema)
+    allowed = "?"
+    if described.schema_fault(path) is None:
+        allowed = expected(about.schema)
     return [about.unit or "", changed, about.access, allowed, about.title or ""]

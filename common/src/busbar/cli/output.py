@@ -158,8 +158,8 @@ class Output:
 
 
 def is_table(value: Any) -> bool:
-    """Return whether a value is rows of a table: a list of objects."""
-    if not isinstance(value, list) or not value:
+    """Return whether a value is rows of a table: a list of objects, not all empty."""
+    if not isinstance(value, list) or not any(value):
         return False
     return all(isinstance(row, dict) for row in value)
 

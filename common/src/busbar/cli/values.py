@@ -5,7 +5,7 @@ Checked before anything is sent.
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ from busbar.cli import bus, completion
 from busbar.cli.arguments import Schema, arguments, suggestion, value
 from busbar.cli.options import command
 from busbar.cli.output import Output, shown
+from busbar.cli.schemas.foreign import CheckedInfo, checked
 from busbar.cli.settings import Settings
 from busbar.client import DeviceView, Stale
 from busbar.client.described import property_of
@@ -165,8 +166,7 @@ def set_command(
 
     async def work() -> None:
         async with bus.device(settings, device, settled=False) as found:
-            texts = pairs(given).items()
-            values = {path: read(found, path, text) for path, text in texts}
+            values = typed(found, pairs(given), output)
             if len(values) == 1:
                 ((path, one),) = values.items()
                 target = f"set/{path}"
@@ -199,15 +199,30 @@ def pairs(given: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def read(device: DeviceView, path: str, text: str) -> Any:
-    """Return the value that a text means.
+def typed(
+    device: DeviceView, texts: Mapping[str, str], output: Output
+) -> dict[str, Any]:
+    """Return the values that texts mean; raise BadRequest, OutOfRange, ReadOnly.
 
-    Raise BadRequest, OutOfRange, ReadOnly; the bridge judges unknown paths.
+    One whose schema says nothing that we understand is sent unchecked.
     """
+    assert device.info is not None
+    about = checked(device.info)
+    values = {}
+    for path, text in texts.items():
+        values[path] = _read(device.name, about, path, text)
+        wrong = about.schema_fault(path)
+        if wrong is not None:
+            output.note(f"{path} is sent unchecked; its schema cannot be used: {wrong}")
+    return values
+
+
+def _read(device: str, checked_info: CheckedInfo, path: str, text: str) -> Any:
+    """Return the value that a text means; the bridge judges unknown paths."""
     # None: perhaps the generic path behind an alias (contract 3.2)
-    about = property_of(device.info, path)
+    about = property_of(checked_info.info, path)
     if about is not None and "w" not in about.access:
-        raise ReadOnly(f"{device.name} {path} is read-only")
+        raise ReadOnly(f"{device} {path} is read-only")
     schema: Schema = True
     if about is not None:
         schema = about.schema
@@ -257,14 +272,17 @@ async def call(
 
     Raise what it raises, and before anything is sent what is wrong with it.
     """
-    info = device.info
-    assert info is not None
-    about = info.commands.get(name)
-    if about is None:
+    assert device.info is not None
+    described = checked(device.info)
+    known = described.info.commands
+    if name not in known:
         raise UnknownTarget(
-            f"{device.name} has no command {name!r}{suggestion(name, info.commands)}"
+            f"{device.name} has no command {name!r}{suggestion(name, known)}"
         )
-    fields = arguments(name, about, given)
+    fields = arguments(name, known[name], given)
+    wrong = described.faults.get(f"arguments of {name}")
+    if wrong is not None:
+        output.note(f"sent unchecked; the schema of {name} cannot be used: {wrong}")
     if output.live and not options.get("id"):
         options = {**options, "id": secrets.token_hex(8)}
     async with _progress(device, output, name, options.get("id")):

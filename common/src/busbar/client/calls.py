@@ -7,7 +7,7 @@ import asyncio
 import secrets
 import time as clock
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import UNSET
@@ -32,6 +32,7 @@ MARGIN = 5.0  # s for the way there and back
 TTL = 10.0
 
 _replies = msgspec.json.Decoder(Reply)
+Declared = TypeVar("Declared")
 
 
 class _Call:
@@ -92,11 +93,17 @@ class Calls:
             del self._running[id_]
 
     def take(self, payload: bytes) -> None:
-        """Take an outcome from our reply topic; raise msgspec.MsgspecError."""
+        """Take an outcome from our reply topic.
+
+        Raise msgspec.MsgspecError for one that cannot be read; a command of ours whose
+        id it has fails at once.
+        """
         try:
             reply = _replies.decode(payload)
-        except RecursionError as error:
-            raise msgspec.DecodeError("nested too deeply") from error
+        except (ValueError, RecursionError) as error:  # msgspec's errors are ValueError
+            why = str(error) or "nested too deeply"
+            self._fail_unread(payload, why)
+            raise msgspec.DecodeError(why) from error
         call = None
         if isinstance(reply.id, str):
             call = self._running.get(reply.id)
@@ -113,6 +120,13 @@ class Calls:
             what = f"{call.device} {call.target}"
             wrong = f"{what}: the outcome has neither result nor error"
             _fail(call, ProtocolError(wrong))
+
+    def _fail_unread(self, payload: bytes, why: str) -> None:
+        for id_, call in self._running.items():
+            if messages.encode(id_) in payload:
+                what = f"{call.device} {call.target}"
+                wrong = f"{what}: the outcome cannot be read: {why}; it may be done"
+                _fail(call, ProtocolError(wrong))
 
     def take_refused(self, message: Message, why: str) -> None:
         """Take that the broker refused a command."""
@@ -133,6 +147,19 @@ class Calls:
             if bridge is None or call.device.partition("/")[0] == bridge:
                 what = f"{call.device} {call.target}"
                 _fail(call, error(f"{what}: {why}; it may have been done"))
+
+
+def read_result(what: str, result: Any, declared: type[Declared]) -> Declared:
+    """Return the result of a command of ours as it is declared.
+
+    Raise ProtocolError.
+    """
+    try:
+        return msgspec.convert(result, declared)
+    except msgspec.ValidationError as error:
+        shown = messages.shown(messages.encode(result))
+        text = f"{what}: the result is not as declared: {error}: {shown}"
+        raise ProtocolError(text) from error
 
 
 def _without_absent(fields: Mapping[str, Any]) -> dict[str, Any]:

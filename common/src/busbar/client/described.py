@@ -47,7 +47,7 @@ def _fits(template: str, about: PropertyInfo, path: str) -> bool:
     found = pattern.fullmatch(path)
     if found is None:
         return False
-    allowed: Mapping[str, Mapping[str, int]] = {}
+    allowed: Mapping[str, Any] = {}
     if about.parameters is not UNSET:
         allowed = about.parameters
     values = zip(names, found.groups(), strict=True)
@@ -65,16 +65,27 @@ def _family(template: str) -> tuple[list[str], re.Pattern[str]]:
     return parts[1::2], re.compile("([^/]+)".join(fixed))
 
 
-def _within(bounds: Mapping[str, int] | None, text: str) -> bool:
+def _within(bounds: Any, text: str) -> bool:
+    """Return whether the member of a family is among those that info names.
+
+    Bounds that are none bound nothing.
+    """
     if not LEVEL.fullmatch(text):
         return False
-    if not bounds:
+    limits = _limits(bounds)
+    if limits is None:
         return True
-    return (
-        text.isdigit()
-        and str(int(text)) == text
-        and bounds["minimum"] <= int(text) <= bounds["maximum"]
-    )
+    least, most = limits
+    return text.isdigit() and str(int(text)) == text and least <= int(text) <= most
+
+
+def _limits(bounds: Any) -> tuple[int, int] | None:
+    if not isinstance(bounds, Mapping):
+        return None
+    least, most = bounds.get("minimum"), bounds.get("maximum")
+    if not isinstance(least, int) or not isinstance(most, int):
+        return None
+    return least, most
 
 
 def items(
@@ -97,10 +108,10 @@ def _keys(info: Info | None, name: str, fields: Mapping[str, Any]) -> Iterable[s
     if info is None or name not in info.events:
         return fields
     schema = info.events[name].schema
-    if not isinstance(schema, dict):
+    if schema is UNSET:
         return fields
-    keys: Iterable[str] = schema.get("properties", fields)
-    return keys
+    properties = schema.get("properties")
+    return properties if isinstance(properties, dict) else fields
 
 
 def _is_batch(fields: Mapping[str, Any], key: str) -> bool:

@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
+from busbar.client.calls import read_result
 from busbar.client.types import LeaseLost
+from busbar.contract.messages import Lease
 from busbar.errors import BusbarError, LinkLost
 
 if TYPE_CHECKING:
@@ -21,8 +23,9 @@ async def held(
 
     Raise Locked, and LeaseLost at the end of a block during which it was lost.
     """
-    answer = await device.call("lock", {"ttl": ttl, **given}, wait=wait, lease="")
-    token: str = answer["lease"]
+    arguments = {"ttl": ttl, **given}
+    answer = await device.call("lock", arguments, wait=wait, lease="")
+    token = read_result(f"{device.name} lock", answer, Lease).lease
     lost: list[BusbarError] = []
     block = asyncio.current_task()
     assert block is not None
@@ -90,7 +93,8 @@ async def _renew(
         asked = loop.time()
         try:
             async with asyncio.timeout(until - asked):
-                await device.call("lock", {"ttl": ttl, **given}, lease=token)
+                answer = await device.call("lock", {"ttl": ttl, **given}, lease=token)
+            read_result(f"{device.name} lock", answer, Lease)
             until = asked + ttl
         except (BusbarError, TimeoutError) as error:
             if isinstance(error, LinkLost) and loop.time() + ttl / 3 < until:

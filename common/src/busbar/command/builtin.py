@@ -11,6 +11,7 @@ from msgspec import Meta
 from busbar.command.dispatcher import CommandDispatcher, Registry
 from busbar.command.request import Claim
 from busbar.contract.describe import Command, NoArguments, command, commands
+from busbar.contract.messages import Lease
 from busbar.errors import UnknownTarget
 from busbar.link.arbiter import Turn
 from busbar.link.locks import LONGEST
@@ -28,13 +29,6 @@ class Lock(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # None: the channel where devices share one
     scope: Literal["device", "channel"] | None = None
     polls: bool = True
-
-
-class Lease(msgspec.Struct, frozen=True):
-    """Result of `lock`: the token for `_lease`, and its end (Unix s)."""
-
-    lease: str
-    until: float
 
 
 class CancelId(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

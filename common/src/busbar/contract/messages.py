@@ -190,6 +190,13 @@ class Reply(msgspec.Struct, frozen=True):
     size: int | UnsetType = UNSET
 
 
+class Lease(msgspec.Struct, frozen=True):
+    """2: result of `lock`: the token for `_lease`, and its end (Unix s)."""
+
+    lease: str
+    until: float
+
+
 class Metadata(
     msgspec.Struct,
     frozen=True,

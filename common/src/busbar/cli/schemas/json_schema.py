@@ -1,22 +1,28 @@
 """Validation by JSON Schema, as far as `info` needs it.
 
-An unknown keyword says nothing of a value, as the standard has it.
+An unknown keyword says nothing of a value, as the standard has it. A schema of another
+program is checked first (`foreign`): here it has the shape that it should.
 
 Source: JSON Schema 2020-12, validation.
 """
 
 import itertools
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from busbar.cli.schemas.cpu_limit import OutOfTimeError, cpu_limit
+
 Schema = Any  # a mapping, or true or false
 Root = Mapping[str, Any]
 
-_TYPES: Mapping[str, Callable[[Any], bool]] = {
+LONGEST = 1.0  # s of CPU; a pattern may backtrack, alternatives multiply
+
+TYPES: Mapping[str, Callable[[Any], bool]] = {
     "null": lambda value: value is None,
     "boolean": lambda value: isinstance(value, bool),
-    "integer": lambda value: _is_number(value) and float(value).is_integer(),
+    "integer": lambda value: _is_number(value) and value == value // 1,
     "number": lambda value: _is_number(value),
     "string": lambda value: isinstance(value, str),
     "array": lambda value: isinstance(value, list),
@@ -24,11 +30,44 @@ _TYPES: Mapping[str, Callable[[Any], bool]] = {
 }
 
 
-def problem(value: Any, schema: Schema, root: Root | None = None) -> str | None:
-    """Return what is wrong with a value, None if it is as the schema says."""
+class UndecidedError(Exception):
+    """Whether a value is as its schema says would take too long to find out."""
+
+
+def problem(value: Any, schema: Schema, root: Schema = None) -> str | None:
+    """Return what is wrong with a value, None if it is as the schema says.
+
+    Raise UndecidedError.
+    """
+    if root is None:
+        root = schema
+    try:
+        with cpu_limit(LONGEST):
+            return _problem(value, schema, root)
+    except OutOfTimeError as error:
+        text = f"not checked by its schema within {LONGEST:g} s"
+        raise UndecidedError(text) from error
+    except RecursionError as error:
+        raise UndecidedError("nested too deeply for its schema") from error
+
+
+def referred(reference: str, root: Schema) -> Any:
+    """Return the schema that a reference leads to, None if there is none."""
+    found: Any = root
+    for part in reference.removeprefix("#").split("/")[1:]:
+        key = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(found, list) and key.isdecimal() and int(key) < len(found):
+            found = found[int(key)]
+        elif isinstance(found, Mapping):
+            found = found.get(key)
+        else:
+            return None
+    return found
+
+
+def _problem(value: Any, schema: Schema, root: Root) -> str | None:
     if isinstance(schema, bool):
         return None if schema else f"{shown(value)} is not allowed"
-    root = schema if root is None else root
     for keyword, rule in _RULES.items():
         if keyword in schema:
             wrong = rule(value, schema, root)
@@ -56,20 +95,17 @@ def _equal(one: Any, other: Any) -> bool:
 
 
 def _reference(value: Any, schema: Root, root: Root) -> str | None:
-    found: Any = root
-    for part in schema["$ref"].removeprefix("#").split("/")[1:]:
-        key = part.replace("~1", "/").replace("~0", "~")
-        found = found.get(key) if isinstance(found, Mapping) else None
+    found = referred(schema["$ref"], root)
     if found is None:
         return f"the schema has no {schema['$ref']}"
-    return problem(value, found, root)
+    return _problem(value, found, root)
 
 
 def _type(value: Any, schema: Root, root: Root) -> str | None:
     wanted = schema["type"]
     names = [wanted] if isinstance(wanted, str) else wanted
     for name in names:
-        if name in _TYPES and _TYPES[name](value):
+        if name in TYPES and TYPES[name](value):
             return None
     return f"{shown(value)} is no {' or '.join(names)}"
 
@@ -92,7 +128,7 @@ def _any(value: Any, schema: Root, root: Root) -> str | None:
     if "discriminator" in schema and isinstance(value, dict):
         return _tagged(value, schema["discriminator"], root)
     alternatives = schema.get("anyOf", schema.get("oneOf"))
-    wrong = [problem(value, each, root) for each in alternatives]
+    wrong = [_problem(value, each, root) for each in alternatives]
     fitting = wrong.count(None)
     if not fitting:
         return "; ".join(filter(None, wrong))
@@ -114,19 +150,19 @@ def _tagged(value: dict[str, Any], how: Root, root: Root) -> str | None:
     if not isinstance(tag, str) or tag not in known:
         allowed = shown(list(known))
         return f"{name}: {shown(tag)} is none of {allowed}"
-    return problem(value, {"$ref": known[tag]}, root)
+    return _problem(value, {"$ref": known[tag]}, root)
 
 
 def _all(value: Any, schema: Root, root: Root) -> str | None:
     for each in schema["allOf"]:
-        wrong = problem(value, each, root)
+        wrong = _problem(value, each, root)
         if wrong is not None:
             return wrong
     return None
 
 
 def _not(value: Any, schema: Root, root: Root) -> str | None:
-    if problem(value, schema["not"], root) is not None:
+    if _problem(value, schema["not"], root) is not None:
         return None
     return f"{shown(value)} is what the schema excludes"
 
@@ -150,10 +186,17 @@ def _bound(
 
 
 def _pattern(value: Any, schema: Root, root: Root) -> str | None:
-    fine = not isinstance(value, str) or re.search(schema["pattern"], value)
-    if fine:
+    if not isinstance(value, str) or _matches(schema["pattern"], value) is not False:
         return None
     return f"{shown(value)} does not match {schema['pattern']}"
+
+
+def _matches(pattern: str, text: str) -> bool | None:
+    """Return whether a text matches, None if the pattern is beyond Python's `re`."""
+    try:
+        return re.search(pattern, text) is not None
+    except re.error:
+        return None
 
 
 def _members(value: Any, schema: Root, root: Root) -> str | None:
@@ -166,7 +209,7 @@ def _members(value: Any, schema: Root, root: Root) -> str | None:
             allowed = ", ".join(schema.get("properties", ())) or "nothing"
             return f"unknown key {key!r}; allowed: {allowed}"
         for each in rules or [others]:
-            wrong = problem(member, each, root)
+            wrong = _problem(member, each, root)
             if wrong is not None:
                 return f"{key}: {wrong}"
     return None
@@ -175,10 +218,13 @@ def _members(value: Any, schema: Root, root: Root) -> str | None:
 def _rules_of(key: str, schema: Root) -> list[Schema]:
     """Return the schemas of a member, by its name and by patterns."""
     known = schema.get("properties", {})
-    rules = [known[key]] if key in known else []
+    rules: list[Schema] = [known[key]] if key in known else []
     for pattern, each in schema.get("patternProperties", {}).items():
-        if re.search(pattern, key):
+        match = _matches(pattern, key)
+        if match:
             rules.append(each)
+        elif match is None:
+            rules.append(True)
     return rules
 
 
@@ -186,7 +232,7 @@ def _names(value: Any, schema: Root, root: Root) -> str | None:
     if not isinstance(value, dict):
         return None
     for name in value:
-        wrong = problem(name, schema["propertyNames"], root)
+        wrong = _problem(name, schema["propertyNames"], root)
         if wrong is not None:
             return wrong
     return None
@@ -208,7 +254,7 @@ def _items(value: Any, schema: Root, root: Root) -> str | None:
     others = itertools.repeat(schema.get("items", True))
     rules = itertools.chain(first, others)
     for index, (item, rule) in enumerate(zip(value, rules, strict=False)):
-        wrong = problem(item, rule, root)
+        wrong = _problem(item, rule, root)
         if wrong is not None:
             return f"[{index}]: {wrong}"
     return None
@@ -219,7 +265,12 @@ def _is(*types: type) -> Callable[[Any], bool]:
 
 
 def _divides(value: float, step: float) -> bool:
-    quotient = value / step
+    try:
+        quotient = value / step
+    except OverflowError:
+        return True  # beyond what can be said
+    if math.isinf(quotient):
+        return True
     tolerance = 1e-9 * max(1.0, abs(quotient))
     return abs(quotient - round(quotient)) < tolerance
 

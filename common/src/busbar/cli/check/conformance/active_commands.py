@@ -272,3 +272,4 @@ async def forbidden(caller: Caller) -> AsyncIterator[Verdict]:
     await caller.observer.listen(GRACE)
     wrong = min(caller.topics_since(mark) & asked, default=None)
     yield verdict(wrong is None, f"published on {wrong}")
+    await caller.check_heard(caller.elsewhere)

@@ -16,7 +16,7 @@ async def one_outcome(caller: Caller) -> AsyncIterator[Verdict]:
         if seen.topic == f"{caller.base}{reply.device}/reply":
             came[reply.device, reply.target, reply.id] += 1
     everybody = caller.commands()
-    for (device, target, id_), count in caller.sent.items():
+    for (device, target, id_), count in (+caller.sent).items():
         most = count
         if id_ is None:
             most = max(count, everybody[device, target])

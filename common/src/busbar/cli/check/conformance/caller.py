@@ -10,11 +10,12 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from busbar.cli.check.conformance.checks import Verdict
+from busbar.cli.check.conformance.checks import NotTriedError, Verdict
 from busbar.cli.observe import Observer, Seen
 from busbar.contract import messages
 from busbar.contract.messages import Info, Reply, State, Status
-from busbar.contract.topics import BRIDGE
+from busbar.contract.names import LEVEL
+from busbar.contract.topics import BRIDGE, REPLY
 from busbar.net.endpoint import Endpoint
 
 PATIENCE = 5.0  # s for the outcome of what need not wait for a device
@@ -105,10 +106,15 @@ class Caller:
         return next(each for each in self.devices if each.name == BRIDGE)
 
     def private(self, levels: int = 2) -> str:
-        """Return a private reply topic of ours, so many levels below <root>/reply."""
-        own = f"{self.root}/reply/conformance-{self.token}"
-        further = map(str, range(1, levels))
-        return "/".join([own, *further])
+        """Return a private reply topic of ours, so many levels below <root>/reply.
+
+        Below our user's name where there is one: `mosquitto/acl` grants that.
+        """
+        names = [f"conformance-{self.token}", *map(str, range(1, levels))]
+        user = self.endpoint.credentials[0]
+        if user and LEVEL.fullmatch(user):
+            names.insert(0, user)
+        return "/".join([self.root, REPLY, *names[:levels]])
 
     @property
     def elsewhere(self) -> str:
@@ -127,7 +133,8 @@ class Caller:
     ) -> Outcome:
         """Send a command and return its outcome.
 
-        An object gets an id unless it has one.
+        An object gets an id unless it has one. Raise NotTriedError if the broker does
+        not pass it on.
         """
         id_ = None
         if not isinstance(payload, bytes):
@@ -139,7 +146,35 @@ class Caller:
         mark = len(self.observer.seen)
         self.sent[device, target, id_] += 1
         self.observer.publish(topic, payload, retain=retain, correlation=correlation)
-        return await self.outcome(mark, Outcome(topic, payload), id_, limit)
+        outcome = await self.outcome(mark, Outcome(topic, payload), id_, limit)
+        if outcome.reply is None and topic not in self.topics_since(mark):
+            self.sent[device, target, id_] -= 1
+            raise NotTriedError(self.not_passed_on(topic))
+        return outcome
+
+    def not_passed_on(self, topic: str) -> str:
+        """Return why a check cannot be made that publishes on a topic."""
+        return (
+            f"the broker passes on nothing that we send to {topic}; may {self._user} "
+            "write and read there?"
+        )
+
+    @property
+    def _user(self) -> str:
+        user = self.endpoint.credentials[0]
+        return f"the user {user!r}" if user else "everybody"
+
+    async def check_heard(self, topic: str) -> None:
+        """Raise NotTriedError unless what we publish on a topic of ours comes back."""
+        mark = len(self.observer.seen)
+        self.observer.publish(topic, b"do we hear this?")
+        if not await self.observer.until(
+            lambda: topic in self.topics_since(mark), PATIENCE
+        ):
+            raise NotTriedError(
+                f"the broker sends us nothing on {topic}; may {self._user} write and "
+                f"read there?"
+            )
 
     async def outcome(
         self, mark: int, sent: Outcome, id_: Any, limit: float = PATIENCE

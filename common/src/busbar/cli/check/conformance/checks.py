@@ -4,9 +4,14 @@ For each thing that it looked at a check yields None, or what is wrong with it. 
 found nothing to look at has not been tried, and never counts as passed.
 """
 
+import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from busbar.mqtt.reconnect import BrokerLost
+
+log = logging.getLogger("busbar.conformance")
 
 Verdict = str | None
 Passive = Callable[[Any], Iterator[Verdict]]  # (Record)
@@ -124,19 +129,36 @@ def active(
 
 
 def judge(check: Check, record: Any) -> Result:
-    """Make a passive check."""
+    """Make a passive check; one that raises is a finding."""
+    verdicts: list[Verdict] = []
     try:
-        return check.result(list(check.run(record)))
+        for each in check.run(record):
+            verdicts.append(each)
     except NotTriedError as error:
-        return check.result([], str(error))
+        return check.result(verdicts, str(error))
+    except Exception as error:  # what a bridge says must not cost the report
+        verdicts.append(_failed(error))
+    return check.result(verdicts)
 
 
 async def attempt(check: Check, caller: Any) -> Result:
-    """Make a check that sends commands."""
+    """Make a check that sends commands; one that raises is a finding.
+
+    Raise BrokerLost: no other check can be made then.
+    """
     verdicts: list[Verdict] = []
     try:
         async for each in check.run(caller):
             verdicts.append(each)
     except NotTriedError as error:
         return check.result(verdicts, str(error))
+    except BrokerLost:
+        raise
+    except Exception as error:  # what a bridge says must not cost the report
+        verdicts.append(_failed(error))
     return check.result(verdicts)
+
+
+def _failed(error: Exception) -> str:
+    log.debug("a check failed", exc_info=error)
+    return f"the check failed with {type(error).__name__}: {error}"

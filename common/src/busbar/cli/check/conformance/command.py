@@ -18,8 +18,8 @@ from busbar.contract.topics import Topics
 SOME = "send commands, too: those declared safe, and such as have to be refused"
 LISTEN = f"to listen (default: {SECONDS:g}; heartbeats: 65)"
 MORE = (
-    "also lock devices, write to every property the value it has, and break the "
-    "bridge's connection once"
+    "also lock devices, write to every property the value it has, overwrite status and "
+    "info, and break the bridge's connection once"
 )
 
 

@@ -4,15 +4,18 @@ It knows no device: it uses MQTT, `info`, and the wire messages of busbar.contra
 """
 
 import asyncio
+import contextlib
 
 from busbar.cli.check.conformance import (  # noqa: F401  # they register checks
     active_commands,
     active_ending,
     active_locks,
     active_reconnect,
+    active_repair,
     active_replies,
     active_writes,
     passive_payloads,
+    passive_quality,
     passive_state,
     passive_topics,
     report,
@@ -22,6 +25,7 @@ from busbar.cli.check.conformance.checks import (
     CHECKS,
     Check,
     Level,
+    NotTriedError,
     Result,
     attempt,
     judge,
@@ -29,6 +33,7 @@ from busbar.cli.check.conformance.checks import (
 from busbar.cli.check.conformance.record import Record
 from busbar.cli.observe import Observer, kept, observing
 from busbar.contract.topics import BRIDGE, Topics
+from busbar.mqtt.reconnect import BrokerLost
 from busbar.net.endpoint import Endpoint
 
 SECONDS = 5.0
@@ -56,9 +61,12 @@ async def examine(
         await _online(observer, topics)
         await observer.listen(seconds)
         if level != "passive":
-            caller = await _caller(observer, endpoint, topics, device)
-            for check in _active_checks(level):
-                commanded.append(await attempt(check, caller))
+            try:
+                caller = await _caller(observer, endpoint, topics, device)
+            except NotTriedError as error:
+                commanded = _none_tried(level, str(error))
+            else:
+                commanded = await _attempt_all(level, caller)
         await observer.listen(SETTLE)
         seen = list(observer.seen)
         until = asyncio.get_running_loop().time()
@@ -80,6 +88,14 @@ async def examine(
     )
 
 
+def _none_tried(level: Level, why_not: str) -> list[Result]:
+    return [check.result([], why_not) for check in _active_checks(level)]
+
+
+async def _attempt_all(level: Level, caller: Caller) -> list[Result]:
+    return [await attempt(check, caller) for check in _active_checks(level)]
+
+
 def _active_checks(level: Level) -> list[Check]:
     """Return the checks that send commands, those that look back at the end."""
     wanted = [each for each in CHECKS if each.level in ("active", level)]
@@ -96,10 +112,7 @@ async def _online(observer: Observer, topics: Topics) -> None:
     if not await observer.until(came, THERE):
         raise NotThereError(f"no bridge has said anything on {status}")
     await observer.quiet()
-    record = Record(topics.base, observer.seen, {}, 0, 0)
-    if BRIDGE not in record.devices:
-        return
-    last = record.bridge.last("status")
+    last = Record(topics.base, observer.seen, {}, 0, 0).bridge.last("status")
     if last is None:
         return  # it says something that cannot be read: that is for the checks
     if last.state != "online":
@@ -115,26 +128,28 @@ async def _caller(
         parts = [each.last(channel) for channel in ("info", "status", "state")]
         if None not in parts:
             devices[name] = Target(name, *parts)
+    if device and device not in {*record.devices, *record.unknown}:
+        raise NotThereError(f"nothing is said of {topics.base}{device}")
     for wanted in (device, BRIDGE):
         if wanted and wanted not in devices:
-            raise NotThereError(
+            raise NotTriedError(
                 f"{topics.base}{wanted} has no status, info and state that could be "
                 "read"
             )
     targets = list(devices.values())
     caller = Caller(observer, endpoint, topics.root, topics.bridge, targets)
     # Filters must not overlap: a broker may send a message once for each of them.
-    filters = [f"{caller.private(1)}/#", caller.elsewhere]
+    filters = [caller.private(1), f"{caller.private(2)}/#", caller.elsewhere]
     if device:
         filters.append(f"{topics.base}{caller.unused}/#")
-    await observer.subscribe(filters)
+    for wanted in filters:
+        with contextlib.suppress(BrokerLost):  # refused: nothing will come there
+            await observer.subscribe([wanted])
     return caller
 
 
 def _check_same(record: Record) -> None:
     """Raise NotThereError unless one process was there all the time."""
-    if BRIDGE not in record.devices or record.bridge.last("status") is None:
-        return
     statuses = record.bridge.read["status"]
     boots = list(dict.fromkeys(each.content.boot for each in statuses))
     if len(boots) > 1:

@@ -17,6 +17,7 @@ from busbar.cli.check.conformance.record import (
     may_have,
     parameters,
 )
+from busbar.cli.check.conformance.validation import Validator
 from busbar.cli.schemas.json_schema import problem
 from busbar.contract import messages
 from busbar.contract.messages import Info
@@ -117,6 +118,31 @@ def _texts(device: DeviceRecord) -> Iterator[tuple[str, str]]:
 
 @passive(
     "3.2",
+    "Schemas in info are JSON Schemas, and refer to nothing outside",
+    "a schema",
+)
+def schemas(record: Record) -> Iterator[Verdict]:
+    for device in devices(record):
+        for info in device.infos:
+            for _ in range(_count(info.info)):
+                yield None
+            for place, why in info.faults.items():
+                yield f"{device.name}: {_fault(place, why)}"
+
+
+def _count(info: Info) -> int:
+    """Return how many schemas a description has."""
+    return len(info.properties) + 2 * len(info.commands) + len(info.events)
+
+
+def _fault(place: str, why: str) -> str:
+    if place.startswith("parameters"):
+        return f"{place}: {why}"
+    return f"{place} is no JSON Schema that can be used: {why}"
+
+
+@passive(
+    "3.2",
     (
         "Properties make sense: default fits, readback exists, a family to write has "
         "the range of its members"
@@ -145,7 +171,7 @@ def _senseless(info: Info, path: str) -> str | None:
     # members that are only read may have any names
     named = ranges if about.access == "r" else parameters(path)
     for name in named:
-        bounds = ranges.get(name) or {}
+        bounds = ranges.get(name, {})
         if not {"minimum", "maximum"} <= bounds.keys():
             return f"the range of {{{name}}} is missing"
     return None
@@ -172,6 +198,7 @@ def _follows(before: ReadMessage, after: ReadMessage) -> Verdict:
 
 @passive("3.4", "Events are as info declares them", "a declared event")
 def declared_events(record: Record) -> Iterator[Verdict]:
+    validator = Validator()
     for device in devices(record):
         for name, events in device.events.items():
             if name in EVENTS:
@@ -179,17 +206,19 @@ def declared_events(record: Record) -> Iterator[Verdict]:
             for event in events:
                 info = device.info_at(event.place)
                 if info is not None and name in info.events:
-                    yield _fields(event, info.events[name])
+                    yield _fields(event, info.events[name], validator)
 
 
-def _fields(event: ReadMessage, about: messages.EventInfo) -> Verdict:
+def _fields(
+    event: ReadMessage, about: messages.EventInfo, validator: Validator
+) -> Verdict:
     packed = messages.is_msgpack_map(event.seen.payload)
     if packed != (about.encoding == "msgpack"):
         encoding = "MessagePack" if packed else "not MessagePack"
         return f"{event.topic}: is {encoding}, unlike info"
     if packed or about.schema is UNSET:
         return None
-    wrong = problem(event.content, about.schema)
+    wrong = validator.problem(event.content, about.schema)
     return verdict(wrong is None, f"{event.topic}: {wrong}")
 
 

@@ -22,7 +22,8 @@ from busbar.cli.check.conformance.record import (
     described,
     may_have,
 )
-from busbar.cli.schemas.json_schema import problem, shown
+from busbar.cli.check.conformance.validation import Validator
+from busbar.cli.schemas.json_schema import shown
 from busbar.contract.messages import Change, Fault, Info, State
 from busbar.errors import BY_CODE
 
@@ -152,12 +153,13 @@ def named_before(record: Record) -> Iterator[Verdict]:
     "3.3", "A value that is not bad is valid against its schema in info", "a value"
 )
 def valid(record: Record) -> Iterator[Verdict]:
+    validator = Validator()
     for device in devices(record):
         for message, path, value in _values(device):
             info = device.info_at(message.place) or device.last("info")
             about = described(info, path) if info else None
             if about is not None:
-                wrong = problem(value, about.schema)
+                wrong = validator.problem(value, about.schema)
                 yield verdict(wrong is None, f"{message.topic}: {path}: {wrong}")
 
 

@@ -10,10 +10,9 @@ from busbar.contract.names import LEVEL
 
 DEVICE_COMMANDS = ("refresh", "cancel", "lock", "unlock")
 LINK_COMMANDS = ("connect", "disconnect", "reconnect")
-BRIDGE_COMMANDS = (
+BRIDGE_COMMANDS = (  # `open` is there where a bridge can open devices
     "list",
     "scan",
-    "open",
     "close",
     "disconnect_all",
     "reload",

@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import UNSET
 
+from busbar.cli.check.conformance.checks import NotTriedError
 from busbar.cli.observe import Seen
+from busbar.cli.schemas.foreign import CheckedInfo, checked
 from busbar.contract import messages
 from busbar.contract.messages import (
     ChangeEvent,
@@ -81,6 +83,7 @@ class DeviceRecord:
         self.blobs: dict[str, list[ReadMessage]] = defaultdict(list)
         self.messages: list[tuple[str, str, Seen]] = []  # channel, path, message
         self.malformed: list[Malformed] = []
+        self.infos: list[CheckedInfo] = []  # `read["info"]` has them without faults
 
     def last(self, channel: str) -> Any:
         """Return the last content of status, info or state, None if there was none."""
@@ -94,11 +97,14 @@ class DeviceRecord:
             return
         try:
             content = _decoded(channel, path, seen.payload)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             shown = messages.shown(seen.payload)
             text = f"{seen.topic}: {error}: {shown}"
             self.malformed.append(Malformed(channel, text))
             return
+        if channel == "info":
+            self.infos.append(checked(content))
+            content = self.infos[-1].info
         message = ReadMessage(index, seen, content)
         if path:
             self.with_path(channel)[path].append(message)
@@ -140,7 +146,7 @@ class Record:
         self.late = late
         self.seconds = seconds
         self.until = until
-        self.devices: dict[str, DeviceRecord] = {}
+        self.devices = {BRIDGE: DeviceRecord(BRIDGE)}
         self.strange: list[str] = []
         self.count = 0
         self.listened = 0.0  # loop time until which no command was sent
@@ -151,13 +157,17 @@ class Record:
         # commanded by another client, and not there
         self.unknown: dict[str, DeviceRecord] = {}
         for name, device in list(self.devices.items()):
-            if not device.read.keys() & {"status", "info"}:
+            known = name == BRIDGE or device.read.keys() & {"status", "info"}
+            if not known:
                 self.unknown[name] = self.devices.pop(name)
 
     @property
     def boot(self) -> str:
-        """What the bridge calls this run of its process."""
-        return str(self.devices[BRIDGE].last("status").boot)
+        """What the bridge calls this run of its process; raise NotTriedError."""
+        status = self.bridge.last("status")
+        if status is None:
+            raise NotTriedError("the status of the bridge cannot be read")
+        return str(status.boot)
 
     @property
     def bridge(self) -> DeviceRecord:

@@ -8,6 +8,7 @@ from itertools import groupby
 from xml.etree import ElementTree
 
 from busbar.cli.check.conformance.checks import CHECKS, TITLES, Check, Level, Result
+from busbar.cli.output import printable
 
 SHOWN = 5  # violations of one check
 _MARKS = {"holds": "ok", "violated": "VIOLATED", "not tried": "-"}
@@ -46,7 +47,7 @@ class Report:
 
 def text(report: Report) -> str:
     """Return the report for people."""
-    devices = ", ".join(report.devices)
+    devices = _one_line(", ".join(report.devices))
     lines = [
         f"{report.bridge} on {report.broker} (MQTT {report.protocol}): {devices}",
         f"{report.seconds:.0f} s, {report.messages} messages, {report.commands} "
@@ -67,12 +68,17 @@ def _lines(result: Result) -> Iterator[str]:
     yield f"  {mark:<8}  {result.sentence}{many}"
     if result.why_not:
         tried = "partly not tried" if result.made else "not tried"
-        yield f"{_INDENT}{tried}: {result.why_not}"
+        yield f"{_INDENT}{tried}: {_one_line(result.why_not)}"
     for wrong in result.wrong[:SHOWN]:
-        yield f"{_INDENT}{wrong}"
+        yield f"{_INDENT}{_one_line(wrong)}"
     more = len(result.wrong) - SHOWN
     if more > 0:
         yield f"{_INDENT}and {more} more"
+
+
+def _one_line(text: str) -> str:
+    """Return a text of a bridge so that it steers no terminal and forges no line."""
+    return printable(text).replace("\n", "\\n")
 
 
 def _many(result: Result) -> str:
