@@ -93,7 +93,7 @@ def test_it_sets_calls_reads_and_tells_what_is_wrong(url: str) -> None:
             "online",
         )
         assert device.time("level") == device.snapshot().times["level"]
-        assert device.call("echo", text="hi", times=2) == "hihi"
+        assert device.call("echo", {"text": "hi", "times": 2}) == "hihi"
         with pytest.raises(OutOfRange, match="99"):
             device.set({"level": 99})
         assert set(bus.devices()) == {"lab/bridge", "lab/toy"}
@@ -204,7 +204,7 @@ def test_what_is_lost_is_stale_and_commands_fail_at_once(url: str, toy: Toy) -> 
             device.call("reconnect")
         until(lambda: device.stale is not None, "the end of the link")
         with pytest.raises(Offline, match="nobody there"):
-            device.call("echo", text="x")
+            device.call("echo", {"text": "x"})
         assert series.get(timeout=LIMIT).stale is not None
         with pytest.raises(Stale):
             _ = device["level"]

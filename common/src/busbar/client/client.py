@@ -64,7 +64,7 @@ class Client:
     patterns of `bridge/device`; another device is added when it is asked for. timeout:
     s for the first connection. on_gap is called with each Gap. settled: entered =
     values are those of now, which takes a second where they change; False for who only
-    commands. Raises NotConnected on entering, ConfigError for a wrong url.
+    commands. Raises NotConnected or Forbidden on entering, ConfigError for a wrong url.
     """
 
     def __init__(
@@ -121,9 +121,15 @@ class Client:
         return self
 
     async def _join(self) -> None:
-        """Wait until devices are known; raise TimeoutError without a connection."""
+        """Wait until devices are known.
+
+        Raise TimeoutError without a connection, Forbidden where we may not subscribe.
+        """
         until = self._connection.until
-        await until(lambda: self._connection.joined, self._timeout)
+        link = self._connection
+        await until(lambda: link.joined or link.forbidden is not None, self._timeout)
+        if link.forbidden is not None:
+            raise link.forbidden
         if self._settled:
             # what is not settled then says so
             with contextlib.suppress(TimeoutError):
@@ -274,27 +280,28 @@ class Client:
     # For devices and streams.
 
     async def run(
-        self, name: str, target: str, fields: Mapping[str, Any], patience: float
+        self, name: str, target: str, fields: Mapping[str, Any], ends: float
     ) -> Any:
-        """Send a command and return its result.
+        """Send a command and return its result; it has to end by then (loop time).
 
         Raise its error, NotConnected, Offline, UnknownTarget.
         """
         self._connection.check()
         self.device(name)  # which follows it
         tracked = self._dispatcher.track(name)
+        left = ends - asyncio.get_running_loop().time()
         if tracked.status is None:
             with contextlib.suppress(TimeoutError):
                 await self._connection.until(
-                    lambda: tracked.status is not None, UNKNOWN_WAIT
+                    lambda: tracked.status is not None, min(UNKNOWN_WAIT, left)
                 )
-        if tracked.status is None:
+        if tracked.status is None and left > UNKNOWN_WAIT:
             known = ", ".join(sorted(self._dispatcher.described)) or "none"
             raise UnknownTarget(f"there is no device {name}; known are: {known}")
         fault = self._dispatcher.fault(name.partition("/")[0])
         if fault is not None:
             raise Offline(fault.message)
-        return await self._connection.calls.run(name, target, fields, patience)
+        return await self._connection.calls.run(name, target, fields, ends)
 
     def stream(
         self, wanted: Iterable[tuple[str, str, str]], queue: Queue[Any], current: bool

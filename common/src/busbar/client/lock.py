@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
-from busbar.client.types import LeaseLost
+from busbar.client.types import LeaseLost, Options
 from busbar.errors import BusbarError, LinkLost
 
 if TYPE_CHECKING:
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 @contextlib.asynccontextmanager
 async def held(
-    device: "DeviceView", ttl: float, wait: float, given: Mapping[str, Any]
+    device: "DeviceView", ttl: float, getting: Options, given: Mapping[str, Any]
 ) -> AsyncIterator[str]:
-    """Lock for the block.
+    """Lock for the block; `getting` are the options of the command that locks.
 
     Raise Locked, and LeaseLost at the end of a block during which it was lost.
     """
-    answer = await device.call("lock", {"ttl": ttl, **given}, wait=wait, lease="")
+    answer = await device.call("lock", {"ttl": ttl, **given}, **getting)
     token: str = answer["lease"]
     lost: list[BusbarError] = []
     block = asyncio.current_task()
@@ -43,7 +43,7 @@ async def held(
         renewing.cancel()
         if not lost:
             with contextlib.suppress(BusbarError):  # it ends by itself
-                await device.call("unlock", lease=token)
+                await device.call("unlock", lease=token, timeout=ttl)
 
 
 async def taken(

@@ -9,15 +9,22 @@ acknowledgement (measured: 30 us per message at 100, 73 us at 1000).
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any
 
 from paho.mqtt import client as paho
 
-from busbar.errors import ConfigError
+from busbar.errors import (
+    BadRequest,
+    BusbarError,
+    ConfigError,
+    Forbidden,
+    LinkLost,
+    Overloaded,
+)
 from busbar.mqtt import paho_client
 from busbar.mqtt.outbox import OVERHEAD, Message
-from busbar.mqtt.reconnect import BrokerLost, Received, Source
+from busbar.mqtt.reconnect import BrokerLost, Received, Source, SubscriptionForbidden
 from busbar.net.endpoint import Endpoint
 from busbar.net.sockets import in_thread, no_delay, taken, unsent
 
@@ -27,6 +34,15 @@ BATCH_BYTES = 256 * 1024  # and bytes, so that a ping never waits long behind th
 CONNECT_TIMEOUT = 5.0  # s
 ACK_TIMEOUT = 15.0  # s without any acknowledgement while one is due: the link is dead
 DRAIN_TIMEOUT = 2.0  # s for the last acknowledgements of a clean stop
+NOT_AUTHORIZED = 0x87
+# The answers to a publish of which more is known than that it failed.
+# Source: MQTT 5.0, 3.4.2.1
+_REFUSALS: Mapping[int, type[BusbarError]] = {
+    NOT_AUTHORIZED: Forbidden,
+    0x90: BadRequest,  # topic name invalid
+    0x97: Overloaded,  # quota exceeded
+    0x99: BadRequest,  # payload format invalid
+}
 
 
 class Connection:
@@ -127,19 +143,28 @@ class Connection:
         self._lost("closed")
         for message in self._unwritten:
             if not message.rebuilt:
-                self._source.refused(message, "the link broke while it was sent")
+                broke = LinkLost("the link broke while it was sent")
+                self._source.refused(message, broke)
         self._source.returned(list(self._in_flight.values()))
         self._in_flight.clear()
 
     async def subscribe(self, filters: Iterable[str]) -> None:
-        """Subscribe at QoS 1 and wait for SUBACK; raise BrokerLost when refused."""
+        """Subscribe at QoS 1 and wait for SUBACK.
+
+        Raise BrokerLost when refused, SubscriptionForbidden for want of rights.
+        """
         wanted = list(filters)
         _, mid = self._client.subscribe([(name, 1) for name in wanted])
         for name, code in zip(wanted, await self._acknowledged(mid), strict=False):
             if code.is_failure:
-                raise BrokerLost(
-                    f"the broker refuses the subscription to {name}: {code}"
-                )
+                text = f"the broker refuses the subscription to {name}: {code}"
+                raise self._no_subscription(code.value)(text)
+
+    def _no_subscription(self, code: int) -> type[BrokerLost]:
+        # MQTT 3.1.1 has one code for all refusals, and brokers need it for rights
+        if code == NOT_AUTHORIZED or self._endpoint.protocol == "3.1.1":
+            return SubscriptionForbidden
+        return BrokerLost
 
     async def unsubscribe(self, filters: Iterable[str]) -> None:
         _, mid = self._client.unsubscribe(list(filters))
@@ -220,7 +245,8 @@ class Connection:
             return
         self._last_ack = self._loop.time()
         if code.is_failure:
-            self._source.refused(message, f"the broker refuses it: {code}")
+            refusal = _REFUSALS.get(code.value, LinkLost)
+            self._source.refused(message, refusal(f"the broker refuses it: {code}"))
         else:
             self._source.delivered(message)
 
@@ -313,7 +339,7 @@ class Connection:
                 self._client, message, version5=self._endpoint.protocol == "5"
             )
         except ValueError as error:  # a topic that MQTT does not allow
-            self._source.refused(message, str(error))
+            self._source.refused(message, BadRequest(str(error)))
             return
         if message.qos:
             if not self._in_flight:

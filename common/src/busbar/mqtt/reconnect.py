@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, NamedTuple, Protocol
 
+from busbar.errors import BusbarError, Forbidden
 from busbar.mqtt.outbox import Message
 from busbar.net.backoff import Backoff, Delays
 
@@ -20,6 +21,10 @@ DELAYS = Delays(least=0.1, first=0.2, most=3.0, held=6.0)
 
 class BrokerLost(Exception):
     """The connection to the broker failed or ended; the message says why."""
+
+
+class SubscriptionForbidden(Forbidden, BrokerLost):
+    """The broker does not let this user subscribe; only its rights can change that."""
 
 
 class Received(NamedTuple):
@@ -43,7 +48,7 @@ class Source(Protocol):
     def lower(self, limit: int | None) -> None: ...
     def pull(self) -> Message | None: ...
     def delivered(self, message: Message) -> None: ...
-    def refused(self, message: Message, why: str) -> None: ...
+    def refused(self, message: Message, why: BusbarError) -> None: ...
     def returned(self, messages: list[Message]) -> None: ...
 
 
