@@ -3,6 +3,7 @@
 Seen in what arrives, never in what is acknowledged.
 """
 
+import json
 import re
 import shutil
 import socket
@@ -20,7 +21,13 @@ from paho.mqtt.client import Client as Paho
 from paho.mqtt.client import MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
+from busbar.client import Forbidden
+from busbar.client.blocking import Client as Bus
+from busbar.net.endpoint import Endpoint
 from tests.broker import Mosquitto, find
+from tests.cli.command import Done, busbar
+from tests.system.test_blocking import bridge
+from tests.toy import Toy
 
 SOURCE = Path(__file__).parents[2] / "mosquitto"
 USERS = ["scpi1", "cip1", "viewer", "operator", "homeassistant", "witness"]
@@ -441,6 +448,59 @@ def test_a_retained_status_is_there_for_who_comes_later(site: Site) -> None:
         viewer.subscribe("busbar/+/late/status")
         viewer.subscribe("barrier")
         assert [topic for topic, _ in viewer.received] == ["busbar/scpi1/late/status"]
+
+
+@pytest.fixture
+def toy(site: Site) -> Iterator[Toy]:
+    """A device of the bridge scpi1."""
+    made = Toy()
+    account = {"username": "scpi1", "password": secret("scpi1")}
+    tls = {"ca_file": str(site.files / "ca.crt")}
+    with bridge(tls_url(site), made, "scpi1", **account, **tls):
+        yield made
+
+
+def tls_url(site: Site) -> str:
+    return f"mqtts://127.0.0.1:{site.broker.port}"
+
+
+def command(site: Site, user: str, *arguments: str) -> Done:
+    """Run the command line as one of the users."""
+    broker = ("--broker", tls_url(site), "--ca-file", str(site.files / "ca.crt"))
+    words = ("--json", "--username", user, *broker, *arguments)
+    return busbar(*words, BUSBAR_PASSWORD=secret(user))
+
+
+WRITE = ("set", "scpi1/toy", "on", "true")
+
+
+def test_a_command_without_the_right_is_forbidden_and_not_to_be_repeated(
+    site: Site, toy: Toy
+) -> None:
+    done = command(site, "viewer", *WRITE)
+    error = json.loads(done.err)["error"]
+    assert (done.code, error["code"], error["retryable"]) == (3, "forbidden", False)
+    assert "scpi1/toy set/on: the broker refuses it: Not authorized" in error["message"]
+    broker = Endpoint(
+        tls_url(site),
+        username="viewer",
+        password=secret("viewer"),
+        ca_file=str(site.files / "ca.crt"),
+    )
+    with Bus(broker) as bus, pytest.raises(Forbidden, match="Not authorized"):
+        bus.device("scpi1/toy").call("echo", "x")
+    assert command(site, "operator", *WRITE).code == 0
+    assert toy.values["on"] is True
+
+
+def test_over_mqtt_3_1_1_a_timeout_names_missing_rights_as_a_cause(
+    site: Site, toy: Toy
+) -> None:
+    done = command(site, "viewer", "--protocol=3.1.1", *WRITE, "--timeout=0.5")
+    error = json.loads(done.err)["error"]
+    assert (done.code, error["code"]) == (5, "timeout")
+    assert "no outcome within 0.5 s" in error["message"]
+    assert "look at this user's rights" in error["message"]
 
 
 @pytest.mark.parametrize("version", [V311, V5])

@@ -1,0 +1,75 @@
+"""A broker of a few lines that lets everybody in and refuses every subscription."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+CONNACK, SUBACK, PINGRESP = 0x20, 0x90, 0xD0
+CONNECT, SUBSCRIBE, PINGREQ, DISCONNECT = 1, 8, 12, 14
+
+
+@asynccontextmanager
+async def refusing_broker(code: int) -> AsyncIterator[str]:
+    """Enter with its url; `code` is its answer to each filter."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(_serve(reader, writer, code))
+        tasks.add(task)
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    try:
+        yield f"mqtt://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _serve(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, code: int
+) -> None:
+    """Source: MQTT 5.0 and 3.1.1, 2 and 3."""
+    version5 = False
+    try:
+        while True:
+            kind, body = await _packet(reader)
+            if kind == CONNECT:
+                version5 = body[6] == 5
+                _send(writer, CONNACK, b"\0\0\0"[: 2 + version5])
+            elif kind == SUBSCRIBE:
+                codes = bytes([code]) * _filters(body[2 + version5 :])
+                _send(writer, SUBACK, body[:2] + b"\0"[:version5] + codes)
+            elif kind == PINGREQ:
+                _send(writer, PINGRESP, b"")
+            elif kind == DISCONNECT:
+                return
+    except asyncio.IncompleteReadError:
+        return
+    finally:
+        writer.close()
+
+
+async def _packet(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    head = (await reader.readexactly(1))[0]
+    length = shift = 0
+    while True:
+        byte = (await reader.readexactly(1))[0]
+        length |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            return head >> 4, await reader.readexactly(length)
+
+
+def _filters(body: bytes) -> int:
+    """Return how many filters there are, each with its length and its options."""
+    count = 0
+    while body:
+        body = body[2 + int.from_bytes(body[:2], "big") + 1 :]
+        count += 1
+    return count
+
+
+def _send(writer: asyncio.StreamWriter, head: int, body: bytes) -> None:
+    writer.write(bytes([head, len(body)]) + body)
