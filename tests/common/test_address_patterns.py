@@ -72,6 +72,8 @@ def test_a_pattern_admits_nothing_else(pattern: str, addresses: list[str]) -> No
         ("tcp::bench:scpi", "'scpi' is no port"),
         ("tcp::[bench]:5025", "no host"),
         ("tcp::bench*/24:5025", "does not appear to be"),
+        ("tcp::bench-?:5025", "no wildcard"),
+        ("tcp::bench-[0-9]:5025", "no host"),
     ],
 )
 def test_a_pattern_that_cannot_match_what_is_meant_is_refused(

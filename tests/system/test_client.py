@@ -424,9 +424,9 @@ async def main() -> None:
         await toy.wait_online(30)
         for number in range(rounds):
             async with toy.lock(ttl=5, owner=name, wait=60):
-                await toy.call("echo", text=f"{name} in")
+                await toy.call("echo", f"{name} in")
                 await asyncio.sleep(0.05)  # the other one is back in the queue
-                await toy.call("echo", text=f"{name} out")
+                await toy.call("echo", f"{name} out")
 
 asyncio.run(main())
 """

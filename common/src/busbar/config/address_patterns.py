@@ -37,6 +37,8 @@ class AddressPattern:
         if self._open_end:
             parts.pop()
         try:
+            if "?" in text:
+                raise ValueError("`?` is no wildcard; allowed: *")
             self._parts = [_part(part) for part in parts]
         except ValueError as error:
             raise ValueError(f"{text!r}: {error}") from error

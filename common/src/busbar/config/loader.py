@@ -124,11 +124,11 @@ class Bridge(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     folder: str | None = None
 
     def __post_init__(self) -> None:
-        try:
-            for pattern in self.allow_open:
+        for pattern in self.allow_open:
+            try:
                 AddressPattern(pattern)
-        except ValueError as error:
-            raise ValueError(f"allow_open: {error}") from error
+            except ValueError as error:
+                raise ValueError(f"allow_open: {error}") from error
 
 
 class Log(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
