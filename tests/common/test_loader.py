@@ -548,7 +548,7 @@ def test_what_is_wrong_in_a_device_is_told_with_its_place(
         (
             "bridge: {name: lab, allow_open: ['*', 'tcp::10.0.7.*:1']}\n",
             (
-                "1:34: bridge.allow_open: 'tcp::10.0.7.*:1': addresses are given "
+                "1:33: bridge.allow_open: 'tcp::10.0.7.*:1': addresses are given "
                 "as a network, such as 10.0.7.0/24"
             ),
         ),
