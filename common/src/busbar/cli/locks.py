@@ -42,6 +42,12 @@ PATIENCE = 5.0  # s for the program to end after the lock was lost
     help="it lasts when we are gone",
 )
 @click.option(
+    "--timeout",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="for getting the lock once connected",
+)
+@click.option(
     "--owner", metavar="TEXT", help=("shown to others (default: user and program)")
 )
 @click.option(
@@ -57,6 +63,7 @@ def lock_command(
     program: Sequence[str],
     wait: float,
     ttl: float | None,
+    timeout: float | None,
     owner: str | None,
     scope: Literal["device", "channel"] | None,
     no_polls: bool,
@@ -72,6 +79,7 @@ def lock_command(
             bus.follow()
             who = owner or _owner(program)
             options = LockOptions(owner=who, ttl=ttl, wait=wait, scope=scope)
+            options["timeout"] = timeout
             if no_polls:
                 options["polls"] = False
             async with found.lock(**options) as lease:
