@@ -1,16 +1,16 @@
-"""A broker of a few lines that lets everybody in and refuses every subscription."""
+"""A broker of a few lines that lets everybody in and answers as it is told."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-CONNACK, SUBACK, PINGRESP = 0x20, 0x90, 0xD0
-CONNECT, SUBSCRIBE, PINGREQ, DISCONNECT = 1, 8, 12, 14
+CONNACK, PUBACK, SUBACK, PINGRESP = 0x20, 0x40, 0x90, 0xD0
+CONNECT, PUBLISH, SUBSCRIBE, PINGREQ, DISCONNECT = 1, 3, 8, 12, 14
 
 
 @asynccontextmanager
 async def refusing_broker(code: int) -> AsyncIterator[str]:
-    """Enter with its url; `code` is its answer to each filter."""
+    """Enter with its url; `code` is its answer to each filter and message (QoS 1)."""
     tasks: set[asyncio.Task[None]] = set()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -41,6 +41,10 @@ async def _serve(
             elif kind == SUBSCRIBE:
                 codes = bytes([code]) * _filters(body[2 + version5 :])
                 _send(writer, SUBACK, body[:2] + b"\0"[:version5] + codes)
+            elif kind == PUBLISH:
+                behind = 2 + int.from_bytes(body[:2], "big")
+                number = body[behind : behind + 2]
+                _send(writer, PUBACK, number + bytes([code, 0])[: 2 * version5])
             elif kind == PINGREQ:
                 _send(writer, PINGRESP, b"")
             elif kind == DISCONNECT:

@@ -96,6 +96,24 @@ async def test_who_waits_for_a_lock_waits_no_longer_than_stated():
             await waiting
 
 
+async def test_a_renewal_without_an_outcome_ends_the_block_when_the_lease_ends():
+    async with hand() as (_, device, made):
+
+        async def hold() -> None:
+            async with device.lock(ttl=30):
+                await asyncio.Event().wait()
+
+        holding = asyncio.create_task(hold())
+        await until(lambda: len(made.commands()) == 1, "the lock")
+        made.answer({"lease": "token", "until": 1.0})
+        await made.clock.advance(11)
+        await until(lambda: len(made.commands()) == 2, "the renewal")
+        assert not holding.done()
+        await made.clock.advance(20)
+        with pytest.raises(LeaseLost, match="no outcome within"):
+            await holding
+
+
 async def test_leaving_takes_no_longer_than_the_lease_lasts():
     async with hand() as (_, device, made):
 

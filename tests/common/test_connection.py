@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from busbar.client import Client
-from busbar.errors import Forbidden
+from busbar.errors import BadRequest, BusbarError, Forbidden, LinkLost, Overloaded
 from busbar.mqtt.connection import CONNECT_TIMEOUT, connection
 from busbar.mqtt.outbox import Message, Outbox
 from busbar.mqtt.reconnect import BrokerLost, Received
@@ -52,6 +52,42 @@ async def test_a_refused_subscription_is_forbidden_where_rights_are_the_reason(
             async with connection(endpoint, Outbox(), lambda _: None, "test") as link:
                 await link.subscribe(["busbar/#"])
     assert isinstance(error.value, Forbidden) is forbidden
+
+
+class Refusals(Outbox):
+    """Keeps why messages were refused."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reasons: list[BusbarError] = []
+
+    def refused(self, message: Message, why: BusbarError) -> None:
+        self.reasons.append(why)
+        super().refused(message, why)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (0x87, Forbidden),
+        (0x90, BadRequest),
+        (0x97, Overloaded),
+        (0x99, BadRequest),
+        (0x80, LinkLost),
+    ],
+)
+async def test_a_refused_publish_has_the_error_of_its_reason(
+    code: int, kind: type[BusbarError]
+) -> None:
+    outbox = Refusals()
+    async with refusing_broker(code) as url:
+        endpoint = Endpoint(url)
+        async with connection(endpoint, outbox, lambda _: None, "test") as link:
+            outbox.put(Message("busbar/lab/toy/event/x", b"x"))
+            link.begin()
+            await until(lambda: outbox.reasons, "the refusal")
+    assert [type(each) for each in outbox.reasons] == [kind]
+    assert "the broker refuses it" in outbox.reasons[0].message
 
 
 @pytest.mark.parametrize(("protocol", "code"), [("5", 0x87), ("3.1.1", 0x80)])

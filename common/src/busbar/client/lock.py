@@ -88,15 +88,13 @@ async def _renew(
     while True:
         await asyncio.sleep(ttl / 3)
         asked = loop.time()
+        wanted = {"ttl": ttl, **given}
         try:
-            async with asyncio.timeout(until - asked):
-                await device.call("lock", {"ttl": ttl, **given}, lease=token)
+            await device.call("lock", wanted, lease=token, deadline=until)
             until = asked + ttl
-        except (BusbarError, TimeoutError) as error:
+        except BusbarError as error:
             if isinstance(error, LinkLost) and loop.time() + ttl / 3 < until:
                 continue  # the broker may be back in time
-            if isinstance(error, TimeoutError):
-                error = LinkLost("no outcome of the renewal in time")
             lost.append(error)
             block.cancel()
             return

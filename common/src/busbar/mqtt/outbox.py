@@ -193,7 +193,7 @@ class Outbox:
 
     def refused(self, message: Message, why: BusbarError) -> None:
         """Count a message that left here and did not arrive."""
-        self._drop(message, why.message)
+        self._drop(message, str(why))
 
     def returned(self, messages: list[Message]) -> None:
         """Take back what the broker did not acknowledge.
