@@ -4,17 +4,20 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-CONNACK, PUBACK, SUBACK, PINGRESP = 0x20, 0x40, 0x90, 0xD0
-CONNECT, PUBLISH, SUBSCRIBE, PINGREQ, DISCONNECT = 1, 3, 8, 12, 14
+CONNACK, PUBACK, SUBACK, UNSUBACK, PINGRESP = 0x20, 0x40, 0x90, 0xB0, 0xD0
+CONNECT, PUBLISH, SUBSCRIBE, UNSUBSCRIBE, PINGREQ, DISCONNECT = 1, 3, 8, 10, 12, 14
 
 
 @asynccontextmanager
-async def refusing_broker(code: int) -> AsyncIterator[str]:
-    """Enter with its url; `code` is its answer to each filter and message (QoS 1)."""
+async def refusing_broker(code: int, part: bytes = b"") -> AsyncIterator[str]:
+    """Enter with its url.
+
+    `code` is its answer to each filter and message (QoS 1) whose topic has the `part`.
+    """
     tasks: set[asyncio.Task[None]] = set()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.ensure_future(_serve(reader, writer, code))
+        task = asyncio.ensure_future(_serve(reader, writer, code, part))
         tasks.add(task)
 
     server = await asyncio.start_server(accept, "127.0.0.1", 0)
@@ -28,7 +31,10 @@ async def refusing_broker(code: int) -> AsyncIterator[str]:
 
 
 async def _serve(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, code: int
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    code: int,
+    part: bytes,
 ) -> None:
     """Source: MQTT 5.0 and 3.1.1, 2 and 3."""
     version5 = False
@@ -39,12 +45,16 @@ async def _serve(
                 version5 = body[6] == 5
                 _send(writer, CONNACK, b"\0\0\0"[: 2 + version5])
             elif kind == SUBSCRIBE:
-                codes = bytes([code]) * _filters(body[2 + version5 :])
+                filters = _filters(body[2 + version5 :])
+                codes = bytes(code if part in each else 1 for each in filters)
                 _send(writer, SUBACK, body[:2] + b"\0"[:version5] + codes)
+            elif kind == UNSUBSCRIBE:
+                _send(writer, UNSUBACK, body[:2] + b"\0\0"[: 2 * version5])
             elif kind == PUBLISH:
                 behind = 2 + int.from_bytes(body[:2], "big")
                 number = body[behind : behind + 2]
-                _send(writer, PUBACK, number + bytes([code, 0])[: 2 * version5])
+                answer = code if part in body[2:behind] else 0
+                _send(writer, PUBACK, number + bytes([answer, 0])[: 2 * version5])
             elif kind == PINGREQ:
                 _send(writer, PINGRESP, b"")
             elif kind == DISCONNECT:
@@ -66,13 +76,14 @@ async def _packet(reader: asyncio.StreamReader) -> tuple[int, bytes]:
             return head >> 4, await reader.readexactly(length)
 
 
-def _filters(body: bytes) -> int:
-    """Return how many filters there are, each with its length and its options."""
-    count = 0
+def _filters(body: bytes) -> list[bytes]:
+    """Return the filters, each of which has its length before and options behind it."""
+    found = []
     while body:
-        body = body[2 + int.from_bytes(body[:2], "big") + 1 :]
-        count += 1
-    return count
+        behind = 2 + int.from_bytes(body[:2], "big")
+        found.append(body[2:behind])
+        body = body[behind + 1 :]
+    return found
 
 
 def _send(writer: asyncio.StreamWriter, head: int, body: bytes) -> None:

@@ -368,8 +368,8 @@ def test_a_stated_timeout_is_that_of_the_whole_command(bench: Bench) -> None:
     try:
         for words in (
             ["call", "bench/psu", "refresh", "--ttl", "60"],
-            ["set", "bench/psu", "output", "on", "--wait", "60"],
-            ["lock", "bench/psu", "--wait", "60", "--", "true"],
+            ["call", "bench/psu", "query", "*IDN?", "--wait", "60"],
+            ["lock", "bench/psu", "--wait", "60", "--ttl", "1", "--", "true"],
         ):
             at = words.index("bench/psu") + 1
             done = bench("--json", *words[:at], "--timeout", "0.5", *words[at:])
@@ -382,6 +382,7 @@ def test_a_stated_timeout_is_that_of_the_whole_command(bench: Bench) -> None:
             assert "no outcome within 0.5 s; it may have been done" in error["message"]
     finally:
         bench.bridge.signal(signal.SIGCONT)
+    until(lambda: bench("lock", "bench/psu", "--", "true").code == 0, "the lease's end")
     done = bench("call", "bench/psu", "refresh", "--timeout", "0")
     assert (done.code, "it was not sent" in done.err) == (5, True)
     assert bench("call", "bench/psu", "refresh", "--timeout", "-1").code == 2

@@ -22,6 +22,7 @@ from busbar.client.connection import ClientConnection
 from busbar.client.described import items as elements
 from busbar.client.device import NOTES_KEPT, DeviceView
 from busbar.client.dispatcher import Dispatcher
+from busbar.client.filters import is_any_of
 from busbar.client.queues import LIMIT, Callback, Queue, Stream, run_callback
 from busbar.client.subscriptions import Subscription, parse
 from busbar.client.types import Blob, Event, Gap, NotConnected, Note, Presence, Snapshot
@@ -29,7 +30,7 @@ from busbar.contract.names import LEVEL
 from busbar.contract.topics import matches
 from busbar.errors import Offline, UnknownTarget
 from busbar.mqtt.connection import connection
-from busbar.mqtt.reconnect import Connect
+from busbar.mqtt.reconnect import Connect, SubscriptionForbidden
 from busbar.net.endpoint import Endpoint
 
 log = logging.getLogger("busbar.client")
@@ -96,6 +97,8 @@ class Client:
     async def __aenter__(self) -> Self:
         # with what this connection's dispatcher tracks
         self._devices: dict[str, DeviceView] = {}
+        # what each subscriber needs of the broker besides the devices, and its end
+        self._needs: dict[Queue[Any], tuple[list[str], Callable[[], None]]] = {}
         self._connection = ClientConnection(
             self.endpoint, self.root, self.name, self._patterns, self._connect
         )
@@ -106,6 +109,7 @@ class Client:
             on_lost=self._connection.calls.fail,
             on_message=self._connection.wake,
         )
+        self._connection.on_forbidden = self._take_forbidden
         self._connection.start(self._dispatcher)
         try:
             await self._join()
@@ -330,11 +334,22 @@ class Client:
             nonlocal released
             for leave_one in leaves:
                 leave_one()
+            self._needs.pop(queue, None)
             if not released:
                 released = True
                 self._connection.release(filters)
 
+        if filters:
+            self._needs[queue] = (filters, leave)
         return leave
+
+    def _take_forbidden(self, error: SubscriptionForbidden) -> None:
+        """End the subscribers that need what we may not subscribe to."""
+        refused = error.detail["filters"]
+        for queue, (filters, leave) in list(self._needs.items()):
+            if is_any_of(refused, filters):
+                queue.fail(error)
+                leave()
 
     def _put_current(
         self, wanted: list[tuple[str, str, str]], queue: Queue[Any]

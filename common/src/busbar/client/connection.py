@@ -64,6 +64,8 @@ class ClientConnection:
         self.joined = False  # connected, and all that was retained has come
         self.problem = "no answer"
         self.forbidden: SubscriptionForbidden | None = None
+        # told of what the broker's rights do not let us subscribe to
+        self.on_forbidden: Callable[[SubscriptionForbidden], None] = lambda _: None
         self._endpoint = endpoint
         self._root = root
         self._name = name
@@ -187,6 +189,8 @@ class ClientConnection:
                     await link.unsubscribe(sorted(less))
         except BrokerLost as error:
             log.warning("%s", error)
+            if isinstance(error, SubscriptionForbidden):
+                self.on_forbidden(error)
 
     async def _connect_and_serve(self) -> None:
         try:
@@ -198,6 +202,7 @@ class ClientConnection:
             self.problem = str(error)
             if isinstance(error, SubscriptionForbidden):
                 self.forbidden = error
+                self.on_forbidden(error)
                 self.wake()
             raise
         finally:

@@ -155,16 +155,19 @@ class Connection:
         """
         wanted = list(filters)
         _, mid = self._client.subscribe([(name, 1) for name in wanted])
-        for name, code in zip(wanted, await self._acknowledged(mid), strict=False):
-            if code.is_failure:
-                text = f"the broker refuses the subscription to {name}: {code}"
-                raise self._no_subscription(code.value)(text)
+        codes = await self._acknowledged(mid)
+        answers = zip(wanted, codes, strict=False)
+        refused = [(name, code) for name, code in answers if code.is_failure]
+        if refused:
+            raise self._no_subscription(refused)
 
-    def _no_subscription(self, code: int) -> type[BrokerLost]:
+    def _no_subscription(self, refused: list[tuple[str, Any]]) -> BrokerLost:
+        name, code = refused[0]
+        text = f"the broker refuses the subscription to {name}: {code}"
         # MQTT 3.1.1 has one code for all refusals, and brokers need it for rights
-        if code == NOT_AUTHORIZED or self._endpoint.protocol == "3.1.1":
-            return SubscriptionForbidden
-        return BrokerLost
+        if code.value == NOT_AUTHORIZED or self._endpoint.protocol == "3.1.1":
+            return SubscriptionForbidden(text, filters=[each for each, _ in refused])
+        return BrokerLost(text)
 
     async def unsubscribe(self, filters: Iterable[str]) -> None:
         _, mid = self._client.unsubscribe(list(filters))

@@ -24,7 +24,10 @@ class BrokerLost(Exception):
 
 
 class SubscriptionForbidden(Forbidden, BrokerLost):
-    """The broker does not let this user subscribe; only its rights can change that."""
+    """The broker does not let this user subscribe; `detail` has the filters.
+
+    Only its rights can change that.
+    """
 
 
 class Received(NamedTuple):
