@@ -2,12 +2,19 @@
 
 import ipaddress
 import string
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from busbar.config.address_patterns import AddressPattern
+from can_bridge.address import endpoint as usrcanet
+from can_bridge.address import parse_address
+from cip_bridge.settings import place as cip_place
+from indi_bridge.settings import place as indi_place
+from modbus_bridge.address import place as modbus_place
+from scpi_bridge.settings import endpoint as scpi_endpoint
 
 ADMITTED = [
     ("*", ["tcp::a:1", "/dev/ttyUSB0", "modbus::tcp::[::1]:502::1", ""]),
@@ -151,3 +158,43 @@ def test_a_network_admits_exactly_the_addresses_in_it_and_no_name(
         shown = f"tcp::{written(str(each), each.version)}:1"
         assert pattern.admits(shown) is (each in network)
     assert not pattern.admits(f"tcp::{name}x:1")
+
+
+HOSTS: dict[str, Callable[[str], str]] = {
+    "tcp::": lambda address: scpi_endpoint(address)[0],
+    "indi::": lambda address: indi_place(address).host,
+    "cip::": lambda address: cip_place(address).host,
+    "modbus::tcp::": lambda address: modbus_place(address).host,
+    "can::usrcanet::": lambda address: usrcanet(parse_address(address).channel)[0],
+}
+CHANGES = st.lists(
+    st.tuples(st.integers(0, 40), st.sampled_from("0179.:*[]/@%x-\u3002 ")), max_size=3
+)
+
+
+def changed(text: str, changes: list[tuple[int, str]]) -> str:
+    for place, letter in changes:
+        text = text[:place] + letter + text[place:]
+    return text
+
+
+@pytest.mark.parametrize("scheme", HOSTS)
+@given(changes=CHANGES, number=st.integers(0, 255))
+def test_what_a_bridge_would_connect_to_is_what_the_pattern_admits(
+    scheme: str, changes: list[tuple[int, str]], number: int
+) -> None:
+    network = ipaddress.ip_network("10.0.7.0/24")
+    addresses = AddressPattern(f"{scheme}{network}:5025")
+    names = AddressPattern(f"{scheme}bench-*.lab:5025")
+    for host in (f"10.0.7.{number}", f"bench-{number}.lab"):
+        address = changed(f"{scheme}{host}:5025", changes)
+        try:
+            goal = HOSTS[scheme](address)
+        except ValueError:
+            continue
+        if addresses.admits(address):
+            assert ipaddress.ip_address(goal) in network
+        if names.admits(address):
+            assert goal.startswith("bench-")
+            assert goal.endswith(".lab")
+            assert goal.count(".") == 1
