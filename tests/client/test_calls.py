@@ -9,6 +9,7 @@ import pytest
 
 from busbar import errors
 from busbar.client.calls import MARGIN, TTL, Calls, ending
+from busbar.client.outgoing import Outgoing
 from busbar.client.types import Options
 from busbar.errors import (
     BY_CODE,
@@ -34,7 +35,7 @@ class Wire:
         self.sent: list[Message] = []
         self.calls = Calls(self.sent.append, "busbar", "busbar/reply/me/outcome")
 
-    def start(self, patience: float = 10.0, **fields: Any) -> "asyncio.Task[Any]":
+    def start(self, patience: float = 60.0, **fields: Any) -> "asyncio.Task[Any]":
         ends = asyncio.get_running_loop().time() + patience
         return asyncio.create_task(self.calls.run("lab/toy", "call/echo", fields, ends))
 
@@ -204,6 +205,35 @@ async def test_without_word_of_refusals_a_timeout_names_rights_as_a_cause():
         await running
 
 
+async def test_what_the_broker_has_not_taken_by_then_is_not_sent_any_more():
+    outgoing = Outgoing(lambda *_: None)
+    outgoing.open = True
+    calls = Calls(outgoing.put, "busbar", "reply", withdraw=outgoing.withdraw)
+    clock = Clock()
+    ends = asyncio.get_running_loop().time() + 1.0
+    first = asyncio.create_task(calls.run("lab/toy", "set/a", {"_value": 1}, ends))
+    second = asyncio.create_task(calls.run("lab/toy", "set/a", {"_value": 2}, ends))
+    await settle()
+    assert outgoing.pull() is not None
+    await clock.advance(2)
+    with pytest.raises(DeviceTimeout, match="it may have been done"):
+        await first
+    with pytest.raises(DeviceTimeout, match="it was not sent"):
+        await second
+    assert outgoing.pull() is None
+
+
+async def test_a_call_that_is_cancelled_before_it_is_sent_is_not_sent():
+    outgoing = Outgoing(lambda *_: None)
+    outgoing.open = True
+    calls = Calls(outgoing.put, "busbar", "reply", withdraw=outgoing.withdraw)
+    running = asyncio.create_task(calls.run("lab/toy", "set/a", {}, LATE))
+    await settle()
+    running.cancel()
+    await settle()
+    assert outgoing.pull() is None
+
+
 async def test_without_time_nothing_is_sent_and_the_error_says_so(wire: Wire):
     with pytest.raises(DeviceTimeout, match="it was not sent"):
         await wire.start(patience=0.0)
@@ -249,9 +279,9 @@ async def test_nothing_of_a_command_outlasts_its_caller(wire: Wire):
     other = wire.start(patience=0.5)
     patient = wire.start(patience=60.0, _wait=20)
     await settle()
-    bounds = {"_ttl": 0.5, "_wait": 0.5, "_timeout": 0.5}
+    bounds = {"_ttl": 0.45, "_wait": 0.45, "_timeout": 0.45}
     assert wire.payload(0).items() >= bounds.items()
-    assert wire.payload(1)["_ttl"] == 0.5
+    assert wire.payload(1)["_ttl"] == 0.45
     assert "_ttl" not in wire.payload(2)
     assert wire.payload(2)["_wait"] == 20
     for task in (running, other, patient):

@@ -266,7 +266,7 @@ async def test_the_options_travel_with_the_command():
         assert options == {
             "_ttl": 1,
             "_wait": 2,
-            "_timeout": 3,
+            "_timeout": 2.7,  # the rest is for the way back
             "_id": "mine",
             "_lease": "token",
             "seconds": 4,

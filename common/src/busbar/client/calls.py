@@ -34,6 +34,9 @@ MARGIN = 5.0  # s for the way there and back
 TTL = 10.0
 # metadata that must not outlast the call
 BOUNDED = ("_ttl", "_wait", "_timeout")
+# of the time left, at most so many s: kept for the bridge's answer, which knows more
+# than that there was none
+WAY_BACK = (0.1, 0.5)
 
 _replies = msgspec.json.Decoder(Reply)
 
@@ -91,10 +94,12 @@ class Calls:
         root: str,
         reply: str,
         *,
+        withdraw: Callable[[Message], bool] = lambda _: False,
         told_of_refusals: bool = True,
     ) -> None:
         self.strays = 0
         self._put = put
+        self._withdraw = withdraw
         self._root = root
         self._reply = reply
         self._unknown = "it may have been done"
@@ -135,15 +140,21 @@ class Calls:
             )
         sent["_sent"] = round(clock.time(), 3)
         sent["_reply"] = self._reply
-        payload = _encoded(what, sent)
+        message = Message(f"{self._root}/{device}/{target}", _encoded(what, sent))
         call = self._running[id_] = _Call(device, target)
         try:
-            self._put(Message(f"{self._root}/{device}/{target}", payload))
+            self._put(message)
             async with asyncio.timeout_at(ends):
                 return await call.answer
+        except asyncio.CancelledError:
+            self._withdraw(message)
+            raise
         except TimeoutError:
+            became = self._unknown
+            if self._withdraw(message):
+                became = "it was not sent, the broker takes nothing"
             raise DeviceTimeout(
-                f"{what}: no outcome within {left:.4g} s; {self._unknown}"
+                f"{what}: no outcome within {round(left, 3):g} s; {became}"
             ) from None
         finally:
             del self._running[id_]
@@ -204,7 +215,8 @@ def _without_absent(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def _bound(sent: dict[str, Any], left: float) -> None:
     """Have nothing of a command outlast its caller, who waits for `left` s more."""
-    most = max(0.001, round(left, 3))
+    share, seconds = WAY_BACK
+    most = max(0.001, round(left - min(share * left, seconds), 3))
     for key in BOUNDED:
         if key in sent:
             sent[key] = min(sent[key], most)

@@ -76,6 +76,7 @@ class ClientConnection:
             self._outgoing.put,
             root,
             f"{self._reply}/outcome",
+            withdraw=self._outgoing.withdraw,
             told_of_refusals=endpoint.protocol == "5",
         )
         self._filters = Filters()

@@ -38,6 +38,13 @@ class Outgoing:
         self._queue.append(message)
         self.wake()
 
+    def withdraw(self, message: Message) -> bool:
+        """Do not send a message after all; return whether that was in time."""
+        if message not in self._queue:
+            return False
+        self._queue.remove(message)
+        return True
+
     def lower(self, limit: int | None) -> None:
         self.limit = messages.MESSAGE_LIMIT
         if limit is not None:
