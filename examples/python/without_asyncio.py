@@ -18,4 +18,4 @@ with Client() as bus:  # the broker is BUSBAR_URL, else this machine
         for volts in (1.0, 2.0, 3.0):
             psu.set("setpoint/voltage", volts)
             time.sleep(0.5)
-    print("it says", psu.call("query", command="*IDN?"))
+    print("it says", psu.call("query", "*IDN?"))

@@ -82,7 +82,7 @@ async def calls(url: str, count: int) -> None:
 
         async def caller() -> None:
             for _ in left:
-                await device.call("echo", text="MEASure:VOLTage:DC?")
+                await device.call("echo", {"text": "MEASure:VOLTage:DC?"})
 
         began = time.perf_counter()
         await asyncio.gather(*(caller() for _ in range(WINDOW)))

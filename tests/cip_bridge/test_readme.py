@@ -286,7 +286,7 @@ async def test_10_a_callback_may_ask_for_anything():
             answers.append(
                 (
                     made.panel["serial/21"],
-                    await made.panel.call("get", join="serial/22"),
+                    await made.panel.call("get", {"join": "serial/22"}),
                 )
             )
 

@@ -363,6 +363,31 @@ def test_a_lock_runs_a_program_whose_commands_pass_while_others_are_refused(
     assert bench("set", "bench/psu", "output", "off").code == 0  # it is over
 
 
+def test_a_stated_timeout_is_that_of_the_whole_command(bench: Bench) -> None:
+    bench.bridge.signal(signal.SIGSTOP)
+    try:
+        for words in (
+            ["call", "bench/psu", "refresh", "--ttl", "60"],
+            ["call", "bench/psu", "query", "*IDN?", "--wait", "60"],
+            ["lock", "bench/psu", "--wait", "60", "--ttl", "1", "--", "true"],
+        ):
+            at = words.index("bench/psu") + 1
+            done = bench("--json", *words[:at], "--timeout", "0.5", *words[at:])
+            error = json.loads(done.err)["error"]
+            assert (done.code, error["code"], error["retryable"]) == (
+                5,
+                "timeout",
+                True,
+            )
+            assert "no outcome within 0.5 s; it may have been done" in error["message"]
+    finally:
+        bench.bridge.signal(signal.SIGCONT)
+    until(lambda: bench("lock", "bench/psu", "--", "true").code == 0, "the lease's end")
+    done = bench("call", "bench/psu", "refresh", "--timeout", "0")
+    assert (done.code, "it was not sent" in done.err) == (5, True)
+    assert bench("call", "bench/psu", "refresh", "--timeout", "-1").code == 2
+
+
 def test_what_somebody_else_has_locked_gives_4(bench: Bench) -> None:
     lease = bench("--json", "call", "bench/psu", "lock", "owner=somebody").json[
         "result"

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -170,6 +172,27 @@ def test_files_that_are_there_or_are_none_are_refused(
     other = tmp_path / "notes.txt"
     other.write_text("no recording at all")
     assert "is no recording" in bench("replay", str(other)).err
+
+
+def test_a_recording_is_for_its_owner_alone_also_over_an_older_file(
+    bench: Bench, tmp_path: Path
+) -> None:
+    target = tmp_path / "target"
+    target.write_text("mine")
+    target.chmod(0o644)
+    older = tmp_path / "older.mcap"
+    older.write_text("")
+    older.chmod(0o666)
+    link = tmp_path / "link.mcap"
+    link.symlink_to(target)
+    umask = os.umask(0)
+    try:
+        for file in (tmp_path / "new.mcap", older, link):
+            assert bench("record", str(file), "--for", "0", "--force").code == 0
+            assert stat.filemode(file.lstat().st_mode) == "-rw-------"
+    finally:
+        os.umask(umask)
+    assert target.read_text() == "mine"
 
 
 def test_without_a_broker_there_is_no_file(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 Beside a toy's bridge, or alone with what the test publishes.
 """
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -92,6 +93,16 @@ class Hand:
         """The broker retains something that our subscription has not got."""
         topic = f"busbar/lab/toy/{channel}"
         self.bus.retained[topic] = Message(topic, messages.encode(payload), retain=True)
+
+    def answer(self, result: Any) -> None:
+        """Answer the newest command."""
+        message = self.commands()[-1]
+        sent = json.loads(message.payload)
+        _, bridge, device, target = message.topic.split("/", 3)
+        about = {"bridge": bridge, "device": device, "target": target}
+        outcome = {"ok": True, "result": result, "time": 1.0, "took": 0.1}
+        reply = {"id": sent["_id"], **about, **outcome}
+        self.bus.publish(sent["_reply"], messages.encode(reply))
 
     def commands(self) -> list[Message]:
         return [

@@ -8,11 +8,15 @@ import msgspec
 import pytest
 
 from busbar import errors
-from busbar.client.calls import Calls
+from busbar.client.calls import MARGIN, TTL, Calls, ending
+from busbar.client.outgoing import Outgoing
+from busbar.client.types import Options
 from busbar.errors import (
     BY_CODE,
+    BadRequest,
     BusbarError,
     DeviceTimeout,
+    Forbidden,
     LinkLost,
     Overloaded,
     ProtocolError,
@@ -20,6 +24,8 @@ from busbar.errors import (
 )
 from busbar.mqtt.outbox import Message
 from busbar.testing.fakes import Clock, settle
+
+LATE = 1e12  # a loop time that does not come
 
 
 class Wire:
@@ -29,10 +35,9 @@ class Wire:
         self.sent: list[Message] = []
         self.calls = Calls(self.sent.append, "busbar", "busbar/reply/me/outcome")
 
-    def start(self, patience: float = 10.0, **fields: Any) -> "asyncio.Task[Any]":
-        return asyncio.create_task(
-            self.calls.run("lab/toy", "call/echo", fields, patience)
-        )
+    def start(self, patience: float = 60.0, **fields: Any) -> "asyncio.Task[Any]":
+        ends = asyncio.get_running_loop().time() + patience
+        return asyncio.create_task(self.calls.run("lab/toy", "call/echo", fields, ends))
 
     def payload(self, number: int = -1) -> dict[str, Any]:
         return dict(json.loads(self.sent[number].payload))
@@ -207,9 +212,129 @@ async def test_nobody_waits_for_ever(wire: Wire):
     assert len(wire.calls) == 0
 
 
+async def test_without_word_of_refusals_a_timeout_names_rights_as_a_cause():
+    calls = Calls(lambda _: None, "busbar", "reply", told_of_refusals=False)
+    clock = Clock()
+    ends = asyncio.get_running_loop().time() + 1.0
+    running = asyncio.create_task(calls.run("lab/toy", "set/a", {}, ends))
+    await settle()
+    await clock.advance(2)
+    with pytest.raises(DeviceTimeout, match=r"MQTT 3\.1\.1 does not tell.*rights"):
+        await running
+
+
+async def test_what_the_broker_has_not_taken_by_then_is_not_sent_any_more():
+    outgoing = Outgoing(lambda *_: None)
+    outgoing.open = True
+    calls = Calls(outgoing.put, "busbar", "reply", withdraw=outgoing.withdraw)
+    clock = Clock()
+    ends = asyncio.get_running_loop().time() + 1.0
+    first = asyncio.create_task(calls.run("lab/toy", "set/a", {"_value": 1}, ends))
+    second = asyncio.create_task(calls.run("lab/toy", "set/a", {"_value": 2}, ends))
+    await settle()
+    assert outgoing.pull() is not None
+    await clock.advance(2)
+    with pytest.raises(DeviceTimeout, match="it may have been done"):
+        await first
+    with pytest.raises(DeviceTimeout, match="it was not sent"):
+        await second
+    assert outgoing.pull() is None
+
+
+async def test_a_call_that_is_cancelled_before_it_is_sent_is_not_sent():
+    outgoing = Outgoing(lambda *_: None)
+    outgoing.open = True
+    calls = Calls(outgoing.put, "busbar", "reply", withdraw=outgoing.withdraw)
+    running = asyncio.create_task(calls.run("lab/toy", "set/a", {}, LATE))
+    await settle()
+    running.cancel()
+    await settle()
+    assert outgoing.pull() is None
+
+
+async def test_without_time_nothing_is_sent_and_the_error_says_so(wire: Wire):
+    with pytest.raises(DeviceTimeout, match="it was not sent"):
+        await wire.start(patience=0.0)
+    assert not wire.sent
+
+
+LIMITS: list[tuple[Options, float]] = [
+    ({}, MARGIN + TTL + 30),
+    ({"ttl": 1, "wait": 2}, MARGIN + 1 + 2 + 30),
+    ({"ttl": None, "wait": None, "timeout": None, "deadline": None}, MARGIN + TTL + 30),
+    ({"timeout": 0.5}, 0.5),
+    ({"timeout": 0.5, "ttl": 20, "wait": 20}, 0.5),
+    ({"timeout": 300}, 300),
+    ({"timeout": 0}, 0),
+    ({"deadline": 107.0}, 7),
+    ({"deadline": 107.0, "timeout": 3}, 3),
+    ({"deadline": 107.0, "timeout": 30}, 7),
+    ({"deadline": 90.0}, -10),
+]
+
+
+@pytest.mark.parametrize(("options", "left"), LIMITS)
+def test_what_is_stated_counts_as_stated_whatever_the_device_may_take(
+    options: Options, left: float
+):
+    assert ending(100.0, 30.0, options) == 100.0 + left
+
+
+NOWHERE = [float("nan"), float("inf"), -1.0, 86401.0]
+
+
+@pytest.mark.parametrize("key", ["ttl", "wait", "timeout"])
+def test_seconds_that_the_contract_does_not_allow_are_named(key: str):
+    for seconds in NOWHERE:
+        with pytest.raises(BadRequest, match=f"{key}: {seconds}"):
+            ending(0.0, 1.0, Options(**{key: seconds}))  # type: ignore[typeddict-item]
+    with pytest.raises(BadRequest, match="deadline: nan"):
+        ending(0.0, 1.0, {"deadline": float("nan")})
+
+
+async def test_nothing_of_a_command_outlasts_its_caller(wire: Wire):
+    running = wire.start(patience=0.5, _ttl=20, _wait=20, _timeout=20)
+    other = wire.start(patience=0.5)
+    patient = wire.start(patience=60.0, _wait=20)
+    await settle()
+    bounds = {"_ttl": 0.45, "_wait": 0.45, "_timeout": 0.45}
+    assert wire.payload(0).items() >= bounds.items()
+    assert wire.payload(1)["_ttl"] == 0.45
+    assert "_ttl" not in wire.payload(2)
+    assert wire.payload(2)["_wait"] == 20
+    for task in (running, other, patient):
+        task.cancel()
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"_value": float("nan")}, "call/echo: nan is not a finite number"),
+        ({"_value": [1.0, float("-inf")]}, "call/echo: 1: -inf is not"),
+        ({"a/b": {"RA": float("inf")}}, "call/echo: a/b: RA: inf is not"),
+        ({"text": object()}, "call/echo: .*object"),
+    ],
+)
+async def test_what_json_cannot_say_is_named_and_not_sent(
+    wire: Wire, fields: dict[str, Any], message: str
+):
+    with pytest.raises(BadRequest, match=f"lab/toy {message}"):
+        await wire.start(**fields)
+    assert not wire.sent
+    assert len(wire.calls) == 0
+
+
+async def test_a_value_that_holds_itself_is_not_sent(wire: Wire):
+    endless: list[Any] = []
+    endless.append(endless)
+    with pytest.raises(BadRequest, match="nested too deeply"):
+        await wire.start(_value=endless)
+    assert not wire.sent
+
+
 async def test_a_broken_connection_ends_all_and_a_lost_bridge_its_own(wire: Wire):
     here = wire.start()
-    there = asyncio.create_task(wire.calls.run("other/toy", "call/echo", {}, 10.0))
+    there = asyncio.create_task(wire.calls.run("other/toy", "call/echo", {}, LATE))
     await settle()
     wire.calls.fail("the bridge is gone", "other")
     with pytest.raises(
@@ -229,9 +354,10 @@ async def test_a_command_that_the_broker_refuses_fails_and_no_other(
 ):
     refused, other = wire.start(_id=id_), wire.start()
     await settle()
-    wire.calls.take_refused(wire.sent[0], "not authorized")
-    with pytest.raises(LinkLost, match="not authorized"):
+    wire.calls.take_refused(wire.sent[0], Forbidden("not authorized"))
+    with pytest.raises(Forbidden, match="lab/toy call/echo: not authorized") as error:
         await refused
+    assert not error.value.retryable
     assert not other.done()
     other.cancel()
 
@@ -257,7 +383,7 @@ async def test_what_cannot_be_sent_is_not_under_way():
 
     calls = Calls(refuse, "busbar", "busbar/reply/me/outcome")
     with pytest.raises(LinkLost):
-        await calls.run("lab/toy", "set/a", {"_value": 1}, 10.0)
+        await calls.run("lab/toy", "set/a", {"_value": 1}, LATE)
     assert len(calls) == 0
 
 
@@ -266,5 +392,5 @@ async def test_what_cannot_be_sent_is_not_under_way():
 )
 async def test_what_is_no_name_is_refused_before_it_is_sent(wire: Wire, target: str):
     with pytest.raises(UnknownTarget):
-        await wire.calls.run("lab/toy", target, {}, 1.0)
+        await wire.calls.run("lab/toy", target, {}, LATE)
     assert not wire.sent

@@ -299,7 +299,7 @@ async def test_nothing_is_sent_while_not_connected_and_the_command_fails_at_once
         await until(lambda: device.stale, "the mark")
         for command in (
             device.set("a", 1),
-            device.call("echo", text="x"),
+            device.call("echo", {"text": "x"}),
             client.run("lab/toy", "set/a", {}, 1.0),
         ):
             with pytest.raises(LinkLost, match="not connected"):
@@ -312,13 +312,15 @@ async def test_nothing_is_sent_while_not_connected_and_the_command_fails_at_once
 
 async def test_a_command_under_way_fails_with_the_connection_and_repeated_runs_once():
     async with lab() as (client, device, toy, bus):
-        running = asyncio.create_task(device.call("work", seconds=5, id="once only"))
+        running = asyncio.create_task(
+            device.call("work", {"seconds": 5}, id="once only")
+        )
         await until(lambda: ("work", 5.0) in toy.did, "the start")
         bus.broker.cut()
         with pytest.raises(LinkLost, match="it may have been done"):
             await running
         await client.wait_online("lab/toy", timeout=20)
-        again = asyncio.create_task(device.call("work", seconds=5, id="once only"))
+        again = asyncio.create_task(device.call("work", {"seconds": 5}, id="once only"))
         await settle()
         await bus.clock.advance(6)
         assert await again == 5.0

@@ -1,6 +1,7 @@
 """One device in a consumer's hands."""
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -205,25 +206,59 @@ async def test_a_text_that_looks_like_something_else_is_written_as_it_is():
             assert await device.set("name", text) == text
 
 
-async def test_call_takes_arguments_by_name_or_in_a_mapping():
+async def test_call_takes_arguments_in_a_mapping():
     async with lab() as (_, device, _, _):
-        assert await device.call("echo", text="a", times=2) == "aa"
-        assert await device.call("echo", {"text": "b"}, times=3) == "bbb"
+        assert await device.call("echo", {"text": "a", "times": 2}) == "aa"
+        assert await device.call("echo", {"text": "b", "times": 3}) == "bbb"
         with pytest.raises(BadRequest):
-            await device.call("echo", words="a")
+            await device.call("echo", {"words": "a"})
         with pytest.raises(UnknownTarget):
             await device.call("nothing")
+
+
+async def test_the_one_required_argument_may_be_a_bare_value():
+    async with lab() as (_, device, _, _):
+        for text in ("a", "", "123", "true", '{"text": "b"}', '"quoted"'):
+            assert await device.call("echo", text) == text
+        assert await device.call("work", 0) == 0
+        with pytest.raises(BadRequest, match=r"lock takes a JSON object.*'me'"):
+            await device.call("lock", "me")
+
+
+async def test_arguments_and_options_of_one_name_do_not_meet():
+    async with hand() as (_, device, made):
+        arguments = {"wait": 3, "ttl": 4, "timeout": 5, "id": 6, "lease": 7}
+        running = asyncio.create_task(device.call("work", arguments, wait=1, ttl=2))
+        await until(made.commands, "the command")
+        payload = json.loads(made.commands()[0].payload)
+        assert payload.items() >= {**arguments, "_wait": 1, "_ttl": 2}.items()
+        assert "_timeout" not in payload
+        running.cancel()
+
+
+async def test_a_misspelt_option_is_a_type_error():
+    async with lab() as (_, device, _, _):
+        with pytest.raises(TypeError, match="tmeout"):
+            await device.set("level", 2, tmeout=1)
+        with pytest.raises(TypeError, match="tmeout"):
+            await device.call("echo", "a", tmeout=1)
 
 
 async def test_the_options_travel_with_the_command():
     async with hand() as (_, device, made):
         running = asyncio.create_task(
             device.call(
-                "work", ttl=1, wait=2, timeout=3, id="mine", lease="token", seconds=4
+                "work",
+                {"seconds": 4},
+                ttl=1,
+                wait=2,
+                timeout=3,
+                id="mine",
+                lease="token",
             )
         )
         await until(made.commands, "the command")
-        payload = __import__("json").loads(made.commands()[0].payload)
+        payload = json.loads(made.commands()[0].payload)
         options = {
             key: payload[key]
             for key in ("_ttl", "_wait", "_timeout", "_id", "_lease", "seconds")
@@ -231,7 +266,7 @@ async def test_the_options_travel_with_the_command():
         assert options == {
             "_ttl": 1,
             "_wait": 2,
-            "_timeout": 3,
+            "_timeout": 2.7,  # the rest is for the way back
             "_id": "mine",
             "_lease": "token",
             "seconds": 4,
@@ -250,19 +285,66 @@ async def test_without_an_outcome_a_command_ends_after_all_that_it_may_take():
             await running
 
 
+async def test_a_stated_timeout_is_that_of_the_whole_call():
+    async with lab() as (_, device, _, bus):
+        busy = asyncio.create_task(device.call("work", 50))
+        await settle()
+        for options in ({"timeout": 0.5}, {"timeout": 0.5, "ttl": 20, "wait": 20}):
+            late = asyncio.create_task(device.set("level", 5, **options))
+            await settle()
+            await bus.clock.advance(0.6)
+            with pytest.raises((DeviceTimeout, Expired)):
+                await late
+        await bus.clock.advance(50)
+        assert await busy == 50
+        await settle()
+        assert device["level"] == 1.0, "it was done after its caller had gone"
+
+
+async def test_several_commands_can_share_a_deadline():
+    async with hand() as (_, device, made):
+        deadline = asyncio.get_running_loop().time() + 50
+        first = asyncio.create_task(device.set("a", 1, deadline=deadline))
+        await until(made.commands, "the command")
+        await made.clock.advance(41)
+        second = asyncio.create_task(device.call("work", {}, deadline=deadline))
+        await until(lambda: len(made.commands()) == 2, "the second command")
+        payload = json.loads(made.commands()[1].payload)
+        assert all(0 < payload[key] <= 9 for key in ("_timeout", "_ttl"))
+        assert not first.done()
+        await made.clock.advance(10)
+        for running in (first, second):
+            with pytest.raises(DeviceTimeout, match="it may have been done"):
+                await running
+        with pytest.raises(DeviceTimeout, match="it was not sent"):
+            await device.set("a", 2, deadline=deadline)
+        assert len(made.commands()) == 2
+
+
+async def test_a_timeout_counts_for_a_device_of_which_nothing_has_come():
+    async with hand() as (client, _, made):
+        absent = client.device("lab/absent")
+        running = asyncio.create_task(absent.set("a", 1, timeout=0.5))
+        await settle()
+        await made.clock.advance(0.6)
+        with pytest.raises(DeviceTimeout, match="it was not sent"):
+            await running
+
+
 async def test_the_same_id_runs_once_and_with_other_arguments_not_at_all():
     async with lab() as (_, device, toy, _):
         assert [
-            await device.call("echo", text="a", id="twice is once") for _ in range(2)
+            await device.call("echo", {"text": "a"}, id="twice is once")
+            for _ in range(2)
         ] == ["a", "a"]
         assert toy.did.count("a") == 1
         with pytest.raises(Duplicate):
-            await device.call("echo", text="b", id="twice is once")
+            await device.call("echo", {"text": "b"}, id="twice is once")
 
 
 async def test_a_command_that_waits_too_long_expires():
     async with lab() as (_, device, _, bus):
-        busy = asyncio.create_task(device.call("work", seconds=20))
+        busy = asyncio.create_task(device.call("work", {"seconds": 20}))
         await settle()
         late = asyncio.create_task(device.set("level", 5, ttl=1))
         await settle()
@@ -275,7 +357,7 @@ async def test_a_command_that_waits_too_long_expires():
 
 async def test_a_locked_device_says_who_has_it():
     async with lab() as (_, device, _, _):
-        await device.call("lock", owner="bench 3")
+        await device.call("lock", {"owner": "bench 3"})
         with pytest.raises(Locked) as locked:
             await device.set("level", 5)
         assert locked.value.detail["owner"] == "bench 3"

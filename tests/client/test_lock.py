@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from busbar.client import LeaseLost, Locked
+from busbar.client import DeviceTimeout, LeaseLost, Locked
 from busbar.contract.messages import encode
 from busbar.errors import ProtocolError
 from busbar.testing.fakes import settle, until
@@ -82,6 +82,54 @@ async def test_who_has_no_lock_is_told_who_has_and_may_wait():
         await bus.call("toy", "unlock", {"_lease": other["lease"]})
         await waiting
         assert entered.is_set()
+
+
+async def test_who_waits_for_a_lock_waits_no_longer_than_stated():
+    async with lab() as (_, device, _, bus):
+        await bus.call("toy", "lock", {"ttl": 90, "owner": "them"})
+
+        async def wait() -> None:
+            async with device.lock(wait=60, timeout=2):
+                raise AssertionError("entered")
+
+        waiting = asyncio.create_task(wait())
+        await settle()
+        await pass_by(bus, 2.1)
+        with pytest.raises((Locked, DeviceTimeout)):
+            await waiting
+
+
+async def test_a_renewal_without_an_outcome_ends_the_block_when_the_lease_ends():
+    async with hand() as (_, device, made):
+
+        async def hold() -> None:
+            async with device.lock(ttl=30):
+                await asyncio.Event().wait()
+
+        holding = asyncio.create_task(hold())
+        await until(lambda: len(made.commands()) == 1, "the lock")
+        made.answer({"lease": "token", "until": 1.0})
+        await made.clock.advance(11)
+        await until(lambda: len(made.commands()) == 2, "the renewal")
+        assert not holding.done()
+        await made.clock.advance(20)
+        with pytest.raises(LeaseLost, match="no outcome within"):
+            await holding
+
+
+async def test_leaving_takes_no_longer_than_the_lease_lasts():
+    async with hand() as (_, device, made):
+
+        async def hold() -> None:
+            async with device.lock(ttl=3):
+                pass
+
+        holding = asyncio.create_task(hold())
+        await until(lambda: len(made.commands()) == 1, "the lock")
+        made.answer({"lease": "token", "until": 1.0})
+        await until(lambda: len(made.commands()) == 2, "the end of the lock")
+        await made.clock.advance(3.1)
+        await holding
 
 
 async def test_a_lease_that_is_taken_away_ends_the_block():

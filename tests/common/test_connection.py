@@ -4,11 +4,14 @@ tests/system has what it does on a sound broker.
 """
 
 import asyncio
+import json
 import socket
 from pathlib import Path
 
 import pytest
 
+from busbar.client import Client
+from busbar.errors import BadRequest, BusbarError, Forbidden, LinkLost, Overloaded
 from busbar.mqtt.connection import CONNECT_TIMEOUT, connection
 from busbar.mqtt.outbox import Message, Outbox
 from busbar.mqtt.reconnect import BrokerLost, Received
@@ -17,6 +20,8 @@ from busbar.net.tls import server_context
 from busbar.testing.fakes import Clock, until
 from tests.broker import Mosquitto
 from tests.certificates import self_signed
+from tests.cli.command import busbar
+from tests.refusing_broker import refusing_broker
 
 
 async def test_a_topic_that_mqtt_does_not_allow_costs_only_its_message() -> None:
@@ -32,6 +37,72 @@ async def test_a_topic_that_mqtt_does_not_allow_costs_only_its_message() -> None
             await until(lambda: seen, "the next message")
             assert [each.topic for each in seen] == ["busbar/fine"]
             assert (outbox.dropped, outbox.busy("busbar/a+b")) == (1, False)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "code", "forbidden"),
+    [("5", 0x87, True), ("5", 0xA2, False), ("5", 0x80, False), ("3.1.1", 0x80, True)],
+)
+async def test_a_refused_subscription_is_forbidden_where_rights_are_the_reason(
+    protocol: str, code: int, forbidden: bool
+) -> None:
+    async with refusing_broker(code) as url:
+        endpoint = Endpoint(url, protocol=protocol)
+        with pytest.raises(BrokerLost, match="subscription to busbar/#") as error:
+            async with connection(endpoint, Outbox(), lambda _: None, "test") as link:
+                await link.subscribe(["busbar/#"])
+    assert isinstance(error.value, Forbidden) is forbidden
+
+
+class Refusals(Outbox):
+    """Keeps why messages were refused."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reasons: list[BusbarError] = []
+
+    def refused(self, message: Message, why: BusbarError) -> None:
+        self.reasons.append(why)
+        super().refused(message, why)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (0x87, Forbidden),
+        (0x90, BadRequest),
+        (0x97, Overloaded),
+        (0x99, BadRequest),
+        (0x80, LinkLost),
+    ],
+)
+async def test_a_refused_publish_has_the_error_of_its_reason(
+    code: int, kind: type[BusbarError]
+) -> None:
+    outbox = Refusals()
+    async with refusing_broker(code) as url:
+        endpoint = Endpoint(url)
+        async with connection(endpoint, outbox, lambda _: None, "test") as link:
+            outbox.put(Message("busbar/lab/toy/event/x", b"x"))
+            link.begin()
+            await until(lambda: outbox.reasons, "the refusal")
+    assert [type(each) for each in outbox.reasons] == [kind]
+    assert "the broker refuses it" in outbox.reasons[0].message
+
+
+@pytest.mark.parametrize(("protocol", "code"), [("5", 0x87), ("3.1.1", 0x80)])
+async def test_a_client_that_may_not_subscribe_is_told_at_once(
+    protocol: str, code: int
+) -> None:
+    async with refusing_broker(code) as url:
+        client = Client(Endpoint(url, protocol=protocol), timeout=1000)
+        with pytest.raises(Forbidden, match="refuses the subscription"):
+            async with client:
+                pass
+        words = ("--json", "--broker", url, "--protocol", protocol, "ls")
+        done = await asyncio.to_thread(busbar, *words)
+        error = json.loads(done.err)["error"]
+        assert (done.code, error["code"], error["retryable"]) == (3, "forbidden", False)
 
 
 @pytest.mark.filterwarnings(

@@ -546,6 +546,13 @@ def test_what_is_wrong_in_a_device_is_told_with_its_place(
             ),
         ),
         (
+            "bridge: {name: lab, allow_open: ['*', 'tcp::10.0.7.*:1']}\n",
+            (
+                "1:33: bridge.allow_open: 'tcp::10.0.7.*:1': addresses are given "
+                "as a network, such as 10.0.7.0/24"
+            ),
+        ),
+        (
             BRIDGE + "devices: {}\n",
             (
                 f"2:10: devices: got a mapping; allowed: a list, each item a mapping "

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from busbar.errors import Forbidden
 from busbar.mqtt.outbox import (
     OVERHEAD,
     POISON_TRIES,
@@ -334,7 +335,7 @@ def test_what_the_broker_refuses_is_counted_and_not_waited_for():
     outbox.put(event("x"))
     pulled = outbox.pull()
     assert pulled is not None
-    outbox.refused(pulled, "the broker refuses it: Not authorized")
+    outbox.refused(pulled, Forbidden("the broker refuses it: Not authorized"))
     assert outbox.dropped == 1
     assert not outbox.busy(pulled.topic)
 

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from busbar.config.property_keys import Reported, check_choices
+from busbar.config.property_keys import Reported, check_choices, joined
 
 
 def test_the_key_class_is_class():
@@ -15,6 +15,27 @@ def test_what_filters_readings_is_not_negative(key: str):
     assert getattr(msgspec.convert({}, Reported), key) == 0
     with pytest.raises(msgspec.ValidationError, match=key):
         msgspec.convert({key: -1}, Reported)
+
+
+class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    address: int
+
+    def doubled(self) -> int:
+        return 2 * self.address
+
+
+def test_a_struct_with_keys_of_its_own_can_have_the_shared_ones_too():
+    both = joined("Both", Place, Reported)
+    made = msgspec.convert({"address": 4, "class": "voltage", "deadband": 1}, both)
+    assert (made.doubled(), made.class_, made.deadband, made.unit) == (
+        8,
+        "voltage",
+        1.0,
+        None,
+    )
+    for wrong in ({"address": 4, "deadband": -1}, {"address": 4, "class_": "x"}, {}):
+        with pytest.raises(msgspec.ValidationError):
+            msgspec.convert(wrong, both)
 
 
 def test_two_numbers_of_one_name_are_refused():

@@ -64,6 +64,7 @@ NAMES = {
         "Size",
         "check_choices",
         "check_names",
+        "joined",
         "secret",
     },
     values: {"Reader", "choice", "integer", "number", "reading"},

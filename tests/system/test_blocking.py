@@ -3,6 +3,7 @@ another thread."""
 
 import asyncio
 import contextlib
+import json
 import queue
 import subprocess
 import sys
@@ -16,6 +17,8 @@ import pytest
 
 from busbar.client import (
     Change,
+    DeviceTimeout,
+    Expired,
     LinkLost,
     Locked,
     NotConnected,
@@ -34,8 +37,9 @@ LIMIT = 30.0  # s; generous, only something broken needs it
 
 
 @contextmanager
-def bridge(url: str, toy: Toy) -> Iterator[None]:
+def bridge(url: str, toy: Toy, name: str = "lab", **broker: str) -> Iterator[None]:
     """A bridge in a thread with a loop of its own."""
+    about = json.dumps({"bridge": {"name": name}, "broker": {"url": url, **broker}})
     ready, made = (
         threading.Event(),
         queue.SimpleQueue[tuple[Bridge, asyncio.AbstractEventLoop]](),
@@ -43,9 +47,7 @@ def bridge(url: str, toy: Toy) -> Iterator[None]:
 
     async def run() -> None:
         wanted = service(toy)
-        settings = loader.parse(
-            (f"bridge: {{name: lab}}\nbroker: {{url: '{url}'}}\n"), wanted.config, {}
-        )
+        settings = loader.parse(about, wanted.config, {})
         running = Bridge(plan(wanted, settings, None, {}))
         made.put((running, asyncio.get_running_loop()))
         task = asyncio.create_task(running.run())
@@ -93,7 +95,7 @@ def test_it_sets_calls_reads_and_tells_what_is_wrong(url: str) -> None:
             "online",
         )
         assert device.time("level") == device.snapshot().times["level"]
-        assert device.call("echo", text="hi", times=2) == "hihi"
+        assert device.call("echo", {"text": "hi", "times": 2}) == "hihi"
         with pytest.raises(OutOfRange, match="99"):
             device.set({"level": 99})
         assert set(bus.devices()) == {"lab/bridge", "lab/toy"}
@@ -102,6 +104,21 @@ def test_it_sets_calls_reads_and_tells_what_is_wrong(url: str) -> None:
         assert device.snapshot(notes=True).notes == {"level": "mine"}
         device.report("look")
         assert (bus.messages[0].text, device.messages[0].text) == ("look", "look")
+
+
+def test_a_stated_timeout_and_a_deadline_count_as_stated(url: str) -> None:
+    with Client(url) as bus:
+        device = bus.device("lab/toy")
+        device.wait_online(timeout=LIMIT)
+        with pytest.raises((DeviceTimeout, Expired)):
+            device.call("wait", 60, timeout=0.2)  # it may take 90 s
+        with pytest.raises((DeviceTimeout, Expired)):
+            device.call("wait", 60, deadline=time.monotonic() + 0.2)
+        with pytest.raises(DeviceTimeout, match="it was not sent"):
+            device.set("level", 5, deadline=time.monotonic())
+        assert device.call("echo", "hi", deadline=time.monotonic() + LIMIT) == "hi"
+        with pytest.raises(TypeError, match="tmeout"):
+            device.set("level", 5, tmeout=1)
 
 
 def test_callbacks_run_on_one_worker_thread_or_their_own_and_queues_are_filled(
@@ -204,7 +221,7 @@ def test_what_is_lost_is_stale_and_commands_fail_at_once(url: str, toy: Toy) -> 
             device.call("reconnect")
         until(lambda: device.stale is not None, "the end of the link")
         with pytest.raises(Offline, match="nobody there"):
-            device.call("echo", text="x")
+            device.call("echo", {"text": "x"})
         assert series.get(timeout=LIMIT).stale is not None
         with pytest.raises(Stale):
             _ = device["level"]

@@ -131,7 +131,7 @@ async def test_what_one_client_sets_another_sees_and_both_get_their_own_outcomes
         )
         assert there["level"] == 7.5
         answers = await asyncio.gather(
-            here.call("echo", text="here"), there.call("echo", text="there")
+            here.call("echo", {"text": "here"}), there.call("echo", {"text": "there"})
         )
         assert answers == ["here", "there"]
         assert one._connection.calls.strays == other._connection.calls.strays == 0
@@ -155,7 +155,7 @@ async def test_a_hundred_calls_at_once_all_get_their_own_outcome(
     async with lab(broker, protocol) as toy, client(broker, protocol) as bus:
         device = await usable(bus)
         answers = await asyncio.gather(
-            *(device.call("echo", text=str(number)) for number in range(100))
+            *(device.call("echo", {"text": str(number)}) for number in range(100))
         )
         assert answers == [str(number) for number in range(100)]
         assert sorted(
@@ -237,11 +237,15 @@ async def test_calls_under_way_fail_when_the_broker_goes_and_can_be_repeated_by_
     async with lab(broker, protocol) as toy, client(broker, protocol) as bus:
         device = await usable(bus)
         running = [
-            asyncio.create_task(device.call("wait", seconds=1, id=f"number {n:04}"))
+            asyncio.create_task(
+                device.call("wait", {"seconds": 1}, id=f"number {n:04}")
+            )
             for n in range(20)
         ]
         running.append(
-            asyncio.create_task(device.call("echo", text="done", id="already done"))
+            asyncio.create_task(
+                device.call("echo", {"text": "done"}, id="already done")
+            )
         )
         assert await running.pop() == "done"
         await until(lambda: len(bus._connection.calls) == 20, "the calls on their way")
@@ -249,15 +253,15 @@ async def test_calls_under_way_fail_when_the_broker_goes_and_can_be_repeated_by_
         for ended in await asyncio.gather(*running, return_exceptions=True):
             assert isinstance(ended, LinkLost)
         with pytest.raises(LinkLost):
-            await device.call("echo", text="not connected")
+            await device.call("echo", {"text": "not connected"})
         assert device.stale is not None
         broker.start()
         await bus.wait_online("lab/toy", timeout=60)
-        assert await device.call("echo", text="done", id="already done") == "done"
+        assert await device.call("echo", {"text": "done"}, id="already done") == "done"
         assert (
             await asyncio.gather(
                 *(
-                    device.call("wait", seconds=1, id=f"number {n:04}")
+                    device.call("wait", {"seconds": 1}, id=f"number {n:04}")
                     for n in range(20)
                 )
             )
@@ -386,7 +390,7 @@ async def test_a_stalled_callback_delays_nobody_else(
             await asyncio.sleep(0)
         await until(lambda: seen[-1:] == [11.9], "the last value")
         assert seen == [number / 10 + 2 for number in range(100)]
-        assert await device.call("echo", text="alive") == "alive"
+        assert await device.call("echo", {"text": "alive"}) == "alive"
         end()
 
 
@@ -420,9 +424,9 @@ async def main() -> None:
         await toy.wait_online(30)
         for number in range(rounds):
             async with toy.lock(ttl=5, owner=name, wait=60):
-                await toy.call("echo", text=f"{name} in")
+                await toy.call("echo", f"{name} in")
                 await asyncio.sleep(0.05)  # the other one is back in the queue
-                await toy.call("echo", text=f"{name} out")
+                await toy.call("echo", f"{name} out")
 
 asyncio.run(main())
 """

@@ -3,6 +3,7 @@
 Seen in what arrives, never in what is acknowledged.
 """
 
+import json
 import re
 import shutil
 import socket
@@ -20,10 +21,15 @@ from paho.mqtt.client import Client as Paho
 from paho.mqtt.client import MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
+from busbar.client import Forbidden
+from busbar.client.blocking import Client as Bus
+from busbar.net.endpoint import Endpoint
 from tests.broker import Mosquitto, find
 from tests.cli.command import Done, busbar, until
 from tests.cli.conftest import simulator
 from tests.process import BridgeProcess
+from tests.system.test_blocking import bridge as bench
+from tests.toy import Toy
 
 SOURCE = Path(__file__).parents[2] / "mosquitto"
 USERS = ["scpi1", "cip1", "viewer", "operator", "homeassistant", "witness"]
@@ -448,6 +454,59 @@ def test_a_retained_status_is_there_for_who_comes_later(site: Site) -> None:
         assert [topic for topic, _ in viewer.received] == ["busbar/scpi1/late/status"]
 
 
+@pytest.fixture
+def toy(site: Site) -> Iterator[Toy]:
+    """A device of the bridge scpi1."""
+    made = Toy()
+    account = {"username": "scpi1", "password": secret("scpi1")}
+    tls = {"ca_file": str(site.files / "ca.crt")}
+    with bench(tls_url(site), made, "scpi1", **account, **tls):
+        yield made
+
+
+def tls_url(site: Site) -> str:
+    return f"mqtts://127.0.0.1:{site.broker.port}"
+
+
+def command(site: Site, user: str, *arguments: str) -> Done:
+    """Run the command line as one of the users."""
+    broker = ("--broker", tls_url(site), "--ca-file", str(site.files / "ca.crt"))
+    words = ("--json", "--username", user, *broker, *arguments)
+    return busbar(*words, BUSBAR_PASSWORD=secret(user))
+
+
+WRITE = ("set", "scpi1/toy", "on", "true")
+
+
+def test_a_command_without_the_right_is_forbidden_and_not_to_be_repeated(
+    site: Site, toy: Toy
+) -> None:
+    done = command(site, "viewer", *WRITE)
+    error = json.loads(done.err)["error"]
+    assert (done.code, error["code"], error["retryable"]) == (3, "forbidden", False)
+    assert "scpi1/toy set/on: the broker refuses it: Not authorized" in error["message"]
+    broker = Endpoint(
+        tls_url(site),
+        username="viewer",
+        password=secret("viewer"),
+        ca_file=str(site.files / "ca.crt"),
+    )
+    with Bus(broker) as bus, pytest.raises(Forbidden, match="Not authorized"):
+        bus.device("scpi1/toy").call("echo", "x")
+    assert command(site, "operator", *WRITE).code == 0
+    assert toy.values["on"] is True
+
+
+def test_over_mqtt_3_1_1_a_timeout_names_missing_rights_as_a_cause(
+    site: Site, toy: Toy
+) -> None:
+    done = command(site, "viewer", "--protocol=3.1.1", *WRITE, "--timeout=0.5")
+    error = json.loads(done.err)["error"]
+    assert (done.code, error["code"]) == (5, "timeout")
+    assert "no outcome within 0.5 s" in error["message"]
+    assert "look at this user's rights" in error["message"]
+
+
 @pytest.mark.parametrize("version", [V311, V5])
 def test_the_largest_message_of_the_contract_passes_and_a_larger_one_is_refused(
     site: Site, version: MQTTProtocolVersion
@@ -510,10 +569,6 @@ def bridge(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
             asked = (site, "get", "operator", "scpi1/psu", "voltage")
             until(lambda: examine(*asked).code == 0, "the voltage")
             yield
-
-
-def tls_url(site: Site) -> str:
-    return f"mqtts://localhost:{site.broker.port}"
 
 
 def examine(site: Site, command: str, user: str, *arguments: str) -> Done:

@@ -8,7 +8,7 @@ from busbar.config.loader import (
     check_names,
     secret,
 )
-from busbar.config.property_keys import Labels, Reported, check_choices
+from busbar.config.property_keys import Labels, Reported, check_choices, joined
 
 __all__ = [
     "Config",
@@ -19,5 +19,6 @@ __all__ = [
     "Size",
     "check_choices",
     "check_names",
+    "joined",
     "secret",
 ]

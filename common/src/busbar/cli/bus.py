@@ -72,7 +72,7 @@ async def _entered(client: Client, refused: "asyncio.Future[BrokerLost]") -> Non
         waiting: list[asyncio.Future[Any]] = [entering, refused]
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         if refused.done() and not entering.done():
-            raise BrokerLost(str(refused.result())) from refused.result()
+            raise refused.result()
         await entering
     except LinkLost as error:
         raise BrokerLost(error.message) from error

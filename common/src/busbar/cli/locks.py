@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -13,6 +14,7 @@ from busbar.cli import bus, completion
 from busbar.cli.options import command
 from busbar.cli.output import Output
 from busbar.cli.settings import Settings
+from busbar.client.types import LockOptions
 
 PATIENCE = 5.0  # s for the program to end after the lock was lost
 
@@ -40,6 +42,12 @@ PATIENCE = 5.0  # s for the program to end after the lock was lost
     help="it lasts when we are gone",
 )
 @click.option(
+    "--timeout",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="for getting the lock once connected",
+)
+@click.option(
     "--owner", metavar="TEXT", help=("shown to others (default: user and program)")
 )
 @click.option(
@@ -55,8 +63,9 @@ def lock_command(
     program: Sequence[str],
     wait: float,
     ttl: float | None,
+    timeout: float | None,
     owner: str | None,
-    scope: str | None,
+    scope: Literal["device", "channel"] | None,
     no_polls: bool,
 ) -> int:
     """Run a program while nobody else commands a device.
@@ -68,13 +77,12 @@ def lock_command(
     async def work() -> int:
         async with bus.device(settings, device) as found:
             bus.follow()
-            options = {
-                "ttl": ttl,
-                "wait": wait,
-                "scope": scope,
-                "polls": False if no_polls else None,
-            }
-            async with found.lock(owner=owner or _owner(program), **options) as lease:  # type: ignore[arg-type]  # mixed
+            who = owner or _owner(program)
+            options = LockOptions(owner=who, ttl=ttl, wait=wait, scope=scope)
+            options["timeout"] = timeout
+            if no_polls:
+                options["polls"] = False
+            async with found.lock(**options) as lease:
                 return await _run(
                     program, {**settings.environment(), "BUSBAR_LEASE": lease}
                 )

@@ -42,7 +42,10 @@ _SENT: Sequence[Callable[[Callable[..., Any]], Callable[..., Any]]] = (
         help="for somebody else's lock (default: 0)",
     ),
     click.option(
-        "--timeout", type=_SECONDS, metavar="SECONDS", help="for the device's answer"
+        "--timeout",
+        type=_SECONDS,
+        metavar="SECONDS",
+        help="for all of it once connected (default: what the command may take)",
     ),
     click.option(
         "--lease",

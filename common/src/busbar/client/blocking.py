@@ -15,7 +15,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar, Unpack
 
 from busbar import client
 from busbar.client import lock
@@ -26,7 +26,9 @@ from busbar.client.types import (
     Change,
     Event,
     Gap,
+    LockOptions,
     Note,
+    Options,
     Presence,
     Reading,
     Snapshot,
@@ -323,7 +325,10 @@ class DeviceView:
         return self._bus.portal.call(self._device.snapshot, notes=notes)
 
     def set(
-        self, path: str | Mapping[str, Any], value: Any = None, **options: Any
+        self,
+        path: str | Mapping[str, Any],
+        value: Any = None,
+        **options: Unpack[Options],
     ) -> Any:
         """Write a property, or several, and return what is known of the result.
 
@@ -332,16 +337,16 @@ class DeviceView:
         return self._bus.portal.run(self._device.set(path, value, **options))
 
     def call(
-        self, command: str, arguments: Mapping[str, Any] | None = None, /, **more: Any
+        self, command: str, arguments: Any = None, **options: Unpack[Options]
     ) -> Any:
         """Run a command and return its result.
 
         Arguments, options and errors as there.
         """
-        return self._bus.portal.run(self._device.call(command, arguments, **more))
+        return self._bus.portal.run(self._device.call(command, arguments, **options))
 
     @contextlib.contextmanager
-    def lock(self, **options: Any) -> Iterator[str]:
+    def lock(self, **options: Unpack[LockOptions]) -> Iterator[str]:
         """Keep all others from commanding the device during the block.
 
         Options and errors as there.

@@ -22,6 +22,7 @@ from busbar.client.connection import ClientConnection
 from busbar.client.described import items as elements
 from busbar.client.device import NOTES_KEPT, DeviceView
 from busbar.client.dispatcher import Dispatcher
+from busbar.client.filters import is_any_of
 from busbar.client.queues import LIMIT, Callback, Queue, Stream, run_callback
 from busbar.client.subscriptions import Subscription, parse
 from busbar.client.types import Blob, Event, Gap, NotConnected, Note, Presence, Snapshot
@@ -29,7 +30,7 @@ from busbar.contract.names import LEVEL
 from busbar.contract.topics import matches
 from busbar.errors import Offline, UnknownTarget
 from busbar.mqtt.connection import connection
-from busbar.mqtt.reconnect import Connect
+from busbar.mqtt.reconnect import Connect, SubscriptionForbidden
 from busbar.net.endpoint import Endpoint
 
 log = logging.getLogger("busbar.client")
@@ -64,7 +65,7 @@ class Client:
     patterns of `bridge/device`; another device is added when it is asked for. timeout:
     s for the first connection. on_gap is called with each Gap. settled: entered =
     values are those of now, which takes a second where they change; False for who only
-    commands. Raises NotConnected on entering, ConfigError for a wrong url.
+    commands. Raises NotConnected or Forbidden on entering, ConfigError for a wrong url.
     """
 
     def __init__(
@@ -96,6 +97,8 @@ class Client:
     async def __aenter__(self) -> Self:
         # with what this connection's dispatcher tracks
         self._devices: dict[str, DeviceView] = {}
+        # what each subscriber needs of the broker besides the devices, and its end
+        self._needs: dict[Queue[Any], tuple[list[str], Callable[[], None]]] = {}
         self._connection = ClientConnection(
             self.endpoint, self.root, self.name, self._patterns, self._connect
         )
@@ -106,6 +109,7 @@ class Client:
             on_lost=self._connection.calls.fail,
             on_message=self._connection.wake,
         )
+        self._connection.on_forbidden = self._take_forbidden
         self._connection.start(self._dispatcher)
         try:
             await self._join()
@@ -121,9 +125,15 @@ class Client:
         return self
 
     async def _join(self) -> None:
-        """Wait until devices are known; raise TimeoutError without a connection."""
+        """Wait until devices are known.
+
+        Raise TimeoutError without a connection, Forbidden where we may not subscribe.
+        """
         until = self._connection.until
-        await until(lambda: self._connection.joined, self._timeout)
+        link = self._connection
+        await until(lambda: link.joined or link.forbidden is not None, self._timeout)
+        if link.forbidden is not None:
+            raise link.forbidden
         if self._settled:
             # what is not settled then says so
             with contextlib.suppress(TimeoutError):
@@ -274,27 +284,28 @@ class Client:
     # For devices and streams.
 
     async def run(
-        self, name: str, target: str, fields: Mapping[str, Any], patience: float
+        self, name: str, target: str, fields: Mapping[str, Any], ends: float
     ) -> Any:
-        """Send a command and return its result.
+        """Send a command and return its result; it has to end by then (loop time).
 
         Raise its error, NotConnected, Offline, UnknownTarget.
         """
         self._connection.check()
         self.device(name)  # which follows it
         tracked = self._dispatcher.track(name)
+        left = ends - asyncio.get_running_loop().time()
         if tracked.status is None:
             with contextlib.suppress(TimeoutError):
                 await self._connection.until(
-                    lambda: tracked.status is not None, UNKNOWN_WAIT
+                    lambda: tracked.status is not None, min(UNKNOWN_WAIT, left)
                 )
-        if tracked.status is None:
+        if tracked.status is None and left > UNKNOWN_WAIT:
             known = ", ".join(sorted(self._dispatcher.described)) or "none"
             raise UnknownTarget(f"there is no device {name}; known are: {known}")
         fault = self._dispatcher.fault(name.partition("/")[0])
         if fault is not None:
             raise Offline(fault.message)
-        return await self._connection.calls.run(name, target, fields, patience)
+        return await self._connection.calls.run(name, target, fields, ends)
 
     def stream(
         self, wanted: Iterable[tuple[str, str, str]], queue: Queue[Any], current: bool
@@ -323,11 +334,22 @@ class Client:
             nonlocal released
             for leave_one in leaves:
                 leave_one()
+            self._needs.pop(queue, None)
             if not released:
                 released = True
                 self._connection.release(filters)
 
+        if filters:
+            self._needs[queue] = (filters, leave)
         return leave
+
+    def _take_forbidden(self, error: SubscriptionForbidden) -> None:
+        """End the subscribers that need what we may not subscribe to."""
+        refused = error.detail["filters"]
+        for queue, (filters, leave) in list(self._needs.items()):
+            if is_any_of(refused, filters):
+                queue.fail(error)
+                leave()
 
     def _put_current(
         self, wanted: list[tuple[str, str, str]], queue: Queue[Any]

@@ -18,9 +18,16 @@ from busbar.client.types import NotConnected
 from busbar.contract.messages import Fault
 from busbar.contract.names import LEVEL
 from busbar.contract.topics import BRIDGE, REPLY, matches
+from busbar.errors import BusbarError
 from busbar.mqtt.connection import Connection
 from busbar.mqtt.outbox import Message
-from busbar.mqtt.reconnect import BrokerLost, Connect, Received, stay_connected
+from busbar.mqtt.reconnect import (
+    BrokerLost,
+    Connect,
+    Received,
+    SubscriptionForbidden,
+    stay_connected,
+)
 from busbar.net.endpoint import Endpoint
 
 log = logging.getLogger("busbar.client")
@@ -56,13 +63,22 @@ class ClientConnection:
         self.patterns = list(patterns)
         self.joined = False  # connected, and all that was retained has come
         self.problem = "no answer"
+        self.forbidden: SubscriptionForbidden | None = None
+        # told of what the broker's rights do not let us subscribe to
+        self.on_forbidden: Callable[[SubscriptionForbidden], None] = lambda _: None
         self._endpoint = endpoint
         self._root = root
         self._name = name
         self._connect = connect
         self._reply = _reply_topic(endpoint, root, name)
         self._outgoing = Outgoing(self._on_refused)
-        self.calls = Calls(self._outgoing.put, root, f"{self._reply}/outcome")
+        self.calls = Calls(
+            self._outgoing.put,
+            root,
+            f"{self._reply}/outcome",
+            withdraw=self._outgoing.withdraw,
+            told_of_refusals=endpoint.protocol == "5",
+        )
         self._filters = Filters()
         self._filters.add([f"{self._reply}/+", *self._scope(self.patterns)])
         self._link: Connection | None = None
@@ -174,6 +190,8 @@ class ClientConnection:
                     await link.unsubscribe(sorted(less))
         except BrokerLost as error:
             log.warning("%s", error)
+            if isinstance(error, SubscriptionForbidden):
+                self.on_forbidden(error)
 
     async def _connect_and_serve(self) -> None:
         try:
@@ -183,6 +201,10 @@ class ClientConnection:
                 await self._serve(link)
         except BrokerLost as error:
             self.problem = str(error)
+            if isinstance(error, SubscriptionForbidden):
+                self.forbidden = error
+                self.on_forbidden(error)
+                self.wake()
             raise
         finally:
             self._link = None
@@ -226,7 +248,7 @@ class ClientConnection:
         await asyncio.sleep(QUIET)
         return False
 
-    def _on_refused(self, message: Message, why: str) -> None:
+    def _on_refused(self, message: Message, why: BusbarError) -> None:
         if message.topic.endswith("/joined"):
             self._marker = DENIED
             self.wake()

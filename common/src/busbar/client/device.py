@@ -1,20 +1,30 @@
 """One device, as a program uses it."""
 
+import asyncio
 import contextlib
 import time as clock
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import UNSET
 
 from busbar.client import lock
-from busbar.client.calls import MARGIN, TTL
+from busbar.client.calls import ending
 from busbar.client.described import named, property_of
 from busbar.client.device_view import UNKNOWN
 from busbar.client.queues import Callback, Queue, Stream
 from busbar.client.tracked_device import TrackedDevice
-from busbar.client.types import Blob, Change, Event, Note, Reading, Snapshot, Stale
+from busbar.client.types import (
+    Blob,
+    Change,
+    Event,
+    Note,
+    Options,
+    Reading,
+    Snapshot,
+    Stale,
+)
 from busbar.contract.messages import Fault, Info
 
 if TYPE_CHECKING:
@@ -142,14 +152,19 @@ class DeviceView:
         ttl: float | None = None,
         wait: float | None = None,
         timeout: float | None = None,
+        deadline: float | None = None,
         id: str | None = None,  # the contract's word
         lease: str | None = None,
     ) -> Any:
         """Write a property, or several given as a mapping.
 
-        Returns what is known of the result, when the device has taken it. ttl: s that
-        it may wait to be started; wait: s for somebody else's lock; timeout: s for the
-        device's answer; id: makes it safe to repeat. Raises what is in `busbar.errors`.
+        Returns what is known of the result, when the device has taken it. Raises what
+        is in `busbar.errors`.
+
+        timeout: s for all of it. deadline: the same as a time of the loop
+        (`time.monotonic()`), which several commands can share. Without both a command
+        that gets no outcome ends after all that it may take. ttl: s that it may wait to
+        be started; wait: s for somebody else's lock; id: makes it safe to repeat.
         """
         target = "set"
         if isinstance(path, Mapping):
@@ -157,62 +172,59 @@ class DeviceView:
         else:
             target = f"set/{path}"
             fields = {"_value": value}
-        return await self._run(target, fields, ANSWER, ttl, wait, timeout, id, lease)
+        options = Options(
+            ttl=ttl, wait=wait, timeout=timeout, deadline=deadline, id=id, lease=lease
+        )
+        return await self._run(target, fields, ANSWER, options)
 
     async def call(
         self,
         command: str,
-        arguments: Mapping[str, Any] | None = None,
-        /,
+        arguments: Any = None,
         *,
         ttl: float | None = None,
         wait: float | None = None,
         timeout: float | None = None,
+        deadline: float | None = None,
         id: str | None = None,
         lease: str | None = None,
-        **more: Any,
     ) -> Any:
         """Run a command and return its result.
 
-        Arguments whose names are taken (`ttl`, `id`, ...) go into the mapping.
-
-        Options and errors as for `set`.
+        arguments: a mapping; or one bare value, if the command has exactly one required
+        argument. Options and errors as for `set`.
         """
         patience = ANSWER
         if self.info is not None and command in self.info.commands:
             patience = self.info.commands[command].timeout
-        fields = {**(arguments or {}), **more}
-        return await self._run(
-            f"call/{command}", fields, patience, ttl, wait, timeout, id, lease
+        if arguments is None:
+            arguments = {}
+        elif not isinstance(arguments, Mapping):
+            arguments = {"_value": arguments}
+        options = Options(
+            ttl=ttl, wait=wait, timeout=timeout, deadline=deadline, id=id, lease=lease
         )
+        return await self._run(f"call/{command}", arguments, patience, options)
 
     async def _run(
-        self,
-        target: str,
-        fields: dict[str, Any],
-        patience: float,
-        ttl: float | None,
-        wait: float | None,
-        timeout: float | None,
-        id_: str | None,
-        lease: str | None,
+        self, target: str, fields: Mapping[str, Any], patience: float, options: Options
     ) -> Any:
+        began = asyncio.get_running_loop().time()
+        ends = ending(began, patience, options)
+        timeout = options.get("timeout")
+        if timeout is None and options.get("deadline") is not None:
+            timeout = ends - began
+        lease = options.get("lease")
         if lease is None:
             lease = self._lease
-        metadata: dict[str, Any] = {
-            "_ttl": ttl,
-            "_wait": wait,
+        metadata = {
+            "_ttl": options.get("ttl"),
+            "_wait": options.get("wait"),
             "_timeout": timeout,
             "_lease": lease or None,
+            "_id": options.get("id"),
         }
-        if id_ is not None:
-            metadata["_id"] = id_
-        limit = MARGIN + (wait or 0.0) + max(patience, timeout or 0.0)
-        if ttl is None:
-            limit += TTL
-        else:
-            limit += ttl
-        return await self._client.run(self.name, target, {**fields, **metadata}, limit)
+        return await self._client.run(self.name, target, {**fields, **metadata}, ends)
 
     @contextlib.asynccontextmanager
     async def lock(
@@ -221,20 +233,24 @@ class DeviceView:
         ttl: float | None = None,
         owner: str = "",
         wait: float = 0.0,
-        scope: str | None = None,
+        scope: Literal["device", "channel"] | None = None,
         polls: bool | None = None,
+        timeout: float | None = None,
+        deadline: float | None = None,
     ) -> AsyncIterator[str]:
         """Keep all others from commanding the device.
 
         Entered = it is ours, the value is the lease.
 
         ttl: s until it ends by itself when we are gone (default `lock_time`); it renews
-        itself. Our commands carry the lease. Raises Locked when somebody else has it
-        (after `wait` s), LeaseLost when it could not be renewed.
+        itself. Our commands carry the lease. timeout, deadline: for getting it. Raises
+        Locked when somebody else has it (after `wait` s), LeaseLost when it could not
+        be renewed.
         """
-        options = {"owner": owner or self._client.name, "scope": scope, "polls": polls}
-        given = {key: value for key, value in options.items() if value is not None}
-        async with lock.held(self, ttl or self.lock_time, wait, given) as lease:
+        given = {"owner": owner or self._client.name, "scope": scope, "polls": polls}
+        given = {key: value for key, value in given.items() if value is not None}
+        getting = Options(wait=wait, timeout=timeout, deadline=deadline, lease="")
+        async with lock.held(self, ttl or self.lock_time, getting, given) as lease:
             self._lease = lease
             try:
                 yield lease

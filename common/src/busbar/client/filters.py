@@ -3,6 +3,7 @@
 None inside another: Mosquitto would deliver its messages twice (MQTT 5).
 """
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable
 
@@ -56,6 +57,12 @@ def check(name: str) -> None:
             f"{name!r:.200}: a level is 1 to 64 of A-Z a-z 0-9 _ -, or + for any, or "
             f"# at the end for the rest"
         )
+
+
+def is_any_of(wides: Iterable[str], narrows: Iterable[str]) -> bool:
+    """True if one of the filters is, or lies within, one of `wides`."""
+    pairs = itertools.product(wides, narrows)
+    return any(wide == narrow or covers(wide, narrow) for wide, narrow in pairs)
 
 
 def covers(wide: str, narrow: str) -> bool:

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
 from busbar.client.calls import read_result
-from busbar.client.types import LeaseLost
+from busbar.client.types import LeaseLost, Options
 from busbar.contract.messages import Lease
 from busbar.errors import BusbarError, LinkLost
 
@@ -17,14 +17,13 @@ if TYPE_CHECKING:
 
 @contextlib.asynccontextmanager
 async def held(
-    device: "DeviceView", ttl: float, wait: float, given: Mapping[str, Any]
+    device: "DeviceView", ttl: float, getting: Options, given: Mapping[str, Any]
 ) -> AsyncIterator[str]:
-    """Lock for the block.
+    """Lock for the block; `getting` are the options of the command that locks.
 
     Raise Locked, and LeaseLost at the end of a block during which it was lost.
     """
-    arguments = {"ttl": ttl, **given}
-    answer = await device.call("lock", arguments, wait=wait, lease="")
+    answer = await device.call("lock", {"ttl": ttl, **given}, **getting)
     token = read_result(f"{device.name} lock", answer, Lease).lease
     lost: list[BusbarError] = []
     block = asyncio.current_task()
@@ -46,7 +45,7 @@ async def held(
         renewing.cancel()
         if not lost:
             with contextlib.suppress(BusbarError):  # it ends by itself
-                await device.call("unlock", lease=token)
+                await device.call("unlock", lease=token, timeout=ttl)
 
 
 async def taken(
@@ -91,16 +90,14 @@ async def _renew(
     while True:
         await asyncio.sleep(ttl / 3)
         asked = loop.time()
+        wanted = {"ttl": ttl, **given}
         try:
-            async with asyncio.timeout(until - asked):
-                answer = await device.call("lock", {"ttl": ttl, **given}, lease=token)
+            answer = await device.call("lock", wanted, lease=token, deadline=until)
             read_result(f"{device.name} lock", answer, Lease)
             until = asked + ttl
-        except (BusbarError, TimeoutError) as error:
+        except BusbarError as error:
             if isinstance(error, LinkLost) and loop.time() + ttl / 3 < until:
                 continue  # the broker may be back in time
-            if isinstance(error, TimeoutError):
-                error = LinkLost("no outcome of the renewal in time")
             lost.append(error)
             block.cancel()
             return

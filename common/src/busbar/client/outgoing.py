@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from busbar.client.types import NotConnected
 from busbar.contract import messages
-from busbar.errors import Overloaded, TooLarge
+from busbar.errors import BusbarError, Overloaded, TooLarge
 from busbar.mqtt.outbox import Message
 
 QUEUE_LIMIT = 10_000  # messages that wait for the broker
@@ -17,7 +17,7 @@ QUEUE_LIMIT = 10_000  # messages that wait for the broker
 class Outgoing:
     """The source of one client's connection."""
 
-    def __init__(self, on_refused: Callable[[Message, str], None]) -> None:
+    def __init__(self, on_refused: Callable[[Message, BusbarError], None]) -> None:
         self.wake: Callable[[], None] = lambda: None
         self.limit = messages.MESSAGE_LIMIT
         self.open = False  # connected: nothing is kept for later
@@ -38,6 +38,13 @@ class Outgoing:
         self._queue.append(message)
         self.wake()
 
+    def withdraw(self, message: Message) -> bool:
+        """Do not send a message after all; return whether that was in time."""
+        if message not in self._queue:
+            return False
+        self._queue.remove(message)
+        return True
+
     def lower(self, limit: int | None) -> None:
         self.limit = messages.MESSAGE_LIMIT
         if limit is not None:
@@ -51,7 +58,7 @@ class Outgoing:
     def delivered(self, message: Message) -> None:
         pass
 
-    def refused(self, message: Message, why: str) -> None:
+    def refused(self, message: Message, why: BusbarError) -> None:
         self._on_refused(message, why)
 
     def returned(self, messages: list[Message]) -> None:

@@ -31,6 +31,7 @@ class Queue(Generic[T]):
     ) -> None:
         self.dropped = 0
         self.closed = False
+        self.error: Exception | None = None  # why no item will come any more
         self._limit = limit
         self._key = latest
         self._items: deque[T] = deque()
@@ -71,6 +72,11 @@ class Queue(Generic[T]):
         self.closed = True
         self._wake()
 
+    def fail(self, error: Exception) -> None:
+        """Take no more; whoever has taken all that there is gets the error."""
+        self.error = error
+        self.close()
+
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
@@ -79,7 +85,8 @@ class Queue(Generic[T]):
 class Stream(Generic[T]):
     """An endless series: `async for item in stream`.
 
-    It ends when it or the client is closed.
+    It ends when it or the client is closed, and raises Forbidden where the broker does
+    not let us subscribe.
     """
 
     def __init__(self, queue: Queue[T], leave: Callable[[], None]) -> None:
@@ -97,7 +104,7 @@ class Stream(Generic[T]):
 
     async def __anext__(self) -> T:
         if not await self._queue.wait():
-            raise StopAsyncIteration
+            raise self._queue.error or StopAsyncIteration
         return self._queue.pop()
 
     def close(self) -> None:
@@ -140,3 +147,5 @@ async def run_callback(queue: Queue[Any], call: Callback, name: str) -> None:
                 log.exception("callback of %s failed on %r", name, item)
         else:
             await asyncio.sleep(0)
+    if queue.error is not None:
+        log.warning("callback of %s has ended: %s", name, queue.error)

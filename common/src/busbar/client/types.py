@@ -5,13 +5,36 @@ Source: docs/contract.md, 3.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypedDict
 
 import msgspec
 
 from busbar.contract import messages
 from busbar.contract.messages import Fault, Info
 from busbar.errors import BY_CODE, BusbarError, LinkLost
+
+
+class Options(TypedDict, total=False):
+    """How a command is sent; None stands for absent. See `DeviceView.set`."""
+
+    ttl: float | None
+    wait: float | None
+    timeout: float | None
+    deadline: float | None
+    id: str | None  # the contract's word
+    lease: str | None
+
+
+class LockOptions(TypedDict, total=False):
+    """How a device is locked. See `DeviceView.lock`."""
+
+    ttl: float | None
+    owner: str
+    wait: float
+    scope: Literal["device", "channel"] | None
+    polls: bool | None
+    timeout: float | None
+    deadline: float | None
 
 
 class Stale(Exception):

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
+from busbar.config.address_patterns import AddressPattern
 from busbar.config.allowed import SIZE
 from busbar.config.problems import Conversion
 from busbar.config.yaml import SIZE_LIMIT, place_in, problem, read
@@ -121,6 +122,13 @@ class Bridge(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     # where blobs too large for the bus are saved, from the file's own folder; None:
     # nowhere
     folder: str | None = None
+
+    def __post_init__(self) -> None:
+        for pattern in self.allow_open:
+            try:
+                AddressPattern(pattern)
+            except ValueError as error:
+                raise ValueError(f"allow_open: {error}") from error
 
 
 class Log(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -3,7 +3,7 @@
 How it is shown and how often it is reported.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -33,6 +33,25 @@ class Reported(Labels, frozen=True, forbid_unknown_fields=True, kw_only=True):
     min_interval: NotNegative = 0.0  # s between reports
     # s after which an unchanged reading is reported again; 0 = never
     max_silence: NotNegative = 0.0
+
+
+def joined(name: str, base: type[msgspec.Struct], keys: type[msgspec.Struct]) -> Any:
+    """Return a struct with the fields of both, which msgspec cannot inherit from two.
+
+    Methods are those of `base`. To type checkers it is a class of both bases.
+    """
+    fields: list[tuple[str, Any, Any]] = []
+    renamed: dict[str, str] = {}
+    for each in msgspec.structs.fields(keys):
+        made: dict[str, Any] = {
+            "default": each.default,
+            "default_factory": each.default_factory,
+        }
+        fields.append((each.name, each.type, msgspec.field(**made)))
+        renamed[each.name] = each.encode_name
+    return msgspec.defstruct(
+        name, fields, bases=(base,), frozen=True, kw_only=True, rename=renamed
+    )
 
 
 def check_choices(choices: dict[int, str]) -> None:

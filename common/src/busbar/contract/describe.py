@@ -176,17 +176,20 @@ class Command:
         obj = self._object(payload)
         if obj is not None:
             own, metadata = messages.take_metadata(obj)
-            if "_value" not in own or self._bare is None or self._bare in own:
+            if "_value" not in own or self._bare in own:
                 return own, metadata
+            if self._bare is None:
+                raise self._not_bare(f"`_value` {own['_value']!r:.100}")
             return {self._bare: own.pop("_value"), **own}, metadata
         if self._bare is None:
-            names = ", ".join(self._fields) or "none"
-            raise BadRequest(
-                f"{self.name} takes a JSON object of arguments ({names}), not "
-                f"{messages.shown(payload)}"
-            )
+            raise self._not_bare(messages.shown(payload))
         value, metadata = self._fields[self._bare].payload(payload)
         return {self._bare: value}, metadata
+
+    def _not_bare(self, given: str) -> BadRequest:
+        names = ", ".join(self._fields) or "none"
+        takes = f"{self.name} takes a JSON object of arguments ({names})"
+        return BadRequest(f"{takes}, not {given}")
 
     def _object(self, payload: bytes) -> dict[str, Any] | None:
         if messages.is_msgpack_map(payload):

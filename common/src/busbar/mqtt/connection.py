@@ -9,18 +9,26 @@ acknowledgement (measured: 30 us per message at 100, 73 us at 1000).
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any
 
 from paho.mqtt import client as paho
 
-from busbar.errors import ConfigError
+from busbar.errors import (
+    BadRequest,
+    BusbarError,
+    ConfigError,
+    Forbidden,
+    LinkLost,
+    Overloaded,
+)
 from busbar.mqtt import paho_client
 from busbar.mqtt.outbox import OVERHEAD, Message
 from busbar.mqtt.reconnect import (
     BrokerLost,
     Received,
     Source,
+    SubscriptionForbidden,
     SubscriptionRefused,
 )
 from busbar.net.endpoint import Endpoint
@@ -32,6 +40,15 @@ BATCH_BYTES = 256 * 1024  # and bytes, so that a ping never waits long behind th
 CONNECT_TIMEOUT = 5.0  # s
 ACK_TIMEOUT = 15.0  # s without any acknowledgement while one is due: the link is dead
 DRAIN_TIMEOUT = 2.0  # s for the last acknowledgements of a clean stop
+NOT_AUTHORIZED = 0x87
+# The answers to a publish of which more is known than that it failed.
+# Source: MQTT 5.0, 3.4.2.1
+_REFUSALS: Mapping[int, type[BusbarError]] = {
+    NOT_AUTHORIZED: Forbidden,
+    0x90: BadRequest,  # topic name invalid
+    0x97: Overloaded,  # quota exceeded
+    0x99: BadRequest,  # payload format invalid
+}
 
 
 class Connection:
@@ -133,17 +150,19 @@ class Connection:
         self._lost("closed")
         for message in self._unwritten:
             if not message.rebuilt:
-                self._source.refused(message, "the link broke while it was sent")
+                broke = LinkLost("the link broke while it was sent")
+                self._source.refused(message, broke)
         self._source.returned(list(self._in_flight.values()))
         self._in_flight.clear()
 
     async def subscribe(
         self, filters: Iterable[str], *, others_only: bool = False
     ) -> None:
-        """Subscribe at QoS 1 and wait for SUBACK; raise SubscriptionRefused.
+        """Subscribe at QoS 1 and wait for SUBACK.
 
         others_only: neither what is retained nor what we publish ourselves; with MQTT
-        3.1.1, which cannot say so, both come.
+        3.1.1, which cannot say so, both come. Raise SubscriptionRefused, for want of
+        rights SubscriptionForbidden.
         """
         wanted = list(filters)
         asked = paho_client.subscriptions(
@@ -151,14 +170,18 @@ class Connection:
         )
         _, mid = self._client.subscribe(asked)
         codes = await self._acknowledged(mid)
-        refused = []
-        for name, code in zip(wanted, codes, strict=False):
-            if code.is_failure:
-                refused.append(f"{name}: {code}")
+        answers = zip(wanted, codes, strict=False)
+        refused = [(name, code) for name, code in answers if code.is_failure]
         if refused:
-            raise SubscriptionRefused(
-                f"the broker refuses the subscription to {', '.join(refused)}"
-            )
+            raise self._no_subscription(refused)
+
+    def _no_subscription(self, refused: list[tuple[str, Any]]) -> SubscriptionRefused:
+        listed = ", ".join(f"{name}: {code}" for name, code in refused)
+        text = f"the broker refuses the subscription to {listed}"
+        # MQTT 3.1.1 has one code for all refusals, and brokers need it for rights
+        if refused[0][1].value == NOT_AUTHORIZED or not self._version5:
+            return SubscriptionForbidden(text, filters=[each for each, _ in refused])
+        return SubscriptionRefused(text)
 
     async def unsubscribe(self, filters: Iterable[str]) -> None:
         _, mid = self._client.unsubscribe(list(filters))
@@ -240,7 +263,8 @@ class Connection:
             return
         self._last_ack = self._loop.time()
         if code.is_failure:
-            self._source.refused(message, f"the broker refuses it: {code}")
+            refusal = _REFUSALS.get(code.value, LinkLost)
+            self._source.refused(message, refusal(f"the broker refuses it: {code}"))
         else:
             self._source.delivered(message)
 
@@ -331,7 +355,7 @@ class Connection:
         try:
             mid = paho_client.publish(self._client, message, version5=self._version5)
         except ValueError as error:  # a topic that MQTT does not allow
-            self._source.refused(message, str(error))
+            self._source.refused(message, BadRequest(str(error)))
             return
         if message.qos:
             if not self._in_flight:

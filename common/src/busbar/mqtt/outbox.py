@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from busbar.contract import messages
+from busbar.errors import BusbarError
 
 log = logging.getLogger("busbar.outbox")
 
@@ -211,9 +212,9 @@ class Outbox:
         if not message.rebuilt:
             self._forget(message)
 
-    def refused(self, message: Message, why: str) -> None:
+    def refused(self, message: Message, why: BusbarError) -> None:
         """Count a message that left here and did not arrive."""
-        self._drop(message, why)
+        self._drop(message, str(why))
 
     def returned(self, messages: list[Message]) -> None:
         """Take back what the broker did not acknowledge.

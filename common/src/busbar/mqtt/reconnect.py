@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, NamedTuple, Protocol
 
+from busbar.errors import BusbarError, Forbidden
 from busbar.mqtt.outbox import Message
 from busbar.net.backoff import Backoff, Delays
 
@@ -24,6 +25,13 @@ class BrokerLost(Exception):
 
 class SubscriptionRefused(BrokerLost):
     """The broker refuses a subscription; the others that were asked for are made."""
+
+
+class SubscriptionForbidden(Forbidden, SubscriptionRefused):
+    """The broker does not let this user subscribe; `detail` has the filters.
+
+    Only its rights can change that.
+    """
 
 
 class Received(NamedTuple):
@@ -47,7 +55,7 @@ class Source(Protocol):
     def lower(self, limit: int | None) -> None: ...
     def pull(self) -> Message | None: ...
     def delivered(self, message: Message) -> None: ...
-    def refused(self, message: Message, why: str) -> None: ...
+    def refused(self, message: Message, why: BusbarError) -> None: ...
     def returned(self, messages: list[Message]) -> None: ...
 
 

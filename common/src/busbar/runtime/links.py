@@ -1,12 +1,12 @@
 """Links of a bridge: those of its configuration, and those that a command opened."""
 
 import asyncio
-import fnmatch
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
+from busbar.config.address_patterns import AddressPattern
 from busbar.contract.describe import Command
 from busbar.contract.names import check_level
 from busbar.errors import BadRequest, ConfigError, Forbidden, UnknownTarget
@@ -202,7 +202,7 @@ class Links:
 
     def _check_allowed(self, address: str) -> None:
         patterns = self._spec.allow_open
-        if not any(fnmatch.fnmatchcase(address, pattern) for pattern in patterns):
+        if not any(AddressPattern(pattern).admits(address) for pattern in patterns):
             key = "`bridge: {allow_open}`"
             allowed = ", ".join(patterns) or "none"
             raise Forbidden(f"address {address!r} is not among {key}: {allowed}")

@@ -3,7 +3,7 @@
 from collections import Counter
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -26,13 +26,17 @@ Levels = Annotated[
 ]
 
 
+if TYPE_CHECKING:
+
+    class PropertyKeys(Point, config.Reported, frozen=True, kw_only=True):
+        """What a point and every property on the bus have."""
+
+else:
+    PropertyKeys = config.joined("PropertyKeys", Point, config.Reported)
+
+
 class Property(
-    Point,
-    frozen=True,
-    forbid_unknown_fields=True,
-    kw_only=True,
-    dict=True,
-    rename={"class_": "class"},
+    PropertyKeys, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=True
 ):
     """One property of a unit: where it is, how it is read, written and shown."""
 
@@ -43,13 +47,6 @@ class Property(
     choices: dict[int, str] = msgspec.field(default_factory=dict)  # number -> name
     minimum: float | None = None
     maximum: float | None = None
-    title: str | None = None
-    unit: str | None = None
-    group: str | None = None
-    class_: str | None = None  # Home Assistant device class
-    deadband: Annotated[float, Meta(ge=0)] = 0.0
-    min_interval: Annotated[float, Meta(ge=0)] = 0.0  # s
-    max_silence: Annotated[float, Meta(ge=0)] = 0.0  # s
 
     def __post_init__(self) -> None:
         Point.__post_init__(self)

@@ -18,7 +18,7 @@ from busbar.cli.output import Output
 from busbar.cli.settings import Settings
 from busbar.contract.messages import Status
 from busbar.contract.topics import BRIDGE
-from busbar.errors import Forbidden
+from busbar.errors import BusbarError, Forbidden
 from busbar.mqtt.connection import Connection, connection
 from busbar.mqtt.outbox import Message
 
@@ -67,7 +67,7 @@ class Feed:
         self._unconfirmed -= 1
         self._confirmed.set()
 
-    def refused(self, message: Message, why: str) -> None:
+    def refused(self, message: Message, why: BusbarError) -> None:
         self.refusals.append(f"{message.topic}: {why}")
         self._unconfirmed -= 1
         self._confirmed.set()

@@ -5,6 +5,7 @@ byte by byte. Source: mcap.dev/spec.
 """
 
 import json
+import os
 import struct
 import time as clock
 from collections.abc import Iterator, Mapping
@@ -92,7 +93,8 @@ class Recorder:
         self._last = 0
 
     def __enter__(self) -> Self:
-        self._file = self._path.open("xb")
+        # it holds all that was said, commands included: for its owner alone
+        self._file = open(self._path, "xb", opener=_open_private)
         self._writer = Writer(self._file, chunk_size=CHUNK)
         self._writer.start(profile=PROFILE, library="busbar")
         self._writer.add_metadata(METADATA, self._about)
@@ -169,6 +171,10 @@ class Recorder:
             if path.startswith(prefix):
                 return general
         return ""
+
+
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _encoding(received: Received, path: str) -> str:
