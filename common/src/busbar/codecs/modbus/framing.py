@@ -6,6 +6,7 @@ Sources: Messaging on TCP/IP Implementation Guide V1.0b, 3.1.3; MODBUS over Seri
 V1.02, 2.5.
 """
 
+import binascii
 import struct
 from collections.abc import Callable
 from typing import Literal, NamedTuple, Protocol
@@ -180,8 +181,8 @@ class AsciiReader(_Reader):
 
     def _parse(self, line: bytes) -> Frame | None:
         try:
-            body = bytes.fromhex(line[1:].decode("ascii"))
-        except ValueError:
+            body = binascii.unhexlify(line[1:])
+        except binascii.Error:
             body = b""
         fits = 3 <= len(body) <= PDU_LIMIT + 2
         if line[:1] != b":" or not fits or lrc(body) != 0:
