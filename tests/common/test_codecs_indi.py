@@ -453,7 +453,18 @@ def test_numbers_as_text(text: str, value: float) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "abc", "1_0", "1:2:3:4", "--1", "1:", "0x10", "1.5\x1c", "１２", "1:３０"],
+    [
+        "",
+        "abc",
+        "1_0",
+        "1:2:3:4",
+        "--1",
+        "1:",
+        "0x10",
+        "1.5\x1c",
+        "\uff11\uff12",
+        "1:\uff13\uff10",
+    ],
 )
 def test_what_is_no_number_is_refused(text: str) -> None:
     with pytest.raises(ProtocolError, match="is not a number"):

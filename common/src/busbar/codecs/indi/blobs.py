@@ -73,7 +73,7 @@ class BlobReader:
         one = _ONE.match(buffer, position)
         if one is not None:
             return one.end(), self._begin(one)
-        first = buffer[position : position + 1]
+        first = bytes(buffer[position : position + 1])
         if first not in (b"", b"<") or buffer.find(b"<", position + 1) >= 0:
             return self._skip(buffer, position, "neither oneBLOB nor the end")
         if len(buffer) - position > _TAG_LIMIT:
