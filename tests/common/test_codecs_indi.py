@@ -20,6 +20,7 @@ from busbar.codecs.indi import (
     Skipped,
     reader,
 )
+from busbar.errors import ProtocolError
 
 # As indiserver 1.9.9 writes it (measured): values between newlines, numbers as %.20g.
 SET = b"""<setNumberVector device="Telescope Simulator" name="EQUATORIAL_EOD_COORD" \
@@ -257,7 +258,7 @@ def test_a_blob_comes_in_pieces_as_it_was(wrap: bool, size: int) -> None:
         SetVector("BLOB", "CCD", "CCD1", {"CCD1": ".fits"}, "Ok", 60.0),
     ]
     assert reader.errors == 0
-    assert len(reader._buffer) <= max(size, 100)  # nothing is kept that has been given
+    assert len(reader._input) <= max(size, 100)  # nothing is kept that has been given
 
 
 def test_a_blob_to_a_driver_and_back() -> None:
@@ -406,7 +407,7 @@ def test_what_is_too_large_is_given_up_and_memory_stays_bounded(
         for _ in range(100):
             made.feed(b"x" * 1000)
             found += made.elements()
-            assert len(made._buffer) < 22_000
+            assert len(made._input) < 22_000
         assert [type(each) for each in found] == [Skipped]
         made.feed(GOOD)
         assert list(made.elements()) == [indi.Message("good")]
@@ -450,9 +451,23 @@ def test_numbers_as_text(text: str, value: float) -> None:
     assert indi.parse_number(text) == pytest.approx(value, abs=1e-12)
 
 
-@pytest.mark.parametrize("text", ["", "abc", "1_0", "1:2:3:4", "--1", "1:", "0x10"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "abc",
+        "1_0",
+        "1:2:3:4",
+        "--1",
+        "1:",
+        "0x10",
+        "1.5\x1c",
+        "\uff11\uff12",
+        "1:\uff13\uff10",
+    ],
+)
 def test_what_is_no_number_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is not a number"):
+    with pytest.raises(ProtocolError, match="is not a number"):
         indi.parse_number(text)
 
 

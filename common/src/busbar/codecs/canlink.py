@@ -116,7 +116,7 @@ def _interface(found: Interface, attributes: dict[int, bytes]) -> Interface:
     about = dict(_attributes(attributes.get(_LINKINFO, b"")))
     if _INFO_KIND not in about:
         return found
-    kind = about[_INFO_KIND].rstrip(b"\0").decode()
+    kind = about[_INFO_KIND].rstrip(b"\0").decode(errors="replace")
     if kind != "can":
         return found._replace(kind=kind)
     data = dict(_attributes(about.get(_INFO_DATA, b"")))
@@ -160,12 +160,13 @@ def _counters(data: bytes | None) -> tuple[int | None, int | None]:
 
 
 def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
-    while len(data) >= _ATTRIBUTE.size:
-        length, kind = _ATTRIBUTE.unpack_from(data)
+    start = 0
+    while len(data) - start >= _ATTRIBUTE.size:
+        length, kind = _ATTRIBUTE.unpack_from(data, start)
         if length < _ATTRIBUTE.size:
             raise ProtocolError(f"rtnetlink: an attribute of {length} bytes")
-        yield kind & 0x3FFF, data[_ATTRIBUTE.size : length]
-        data = data[_aligned(length) :]
+        yield kind & 0x3FFF, data[start + _ATTRIBUTE.size : start + length]
+        start += _aligned(length)
 
 
 def _attribute(kind: int, data: bytes) -> bytes:

@@ -18,10 +18,13 @@ MAX_DECLARED = 999_999_999
 
 _HEADER_SIZE = 11  # '#', the digit, up to nine digits
 _SHOWN = 32  # bytes or characters of a bad answer that an error message repeats
-_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[Ee][+-]?\d+)?", re.ASCII)
+# characters: a mantissa has at most 255 digits (7.7.2.4.1), the rest is room for
+# signs, the point and the exponent
+_LONGEST_NUMBER = 264
+_BLANKS = " \t\r\n"  # a control character in a number is noise on the line
+_NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[Ee][+-]?\d+)?", re.ASCII)
 _INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
-_STRING = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*\"""")
-_ERROR = re.compile(r"\s*([+-]?\d{1,5})\s*,(.*)", re.ASCII | re.DOTALL)
+_ERROR = re.compile(r"[ \t\r\n]*([+-]?\d{1,5})[ \t]*,(.*)", re.ASCII | re.DOTALL)
 _TERMINATOR = re.compile(rb"\r?\n")
 _SPECIAL = {9.91e37: math.nan, 9.9e37: math.inf, -9.9e37: -math.inf}
 _BOOLEANS = {"ON": True, "OFF": False}
@@ -214,9 +217,12 @@ def parse_number(text: str) -> float:
 
     Source: SCPI-1999, 7.2.1.4 and 7.2.1.5.
     """
-    value = float(text) if _NUMBER.fullmatch(text.strip()) else math.inf
-    if not math.isfinite(value):
+    word = text.strip(_BLANKS)
+    if len(word) > _LONGEST_NUMBER or not _NUMBER.fullmatch(word):
         raise ProtocolError(f"not a number: {_shown(text)}")
+    value = float(word)
+    if not math.isfinite(value):
+        raise ProtocolError(f"not a number of 64 bits: {_shown(text)}")
     # Instruments that compute in float32 print digits of its rounding, hence not
     # equality.
     for code, meaning in _SPECIAL.items():
@@ -230,7 +236,7 @@ def parse_boolean(text: str) -> bool:
 
     Source: SCPI-1999, 7.3.
     """
-    word = text.strip()
+    word = text.strip(_BLANKS)
     if _INTEGER.fullmatch(word):
         return word.strip("+-0") != ""
     if word.upper() not in _BOOLEANS:
@@ -244,11 +250,14 @@ def parse_string(text: str) -> str:
     Source: IEEE 488.2, 8.7.8.
     """
     word = text.strip()
-    if not word.startswith(("'", '"')):
+    quote = word[:1]
+    if quote not in ("'", '"'):
         return word
-    if not _STRING.fullmatch(word):
+    inner = word[1:-1]
+    closed = len(word) > 1 and word.endswith(quote)
+    if not closed or quote in inner.replace(quote * 2, ""):
         raise ProtocolError(f"not a quoted string: {_shown(text)}")
-    return word[1:-1].replace(word[0] * 2, word[0])
+    return inner.replace(quote * 2, quote)
 
 
 def quote_string(text: str) -> str:

@@ -11,7 +11,14 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from busbar.bridge import BadRequest, Command, NoArguments, Turn, command
+from busbar.bridge import (
+    BadRequest,
+    Command,
+    NoArguments,
+    ProtocolError,
+    Turn,
+    command,
+)
 from busbar.codecs.indi import parse_number
 from indi_bridge.blobs.publish import Exposed
 from indi_bridge.pending import Fraction, SetOptions
@@ -328,7 +335,7 @@ def _number(name: str, value: float | str) -> float:
         return value
     try:
         return parse_number(value)
-    except ValueError as error:
+    except ProtocolError as error:
         raise BadRequest(
             f"{name}: {error}; allowed: a number, or text such as 5:35:17"
         ) from error

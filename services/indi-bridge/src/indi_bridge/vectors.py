@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from busbar.bridge import collisions, level
+from busbar.bridge import ProtocolError, collisions, level
 from busbar.codecs import indi
 from busbar.codecs.indi import DefMember, DefVector, Kind, SetVector
 
@@ -283,7 +283,7 @@ def number(text: str) -> float:
     """Return a number; NaN if the text is none."""
     try:
         return indi.parse_number(text)
-    except ValueError:
+    except ProtocolError:
         return math.nan
 
 

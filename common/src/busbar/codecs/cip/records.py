@@ -201,24 +201,29 @@ class Records:
 
         Any other line continues the text before it.
         """
-        texts: dict[Join, tuple[bytes, bool]] = {}  # text, and whether it is appended
-        join = None
+        texts: dict[Join, list[bytes]] = {}  # in parts
+        appended: set[Join] = set()
+        parts: list[bytes] = []
         for line in data.removesuffix(b"\r").split(b"\r"):
             found = _LEGACY.fullmatch(line)
-            if found is None and join is None:
+            if found is None and not texts:
                 self._skip("a text record without a join", data)
                 return
-            if found is not None:
-                join = scope.join(Form.LEGACY, int(found[2]))
-                text, append = b"", False
-                if found[1] == b"@":
-                    text, append = texts.get(join, (b"", True))
-                texts[join] = (text + found[3], append)
-            elif join is not None:
-                text, append = texts[join]
-                texts[join] = (text + b"\r" + line, append)
-        for each, (text, append) in texts.items():
-            self._add(Update(each, decode_text(text), Form.LEGACY, append))
+            if found is None:
+                parts += (b"\r", line)
+                continue
+            join = scope.join(Form.LEGACY, int(found[2]))
+            if found[1] == b"#":
+                texts[join] = []
+                appended.discard(join)
+            elif join not in texts:
+                texts[join] = []
+                appended.add(join)
+            parts = texts[join]
+            parts.append(found[3])
+        for join, parts in texts.items():
+            text = decode_text(b"".join(parts))
+            self._add(Update(join, text, Form.LEGACY, join in appended))
 
     def _smart(self, size: int, data: bytes, scope: _Scope) -> None:
         if len(data) < 4 + size or scope.smart is not None:

@@ -17,12 +17,12 @@ from busbar.codecs.indi.elements import (
     SetVector,
     Skipped,
 )
+from busbar.codecs.indi.input import Input
 from busbar.codecs.indi.parse import ATTRIBUTES, attributes_of
 from busbar.codecs.indi.text import TextDecoder
 
 _ONE = re.compile(rb"<oneBLOB" + ATTRIBUTES.encode() + rb">")
-_ONE_END = re.compile(rb"</oneBLOB\s*>")
-_SPACE = re.compile(rb"(?:\s+|<!--.*?-->)*", re.DOTALL)  # comments, too
+_ONE_END = re.compile(rb"</oneBLOB\s*+>")
 _BLANKS = b" \t\r\n"
 _PADDING = 0x3D  # "="
 _TAG_LIMIT = 4096  # bytes of one tag here
@@ -30,13 +30,6 @@ _SHOWN = 100  # bytes of what is skipped
 
 # where to go on, and the next element; None: more bytes are needed
 Step = tuple[int, Element | None]
-
-
-def skip_space(buffer: bytes, start: int) -> int:
-    """Return where white space and comments end."""
-    found = _SPACE.match(buffer, start)
-    assert found is not None  # it matches nothing, too
-    return found.end()
 
 
 class BlobReader:
@@ -52,6 +45,7 @@ class BlobReader:
         self.over = False
         self.lost = False
         self._vector = vector
+        self._members: dict[str, str] = {}
         self._end = end
         self._text = text
         self._within = False  # within a oneBLOB
@@ -60,25 +54,26 @@ class BlobReader:
         self._padded = False  # there has been a "="
         self._carry = b""  # characters of an unfinished group of four
 
-    def step(self, buffer: bytes, start: int) -> Step:
+    def step(self, input: Input, start: int) -> Step:
         """Return where to go on and the next element.
 
         None: more bytes are needed, or the vector is over.
         """
         if self._within:
-            return self._content(buffer, start)
-        return self._between(buffer, start)
+            return self._content(input.data, start)
+        return self._between(input, start)
 
-    def _between(self, buffer: bytes, start: int) -> Step:
-        position = skip_space(buffer, start)
+    def _between(self, input: Input, start: int) -> Step:
+        buffer = input.data
+        position = input.skip_space(start)
         end = self._end.match(buffer, position)
         if end is not None:
             self.over = True
-            return end.end(), self._vector
+            return end.end(), replace(self._vector, members=self._members)
         one = _ONE.match(buffer, position)
         if one is not None:
             return one.end(), self._begin(one)
-        first = buffer[position : position + 1]
+        first = bytes(buffer[position : position + 1])
         if first not in (b"", b"<") or buffer.find(b"<", position + 1) >= 0:
             return self._skip(buffer, position, "neither oneBLOB nor the end")
         if len(buffer) - position > _TAG_LIMIT:
@@ -95,11 +90,11 @@ class BlobReader:
         self._padded = False
         self._carry = b""
         vector = self._vector
-        self._vector = replace(vector, members={**vector.members, name: format})
+        self._members[name] = format
         size = _size(attributes.get("size", ""))
         return BlobStart(vector.device, vector.name, name, size, format)
 
-    def _content(self, buffer: bytes, start: int) -> Step:
+    def _content(self, buffer: bytearray, start: int) -> Step:
         if self._empty:
             self._within = False
             return start, BlobEnd()
@@ -118,11 +113,11 @@ class BlobReader:
             return end, None
         return self._lose(end, BlobEnd("its end tag is missing"))
 
-    def _decode(self, text: bytes) -> bytes:
+    def _decode(self, encoded: bytearray) -> bytes:
         """Return the bytes of whole groups of base64; nothing after an error."""
         if self._error:
             return b""
-        text = self._carry + text.translate(None, _BLANKS)
+        text = self._carry + encoded.translate(None, _BLANKS)
         whole = len(text) & ~3
         self._carry = text[whole:]
         if not whole:
@@ -142,8 +137,8 @@ class BlobReader:
             self._error = f"no base64: {len(self._carry)} characters too many"
         return BlobEnd(self._error)
 
-    def _skip(self, buffer: bytes, position: int, why: str) -> Step:
-        began = buffer[position : position + _SHOWN]
+    def _skip(self, buffer: bytearray, position: int, why: str) -> Step:
+        began = bytes(buffer[position : position + _SHOWN])
         return self._lose(position, Skipped(why, began))
 
     def _lose(self, position: int, element: Element) -> Step:

@@ -8,13 +8,20 @@ import math
 import re
 from datetime import UTC, datetime
 
+from busbar.errors import ProtocolError
+
+_LONGEST = 400  # characters of a number; one of 64 bits in full has 310 and a fraction
+_BLANKS = " \t\r\n"
 _SEXAGESIMAL = re.compile(
-    r"([+-]?)\s*(\d+(?:\.\d*)?|\.\d+)"
+    r"([+-]?)[ \t]*(\d+(?:\.\d*)?|\.\d+)"
     r"(?:[:; ]+(\d+(?:\.\d*)?))?"
-    r"(?:[:; ]+(\d+(?:\.\d*)?))?"
+    r"(?:[:; ]+(\d+(?:\.\d*)?))?",
+    re.ASCII,
 )
 _SEXA_FORMAT = re.compile(r"%(-?)(\d{0,3})\.(\d{1,2})m", re.ASCII)
-_PRINTF = re.compile(r"%[-+ 0#]*\d{0,3}(?:\.\d{1,2})?[diouxXeEfFgG]")
+_PRINTF = re.compile(
+    r"%[-+ 0#]*+(?:[1-9]\d{0,2})?(?:\.\d{1,2})?[diouxXeEfFgG]", re.ASCII
+)
 _INTEGERS = "diouxX"  # conversions that take an integer
 # digits of a sexagesimal format -> the parts of one that it shows
 _PARTS = {
@@ -26,25 +33,35 @@ _PARTS = {
 _WIDEST = 40  # characters of a sexagesimal number
 _LARGEST = 1e15  # a number above it has no parts left in a double
 _LAST = 253402300800.0  # Unix time (s) of the year 10000
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?")
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?", re.ASCII)
 
 
 def parse_number(text: str) -> float:
-    """Return a decimal or sexagesimal number; raise ValueError.
+    """Return a decimal or sexagesimal number; raise ProtocolError.
 
     The parts of a sexagesimal number are separated by `:`, `;` or blanks.
     """
-    if "_" not in text:
-        try:
-            return float(text)
-        except ValueError:
-            pass
-    found = _SEXAGESIMAL.fullmatch(text.strip())
-    if found is None:
-        raise ValueError(f"{text[:40]!r} is not a number")
+    value = decimal(text)
+    if value is not None:
+        return value
+    found = _SEXAGESIMAL.fullmatch(text.strip(_BLANKS)[: _LONGEST + 1])
+    if found is None or found.end() > _LONGEST:
+        raise ProtocolError(f"{text[:40]!r} is not a number")
     sign, whole, minutes, seconds = found.groups()
     value = float(whole) + float(minutes or 0) / 60 + float(seconds or 0) / 3600
     return -value if sign == "-" else value
+
+
+def decimal(text: str) -> float | None:
+    """Return a decimal number, None for any other text."""
+    word = text.strip(_BLANKS)
+    # float() reads digits of any alphabet, and underscores between them
+    if len(word) > _LONGEST or not word.isascii() or "_" in word:
+        return None
+    try:
+        return float(word)
+    except ValueError:
+        return None
 
 
 def is_sexagesimal(format: str) -> bool:

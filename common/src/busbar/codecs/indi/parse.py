@@ -28,14 +28,17 @@ from busbar.codecs.indi.elements import (
     Range,
     SetVector,
 )
+from busbar.codecs.indi.numbers import decimal
 from busbar.codecs.indi.text import TextDecoder
 
 # What follows the name in a start tag, up to its ">". "<" is never within a value: a
 # missing quotation mark costs its own element only.
 ATTRIBUTES = r"""([^<>"']*+(?:"[^"<]*+"[^<>"']*+|'[^'<]*+'[^<>"']*+)*+)"""
-_ATTRIBUTE = re.compile(r"""([A-Za-z_:][\w:.-]*)\s*=\s*(?:"([^"]*)"|'([^']*)')""")
-_PLAIN_ATTRIBUTE = re.compile(r"""([A-Za-z_:][\w:.-]*)\s*=\s*"([^"]*)\"""")
-_MEMBER = re.compile(rf"<([A-Za-z]+){ATTRIBUTES}(?:(?<=/)>|>([^<]*)</\1\s*>)")
+# A name begins where the one before it has ended, so that each is looked at once.
+_NAME = r"(?<![\w:.-])([A-Za-z_:][\w:.-]*+)\s*+=\s*+"
+_ATTRIBUTE = re.compile(rf"""{_NAME}(?:"([^"]*+)"|'([^']*+)')""")
+_PLAIN_ATTRIBUTE = re.compile(rf"""{_NAME}"([^"]*+)\"""")
+_MEMBER = re.compile(rf"<([A-Za-z]++){ATTRIBUTES}(?:(?<=/)>|>([^<]*+)</\1\s*+>)")
 _PLAIN_MEMBER = {
     kind: re.compile(rf'<one{kind} name="([^"<&]+)">([^<&]*)</one{kind}>')
     for kind in KINDS
@@ -129,9 +132,8 @@ def _needed(attributes: Attributes, key: str) -> str:
 
 def _seconds(text: str) -> float:
     """Return a timeout (s); 0 if it is not a number of seconds."""
-    try:
-        value = float(text)
-    except ValueError:
+    value = decimal(text)
+    if value is None:
         return 0.0
     return value if math.isfinite(value) and 0 <= value <= _LONGEST else 0.0
 

@@ -8,9 +8,11 @@ or too large is Skipped; reading goes on with the next one.
 
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
-from busbar.codecs.indi.blobs import BlobReader, Step, skip_space
+from busbar.codecs.indi.blobs import BlobReader, Step
 from busbar.codecs.indi.elements import BlobEnd, Element, Skipped
+from busbar.codecs.indi.input import Input
 from busbar.codecs.indi.parse import ATTRIBUTES, NAMES, Malformed, parse
 from busbar.codecs.indi.text import TextDecoder
 
@@ -18,23 +20,43 @@ HEAD_LIMIT = 64 * 1024  # bytes of a start tag or comment; a message is a line
 # bytes of an element that is not a BLOB; 266 vectors of eleven drivers have 150 kB
 ELEMENT_LIMIT = 8 * 1024 * 1024
 
-_HEAD = re.compile(rb"<([A-Za-z]+)" + ATTRIBUTES.encode() + rb">")
+_HEAD = re.compile(rb"<([A-Za-z]++)" + ATTRIBUTES.encode() + rb">")
 _ROOT = re.compile(rb"<(?:" + b"|".join(NAMES) + rb")(?=[\s/>])")
-_CLOSE = {name: re.compile(rb"</" + name + rb"\s*>") for name in NAMES}
+_CLOSE = {name: re.compile(rb"</" + name + rb"\s{0,16}+>") for name in NAMES}
+_INSTRUCTION_END = re.compile(rb"\?>")
+_ANY_TAG = re.compile(rb"<")
+# where a start tag may end, by the quotation mark that is open
+_MARKS = {
+    b"": re.compile(rb"""[<>"']"""),
+    b'"': re.compile(rb"""[<"]"""),
+    b"'": re.compile(rb"""[<']"""),
+}
 _BLOBS = (b"setBLOBVector", b"newBLOBVector")
 _TAIL = 24  # bytes that may be the beginning of a start tag
 _SHOWN = 100  # bytes of what is skipped
 _LESS_THAN = 0x3C  # "<"
 
 
+class _Open(NamedTuple):
+    """A start tag whose element has not ended."""
+
+    name: bytes
+    attributes: bytes
+    start: int  # of the tag
+    body: int
+
+
 class ElementReader:
     """Takes bytes as they come, gives elements."""
 
     def __init__(self) -> None:
-        self._buffer = b""
+        self._input = Input()
         self._position = 0
-        # where the search for the end of the element at the position goes on
+        self._open: _Open | None = None  # it begins at the position
+        # bytes behind the position that are the beginning of a start tag, and the
+        # quotation mark that is open there
         self._scanned = 0
+        self._quote = b""
         # elements up to here may lack their end: one had the end of another
         self._doubtful = 0
         # within skipped input: only a known start tag counts
@@ -55,13 +77,13 @@ class ElementReader:
     def feed(self, data: bytes) -> None:
         """Take bytes."""
         taken = self._position
-        rest = self._buffer[taken:]
-        self._buffer = data
-        if rest:
-            self._buffer = rest + data
-        self._scanned = max(0, self._scanned - taken)
+        self._input.take(taken)
+        self._input.data += data
         self._doubtful = max(0, self._doubtful - taken)
         self._position = 0
+        if self._open is not None:
+            start, body = self._open.start - taken, self._open.body - taken
+            self._open = self._open._replace(start=start, body=body)
 
     def elements(self) -> Iterator[Element]:
         """Give the elements that the bytes so far complete, in order."""
@@ -75,92 +97,128 @@ class ElementReader:
             yield element
 
     def _step(self, start: int) -> Step:
+        if self._open is not None:
+            return self._element(self._open)
         if self._blob is not None:
             return self._step_blob(self._blob, start)
         if self._lost:
             return self._find_root(start)
-        buffer = self._buffer
-        position = skip_space(buffer, start)
-        if position == len(buffer):
+        position = self._input.skip_space(start)
+        if position != start:
+            self._scanned = 0
+        if position == len(self._input):
             return position, None
-        head = _HEAD.match(buffer, position)
+        if self._scanned and not self._is_decided(position):
+            return self._wait(position)
+        self._scanned = 0
+        head = _HEAD.match(self._input.data, position)
         if head is None:
             return self._no_head(position)
-        name = head[1]
-        if name not in _CLOSE:
-            why = f"no element of INDI: {name.decode()}"
-            return self._skip(position, head.end(), why)
-        if head[2].endswith(b"/"):
-            return head.end(), self._parse(head, b"")
-        if name in _BLOBS:
+        return self._begin(_Open(head[1], head[2], position, head.end()))
+
+    def _begin(self, head: _Open) -> Step:
+        if head.name not in _CLOSE:
+            why = f"no element of INDI: {head.name.decode()}"
+            return self._skip(head.start, head.body, why)
+        if head.attributes.endswith(b"/"):
+            return head.body, self._parse(head, b"")
+        if head.name in _BLOBS:
             return self._begin_blob(head)
         return self._element(head)
 
-    def _element(self, head: re.Match[bytes]) -> Step:
-        buffer = self._buffer
-        body = head.end()
-        close = _CLOSE[head[1]].search(buffer, max(body, self._scanned))
+    def _element(self, head: _Open) -> Step:
+        self._open = None
+        close = self._input.search(_CLOSE[head.name], head.body)
         if close is None:
             return self._unfinished(head)
-        self._scanned = 0
         end = close.start()
-        if head.start() < self._doubtful:
-            inner = _ROOT.search(buffer, body, end)
+        if head.start < self._doubtful:
+            inner = self._root(head.body, end)
             if inner is not None:
-                why = f"{head[1].decode()} has no end"
-                return inner.start(), Skipped(why, head[0][:_SHOWN])
-        element = self._parse(head, buffer[body:end])
+                why = f"{head.name.decode()} has no end"
+                return inner, self._skipped(head.start, why, head.body)
+        element = self._parse(head, self._input.cut(head.body, end))
         if not isinstance(element, Skipped):
             return close.end(), element
         # perhaps its end tag is missing, and this one belongs to another element
-        self._doubtful = end
-        inner = _ROOT.search(buffer, body, end)
+        self._doubtful = max(self._doubtful, end)
+        inner = self._root(head.body, end)
         if inner is None:
             return close.end(), element
-        return inner.start(), element
+        return inner, element
 
-    def _parse(self, head: re.Match[bytes], body: bytes) -> Element:
-        tag, name, attributes = head.group(0, 1, 2)
+    def _root(self, start: int, end: int | None = None) -> int | None:
+        """Return where the next known start tag begins, None if it is not before."""
+        found = self._input.search(_ROOT, start)
+        if found is None or (end is not None and found.start() >= end):
+            return None
+        return found.start()
+
+    def _parse(self, head: _Open, body: bytes) -> Element:
         text = self._text
-        decoded = text.decode(attributes)
+        decoded = text.decode(head.attributes)
         try:
-            return parse(name, decoded, text.decode(body), text)
+            return parse(head.name, decoded, text.decode(body), text)
         except Malformed as error:
-            why = f"{name.decode()}: {error}"
-            return Skipped(why, tag[:_SHOWN])
+            why = f"{head.name.decode()}: {error}"
+            return self._skipped(head.start, why, head.body)
 
-    def _unfinished(self, head: re.Match[bytes]) -> Step:
+    def _unfinished(self, head: _Open) -> Step:
         """Wait for the end, unless another element begins before it."""
-        name = head[1].decode()
-        position = head.start()
-        body = head.end()
-        end = len(self._buffer)
-        inner = _ROOT.search(self._buffer, max(body, self._scanned - _TAIL))
+        name = head.name.decode()
+        inner = self._root(head.body)
         if inner is not None:
-            return self._skip(position, inner.start(), f"{name} has no end")
-        if end - position > ELEMENT_LIMIT:
+            return self._skip(head.start, inner, f"{name} has no end")
+        if len(self._input) - head.start > ELEMENT_LIMIT:
             why = f"{name} has more than {ELEMENT_LIMIT} bytes"
-            return self._skip(position, body, why)
-        self._scanned = max(body, end - _TAIL)
-        return position, None
+            return self._skip(head.start, head.body, why)
+        self._open = head
+        return head.start, None
 
     def _no_head(self, position: int) -> Step:
         """Skip what is not a start tag, or wait for the rest of one."""
-        buffer = self._buffer
+        data = self._input.data
         beyond = position + 1
-        if buffer[position] != _LESS_THAN:
+        if data[position] != _LESS_THAN:
             return self._skip(position, position, "text between elements")
-        if buffer.startswith(b"<?", position):
-            end = buffer.find(b"?>", position)
-            if end >= 0:
-                why = "an XML declaration or instruction"
-                return end + 2, self._skipped(position, why)
-        comment = buffer.startswith(b"<!--", position)
-        if not comment and buffer.find(b"<", beyond) >= 0:
+        if data.startswith(b"<!--", position):
+            return self._wait(position)
+        if data.startswith(b"<?", position):
+            return self._instruction(position)
+        self._scanned = 1
+        self._quote = b""
+        if self._is_decided(position):
             return self._skip(position, beyond, "no start tag")
-        if len(buffer) - position > HEAD_LIMIT:
+        return self._wait(position)
+
+    def _instruction(self, position: int) -> Step:
+        end = self._input.search(_INSTRUCTION_END, position)
+        if end is not None:
+            why = "an XML declaration or instruction"
+            return end.end(), self._skipped(position, why)
+        beyond = position + 1
+        if self._input.search(_ANY_TAG, beyond) is not None:
+            return self._skip(position, beyond, "no start tag")
+        return self._wait(position)
+
+    def _is_decided(self, position: int) -> bool:
+        """Say whether the bytes at a position are a start tag by now, or cannot be."""
+        data = self._input.data
+        while True:
+            place = position + self._scanned
+            mark = _MARKS[self._quote].search(data, place)
+            if mark is None:
+                self._scanned = len(data) - position
+                return False
+            self._scanned = mark.end() - position
+            if mark[0] in (b"<", b">"):
+                return True
+            self._quote = b"" if self._quote else mark[0]
+
+    def _wait(self, position: int) -> Step:
+        if len(self._input) - position > HEAD_LIMIT:
             why = f"no end within {HEAD_LIMIT} bytes"
-            return self._skip(position, beyond, why)
+            return self._skip(position, position + 1, why)
         return position, None
 
     def _skip(self, position: int, beyond: int, why: str) -> Step:
@@ -172,28 +230,27 @@ class ElementReader:
         self._scanned = 0
         return beyond, self._skipped(position, why)
 
-    def _skipped(self, position: int, why: str) -> Skipped:
-        began = self._buffer[position : position + _SHOWN]
-        return Skipped(why, began)
+    def _skipped(self, position: int, why: str, end: int | None = None) -> Skipped:
+        shown = position + _SHOWN
+        return Skipped(why, self._input.cut(position, min(shown, end or shown)))
 
     def _find_root(self, start: int) -> Step:
-        buffer = self._buffer
-        found = _ROOT.search(buffer, start)
+        found = self._root(start)
         if found is None:
-            return max(start, len(buffer) - _TAIL), None
+            return max(start, len(self._input) - _TAIL), None
         self._lost = False
-        return self._step(found.start())
+        return self._step(found)
 
-    def _begin_blob(self, head: re.Match[bytes]) -> Step:
+    def _begin_blob(self, head: _Open) -> Step:
         vector = self._parse(head, b"")
         if isinstance(vector, Skipped):
             self._lost = True
-            return head.end(), vector
-        self._blob = BlobReader(vector, _CLOSE[head[1]], self._text)
-        return self._step(head.end())
+            return head.body, vector
+        self._blob = BlobReader(vector, _CLOSE[head.name], self._text)
+        return self._step(head.body)
 
     def _step_blob(self, blob: BlobReader, start: int) -> Step:
-        position, element = blob.step(self._buffer, start)
+        position, element = blob.step(self._input, start)
         if blob.over:
             self._blob = None
             self._lost = blob.lost

@@ -6,6 +6,7 @@ Sources: Messaging on TCP/IP Implementation Guide V1.0b, 3.1.3; MODBUS over Seri
 V1.02, 2.5.
 """
 
+import binascii
 import struct
 from collections.abc import Callable
 from typing import Literal, NamedTuple, Protocol
@@ -114,42 +115,65 @@ class RtuReader(_Reader):
     def __init__(self, length: Length) -> None:
         super().__init__()
         self._length = length
+        self._gone = 0  # bytes before the first of the buffer
+        # place of a byte since the beginning -> length of a PDU behind it that has a
+        # wrong CRC; noise that comes byte by byte is not computed again for each
+        self._refuted: dict[int, int] = {}
 
     def feed(self, data: bytes) -> list[Frame]:
+        # behind those before it there were enough bytes for any frame
+        first = max(0, len(self._buffer) - RTU_LIMIT)
         self._buffer += data
         found = []
-        frame = self._take()
+        frame = self._take(first)
         while frame is not None:
             found.append(frame)
-            frame = self._take()
-        del self._buffer[: max(0, len(self._buffer) - 2 * RTU_LIMIT)]
+            frame = self._take(0)
+        self._drop(max(0, len(self._buffer) - 2 * RTU_LIMIT))
         return found
 
     def silence(self) -> list[Frame]:
         whole = bytes(self._buffer)
+        found = []
         if 4 <= len(whole) <= RTU_LIMIT and crc(whole) == 0:
-            self._buffer.clear()
-            return [Frame(whole[0], whole[1:-2])]
-        return super().silence()
+            found = [Frame(whole[0], whole[1:-2])]
+        else:
+            super().silence()
+        self._buffer.clear()
+        self._refuted.clear()
+        return found
 
-    def _take(self) -> Frame | None:
-        """Take the next frame out of the buffer; None if none is complete."""
-        for start in range(len(self._buffer) - 3):
+    def _take(self, first: int) -> Frame | None:
+        """Take the next frame that begins at `first` or later; None if none is whole.
+
+        What is before the frame is dropped with it.
+        """
+        for start in range(first, len(self._buffer) - 3):
             head = bytes(self._buffer[start + 1 : start + RTU_LIMIT])
             length = self._length(self._buffer[start], head)
             if length is None or len(head) < length + 2:
                 continue
+            place = self._gone + start
+            if self._refuted.get(place) == length:
+                continue
             end = start + length + 3
             whole = self._buffer[start:end]
             if crc(whole) != 0:
+                self._refuted[place] = length
                 self.wrong = f"a wrong CRC: {whole[:20].hex(' ')}"
                 continue
             if start:
                 noise = self._buffer[: min(start, 20)].hex(" ")
                 self.wrong = f"{start} bytes before a frame: {noise}"
-            del self._buffer[:end]
+            self._drop(end)
             return Frame(whole[0], head[:length])
         return None
+
+    def _drop(self, count: int) -> None:
+        del self._buffer[:count]
+        for place in range(self._gone, self._gone + count):
+            self._refuted.pop(place, None)
+        self._gone += count
 
 
 def encode_ascii(frame: Frame) -> bytes:
@@ -180,8 +204,8 @@ class AsciiReader(_Reader):
 
     def _parse(self, line: bytes) -> Frame | None:
         try:
-            body = bytes.fromhex(line[1:].decode("ascii"))
-        except ValueError:
+            body = binascii.unhexlify(line[1:])
+        except binascii.Error:
             body = b""
         fits = 3 <= len(body) <= PDU_LIMIT + 2
         if line[:1] != b":" or not fits or lrc(body) != 0:

@@ -103,8 +103,10 @@ def exception(function: int, code: int) -> bytes:
 
 def pack_bits(values: Sequence[bool]) -> bytes:
     """Return bits as bytes, the first in the lowest place."""
-    packed = sum(1 << place for place, value in enumerate(values) if value)
-    return packed.to_bytes((len(values) + 7) // 8, "little")
+    packed = bytearray((len(values) + 7) // 8)
+    for place, value in enumerate(values):
+        packed[place // 8] |= bool(value) << place % 8
+    return bytes(packed)
 
 
 def unpack_bits(data: bytes, count: int) -> list[bool]:

@@ -45,7 +45,7 @@ def decode(pdu: bytes) -> AnyRequest:
 
     Raise DeviceRefused with the exception that answers what is none.
     """
-    function = pdu[0]
+    function = pdu[0] if pdu else 0
     if function not in _DECODERS:
         raise refusal(function, ILLEGAL_FUNCTION)
     decoder: Callable[[bytes], AnyRequest] = _DECODERS[function]

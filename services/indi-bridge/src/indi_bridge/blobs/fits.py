@@ -83,6 +83,8 @@ def _value(text: str) -> CardValue:
     plain = text.partition("/")[0].strip()
     if plain in ("T", "F"):
         return plain == "T"
+    if not plain.isascii() or "_" in plain:  # float() would read some of them
+        return plain
     try:
         number = float(plain.replace("D", "E"))
     except ValueError:

@@ -34,7 +34,9 @@ _POWER_ON = 128
 # hundreds of the error number -> its bit there
 _ERROR_CLASS = {1: 32, 2: 16, 3: 8, 4: 4}
 _UNITS = re.compile(r"""(?:"[^"]*"|'[^']*'|[^;])+""")
-_NUMBER = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:E[+-]?\d+)?)\s*([A-Z]*)", re.ASCII)
+_NUMBER = re.compile(
+    r"([+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:E[+-]?\d+)?)\s*([A-Z]*)", re.ASCII
+)
 _NOTATION = str.maketrans({"[": "(?:", "]": ")?", "#": r"(\d{0,3})", "*": r"\*"})
 
 

@@ -24,7 +24,7 @@ from busbar.contract.messages import Info
 from busbar.errors import BY_CODE
 
 _CREDENTIALS = re.compile(
-    r"\w+://[^/@\s]+@|(password|passwd|token|secret|api_?key)=[^*\s]", re.IGNORECASE
+    r"\w://[^/@\s]+@|(password|passwd|token|secret|api_?key)=[^*\s]", re.IGNORECASE
 )
 _SECONDS = (1e9, 4e9)  # 2001 to 2096: milliseconds are far beyond
 
