@@ -7,8 +7,10 @@
 import { randomUUID } from "node:crypto";
 import { EventEmitter, once } from "node:events";
 import { connectAsync } from "mqtt";
+import { Reader } from "./reader.mjs";
 
-const PSU = "busbar/bench/psu";
+const DEVICE = "bench/psu";
+const PSU = `busbar/${DEVICE}`;
 const TOO_HIGH = 6; // V
 const PATIENCE = 15; // s; longer than a command may wait in the bridge (10 s, our expiry)
 
@@ -51,28 +53,44 @@ async function guard(volts) {
   acting = false;
 }
 
-const listeners = {
-  // A value counts while the bridge and the device are online and `bad` does not name it.
-  "busbar/bench/bridge/status": ({ state }) => console.log("bridge:", state),
-  [`${PSU}/status`]: ({ state }) => console.log("psu:", state),
-  [`${PSU}/state`]: ({ values, bad }) => {
-    console.log(values, "bad:", bad);
-    if (!bad.voltage) guard(values.voltage); // what happened before we came or while the broker was away
-  },
+// Knows what may be believed: whether bridge and device are online, nothing is missing, nothing too old.
+const reader = new Reader();
+const seconds = () => performance.now() / 1000;
+let shown = "";
 
-  // Every transition at once and in order, where the snapshot above comes once a second and skips some.
-  [`${PSU}/event/change`]: ({ changes }) => {
-    for (const { path, value, bad } of changes) if (path === "voltage" && !bad) guard(value);
-  },
+/** Show what is known, and act on it if it is to be believed. */
+function look() {
+  const { why, good } = reader.picture(DEVICE, seconds(), Date.now() / 1000);
+  const text = why ?? "good";
+  if (text !== shown) console.log("psu:", text);
+  shown = text;
+  guard(good.voltage);
+  return good;
+}
 
-  [replies]: (outcome, { correlationData }) => outcomes.emit(`outcome of ${correlationData}`, outcome),
-};
+const SNAPSHOT = `${PSU}/state`; // once a second; and what happened before we came or while the broker was away
+const topics = [
+  "busbar/bench/bridge/status",
+  "busbar/bench/bridge/state",
+  `${PSU}/status`,
+  `${PSU}/info`,
+  SNAPSHOT,
+  `${PSU}/event/change`, // every transition at once and in order, where the snapshot skips some
+];
 
 client.on("error", (error) => console.error(error.message));
-client.on("message", (topic, payload, packet) => {
-  if (payload.length === 0) return; // a retained topic was cleared
-  listeners[topic](JSON.parse(payload), packet.properties ?? {});
+client.on("connect", () => reader.listen(seconds()));
+client.on("message", (topic, payload, { retain, properties }) => {
+  if (topic === replies) {
+    outcomes.emit(`outcome of ${properties?.correlationData}`, JSON.parse(payload));
+    return;
+  }
+  reader.take(topic, payload, retain, seconds());
+  const good = look();
+  if (topic === SNAPSHOT) console.log(good);
 });
-await client.subscribeAsync(Object.keys(listeners), { qos: 1 }); // by itself again after a reconnect
+setInterval(look, 1000); // what is not heard of for too long is not to be believed
+reader.listen(seconds());
+await client.subscribeAsync([replies, ...topics], { qos: 1 }); // by itself again after a reconnect
 
 if (process.argv.length > 2) await tryTo("set/setpoint/voltage", Number(process.argv[2]));

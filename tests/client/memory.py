@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from unittest.mock import patch
 
 from busbar.client import Client, DeviceView
 from busbar.contract import messages
@@ -18,6 +19,7 @@ from tests.toy import Toy, service
 
 LAB = "bridge: {name: lab}\n"
 URL = "mqtt://127.0.0.1"
+WALL_CLOCK = "busbar.client.freshness.wall_clock"
 
 
 @asynccontextmanager
@@ -28,11 +30,14 @@ async def lab(
     toy = Toy()
     async with running(service(toy), configuration) as bus:
         await bus.value("toy", "level")
-        async with Client(URL, connect=bus.broker.connection, **options) as client:
-            await client.wait_online("lab/toy", timeout=20)
-            device = client.device("lab/toy")
-            await until(lambda: "level" in device.snapshot().values, "the first values")
-            yield client, device, toy, bus
+        connected = Client(URL, connect=bus.broker.connection, **options)
+        with patch(WALL_CLOCK, bus.clock.now):
+            async with connected as client:
+                await client.wait_online("lab/toy", timeout=20)
+                device = client.device("lab/toy")
+                known = device.snapshot
+                await until(lambda: "level" in known().values, "the first values")
+                yield client, device, toy, bus
 
 
 class Hand:
@@ -43,7 +48,8 @@ class Hand:
         for name in ("bridge", "toy"):
             self.status(name)
             self.info(name)
-            self.state(name, a=0)
+            # nothing newer can be on its way
+            self.state(name, ago=10.0, a=0)
 
     def status(
         self, name: str = "toy", state: Any = "online", seq: int = 0, boot: str = "b1"
@@ -68,15 +74,22 @@ class Hand:
         self.retain(name, "info", {**about, **empty, **fields})
 
     def state(
-        self, name: str = "toy", seq: int = 0, boot: str = "b1", **values: Any
+        self,
+        name: str = "toy",
+        seq: int = 0,
+        boot: str = "b1",
+        ago: float = 0.0,
+        **values: Any,
     ) -> None:
-        self.retain(name, "state", State(boot, seq, 1.0, values, {}))
+        time = self.clock.now() - ago
+        self.retain(name, "state", State(boot, seq, time, values, {}))
 
     def change(self, seq: int, boot: str = "b1", **values: Any) -> None:
         changes = [
             messages.Change(path, float(seq), value) for path, value in values.items()
         ]
-        self.publish("event/change", ChangeEvent(boot, seq, float(seq), changes))
+        event = ChangeEvent(boot, seq, self.clock.now(), changes)
+        self.publish("event/change", event)
 
     def event(self, name: str, seq: int, boot: str = "b1", **fields: Any) -> None:
         self.publish(f"event/{name}", {"boot": boot, "seq": seq, "time": 1.5, **fields})
@@ -115,7 +128,9 @@ class Hand:
 @asynccontextmanager
 async def hand(**options: Any) -> AsyncIterator[tuple[Client, DeviceView, Hand]]:
     made = Hand()
-    async with Client(URL, connect=made.bus.connection, **options) as client:
-        device = client.device("lab/toy")
-        await settle()
-        yield client, device, made
+    connected = Client(URL, connect=made.bus.connection, **options)
+    with patch(WALL_CLOCK, made.clock.now):
+        async with connected as client:
+            device = client.device("lab/toy")
+            await settle()
+            yield client, device, made

@@ -28,7 +28,7 @@ from busbar.client import (
     set_default,
 )
 from busbar.client import client as module
-from busbar.client.dispatcher import LOST
+from busbar.client.freshness import LIMIT as LOST
 from busbar.client.queues import LIMIT
 from busbar.client.types import Event
 from busbar.contract import messages
@@ -151,6 +151,7 @@ async def test_a_bridge_that_is_silent_for_too_long_marks_its_devices():
     async with hand() as (_, device, made):
         await made.clock.advance(LOST / 2)
         made.state("bridge")
+        made.state(a=0)
         await made.clock.advance(LOST - 2)
         assert device["a"] == 0
         await made.clock.advance(4)
@@ -159,6 +160,7 @@ async def test_a_bridge_that_is_silent_for_too_long_marks_its_devices():
         ):
             _ = device["a"]
         made.state("bridge")
+        made.state(a=0)
         assert device["a"] == 0
 
 

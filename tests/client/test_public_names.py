@@ -24,6 +24,7 @@ NAMES = {
     "DeviceRefused",
     "DeviceTimeout",
     "Duplicate",
+    "Endpoint",
     "Event",
     "Expired",
     "Forbidden",

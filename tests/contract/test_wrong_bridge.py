@@ -56,6 +56,7 @@ FAULTS = {
     "seq with a gap": ("passive", "seq counts"),
     "a change left out": ("passive", "A snapshot and the changes after it"),
     "too many snapshots": ("passive", "There is a snapshot at most once a second"),
+    "a snapshot of long ago": ("passive", "The newest snapshot is no older"),
     "times of nothing": ("passive", "`times` has nothing but values"),
     "an event unlike info": ("passive", "Events are as info declares"),
     "milliseconds": ("active", "Times are Unix seconds"),

@@ -51,6 +51,16 @@ async def test_one_shows_what_to_believe(tmp_path: Path) -> None:
         await red.text.says("[debug:psu]", "online: false", "values: {}", after=at)
 
 
+async def test_one_does_not_believe_what_was_kept_for_hours(tmp_path: Path) -> None:
+    later = "Date.now() / 1000 + 7200"
+    believing = json.dumps(FLOWS).replace("Date.now() / 1000;", f"{later};")
+    assert later in believing
+    async with flows(tmp_path, json.loads(believing)) as (_, red):
+        # until the first sign of life, which the bridge gives soon
+        await red.text.says("[debug:psu]", "online: true", "'setpoint/voltage': 5")
+        assert red.text.index(b"online: false") < red.text.index(b"online: true")
+
+
 async def test_one_sets_and_tells_the_outcome(tmp_path: Path) -> None:
     async with flows(tmp_path) as (running, red):
         running.psu.voltage, running.psu.output = 3.0, False

@@ -10,6 +10,7 @@ import click
 
 from busbar.cli.output import Output
 from busbar.cli.settings import CONNECT_TIMEOUT, ROOT, WITHOUT_VARIABLE, Settings
+from busbar.net.endpoint import KEEPALIVES, Endpoint
 from busbar.net.trace import TRACE
 
 _FILE = click.Path(dir_okay=False)
@@ -62,6 +63,15 @@ _SHARED: Mapping[str, tuple[tuple[str, ...], dict[str, Any]]] = {
             "type": click.FloatRange(min=0, min_open=True),
             "metavar": "SECONDS",
             "help": f"to wait for the broker (default: {CONNECT_TIMEOUT:g})",
+        },
+    ),
+    "keepalive": (
+        ("--keepalive",),
+        {
+            "type": click.IntRange(*KEEPALIVES),
+            "metavar": "SECONDS",
+            "help": "of MQTT: a cut link to the broker is noticed after twice as long "
+            f"at most (default: {Endpoint.keepalive})",
         },
     ),
     "verbose": (

@@ -37,6 +37,7 @@ class Settings:
     insecure: bool | None = None
     protocol: str | None = None
     connect_timeout: float | None = None  # s
+    keepalive: int | None = None  # s
     verbose: bool | None = None
 
     @cached_property
@@ -54,6 +55,7 @@ class Settings:
             cert_file=self.cert_file,
             key_file=self.key_file,
             insecure=bool(self.insecure),
+            keepalive=self.keepalive or Endpoint.keepalive,
         )
         if endpoint.tls:
             # files that cannot be used are an error of usage, not of the connection

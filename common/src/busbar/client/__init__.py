@@ -41,6 +41,7 @@ from busbar.errors import (
     TooLarge,
     UnknownTarget,
 )
+from busbar.net.endpoint import Endpoint
 
 __all__ = [
     "BadRequest",
@@ -54,6 +55,7 @@ __all__ = [
     "DeviceRefused",
     "DeviceTimeout",
     "Duplicate",
+    "Endpoint",
     "Event",
     "Expired",
     "Forbidden",

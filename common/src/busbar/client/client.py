@@ -23,6 +23,7 @@ from busbar.client.described import items as elements
 from busbar.client.device import NOTES_KEPT, DeviceView
 from busbar.client.dispatcher import Dispatcher
 from busbar.client.filters import is_any_of
+from busbar.client.freshness import UNCONFIRMED
 from busbar.client.queues import LIMIT, Callback, Queue, Stream, run_callback
 from busbar.client.subscriptions import Subscription, parse
 from busbar.client.types import Blob, Event, Gap, NotConnected, Note, Presence, Snapshot
@@ -303,7 +304,8 @@ class Client:
             known = ", ".join(sorted(self._dispatcher.described)) or "none"
             raise UnknownTarget(f"there is no device {name}; known are: {known}")
         fault = self._dispatcher.fault(name.partition("/")[0])
-        if fault is not None:
+        # one that is not confirmed may live: the outcome will tell
+        if fault is not None and fault.code != UNCONFIRMED:
             raise Offline(fault.message)
         return await self._connection.calls.run(name, target, fields, ends)
 

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from busbar.client.device_view import UNKNOWN
+from busbar.client.freshness import OFFLINE, UNCONFIRMED, DeviceLife, Freshness
 from busbar.client.subscriptions import Subscriptions
 from busbar.client.tracked_device import FRESH, TrackedDevice
 from busbar.client.types import Blob, Change, Event, Gap, Note, Presence
@@ -24,11 +25,24 @@ from busbar.mqtt.reconnect import Received
 
 log = logging.getLogger("busbar.client")
 
-LOST = 150.0  # s without a snapshot of a bridge (contract 4)
 HEALING = 1.0  # s that a device may be incomplete before we ask again
 HEAD = ("boot", "seq", "time")  # fields that every event has
 
-_statuses = msgspec.json.Decoder(Status)
+
+class _AnyStatus(Status, frozen=True):
+    """A status with a state that we may not know: it is not `online` then."""
+
+    state: str  # type: ignore[assignment]  # wider on purpose: we read, others write
+
+
+class _Version(msgspec.Struct):
+    """The one field of `info` that every version of the contract has."""
+
+    contract: int
+
+
+_statuses = msgspec.json.Decoder(_AnyStatus)
+_versions = msgspec.json.Decoder(_Version)
 _infos = msgspec.json.Decoder(Info)
 _states = msgspec.json.Decoder(State)
 _changes = msgspec.json.Decoder(ChangeEvent)
@@ -61,8 +75,7 @@ class Dispatcher:
         self._on_message = on_message
         self._loop = asyncio.get_running_loop()
         self._connection: Fault | None = Fault("link", "not connected to the broker")
-        # bridge -> loop time of its last snapshot
-        self._last_snapshot: dict[str, float] = {}
+        self._freshness = Freshness(self._loop.time)
         # bridge -> why its devices cannot be used
         self._faults: dict[str, Fault | None] = {}
         # devices that have shown themselves on this connection
@@ -84,6 +97,7 @@ class Dispatcher:
         tracked = self.tracked.get(name)
         if tracked is None:
             tracked = self.tracked[name] = TrackedDevice(name)
+            self._freshness.of(name)
             tracked.take_upstream(self._upstream(name))
         return tracked
 
@@ -108,9 +122,7 @@ class Dispatcher:
         self._on_message()
 
     def _take_joined(self, expected: Callable[[str], bool]) -> None:
-        now = self._loop.time()
-        for name in self.tracked:
-            self._last_snapshot.setdefault(name.partition("/")[0], now)
+        self._freshness.listen()
         for name in list(self.tracked):
             if name not in self._seen and expected(name):
                 self._remove(name)
@@ -134,7 +146,13 @@ class Dispatcher:
             log.warning("%s cannot be read: %s", received.topic, error)
 
     def settled(self) -> bool:
-        """True when all that was promised has come, and nothing newer can follow."""
+        """True when all that was promised has come, and nothing newer can follow.
+
+        Not while a bridge may show yet that it lives.
+        """
+        for fault in self._faults.values():
+            if fault is not None and fault.code == UNCONFIRMED:
+                return False
         for tracked in self.tracked.values():
             if tracked.status is not None and not tracked.settled:
                 return False
@@ -146,9 +164,10 @@ class Dispatcher:
         Return the devices whose messages are incomplete for too long.
         """
         now = self._loop.time()
-        for bridge in list(self._last_snapshot):
+        for bridge in list(self._freshness.bridges):
             self._check_bridge(bridge)
-        for tracked in list(self.tracked.values()):
+        for name, tracked in list(self.tracked.items()):
+            tracked.late = self._freshness.fault_of_device(self._freshness.of(name))
             self._hand_on(tracked, tracked.take_time(now))
         overdue = []
         for name, since in self._incomplete.items():
@@ -165,12 +184,8 @@ class Dispatcher:
         if status is None:
             return Fault("unknown", f"nothing is known of the bridge {bridge}")
         if status.state != "online":
-            return Fault("offline", f"the bridge {bridge} is {status.state}")
-        now = self._loop.time()
-        if now - self._last_snapshot.get(bridge, now) > LOST:
-            silent = f"no sign of life from the bridge {bridge} for {LOST:g} s"
-            return Fault("offline", silent)
-        return None
+            return Fault(OFFLINE, f"the bridge {bridge} is {status.state}")
+        return self._freshness.fault_of_bridge(bridge)
 
     def _upstream(self, name: str) -> Fault | None:
         return self._connection or self.fault(name.partition("/")[0])
@@ -182,7 +197,7 @@ class Dispatcher:
             return
         self._faults[bridge] = fault
         # a removed status soon comes again
-        if fault is not None and fault.code == "offline":
+        if fault is not None and fault.code == OFFLINE:
             self._on_lost(fault.message, bridge)
         for name, tracked in self.tracked.items():
             if name.startswith(f"{bridge}/"):
@@ -209,6 +224,8 @@ class Dispatcher:
     def _take_info(self, name: str, path: str, received: Received) -> None:
         tracked = self.track(name)
         if received.payload:
+            version = _versions.decode(received.payload).contract
+            self._hand_on(tracked, tracked.take_contract(version))
             tracked.take_info(_infos.decode(received.payload))
             self.described[name] = tracked
         else:
@@ -220,17 +237,25 @@ class Dispatcher:
         if path or not received.payload:
             return  # a value topic, or a device that is being removed
         tracked = self.track(name)
-        bridge, _, device = name.partition("/")
         state = _states.decode(received.payload)
-        now = self._loop.time()
+        life = self._freshness.of(name)
+        kept = received.retain
+        head = (state.boot, state.seq, state.time)
+        self._freshness.take_snapshot(life, *head, kept=kept)
+        tracked.late = self._freshness.fault_of_device(life)
         age = math.inf
-        if received.retain:
-            age = max(0.0, clock.time() - state.time)
-        self._hand_on(tracked, tracked.take_state(state, now, age))
+        if kept:
+            age = max(0.0, self._freshness.age(life) or 0.0)
+        changes = tracked.take_state(state, self._loop.time(), age)
+        self._hand_on(tracked, changes + tracked.recheck())
         if not tracked.settled:
             self._loop.call_later(FRESH, self._let_time_pass, tracked)
-        if device == BRIDGE:
-            self._last_snapshot[bridge] = self._loop.time()
+        self._check_life(life)
+
+    def _check_life(self, life: DeviceLife) -> None:
+        """Let the devices of a bridge know when it shows that it lives."""
+        bridge = life.bridge.name
+        if life.of_bridge or self._faults.get(bridge, UNKNOWN) is not None:
             self._check_bridge(bridge)
 
     def _let_time_pass(self, tracked: TrackedDevice) -> None:
@@ -240,7 +265,12 @@ class Dispatcher:
         if path == "change":
             tracked = self.track(name)
             event = _changes.decode(received.payload)
+            life = self._freshness.of(name)
+            self._freshness.take_change(life, event.boot, event.seq, event.time)
+            if tracked.late is not None:
+                tracked.late = self._freshness.fault_of_device(life)
             self._hand_on(tracked, tracked.take_change(event))
+            self._check_life(life)
         elif path == "log" and name.endswith(f"/{BRIDGE}"):
             self._take_log(name, received)
         queues = self.subscriptions.of(name, "event", path)

@@ -24,12 +24,20 @@ from busbar.client.device_view import (
 )
 from busbar.client.types import Change
 from busbar.contract import messages
-from busbar.contract.messages import ChangeEvent, Fault, Info, State, Status
+from busbar.contract.messages import (
+    CONTRACT,
+    ChangeEvent,
+    Fault,
+    Info,
+    State,
+    Status,
+)
 
 PATIENCE = 2.0  # s that a snapshot waits for the next of the changes before it
 FRESH = 1.1  # s; a snapshot is published within a second of a change (contract 3.3)
 RESTARTED = Fault("gap", "the bridge was restarted; waiting for its messages")
 GONE = Fault("gone", "it was removed")
+OTHER_CONTRACT = "contract"  # code of what speaks another version of it
 
 
 class TrackedDevice:
@@ -49,10 +57,13 @@ class TrackedDevice:
         self.missed = 0  # messages with changes that never came
         # gaps to report: how many messages, why
         self.gaps: list[tuple[int | None, str]] = []
+        # why its values are too old, of a bridge that lives; `recheck` reports it
+        self.late: Fault | None = None
         # why connection or bridge keep the device from us
         self._upstream: Fault | None = UNKNOWN
         # why no value was to be trusted when changes were last reported
         self._reported: Fault | None = UNKNOWN
+        self._other: Fault | None = None  # why we do not understand it
         self._recent_until = 0.0  # monotonic time (s) of the end of RECENT
         # sequence and monotonic time (s) of the last change while a snapshot waits
         self._progress = (0, 0.0)
@@ -100,6 +111,10 @@ class TrackedDevice:
             return status.reason or Fault("offline", f"the device is {status.state}")
         if self._boot != status.boot:
             return RESTARTED if self._boot else UNKNOWN
+        if self.late is not None:
+            return self.late
+        if self._other is not None:
+            return self._other
         if self._fault is not None and path not in self._changed:
             return self._fault
         if path is None:
@@ -120,16 +135,24 @@ class TrackedDevice:
     def take_upstream(self, fault: Fault | None) -> list[Change]:
         """Take why connection or bridge keep the device from us; None = they do not."""
         self._upstream = fault
-        return self._recheck()
+        return self.recheck()
 
     def take_status(self, status: Status) -> list[Change]:
         """Take a status."""
         self.status = status
-        return self._recheck()
+        return self.recheck()
 
     def take_info(self, info: Info | None) -> None:
         """Take a description; None = it was removed."""
         self.info = info
+
+    def take_contract(self, version: int) -> list[Change]:
+        """Take which version of the contract the device is published by."""
+        self._other = None
+        if version != CONTRACT:
+            text = f"it speaks version {version} of the contract, we {CONTRACT}"
+            self._other = Fault(OTHER_CONTRACT, text)
+        return self.recheck()
 
     def take_change(self, event: ChangeEvent) -> list[Change]:
         """Take a message with changes."""
@@ -151,7 +174,7 @@ class TrackedDevice:
         if self._ahead is not None:
             changes += self._catch_up(self._ahead)
         if self.why() != self._reported:
-            changes += self._recheck(self._changed.keys())
+            changes += self.recheck(self._changed.keys())
         return changes
 
     def take_state(
@@ -184,7 +207,7 @@ class TrackedDevice:
         """Take the monotonic time (s).
 
         A snapshot that waits too long for the changes before it shows that they are
-        lost.
+        lost; and values may have become too old.
         """
         if self._ahead is not None:
             seq, since = self._progress
@@ -194,8 +217,7 @@ class TrackedDevice:
                 return self._merge(self._ahead)
         if self._view.phase is Phase.RECENT and now >= self._recent_until:
             self._move(Happened.TIME_PASSED)
-            return self._recheck()
-        return []
+        return self.recheck()
 
     def reconnect(self) -> None:
         """Take that the connection is new: the next message shows what was missed."""
@@ -220,6 +242,20 @@ class TrackedDevice:
         self._reported = self._upstream or UNKNOWN
         self._start_over(None, Happened.REMOVED)
         return changes
+
+    def recheck(self, reported: Container[str] = ()) -> list[Change]:
+        """Report all values when whether they can be trusted has changed.
+
+        Except those `reported` just now, and bad ones.
+        """
+        fault = self.why()
+        if fault == self._reported:
+            return []
+        self._reported = fault
+        skipped = self.bad
+        return self.current(
+            path for path in self.values if path not in skipped and path not in reported
+        )
 
     def _move(self, happened: Happened) -> None:
         self._view = step(self._view, happened)
@@ -371,20 +407,6 @@ class TrackedDevice:
             if path not in self.values:
                 changes.append(Change(self.device, path, None, time, old, GONE))
         return changes
-
-    def _recheck(self, reported: Container[str] = ()) -> list[Change]:
-        """Report all values when whether they can be trusted has changed.
-
-        Except those `reported` just now, and bad ones.
-        """
-        fault = self.why()
-        if fault == self._reported:
-            return []
-        self._reported = fault
-        skipped = self.bad
-        return self.current(
-            path for path in self.values if path not in skipped and path not in reported
-        )
 
 
 def _without(values: dict[str, Any], paths: set[str]) -> dict[str, Any]:

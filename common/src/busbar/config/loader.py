@@ -17,7 +17,7 @@ from busbar.config.allowed import SIZE
 from busbar.config.problems import Conversion
 from busbar.config.yaml import SIZE_LIMIT, place_in, problem, read
 from busbar.errors import ConfigError
-from busbar.net.endpoint import Endpoint
+from busbar.net.endpoint import KEEPALIVES, Endpoint
 
 T = TypeVar("T")
 SECRET_LIMIT = 4096  # bytes of a password's line
@@ -90,7 +90,10 @@ class Broker(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     cert_file: str | None = None  # PEM, the client's certificate
     key_file: str | None = None  # PEM, its key where it is not in cert_file
     insecure: bool = False  # True: the broker's certificate is not checked
-    keepalive: Annotated[int, Meta(ge=5, le=120)] = Endpoint.keepalive  # s
+    # s
+    keepalive: Annotated[int, Meta(ge=KEEPALIVES[0], le=KEEPALIVES[1])] = (
+        Endpoint.keepalive
+    )
     max_message: Size = 1024 * 1024  # bytes of anything published
 
     def __post_init__(self) -> None:

@@ -9,6 +9,9 @@ from busbar.errors import ConfigError
 from busbar.net.tls import present
 
 _CREDENTIALS = re.compile(r"^(?!unix:)(\w+://)?.*@", re.DOTALL)
+# s; the broker tells readers that we are gone after one and a half of it, we notice a
+# dead broker after two. Shorter than 5 s, a busy machine would be taken for dead
+KEEPALIVES = (5, 120)
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class Endpoint:
     cert_file: str | None = None
     key_file: str | None = None
     insecure: bool = False  # no check of the broker's certificate
-    keepalive: int = 15  # s
+    keepalive: int = 15  # s, see KEEPALIVES
 
     def __post_init__(self) -> None:
         try:

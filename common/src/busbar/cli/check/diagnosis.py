@@ -14,13 +14,12 @@ import msgspec
 
 from busbar.cli.observe import Seen
 from busbar.cli.settings import VARIABLES
+from busbar.client.freshness import LIMIT, TOLERANCE
 from busbar.contract.messages import CONTRACT, Info, Reply, State, Status
 from busbar.contract.topics import BRIDGE
 
 T = TypeVar("T")
 
-OFF = 5.0  # s that two clocks may differ: contract 2, `_sent`
-SILENT = 150.0  # s without a snapshot of a bridge: contract 4
 LAG = 0.5  # s; a healthy event loop is a hundred times quicker
 # in an address: the same words on two machines are two devices
 LOCAL = ("127.", "localhost", "[::1]", "/dev/")
@@ -181,7 +180,7 @@ def _own_values(state: State | None) -> Iterator[str]:
         yield "it has published no state"
         return
     values = state.values
-    if clock.time() - state.time > SILENT:
+    if clock.time() - state.time > LIMIT + TOLERANCE:
         yield (
             f"no sign of life for {clock.time() - state.time:.0f} s, or our clocks "
             f"differ"
@@ -340,7 +339,7 @@ def round_trip(asked: Asked, private: str) -> Iterator[Finding]:
 
 def _other_clock(asked: Asked, when: float, reply: Reply) -> Iterator[Finding]:
     off = max(asked.sent - reply.time, reply.time - when)
-    if off > OFF:
+    if off > TOLERANCE:
         text = f"its clock and ours differ by {off:.0f} s"
         advice = "synchronise both; commands are refused as expired"
         yield Finding(f"bridge {asked.bridge}", "failed", text, advice)

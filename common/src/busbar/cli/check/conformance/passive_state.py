@@ -306,6 +306,34 @@ def heartbeat(record: Record) -> Iterator[Verdict]:
 
 @passive(
     "3.3",
+    "The newest snapshot is no older than a minute, by the bridge's own clock",
+    "a snapshot that came while we listened",
+)
+def fresh(record: Record) -> Iterator[Verdict]:
+    difference = _clocks(record)
+    if difference is None:
+        return
+    for device in devices(record):
+        state: State | None = device.last("state")
+        if state is not None and state.boot == record.boot:
+            age = record.until - difference - state.time
+            yield verdict(
+                age <= HEARTBEAT + LATE,
+                f"{device.name}: its newest snapshot is {age:.0f} s old",
+            )
+
+
+def _clocks(record: Record) -> float | None:
+    """Return our loop's time less the bridge's clock (s), from a live snapshot."""
+    for device in devices(record):
+        for message in device.read["state"]:
+            if not message.seen.retained and message.content.boot == record.boot:
+                return message.seen.at - float(message.content.time)
+    return None
+
+
+@passive(
+    "3.3",
     "`times` has nothing but values, and is there up to 1000 of them",
     "a state",
 )
