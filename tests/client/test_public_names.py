@@ -57,6 +57,7 @@ MEMBERS: dict[type, set[str]] = {
         "device",
         "devices",
         "events",
+        "incomplete",
         "report",
         "run",
         "save_blobs",

@@ -35,6 +35,7 @@ from busbar.net.endpoint import Endpoint
 log = logging.getLogger("busbar.client")
 
 BLOBS = 100  # blobs that wait for one subscriber: they are large
+LOOK = 0.02  # s between two looks at whether all is settled
 SETTLE = 2.0  # s for the newest snapshots, and for what a busy broker left out
 UNKNOWN_WAIT = 1.0  # s for a device of which nothing has come
 
@@ -74,6 +75,7 @@ class Client:
         root: str = "busbar",
         devices: Sequence[str] = ("+/+",),
         timeout: float = 10.0,
+        patience: float = 60.0,
         on_gap: Callable[[Gap], None] | None = None,
         settled: bool = True,
         connect: Connect = connection,
@@ -89,6 +91,7 @@ class Client:
         self.gaps = 0  # times that messages did not reach us
         self._patterns = list(devices)
         self._timeout = timeout
+        self._patience = patience
         self._on_gap = on_gap
         self._connect = connect
         self._settled = settled
@@ -97,7 +100,12 @@ class Client:
         # with what this connection's dispatcher tracks
         self._devices: dict[str, DeviceView] = {}
         self._connection = ClientConnection(
-            self.endpoint, self.root, self.name, self._patterns, self._connect
+            self.endpoint,
+            self.root,
+            self.name,
+            self._patterns,
+            self._connect,
+            self._patience,
         )
         self._dispatcher = Dispatcher(
             self.root,
@@ -122,12 +130,22 @@ class Client:
 
     async def _join(self) -> None:
         """Wait until devices are known; raise TimeoutError without a connection."""
-        until = self._connection.until
-        await until(lambda: self._connection.joined, self._timeout)
+        connection = self._connection
+        await connection.until(lambda: connection.linked, self._timeout)
+        limit = self._timeout + self._patience
+        await connection.until(lambda: connection.joined, limit)
         if self._settled:
-            # what is not settled then says so
-            with contextlib.suppress(TimeoutError):
-                await until(self._dispatcher.settled, SETTLE)
+            await self._settle()
+
+    async def _settle(self) -> None:
+        """Wait for the newest snapshots; what is not settled then says so.
+
+        Not after each message, of which there may be thousands.
+        """
+        for _ in range(round(SETTLE / LOOK)):
+            if self._dispatcher.settled():
+                return
+            await asyncio.sleep(LOOK)
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
@@ -140,6 +158,11 @@ class Client:
     async def wait_closed(self) -> None:
         """Return when the client is closed, by whomever."""
         await self._connection.wait_stopped()
+
+    @property
+    def incomplete(self) -> str:
+        """What of the first picture had not come in time; empty if all had."""
+        return self._connection.incomplete
 
     # Devices.
 
