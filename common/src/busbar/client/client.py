@@ -164,6 +164,18 @@ class Client:
         """What of the first picture had not come in time; empty if all had."""
         return self._connection.incomplete
 
+    @property
+    def retained(self) -> int:
+        """How many retained messages the first picture was made of."""
+        picture = self._connection.picture
+        return picture.retained if picture is not None else 0
+
+    @property
+    def overtaken(self) -> int:
+        """How many of them the broker sent behind later messages, as aedes does."""
+        picture = self._connection.picture
+        return picture.late if picture is not None else 0
+
     # Devices.
 
     def devices(self) -> Mapping[str, DeviceView]:
