@@ -144,6 +144,115 @@ async def test_who_may_not_publish_waits_while_bytes_of_a_long_message_come(
 
 # Brokers that are not Mosquitto.
 
+
+def published(packet: bytes) -> str | None:
+    """Return the topic of a PUBLISH that is retained, None for another packet."""
+    if packet[0] & 0xF1 != 0x31:
+        return None
+    start = 2
+    while packet[start - 1] & 0x80:
+        start += 1
+    length = int.from_bytes(packet[start : start + 2])
+    return packet[start + 2 : start + 2 + length].decode()
+
+
+class LikeRabbit:
+    """Lets retained messages pass where a subscription (3.1.1) names their topic."""
+
+    def __init__(self) -> None:
+        self._exact = b""
+
+    def up(self, packet: bytes) -> bytes:
+        if packet[0] == 0x10:
+            self._exact = b""  # of the newest connection
+        elif packet[0] == 0x82:
+            self._exact += packet
+        return packet
+
+    def down(self, packet: bytes) -> bytes:
+        topic = published(packet)
+        if topic is None or topic.encode() in self._exact:
+            return packet
+        return b""
+
+
+async def test_a_broker_without_retained_messages_for_wildcards_is_named() -> None:
+    with Mosquitto() as broker:
+        retain(broker.port, crowd(1, 3))
+        async with Proxy(broker.port, packets=True) as proxy:
+            rabbit = LikeRabbit()
+            proxy.upstream.change, proxy.downstream.change = rabbit.up, rabbit.down
+            there = ["-b", proxy.url, "--protocol", "3.1.1"]
+            listed = await run("ls", "--json", *there)
+            assert (listed.code, listed.out) == (exits.INCOMPLETE, "")
+            assert "wildcards (RabbitMQ 3 does not)" in listed.err
+            found = await run("doctor", "--json", "--seconds", "0", *there)
+            assert found.code == exits.FOUND
+            findings = {each["check"]: each for each in found.json["findings"]}
+            assert findings["retained"]["state"] == "failed"
+            assert "wildcards (RabbitMQ 3 does not)" in findings["retained"]["text"]
+            exact = await run("get", "b0/d0002", "v0", *there)
+            assert (exact.code, exact.out) == (0, "2\n")
+
+
+class Forgetful:
+    """Drops each third retained message when it passes for the first time."""
+
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
+
+    def down(self, packet: bytes) -> bytes:
+        topic = published(packet)
+        if topic is None or topic in self._seen:
+            return packet
+        self._seen.add(topic)
+        return b"" if len(self._seen) % 3 == 0 else packet
+
+
+async def test_what_a_broker_drops_of_a_device_is_asked_for_again(
+    protocol: str,
+) -> None:
+    retained = crowd(1, 20)
+    with Mosquitto() as broker:
+        retain(broker.port, retained)
+        async with Proxy(broker.port, packets=True) as proxy:
+            proxy.downstream.change = Forgetful().down
+            async with Client(Endpoint(proxy.url, protocol=protocol)) as bus:
+                assert bus.incomplete == ""
+                assert list(bus.devices()) == names(retained)
+                assert {each.stale for each in bus.devices().values()} == {None}
+
+
+async def test_a_bridge_that_counts_more_devices_than_come_is_incomplete() -> None:
+    retained = crowd(1, 60)
+    for channel in ("status", "info", "state"):
+        del retained[f"busbar/b0/d0059/{channel}"]
+    with Mosquitto() as broker:
+        retain(broker.port, retained)
+        done = await run("ls", "-b", broker.url)
+    assert done.code == exits.INCOMPLETE
+    assert "incomplete: the bridge b0 counts more devices" in done.err
+
+
+def quota_exceeded(packet: bytes) -> bytes:
+    """End the session behind the answer to a subscription (MQTT 5, 3.14)."""
+    return packet + b"\xe0\x02\x97\x00" if packet[0] == 0x90 else packet
+
+
+@pytest.mark.parametrize("command", [["ls"], ["get", "b0/d0000"]], ids=" ".join)
+async def test_a_session_that_ends_just_after_it_began_is_the_brokers_business(
+    command: list[str],
+) -> None:
+    with Mosquitto() as broker:
+        retain(broker.port, crowd(1, 1))
+        async with Proxy(broker.port, packets=True) as proxy:
+            proxy.downstream.change = quota_exceeded
+            done = await run(*command, "-b", proxy.url)
+    assert (done.code, done.out) == (exits.BROKER, "")
+    assert "ended the session as soon as it had begun: " in done.err
+    assert "Quota exceeded" in done.err
+
+
 AEDES = """
 const { Aedes } = require("aedes");
 Aedes.createBroker().then((broker) => {
