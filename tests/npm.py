@@ -10,7 +10,12 @@ from tempfile import TemporaryDirectory
 from tests.broker import find
 
 # both run on Debian 12's Node.js 18
-VERSIONS = {"crestron-cip": "1.0.2", "mqtt": "5.16.0", "node-red": "4.1.15"}
+VERSIONS = {
+    "aedes": "1.2.0",
+    "crestron-cip": "1.0.2",
+    "mqtt": "5.16.0",
+    "node-red": "4.1.15",
+}
 
 _CACHE = Path(__file__).parent.parent / ".venv" / "node"
 _INSTALL = (

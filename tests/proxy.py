@@ -26,6 +26,8 @@ class Direction(asyncio.Event):
         # every MQTT PUBLISH of QoS 1 comes twice, the second time marked DUP
         self.duplicate = False
         self.duplicated = 0
+        # what becomes of each MQTT packet; empty: it is dropped
+        self.change: Callable[[bytes], bytes] = bytes
         self._chance = random.Random(1)
 
     @property
@@ -41,8 +43,12 @@ class Direction(asyncio.Event):
             self.delay + (len(data) / self.rate * slower if self.rate else 0.0)
         )
 
-    def twice(self, packet: bytes) -> bytes:
+    def changed(self, packet: bytes) -> bytes:
         """Return a packet as it is to be forwarded."""
+        packet = self.change(packet)
+        return self._twice(packet) if packet else packet
+
+    def _twice(self, packet: bytes) -> bytes:
         if not self.duplicate or packet[0] & 0xF0 != PUBLISH or not packet[0] & QOS:
             return packet
         self.duplicated += 1
@@ -53,7 +59,7 @@ class Proxy:
     """Forwards to a port; `upstream` and `downstream` are its directions.
 
     `buffer` (bytes) bounds what the system holds in between. With `packets` it knows
-    MQTT and can duplicate.
+    MQTT and can duplicate and change.
     """
 
     def __init__(
@@ -162,7 +168,7 @@ class Proxy:
         direction: Direction,
         flowing: asyncio.Event,
     ) -> None:
-        pass_on = Packets(direction.twice).pass_on if self._packets else bytes
+        pass_on = Packets(direction.changed).pass_on if self._packets else bytes
         with contextlib.suppress(OSError):
             while data := await reader.read(direction.chunk):
                 await flowing.wait()

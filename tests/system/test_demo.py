@@ -26,6 +26,7 @@ from busbar.cli.demo import processes, run, screen, tour
 from tests.broker import LOOPBACK, free_port
 
 LIMIT = 60.0  # s; generous, only something broken needs it
+SCREEN = 4000  # characters of a line: two screens of 25 lines of 80
 COMMON = Path(__file__).parents[2] / "common"
 
 
@@ -189,7 +190,7 @@ def test_every_device_is_online_and_every_printed_command_does_what_it_says(
             for command in (everything, set_, query, lock)
         )
         with Shell(tmp_path / "everything.txt", "sh", "-c", everything) as listener:
-            listener.says("busbar/bench/psu/state ")
+            listener.says("busbar/bench/psu/state/output ")
             sh(set_)
             listener.says('"target":"set","ok":true')
             listener.says("busbar/bench/psu/state/setpoint/voltage 5")
@@ -197,6 +198,8 @@ def test_every_device_is_online_and_every_printed_command_does_what_it_says(
             assert json.loads(sh(lock))["result"]["lease"]
             sh(set_)
             listener.says('"code":"locked"')
+            longest = max(listener.text.splitlines(), key=len)
+            assert len(longest) < SCREEN, longest
             sh(kill)
             offline = running.says("bench/psu: offline")
             again = running.says("the scpi simulator runs again", offline)
@@ -404,7 +407,8 @@ def test_devices_without_anything_to_set_or_to_ask_get_five_commands_too() -> No
     )
     commands = tour.examples(1883, {("line", "relay"): described}, {"modbus": 42}, 5)
     assert [each.command for each in commands] == [
-        "mosquitto_sub -p 1883 -t 'busbar/#' -v",
+        "mosquitto_sub -p 1883 -v -t 'busbar/#' -T 'busbar/+/+/info' "
+        "-T 'busbar/+/+/state' -T 'busbar/+/+/blob/#'",
         "mosquitto_pub -p 1883 -t busbar/line/relay/call/refresh -m '{}'",
         (
             "mosquitto_rr -p 1883 -t busbar/line/bridge/call/list -m '{}' -e "

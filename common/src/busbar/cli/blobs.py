@@ -41,13 +41,15 @@ def blobs_command(
 ) -> None:
     """Save binary data of devices as files and print their names."""
     wanted = bus.pattern(pattern)
+    names = bus.checked(name)
 
     async def work() -> None:
         await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
         total = number = 0
         async with bus.connected(settings, [wanted]) as client:
             bus.follow()
-            stream = client.blobs(wanted, bus.checked(name))
+            bus.note_incomplete(client, output)
+            stream = client.blobs(wanted, names)
             with output.progress("waiting for blobs") as show:
                 async for blob in bus.limited(stream, count, duration):
                     _print(blob, await asyncio.to_thread(save, blob, folder), output)

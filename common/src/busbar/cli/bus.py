@@ -10,15 +10,20 @@ from typing import Any, TypeVar
 
 import click
 
-from busbar.cli.settings import Settings
-from busbar.client import Client, DeviceView
-from busbar.client.filters import check
-from busbar.contract.names import LEVEL
-from busbar.errors import LinkLost, UnknownTarget
+from busbar.cli.arguments import suggestion
+from busbar.cli.exits import EXPECTED, Incomplete
+from busbar.cli.output import Output
+from busbar.cli.settings import PATIENCE, Settings
+from busbar.client import Client, DeviceView, Stale
+from busbar.contract.names import LEVEL, level
+from busbar.errors import BusbarError, LinkLost, UnknownTarget
 from busbar.mqtt.connection import connection
 from busbar.mqtt.reconnect import BrokerLost
 
 T = TypeVar("T")
+
+NEAR = 5.0  # s for all devices where one is not there
+FOLLOWED = 2.0  # s for a device that is found by another name
 
 
 class Interrupted(BaseException):
@@ -31,24 +36,31 @@ class Terminated(BaseException):
 
 @contextlib.asynccontextmanager
 async def connected(
-    settings: Settings, devices: Sequence[str] = ("+/+",), *, settled: bool = True
+    settings: Settings,
+    devices: Sequence[str] = ("+/+",),
+    *,
+    settled: bool = True,
+    patience: float = PATIENCE,
 ) -> AsyncIterator[Client]:
     """A client that knows the devices (patterns).
 
     Raise BrokerLost as soon as the broker refuses or is not there.
 
-    settled: their values are those of now, which takes up to 2 s.
+    settled: their values are those of now, which takes up to 2 s; if not all came
+    within `patience` (s), raise Incomplete on leaving.
     """
     refused: asyncio.Future[BrokerLost] = asyncio.get_running_loop().create_future()
 
     @contextlib.asynccontextmanager
     async def connect(*arguments: Any) -> AsyncIterator[Any]:
+        begun = False
         try:
             async with connection(*arguments) as link:
+                begun = True
                 yield link
         except BrokerLost as error:
             if not refused.done():
-                refused.set_result(error)
+                refused.set_result(_told(error, begun))
             raise
 
     client = Client(
@@ -56,14 +68,34 @@ async def connected(
         root=settings.prefix,
         devices=devices,
         timeout=settings.timeout,
+        patience=patience,
         settled=settled,
         connect=connect,
     )
     await _entered(client, refused)
     try:
         yield client
+        _check_complete(client, settled)
+    except (BusbarError, Stale) as error:
+        _check_complete(client, settled, error)
+        raise
     finally:
         await client.close()
+
+
+def _told(error: BrokerLost, begun: bool) -> BrokerLost:
+    """Return the error of a connection, which may have begun."""
+    if not begun:
+        return error
+    return BrokerLost(f"the broker ended the session as soon as it had begun: {error}")
+
+
+def _check_complete(
+    client: Client, settled: bool, error: Exception | None = None
+) -> None:
+    """Raise Incomplete, also for an error that may come of it."""
+    if settled and client.incomplete:
+        raise Incomplete(client.incomplete) from error
 
 
 async def _entered(client: Client, refused: "asyncio.Future[BrokerLost]") -> None:
@@ -84,28 +116,76 @@ async def _entered(client: Client, refused: "asyncio.Future[BrokerLost]") -> Non
 
 @contextlib.asynccontextmanager
 async def device(
-    settings: Settings, name: str, *, settled: bool = True
+    settings: Settings,
+    name: str,
+    *,
+    settled: bool = True,
+    patience: float = PATIENCE,
 ) -> AsyncIterator[DeviceView]:
-    """Enter a device that is known on the bus.
+    """Enter a device that is known on the bus, also by the name it gives itself.
 
-    Raise UsageError, UnknownTarget, BrokerLost.
+    Raise UsageError, UnknownTarget, BrokerLost, Incomplete.
     """
-    check_name(name)
-    async with connected(settings, [name], settled=settled) as client:
-        found = client.device(name)
+    exact = device_name(name)
+    async with connected(
+        settings, [exact], settled=settled, patience=patience
+    ) as client:
+        found = client.device(exact)
         if found.info is None:
-            shown = settings.endpoint.shown
-            raise UnknownTarget(
-                f"there is no device {name} on {shown}; `busbar ls` shows those that "
-                f"there are"
-            )
+            found = await _by_title(settings, client, name)
         yield found
 
 
-def check_name(name: str) -> None:
-    """Raise UsageError unless it is `bridge/device`."""
-    if name.count("/") != 1 or not all(name.split("/")) or {"+", "#", "*"} & set(name):
-        raise usage(f"{name!r} is not the name of a device: BRIDGE/DEVICE")
+async def _by_title(settings: Settings, client: Client, name: str) -> DeviceView:
+    """Return the one device of a bridge that calls itself so; raise UnknownTarget."""
+    if client.incomplete:
+        raise Incomplete(client.incomplete)
+    titles = await known(settings)
+    bridge, _, title = name.partition("/")
+    fitting = []
+    for each, called in titles.items():
+        if called == title and each.startswith(f"{bridge}/"):
+            fitting.append(each)
+    if len(fitting) != 1:
+        raise UnknownTarget(
+            f"there is no device {name} on {settings.endpoint.shown}"
+            f"{suggestion(name, titles)}"
+        )
+    found = client.device(fitting[0])
+    with contextlib.suppress(TimeoutError):
+        await found.wait_online(FOLLOWED)
+    return found
+
+
+async def known(settings: Settings) -> dict[str, str]:
+    """Return what devices there are, with their titles; nothing after an error."""
+    found: dict[str, str] = {}
+    with contextlib.suppress(*EXPECTED, TimeoutError):
+        async with connected(settings, settled=False, patience=NEAR) as client:
+            for name, device in client.devices().items():
+                found[name] = ""
+                if device.info is not None and isinstance(device.info.name, str):
+                    found[name] = device.info.name
+    return found
+
+
+def device_name(text: str) -> str:
+    """Return the `bridge/device` that is meant, mapped as bridges map foreign names.
+
+    Raise UsageError for what is none.
+    """
+    bridge, _, name = text.partition("/")
+    foreign = {"+", "#", "*", "/"} & set(name)
+    if not LEVEL.fullmatch(bridge) or not name or foreign:
+        raise usage(f"{text!r} is not the name of a device: BRIDGE/DEVICE")
+    return f"{bridge}/{own_level(name)}"
+
+
+def own_level(name: str) -> str:
+    """Return a level of a topic as bridges map a foreign name to it (contract 1)."""
+    if LEVEL.fullmatch(name):
+        return name
+    return level(name)
 
 
 def pattern(text: str) -> str:
@@ -120,25 +200,45 @@ def pattern(text: str) -> str:
         levels.append("+")
     if levels[-1] == "#":
         levels[-1] = "+"
-    fitting = [each for each in levels if each == "+" or LEVEL.fullmatch(each)]
-    if len(levels) != 2 or fitting != levels:
-        raise usage(
-            f"{text!r} is neither BRIDGE/DEVICE nor a pattern of it such as BRIDGE, "
-            f"BRIDGE/* or */DEVICE"
-        )
-    return "/".join(levels)
+    if len(levels) != 2 or not all(levels) or not _is_level(levels[0]):
+        raise _no_pattern(text)
+    bridge, device = levels
+    if device != "+" and {"+", "#"} & set(device):
+        raise _no_pattern(text)
+    if device != "+":
+        device = own_level(device)
+    return f"{bridge}/{device}"
+
+
+def _no_pattern(text: str) -> click.UsageError:
+    return usage(
+        f"{text!r} is neither BRIDGE/DEVICE nor a pattern of it such as BRIDGE, "
+        f"BRIDGE/* or */DEVICE"
+    )
 
 
 def checked(path: str) -> str:
-    """Return a pattern of what is below a device.
+    """Return a pattern of what is below a device: with `*` or `+` for one level.
 
     Raise UsageError for one that nothing can fit.
     """
-    try:
-        check(path)
-    except ValueError as error:
-        raise usage(str(error)) from error
-    return path
+    levels = path.replace("*", "+").split("/")
+    rest = []
+    if levels[-1] == "#":
+        rest = [levels.pop()]
+    if not all(map(_is_level, levels)):
+        mapped = "/".join(map(own_level, levels))
+        raise usage(
+            f"{path!r}: a level is 1 to 64 of A-Z a-z 0-9 _ -, or * (or +) for any, or "
+            f"# at the end for the rest; a name of the device's own may be {mapped!r} "
+            f"here"
+        )
+    return "/".join([*levels, *rest])
+
+
+def _is_level(text: str) -> bool:
+    """Return whether it is a level of a pattern."""
+    return text == "+" or LEVEL.fullmatch(text) is not None
 
 
 def usage(message: str) -> click.UsageError:
@@ -195,6 +295,12 @@ async def limited(
             return
         yield item
         taken += 1
+
+
+def note_incomplete(client: Client, output: Output) -> None:
+    """Note what had not come in time, before a command goes on."""
+    if client.incomplete:
+        output.note(f"busbar: incomplete: {client.incomplete}")
 
 
 def follow() -> None:

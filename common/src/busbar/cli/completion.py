@@ -47,13 +47,13 @@ class _Bash(BashComplete):
 @command("completion")
 @click.argument("shell", type=click.Choice(sorted(_FILES)))
 def completion_command(settings: Settings, output: Output, shell: str) -> None:
-    r"""Print what makes a shell complete commands, devices, properties.
+    """Print what makes a shell complete commands, devices, properties.
 
     \b
     bash   eval "$(busbar completion bash)"        in ~/.bashrc
     zsh    eval "$(busbar completion zsh)"         in ~/.zshrc, after compinit
     fish   busbar completion fish > ~/.config/fish/completions/busbar.fish
-    """
+    """  # noqa: D301  # click's mark, a backspace: these lines are not filled
     root = click.get_current_context().find_root().command
     found = get_completion_class(shell)
     assert found is not None

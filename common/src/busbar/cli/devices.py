@@ -7,16 +7,18 @@ from typing import Any
 import click
 import msgspec
 
-from busbar.cli import bus, completion
+from busbar.cli import absence, bus, completion, exits
 from busbar.cli.arguments import expected, usage
-from busbar.cli.options import command, ends
+from busbar.cli.options import command, ends, waits
 from busbar.cli.output import Output, age, is_table, shown
 from busbar.cli.schemas.foreign import CheckedInfo, checked
 from busbar.cli.settings import Settings
 from busbar.client import Client, DeviceView, Presence, Snapshot
 from busbar.contract.messages import Info
-from busbar.contract.topics import matches
+from busbar.contract.topics import BRIDGE, matches
 
+# why values may be missing for a moment, of a device that can be used
+HEALTHY = frozenset({"joining", "gap"})
 LOOK = 0.2  # s between two looks at a device that is watched
 # contract 2
 COMMON = frozenset(
@@ -35,6 +37,7 @@ IDENTITY = ("name", "manufacturer", "model", "serial", "firmware", "address", "c
     help=("then tell how devices come, change their state and go"),
 )
 @ends
+@waits
 def ls_command(
     settings: Settings,
     output: Output,
@@ -42,6 +45,7 @@ def ls_command(
     watch: bool,
     count: int | None,
     duration: float | None,
+    patience: float,
 ) -> None:
     """List devices: kind, state, title.
 
@@ -50,9 +54,11 @@ def ls_command(
     wanted = bus.pattern(pattern)
 
     async def work() -> None:
-        async with bus.connected(settings, [wanted]) as client:
+        async with bus.connected(settings, [wanted], patience=patience) as client:
+            await _note_oddities(settings, client, wanted, output)
             rows = listing(client, wanted)
             if watch:
+                bus.note_incomplete(client, output)
                 _record(rows, output)
                 states = {row["device"]: row["state"] for row in rows}
                 await _follow(client, wanted, states, output, count, duration)
@@ -62,6 +68,35 @@ def ls_command(
                 _print(rows, output)
 
     bus.run(work())
+
+
+async def _note_oddities(
+    settings: Settings, client: Client, pattern: str, output: Output
+) -> None:
+    """Note why devices may be missing; raise Incomplete, UsageError."""
+    if client.overtaken:
+        output.note(absence.OVERTAKES)
+    if client.retained or client.incomplete:
+        return
+    if "+" in pattern and await absence.retention(settings) == "no wildcards":
+        # what there is has shown itself in the meantime
+        raise exits.Incomplete(absence.NO_WILDCARDS)
+    roots = await absence.other_roots(settings)
+    if roots and not client.devices():
+        raise bus.usage(
+            f"there is nothing below the root {settings.prefix!r}; there are bridges "
+            f"below: {', '.join(roots)} (--root)"
+        )
+
+
+def usable_state(device: DeviceView) -> str:
+    """Return the state of a device, which is not online without its bridge."""
+    state = device.state
+    if state != "online" or device.stale is None or device.stale.code in HEALTHY:
+        return state
+    if device.stale.code == "offline":
+        return "offline"
+    return "unknown"
 
 
 def listing(client: Client, pattern: str) -> list[dict[str, Any]]:
@@ -74,7 +109,7 @@ def listing(client: Client, pattern: str) -> list[dict[str, Any]]:
             row = {
                 "device": name,
                 "kind": info.kind,
-                "state": device.state,
+                "state": usable_state(device),
                 "title": title(info),
                 "address": info.address or None,
                 "reason": _reason(device),
@@ -116,7 +151,10 @@ def _record(rows: list[dict[str, Any]], output: Output) -> None:
 
 def _print(rows: list[dict[str, Any]], output: Output) -> None:
     if not rows:
-        output.note("no devices")
+        output.note(
+            "no devices; is a bridge running, with this broker and this root? See "
+            "`busbar doctor`"
+        )
         return
     headings = list(LISTED)
     if any(row["reason"] for row in rows):
@@ -137,22 +175,52 @@ async def _follow(
     duration: float | None,
 ) -> None:
     bus.follow()
+    presences = client.watch_devices()
+    changed = _changes_of_state(client, presences, pattern, shown)
+    async for row in bus.limited(changed, count, duration):
+        output.record(
+            row, row["device"], row["state"], row["reason"] or "", style=row["state"]
+        )
 
-    async def differing() -> AsyncIterator[Presence]:
-        async for presence in client.watch_devices():
-            name = presence.device
-            if matches(pattern, name) and shown.get(name) != presence.state:
-                shown[name] = presence.state
-                yield presence
 
-    async for presence in bus.limited(differing(), count, duration):
-        name = presence.device
-        state = presence.state
-        reason = ""
-        if presence.reason is not None:
-            reason = presence.reason.message
-        row = {"device": name, "state": state, "reason": reason or None}
-        output.record(row, name, state, reason, style=state)
+async def _changes_of_state(
+    client: Client,
+    presences: AsyncIterator[Presence],
+    pattern: str,
+    shown: dict[str, str],
+) -> AsyncIterator[dict[str, Any]]:
+    """Return a row for each device whose state changes, with those of its bridge."""
+    async for presence in presences:
+        for name in _concerned(client, presence):
+            row = _state_row(client, name, presence)
+            if matches(pattern, name) and shown.get(name) != row["state"]:
+                shown[name] = row["state"]
+                yield row
+
+
+def _concerned(client: Client, presence: Presence) -> list[str]:
+    bridge, _, device = presence.device.partition("/")
+    concerned = [presence.device]
+    if device == BRIDGE:
+        concerned += [
+            name
+            for name in client.devices()
+            if name.startswith(f"{bridge}/") and name != presence.device
+        ]
+    return concerned
+
+
+def _state_row(client: Client, name: str, presence: Presence) -> dict[str, Any]:
+    """Return the state of a device: as it was told, else as it is now."""
+    state = presence.state
+    reason = presence.reason and presence.reason.message
+    device = client.device(name)
+    if name != presence.device or (state == "online" and state == device.state):
+        state = usable_state(device)
+        reason = None
+        if state != "online":
+            reason = _reason(device)
+    return {"device": name, "state": state, "reason": reason}
 
 
 @command("show")
@@ -164,6 +232,7 @@ async def _follow(
     help=("then show its values again whenever they have changed"),
 )
 @ends
+@waits
 def show_command(
     settings: Settings,
     output: Output,
@@ -171,11 +240,12 @@ def show_command(
     watch: bool,
     count: int | None,
     duration: float | None,
+    patience: float,
 ) -> None:
     """Show what a device is, its values, its commands."""
 
     async def work() -> None:
-        async with bus.device(settings, device) as found:
+        async with bus.device(settings, device, patience=patience) as found:
             if watch:
                 bus.follow()
                 async for snapshot in bus.limited(_snapshots(found), count, duration):
@@ -214,24 +284,26 @@ async def _snapshots(device: DeviceView) -> AsyncIterator[Snapshot]:
 
 def _print_again(snapshot: Snapshot, device: DeviceView, output: Output) -> None:
     if output.json:
-        output.record(msgspec.to_builtins(snapshot))
+        about = msgspec.to_builtins(snapshot)
+        output.record({**about, "state": usable_state(device)})
         return
     assert device.info is not None
     output.again()
-    output.text(f"{device.name}  {device.state}")
+    output.text(f"{device.name}  {usable_state(device)}")
     _print_values(device, checked(device.info), output)
 
 
 def described(device: DeviceView) -> dict[str, Any]:
     """Return all that is known of a device, JSON-ready."""
-    return dict(msgspec.to_builtins(device.snapshot()))
+    about = dict(msgspec.to_builtins(device.snapshot()))
+    return {**about, "state": usable_state(device)}
 
 
 def print_device(device: DeviceView, output: Output) -> None:
     assert device.info is not None
     described = checked(device.info)
     info = described.info
-    state = device.state
+    state = usable_state(device)
     if device.stale is not None:
         state = f"{state}: {device.stale.message}"
     facts = {"device": device.name, "state": state, "kind": info.kind}

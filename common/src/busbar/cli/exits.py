@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 
+from busbar.cli.hints import hint
 from busbar.client import LeaseLost, NotConnected, Stale
 from busbar.errors import BusbarError, ConfigError
 from busbar.mqtt.reconnect import BrokerLost
 
-DONE, BUG, USAGE, REFUSED, BUSY, OFFLINE, BROKER, FOUND = range(8)
+DONE, BUG, USAGE, REFUSED, BUSY, OFFLINE, BROKER, FOUND, INCOMPLETE = range(9)
 # 128 + SIGINT, SIGPIPE, SIGTERM, as shells have it
 INTERRUPTED = 130
 PIPE = 141
@@ -26,6 +27,10 @@ MEANINGS: Mapping[int, str] = {
     ),
     BROKER: "no connection to the broker",
     FOUND: "a check found problems (doctor, conformance, config check)",
+    INCOMPLETE: (
+        "incomplete: not all that the broker retains had come in time (--timeout); "
+        "what was printed is a part"
+    ),
     INTERRUPTED: "ended by Ctrl-C",
 }
 
@@ -50,13 +55,22 @@ BY_ERROR: Mapping[str, int] = {
     "internal": BUG,
 }
 
-Expected = BusbarError | Stale | LeaseLost | BrokerLost | ConfigError
-EXPECTED = (BusbarError, Stale, LeaseLost, BrokerLost, ConfigError)
+
+class Incomplete(Exception):
+    """Not all that the broker retains had come in time; the message says what not."""
+
+    def __init__(self, missing: str) -> None:
+        super().__init__(f"incomplete: {missing}")
+
+
+Expected = BusbarError | Stale | LeaseLost | BrokerLost | ConfigError | Incomplete
+EXPECTED = (BusbarError, Stale, LeaseLost, BrokerLost, ConfigError, Incomplete)
 
 _CODES: Mapping[type[Exception], tuple[int, str]] = {
     Stale: (OFFLINE, "stale"),
     LeaseLost: (BUSY, "locked"),
     BrokerLost: (BROKER, "broker"),
+    Incomplete: (INCOMPLETE, "incomplete"),
     ConfigError: (USAGE, "config"),
 }
 
@@ -70,17 +84,27 @@ def exit_code(error: Expected) -> int:
     return _CODES[type(error)][0]
 
 
+def said(error: Expected) -> str:
+    """Return the message of an expected error, with what to do next if we know it."""
+    message = str(error)
+    if exit_code(error) == BROKER:
+        advice = hint(message)
+        if advice:
+            return f"{message}; {advice}"
+    return message
+
+
 def described(error: Expected) -> dict[str, object]:
     """Return an expected error as `--json` shows it."""
     if isinstance(error, BusbarError):
         about = {
             "code": error.code,
-            "message": error.message,
+            "message": said(error),
             "retryable": error.retryable,
             "detail": error.detail,
         }
     else:
-        about = {"code": _CODES[type(error)][1], "message": str(error)}
+        about = {"code": _CODES[type(error)][1], "message": said(error)}
     return {"ok": False, "error": about, "exit": exit_code(error)}
 
 

@@ -14,7 +14,8 @@ from busbar.cli import exits
 from busbar.cli.arguments import suggestion
 from busbar.cli.bus import Interrupted, Terminated
 from busbar.cli.options import Unread, shared
-from busbar.cli.output import printable
+from busbar.cli.output import in_line, printable
+from busbar.errors import ConfigError
 
 # command -> the module that has it, as `<command>_command`
 SECTIONS: Mapping[str, Mapping[str, str]] = {
@@ -108,7 +109,10 @@ def run(arguments: Sequence[str]) -> int:
         )
         return _unusable(needed, as_json)
     except exits.EXPECTED as error:
-        _tell(str(error), exits.described(error), as_json)
+        message = exits.said(error)
+        if not isinstance(error, ConfigError):  # of several lines, of a file of ours
+            message = in_line(message)
+        _tell(message, exits.described(error), as_json)
         return exits.exit_code(error)
     except Unread:
         raise BrokenPipeError from None

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from busbar.cli import bus, completion
-from busbar.cli.options import command, ends
+from busbar.cli.options import command, ends, waits
 from busbar.cli.output import Output
 from busbar.cli.settings import Settings
 from busbar.client import Event
@@ -26,6 +26,7 @@ _SEVERITY = {**LEVELS, "critical": 50}
 )
 @click.option("--device", metavar="NAME", help="of this device only")
 @ends
+@waits
 def log_command(
     settings: Settings,
     output: Output,
@@ -34,6 +35,7 @@ def log_command(
     device: str | None,
     count: int | None,
     duration: float | None,
+    patience: float,
 ) -> None:
     """Print what bridges log, as it comes: warnings and worse.
 
@@ -48,8 +50,15 @@ def log_command(
         return device in (None, event.fields["device"])
 
     async def work() -> None:
-        async with bus.connected(settings, [f"{name}/{BRIDGE}"]) as client:
+        bridges = [f"{name}/{BRIDGE}"]
+        async with bus.connected(settings, bridges, patience=patience) as client:
             bus.follow()
+            bus.note_incomplete(client, output)
+            if not client.devices():
+                there_is = "no bridge is there"
+                if name != "+":
+                    there_is = f"there is no bridge {name}"
+                output.note(f"{there_is} (now); waiting")
             stream = client.events(f"{name}/{BRIDGE}", "log")
             lines = (event async for event in stream if is_wanted(event))
             async for event in bus.limited(lines, count, duration):

@@ -47,6 +47,7 @@ class Observer:
             None,
         )
         self._loop = asyncio.get_running_loop()
+        self._last_message = self._last_retained = 0.0  # loop time (s)
         self._arrived = asyncio.Event()
 
     async def open(self, filters: Iterable[str]) -> None:
@@ -90,16 +91,22 @@ class Observer:
                     await self._next()
         return bool(condition())
 
-    async def quiet(self) -> None:
-        """Return when nothing retained has come for a moment."""
-        end = self._loop.time() + LONGEST
-        count = -1
+    async def quiet(self, limit: float = LONGEST) -> bool:
+        """Wait until nothing retained has come for a moment, `limit` s at most.
+
+        Nor bytes of a message that is not complete. Return whether that was so.
+        """
+        end = self._loop.time() + limit
+        begun = self._loop.time()
         while self._loop.time() < end:
-            now = sum(each.retained for each in self.seen)
-            if now == count:
-                return
-            count = now
-            await self.listen(QUIET)
+            last = max(begun, self._last_retained)
+            if self._link.last_read > self._last_message:
+                last = max(last, self._link.last_read)
+            left = last + QUIET - self._loop.time()
+            if left <= 0:
+                return True
+            await self.listen(min(left, end - self._loop.time()))
+        return False
 
     async def _next(self) -> None:
         arriving = asyncio.create_task(self._arrived.wait(), name="arriving")
@@ -112,6 +119,9 @@ class Observer:
             await self._link.closed
 
     def _take(self, received: Received) -> None:
+        self._last_message = self._loop.time()
+        if received.retain:
+            self._last_retained = self._last_message
         if len(self.seen) >= MESSAGES_LIMIT:
             return
         payload = received.payload

@@ -8,8 +8,14 @@ from typing import Any
 
 import click
 
-from busbar.cli.output import Output
-from busbar.cli.settings import CONNECT_TIMEOUT, ROOT, WITHOUT_VARIABLE, Settings
+from busbar.cli.output import Output, in_line
+from busbar.cli.settings import (
+    CONNECT_TIMEOUT,
+    PATIENCE,
+    ROOT,
+    WITHOUT_VARIABLE,
+    Settings,
+)
 from busbar.net.endpoint import KEEPALIVES, Endpoint
 from busbar.net.trace import TRACE
 
@@ -80,6 +86,13 @@ _SHARED: Mapping[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     ),
 }
 _OFTEN = ("broker", "root", "json")  # those that a command's own help repeats
+
+
+class _OneLine(logging.Formatter):
+    """Keeps what a device or a foreign topic says on the line of its message."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # theirs
+        return in_line(super().formatMessage(record))
 
 
 class Unread(BaseException):
@@ -160,12 +173,27 @@ def ends(function: Callable[..., Any]) -> Callable[..., Any]:
     return most(longest(function))
 
 
+def waits(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the option `patience`, in s: it needs all that is retained."""
+    return click.option(
+        "--timeout",
+        "patience",
+        type=click.FloatRange(min=0, min_open=True),
+        default=PATIENCE,
+        show_default=True,
+        metavar="SECONDS",
+        help="to wait for all that the broker retains, while it comes",
+    )(function)
+
+
 def _start_log(verbose: bool) -> None:
     """Log to stderr.
 
     Without --verbose only errors, and warnings of a command that goes on (bus.follow).
     """
-    logging.basicConfig(level=logging.ERROR, format="busbar: %(message)s", force=True)
+    logging.basicConfig(level=logging.ERROR, force=True)
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(_OneLine("busbar: %(message)s"))
     level = logging.ERROR
     if verbose:
         level = TRACE

@@ -64,7 +64,7 @@ class Output:
         if self.json:
             print(msgspec.json.encode(value).decode(), file=self._out, flush=True)
             return
-        text = "  ".join(map(printable, cells)).rstrip()
+        text = "  ".join(map(in_line, cells)).rstrip()
         line = Text(text, _STYLES.get(style, ""))
         self.console.print(line, soft_wrap=True)
         self._out.flush()
@@ -129,7 +129,7 @@ class Output:
 
     def note(self, text: str) -> None:
         """Print what is no result, on stderr."""
-        self._notes.print(Text(printable(text)), soft_wrap=True)
+        self._notes.print(Text(in_line(text)), soft_wrap=True)
 
     @contextmanager
     def progress(
@@ -197,6 +197,11 @@ def printable(text: str) -> str:
     return "".join(map(_escaped, text))
 
 
+def in_line(text: str) -> str:
+    """Return text that stays on its line: nobody else's text can look like ours."""
+    return printable(text).replace("\n", "\\n")
+
+
 def _escaped(character: str) -> str:
     if character.isprintable() or character == "\n":
         return character
@@ -204,7 +209,7 @@ def _escaped(character: str) -> str:
 
 
 def _styled(cell: str) -> Text:
-    return Text(printable(cell), _STYLES.get(cell, ""))
+    return Text(in_line(cell), _STYLES.get(cell, ""))
 
 
 def _cells(row: dict[str, Any], keys: Sequence[str]) -> list[str]:

@@ -15,6 +15,7 @@ from busbar.net.endpoint import Endpoint
 
 ROOT = "busbar"
 CONNECT_TIMEOUT = 5.0  # s
+PATIENCE = 60.0  # s for all that the broker retains, while it comes
 
 WITHOUT_VARIABLE = {"json", "verbose"}  # options that each call gives itself
 # Every variable that Busbar reads; `doctor` names others.

@@ -13,12 +13,12 @@ import click
 
 from busbar.cli import bus, completion
 from busbar.cli.arguments import Schema, arguments, suggestion, value
-from busbar.cli.options import command
-from busbar.cli.output import Output, shown
+from busbar.cli.options import command, waits
+from busbar.cli.output import Output, in_line, shown
 from busbar.cli.schemas.foreign import CheckedInfo, checked
 from busbar.cli.settings import Settings
 from busbar.client import DeviceView, Stale
-from busbar.client.described import property_of
+from busbar.client.described import named, property_of
 from busbar.contract.messages import Fault, Info
 from busbar.errors import ReadOnly, UnknownTarget
 
@@ -69,8 +69,14 @@ def sent(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("device", shell_complete=completion.devices)
 @click.argument("paths", nargs=-1, metavar="[PATH]...", shell_complete=completion.paths)
 @click.option("--stale", is_flag=True, help="the last known value will do, too")
+@waits
 def get_command(
-    settings: Settings, output: Output, device: str, paths: Sequence[str], stale: bool
+    settings: Settings,
+    output: Output,
+    device: str,
+    paths: Sequence[str],
+    stale: bool,
+    patience: float,
 ) -> None:
     """Print values: one alone, several with their paths, or all.
 
@@ -78,14 +84,14 @@ def get_command(
     """
 
     async def work() -> None:
-        async with bus.device(settings, device) as found:
+        async with bus.device(settings, device, patience=patience) as found:
             rows = readings(found, paths)
             if output.json:
-                output.document({"device": device, "values": rows})
+                output.document({"device": found.name, "values": rows})
             else:
                 _print(rows, len(paths) == 1, stale, output)
             if not stale:
-                _check_fresh(device, rows)
+                _check_fresh(found.name, rows)
 
     bus.run(work())
 
@@ -102,17 +108,27 @@ def readings(device: DeviceView, paths: Sequence[str]) -> dict[str, dict[str, An
     info = device.info
     assert info is not None
     rows = {}
-    for path in paths or _readable(device, info):
+    for typed in paths or _readable(device, info):
+        path = own_path(info, typed)
         try:
             reading = device.reading(path)
         except KeyError:
             raise UnknownTarget(
                 f"{device.name} has no property "
-                f"{path!r}{suggestion(path, info.properties)}"
+                f"{typed!r}{suggestion(typed, info.properties)}"
             ) from None
         why = fault_shown(reading.stale)
         rows[path] = {"value": reading.value, "time": reading.time, "stale": why}
     return rows
+
+
+def own_path(info: Info, typed: str) -> str:
+    """Return the path of a property: the one typed, or whose original it is."""
+    mapped = "/".join(map(bus.own_level, typed.split("/")))
+    for path in (typed, mapped):
+        if property_of(info, path) is not None:
+            return path
+    return named(info, typed) or typed
 
 
 def _readable(device: DeviceView, info: Info) -> list[str]:
@@ -145,7 +161,7 @@ def _print(
     if not alone and good:
         output.table([], good)
     elif good:
-        output.text(good[0][1])
+        output.text(in_line(good[0][1]))
 
 
 @command("set", context_settings=_TEXTS)
@@ -169,7 +185,8 @@ def set_command(
 
     async def work() -> None:
         async with bus.device(settings, device, settled=False) as found:
-            values = typed(found, pairs(given), output)
+            texts = {_settable(found, key): text for key, text in pairs(given).items()}
+            values = typed(found, texts, output)
             if len(values) == 1:
                 ((path, one),) = values.items()
                 target = f"set/{path}"
@@ -177,9 +194,14 @@ def set_command(
             else:
                 target = "set"
                 result = await found.set(values, **options)
-            output.answer(result, _outcome(device, target, result))
+            output.answer(result, _outcome(found.name, target, result))
 
     bus.run(work())
+
+
+def _settable(device: DeviceView, typed: str) -> str:
+    assert device.info is not None
+    return own_path(device.info, typed)
 
 
 def _outcome(device: str, target: str, result: Any) -> dict[str, Any]:
@@ -259,7 +281,7 @@ def call_command(
     async def work() -> None:
         async with bus.device(settings, device, settled=False) as found:
             result = await call(found, output, name, given, options)
-            output.answer(result, _outcome(device, f"call/{name}", result))
+            output.answer(result, _outcome(found.name, f"call/{name}", result))
 
     bus.run(work())
 

@@ -37,6 +37,7 @@ from busbar.net.endpoint import Endpoint
 log = logging.getLogger("busbar.client")
 
 BLOBS = 100  # blobs that wait for one subscriber: they are large
+LOOK = 0.02  # s between two looks at whether all is settled
 SETTLE = 2.0  # s for the newest snapshots, and for what a busy broker left out
 UNKNOWN_WAIT = 1.0  # s for a device of which nothing has come
 
@@ -76,6 +77,7 @@ class Client:
         root: str = "busbar",
         devices: Sequence[str] = ("+/+",),
         timeout: float = 10.0,
+        patience: float = 60.0,
         on_gap: Callable[[Gap], None] | None = None,
         settled: bool = True,
         connect: Connect = connection,
@@ -91,6 +93,7 @@ class Client:
         self.gaps = 0  # times that messages did not reach us
         self._patterns = list(devices)
         self._timeout = timeout
+        self._patience = patience
         self._on_gap = on_gap
         self._connect = connect
         self._settled = settled
@@ -101,7 +104,12 @@ class Client:
         # what each subscriber needs of the broker besides the devices, and its end
         self._needs: dict[Queue[Any], tuple[list[str], Callable[[], None]]] = {}
         self._connection = ClientConnection(
-            self.endpoint, self.root, self.name, self._patterns, self._connect
+            self.endpoint,
+            self.root,
+            self.name,
+            self._patterns,
+            self._connect,
+            self._patience,
         )
         self._dispatcher = Dispatcher(
             self.root,
@@ -130,15 +138,29 @@ class Client:
 
         Raise TimeoutError without a connection, Forbidden where we may not subscribe.
         """
-        until = self._connection.until
-        link = self._connection
-        await until(lambda: link.joined or link.forbidden is not None, self._timeout)
-        if link.forbidden is not None:
-            raise link.forbidden
+        connection = self._connection
+        await connection.until(
+            lambda: connection.linked or connection.forbidden is not None,
+            self._timeout,
+        )
+        limit = self._timeout + self._patience
+        await connection.until(
+            lambda: connection.joined or connection.forbidden is not None, limit
+        )
+        if connection.forbidden is not None:
+            raise connection.forbidden
         if self._settled:
-            # what is not settled then says so
-            with contextlib.suppress(TimeoutError):
-                await until(self._dispatcher.settled, SETTLE)
+            await self._settle()
+
+    async def _settle(self) -> None:
+        """Wait for the newest snapshots; what is not settled then says so.
+
+        Not after each message, of which there may be thousands.
+        """
+        for _ in range(round(SETTLE / LOOK)):
+            if self._dispatcher.settled():
+                return
+            await asyncio.sleep(LOOK)
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
@@ -151,6 +173,23 @@ class Client:
     async def wait_closed(self) -> None:
         """Return when the client is closed, by whomever."""
         await self._connection.wait_stopped()
+
+    @property
+    def incomplete(self) -> str:
+        """What of the first picture had not come in time; empty if all had."""
+        return self._connection.incomplete
+
+    @property
+    def retained(self) -> int:
+        """How many retained messages the first picture was made of."""
+        picture = self._connection.picture
+        return picture.retained if picture is not None else 0
+
+    @property
+    def overtaken(self) -> int:
+        """How many of them the broker sent behind later messages, as aedes does."""
+        picture = self._connection.picture
+        return picture.late if picture is not None else 0
 
     # Devices.
 

@@ -6,13 +6,13 @@ It keeps the subscriptions, and asks again for what has not come.
 import asyncio
 import contextlib
 import logging
-import secrets
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from busbar.client.calls import Calls
 from busbar.client.dispatcher import Dispatcher
 from busbar.client.filters import Filters
+from busbar.client.first_picture import FirstPicture
 from busbar.client.outgoing import Outgoing
 from busbar.client.types import NotConnected
 from busbar.contract.messages import Fault
@@ -32,14 +32,11 @@ from busbar.net.endpoint import Endpoint
 
 log = logging.getLogger("busbar.client")
 
-JOIN = 1.0  # s for our own message to come back behind all retained ones
-QUIET = 0.3  # s to wait instead where we may not publish
 RESYNC = 5.0  # s between two attempts to heal one device
 # s of a standstill of ours, in which the broker may have dropped messages
 STALLED = 2.0
 STOPPING = 2.0  # s for the broker to let us go
 
-DENIED = "denied"
 OF_DEVICES = ("status", "info", "state", "event/change")
 OF_BRIDGES = (*OF_DEVICES, "event/log")
 RETAINED = ("status", "info", "state")
@@ -59,9 +56,12 @@ class ClientConnection:
         name: str,
         patterns: Iterable[str],
         connect: Connect,
+        patience: float,
     ) -> None:
         self.patterns = list(patterns)
         self.joined = False  # connected, and all that was retained has come
+        self.incomplete = ""  # joined, but not all has come in time: what is missing
+        self.picture: FirstPicture | None = None  # of the newest connection
         self.problem = "no answer"
         self.forbidden: SubscriptionForbidden | None = None
         # told of what the broker's rights do not let us subscribe to
@@ -70,6 +70,7 @@ class ClientConnection:
         self._root = root
         self._name = name
         self._connect = connect
+        self._patience = patience
         self._reply = _reply_topic(endpoint, root, name)
         self._outgoing = Outgoing(self._on_refused)
         self.calls = Calls(
@@ -82,7 +83,6 @@ class ClientConnection:
         self._filters = Filters()
         self._filters.add([f"{self._reply}/+", *self._scope(self.patterns)])
         self._link: Connection | None = None
-        self._marker = ""  # the message that stands behind all retained ones
         self._healed: dict[str, float] = {}  # device -> loop time of the last attempt
         self._tasks: set[asyncio.Task[Any]] = set()
         self._pulse: asyncio.Future[None] | None = None
@@ -113,6 +113,11 @@ class ClientConnection:
     async def wait_stopped(self) -> None:
         """Return when the connection is stopped, by whomever."""
         await asyncio.wait([self._serving])
+
+    @property
+    def linked(self) -> bool:
+        """True while there is a connection; it may be without the first picture."""
+        return self._link is not None
 
     @property
     def stopped(self) -> bool:
@@ -189,7 +194,8 @@ class ClientConnection:
                 if less:
                     await link.unsubscribe(sorted(less))
         except BrokerLost as error:
-            log.warning("%s", error)
+            if not self.stopped:
+                log.warning("%s", error)
             if isinstance(error, SubscriptionForbidden):
                 self.on_forbidden(error)
 
@@ -215,53 +221,63 @@ class ClientConnection:
 
     async def _serve(self, link: Connection) -> None:
         self._dispatcher.reconnect()
+        picture = self.picture = FirstPicture(
+            link,
+            lambda mark: self._outgoing.put(Message(f"{self._reply}/joined", mark)),
+            lambda names: self._ask(link, names),
+            self._dispatcher.tracked,
+            self.patterns,
+        )
         await link.subscribe(sorted(self._filters.active))
         link.begin()
         self._link = link
         self._outgoing.open = True
-        complete = await self._wait_for_retained()
-        self.joined = True
-        if complete:
-            self._dispatcher.take_connection(None, self.covers)
-        else:
-            self._dispatcher.take_connection(None)
+        self.wake()
         stop = asyncio.ensure_future(self._stop.wait())
+        joining = asyncio.ensure_future(self._join(picture))
         ends: list[asyncio.Future[Any]] = [stop, link.closed]
         try:
+            await asyncio.wait([joining, *ends], return_when=asyncio.FIRST_COMPLETED)
+            if joining.done():
+                await joining  # a bug of ours ends the connection, not in silence
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
             stop.cancel()
+            joining.cancel()
+            await asyncio.gather(joining, return_exceptions=True)
         if not self._stop.is_set():
             await link.closed
 
-    async def _wait_for_retained(self) -> bool:
-        """Wait for our own message, which comes behind all that is retained.
-
-        False: perhaps it was not all.
-        """
-        self._marker = secrets.token_hex(4)
-        self._outgoing.put(Message(f"{self._reply}/joined", self._marker.encode()))
-        with contextlib.suppress(TimeoutError):
-            await self.until(lambda: self._marker in ("", DENIED), JOIN)
-        if not self._marker:
-            return True
-        await asyncio.sleep(QUIET)
-        return False
+    async def _join(self, picture: FirstPicture) -> None:
+        """Take all that is retained."""
+        try:
+            async with asyncio.timeout(self._patience):
+                self.incomplete = await picture.complete()
+        except TimeoutError:
+            self.incomplete = f"after {self._patience:g} s messages were still coming"
+            if not picture.retained:
+                self.incomplete = f"nothing had come after {self._patience:g} s"
+        self.joined = True
+        if picture.proven and not self.incomplete:
+            self._dispatcher.take_connection(None, self.covers)
+        else:
+            self._dispatcher.take_connection(None)
 
     def _on_refused(self, message: Message, why: BusbarError) -> None:
-        if message.topic.endswith("/joined"):
-            self._marker = DENIED
-            self.wake()
-        else:
+        if not message.topic.endswith("/joined"):
             self.calls.take_refused(message, why)
+        elif self.picture is not None:
+            self.picture.take_denied()
 
     def _on_message(self, received: Received) -> None:
+        picture = self.picture
         if not received.topic.startswith(self._reply):
+            if not self.joined and picture is not None:
+                picture.take(retained=received.retain)
             self._dispatcher.take(received)
         elif received.topic.endswith("/joined"):
-            if received.payload.decode(errors="replace") == self._marker:
-                self._marker = ""
-                self.wake()
+            if picture is not None:
+                picture.take_own(received.payload)
         else:
             self._take_outcome(received)
 
@@ -284,14 +300,21 @@ class ClientConnection:
                 await self._heal(self._link, incomplete)
 
     async def _heal(self, link: Connection, names: Iterable[str]) -> None:
-        """Have the broker send again what is retained of devices."""
+        """Heal devices that were not healed a moment ago."""
         now = self._loop.time()
-        filters: set[str] = set()
+        due = []
         for name in names:
             if now - self._healed.get(name, -RESYNC) >= RESYNC:
                 self._healed[name] = now
-                base = f"{self._root}/{name}"
-                filters.update(f"{base}/{channel}" for channel in RETAINED)
+                due.append(name)
+        await self._ask(link, due)
+
+    async def _ask(self, link: Connection, names: Iterable[str]) -> None:
+        """Have the broker send again what is retained of devices."""
+        filters: set[str] = set()
+        for name in names:
+            base = f"{self._root}/{name}"
+            filters.update(f"{base}/{channel}" for channel in RETAINED)
         if filters:
             await self._refilter(link, filters, filters - self._filters.active)
 

@@ -93,6 +93,16 @@ class TrackedDevice:
         return described and self.seq >= self.status.seq
 
     @property
+    def lacking(self) -> bool:
+        """True while something retained must still come: its parts do not fit."""
+        status = self.status
+        if status is None:
+            return self.info is not None or self._boot is not None
+        if self.info is None or self.info.revision < status.revision:
+            return True
+        return self._boot != status.boot or self.seq < status.seq
+
+    @property
     def settled(self) -> bool:
         """True when it is complete and no newer message can be on its way."""
         return self.complete and self._view.phase is Phase.CURRENT

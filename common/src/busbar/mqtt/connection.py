@@ -39,6 +39,7 @@ BATCH = 50  # messages handed to paho before the loop may do something else
 BATCH_BYTES = 256 * 1024  # and bytes, so that a ping never waits long behind them
 CONNECT_TIMEOUT = 5.0  # s
 ACK_TIMEOUT = 15.0  # s without any acknowledgement while one is due: the link is dead
+RECENT = 1.5  # s; what was read in them is not older than the last tick
 DRAIN_TIMEOUT = 2.0  # s for the last acknowledgements of a clean stop
 NOT_AUTHORIZED = 0x87
 # The answers to a publish of which more is known than that it failed.
@@ -90,6 +91,7 @@ class Connection:
         self._pumping = False
         self._writing: int | None = None
         self._last_ack = 0.0
+        self.last_read = 0.0  # loop time (s) of the last bytes that came
 
     async def open(self) -> None:
         """Connect and wait for CONNACK; raise BrokerLost."""
@@ -298,6 +300,7 @@ class Connection:
         `on_publish` is set only here: paho would call it for each QoS 0 message
         written, too.
         """
+        self.last_read = self._loop.time()
         self._client.on_publish = self._on_publish
         self._read()
         self._client.on_publish = None
@@ -397,7 +400,10 @@ class Connection:
             idle = (
                 not self._in_flight and not self._acks and not self._client.want_write()
             )
-            if idle or self._moves():
+            # a subscription is answered behind all that is on the way to us
+            silent = self._loop.time() - self.last_read
+            comes = bool(self._acks) and silent < RECENT
+            if idle or self._moves() or comes:
                 self._last_ack = self._loop.time()
             elif self._loop.time() - self._last_ack > ACK_TIMEOUT:
                 self._lost(f"no acknowledgement for {ACK_TIMEOUT:g} s")

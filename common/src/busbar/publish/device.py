@@ -101,15 +101,12 @@ class DevicePublisher:
         # of each event; within one boot they never start again
         self._seqs = context.left.pop(name, {})
         self._revision = self._next_seq(REVISION)
-        self._retained = RetainedTopics(
-            context.outbox,
-            self.topic,
-            {
-                "status": self.status_payload,
-                "info": self._info_payload,
-                "state": self._state_payload,
-            },
-        )
+        payloads = {
+            "status": self.status_payload,
+            "info": self._info_payload,
+            "state": self._state_payload,
+        }
+        self._retained = RetainedTopics(context.outbox, self.topic, payloads)
         self._leaves = ValueTopics(
             context.outbox,
             context.pace,

@@ -7,13 +7,15 @@ import asyncio
 import os
 import secrets
 import time as clock
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 
 import click
 import msgspec
 
 from busbar.cli import bus, exits
+from busbar.cli.absence import NO_WILDCARDS, OVERTAKES, on, private_topic, retention
 from busbar.cli.check.diagnosis import (
     Asked,
     Finding,
@@ -25,28 +27,37 @@ from busbar.cli.check.diagnosis import (
     round_trip,
     variables,
 )
-from busbar.cli.observe import Observer, Seen, kept, observing
-from busbar.cli.options import command
+from busbar.cli.hints import hint
+from busbar.cli.observe import Observer, observing
+from busbar.cli.options import command, waits
 from busbar.cli.output import Output
 from busbar.cli.settings import Settings
 from busbar.contract.messages import Reply, encode
-from busbar.contract.topics import BRIDGE, REPLY
+from busbar.contract.topics import BRIDGE
 from busbar.mqtt.reconnect import BrokerLost
 from busbar.runtime.host import clock_synchronised
 
 VERSION = "$SYS/broker/version"
 ANSWER = 3.0  # s for the outcome of a command
-KEPT = 1.0  # s for a retained message
+KEPT = 1.0  # s for the broker's version
 SECOND = 0.5  # s in which the outcome of a second process would come
-WATCHED = ("status", "info", "state", "reply")
-_HINTS = {
-    "refused": "is the broker running there, and is it this port?",
-    "not authori": "user, password: --username, --password-file",
-    "bad user": "user, password: --username, --password-file",
-    "certificate": "--ca-file names the authority that signed the broker's certificate",
-    "name or service": "the host's name is not known here",
-    "no answer": "a firewall, or TLS on one side only (mqtt:// and mqtts://)",
+RETENTION: Mapping[str, Finding] = {
+    "ok": Finding("retained", "ok", "what we retained was there for a second client"),
+    "no wildcards": Finding("retained", "failed", NO_WILDCARDS),
+    "nothing": Finding(
+        "retained",
+        "failed",
+        "the broker does not keep retained messages",
+        "retain_available true",
+    ),
+    "unknown": Finding(
+        "retained",
+        "unknown",
+        "nothing is retained here, and what we publish does not come back",
+        "grant our user: write <root>/reply/<user>/#, or start a bridge",
+    ),
 }
+WATCHED = ("status", "info", "state", "reply")
 
 
 @command("doctor")
@@ -57,7 +68,10 @@ _HINTS = {
     show_default=True,
     help="to listen for duplicates",
 )
-def doctor_command(settings: Settings, output: Output, seconds: float) -> int:
+@waits
+def doctor_command(
+    settings: Settings, output: Output, seconds: float, patience: float
+) -> int:
     """Find out what is wrong.
 
     Environment, broker, rights, clocks, bridges, duplicates; the exit code is 7 if
@@ -67,7 +81,7 @@ def doctor_command(settings: Settings, output: Output, seconds: float) -> int:
     _ = settings.endpoint
     _ = settings.prefix
     with output.progress("looking"):
-        findings = bus.run(examine(settings, seconds))
+        findings = bus.run(examine(settings, seconds, patience))
     failed = any(each.state == "failed" for each in findings)
     if output.json:
         output.document({"ok": not failed, "findings": findings})
@@ -92,103 +106,119 @@ def _print(findings: Sequence[Finding], output: Output) -> None:
         output.text(line)
 
 
-async def examine(settings: Settings, seconds: float) -> list[Finding]:
+async def examine(settings: Settings, seconds: float, patience: float) -> list[Finding]:
     """Return what was found, good and bad."""
     found = [*variables(os.environ), own_clock(clock_synchronised())]
-    name = f"doctor-{secrets.token_hex(4)}"
-    user = settings.endpoint.credentials[0]
-    if user:
-        name = f"{user}/{name}"
-    private = f"{settings.prefix}/{REPLY}/{name}"
+    private = private_topic(settings, f"doctor-{secrets.token_hex(4)}")
     wanted = [f"{settings.prefix}/+/+/{channel}" for channel in WATCHED]
     try:
+        names = await _picture(settings, patience, found)
         async with (
-            asyncio.timeout(settings.timeout + 60),
+            asyncio.timeout(settings.timeout + patience + 60),
             observing(settings.endpoint, *wanted) as observer,
         ):
-            shown = f"{settings.endpoint.shown}, MQTT {settings.endpoint.protocol}"
-            found.append(Finding("broker", "ok", f"connected to {shown}"))
             await observer.subscribe([f"{private}/#"])
-            await observer.quiet()
+            await observer.quiet(patience)
+            missing = names - _described(settings, observer)
+            if missing:
+                return [*found, _incomplete(f"{len(missing)} devices have not come")]
             found.append(await _version(observer))
-            found.append(await _retained(settings, observer, private))
+            found.append(await _retained(settings, observer))
             asked = await _ask(settings, observer, private)
             await observer.listen(seconds)
             seen = ObservedBus(settings.prefix, observer.seen)
+    except exits.Incomplete as error:
+        return [*found, _incomplete(str(error))]
     except BrokerLost as error:
-        return [*found, Finding("broker", "failed", str(error), _hint(error))]
+        return [*found, Finding("broker", "failed", str(error), hint(str(error)))]
     for one in asked:
         found += round_trip(one, f"{private}/#")
     return [*found, *bridges(seen), *duplicates(seen, outcomes(asked))]
 
 
-def _hint(error: BrokerLost) -> str:
-    text = str(error).lower()
-    for word, hint in _HINTS.items():
-        if word in text:
-            return hint
-    return ""
+async def _picture(
+    settings: Settings, patience: float, found: list[Finding]
+) -> set[str]:
+    """Return the devices that a client knows; raise Incomplete, BrokerLost.
+
+    Add what it says of the broker to what was found.
+    """
+    async with bus.connected(settings, patience=patience) as client:
+        shown = f"{settings.endpoint.shown}, MQTT {settings.endpoint.protocol}"
+        found.append(Finding("broker", "ok", f"connected to {shown}"))
+        if client.overtaken:
+            found.append(Finding("order", "warning", OVERTAKES))
+        return set(client.devices())
+
+
+def _incomplete(text: str) -> Finding:
+    """Return a finding that ends the examination: more would be wrong advice."""
+    advice = "a slow link? wait for longer: --timeout"
+    return Finding("picture", "failed", text, advice)
+
+
+def _described(settings: Settings, observer: Observer) -> set[str]:
+    """Return the devices whose description has come."""
+    names = set()
+    for each in observer.seen:
+        name, _, channel = each.topic.removeprefix(f"{settings.prefix}/").rpartition(
+            "/"
+        )
+        if channel == "info":
+            names.add(name)
+    return names
 
 
 async def _version(observer: Observer) -> Finding:
     try:
         await observer.subscribe([VERSION])
-        await observer.until(lambda: _on(observer, VERSION), KEPT)
+        await observer.until(lambda: on(observer.seen, VERSION), KEPT)
     except BrokerLost:
         pass  # a broker without $SYS may say so
-    answers = _on(observer, VERSION)
+    answers = on(observer.seen, VERSION)
     if answers:
         return Finding("version", "ok", answers[0].payload.decode(errors="replace"))
     return Finding("version", "unknown", f"{VERSION} cannot be read; that does no harm")
 
 
-async def _retained(settings: Settings, observer: Observer, private: str) -> Finding:
+async def _retained(settings: Settings, observer: Observer) -> Finding:
     """Prove that retained messages work, with those that are there or one of ours."""
     for each in observer.seen:
         if each.retained and not each.topic.startswith("$SYS"):
             return Finding("retained", "ok", "retained messages arrive")
-    topic = f"{private}/retained"
-    observer.publish(topic, b"kept", retain=True)
-    if not await observer.until(lambda: _on(observer, topic), KEPT):
-        advice = (
-            f"grant our user: write {settings.prefix}/{REPLY}/<user>/#, or start a "
-            f"bridge"
-        )
-        text = "nothing is retained here, and what we publish does not come back"
-        return Finding("retained", "unknown", text, advice)
-    there = topic in await kept(settings.endpoint, topic)
-    observer.publish(topic, b"", retain=True)
-    await observer.until(lambda: len(_on(observer, topic)) > 1, KEPT)
-    if there:
-        text = "what we retained was there for a second client"
-        return Finding("retained", "ok", text)
-    text = "the broker does not keep retained messages"
-    return Finding("retained", "failed", text, "retain_available true")
+    return RETENTION[await retention(settings)]
 
 
 async def _ask(settings: Settings, observer: Observer, private: str) -> list[Asked]:
-    """Ask every bridge that is online for its devices, which is safe."""
+    """Ask all bridges that are online at once for their devices, which is safe."""
     seen = ObservedBus(settings.prefix, observer.seen)
-    asked = []
+    asked: dict[str, Asked] = {}  # by the topic of the outcome
+    ids = {}
     for bridge in filter(seen.online, seen.bridges):
-        one = Asked(bridge, clock.time(), [], [])
-        id_ = secrets.token_hex(4)
-        public = f"{settings.prefix}/{bridge}/{BRIDGE}/reply"
         reply = f"{private}/{bridge}"
-        message = encode({"_id": id_, "_reply": reply})
+        ids[reply] = secrets.token_hex(4)
+        asked[reply] = Asked(bridge, clock.time(), [], [])
+        message = encode({"_id": ids[reply], "_reply": reply})
         observer.publish(f"{settings.prefix}/{bridge}/{BRIDGE}/call/list", message)
-        if await observer.until(partial(_on, observer, reply), ANSWER):
-            await observer.until(partial(_has_two, observer, reply), SECOND)
-        one.private = _replies(observer, reply, id_)
-        one.public = _replies(observer, public, id_)
-        asked.append(one)
-    return asked
+    if asked and await observer.until(partial(_have, observer, asked, 1), ANSWER):
+        await observer.until(partial(_have, observer, asked, 2), SECOND)
+    for reply, one in asked.items():
+        public = f"{settings.prefix}/{one.bridge}/{BRIDGE}/reply"
+        one.private = _replies(observer, reply, ids[reply])
+        one.public = _replies(observer, public, ids[reply])
+    return list(asked.values())
+
+
+def _have(observer: Observer, topics: Collection[str], count: int) -> bool:
+    """Return whether so many messages have come on each topic."""
+    found = Counter(each.topic for each in observer.seen if each.topic in topics)
+    return all(found[topic] >= count for topic in topics)
 
 
 def _replies(observer: Observer, topic: str, id_: str) -> list[tuple[float, Reply]]:
     offset = clock.time() - asyncio.get_running_loop().time()
     found = []
-    for each in _on(observer, topic):
+    for each in on(observer.seen, topic):
         try:
             reply = msgspec.json.decode(each.payload, type=Reply)
         except msgspec.MsgspecError:
@@ -196,11 +226,3 @@ def _replies(observer: Observer, topic: str, id_: str) -> list[tuple[float, Repl
         if reply.id == id_:
             found.append((each.at + offset, reply))
     return found
-
-
-def _has_two(observer: Observer, topic: str) -> bool:
-    return len(_on(observer, topic)) > 1
-
-
-def _on(observer: Observer, topic: str) -> list[Seen]:
-    return [each for each in observer.seen if each.topic == topic]

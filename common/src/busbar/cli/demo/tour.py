@@ -171,8 +171,10 @@ def examples(
     topic = "/".join((ROOT, *key))
     return [
         Example(
-            "everything that happens on the bus, until Ctrl-C",
-            f"mosquitto_sub -p {port} -t '{ROOT}/#' -v",
+            "everything that happens on the bus, until Ctrl-C (without what is long: "
+            "descriptions, whole snapshots, images)",
+            f"mosquitto_sub -p {port} -v -t '{ROOT}/#' -T '{ROOT}/+/+/info' "
+            f"-T '{ROOT}/+/+/state' -T '{ROOT}/+/+/blob/#'",
         ),
         _set(port, topic, info),
         _query(port, topic, info),
