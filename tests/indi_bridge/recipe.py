@@ -290,16 +290,115 @@ async def test_an_abort_and_what_is_out_of_range(server: Server) -> None:
         assert failure(await bus.call(CAMERA, "expose", {"seconds": 80000})).startswith(
             "out_of_range"
         )
-        reply = await bus.set(
-            FOCUSER, "ABS_FOCUS_POSITION", {"FOCUS_ABSOLUTE_POSITION": 50123.5}
-        )
-        assert failure(reply).startswith(
-            "out_of_range: FOCUS_ABSOLUTE_POSITION: 50123.5 is no whole number of steps"
-        )
+        # its step of 1000 is a hint
+        odd = {"FOCUS_ABSOLUTE_POSITION": 50123.5}
+        reply = await bus.set(FOCUSER, "ABS_FOCUS_POSITION", odd)
+        assert reply["result"]["FOCUS_ABSOLUTE_POSITION"] == 50123.5
         assert failure(await bus.set(CAMERA, "NOPE", {"x": 1})).startswith("unknown")
         assert failure(await bus.set(CAMERA, "CCD_EXPOSURE", {"NOPE": 1})).startswith(
             "bad_request"
         )
+
+
+async def test_a_parked_mount_refuses_and_the_outcome_says_so(server: Server) -> None:
+    async with bridge() as bus:
+        await complete(bus)
+        assert (await bus.call(MOUNT, "park"))["ok"]
+        there = {"ra": 5.5, "dec": -5}
+        for command, arguments in (
+            ("goto", there),
+            ("goto", {**there, "then": "slew"}),
+            ("goto", {**there, "then": "sync"}),
+            ("track", {"on": True}),
+            ("move", {"direction": "north", "seconds": 0.5}),
+        ):
+            reply = await bus.call(MOUNT, command, arguments)
+            assert failure(reply).startswith("device: "), (command, arguments)
+            assert "unpark" in reply["error"]["message"].lower(), (command, arguments)
+        assert (await bus.call(MOUNT, "unpark"))["ok"]
+        assert (await bus.call(MOUNT, "goto", {**there, "then": "sync"}))["ok"]
+        assert abs(bus.good(MOUNT)[COORDINATES]["RA"] - 5.5) < 0.01
+
+
+async def test_track_move_and_guide(server: Server) -> None:
+    async with bridge() as bus:
+        await complete(bus)
+        assert (await bus.call(MOUNT, "track", {"on": True}))["ok"]
+        before = bus.good(MOUNT)[COORDINATES]["DEC"]
+        # the fastest of its four rates
+        move = {"direction": "south", "seconds": 1.0, "rate": "4x"}
+        reply = await bus.call(MOUNT, "move", move)
+        assert reply["ok"], reply
+        await bus.value(MOUNT, COORDINATES, lambda value: value["DEC"] < before - 0.1)
+        await bus.value(
+            MOUNT, "TELESCOPE_MOTION_NS", lambda value: not value["MOTION_SOUTH"]
+        )
+        for direction in ("north", "south", "west", "east"):
+            pulse = {"direction": direction, "ms": 300}
+            reply = await bus.call(MOUNT, "guide", pulse)
+            assert reply["ok"], reply
+            assert reply["took"] >= 0.25
+
+
+async def test_a_video_has_started_when_it_is_busy(server: Server) -> None:
+    async with bridge() as bus:
+        await complete(bus)
+        reply = await bus.set(CAMERA, "CCD_VIDEO_STREAM", {"STREAM_ON": True})
+        assert reply["ok"], reply
+        assert reply["result"]["_state"] == "Busy"
+        reply = await bus.set(CAMERA, "CCD_VIDEO_STREAM", {"STREAM_ON": False})
+        assert reply["ok"], reply
+
+
+async def test_expose_gives_its_own_image_and_no_older_one(server: Server) -> None:
+    async with bridge() as bus:
+        await complete(bus)
+        for _ in range(3):
+            first = {"CCD_EXPOSURE_VALUE": 0.3}
+            assert (await bus.set(CAMERA, "CCD_EXPOSURE", first))["ok"]
+            reply = await bus.call(CAMERA, "expose", {"seconds": 1.5})
+            assert reply["result"]["about"]["fits"]["EXPTIME"] == 1.5
+        foreign = "CCD Simulator.CCD_EXPOSURE.CCD_EXPOSURE_VALUE=1"
+        await asyncio.to_thread(oracle, "indi_setprop", foreign)
+        await bus.value(CAMERA, "CCD_EXPOSURE", lambda value: value["_state"] == "Busy")
+        reply = await bus.call(CAMERA, "expose", {"seconds": 2})
+        assert failure(reply).startswith("device: CCD_EXPOSURE: an exposure is running")
+        await bus.value(CAMERA, "CCD_EXPOSURE", lambda value: value["_state"] == "Ok")
+        reply = await bus.call(CAMERA, "expose", {"seconds": 0.5, "count": 2})
+        images = reply["result"]
+        assert [each["about"]["fits"]["EXPTIME"] for each in images] == [0.5, 0.5]
+        assert images[0]["about"]["time"] < images[1]["about"]["time"]
+
+
+async def test_an_image_that_the_camera_keeps_is_named(server: Server) -> None:
+    async with bridge() as bus:
+        await complete(bus)
+        keep = {"seconds": 0.3, "upload_mode": "local"}
+        reply = await bus.call(CAMERA, "expose", keep)
+        assert reply["ok"], reply
+        assert reply["result"]["blob"] is None
+        assert reply["result"]["uploaded"].endswith(".fits")
+        reply = await bus.call(CAMERA, "expose", {**keep, "upload_mode": "client"})
+        assert reply["result"]["blob"] == "CCD1_CCD1"
+
+
+async def test_cooling_ends_at_its_set_point_or_says_that_it_has_begun(
+    server: Server,
+) -> None:
+    async with bridge() as bus:
+        await complete(bus)
+        start = bus.good(CAMERA)["CCD_TEMPERATURE"]["CCD_TEMPERATURE_VALUE"]
+        begin = {"temperature": start - 30, "wait": False}
+        reply = await bus.call(CAMERA, "cool", begin)
+        assert reply["ok"], reply
+        assert reply["result"]["_state"] == "Busy"
+        late = {"CCD_TEMPERATURE_VALUE": start - 31, "_timeout": 0.5}
+        reply = await bus.set(CAMERA, "CCD_TEMPERATURE", late)
+        assert failure(reply) == "timeout: CCD_TEMPERATURE: still Busy after 0.5 s"
+        reply = await bus.call(CAMERA, "cool", {"temperature": start - 3})
+        assert reply["ok"], reply
+        value = bus.good(CAMERA)["CCD_TEMPERATURE"]["CCD_TEMPERATURE_VALUE"]
+        assert abs(value - (start - 3)) < 0.6
 
 
 async def test_latin_1_of_another_client_is_survived(server: Server) -> None:

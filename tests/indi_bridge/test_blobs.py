@@ -10,8 +10,10 @@ import io
 import os
 import random
 import re
+import threading
 import zlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -28,6 +30,7 @@ from busbar.codecs.indi import (
 from busbar.testing.fakes import until
 from indi_bridge.blobs import connection, receive
 from indi_bridge.blobs.fits import read_header
+from indi_bridge.blobs.folder import BlobFolder, Bounds
 from indi_bridge.blobs.preview import WIDEST, jpeg
 from indi_bridge.blobs.receive import BlobReceiver, ReceivedBlob
 from indi_bridge.simulator.star_field import star_field
@@ -38,13 +41,27 @@ SHOT = {"seconds": 0.2}
 NOW = 1_700_000_000.0  # 2023-11-14 22:13:20 UTC
 
 
-def receive_blob(
+async def receive_blob(
     receiver: BlobReceiver, data: bytes, format: str = ".bin", error: str = ""
 ) -> ReceivedBlob | None:
     receiver.start(BlobStart("D", "V", "M", len(data), format))
     for start in range(0, len(data), 1000):
         receiver.data(BlobData(data[start : start + 1000]))
-    return receiver.end(BlobEnd(error))
+    incoming = receiver.end(BlobEnd(error))
+    assert incoming is not None
+    if incoming.received is None:
+        return None
+    return await incoming.saved(incoming.received)
+
+
+def folder(path: Path, **bounds: Any) -> BlobFolder:
+    return BlobFolder(path, Bounds(**bounds))
+
+
+async def written(made: BlobFolder) -> list[str]:
+    """Return the files of a folder once its writer has done what it had to."""
+    await made.submit(lambda: None)
+    return sorted(each.name for each in made.path.iterdir())
 
 
 async def bench(stage: Stage) -> Bench:
@@ -59,11 +76,11 @@ async def bench(stage: Stage) -> Bench:
 # One BLOB.
 
 
-def test_what_comes_is_summed_up_and_inflated() -> None:
+async def test_what_comes_is_summed_up_and_inflated() -> None:
     data = random.Random(1).randbytes(50_000) * 3
     receiver = BlobReceiver(10**6, None)
-    plain = receive_blob(receiver, data)
-    packed = receive_blob(receiver, zlib.compress(data), ".bin.z")
+    plain = await receive_blob(receiver, data)
+    packed = await receive_blob(receiver, zlib.compress(data), ".bin.z")
     assert plain is not None and packed is not None
     assert plain.data == data
     assert plain.size == len(data)
@@ -74,80 +91,148 @@ def test_what_comes_is_summed_up_and_inflated() -> None:
 @pytest.mark.parametrize(
     "bad", [b"no zlib", zlib.compress(b"x" * 5000)[:-8]], ids=["no zlib", "cut"]
 )
-def test_what_cannot_be_inflated_is_lost_and_counted(bad: bytes) -> None:
+async def test_what_cannot_be_inflated_is_lost_and_counted(bad: bytes) -> None:
     receiver = BlobReceiver(10**6, None)
-    assert receive_blob(receiver, bad, ".txt.z") is None
-    assert receive_blob(receiver, b"fine") is not None
+    assert await receive_blob(receiver, bad, ".txt.z") is None
+    assert await receive_blob(receiver, b"fine") is not None
     assert receiver.lost == 1
 
 
-def test_only_a_state_is_no_blob_and_no_loss() -> None:
+async def test_only_a_state_is_no_blob_and_no_loss() -> None:
     receiver = BlobReceiver(10**6, None)
-    assert receive_blob(receiver, b"") is None
+    assert await receive_blob(receiver, b"") is None
     assert receiver.lost == 0
 
 
-def test_what_inflates_without_end_is_given_up(
+async def test_what_inflates_without_end_is_given_up(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(receive, "SIZE_LIMIT", 5_000_000)
-    receiver = BlobReceiver(1000, tmp_path)
-    assert receive_blob(receiver, zlib.compress(bytes(50_000_000)), ".z") is None
-    assert (receiver.lost, list(tmp_path.iterdir())) == (1, [])
+    saved = folder(tmp_path)
+    receiver = BlobReceiver(1000, saved)
+    assert await receive_blob(receiver, zlib.compress(bytes(50_000_000)), ".z") is None
+    assert (receiver.lost, await written(saved)) == (1, [])
 
 
-def test_files_have_the_names_of_indipyclient(tmp_path: Path) -> None:
-    receiver = BlobReceiver(10**6, tmp_path, lambda: NOW)
-    names = [
-        receive_blob(receiver, b"%d" % number, ".fits").file for number in range(3)
-    ]  # type: ignore[union-attr]
+async def test_files_name_their_camera_and_second(tmp_path: Path) -> None:
+    receiver = BlobReceiver(10**6, folder(tmp_path), lambda: NOW)
+    names = []
+    for number in range(3):
+        received = await receive_blob(receiver, b"%d" % number, ".fits")
+        assert received is not None
+        names.append(received.file)
     assert names == [
-        "M_20231114_22_13_20.fits",
-        "M_20231114_22_13_20_1.fits",
-        "M_20231114_22_13_20_2.fits",
+        "D_M_20231114_22_13_20.fits",
+        "D_M_20231114_22_13_20_1.fits",
+        "D_M_20231114_22_13_20_2.fits",
     ]
-    assert sorted(each.read_bytes() for each in tmp_path.iterdir()) == [
-        b"0",
-        b"1",
-        b"2",
-    ]
+    assert [(tmp_path / name).read_bytes() for name in names] == [b"0", b"1", b"2"]
 
 
-def test_a_format_is_never_a_path(tmp_path: Path) -> None:
-    received = receive_blob(
-        BlobReceiver(10**6, tmp_path, lambda: NOW), b"x", "/../../etc/x"
-    )
+async def test_a_format_is_never_a_path(tmp_path: Path) -> None:
+    saved = folder(tmp_path)
+    receiver = BlobReceiver(10**6, saved, lambda: NOW)
+    received = await receive_blob(receiver, b"x", "/../../etc/x")
     assert received is not None
-    assert (
-        [each.name for each in tmp_path.iterdir()]
-        == [received.file]
-        == ["M_20231114_22_13_20....etcx"]
-    )
+    assert received.file == "D_M_20231114_22_13_20....etcx"
+    assert await written(saved) == [received.file]
 
 
-def test_too_large_for_the_bus_is_a_file_alone(tmp_path: Path) -> None:
-    received = receive_blob(BlobReceiver(2000, tmp_path), b"x" * 5000)
+async def test_too_large_for_the_bus_is_a_file_alone(tmp_path: Path) -> None:
+    receiver = BlobReceiver(2000, folder(tmp_path))
+    received = await receive_blob(receiver, b"x" * 5000)
     assert received is not None
     assert (received.data, received.size) == (None, 5000)
     assert (tmp_path / str(received.file)).read_bytes() == b"x" * 5000
 
 
-def test_a_blob_that_fails_or_is_cut_off_leaves_no_file(tmp_path: Path) -> None:
-    receiver = BlobReceiver(10**6, tmp_path)
-    assert receive_blob(receiver, b"x" * 3000, error="no base64") is None
+async def test_frames_of_a_video_are_not_saved(tmp_path: Path) -> None:
+    saved = folder(tmp_path)
+    receiver = BlobReceiver(10**6, saved)
+    received = await receive_blob(receiver, b"x" * 100, ".stream_jpg")
+    assert received is not None
+    assert (received.data, received.file) == (b"x" * 100, None)
+    assert await written(saved) == []
+
+
+async def test_a_blob_that_fails_or_is_cut_off_leaves_no_file(tmp_path: Path) -> None:
+    saved = folder(tmp_path)
+    receiver = BlobReceiver(10**6, saved)
+    assert await receive_blob(receiver, b"x" * 3000, error="no base64") is None
     receiver.start(BlobStart("D", "V", "M", 3, ".x"))
     receiver.data(BlobData(b"123"))
     receiver.drop()
-    assert list(tmp_path.iterdir()) == []
+    assert await written(saved) == []
 
 
-def test_a_folder_that_cannot_be_written_costs_the_file_only(
+async def test_a_folder_that_cannot_be_written_costs_the_file_only(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    received = receive_blob(BlobReceiver(10**6, tmp_path / "gone"), b"x")
+    receiver = BlobReceiver(10**6, folder(tmp_path / "gone"))
+    received = await receive_blob(receiver, b"x")
     assert received is not None
     assert (received.data, received.file) == (b"x", None)
     assert "cannot save" in caplog.text
+
+
+async def test_nothing_is_saved_where_the_disk_has_too_little_room(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver = BlobReceiver(10**6, folder(tmp_path, free=1 << 60))
+    received = await receive_blob(receiver, b"x")
+    assert received is not None
+    assert received.file is None
+    assert "MiB stay so" in caplog.text
+
+
+async def test_a_folder_keeps_to_its_size_and_touches_no_foreign_file(
+    tmp_path: Path,
+) -> None:
+    foreign = tmp_path / "thesis.fits"
+    foreign.write_bytes(b"x" * 5000)
+    os.utime(foreign, (1.0, 1.0))
+    saved = folder(tmp_path, size=2500)
+    names = []
+    for number in range(5):
+        receiver = BlobReceiver(10**6, saved, lambda n=number: NOW + n)
+        received = await receive_blob(receiver, b"x" * 1000, ".fits")
+        assert received is not None and received.file is not None
+        os.utime(tmp_path / received.file, (NOW + number, NOW + number))
+        names.append(received.file)
+    assert await written(saved) == [*names[-2:], "thesis.fits"]
+
+
+async def test_images_that_are_too_old_are_removed(tmp_path: Path) -> None:
+    saved = folder(tmp_path, age=3600.0)
+    for number in range(2):
+        receiver = BlobReceiver(10**6, saved, lambda n=number: NOW + n)
+        received = await receive_blob(receiver, b"x", ".fits")
+        assert received is not None and received.file is not None
+        if number == 0:
+            os.utime(tmp_path / received.file, (NOW, NOW))
+    assert await written(saved) == ["D_M_20231114_22_13_21.fits"]
+
+
+async def test_a_disk_that_is_too_slow_costs_files_not_memory(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("indi_bridge.blobs.folder.BACKLOG", 5000)
+    saved = folder(tmp_path)
+    go_on = threading.Event()
+    waiting = saved.submit(go_on.wait)
+    receiver = BlobReceiver(10**6, saved)
+    receiver.start(BlobStart("D", "V", "M", 9000, ".x"))
+    for _ in range(9):
+        receiver.data(BlobData(b"x" * 1000))
+    incoming = receiver.end(BlobEnd(""))
+    go_on.set()
+    await waiting
+    assert incoming is not None and incoming.received is not None
+    assert (await incoming.saved(incoming.received)).file is None
+    assert "the disk is too slow" in caplog.text
+    assert await written(saved) == []
 
 
 # FITS and previews.
@@ -285,7 +370,9 @@ async def test_images_are_saved_and_retained_as_configured(tmp_path: Path) -> No
     ) as stage:
         await stage.call(CAMERA, "expose", SHOT)
         about = await stage.bus.value(CAMERA, "CCD1_CCD1", lambda about: about["file"])
-        assert re.fullmatch(r"CCD1_\d{8}_\d\d_\d\d_\d\d\.fits", about["file"])
+        assert re.fullmatch(
+            r"CCD_Simulator_CCD1_\d{8}_\d\d_\d\d_\d\d\.fits", about["file"]
+        )
         assert stage.blobs(CAMERA, "CCD1_CCD1") == [
             (tmp_path / about["file"]).read_bytes()
         ]
@@ -321,7 +408,7 @@ async def test_an_image_over_the_limit_is_only_saved_and_described(
 async def test_without_images_an_exposure_has_none_and_nobody_asks_for_them() -> None:
     async with observatory('connect: ["*"]\n    blobs: {mode: never}') as stage:
         reply = await stage.call(CAMERA, "expose", SHOT)
-        assert reply["result"] == {"blob": None, "about": None}
+        assert failure(reply).startswith("bad_request: images of CCD1 do not come here")
         assert not any(client.policies for client in stage.simulator.clients)
         assert (await stage.call(CAMERA, "enable_blob", "also"))["ok"]
         await stage.asks_for_blobs()

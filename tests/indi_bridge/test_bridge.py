@@ -521,7 +521,7 @@ REFUSED = [
     (
         MOUNT,
         "set/ON_COORD_SET",
-        {"TRACK": False},
+        {"TRACK": True, "SLEW": True},
         "bad_request: ON_COORD_SET: exactly one of",
     ),
     (WEATHER, "set/WEATHER_PARAMETERS", {"WEATHER_TEMPERATURE": 1}, "read_only:"),
@@ -568,7 +568,7 @@ REFUSED = [
     (
         FOCUSER,
         "set/ABS_FOCUS_POSITION",
-        {"FOCUS_ABSOLUTE_POSITION": 50500},
+        {"FOCUS_ABSOLUTE_POSITION": 500000},
         "out_of_range: FOCUS_ABSOLUTE_POSITION",
     ),
     # What is wrong with a part of a command is found before its first part is sent.
@@ -576,7 +576,7 @@ REFUSED = [
         MOUNT,
         "call/goto",
         {"ra": "25:00", "dec": 1, "then": "slew"},
-        "out_of_range: RA: 25 is out of range",
+        "out_of_range: ra: 25:00 is out of range; allowed: 0 to 24",
     ),
     (
         CAMERA,

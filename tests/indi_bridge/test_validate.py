@@ -51,7 +51,7 @@ def test_numbers_and_texts_that_are_not_given_are_filled_in_numbers_as_decimals(
 
 def test_switches_go_as_they_are_given_those_off_first() -> None:
     three = {"A": "On", "B": "Off", "C": "Off"}
-    assert sent(switches("OneOfMany", **three), {"B": True}) == {"B": "On"}
+    assert sent(switches("OneOfMany", **three), {"B": True}) == {"A": "Off", "B": "On"}
     assert list(
         sent(switches("OneOfMany", **three), {"B": True, "A": False}).items()
     ) == [("A", "Off"), ("B", "On")]
@@ -67,7 +67,8 @@ def test_the_time_of_a_set_is_its_timestamp() -> None:
     new = new_vector(
         switches("OneOfMany", A="On", B="Off"), {"B": True}, 60.0, steps=False
     )
-    assert new == NewVector("Switch", "D", "V", {"B": "On"}, "1970-01-01T00:01:00")
+    switched = {"A": "Off", "B": "On"}
+    assert new == NewVector("Switch", "D", "V", switched, "1970-01-01T00:01:00")
 
 
 def test_a_blob_is_sent_with_its_format() -> None:
@@ -104,10 +105,7 @@ REFUSED: list[tuple[Vector, dict[str, Any], type[BusbarError], str]] = [
         vector("Number", STEPS),
         {"AT": 15},
         OutOfRange,
-        (
-            "AT: 15 is no whole number of steps of 10 from 0; `steps: false` lets it "
-            "through"
-        ),
+        "AT: 15 is no whole number of steps of 10 from 0, which `steps: true` asks for",
     ),
     (vector("Text", (DefMember("A"),)), {"A": "\0"}, BadRequest, "control characters"),
     (
@@ -123,10 +121,10 @@ REFUSED: list[tuple[Vector, dict[str, Any], type[BusbarError], str]] = [
         "V is read-only",
     ),
     (
-        switches("OneOfMany", A="On", B="Off"),
+        switches("OneOfMany", A="On", B="Off", C="Off"),
         {"A": False},
         BadRequest,
-        "exactly one of A, B is on",
+        "exactly one of A, B, C is on",
     ),
     (
         switches("OneOfMany", A="On", B="Off"),
@@ -167,20 +165,19 @@ def test_steps_count_from_the_minimum_unless_they_are_configured_as_hints() -> N
     assert sent(odd, {"AT": 0.3}, steps=True)["AT"] == "0.3"
 
 
-def test_steps_between_which_the_driver_itself_rests_are_none() -> None:
-    """The exposure of every camera begins at 0.01 s, has a step of 1 s, and is 1 s
-    (measured, indiserver 1.9.9)."""
-    exposure = vector(
-        "Number", (DefMember("AT", "", "1", "%5.2f", "0.01", "3600", "1"),)
-    )
-    assert sent(exposure, {"AT": 0.5}, steps=True)["AT"] == "0.5"
+def test_what_a_driver_did_before_changes_no_validation() -> None:
     focuser = vector("Number", STEPS)
-    focuser.apply(SetVector("Number", "D", "V", {"AT": "34.5"}, "Busy"), 0.0)
-    with pytest.raises(OutOfRange):  # it was on its way
-        sent(focuser, {"AT": 15}, steps=True)
     focuser.apply(SetVector("Number", "D", "V", {"AT": "35"}, "Ok"), 0.0)
-    focuser.apply(SetVector("Number", "D", "V", {"AT": "40"}, "Ok"), 0.0)
-    again = vector("Number", STEPS)
-    again.inherit(focuser)  # the driver has defined it again
-    for known in (focuser, again):
-        assert sent(known, {"AT": 15}, steps=True)["AT"] == "15.0"
+    with pytest.raises(OutOfRange):
+        sent(focuser, {"AT": 15}, steps=True)
+
+
+def test_of_two_switches_off_means_the_other_one() -> None:
+    light = switches("OneOfMany", ON="On", OFF="Off")
+    assert sent(light, {"ON": False}) == {"ON": "Off", "OFF": "On"}
+    assert sent(light, {"OFF": False, "ON": True}) == {"ON": "On", "OFF": "Off"}
+
+
+def test_who_was_on_goes_off_first_for_drivers_that_take_members_as_they_come() -> None:
+    speed = switches("OneOfMany", SLOW="On", FAST="Off", MAX="Off")
+    assert list(sent(speed, {"MAX": True}).items()) == [("SLOW", "Off"), ("MAX", "On")]

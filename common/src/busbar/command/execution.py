@@ -103,7 +103,13 @@ class Execution:
 
     async def _run_on(self, session: Any, release: Callable[[], None]) -> Any:
         asked, timeout = self._timeouts()
-        turn = Turn(asked, release, self._report_progress, self._when_unlocked)
+        turn = Turn(
+            asked,
+            release,
+            self._report_progress,
+            self._when_unlocked,
+            self._request.keep_message,
+        )
         limit = asyncio.timeout(timeout)
         try:
             async with limit:

@@ -54,6 +54,7 @@ class Replies:
             took=round(took, 6),
             result=result,
             error=failed,
+            messages=tuple(request.messages) or UNSET,
         )
         return self._fitting(request, reply)
 

@@ -18,6 +18,9 @@ from busbar.link.open_link import OpenLink
 from busbar.mqtt.reconnect import Received
 from busbar.publish.device import DevicePublisher
 
+MESSAGES = 8  # of a device that go with an outcome
+MESSAGE_LENGTH = 1000  # characters of one
+
 
 @dataclass(eq=False)
 class Request:
@@ -36,6 +39,12 @@ class Request:
     task: "asyncio.Task[None] | None" = None
     ended_by: BusbarError | None = None
     key: Key | None = None
+    messages: list[str] = field(default_factory=list)  # of the device meanwhile
+
+    def keep_message(self, text: str) -> None:
+        """Keep what the device said, for the outcome; the first few."""
+        if len(self.messages) < MESSAGES:
+            self.messages.append(text[:MESSAGE_LENGTH])
 
     def end(self, error: BusbarError) -> None:
         """Stop it; the error becomes its outcome."""

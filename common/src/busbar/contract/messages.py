@@ -188,6 +188,8 @@ class Reply(msgspec.Struct, frozen=True):
     error: ReplyError | UnsetType = UNSET
     # bytes of a result that only the private reply carries
     size: int | UnsetType = UNSET
+    # warnings and errors that the device said meanwhile
+    messages: tuple[str, ...] | UnsetType = UNSET
 
 
 class Lease(msgspec.Struct, frozen=True):

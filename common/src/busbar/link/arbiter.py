@@ -102,7 +102,7 @@ class Arbiter:
 class Turn:
     """The rights of a running command.
 
-    Report progress, let the channel go early.
+    Report progress and messages, let the channel go early.
     """
 
     def __init__(
@@ -113,15 +113,24 @@ class Turn:
         when_unlocked: Callable[
             [Hashable, Callable[[], None]], None
         ] = lambda key, then: None,
+        message: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.asked = asked  # s for the device's answer, where the caller said so
         self._release = release
         self._progress = progress
         self._when_unlocked = when_unlocked
+        self._message = message
 
     def progress(self, fraction: float | None, message: str = "") -> None:
         """Report how far the command is: 0 to 1, None = unknown."""
         self._progress(fraction, message)
+
+    def message(self, text: str) -> None:
+        """Let the outcome, good or bad, carry what the device said meanwhile.
+
+        The first 8 messages go with it, each cut to 1000 characters.
+        """
+        self._message(text)
 
     def release(self) -> None:
         """Let others exchange on the channel: what follows only waits for an event."""

@@ -91,8 +91,7 @@ class DevicePublisher:
         self.reason: Fault | None = None
         self.refused: Fault | None = None  # set while the device is to stay offline
         self.silent: Fault | None = None  # set while the device, not the link, is dead
-        # set while the link is closed: what a session says late would pass for
-        # confirmed
+        # the link is closed: what a session says late would pass for confirmed
         self.link_closed = False
         self._context = context
         self._complete = complete  # adds what every device has

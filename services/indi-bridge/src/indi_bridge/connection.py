@@ -51,16 +51,17 @@ class IndiConnection:
         """Send bytes as they are; raise LinkLost."""
         await self._stream.write(data)
 
-    async def arrived(self) -> None:
+    async def arrived(self, limit: float = ARRIVAL) -> None:
         """Return when the server has read what was sent, if it answers pings.
 
+        What it had sent before has come then, too. `limit` (s) is for the answer.
         Raise LinkLost.
         """
         if self.rtt is None:
             return
         answered = await self._ping()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(ARRIVAL):
+            async with asyncio.timeout(limit):
                 await answered.wait()
 
     async def serve(self) -> None:

@@ -19,8 +19,9 @@ from busbar.codecs.indi import (
     SetVector,
 )
 from indi_bridge.blobs.publish import BlobPublisher, Frame
-from indi_bridge.blobs.receive import BlobReceiver
+from indi_bridge.blobs.receive import BlobReceiver, IncomingBlob, ReceivedBlob
 from indi_bridge.events import Commanded, Late, Unheard, note, notes
+from indi_bridge.goal import BUSY_WHILE_ON
 from indi_bridge.model import ServerModel, TimedMessage
 from indi_bridge.pending import LateEnd, PendingSets
 from indi_bridge.publisher import DeviceMemory, Offered, VectorPublisher
@@ -32,6 +33,7 @@ log = logging.getLogger("busbar.indi")
 
 BLOBS = (indi.BlobStart, indi.BlobData, indi.BlobEnd)
 QUIET = 1.0  # s without a definition: that was all of them
+SAVED = 5.0  # s for files when the connection ends
 AGAIN = 10.0  # s between looks for devices that are gone for good
 
 
@@ -58,7 +60,10 @@ class ElementDispatcher:
         self.model = ServerModel()
         self.images = BlobPublisher(settings.blobs)
         self.pending = PendingSets(
-            self._on_late, self._on_silence, settings.timeouts.patience
+            self._on_late,
+            self._on_silence,
+            settings.timeouts.patience,
+            self._is_busy_while_on,
         )
         self.definition_came = asyncio.Event()
         self._settings = settings
@@ -69,6 +74,7 @@ class ElementDispatcher:
         self._loop = asyncio.get_running_loop()
         self._quiet: asyncio.TimerHandle | None = None
         self._complete = False
+        self._saving: set[asyncio.Task[None]] = set()
         self._handlers: dict[type, Callable[[Any], None]] = {
             DefVector: self._on_definition,
             SetVector: self._on_set,
@@ -108,6 +114,8 @@ class ElementDispatcher:
             self._quiet.cancel()
         self.pending.close()
         self._receiver.drop()
+        if self._saving:
+            await asyncio.wait(self._saving, timeout=SAVED)
         await self.images.close()
 
     def publisher(self, device: str) -> VectorPublisher:
@@ -132,6 +140,13 @@ class ElementDispatcher:
         if name not in vectors:
             raise UnknownTarget(f"{device} has no {name} at present")
         return vectors[name]
+
+    def _is_busy_while_on(self, vector: Vector) -> bool:
+        """Return whether switches of a vector are Busy as long as they are on."""
+        if vector.name in BUSY_WHILE_ON:
+            return True
+        name = f"{level(vector.device)}/{vector.path}"
+        return matches(self._settings.busy_while_on, name)
 
     def publish_counts(self, **more: Any) -> None:
         """Publish the counts of the server's own device, and of its connections."""
@@ -223,6 +238,8 @@ class ElementDispatcher:
             else:
                 publisher.publish_values(vector)
             publisher.publish_received(vector)
+            if vector.state == "Busy":
+                self.images.on_busy(publisher.name, vector.name)
         self.pending.on_vector(vector)
         if update.message:
             self._take_message(device, update.message, vector.time)
@@ -279,15 +296,39 @@ class ElementDispatcher:
         self._outlet.event("snoop", fields)
 
     def _on_blob_end(self, end: indi.BlobEnd) -> None:
-        received = self._receiver.end(end)
-        if received is None:
+        incoming = self._receiver.end(end)
+        if incoming is None:
             return
-        vector = self.model.find(received.device, received.vector)
-        publisher = self._served.publishers.get(received.device)
-        if vector is None or publisher is None or received.member not in vector.keys:
+        start = incoming.start
+        vector = self.model.find(start.device, start.vector)
+        publisher = self._served.publishers.get(start.device)
+        known = vector is not None and start.member in vector.keys
+        if publisher is None or vector is None or not known:
+            incoming.drop()
             self.model.ignored += 1
-            return
-        self.images.publish(Frame(publisher, vector, received))
+        elif incoming.error:
+            self.images.on_lost(publisher.name, vector.name, incoming.error)
+        elif incoming.has_file and incoming.received is not None:
+            self._start_saving(publisher, vector, incoming, incoming.received)
+        elif incoming.received is not None:
+            self.images.publish(Frame(publisher, vector, incoming.received))
+
+    def _start_saving(
+        self,
+        publisher: VectorPublisher,
+        vector: Vector,
+        incoming: IncomingBlob,
+        received: ReceivedBlob,
+    ) -> None:
+        """Publish a BLOB once its file is written."""
+
+        async def publish() -> None:
+            saved = await incoming.saved(received)
+            self.images.publish(Frame(publisher, vector, saved))
+
+        task = self._loop.create_task(publish(), name="save an image")
+        self._saving.add(task)
+        task.add_done_callback(self._saving.discard)
 
     def _on_skipped(self, skipped: indi.Skipped) -> None:
         log.info("%s: skipped %s: %r", self._settings.name, skipped.why, skipped.data)

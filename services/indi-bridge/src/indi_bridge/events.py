@@ -60,6 +60,12 @@ RECEIVED = Event(
 )
 
 
+def is_complaint(text: str) -> bool:
+    """Return whether a message of a driver is a warning or an error."""
+    found = _SEVERITY.match(text)
+    return found is not None and found[1].upper() in ("WARNING", "WARN", "ERROR")
+
+
 def note(message: TimedMessage) -> dict[str, Any]:
     """Return a message as a Note.
 

@@ -1,6 +1,7 @@
 """Sets that wait for their end, one for each vector."""
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -15,13 +16,31 @@ from busbar.bridge import (
     Turn,
 )
 from busbar.codecs.indi import NewVector
-from indi_bridge.completion import Completion, End
-from indi_bridge.vectors import Vector
+from indi_bridge.completion import GOOD, Completion, End
+from indi_bridge.events import is_complaint
+from indi_bridge.goal import ABORTS, COUNTDOWNS, Goal
+from indi_bridge.vectors import Vector, number
 
 USUAL = 60.0  # s for a vector without a timeout
 # s in which the driver's text may follow its Alert (measured: 40 ms).
 # Source: docs/protocols/indi.md, 4.8
 TEXT_DELAY = 0.2
+TEXT_FOLLOWS = ("Alert", "refused")
+# s for what takes long, whatever the vector says
+SLOW = {
+    "ABS_DOME_POSITION": 900.0,
+    "ABS_FOCUS_POSITION": 900.0,
+    "ABS_ROTATOR_ANGLE": 900.0,
+    "CCD_TEMPERATURE": 3600.0,
+    "DOME_PARK": 900.0,
+    "DOME_SHUTTER": 900.0,
+    "EQUATORIAL_COORD": 900.0,
+    "EQUATORIAL_EOD_COORD": 900.0,
+    "FILTER_SLOT": 900.0,
+    "HORIZONTAL_COORD": 900.0,
+    "TELESCOPE_HOME": 900.0,
+    "TELESCOPE_PARK": 900.0,
+}
 PROGRESS = 1.0  # s between reports
 LATE_LIMIT = 200  # sets whose end is still awaited after their timeout
 MESSAGES = 8  # kept of one set
@@ -46,6 +65,7 @@ class SetOptions:
 
     timeout: float | None = None  # s; None: that of the vector
     fraction: Fraction | None = None  # for its progress
+    begun: bool = False  # True: done once the device is Busy with it
 
 
 DEFAULTS = SetOptions()
@@ -56,7 +76,7 @@ class PendingSet:
     """One set that is under way."""
 
     vector: Vector
-    wanted: dict[str, str]
+    goal: Goal
     completion: Completion
     sent: float  # loop time
     report: Callable[[Vector], None]
@@ -74,10 +94,18 @@ class PendingSet:
         """Take a new state of the vector."""
         self.vector = vector
         self.answered = True
-        reached = vector.has(self.wanted)
-        end = self.completion.on_state(vector.state, reached, now)
+        standing = self.goal.standing(vector)
+        end = self.completion.on_state(vector.state, standing, now)
         self.ended = self.ended or end
         self.changed.set()  # the time to look again may have changed
+
+    def on_message(self, text: str, now: float, *, own: bool) -> None:
+        """Keep a message; `own`: it is of the vector's device."""
+        if text not in self.messages:
+            self.messages.append(text)
+        if own and is_complaint(text):
+            self.completion.on_complaint(now)
+            self.changed.set()
 
     def stop_silence(self) -> None:
         if self.silence is not None:
@@ -93,10 +121,12 @@ class PendingSets:
         on_silence: Callable[[Vector, float], None],
         # from the vector's timeout (s): silence after a set that is reported
         patience: Callable[[float], float | None],
+        busy_while_on: Callable[[Vector], bool],
     ) -> None:
         self._on_late = on_late
         self._on_silence = on_silence
         self._patience = patience
+        self._busy_while_on = busy_while_on
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[Key, PendingSet] = {}
         self._late: dict[Key, PendingSet] = {}
@@ -114,8 +144,10 @@ class PendingSets:
 
         Raise how it ended otherwise, DeviceTimeout after its timeout.
         """
-        seconds = turn.asked or options.timeout or vector.timeout or USUAL
-        pending = self._pending(vector, new, seconds, turn, options.fraction)
+        seconds = turn.asked or options.timeout or _usual(vector, new)
+        if vector.name in ABORTS:
+            self.on_abort(vector.device)
+        pending = self._pending(vector, new, seconds, turn, options)
         key = (vector.device, vector.name)
         self._supersede(key)
         self._waiting[key] = pending
@@ -126,13 +158,14 @@ class PendingSets:
             end = await self._end_of(pending)
             if end == "timeout":
                 self._keep_late(key, pending)
-            if end == "Alert" and not pending.messages:
+            if end in TEXT_FOLLOWS and not pending.messages:
                 await asyncio.sleep(TEXT_DELAY)
         finally:
             self._forget(key, pending)
-        error = _error(pending, end, seconds)
-        if error is not None:
-            raise error
+        for text in filter(is_complaint, pending.messages):
+            turn.message(text)
+        if end not in GOOD:
+            raise _error(pending, end, seconds)
 
     def on_vector(self, vector: Vector) -> None:
         """Take a set or definition of a vector."""
@@ -151,14 +184,24 @@ class PendingSets:
 
     def on_message(self, device: str, text: str) -> None:
         """Keep a message with the sets that it may be about; device "": with all."""
+        now = self._loop.time()
         for sets in (self._waiting, self._late):
             for key, pending in sets.items():
-                if device in ("", key[0]) and text not in pending.messages:
-                    pending.messages.append(text)
+                if device in ("", key[0]):
+                    pending.on_message(text, now, own=device == key[0])
 
     def on_foreign_set(self, device: str, vector: str) -> None:
         """End our set: another client has set the vector."""
         self._end((device, vector), "superseded")
+        if vector in ABORTS:
+            self.on_abort(device)
+
+    def on_abort(self, device: str) -> None:
+        """Tell the sets of a device that an abort was sent to it."""
+        for sets in (self._waiting, self._late):
+            for key, pending in sets.items():
+                if key[0] == device:
+                    pending.completion.on_abort()
 
     def on_deleted(self, device: str, vector: str) -> None:
         """End the sets of a vector that is gone, or with "" of a device."""
@@ -180,15 +223,17 @@ class PendingSets:
         new: NewVector,
         seconds: float,
         turn: Turn,
-        fraction: Fraction | None,
+        options: SetOptions,
     ) -> PendingSet:
         now = self._loop.time()
+        running = self._busy_while_on(vector)
+        goal = Goal(vector, new.members, busy_while_on=running, begun=options.begun)
         return PendingSet(
             vector,
-            dict(new.members),
+            goal,
             Completion(vector.state, now, now + seconds),
             now,
-            _reporter(turn, fraction, self._loop.time),
+            _reporter(turn, options.fraction, self._loop.time),
         )
 
     def _supersede(self, key: Key) -> None:
@@ -278,10 +323,20 @@ def _reporter(
     return report
 
 
-def _error(pending: PendingSet, end: End, seconds: float) -> BusbarError | None:
-    """Return the error of an end, with the driver's messages; None if it is good."""
-    if end in ("Ok", "Idle"):
-        return None
+def _usual(vector: Vector, new: NewVector) -> float:
+    """Return the time (s) that a set has where nobody says another.
+
+    The vector's timeout is the driver's guess for an answer, not for a motion.
+    """
+    seconds = vector.timeout or USUAL
+    if vector.name in COUNTDOWNS:
+        asked = map(number, new.members.values())
+        seconds += max(filter(math.isfinite, asked), default=0.0)
+    return max(seconds, SLOW.get(vector.name, 0.0))
+
+
+def _error(pending: PendingSet, end: End, seconds: float) -> BusbarError:
+    """Return the error of an end, with the driver's messages."""
     vector = pending.vector
     messages = list(pending.messages)
     state = "deleted" if end == "deleted" else vector.state
@@ -294,6 +349,10 @@ def _error(pending: PendingSet, end: End, seconds: float) -> BusbarError | None:
     match end:
         case "Alert":
             return DeviceRefused(f"{vector.name}: Alert{text}", **detail)
+        case "refused":
+            lacking = pending.goal.lacking(vector)
+            why = f"{vector.name}: not done, {lacking or vector.state}{text}"
+            return DeviceRefused(why, **detail)
         case "aborted":
             why = f"{vector.name}: aborted before it was done{text}"
             return Cancelled(why, **detail)

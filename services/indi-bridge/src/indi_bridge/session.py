@@ -1,16 +1,22 @@
 """Session with one INDI server: sets and commands of its devices and of itself."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from busbar.bridge import DeviceTimeout, Port, Turn, commands
+from busbar.bridge import BadRequest, DeviceTimeout, Port, Turn, commands
 from busbar.codecs.indi import Element, GetProperties
-from indi_bridge.actions import DeviceActions, offered
+from indi_bridge.actions.accessories import AccessoryActions
+from indi_bridge.actions.camera import CameraActions
+from indi_bridge.actions.general import GeneralActions, offered
+from indi_bridge.actions.motion import Motions
+from indi_bridge.actions.mount import MountActions
+from indi_bridge.blobs.awaited import AwaitedImage
 from indi_bridge.blobs.connection import BlobConnection
-from indi_bridge.blobs.publish import Exposed
+from indi_bridge.blobs.folder import BlobFolder, Bounds
 from indi_bridge.blobs.receive import BlobReceiver
 from indi_bridge.commands import DriverCommands, ServerCommands
 from indi_bridge.connection import IndiConnection, open_stream
@@ -18,14 +24,22 @@ from indi_bridge.dispatch import ElementDispatcher, Requests
 from indi_bridge.properties import given_members
 from indi_bridge.publisher import DeviceMemory
 from indi_bridge.sets import VectorSets
-from indi_bridge.settings import Server
+from indi_bridge.settings import Blobs, Server
 
 DEFINED = 0.2  # s without a definition after one that was asked for: these were all
 ANSWER = 10.0  # s for the first of them
 REQUESTS = 1000  # elements that wait to be sent
 COUNTS = 1.0  # s between publications of the counts
 
-DEVICE_COMMANDS = commands(DeviceActions, ServerCommands, DriverCommands)
+DEVICE_COMMANDS = commands(
+    GeneralActions,
+    MountActions,
+    CameraActions,
+    AccessoryActions,
+    ServerCommands,
+    DriverCommands,
+)
+DAY = 86400.0  # s
 
 
 class IndiSession:
@@ -35,14 +49,14 @@ class IndiSession:
         self, port: Port, settings: Server, memories: dict[str, DeviceMemory]
     ) -> None:
         self._settings = settings
-        folder = Path(settings.blobs.save) if settings.blobs.save else None
+        self._folder = _folder(settings.blobs)
         self._requests: asyncio.Queue[Element] = asyncio.Queue(REQUESTS)
         self._dispatcher = ElementDispatcher(
             port,
             settings,
             memories,
             partial(offered, DEVICE_COMMANDS),
-            BlobReceiver(settings.blobs.limit, folder),
+            BlobReceiver(settings.blobs.limit, self._folder),
             Requests(self._requests.put_nowait, self._offer_blob),
         )
         self._blobs = BlobConnection(
@@ -50,8 +64,13 @@ class IndiSession:
         )
         self._connection: IndiConnection | None = None
         self._sets = VectorSets(self._dispatcher, self._send, steps=settings.steps)
+        motions = Motions(self._sets)
+        folder = self._folder.path if self._folder else None
         self.commands = (
-            DeviceActions(self._sets, self._wait_for_image),
+            GeneralActions(self._sets),
+            MountActions(self._sets, motions),
+            CameraActions(self._sets, motions, self._image_of),
+            AccessoryActions(self._sets, motions),
             ServerCommands(
                 settings, folder, self._dispatcher, self._blobs, self._define
             ),
@@ -74,6 +93,8 @@ class IndiSession:
 
     async def close(self) -> None:
         await self._dispatcher.close()
+        if self._folder is not None:
+            self._folder.close()
         if self._connection is not None:
             await self._connection.close()
 
@@ -113,14 +134,20 @@ class IndiSession:
         while True:
             await self._send(await self._requests.get())
 
-    async def _wait_for_image(
-        self, device: str, vector: str, work: Callable[[], Awaitable[None]]
-    ) -> Exposed:
-        """Do work; return the first image of a vector since, null if none comes."""
+    @asynccontextmanager
+    async def _image_of(
+        self, device: str, exposure: str, vector: str, seconds: float
+    ) -> AsyncIterator[AwaitedImage]:
+        """Await the image of an exposure that begins now; older ones have come."""
         if not self._blobs.wants(self._dispatcher.original(device), vector):
-            await work()
-            return Exposed()
-        return await self._dispatcher.images.wait(device, vector, work)
+            raise BadRequest(
+                f"images of {vector} do not come here: `enable_blob` and `blobs: mode` "
+                f"ask for them; set/CCD_EXPOSURE exposes without them"
+            )
+        await self._blobs.flushed()
+        image = AwaitedImage(device, exposure, vector, seconds)
+        with self._dispatcher.images.awaited(image):
+            yield image
 
     async def _define(self, ask: GetProperties) -> None:
         """Ask for definitions and wait until they have come."""
@@ -147,3 +174,12 @@ class IndiSession:
                 rtt=None if rtt is None else round(rtt, 4),
             )
             await asyncio.sleep(COUNTS)
+
+
+def _folder(settings: Blobs) -> BlobFolder | None:
+    """Return the folder that images are saved to, if there is one."""
+    if settings.save is None:
+        return None
+    age = None if settings.keep_days is None else settings.keep_days * DAY
+    bounds = Bounds(settings.keep_size, age, settings.keep_free)
+    return BlobFolder(Path(settings.save), bounds)

@@ -37,6 +37,11 @@ class VectorSets:
         except UnknownTarget:
             return None
 
+    def images(self, device: str) -> list[Vector]:
+        """Return the vectors of a device that bring images."""
+        vectors = self._dispatcher.publisher(device).device.vectors.values()
+        return [each for each in vectors if each.kind == "BLOB" and each.perm != "wo"]
+
     def check(
         self, vector: Vector, given: Mapping[str, Any], time: float | None = None
     ) -> NewVector:

@@ -60,8 +60,13 @@ class Blobs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """What becomes of images and other BLOBs."""
 
     mode: Literal["never", "also", "only"] = "also"
-    limit: config.Size = 64 * 1024 * 1024  # bytes; a larger one is only saved
+    # bytes; a larger one is only saved. A frame of 61 megapixels has 117 MiB
+    limit: config.Size = BLOB_LIMIT
     save: str | None = None  # folder, from the file's own; None: nothing is saved
+    # bounds of the folder: beyond them the oldest images are removed (None: never)
+    keep_size: config.Size | None = None  # bytes
+    keep_days: Annotated[float, Meta(gt=0, le=36500)] | None = None
+    keep_free: config.Size = 1024**3  # bytes of the disk; nothing is saved below
     retain: bool = False
     preview: Literal["jpeg"] | None = None
     # frames of a video per second; older ones are dropped
@@ -124,9 +129,11 @@ class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     timeouts: Timeouts = Timeouts()
     timeout: Seconds = 5.0  # s for the connection
     received: bool = False  # True: an event for every set
-    # numbers are whole steps from the minimum, unless the driver itself rests between
-    # them
-    steps: bool = True
+    # True: numbers must be whole steps from the minimum; drivers mean them as hints
+    steps: bool = False
+    # patterns of device/vector: switches that are Busy as long as they are on, besides
+    # the standard ones (video, motion)
+    busy_while_on: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.name == "bridge":

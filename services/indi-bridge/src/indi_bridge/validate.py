@@ -119,12 +119,12 @@ def _check_bounds(member: Member, value: float) -> None:
 
 
 def _check_steps(member: Member, value: float) -> None:
-    if member.steps is None or member.rests_between or member.on_step(value):
+    if member.steps is None or member.on_step(value):
         return
     first, step = member.steps
     raise OutOfRange(
         f"{member.name}: {value:.10g} is no whole number of steps of {step:g} "
-        f"from {first:g}; `steps: false` lets it through"
+        f"from {first:g}, which `steps: true` asks for"
     )
 
 
@@ -149,15 +149,30 @@ def _switches(vector: Vector, given: Mapping[str, bool]) -> dict[str, str]:
     if not on and states == {"Off"}:
         return {}
     names = ", ".join(vector.members)
-    if vector.rule == "OneOfMany" and len(on) != 1:
-        raise BadRequest(
-            f"{vector.name}: exactly one of {names} is on; switch that one on"
-        )
+    if vector.rule == "OneOfMany":
+        if not on and len(vector.members) == 2:
+            # one of two that goes off means the other one
+            on = [name for name in vector.members if name not in off]
+        if len(on) != 1:
+            raise BadRequest(
+                f"{vector.name}: exactly one of {names} is on; switch that one on"
+            )
+        # drivers that take members as they come need to hear who goes off
+        off += _others_on(vector, on[0], off)
     if vector.rule == "AtMostOne" and len(on) > 1:
         raise BadRequest(
             f"{vector.name}: at most one of {names} can be on, not {', '.join(on)}"
         )
     return dict.fromkeys(off, "Off") | dict.fromkeys(on, "On")
+
+
+def _others_on(vector: Vector, chosen: str, off: list[str]) -> list[str]:
+    """Return the members that are on and go off with the choice of another."""
+    others = []
+    for name, member in vector.members.items():
+        if name != chosen and name not in off and member.value == "On":
+            others.append(name)
+    return others
 
 
 def _uploads(given: Mapping[str, Upload | None]) -> dict[str, NewBlob]:

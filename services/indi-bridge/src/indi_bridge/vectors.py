@@ -38,9 +38,6 @@ class Member:
     leaves_bounds: bool = False
     # of a number: where its steps begin, and the size of one
     steps: tuple[float, float] | None = None
-    # the driver itself rests between the steps: an exposure of 1 s is none of
-    # 0.01 + n * 1 s
-    rests_between: bool = False
 
     def take_limits(self) -> None:
         """Take the bounds and steps from their texts."""
@@ -55,11 +52,6 @@ class Member:
             first = self.bounds[0] if self.bounds else 0.0
             self.steps = (first, step)
         self.check_bounds()
-
-    def check_steps(self) -> None:
-        """Take note of a value at rest between the steps."""
-        if not self.on_step(self.shown):
-            self.rests_between = True
 
     def on_step(self, value: float) -> bool:
         """Return whether a value is a whole number of steps from the minimum."""
@@ -123,8 +115,6 @@ class Vector:
             member.shown = _SHOWN[kind](text)
             if member.bounds is not None and member.check_bounds():
                 left_bounds = True
-            if member.steps is not None and self.state != "Busy":
-                member.check_steps()
         if update.timeout is not None:
             self.timeout = update.timeout
         self.stamp(update.timestamp, update.message, now)
@@ -168,7 +158,6 @@ class Vector:
 
     def _inherit_member(self, member: Member, old: Member) -> None:
         member.leaves_bounds = member.leaves_bounds or old.leaves_bounds
-        member.rests_between = member.rests_between or old.rests_between
         if self.kind == "BLOB":
             member.value = old.value
             member.shown = old.shown
@@ -232,9 +221,6 @@ def make_vector(definition: DefVector, now: float) -> Vector:
         members,
         _keys(members),
     )
-    if vector.state != "Busy":
-        for member in members.values():
-            member.check_steps()
     vector.definition = _definition(vector)
     vector.stamp(definition.timestamp, definition.message, now)
     return vector

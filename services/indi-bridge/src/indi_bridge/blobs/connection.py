@@ -14,6 +14,7 @@ from indi_bridge.connection import IndiConnection
 
 log = logging.getLogger("busbar.indi")
 
+FLUSHED = 60.0  # s: images of many megabytes may be before the answer
 RETRY = 1.0  # s; the connection for values finds that a server is gone
 
 Key = tuple[str, str]  # device, vector
@@ -33,6 +34,7 @@ class BlobConnection:
         self._refused: set[Key] = set()  # by a command
         self._enabled: set[Key] = set()  # on the server
         self._changed = asyncio.Event()
+        self._up = asyncio.Event()  # the server has been asked for all that is wanted
         self._connection: IndiConnection | None = None
         self._errors = 0  # of connections that have ended
 
@@ -54,12 +56,27 @@ class BlobConnection:
     def want(self, device: str, vector: str) -> None:
         self._refused.discard((device, vector))
         self._wanted[device, vector] = None
+        self._up.clear()
         self._changed.set()
 
     def refuse(self, device: str, vector: str) -> None:
         self._refused.add((device, vector))
         self._wanted.pop((device, vector), None)
         self._changed.set()
+
+    async def flushed(self) -> None:
+        """Return when everything has come that the server had for us until now.
+
+        Raise LinkLost if the connection is down for longer than a moment.
+        """
+        try:
+            async with asyncio.timeout(FLUSHED):
+                await self._up.wait()
+                connection = self._connection
+                if connection is not None:
+                    await connection.arrived(FLUSHED)
+        except TimeoutError as error:
+            raise LinkLost("the connection for images is down") from error
 
     async def run(self) -> None:
         """Keep the connection as long as anything is wanted."""
@@ -93,6 +110,7 @@ class BlobConnection:
         finally:
             self._errors = self.errors
             self._connection = None
+            self._up.clear()
             await connection.close()
 
     async def _enable(self, connection: IndiConnection) -> None:
@@ -107,4 +125,5 @@ class BlobConnection:
             for device, vector in self._enabled - wanted:
                 await connection.send(EnableBLOB(device, "Never", vector))
             self._enabled = set(wanted)
+            self._up.set()
             await self._changed.wait()

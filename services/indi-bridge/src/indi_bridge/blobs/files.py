@@ -1,13 +1,15 @@
 """Files that BLOBs are saved to."""
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
+from functools import partial
 from typing import IO
 
 from busbar.bridge import level
+from indi_bridge.blobs.folder import BlobFolder
 
 log = logging.getLogger("busbar.indi")
 
@@ -16,34 +18,62 @@ _SUFFIX = 20  # characters of a format in a name
 
 
 class BlobFile:
-    """A file of a folder: member_YYYYmmdd_HH_MM_SS[_n]<format>, UTC.
+    """A file of a folder: device_member_YYYYmmdd_HH_MM_SS[_n]<format>, UTC.
 
-    It has its name once it is whole. An error costs the file only.
+    It has its name once it is whole. An error costs the file only. The folder's writer
+    does the work, in order.
     """
 
-    def __init__(self, folder: Path, member: str, format: str, now: float) -> None:
+    def __init__(
+        self, folder: BlobFolder, device: str, member: str, format: str, now: float
+    ) -> None:
         stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%d_%H_%M_%S")
         self._folder = folder
-        self._stem = f"{level(member)}_{stamp}"
+        self._stem = f"{level(device)}_{level(member)}_{stamp}"
         self._suffix = _suffix(format)
-        self._path = folder / f".{self._stem}{self._suffix}.part"
+        self._path = folder.path / f".{self._stem}{self._suffix}.part"
         self._file: IO[bytes] | None = None
-        self._attempt(self._open)
+        self._given_up = False
+        folder.submit(self._open)
 
     def write(self, data: bytes) -> None:
+        """Let data be written; give the file up if too much waits already."""
+        if self._given_up:
+            return
+        if not self._folder.has_room(len(data)):
+            self._given_up = True
+            log.warning("cannot save %s: the disk is too slow", self._path.name)
+            self._folder.submit(self._remove)
+            return
+        self._folder.submit(partial(self._write, data), len(data))
+
+    def close(self) -> "asyncio.Future[str | None]":
+        """Return its name once it is written, None if it could not be."""
+        return self._folder.submit(self._close)
+
+    def remove(self) -> None:
+        """Leave nothing behind."""
+        self._given_up = True
+        self._folder.submit(self._remove)
+
+    # On the writer.
+
+    def _write(self, data: bytes) -> None:
         file = self._file
         if file is not None:
             self._attempt(lambda: file.write(data))
 
-    def close(self) -> str | None:
-        """Return its name, None if it could not be written."""
+    def _close(self) -> str | None:
         if self._file is None or not self._attempt(self._file.close):
             return None
         name = self._free_name()
-        renamed = self._attempt(lambda: self._path.rename(self._folder / name))
-        return name if renamed else None
+        path = self._folder.path / name
+        if not self._attempt(lambda: self._path.rename(path)):
+            return None
+        self._attempt(self._folder.tidy)
+        return name
 
-    def remove(self) -> None:
+    def _remove(self) -> None:
         file = self._file
         self._file = None
         # a full disk, one that can only be read: it has been logged
@@ -54,13 +84,19 @@ class BlobFile:
             self._path.unlink(missing_ok=True)
 
     def _open(self) -> None:
+        self._attempt(self._create)
+
+    def _create(self) -> None:
+        problem = self._folder.problem()
+        if problem is not None:
+            raise OSError(problem)
         self._file = self._path.open("wb")
 
     def _free_name(self) -> str:
         """Return the first name that is not taken; the last if all are."""
         name = f"{self._stem}{self._suffix}"
         for number in range(1, NAMES):
-            if not (self._folder / name).exists():
+            if not (self._folder.path / name).exists():
                 break
             name = f"{self._stem}_{number}{self._suffix}"
         return name
@@ -71,7 +107,7 @@ class BlobFile:
             work()
         except OSError as error:
             log.warning("cannot save %s: %s", self._path.name, error)
-            self.remove()
+            self._remove()
             return False
         return True
 

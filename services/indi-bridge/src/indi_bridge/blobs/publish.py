@@ -1,14 +1,17 @@
-"""Publisher of BLOBs: frame rate, description, preview, and who waits for them."""
+"""Publisher of BLOBs: frame rate, description, preview, and the exposures that wait."""
 
 import asyncio
+import contextlib
 import hashlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
+from busbar.bridge import BusbarError, Offline, ProtocolError, TooLarge
+from indi_bridge.blobs.awaited import AwaitedImage, CameraImage, Exposed
 from indi_bridge.blobs.fits import FitsHeader, read_header
 from indi_bridge.blobs.preview import jpeg
 from indi_bridge.blobs.receive import ReceivedBlob
@@ -18,19 +21,6 @@ from indi_bridge.settings import Blobs
 from indi_bridge.vectors import Vector
 
 log = logging.getLogger("busbar.indi")
-
-# s for an image after the exposure has ended: it has its own connection
-WAIT = 60.0
-
-
-class Exposed(msgspec.Struct, frozen=True):
-    """Result of `expose`: the blob and what its property says.
-
-    Null if images do not come here.
-    """
-
-    blob: str | None = None
-    about: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -50,15 +40,6 @@ class Frame:
         return f"{self.publisher.name}/{self.name}"
 
 
-@dataclass(eq=False)
-class Waiter:
-    """Someone who waits for the next image of a vector."""
-
-    device: str
-    vector: str
-    image: asyncio.Future[Exposed]
-
-
 class BlobPublisher:
     """Publishes the BLOBs of one server."""
 
@@ -69,7 +50,7 @@ class BlobPublisher:
         self._due: dict[str, float] = {}  # loop time of the next frame of a video
         self._held: dict[str, Frame] = {}  # the newest that came before it is due
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._waiters: list[Waiter] = []
+        self._awaited: list[AwaitedImage] = []
         self._previews: dict[str, asyncio.Task[None]] = {}
 
     def publish(self, frame: Frame) -> None:
@@ -86,21 +67,25 @@ class BlobPublisher:
         self._due[key] = now + 1 / self._settings.stream
         self._publish(frame)
 
-    async def wait(
-        self, device: str, vector: str, work: Callable[[], Awaitable[None]]
-    ) -> Exposed:
-        """Do work; return the first image of a vector since, null if none comes."""
-        waiter = Waiter(device, vector, self._loop.create_future())
-        self._waiters.append(waiter)
+    @contextlib.contextmanager
+    def awaited(self, image: AwaitedImage) -> Iterator[None]:
+        """Let an exposure see the images that come meanwhile."""
+        self._awaited.append(image)
         try:
-            await work()
-            async with asyncio.timeout(WAIT):
-                return await waiter.image
-        except TimeoutError:
-            log.info("%s: the exposure has ended, no image has come", device)
-            return Exposed()
+            yield
         finally:
-            self._waiters.remove(waiter)
+            self._awaited.remove(image)
+
+    def on_busy(self, device: str, vector: str) -> None:
+        """Take note that a vector of a device of the bus is Busy."""
+        for each in self._awaited:
+            if (each.device, each.exposure) == (device, vector):
+                each.on_busy()
+
+    def on_lost(self, device: str, vector: str, why: str) -> None:
+        """Take note that a BLOB of a device of the bus could not be read."""
+        error = ProtocolError(f"{vector}: the image is lost: {why}")
+        self._tell(device, vector, CameraImage(Exposed(), None, error))
 
     async def close(self) -> None:
         """End what is under way."""
@@ -130,13 +115,35 @@ class BlobPublisher:
         name = frame.name
         about = self._about(name, received)
         retain = self._settings.retain
-        if not frame.publisher.publish_image(name, about, received.data, retain):
-            return
-        self._start_preview(frame)
-        target = (frame.publisher.name, frame.vector.name)
-        for waiter in self._waiters:
-            if (waiter.device, waiter.vector) == target and not waiter.image.done():
-                waiter.image.set_result(Exposed(name, about))
+        placed = frame.publisher.publish_image(name, about, received.data, retain)
+        if placed:
+            self._start_preview(frame)
+        seconds = _exposure_time(about["fits"])
+        image = CameraImage(
+            Exposed(name, about), seconds, self._problem(frame, placed=placed)
+        )
+        self._tell(frame.publisher.name, frame.vector.name, image)
+
+    def _problem(self, frame: Frame, *, placed: bool) -> BusbarError | None:
+        """Return why nobody can get an image, None if somebody can."""
+        received = frame.received
+        if received.file is not None:
+            return None
+        if received.data is None:
+            limit = self._settings.limit
+            return TooLarge(
+                f"{frame.name}: the image has {received.size} bytes; blobs: limit: "
+                f"{limit} are published, and blobs: save: names no folder for larger "
+                f"ones or it could not be written to",
+                size=received.size,
+                limit=limit,
+            )
+        return None if placed else Offline(f"{frame.name} is not on the bus at present")
+
+    def _tell(self, device: str, vector: str, image: CameraImage) -> None:
+        for each in self._awaited:
+            if (each.device, each.vector) == (device, vector):
+                each.on_image(image)
 
     def _about(self, name: str, received: ReceivedBlob) -> dict[str, Any]:
         """Return what the property of a BLOB says of it."""
@@ -189,3 +196,12 @@ class BlobPublisher:
             made,
             self._settings.retain,
         )
+
+
+def _exposure_time(cards: Mapping[str, Any] | None) -> float | None:
+    """Return the seconds that a FITS header tells, None if it does not."""
+    for name in ("EXPTIME", "EXPOSURE"):
+        seconds = (cards or {}).get(name)
+        if isinstance(seconds, int | float) and not isinstance(seconds, bool):
+            return float(seconds)
+    return None

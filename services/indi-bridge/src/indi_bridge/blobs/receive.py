@@ -5,11 +5,11 @@ import logging
 import time
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 from busbar.codecs.indi import BlobData, BlobEnd, BlobStart
 from indi_bridge.blobs.files import BlobFile
+from indi_bridge.blobs.folder import BlobFolder
 
 log = logging.getLogger("busbar.indi")
 
@@ -52,18 +52,27 @@ class ReceivedBlob:
 
     @property
     def is_frame(self) -> bool:
-        """True for a frame of a video. Source: docs/protocols/indi.md, 4.16."""
-        return self.format.startswith(".stream")
+        """True for a frame of a video."""
+        return is_frame(self.format)
+
+
+def is_frame(format: str) -> bool:
+    """Return whether a format is that of a video. Source: docs/protocols/indi.md, 4.16.
+
+    Its frames are not saved.
+    """
+    return format.startswith(".stream")
 
 
 class IncomingBlob:
     """One BLOB on its way."""
 
     def __init__(
-        self, start: BlobStart, limit: int, folder: Path | None, now: float
+        self, start: BlobStart, limit: int, folder: BlobFolder | None, now: float
     ) -> None:
         self.error = ""
-        self._start = start
+        self.received: ReceivedBlob | None = None
+        self.start = start
         self._limit = limit
         self._now = now
         self._format = start.format.removesuffix(".z")
@@ -74,8 +83,8 @@ class IncomingBlob:
         self._size = 0
         self._hash = hashlib.sha256()
         self._file: BlobFile | None = None
-        if folder is not None:
-            self._file = BlobFile(folder, start.member, self._format, now)
+        if folder is not None and not is_frame(self._format):
+            self._file = BlobFile(folder, start.device, start.member, self._format, now)
 
     def take(self, data: bytes) -> None:
         """Take the next bytes."""
@@ -91,30 +100,43 @@ class IncomingBlob:
         except zlib.error as error:
             self.error = f"cannot be inflated: {error}"
 
-    def end(self, error: str) -> ReceivedBlob | None:
-        """Return the BLOB, None if it was empty or failed; `error` says why."""
+    def end(self, error: str) -> None:
+        """Take the end; `error` says what the reader could not read.
+
+        `received` is the BLOB then, None if it was empty or failed.
+        """
         if self._inflate is not None and self._size and not self._inflate.eof:
             self.error = self.error or "the compressed data end within"
         self.error = error or self.error
         if self.error or self._size == 0:
             self.drop()
-            return None
+            return
         data = None
         if self._pieces is not None:
             data = b"".join(self._pieces)
             self._pieces = None
-        return ReceivedBlob(
-            self._start.device,
-            self._start.vector,
-            self._start.member,
+        self.received = ReceivedBlob(
+            self.start.device,
+            self.start.vector,
+            self.start.member,
             self._format,
             data,
             self._head,
             self._size,
             self._hash.hexdigest(),
-            self._file.close() if self._file else None,
+            None,
             self._now,
         )
+
+    @property
+    def has_file(self) -> bool:
+        return self._file is not None
+
+    async def saved(self, received: ReceivedBlob) -> ReceivedBlob:
+        """Return the BLOB with the name of its file, once that is written."""
+        if self._file is None:
+            return received
+        return replace(received, file=await self._file.close())
 
     def drop(self) -> None:
         """Leave nothing behind."""
@@ -142,7 +164,10 @@ class BlobReceiver:
     """Receives the BLOBs of one connection, which come one after the other."""
 
     def __init__(
-        self, limit: int, folder: Path | None, clock: Callable[[], float] = time.time
+        self,
+        limit: int,
+        folder: BlobFolder | None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.lost = 0  # BLOBs that could not be read
         self._limit = limit
@@ -159,17 +184,17 @@ class BlobReceiver:
         if self._incoming is not None:
             self._incoming.take(data.data)
 
-    def end(self, end: BlobEnd) -> ReceivedBlob | None:
+    def end(self, end: BlobEnd) -> IncomingBlob | None:
         """Return the BLOB that has ended, if there was one."""
         incoming = self._incoming
         self._incoming = None
         if incoming is None:
             return None
-        received = incoming.end(end.error)
+        incoming.end(end.error)
         if incoming.error:
             self.lost += 1
             log.warning("a BLOB is lost: %s", incoming.error)
-        return received
+        return incoming
 
     def drop(self) -> None:
         """Drop an unfinished BLOB: the connection is over."""
