@@ -71,7 +71,5 @@ async def test_no_image_is_a_timeout_that_says_what_else_came(
     made = waiting()
     made.on_busy()
     made.on_image(image(0.3, "older"))
-    with pytest.raises(
-        DeviceTimeout, match=r"no image came .*1 of other exposure time"
-    ):
+    with pytest.raises(DeviceTimeout, match="1 of other exposure times"):
         await made.result()

@@ -184,17 +184,31 @@ class MountActions:
         self, device: str, arguments: Goto
     ) -> tuple[Vector, dict[str, float], str]:
         """Return what to set for a goto, and the member that tells the way."""
-        ra, dec, alt, az = arguments.ra, arguments.dec, arguments.alt, arguments.az
-        if ra is not None and dec is not None and alt is None and az is None:
+        place = (arguments.ra, arguments.dec)
+        above = (arguments.alt, arguments.az)
+        if None not in place and above == (None, None):
             vector = self._motions.first(device, COORDINATES)
-            place = Equatorial(angle("ra", ra, 0, 24), angle("dec", dec, -90, 90))
-            place = _at_equinox_of(vector, place, arguments.epoch)
-            return vector, {"RA": place.ra, "DEC": place.dec}, "DEC"
-        if alt is not None and az is not None and ra is None and dec is None:
-            vector = self._sets.vector(device, HORIZONTAL)
-            target = {"ALT": angle("alt", alt, -90, 90), "AZ": angle("az", az, 0, 360)}
-            return vector, target, "ALT"
+            return vector, _equatorial(vector, arguments), "DEC"
+        if None not in above and place == (None, None):
+            return self._sets.vector(device, HORIZONTAL), _horizontal(arguments), "ALT"
         raise BadRequest("either `ra` and `dec`, or `alt` and `az` are needed")
+
+
+def _equatorial(vector: Vector, arguments: Goto) -> dict[str, float]:
+    """Return right ascension and declination at the equinox that the vector has."""
+    place = Equatorial(
+        angle("ra", arguments.ra or 0.0, 0, 24),
+        angle("dec", arguments.dec or 0.0, -90, 90),
+    )
+    place = _at_equinox_of(vector, place, arguments.epoch)
+    return {"RA": place.ra, "DEC": place.dec}
+
+
+def _horizontal(arguments: Goto) -> dict[str, float]:
+    return {
+        "ALT": angle("alt", arguments.alt or 0.0, -90, 90),
+        "AZ": angle("az", arguments.az or 0.0, 0, 360),
+    }
 
 
 def _at_equinox_of(vector: Vector, place: Equatorial, epoch: str) -> Equatorial:
