@@ -59,6 +59,8 @@ class Server:
 
     def __init__(self, folder: Path, port: int, *drivers: str) -> None:
         self.log = folder / f"{port}.log"
+        self.fifo = folder / f"{port}.fifo"
+        os.mkfifo(self.fifo)
         environment = {**os.environ, "HOME": str(folder)}
         with self.log.open("wb") as log:
             command = [
@@ -70,6 +72,8 @@ class Server:
                 "1000",
                 "-u",
                 f"/tmp/busbar-{port}",
+                "-f",
+                str(self.fifo),
                 *drivers,
             ]
             self.process = subprocess.Popen(
@@ -399,6 +403,51 @@ async def test_cooling_ends_at_its_set_point_or_says_that_it_has_begun(
         assert reply["ok"], reply
         value = bus.good(CAMERA)["CCD_TEMPERATURE"]["CCD_TEMPERATURE_VALUE"]
         assert abs(value - (start - 3)) < 0.6
+
+
+async def test_drivers_are_listed_stopped_and_started_by_the_fifo(
+    server: Server,
+) -> None:
+    async with bridge(more=f"drivers: {{fifo: {server.fifo}}}") as bus:
+        await complete(bus)
+        listed = (await bus.call("pi", "drivers"))["result"]
+        gps = {"driver": "indi_simulator_gps", "devices": ["GPS Simulator"]}
+        assert gps in listed
+        assert len(listed) == len(SIMULATORS)
+        reply = await bus.call("pi", "stop_driver", "indi_simulator_gps")
+        assert reply["ok"], reply
+        assert gps not in (await bus.call("pi", "drivers"))["result"]
+        await bus.status("GPS_Simulator", "offline")
+        reply = await bus.call("pi", "start_driver", "indi_simulator_gps")
+        assert reply["ok"], reply
+        await bus.status("GPS_Simulator", "online")
+        reply = await bus.call("pi", "restart_driver", "indi_simulator_gps")
+        assert reply["ok"], reply
+        reply = await bus.call("pi", "start_driver", "../bin/sh")
+        assert failure(reply).startswith("out_of_range"), reply
+        reply = await bus.call("pi", "start_driver", "sh")
+        assert failure(reply).startswith("forbidden"), reply
+    async with bridge() as bus:
+        reply = await bus.call("pi", "stop_driver", "indi_simulator_gps")
+        assert failure(reply).startswith("forbidden: no `drivers:` are configured")
+
+
+async def test_members_and_short_forms(server: Server) -> None:
+    async with bridge() as bus:
+        await complete(bus)
+        for path, payload in (
+            ("ABS_FOCUS_POSITION", "51000"),
+            ("ABS_FOCUS_POSITION/FOCUS_ABSOLUTE_POSITION", "50500"),
+            ("FOCUS_MOTION", "FOCUS_OUTWARD"),
+            ("FOCUS_MOTION/FOCUS_INWARD", "true"),
+        ):
+            reply = await bus.set(FOCUSER, path, payload)
+            assert reply["ok"], reply
+        position = bus.good(FOCUSER)["ABS_FOCUS_POSITION"]
+        assert position["FOCUS_ABSOLUTE_POSITION"] == 50500
+        assert bus.good(FOCUSER)["FOCUS_MOTION"]["FOCUS_INWARD"] is True
+        reply = await bus.set(FOCUSER, "FOCUS_MOTION", "SIDEWAYS")
+        assert failure(reply).startswith("out_of_range"), reply
 
 
 async def test_latin_1_of_another_client_is_survived(server: Server) -> None:

@@ -117,7 +117,7 @@ def _read_set(
 ) -> tuple[dict[str, Any], Metadata]:
     description = device.description
     if path:
-        value, metadata = description.writable(path).reader.payload(payload)
+        value, metadata = description.writable(path).set_reader.payload(payload)
         return {path: value}, metadata
     fields = messages.decode(payload)
     if not isinstance(fields, dict):
@@ -135,7 +135,7 @@ def _read_set(
 
 def _value(description: Description, path: str, value: Any) -> Any:
     try:
-        return description.writable(path).reader.value(value)
+        return description.writable(path).set_reader.value(value)
     except BusbarError as error:
         raise type(error)(f"{path}: {error.message}", failed=path) from error
 

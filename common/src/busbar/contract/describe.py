@@ -48,6 +48,8 @@ class Property:
     group: str | None = None
     class_: str | None = None  # Home Assistant device class
     readback: str | None = ""  # path where a write appears; "" = here, None = nowhere
+    # a shorter form that a set takes besides the type: 2 for {"VALUE": 2}
+    short: Any = None
     default: Any = UNSET  # value of members of a family that were never seen
     original: str | None = None  # the device's own name
     parameters: Mapping[str, range] = field(default_factory=dict)
@@ -66,6 +68,13 @@ class Property:
     def check(self) -> Check:
         """What a reading is compared with."""
         return Check(self.type)
+
+    @cached_property
+    def set_reader(self) -> "Reader | ShortReader":
+        """What reads the payload of a set."""
+        if self.short is None:
+            return self.reader
+        return ShortReader(self.reader, Reader(self.short))
 
     @cached_property
     def limited(self) -> bool:
@@ -106,6 +115,7 @@ class Property:
         return PropertyInfo(
             schema=schema(self.type),
             access=self.access,
+            short=self._shown_short(),
             title=_optional(self.title),
             unit=_optional(self.unit),
             group=_optional(self.group),
@@ -116,10 +126,35 @@ class Property:
             parameters=self._shown_parameters(),
         )
 
+    def _shown_short(self) -> Any:
+        return UNSET if self.short is None else schema(self.short)
+
     def _shown_parameters(self) -> Any:
         if not self.parameters:
             return UNSET
         return {name: _bounds(allowed) for name, allowed in self.parameters.items()}
+
+
+class ShortReader:
+    """Reads a set of a property that has an object as its value, or its short form."""
+
+    def __init__(self, whole: Reader, short: Reader) -> None:
+        self._whole = whole
+        self._short = short
+
+    def payload(self, payload: bytes) -> tuple[Any, Metadata]:
+        """Return value and metadata of a payload; raise BadRequest or OutOfRange."""
+        if payload.lstrip()[:1] != b"{" and not messages.is_msgpack_map(payload):
+            return self._short.payload(payload)
+        fields = messages.decode(payload)
+        if "_value" in fields and not isinstance(fields["_value"], dict):
+            return self._short.payload(payload)
+        return self._whole.payload(payload)
+
+    def value(self, raw: Any) -> Any:
+        """Return a JSON value as it is declared; raise BadRequest or OutOfRange."""
+        reader = self._whole if isinstance(raw, dict) else self._short
+        return reader.value(raw)
 
 
 def _within(allowed: range | None, text: str) -> bool:

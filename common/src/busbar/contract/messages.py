@@ -55,6 +55,8 @@ class PropertyInfo(msgspec.Struct, frozen=True, rename={"class_": "class"}):
     readback: str | UnsetType | None = UNSET
     default: Any = UNSET
     original: str | UnsetType = UNSET
+    # JSON Schema of a shorter form that a set takes, too
+    short: dict[str, Any] | UnsetType = UNSET
     parameters: dict[str, Any] | UnsetType = UNSET
 
 

@@ -16,6 +16,7 @@ from busbar.bridge import (
     commands,
 )
 from indi_bridge.commands import ServerCommands
+from indi_bridge.driver_commands import DriverControl
 from indi_bridge.events import MESSAGES, Note
 from indi_bridge.publisher import DeviceMemory
 from indi_bridge.session import IndiSession
@@ -77,7 +78,7 @@ def server_link(settings: Server) -> Link:
 
 def describe(settings: Server) -> Description:
     """Return the description of the server's own device."""
-    own = commands(ServerCommands)
+    own = commands(ServerCommands, DriverControl)
     return Description("indi", PROPERTIES, own, EVENTS, name=settings.title)
 
 

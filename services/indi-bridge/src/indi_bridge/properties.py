@@ -1,16 +1,58 @@
 """Vectors as properties of the bus: types, descriptions, names."""
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from busbar.bridge import BlobValue, Property, collisions
-from busbar.codecs.indi import is_sexagesimal
+from busbar.bridge import BadRequest, BlobValue, Property, ProtocolError, collisions
+from busbar.codecs.indi import is_sexagesimal, parse_number
 from indi_bridge.validate import Upload
 from indi_bridge.vectors import Member, Vector, number
+
+SHORT_CHOICES = 50  # members that a short form may choose from
+ANY_MEMBER = "{property}/{member}"
+_SWITCHES = {
+    "true": True,
+    "on": True,
+    "1": True,
+    "1.0": True,
+    "false": False,
+    "off": False,
+    "0": False,
+    "0.0": False,
+}
+_WANTED = {"Number": "a number", "Switch": "true or false"}
+# what labels of drivers end with
+_UNIT = re.compile(r"\(([^()]{1,12})\)\s*$")
+_UNITS = {
+    "%": "%",
+    "arcsec": '"',
+    "arcsecs": '"',
+    "c": "°C",
+    "celsius": "°C",
+    "deg": "°",
+    "degrees": "°",
+    "hpa": "hPa",
+    "hz": "Hz",
+    "kph": "km/h",
+    "m": "m",
+    "mm": "mm",
+    "ms": "ms",
+    "msec": "ms",
+    "s": "s",
+    "sec": "s",
+    "secs": "s",
+    "seconds": "s",
+    "um": "µm",
+    "v": "V",
+    "w": "W",
+    "°c": "°C",
+}
+_CLASSES = {"°C": "temperature", "hPa": "pressure", "V": "voltage", "W": "power"}
 
 State = Literal["Idle", "Ok", "Busy", "Alert"]
 ACCESS: dict[str, Literal["r", "w", "rw"]] = {"ro": "r", "wo": "w", "rw": "rw"}
@@ -66,6 +108,32 @@ def vector_property(vector: Vector) -> Property:
         title=vector.label,
         group=vector.group or None,
         original=vector.name,
+        unit=_shared_unit(vector),
+        short=_short_form(vector),
+    )
+
+
+def _short_form(vector: Vector) -> Any:
+    """Return the type of the short form of a set; None: there is none."""
+    keys = tuple(vector.keys.values())
+    exclusive = vector.rule in ("OneOfMany", "AtMostOne")
+    if vector.perm == "ro" or not keys or len(keys) > SHORT_CHOICES:
+        return None
+    if len(keys) == 1 and vector.kind in ("Number", "Text", "Switch"):
+        return _member_type(vector.kind, next(iter(vector.members.values())))
+    if vector.kind == "Switch" and exclusive:
+        return Literal[keys]
+    return None
+
+
+def any_member() -> Property:
+    """Return the property by which each member can be set by its own path."""
+    return Property(
+        ANY_MEMBER,
+        float | bool | str,
+        "w",
+        title="One member of a property",
+        readback=None,
     )
 
 
@@ -102,6 +170,8 @@ def member_property(vector: Vector, member: Member, path: str) -> Property:
         title=f"{vector.label}: {member.label}",
         group=vector.group or None,
         original=member.name,
+        unit=unit_of(member.label) if vector.kind == "Number" else None,
+        class_=_class(vector, member),
     )
 
 
@@ -111,6 +181,8 @@ def given_members(vector: Vector, value: Any) -> tuple[dict[str, Any], float | N
     Original name -> value, and the time (Unix s) for the element. What only the driver
     can say (`_state`) is ignored, so that a value can be written back as it is.
     """
+    if not isinstance(value, msgspec.Struct):
+        return _short_members(vector, value), None
     members = {}
     for place, name in enumerate(vector.keys):
         found = getattr(value, _field(place), UNSET)
@@ -118,6 +190,60 @@ def given_members(vector: Vector, value: Any) -> tuple[dict[str, Any], float | N
             members[name] = found
     time = getattr(value, "time", UNSET)
     return members, None if time is UNSET else time
+
+
+def _short_members(vector: Vector, value: Any) -> dict[str, Any]:
+    """Return what the short form of a set asks for."""
+    if len(vector.keys) == 1:
+        return dict.fromkeys(vector.keys, value)
+    return {name: True for name, key in vector.keys.items() if key == value}
+
+
+def member_value(vector: Vector, member: Member, raw: float | bool | str) -> Any:
+    """Return the value of a member that is set by its own path.
+
+    Raise BadRequest for one of another type.
+    """
+    kind = vector.kind
+    if kind == "Text":
+        return raw if isinstance(raw, str) else str(raw)
+    if kind == "Switch" and str(raw).lower() in _SWITCHES:
+        return _SWITCHES[str(raw).lower()]
+    if kind == "Number" and isinstance(raw, str):
+        return _sexagesimal(member, raw)
+    if kind == "Number" and not isinstance(raw, bool):
+        return raw
+    wanted = _WANTED.get(kind, "nothing: it is set as a whole")
+    raise BadRequest(f"{member.name}: {raw!r:.60} is not {wanted}")
+
+
+def _sexagesimal(member: Member, text: str) -> float:
+    try:
+        return parse_number(text)
+    except ProtocolError as error:
+        raise BadRequest(f"{member.name}: {text!r:.60} is not a number") from error
+
+
+def unit_of(label: str) -> str | None:
+    """Return the unit that a label ends with, as in `Temperature (C)`."""
+    found = _UNIT.search(label)
+    if found is None:
+        return None
+    return _UNITS.get(found[1].strip().lower())
+
+
+def _shared_unit(vector: Vector) -> str | None:
+    """Return the unit that all members of a vector have."""
+    if vector.kind != "Number":
+        return None
+    units = {unit_of(member.label) for member in vector.members.values()}
+    return units.pop() if len(units) == 1 else None
+
+
+def _class(vector: Vector, member: Member) -> str | None:
+    if vector.kind != "Number":
+        return None
+    return _CLASSES.get(unit_of(member.label) or "")
 
 
 def blob_name(vector: Vector, member: str) -> str:
@@ -129,15 +255,27 @@ def preview_name(name: str) -> str:
 
 
 class Served(NamedTuple):
-    """Vectors with a topic of their own, by path, and the names of the others."""
+    """Vectors with a topic of their own, by path, and the names of the others.
+
+    `colliding` has images, too, by the name of their blob.
+    """
 
     vectors: dict[str, Vector]
     colliding: set[str]
 
 
 def served(vectors: Mapping[str, Vector]) -> Served:
-    """Return which vectors are served: none that shares its path with another."""
+    """Return which vectors are served: none that shares its path with another.
+
+    Nor with the name that we give to an image.
+    """
     paths = {name: vector.path for name, vector in vectors.items()}
+    for vector in vectors.values():
+        if vector.kind == "BLOB" and vector.perm != "wo":
+            for member in vector.keys:
+                name = blob_name(vector, member)
+                paths[f"image {name}"] = name
+                paths[f"preview {name}"] = preview_name(name)
     colliding = collisions(paths)
     found = {}
     for name, vector in vectors.items():

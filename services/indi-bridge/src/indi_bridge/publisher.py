@@ -20,7 +20,9 @@ from busbar.bridge import (
 from indi_bridge.events import EVENTS, MESSAGES, RECEIVED, note, notes
 from indi_bridge.model import IndiDevice, TimedMessage
 from indi_bridge.properties import (
+    ANY_MEMBER,
     Image,
+    any_member,
     blob_name,
     member_property,
     preview_name,
@@ -197,6 +199,12 @@ class VectorPublisher:
             return self._vectors[path], None
         if path in self._members:
             return self._members[path]
+        name, _, key = path.partition("/")
+        vector = self._vectors.get(name)
+        if vector is not None and vector.kind != "BLOB":
+            for member, each in vector.keys.items():
+                if each == key:
+                    return vector, member
         raise UnknownTarget(f"{path} is not defined by the driver at present")
 
     def _index(self) -> None:
@@ -208,7 +216,9 @@ class VectorPublisher:
                 self.name,
                 name,
             )
-        self._colliding |= colliding
+        if colliding - self._colliding:
+            self._colliding |= colliding
+            self._memory.defined.clear()  # an image may have lost its place
         self._members = {}
         for vector in self._vectors.values():
             for member, path in self._member_paths(vector):
@@ -276,6 +286,8 @@ class VectorPublisher:
                 made |= self._properties(vector)
             except Exception as error:  # it costs this vector only
                 self._report(vector, error)
+        if any(vector.perm != "ro" for vector in self._vectors.values()):
+            made[ANY_MEMBER] = any_member()
         properties = {**self._memory.properties, **made, MESSAGES.path: MESSAGES}
         self._memory.properties.update(made)
         events = dict(EVENTS)
@@ -302,13 +314,24 @@ class VectorPublisher:
     def _blobs(self) -> dict[str, Blob]:
         blobs: dict[str, Blob] = {}
         for vector in self._vectors.values():
-            for name, title in _blob_titles(vector):
+            for name, title in self._blob_titles(vector):
                 blobs[name] = Blob(name, title=title)
         if self._settings.blobs.preview:
             for each in list(blobs.values()):
                 name = preview_name(each.name)
                 blobs[name] = Blob(name, "image/jpeg", each.title)
         return blobs
+
+    def _blob_titles(self, vector: Vector) -> list[tuple[str, str]]:
+        """Return name and title of each BLOB of a vector that comes from the driver."""
+        if vector.kind != "BLOB" or vector.perm == "wo":
+            return []
+        titles = []
+        for member in vector.keys:
+            name = blob_name(vector, member)
+            if not {f"image {name}", f"preview {name}"} & self._colliding:
+                titles.append((name, vector.members[member].label))
+        return titles
 
     def _properties(self, vector: Vector) -> dict[str, Property]:
         """Return the properties of a vector.
@@ -321,20 +344,10 @@ class VectorPublisher:
         made = {vector.path: vector_property(vector)}
         for member, path in self._member_paths(vector):
             made[path] = member_property(vector, vector.members[member], path)
-        for name, title in _blob_titles(vector):
+        for name, title in self._blob_titles(vector):
             made[name] = Property(name, Image, title=title)
             if self._settings.blobs.preview:
                 preview = preview_name(name)
                 made[preview] = Property(preview, Image, title=f"{title}: preview")
         self._memory.defined[vector.name] = DefinedProperties(vector.definition, made)
         return made
-
-
-def _blob_titles(vector: Vector) -> list[tuple[str, str]]:
-    """Return name and title of each BLOB of a vector that comes from the driver."""
-    if vector.kind != "BLOB" or vector.perm == "wo":
-        return []
-    titles = []
-    for member in vector.keys:
-        titles.append((blob_name(vector, member), vector.members[member].label))
-    return titles

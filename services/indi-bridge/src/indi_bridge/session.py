@@ -21,7 +21,8 @@ from indi_bridge.blobs.receive import BlobReceiver
 from indi_bridge.commands import DriverCommands, ServerCommands
 from indi_bridge.connection import IndiConnection, open_stream
 from indi_bridge.dispatch import ElementDispatcher, Requests
-from indi_bridge.properties import given_members
+from indi_bridge.driver_commands import DriverControl
+from indi_bridge.properties import given_members, member_value
 from indi_bridge.publisher import DeviceMemory
 from indi_bridge.sets import VectorSets
 from indi_bridge.settings import Blobs, Server
@@ -75,6 +76,7 @@ class IndiSession:
                 settings, folder, self._dispatcher, self._blobs, self._define
             ),
             DriverCommands(self._dispatcher, self._send_raw),
+            DriverControl(settings.drivers, self._dispatcher.model),
         )
 
     async def open(self) -> None:
@@ -107,7 +109,8 @@ class IndiSession:
     async def set(self, device: str, path: str, value: Any, turn: Turn) -> Any:
         vector, member = self._dispatcher.publisher(device).find(path)
         if member is not None:
-            await self._sets.set(vector, {member: value}, turn)
+            given = member_value(vector, vector.members[member], value)
+            await self._sets.set(vector, {member: given}, turn)
             return self._sets.vector(device, vector.name).members[member].shown
         members, time = given_members(vector, value)
         await self._sets.set(vector, members, turn, time=time)

@@ -111,6 +111,21 @@ class Selection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         return matches(self.include, name) and not matches(self.exclude, name)
 
 
+class Drivers(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How the server's drivers are started and stopped: by one of the two."""
+
+    fifo: str | None = None  # that indiserver reads (its option -f)
+    manager: str | None = None  # URL of the INDI web manager
+    allow: tuple[str, ...] = ("indi_*",)  # patterns of drivers, or of their labels
+
+    def __post_init__(self) -> None:
+        if (self.fifo is None) == (self.manager is None):
+            raise ValueError("drivers: either fifo or manager is needed")
+        manager = self.manager
+        if manager is not None and not manager.startswith(("http://", "https://")):
+            raise ValueError(f"drivers: manager: {manager!r} is no http:// URL")
+
+
 class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One INDI server and its devices."""
 
@@ -127,6 +142,7 @@ class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     members: tuple[str, ...] = ()
     blobs: Blobs = Blobs()
     timeouts: Timeouts = Timeouts()
+    drivers: Drivers | None = None  # None: drivers are only listed
     timeout: Seconds = 5.0  # s for the connection
     received: bool = False  # True: an event for every set
     # True: numbers must be whole steps from the minimum; drivers mean them as hints
