@@ -37,7 +37,10 @@ class Dialect(Protocol):
         """
 
     def adapted(self, data: bytes, asked: Any) -> bytes:
-        """Return data of the peer as an answer to the last message, with its number."""
+        """Return data of the peer as an answer to the last message, with its number.
+
+        None: nothing has been asked yet.
+        """
 
 
 class Connection:
@@ -78,6 +81,8 @@ class Replay:
         for task in (self._walking, *self._tasks):
             task.cancel()
         await asyncio.gather(self._walking, *self._tasks, return_exceptions=True)
+        if not self._walking.cancelled():
+            self._walking.result()  # raises what went wrong
 
     def _is_played(self, line: Line) -> bool:
         return line.connection not in self._trace.others
