@@ -33,6 +33,7 @@ async def succeed(stage: Replayed, *sets: tuple[str, dict[str, Any]]) -> None:
 
 # Trace, sets that all end well, and values afterwards.
 GOOD: dict[str, tuple[list[tuple[str, dict[str, Any]]], dict[str, Any]]] = {
+    "10micron-track": ([("TELESCOPE_TRACK_STATE", on("TRACK_OFF"))], {}),
     "ccd-cool": (
         [("CCD_TEMPERATURE", {"CCD_TEMPERATURE_VALUE": -3})],
         {"CCD_TEMPERATURE": {"CCD_TEMPERATURE_VALUE": -3.0, "_state": "Ok"}},
@@ -51,6 +52,10 @@ GOOD: dict[str, tuple[list[tuple[str, dict[str, Any]]], dict[str, Any]]] = {
             ("CCD_FRAME_TYPE", on("FRAME_DARK")),
         ],
         {"CCD_BINNING": {"HOR_BIN": 2.0}, "CCD_FRAME_TYPE": {"FRAME_DARK": True}},
+    ),
+    "celestron-goto": (
+        [(COORDINATES, {"RA": 1.0, "DEC": 80.0})],
+        {"TELESCOPE_TRACK_STATE": {"TRACK_ON": True, "_state": "Busy"}},
     ),
     "ccd-guide": ([(NS, {"TIMED_GUIDE_N": 300, "TIMED_GUIDE_S": 0})], {}),
     "dome-park": (
@@ -79,6 +84,8 @@ GOOD: dict[str, tuple[list[tuple[str, dict[str, Any]]], dict[str, Any]]] = {
     ),
     "gps-refresh": ([("GPS_REFRESH", on("REFRESH"))], {}),
     "guide-camera-expose": ([("CCD_EXPOSURE", {"CCD_EXPOSURE_VALUE": 0.5})], {}),
+    "ioptron-guide": ([(NS, {"TIMED_GUIDE_N": 300, "TIMED_GUIDE_S": 0})], {}),
+    "lx200-goto": ([(COORDINATES, {"RA": 5.0, "DEC": 30.0})], {}),
     "mount-goto": (
         [(COORDINATES, {"RA": 6.0, "DEC": 75.0})],
         {"TELESCOPE_TRACK_STATE": {"TRACK_ON": True}, COORDINATES: {"_state": "Ok"}},
@@ -112,6 +119,10 @@ GOOD: dict[str, tuple[list[tuple[str, dict[str, Any]]], dict[str, Any]]] = {
         [("ABS_ROTATOR_ANGLE", {"ANGLE": 25})],
         {"ABS_ROTATOR_ANGLE": {"ANGLE": 25.0}},
     ),
+    "snapcap-cap": (
+        [("CAP_PARK", on("PARK")), ("CAP_PARK", on("UNPARK"))],
+        {"CAP_PARK": {"UNPARK": True, "_state": "Ok"}},
+    ),
     "weather-refresh": ([("WEATHER_REFRESH", on("REFRESH"))], {}),
     "wheel-turn": (
         [("FILTER_SLOT", {"FILTER_SLOT_VALUE": 3})],
@@ -134,6 +145,36 @@ async def test_a_real_driver_does_what_is_asked(name: str) -> None:
 
 # Trace, a set that fails, and what the error says.
 REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
+    "astrophysics-goto": (
+        COORDINATES,
+        {"RA": 5.0, "DEC": 30.0},
+        "EQUATORIAL_EOD_COORD: Alert",
+    ),
+    "baader-turn": (
+        "ABS_DOME_POSITION",
+        {"DOME_ABSOLUTE_POSITION": 30},
+        "Dome is not calibrated. Please calibrate dome before issuing any commands.",
+    ),
+    "flipflat-light": (
+        "FLAT_LIGHT_CONTROL",
+        on("FLAT_LIGHT_ON"),
+        "Cannot control light while cap is unparked.",
+    ),
+    "ioptron-goto": (
+        COORDINATES,
+        {"RA": 5.0, "DEC": 30.0},
+        "Error setting RA/DEC.",
+    ),
+    "temma-goto": (
+        COORDINATES,
+        {"RA": 5.0, "DEC": 30.0},
+        "Command STN-OFF is unhandled in Simulation.",
+    ),
+    "trutech-wheel": (
+        "FILTER_SLOT",
+        {"FILTER_SLOT_VALUE": 2},
+        "Sending command select filter failed: Bad file descriptor",
+    ),
     "dome-turn-parked": (
         "ABS_DOME_POSITION",
         {"DOME_ABSOLUTE_POSITION": 30},
@@ -204,6 +245,34 @@ async def test_a_turn_that_is_aborted_is_cancelled() -> None:
         await stage.end()
 
 
+async def test_a_roof_that_is_aborted_is_cancelled() -> None:
+    async with replayed("rolloff-park-abort") as stage:
+        park = asyncio.ensure_future(stage.bus.call(stage.device, "park", {}))
+        await stage.fly(lambda: stage.value("DOME_PARK")["_state"] == "Busy")
+        assert (await stage.call("abort"))["ok"]
+        assert failure(await stage.hurried(park)).startswith("cancelled: ")
+        await stage.end()
+
+
+async def test_a_wheel_that_is_turned_by_hand_is_waited_for() -> None:
+    async with replayed("manual-wheel") as stage:
+        turn = asyncio.ensure_future(
+            stage.bus.set(stage.device, "FILTER_SLOT", {"FILTER_SLOT_VALUE": 2})
+        )
+        await stage.fly(lambda: stage.value("FILTER_SLOT")["_state"] == "Busy")
+        assert (await stage.set("CONFIRM_FILTER_SET", on("FILTER_SET")))["ok"]
+        assert (await stage.hurried(turn))["ok"]
+        await stage.end()
+
+
+async def test_a_driver_that_only_complains_has_not_answered() -> None:
+    async with replayed("onstep-track") as stage:
+        said = failure(await stage.set("TELESCOPE_TRACK_STATE", on("TRACK_OFF")))
+        assert said.startswith("timeout: TELESCOPE_TRACK_STATE: no answer")
+        assert "===CMD==> Track Off" in said
+        await stage.end()
+
+
 async def test_another_clients_goto_supersedes() -> None:
     async with replayed("mount-goto-superseded") as stage:
         said = failure(await stage.set(COORDINATES, {"RA": 6.0, "DEC": 60.0}))
@@ -252,7 +321,9 @@ def test_the_codec_reads_every_line(name: str) -> None:
         if line.direction in (TO_PEER, FROM_PEER):
             found = parsed(line.data)
             assert found
-            assert not [each for each in found if type(each) is indi.Skipped]
+            for each in found:
+                # drivers define vectors of no device, too
+                assert type(each) is not indi.Skipped or "no device" in each.why
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -29,7 +29,7 @@ INSIDE = 'ip link set lo up && exec "$@"'
 LIMIT = 60.0  # s for anything that is waited for
 AT_ONCE = 8
 PEER = "indi-bin 1.9.9+dfsg-2+b1 (Debian 12)"
-_ports = itertools.count(7700)
+_ports = itertools.count(7700)  # of the servers, in a network of their own
 
 
 class RawClient:

@@ -637,6 +637,191 @@ SCENARIOS: dict[str, Scenario] = {
         rest=3.0,
     ),
 }
+
+
+def simulating(
+    about: str,
+    driver: str,
+    device: str,
+    kept: tuple[str, ...],
+    *script: Step,
+    prepared: tuple[Step, ...] = (),
+    rest: float = 3.0,
+) -> Scenario:
+    """Return a scenario with a driver of real hardware that simulates it."""
+    words = "SIMULATION ENABLE, connected"
+    for each in prepared:
+        words += ", " + " ".join((each[1], *each[2]))
+    return other(
+        about,
+        driver,
+        device,
+        ("CONNECTION", *kept),
+        *script,
+        prepared=(SIMULATE, CONNECT, pause(2.0), *prepared),
+        words=words,
+        rest=rest,
+    )
+
+
+SIMULATE: Step = (
+    "Switch",
+    "SIMULATION",
+    {"ENABLE": "On"},
+    ("SIMULATION", "Ok"),
+)
+CELESTRON = ("indi_celestron_gps", "Celestron GPS")
+CLASSIC = ("indi_lx200classic", "LX200 Classic")
+ONSTEP = ("indi_lx200_OnStep", "LX200 OnStep")
+IOPTRON = ("indi_ioptronv3_telescope", "iOptronV3")
+ASTROPHYSICS = ("indi_lx200ap_v2", "AstroPhysics V2")
+SHORT = pulse(NS, "TIMED_GUIDE_N", "TIMED_GUIDE_S", 300, (NS, "Busy"), (NS, "Idle"))
+CAP = "CAP_PARK"
+
+SCENARIOS |= {
+    "celestron-goto": simulating(
+        "goto; the driver polls once a second",
+        *CELESTRON,
+        (EOD, TRACK),
+        there(1.0, 80.0, (EOD, "Busy"), (EOD, "Ok")),
+    ),
+    "celestron-guide": simulating(
+        "a guide pulse: motion and slew rate change with it",
+        *CELESTRON,
+        (NS, MOVE, "TELESCOPE_SLEW_RATE"),
+        SHORT,
+    ),
+    "celestron-parked": simulating(
+        "goto, TRACK_ON, UNPARK of a parked mount",
+        *CELESTRON,
+        (EOD, TRACK, "TELESCOPE_PARK"),
+        there(1.0, 80.0),
+        switch(TRACK, "TRACK_ON"),
+        switch("TELESCOPE_PARK", "UNPARK"),
+        prepared=(PARK,),
+    ),
+    "lx200-goto": simulating(
+        "goto", *CLASSIC, (EOD,), there(5.0, 30.0, (EOD, "Busy"), (EOD, "Ok"))
+    ),
+    "lx200-guide": simulating(
+        "a guide pulse: the motion vector is Busy with it", *CLASSIC, (NS, MOVE), SHORT
+    ),
+    "lx200-goto-parked": simulating(
+        "goto of a parked mount",
+        *CLASSIC,
+        (EOD, "TELESCOPE_PARK"),
+        there(5.0, 30.0),
+        prepared=(PARK,),
+    ),
+    "onstep-goto": simulating(
+        "goto that never begins: Idle with the position as before, once a second",
+        *ONSTEP,
+        (EOD,),
+        there(5.0, 30.0),
+        rest=5.0,
+    ),
+    "onstep-track": simulating(
+        "TRACK_OFF that fails: an [ERROR] that is no UTF-8, nothing of the vector",
+        *ONSTEP,
+        (TRACK,),
+        switch(TRACK, "TRACK_OFF"),
+    ),
+    "ioptron-goto": simulating(
+        "goto that fails: [ERROR] and Alert, then Idle once a second",
+        *IOPTRON,
+        (EOD,),
+        there(5.0, 30.0),
+    ),
+    "ioptron-guide": simulating(
+        "a guide pulse: Ok at once, the value stays",
+        *IOPTRON,
+        (NS,),
+        pulse(NS, "TIMED_GUIDE_N", "TIMED_GUIDE_S", 300, (NS, "Ok")),
+    ),
+    "ioptron-move": simulating(
+        "a motion, and its stop that fails: Alert, both Off",
+        *IOPTRON,
+        (MOVE,),
+        switch(MOVE, "MOTION_NORTH", (MOVE, "Busy")),
+        ("Switch", MOVE, NO_MOTION),
+    ),
+    "pmc8-guide": simulating(
+        "a guide pulse that is refused: Idle with the wanted value, then [ERROR]",
+        "indi_pmc8_telescope",
+        "PMC8",
+        (NS,),
+        pulse(NS, "TIMED_GUIDE_N", "TIMED_GUIDE_S", 300),
+    ),
+    "10micron-track": simulating(
+        "TRACK_OFF of a mount that does not track: Idle at once",
+        "indi_lx200_10micron",
+        "10micron",
+        (TRACK,),
+        switch(TRACK, "TRACK_OFF"),
+    ),
+    "astrophysics-goto": simulating(
+        "goto that fails: Alert as before, no text",
+        *ASTROPHYSICS,
+        (EOD,),
+        there(5.0, 30.0),
+    ),
+    "temma-goto": simulating(
+        "goto: Busy, then Alert once a second as before",
+        "indi_temma_telescope",
+        "Temma Takahashi",
+        (EOD,),
+        there(5.0, 30.0),
+    ),
+    "snapcap-cap": simulating(
+        "a cap: Busy, Idle with the wanted values, Ok",
+        "indi_snapcap",
+        "SnapCap",
+        (CAP,),
+        switch(CAP, "PARK", (CAP, "Busy"), (CAP, "Ok")),
+        switch(CAP, "UNPARK", (CAP, "Busy"), (CAP, "Ok")),
+    ),
+    "flipflat-light": simulating(
+        "a light that is refused while the cap is open",
+        "indi_flipflat",
+        "Flip Flat",
+        ("FLAT_LIGHT_CONTROL",),
+        switch("FLAT_LIGHT_CONTROL", "FLAT_LIGHT_ON"),
+    ),
+    "baader-turn": simulating(
+        "an azimuth that is refused: [WARNING], then Alert with a text of its own",
+        "indi_baader_dome",
+        "Baader Dome",
+        (_AZIMUTH,),
+        _turn(30),
+    ),
+    "rolloff-park-abort": other(
+        "a roof that parks, aborted: Idle with both Off, then Alert",
+        "indi_rolloff_dome",
+        "RollOff Simulator",
+        ("CONNECTION", "DOME_PARK", "DOME_MOTION", "DOME_ABORT_MOTION"),
+        switch("DOME_PARK", "PARK", ("DOME_PARK", "Busy")),
+        pause(1.0),
+        switch("DOME_ABORT_MOTION", "ABORT", ("DOME_ABORT_MOTION", "Ok")),
+        prepared=(CONNECT, pause(1.0), switch("DOME_MOTION", "DOME_CW"), pause(3.0)),
+        words="connected, DOME_MOTION DOME_CW for some seconds",
+    ),
+    "manual-wheel": other(
+        "a wheel that is turned by hand: Busy until somebody confirms it",
+        "indi_manual_wheel",
+        "Manual Filter",
+        ("CONNECTION", "FILTER_SLOT", "FILTER_NAME", "CONFIRM_FILTER_SET"),
+        ("Number", "FILTER_SLOT", {"FILTER_SLOT_VALUE": 2}, ("FILTER_SLOT", "Busy")),
+        pause(1.0),
+        ("Switch", "CONFIRM_FILTER_SET", {"FILTER_SET": "On"}),
+    ),
+    "trutech-wheel": simulating(
+        "CONNECT that is Ok with [ERROR] messages before",
+        "indi_trutech_wheel",
+        "TruTech Wheel",
+        ("FILTER_SLOT",),
+        ("Number", "FILTER_SLOT", {"FILTER_SLOT_VALUE": 2}),
+    ),
+}
 SCENARIOS["focus-killed"] = Scenario(
     SCENARIOS["focus-killed"].about,
     ("indi_simulator_focus",),
