@@ -265,6 +265,19 @@ async def test_a_wheel_that_is_turned_by_hand_is_waited_for() -> None:
         await stage.end()
 
 
+async def test_a_focuser_says_nothing_on_its_way_and_takes_sets_in_turn() -> None:
+    async with replayed("focus-far") as stage:
+        far = asyncio.ensure_future(
+            stage.bus.set(
+                stage.device, "ABS_FOCUS_POSITION", {"FOCUS_ABSOLUTE_POSITION": 1234}
+            )
+        )
+        await stage.fly(lambda: stage.peer.heard == 2)
+        await succeed(stage, ("REL_FOCUS_POSITION", {"FOCUS_RELATIVE_POSITION": 10}))
+        assert (await stage.hurried(far))["ok"]
+        await stage.end()
+
+
 async def test_a_driver_that_only_complains_has_not_answered() -> None:
     async with replayed("onstep-track") as stage:
         said = failure(await stage.set("TELESCOPE_TRACK_STATE", on("TRACK_OFF")))

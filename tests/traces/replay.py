@@ -60,6 +60,7 @@ class Replay:
         self.port = 0
         self.finished = asyncio.Event()
         self.unexpected: list[Any] = []  # messages that nobody had recorded
+        self.heard = 0  # lines of the client
         self.place: Line | None = None  # where it is, for the text of a failure
         self._trace = trace
         self._dialect = dialect
@@ -117,6 +118,7 @@ class Replay:
                     self.unexpected.append(said)
             connection.last = said
         self._waits_at = None
+        self.heard += 1
 
     async def _until(self, condition: Callable[[], Any]) -> None:
         while not condition():
