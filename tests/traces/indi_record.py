@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from busbar.codecs import indi
@@ -96,11 +97,10 @@ class RawClient:
 
 @dataclass
 class Studio:
-    """What a scenario has: an indiserver, the recorded clients, and one that is not."""
+    """What a scenario has: recorded clients, and drivers that can be killed."""
 
-    server: subprocess.Popen[bytes]
     port: int  # of the recorder
-    silent: RawClient
+    kill: Callable[[str], None]  # by the name of its program
     clients: list[RawClient] = field(default_factory=list)
 
     async def client(self) -> RawClient:
@@ -126,22 +126,21 @@ class Studio:
         await asyncio.sleep(0.2)
         return made
 
-    def kill(self, driver: str) -> None:
-        """Kill a driver of the server."""
-        for each in Path("/proc").glob("[0-9]*"):
-            stat = (each / "stat").read_text().rpartition(") ")[2].split()
-            command = (each / "cmdline").read_bytes().split(b"\0")[0].decode()
-            if command == driver and int(stat[1]) == self.server.pid:
-                os.kill(int(each.name), 9)
-                return
-        raise LookupError(driver)
+
+def _kill(server: int, driver: str) -> None:
+    """Kill a driver of a server."""
+    for each in Path("/proc").glob("[0-9]*"):
+        stat = (each / "stat").read_text().rpartition(") ")[2].split()
+        command = (each / "cmdline").read_bytes().split(b"\0")[0].decode()
+        if command == driver and int(stat[1]) == server:
+            os.kill(int(each.name), 9)
+            return
+    raise LookupError(driver)
 
 
 async def record(name: str) -> None:
     """Record one scenario into its file."""
     scenario = indi_scenarios.SCENARIOS[name]
-    lines: list[Line] = []
-    recorder = Recorder(lines.append)
     async with AsyncExitStack() as stack:
         home = stack.enter_context(tempfile.TemporaryDirectory())
         port = next(_ports)
@@ -149,18 +148,7 @@ async def record(name: str) -> None:
         stack.callback(server.wait)
         stack.callback(server.terminate)
         await _listening(port)
-        tee = await stack.enter_async_context(recorder.tcp(0, "127.0.0.1", port))
-        studio = Studio(server, tee, RawClient(port))
-        await studio.silent.open()
-        stack.push_async_callback(studio.silent.close)
-        await studio.silent.say(GetProperties())
-        await asyncio.sleep(0.5)
-        await scenario.prepare(studio.silent)
-        await asyncio.sleep(1.0)
-        await scenario.play(studio)
-        await asyncio.sleep(scenario.rest)
-        for client in studio.clients:
-            await client.close()
+        lines = await converse(scenario, port, partial(_kill, server.pid))
         whole = [_anonymous(line, home) for line in lines]
     kept = list(trimmed(elements(whole), set(scenario.kept), scenario.others))
     start = kept[0].t
@@ -176,6 +164,32 @@ async def record(name: str) -> None:
     path = FOLDER / "indi" / f"{name}.jsonl"
     path.write_text("\n".join(rows(about, moved)) + "\n")
     print(f"{name}: {path.stat().st_size} bytes", flush=True)
+
+
+async def converse(
+    scenario: indi_scenarios.Scenario, port: int, kill: Callable[[str], None]
+) -> list[Line]:
+    """Play a scenario with the server on a port; return what was said.
+
+    `kill` ends a driver by the name of its program.
+    """
+    lines: list[Line] = []
+    async with AsyncExitStack() as stack:
+        recorder = Recorder(lines.append)
+        tee = await stack.enter_async_context(recorder.tcp(0, "127.0.0.1", port))
+        studio = Studio(tee, kill)
+        silent = RawClient(port)
+        await silent.open()
+        stack.push_async_callback(silent.close)
+        await silent.say(GetProperties())
+        await asyncio.sleep(0.5)
+        await scenario.prepare(silent)
+        await asyncio.sleep(1.0)
+        await scenario.play(studio)
+        await asyncio.sleep(scenario.rest)
+        for client in studio.clients:
+            await client.close()
+    return lines
 
 
 def _anonymous(line: Line, home: str) -> Line:

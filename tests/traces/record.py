@@ -13,7 +13,6 @@ import contextlib
 import itertools
 import os
 import sys
-import time
 import tty
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -31,12 +30,13 @@ class Recorder:
 
     def __init__(self, write: Write) -> None:
         self._write = write
-        self._start = time.monotonic()
+        self._clock = asyncio.get_running_loop().time
+        self._start = self._clock()
         self._numbers = itertools.count(1)
         self._closed: set[int] = set()  # connections that one side has ended
 
     def line(self, direction: str, connection: int = 1, data: bytes = b"") -> None:
-        t = time.monotonic() - self._start
+        t = self._clock() - self._start
         self._write(Line(t, direction, data, connection))
 
     @contextlib.asynccontextmanager
