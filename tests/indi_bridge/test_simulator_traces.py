@@ -9,7 +9,7 @@ import pytest
 from busbar.testing.fakes import Clock
 from indi_bridge.simulator.devices import SilentFocuser
 from indi_bridge.simulator.server import SimulatedServer
-from tests.indi_bridge.normalised import normalised, written
+from tests.traces.indi_normalised import normalised, written
 from tests.traces.indi_record import converse
 from tests.traces.indi_scenarios import SCENARIOS
 from tests.traces.indi_text import elements

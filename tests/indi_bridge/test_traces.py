@@ -6,6 +6,7 @@ test_outcomes.py.
 
 import asyncio
 import base64
+import re
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from busbar.codecs import indi
 from tests.indi_bridge.replayed import Replayed, replayed
 from tests.indi_bridge.stage import COORDINATES, failure
 from tests.traces.indi_text import elements, parsed, shortened
-from tests.traces.trace import FROM_PEER, TO_PEER, Line, load, names
+from tests.traces.trace import FOLDER, FROM_PEER, TO_PEER, Line, load, names
 
 NS, WE = "TELESCOPE_TIMED_GUIDE_NS", "TELESCOPE_TIMED_GUIDE_WE"
 ALL = names("indi")
@@ -371,3 +372,11 @@ def test_a_shortened_image_is_a_fits_file_with_its_cards() -> None:
     assert (start.size, len(data.data), end.error) == (2880, 2880, "")
     assert b"EXPTIME =                  1.5" in data.data
     assert b"NAXIS1" not in data.data
+
+
+def test_the_protocol_page_names_every_trace_and_no_other() -> None:
+    page = (FOLDER.parents[1] / "docs" / "protocols" / "indi.md").read_text()
+    told = page[page.index("## 10.") :]
+    kinds = "|".join(sorted({name.partition("-")[0] for name in ALL}))
+    named = set(re.findall(rf"`((?:{kinds})-[a-z0-9-]+)`", told))
+    assert named == set(ALL)

@@ -2,17 +2,20 @@
 
     python -m tests.traces.indi_record              all that are there
     python -m tests.traces.indi_record mount-goto   one of them
+    python -m tests.traces.indi_record --check      compare only, write nothing
 
 indiserver listens on all interfaces, hence the network namespace.
 """
 
+import argparse
 import asyncio
+import difflib
 import itertools
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,9 +24,10 @@ from pathlib import Path
 from busbar.codecs import indi
 from busbar.codecs.indi import Element, EnableBLOB, GetProperties, Kind, NewVector
 from tests.traces import indi_scenarios
+from tests.traces.indi_normalised import normalised, written
 from tests.traces.indi_text import elements, trimmed
 from tests.traces.record import Recorder
-from tests.traces.trace import FOLDER, Line, rows
+from tests.traces.trace import FOLDER, Line, load, rows
 
 ALONE = ["unshare", "--map-root-user", "--net", "sh", "-c"]
 INSIDE = 'ip link set lo up && exec "$@"'
@@ -141,15 +145,7 @@ def _kill(server: int, driver: str) -> None:
 async def record(name: str) -> None:
     """Record one scenario into its file."""
     scenario = indi_scenarios.SCENARIOS[name]
-    async with AsyncExitStack() as stack:
-        home = stack.enter_context(tempfile.TemporaryDirectory())
-        port = next(_ports)
-        server = _serve(home, port, scenario.drivers)
-        stack.callback(server.wait)
-        stack.callback(server.terminate)
-        await _listening(port)
-        lines = await converse(scenario, port, partial(_kill, server.pid))
-        whole = [_anonymous(line, home) for line in lines]
+    whole = await _played(name)
     kept = list(trimmed(elements(whole), set(scenario.kept), scenario.others))
     start = kept[0].t
     moved = [Line(e.t - start, e.direction, e.data, e.connection) for e in kept]
@@ -164,6 +160,30 @@ async def record(name: str) -> None:
     path = FOLDER / "indi" / f"{name}.jsonl"
     path.write_text("\n".join(rows(about, moved)) + "\n")
     print(f"{name}: {path.stat().st_size} bytes", flush=True)
+
+
+async def check(name: str) -> None:
+    """Print what a driver says otherwise than it did when it was recorded."""
+    kept = indi_scenarios.SCENARIOS[name].kept
+    before = list(written(normalised(load(f"indi/{name}").lines, kept)))
+    now = list(written(normalised(elements(await _played(name)), kept)))
+    for row in difflib.unified_diff(before, now, "recorded", "now", lineterm=""):
+        print(f"{name}: {row}", flush=True)
+    print(f"{name}: {'same' if before == now else 'different'}", flush=True)
+
+
+async def _played(name: str) -> list[Line]:
+    """Play a scenario on an indiserver of its own; return what was said."""
+    scenario = indi_scenarios.SCENARIOS[name]
+    async with AsyncExitStack() as stack:
+        home = stack.enter_context(tempfile.TemporaryDirectory())
+        port = next(_ports)
+        server = _serve(home, port, scenario.drivers)
+        stack.callback(server.wait)
+        stack.callback(server.terminate)
+        await _listening(port)
+        lines = await converse(scenario, port, partial(_kill, server.pid))
+    return [_anonymous(line, home) for line in lines]
 
 
 async def converse(
@@ -222,13 +242,13 @@ async def _listening(port: int) -> None:
     await asyncio.sleep(1.0)  # the drivers say what they have
 
 
-async def _all(wanted: list[str]) -> None:
+async def _all(wanted: list[str], do: Callable[[str], Awaitable[None]]) -> None:
     places = asyncio.Semaphore(AT_ONCE)
 
     async def one(name: str) -> None:
         async with places:
             try:
-                await record(name)
+                await do(name)
             except (TimeoutError, OSError) as error:
                 print(f"{name}: {error!r}", flush=True)
 
@@ -236,12 +256,16 @@ async def _all(wanted: list[str]) -> None:
 
 
 def main() -> None:
-    """Record what the command line names, or everything, in a network namespace."""
-    wanted = sys.argv[1:] or list(indi_scenarios.SCENARIOS)
+    """Record or check what the command line names, in a network namespace."""
+    parser = argparse.ArgumentParser(prog="python -m tests.traces.indi_record")
+    parser.add_argument("--check", action="store_true", help="compare, write nothing")
+    parser.add_argument("names", nargs="*", help="default: all")
+    arguments = parser.parse_args()
     if os.environ.get("BUSBAR_ALONE"):
-        asyncio.run(_all(wanted))
+        wanted = arguments.names or list(indi_scenarios.SCENARIOS)
+        asyncio.run(_all(wanted, check if arguments.check else record))
         return
-    command = [sys.executable, "-m", "tests.traces.indi_record", *wanted]
+    command = [sys.executable, "-m", "tests.traces.indi_record", *sys.argv[1:]]
     environment = {**os.environ, "BUSBAR_ALONE": "1"}
     subprocess.run([*ALONE, INSIDE, "sh", *command], check=True, env=environment)
 
