@@ -604,7 +604,7 @@ SCENARIOS: dict[str, Scenario] = {
         "a parameter in danger: the lights, a message",
         "indi_simulator_weather",
         WEATHER,
-        ("CONNECTION", "WEATHER_STATUS", "WEATHER_CONTROL"),
+        ("CONNECTION", "WEATHER_REFRESH", "WEATHER_STATUS", "WEATHER_CONTROL"),
         ("Number", "WEATHER_CONTROL", {"Wind": 90}),
         ("Switch", "WEATHER_REFRESH", {"REFRESH": "On"}),
         rest=3.0,
