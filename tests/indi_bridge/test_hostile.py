@@ -338,7 +338,7 @@ async def test_an_exposure_that_cannot_be_changes_nothing() -> None:
     async with observatory() as stage:
         sent = len(stage.simulator.received)
         reply = await stage.call(
-            CAMERA, "expose", {"seconds": 0.2, "type": "dark", "binning": 2}
+            CAMERA, "expose", {"seconds": 0.2, "type": "dark", "gain": 2}
         )
-        assert failure(reply) == "unknown: CCD_Simulator has no CCD_BINNING at present"
+        assert failure(reply) == "unknown: CCD_Simulator has no CCD_GAIN at present"
         assert len(stage.simulator.received) == sent

@@ -56,6 +56,8 @@ class SimulatedVector:
         self.definition = definition
         self.state = definition.state
         self.values = {member.name: member.value for member in definition.members}
+        # state and values as they were sent last
+        self.said: tuple[str, dict[str, str]] = (self.state, dict(self.values))
 
     def defined(self) -> DefVector:
         """Return the definition with the present values."""
@@ -76,6 +78,7 @@ class SimulatedVector:
         """Take values and return the element that has them."""
         self.values.update(values)
         self.state = state
+        self.said = (state, dict(self.values))
         definition = self.definition
         return SetVector(
             definition.kind,
@@ -107,6 +110,9 @@ class SimulatedDriver:
     Its own switch connects it, unless it always is. Most vectors are there only while
     it is connected.
     """
+
+    online = ""  # what it says when it is connected, and when not any more
+    offline = ""
 
     def __init__(self, name: str, send: Send, *, switched: bool = True) -> None:
         self.name = name
@@ -209,6 +215,14 @@ class SimulatedDriver:
             handler = self._handlers.get(name, self._take)
             handler(wanted, values)
 
+    def on_connected(self) -> None:
+        """Do what follows the definitions; for drivers that do something by then."""
+
+    def say_saved(self) -> None:
+        """Say that the driver has saved its configuration; it does so unasked."""
+        self.say("[INFO] Saving device configuration...")
+        self.say("[INFO] Device configuration saved.")
+
     def say(self, text: str) -> None:
         self._send(Message(text, self.name, now()))
 
@@ -269,6 +283,9 @@ class SimulatedDriver:
     ) -> None:
         wanted.take(values)
         connect = wanted.values["CONNECT"] == "On"
+        text = self.online if connect else self.offline
+        if text and connect != self.connected:
+            self.say(text)
         self._send(wanted.update("Ok" if connect else "Idle"))
         if connect and not self.connected:
             self._connect()
@@ -277,11 +294,11 @@ class SimulatedDriver:
         self.connected = connect
 
     def _connect(self) -> None:
-        self.say(f"[INFO] {self.name} is online.")
         for definition in self._when_connected:
             vector = SimulatedVector(definition)
             self.vectors[definition.name] = vector
             self._send(vector.defined())
+        self.on_connected()
 
     def _disconnect(self) -> None:
         self.close()

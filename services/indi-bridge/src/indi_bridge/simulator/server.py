@@ -13,15 +13,15 @@ from busbar.codecs.indi import (
     NewVector,
     SetVector,
 )
+from indi_bridge.simulator.camera import SimulatedCamera
 from indi_bridge.simulator.devices import (
-    SimulatedCamera,
-    SimulatedDome,
     SimulatedFilterWheel,
     SimulatedFocuser,
-    SimulatedMount,
     SimulatedWeatherStation,
 )
+from indi_bridge.simulator.dome import SimulatedDome
 from indi_bridge.simulator.driver import SimulatedDriver, now
+from indi_bridge.simulator.mount import SimulatedMount
 
 HOST = "127.0.0.1"
 CHUNK = 64 * 1024  # bytes

@@ -20,32 +20,44 @@ _RADIUS = 4  # pixels of a star
 _SIGMA = 1.3  # pixels
 
 
-def star_field(random: Random, seconds: float, stars: int) -> bytes:
-    """Return a frame of unsigned 16 bit pixels."""
-    noise = random.randbytes(WIDTH * HEIGHT)
+def star_field(
+    random: Random,
+    seconds: float,
+    stars: int,
+    size: tuple[int, int] = (WIDTH, HEIGHT),
+) -> bytes:
+    """Return a frame of unsigned 16 bit pixels; its size is width and height."""
+    width, height = size
+    noise = random.randbytes(width * height)
     pixels = [_GROUND + each for each in noise]
     for _ in range(stars):
-        x = random.uniform(0, WIDTH)
-        y = random.uniform(0, HEIGHT)
+        x = random.uniform(0, width)
+        y = random.uniform(0, height)
         light = 500 * seconds * random.paretovariate(1.0)
-        _shine(pixels, x, y, min(_BRIGHTEST, light))
+        _shine(pixels, size, (x, y), min(_BRIGHTEST, light))
     stored = array("h", [min(_WHITE, pixel) - _ZERO for pixel in pixels])
     if sys.byteorder == "little":
         stored.byteswap()
-    header = _header(seconds, "Light" if stars else "Dark")
+    header = _header(seconds, "Light" if stars else "Dark", size)
     return header + _padded(stored.tobytes(), b"\0")
 
 
-def _shine(pixels: list[int], x: float, y: float, light: float) -> None:
+def _shine(
+    pixels: list[int],
+    size: tuple[int, int],
+    place: tuple[float, float],
+    light: float,
+) -> None:
     """Add a star to the pixels around it."""
-    width = 2 * _SIGMA**2
-    for row in _around(y, HEIGHT):
-        for column in _around(x, WIDTH):
+    width, height = size
+    x, y = place
+    spread = 2 * _SIGMA**2
+    for row in _around(y, height):
+        for column in _around(x, width):
             right = column - x
             down = row - y
             distance = right**2 + down**2
-            place = row * WIDTH + column
-            pixels[place] += int(light * math.exp(-distance / width))
+            pixels[row * width + column] += int(light * math.exp(-distance / spread))
 
 
 def _around(middle: float, end: int) -> range:
@@ -55,13 +67,13 @@ def _around(middle: float, end: int) -> range:
     return range(max(0, first), min(end, last + 1))
 
 
-def _header(seconds: float, kind: str) -> bytes:
+def _header(seconds: float, kind: str, size: tuple[int, int]) -> bytes:
     values = {
         "SIMPLE": "T",
         "BITPIX": "16",
         "NAXIS": "2",
-        "NAXIS1": str(WIDTH),
-        "NAXIS2": str(HEIGHT),
+        "NAXIS1": str(size[0]),
+        "NAXIS2": str(size[1]),
         "BZERO": str(_ZERO),
         "BSCALE": "1",
         "INSTRUME": "'CCD Simulator'",
