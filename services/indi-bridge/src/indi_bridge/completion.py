@@ -115,7 +115,7 @@ class Completion:
         if standing.reached or standing.trusted:
             return True
         if self._before == "Busy":
-            return standing.way >= MOST or (self.busy and standing.at_rest)
+            return standing.way >= MOST or standing.at_rest
         return self.busy or standing.at_rest or standing.way >= NEARER
 
     def _wait(self, end: End, state: str, standing: Standing) -> float:

@@ -72,7 +72,8 @@ class Goal:
 
     def standing(self, vector: Vector) -> Standing:
         """Return how a vector stands now."""
-        reached = vector.has(self._wanted)
+        # a pulse is not done because the driver repeats how long it is to be
+        reached = vector.name not in PULSES and vector.has(self._wanted)
         return Standing(
             reached,
             self._way(vector),
