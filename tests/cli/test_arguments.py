@@ -129,6 +129,8 @@ LOCK = command({"ttl": schema(float), "owner": schema(str)})
         (PULSE, ["5"], {"join": 5}),
         (PULSE, ["5", "seconds=0.5"], {"join": 5, "seconds": 0.5}),
         (PULSE, ["seconds=0.5", "5"], {"join": 5, "seconds": 0.5}),
+        (PULSE, ["5", "0.5"], {"join": 5, "seconds": 0.5}),
+        (LOCK, ["5", "me"], {"ttl": 5, "owner": "me"}),
         (QUERY, ["*IDN?"], {"command": "*IDN?"}),
         (QUERY, ["VOLT=5"], {"command": "VOLT=5"}),
         (QUERY, ["command=comand=x"], {"command": "comand=x"}),
@@ -159,7 +161,12 @@ def test_arguments_come_by_name_alone_or_as_an_object(
         ),
         (PULSE, ["join=1", "join=2"], "argument 'join' of it is there twice"),
         (PULSE, ["1", "join=2"], "argument 'join' of it is there twice"),
-        (PULSE, ["1", "2"], "unknown argument '2' of it; there are: join, seconds"),
+        (PULSE, ["1", "x"], "seconds: expected a number, got x"),
+        (
+            PULSE,
+            ["1", "2", "3"],
+            "unknown argument '3' of it; there are: join, seconds",
+        ),
         (
             QUERY,
             ["VOLT=5", "blob=x"],

@@ -297,7 +297,8 @@ async def test_a_disk_that_is_full_costs_the_file_only(
 ) -> None:
     for call in ("open", "unlink"):
         monkeypatch.setattr(Path, call, _full)
-    receiver = BlobReceiver(10**6, BlobFolder(tmp_path, Bounds()))
+    folder = BlobFolder(tmp_path, Bounds())
+    receiver = BlobReceiver(10**6, folder)
     for error in ("", "cut off"):
         receiver.start(BlobStart("D", "V", "../x", 3, ".x"))
         receiver.data(BlobData(b"123"))
@@ -306,6 +307,7 @@ async def test_a_disk_that_is_full_costs_the_file_only(
         assert (incoming.received is None) == bool(error)
         if incoming.received is not None:
             assert (await incoming.saved(incoming.received)).file is None
+    await folder.submit(lambda: None)  # what is to be removed has been tried
     assert "No space left on device" in caplog.text
 
 

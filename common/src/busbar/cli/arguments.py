@@ -82,8 +82,9 @@ def check(read: Any, schema: Schema, what: str, root: Schema = None) -> None:
 
 
 def arguments(name: str, about: CommandInfo, given: Sequence[str]) -> dict[str, Any]:
-    """Return the arguments of a command from one bare value and `key=value`.
+    """Return the arguments of a command from words and `key=value`.
 
+    Words without a name are its arguments in their order, the required ones first.
     Or from one JSON object. Raise BusbarError.
     """
     root = about.arguments
@@ -95,7 +96,7 @@ def arguments(name: str, about: CommandInfo, given: Sequence[str]) -> dict[str, 
     found = _object(given, bare)
     if found is None:
         found = {}
-        for key, text in _named(name, given, fields, bare).items():
+        for key, text in _named(name, given, fields, required).items():
             found[key] = value(text, fields[key], key, root)
     for key, each in found.items():
         if key not in fields:
@@ -251,27 +252,51 @@ def _read(text: str, wanted: set[str], what: str) -> Any:
 
 
 def _named(
-    name: str, given: Sequence[str], fields: Mapping[str, Any], bare: str | None
+    name: str, given: Sequence[str], fields: Mapping[str, Any], required: Sequence[str]
 ) -> dict[str, str]:
+    """Return text by argument; words without a name come in the declared order."""
     found: dict[str, str] = {}
+    words = []
     for text in given:
         key, sign, rest = text.partition("=")
         if not (sign and key in fields):
-            if bare is None or bare in found or (sign and len(given) > 1):
-                raise BadRequest(
-                    f"unknown argument {key!r} of {name}{suggestion(key, fields)}"
-                )
-            if sign and difflib.get_close_matches(key[:100], fields, n=1):
-                literally = f"to send it as it is: {bare}={text}"
-                raise BadRequest(
-                    f"unknown argument {key!r} of {name}{suggestion(key, fields)}; "
-                    f"{literally:.200}"
-                )
-            key, rest = bare, text
-        if key in found:
+            words.append(text)
+        elif key in found:
             raise BadRequest(f"argument {key!r} of {name} is there twice")
-        found[key] = rest
+        else:
+            found[key] = rest
+    places = list(dict.fromkeys((*required, *fields)))
+    for place, text in enumerate(words):
+        _check_word(name, text, fields, required, given)
+        if place >= len(places):
+            raise BadRequest(
+                f"unknown argument {text!r:.60} of {name}{suggestion(text, fields)}"
+            )
+        if places[place] in found:
+            raise BadRequest(f"argument {places[place]!r} of {name} is there twice")
+        found[places[place]] = text
     return found
+
+
+def _check_word(
+    name: str,
+    text: str,
+    fields: Mapping[str, Any],
+    required: Sequence[str],
+    given: Sequence[str],
+) -> None:
+    """Raise BadRequest for a word that is meant as an argument that there is not."""
+    key, sign, _ = text.partition("=")
+    if not sign:
+        return
+    if len(required) != 1 or len(given) > 1:
+        raise BadRequest(f"unknown argument {key!r} of {name}{suggestion(key, fields)}")
+    if difflib.get_close_matches(key[:100], fields, n=1):
+        literally = f"to send it as it is: {required[0]}={text}"
+        raise BadRequest(
+            f"unknown argument {key!r} of {name}{suggestion(key, fields)}; "
+            f"{literally:.200}"
+        )
 
 
 def _object(given: Sequence[str], bare: str | None) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import click
+from msgspec import UNSET
 
 from busbar.cli import bus, completion
 from busbar.cli.arguments import Schema, arguments, suggestion, value
@@ -251,6 +252,8 @@ def _read(device: str, checked_info: CheckedInfo, path: str, text: str) -> Any:
     schema: Schema = True
     if about is not None:
         schema = about.schema
+        if about.short is not UNSET:
+            schema = {"anyOf": [about.short, schema]}
     return value(text, schema, path)
 
 
@@ -274,8 +277,8 @@ def call_command(
 ) -> None:
     """Run a command of a device and print its result.
 
-    A command with one required argument takes it without its name. `busbar show DEVICE`
-    lists the commands.
+    Values without a name are the arguments in their order, the required ones first.
+    `busbar show DEVICE` lists the commands.
     """
 
     async def work() -> None:

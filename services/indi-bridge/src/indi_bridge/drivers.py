@@ -1,6 +1,6 @@
 """Control of a server's drivers: indiserver's FIFO, or the INDI web manager.
 
-Source: docs/protocols/indi.md, 2.4; <https://github.com/knro/indiwebmanager>.
+Source: indiserver(1), option -f; <https://github.com/knro/indiwebmanager>.
 """
 
 import asyncio
