@@ -26,7 +26,7 @@ USUAL = 60.0  # s for a vector without a timeout
 # Source: docs/protocols/indi.md, 4.8
 TEXT_DELAY = 0.2
 TEXT_FOLLOWS = ("Alert", "refused")
-# s for what takes long, whatever the vector says
+# s for what takes long, where the vector says what all of them say
 SLOW = {
     "ABS_DOME_POSITION": 900.0,
     "ABS_FOCUS_POSITION": 900.0,
@@ -326,13 +326,15 @@ def _reporter(
 def _usual(vector: Vector, new: NewVector) -> float:
     """Return the time (s) that a set has where nobody says another.
 
-    The vector's timeout is the driver's guess for an answer, not for a motion.
+    Most drivers say 60 s of everything; that is no time for a motion.
     """
     seconds = vector.timeout or USUAL
     if vector.name in COUNTDOWNS:
         asked = map(number, new.members.values())
         seconds += max(filter(math.isfinite, asked), default=0.0)
-    return max(seconds, SLOW.get(vector.name, 0.0))
+    if seconds == USUAL:
+        return SLOW.get(vector.name, USUAL)
+    return seconds
 
 
 def _error(pending: PendingSet, end: End, seconds: float) -> BusbarError:
