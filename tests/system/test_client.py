@@ -314,7 +314,7 @@ def picture(number: int) -> list[Message]:
         "blobs": {},
     }
     state, status = (
-        State("b1", 0, 1.0, {"n": number}, {}),
+        State("b1", 0, time.time() - 10, {"n": number}, {}),
         Status("online", 1.0, "b1", 1, 0),
     )
     payloads = {

@@ -37,6 +37,8 @@ log = logging.getLogger("busbar.client")
 
 BLOBS = 100  # blobs that wait for one subscriber: they are large
 SETTLE = 2.0  # s for the newest snapshots, and for what a busy broker left out
+# s for a sign of life of bridges whose clock differs: values that change bring one
+CONFIRM = 1.5
 UNKNOWN_WAIT = 1.0  # s for a device of which nothing has come
 
 _default = {"url": ""}
@@ -129,6 +131,8 @@ class Client:
             # what is not settled then says so
             with contextlib.suppress(TimeoutError):
                 await until(self._dispatcher.settled, SETTLE)
+            with contextlib.suppress(TimeoutError):
+                await until(self._dispatcher.confirmed, CONFIRM)
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
