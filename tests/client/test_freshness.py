@@ -264,6 +264,23 @@ def test_a_bridge_that_died_is_never_believed_again_whatever_is_sent_again(
             assert reader.code is not None
 
 
+@given(st.lists(PAUSES, min_size=1, max_size=12), st.data())
+def test_who_comes_after_it_died_does_not_believe_it_whatever_is_sent_again(
+    pauses: list[float], data: st.DataObject
+):
+    with reading() as reader:
+        sent = [(sum(pauses[:seq]), seq) for seq in range(len(pauses))]
+        reader.now = sum(pauses) + LIMIT + TOLERANCE + 1
+        reader.freshness.listen()
+        time, seq = sent[-1]
+        reader.snapshot(time, seq=seq, kept=True)
+        again = st.tuples(st.sampled_from(sent), st.booleans(), st.floats(0, 100))
+        for (time, seq), kept, later in data.draw(st.lists(again, max_size=20)):
+            reader.now += later
+            reader.snapshot(time, seq=seq, kept=kept)
+            assert reader.code is not None
+
+
 @given(st.lists(st.tuples(PAUSES, CLOCKS, st.booleans()), min_size=1, max_size=8))
 def test_a_bridge_that_lives_is_believed_whatever_its_clock_and_however_often_it_is_set(
     settings: list[tuple[float, float, bool]],

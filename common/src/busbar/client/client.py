@@ -22,7 +22,7 @@ from busbar.client.connection import ClientConnection
 from busbar.client.described import items as elements
 from busbar.client.device import NOTES_KEPT, DeviceView
 from busbar.client.dispatcher import Dispatcher
-from busbar.client.freshness import UNCONFIRMED
+from busbar.client.freshness import STEADY, UNCONFIRMED
 from busbar.client.queues import LIMIT, Callback, Queue, Stream, run_callback
 from busbar.client.subscriptions import Subscription, parse
 from busbar.client.types import Blob, Event, Gap, NotConnected, Note, Presence, Snapshot
@@ -37,8 +37,8 @@ log = logging.getLogger("busbar.client")
 
 BLOBS = 100  # blobs that wait for one subscriber: they are large
 SETTLE = 2.0  # s for the newest snapshots, and for what a busy broker left out
-# s for a sign of life of bridges whose clock differs: values that change bring one
-CONFIRM = 1.5
+# s for a sign of life of bridges whose clock differs: changes bring one in STEADY s
+CONFIRM = STEADY + 1.5
 UNKNOWN_WAIT = 1.0  # s for a device of which nothing has come
 
 _default = {"url": ""}
