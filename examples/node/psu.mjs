@@ -56,11 +56,12 @@ async function guard(volts) {
 // Knows what may be believed: whether bridge and device are online, nothing is missing, nothing too old.
 const reader = new Reader();
 const seconds = () => performance.now() / 1000;
+const unix = () => Date.now() / 1000;
 let shown = "";
 
 /** Show what is known, and act on it if it is to be believed. */
 function look() {
-  const { why, good } = reader.picture(DEVICE, seconds(), Date.now() / 1000);
+  const { why, good } = reader.picture(DEVICE, seconds(), unix());
   const text = why ?? "good";
   if (text !== shown) console.log("psu:", text);
   shown = text;
@@ -85,7 +86,7 @@ client.on("message", (topic, payload, { retain, properties }) => {
     outcomes.emit(`outcome of ${properties?.correlationData}`, JSON.parse(payload));
     return;
   }
-  reader.take(topic, payload, retain, seconds());
+  reader.take(topic, payload, retain, seconds(), unix());
   const good = look();
   if (topic === SNAPSHOT) console.log(good);
 });

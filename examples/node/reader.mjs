@@ -4,6 +4,7 @@
 const CONTRACT = 1;
 const LIMIT = 150; // s without a sign of life; a snapshot comes every 60 s
 const TOLERANCE = 5; // s that two clocks may differ
+const STEADY = 1; // s; what waited in a queue comes faster than it happened
 
 export class Reader {
   #root;
@@ -21,7 +22,7 @@ export class Reader {
   }
 
   /** Take a message; `kept`: it has the retain flag. What cannot be read changes nothing. */
-  take(topic, payload, kept, now) {
+  take(topic, payload, kept, now, unix) {
     if (!topic.startsWith(`${this.#root}/`)) return;
     const [bridge, name, ...channel] = topic.slice(this.#root.length + 1).split("/");
     const device = this.#device(`${bridge}/${name}`);
@@ -34,7 +35,11 @@ export class Reader {
     } catch {
       return;
     }
-    if (typeof message?.boot === "string" || typeof message?.contract === "number") take.call(this, device, message, kept, now);
+    if (typeof message?.boot === "string" || typeof message?.contract === "number") {
+      const head = { boot: message.boot, seq: message.seq, time: message.time };
+      if (channel[0] === "state" || channel[0] === "event") this.#hear(device, head, kept, now, now - unix);
+      take.call(this, device, message);
+    }
   }
 
   /** Return `why` nothing of a device is to be believed (null: it is) but what is in `good`: values by path. */
@@ -57,8 +62,7 @@ export class Reader {
     device.contract = message.contract;
   }
 
-  "take state"(device, { boot, seq, time, values, bad }, kept, now) {
-    if (this.#isAlive(device, { boot, seq, time }, kept, now)) device.bridge.difference = now - time;
+  "take state"(device, { boot, seq, values, bad }) {
     if (boot !== device.boot) {
       if (device.boot && device.boot === device.status?.boot) return; // of a process that is gone
       startOver(device, boot);
@@ -69,8 +73,7 @@ export class Reader {
     Object.assign(device, { seq: Math.max(seq, device.seq), missing: false, changed: {} });
   }
 
-  "take event/change"(device, { boot, seq, time, changes }, kept, now) {
-    this.#isAlive(device, { boot, seq, time }, kept, now);
+  "take event/change"(device, { boot, seq, changes }) {
     if (boot !== device.boot) startOver(device, boot);
     else if (seq <= device.seq) return; // it came already
     if (device.seq === null || seq > device.seq + 1) Object.assign(device, { missing: true, needed: seq - 1, changed: {} });
@@ -90,17 +93,31 @@ export class Reader {
     startOver(device);
   }
 
-  /** A sign of life: not kept, and newer than the message before it, of the same device and boot. */
-  #isAlive(device, head, kept, now) {
+  /** Find signs of life: not kept, newer than all before of this device and boot, and in step with a clock. */
+  #hear(device, head, kept, now, clocks) {
     const before = device.head;
-    device.head = head;
     if (head.boot !== before?.boot) {
-      device.heard = -Infinity;
+      Object.assign(device, { head, heard: -Infinity });
       if (device.name.endsWith("/bridge")) Object.assign(device.bridge, { heard: -Infinity, difference: undefined });
-      return false;
+    } else if (head.seq <= before.seq && head.time <= before.time) {
+      if (head.seq === before.seq) before.time = head.time; // the clock was set back, or it is an old message
+    } else {
+      if (!kept && this.#confirms(device.bridge, now - head.time, now, clocks)) device.heard = device.bridge.heard = now;
+      device.head = head;
     }
-    if (kept || (head.seq <= before.seq && head.time <= before.time)) return false;
-    device.heard = device.bridge.heard = now;
+  }
+
+  /** Return whether a message agrees with the clock as we know it, or with another one STEADY s ago. */
+  #confirms(bridge, difference, now, clocks) {
+    const agrees = (other) => Math.abs(difference - other) <= TOLERANCE;
+    if (!agrees(bridge.difference ?? clocks)) {
+      if (!agrees(bridge.claimed)) {
+        Object.assign(bridge, { claimed: difference, claimedAt: now });
+        return false;
+      }
+      if (now - bridge.claimedAt < STEADY) return false;
+    }
+    bridge.difference = difference;
     return true;
   }
 

@@ -8,7 +8,7 @@ set -eu
 broker=${BUSBAR_URL:-mqtt://127.0.0.1}
 device=busbar/$1
 
-# A value counts while the bridge and the device are online and nothing says that it is bad.
+# A value counts while the bridge and the device are online and nothing says that it is bad or old.
 mosquitto_sub -v -q 1 -L "$broker/busbar/${1%/*}/bridge/status" -t "$device/status" -t "$device/state/#" |
     while read -r topic payload; do
         case $topic in
@@ -17,6 +17,10 @@ mosquitto_sub -v -q 1 -L "$broker/busbar/${1%/*}/bridge/status" -t "$device/stat
             echo "${topic#busbar/} ${state%%\"*}"
             ;;
         "$device/state")
+            # what the broker kept may be of any age; a bridge that lives says this every minute
+            time=${payload#*\"time\":}
+            age=$(($(date +%s) - ${time%%[.,]*}))
+            [ "$age" -le 155 ] || echo "old {nothing was said for $age s, by the clocks}"
             case $payload in
             *'"bad":{}'*) ;;
             *) echo "bad {${payload#*\"bad\":\{}" ;;

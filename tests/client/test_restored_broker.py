@@ -162,6 +162,21 @@ async def test_a_bridge_that_lives_by_another_clock_is_good_with_its_first_messa
         assert bus.device("bench/psu")["voltage"] is not None
 
 
+@pytest.mark.usefixtures("later")
+async def test_the_command_line_waits_for_the_sign_of_life_of_a_bridge_that_lives(
+    broker: Mosquitto, tmp_path: Path
+):
+    def got() -> bool:
+        get = ("get", "bench/psu", "voltage")
+        return command.busbar(*get, BUSBAR_URL=broker.url).code == 0
+
+    async def gets() -> bool:
+        return await asyncio.to_thread(got)
+
+    async with bench(broker, tmp_path):
+        await until(gets, "the value", LIMIT)
+
+
 async def test_what_a_dead_edge_left_on_the_hub_is_not_good(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):

@@ -25,6 +25,7 @@ VALUES: list[Any] = [0, 1, True, 1.0, "x", None, {"RA": 1}]
 BROKEN = Fault("timeout", "no answer")
 STALE = Fault("stale", "old")
 AWAY = Fault("link", "not connected")
+OLD = Fault("unconfirmed", "not heard since yesterday")
 
 
 def info(truncated: int = 0) -> Info:
@@ -189,6 +190,11 @@ class World:
             case "age", seconds:
                 self.now += seconds
                 self.see(self.tracked.take_time(self.now))
+            case "old", old:
+                self.tracked.late = old
+                self.see(self.tracked.recheck())
+            case "contract", version:
+                self.see(self.tracked.take_contract(version))
             case "restart", fate:
                 self.flow_or_lose(fate)
                 self.publisher.restart()
@@ -203,6 +209,8 @@ class World:
 
     def settle(self) -> None:
         """All that waits comes, then the heartbeat, then time passes."""
+        self.do(("old", None))
+        self.do(("contract", 1))
         self.flow_all()
         self.retain(self.publisher.status(), "ok")
         self.retain(self.publisher.state(), "ok")
@@ -268,8 +276,13 @@ AGES = st.tuples(st.just("age"), st.sampled_from([0.5, PATIENCE + 0.1]))
 ENDS = st.tuples(
     st.sampled_from(["restart", "reconnect"]), st.sampled_from(["ok", "lost"])
 )
+DOUBTS = st.one_of(
+    st.tuples(st.just("old"), st.sampled_from([OLD, None])),
+    st.tuples(st.just("contract"), st.integers(1, 2)),
+)
 ALL = st.lists(
-    st.one_of(CHANGES, CHANGES, ARRIVALS, ARRIVALS, RETAINED, AGES, ENDS), max_size=40
+    st.one_of(CHANGES, CHANGES, ARRIVALS, ARRIVALS, RETAINED, AGES, ENDS, DOUBTS),
+    max_size=40,
 )
 
 

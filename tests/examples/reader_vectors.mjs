@@ -18,7 +18,7 @@ for (const { name, steps } of vectors) {
   const reader = new Reader();
   reader.listen(0);
   for (const { at, topic, payload, retain, expect } of steps) {
-    if (topic) reader.take(topic, typeof payload === "string" ? payload : JSON.stringify(payload), retain, at);
+    if (topic) reader.take(topic, typeof payload === "string" ? payload : JSON.stringify(payload), retain, at, clock + at);
     for (const [device, expected] of Object.entries(expect ?? {})) {
       const found = reader.picture(device, at, clock + at);
       pictures += 1;

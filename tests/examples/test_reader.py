@@ -15,8 +15,13 @@ VECTORS = ROOT / "tests" / "contract" / "reader_vectors.json"
 
 # a rule of the reader, and what it would be without
 SLIPS = [
-    ("if (kept || ", "if ("),
+    ("if (!kept && ", "if ("),
     ("head.seq <= before.seq && head.time <= before.time", "false"),
+    ("if (head.seq === before.seq) before.time = head.time;", ""),
+    ("if (!agrees(bridge.difference ?? clocks))", "if (false)"),
+    ("if (!agrees(bridge.difference ?? clocks))", "if (!agrees(clocks))"),
+    ("if (!agrees(bridge.claimed))", "if (!bridge.claimed)"),
+    ("if (now - bridge.claimedAt < STEADY) return false;", ""),
     ("head.boot !== before?.boot", "!before"),
     ("age >= -TOLERANCE && ", ""),
     ("measured ? now - bridge.difference : unix", "unix"),

@@ -2,11 +2,15 @@
 
 import json
 import signal
+import time
 from pathlib import Path
 
 import pytest
 
+from busbar.contract import messages
+from tests.broker import Mosquitto
 from tests.examples.programs import ROOT, bench, output, run
+from tests.watcher import Watcher
 
 SHELL = ROOT / "examples" / "shell"
 
@@ -82,3 +86,15 @@ async def test_the_watcher_prints_values_and_what_is_not_to_be_believed(
             "bench/bridge/status stopped",
             '\nbad {"voltage":{"code":"offline"',
         )
+
+
+async def test_the_watcher_says_that_what_the_broker_kept_is_old() -> None:
+    state = {"boot": "b1", "seq": 1, "time": time.time() - 7200.5, "values": {}}
+    with Mosquitto() as broker:
+        async with Watcher(broker.port) as bus:
+            payload = messages.encode({**state, "bad": {}})
+            bus.publish("busbar/bench/psu/state", payload, retain=True, qos=1)
+            await bus.abreast()
+        command = [str(SHELL / "watch.sh"), "bench/psu"]
+        async with output(*command, BUSBAR_URL=broker.url) as text:
+            await text.says("old {nothing was said for 72", "s, by the clocks}")

@@ -318,7 +318,7 @@ def picture(number: int) -> list[Message]:
         "blobs": {},
     }
     state, status = (
-        State("b1", 0, time.time() - 20, {"n": number}, {}),
+        State("b1", 0, time.time() - 10, {"n": number}, {}),
         Status("online", time.time() - 20, "b1", 1, 0),
     )
     payloads = {

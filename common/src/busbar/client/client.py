@@ -23,7 +23,7 @@ from busbar.client.described import items as elements
 from busbar.client.device import NOTES_KEPT, DeviceView
 from busbar.client.dispatcher import Dispatcher
 from busbar.client.filters import is_any_of
-from busbar.client.freshness import UNCONFIRMED
+from busbar.client.freshness import STEADY, UNCONFIRMED
 from busbar.client.queues import LIMIT, Callback, Queue, Stream, run_callback
 from busbar.client.subscriptions import Subscription, parse
 from busbar.client.types import Blob, Event, Gap, NotConnected, Note, Presence, Snapshot
@@ -39,6 +39,8 @@ log = logging.getLogger("busbar.client")
 BLOBS = 100  # blobs that wait for one subscriber: they are large
 LOOK = 0.02  # s between two looks at whether all is settled
 SETTLE = 2.0  # s for the newest snapshots, and for what a busy broker left out
+# s for a sign of life of bridges whose clock differs: changes bring one in STEADY s
+CONFIRM = STEADY + 1.5
 UNKNOWN_WAIT = 1.0  # s for a device of which nothing has come
 
 _default = {"url": ""}
@@ -150,15 +152,17 @@ class Client:
         if connection.forbidden is not None:
             raise connection.forbidden
         if self._settled:
-            await self._settle()
+            # what is not settled or confirmed then says so
+            await self._wait_for(self._dispatcher.settled, SETTLE)
+            await self._wait_for(self._dispatcher.confirmed, CONFIRM)
 
-    async def _settle(self) -> None:
-        """Wait for the newest snapshots; what is not settled then says so.
+    async def _wait_for(self, condition: Callable[[], bool], limit: float) -> None:
+        """Wait for a condition, at most `limit` s.
 
-        Not after each message, of which there may be thousands.
+        It is not looked at after each message, of which there may be thousands.
         """
-        for _ in range(round(SETTLE / LOOK)):
-            if self._dispatcher.settled():
+        for _ in range(round(limit / LOOK)):
+            if condition():
                 return
             await asyncio.sleep(LOOK)
 

@@ -103,6 +103,7 @@ class Dispatcher:
 
     def reconnect(self) -> None:
         """Take that the connection is new: all that is retained comes again."""
+        self._freshness.listen()
         self._seen.clear()
         for tracked in self.tracked.values():
             tracked.reconnect()
@@ -122,7 +123,6 @@ class Dispatcher:
         self._on_message()
 
     def _take_joined(self, expected: Callable[[str], bool]) -> None:
-        self._freshness.listen()
         for name in list(self.tracked):
             if name not in self._seen and expected(name):
                 self._remove(name)
@@ -146,15 +146,16 @@ class Dispatcher:
             log.warning("%s cannot be read: %s", received.topic, error)
 
     def settled(self) -> bool:
-        """True when all that was promised has come, and nothing newer can follow.
-
-        Not while a bridge may show yet that it lives.
-        """
-        for fault in self._faults.values():
-            if fault is not None and fault.code == UNCONFIRMED:
-                return False
+        """True when all that was promised has come, and nothing newer can follow."""
         for tracked in self.tracked.values():
             if tracked.status is not None and not tracked.settled:
+                return False
+        return True
+
+    def confirmed(self) -> bool:
+        """True unless a bridge has yet to show that it lives."""
+        for fault in self._faults.values():
+            if fault is not None and fault.code == UNCONFIRMED:
                 return False
         return True
 
@@ -241,7 +242,7 @@ class Dispatcher:
         life = self._freshness.of(name)
         kept = received.retain
         head = (state.boot, state.seq, state.time)
-        self._freshness.take_snapshot(life, *head, kept=kept)
+        self._freshness.take(life, *head, kept=kept)
         tracked.late = self._freshness.fault_of_device(life)
         age = math.inf
         if kept:
@@ -266,7 +267,8 @@ class Dispatcher:
             tracked = self.track(name)
             event = _changes.decode(received.payload)
             life = self._freshness.of(name)
-            self._freshness.take_change(life, event.boot, event.seq, event.time)
+            head = (event.boot, event.seq, event.time)
+            self._freshness.take(life, *head, kept=received.retain)
             if tracked.late is not None:
                 tracked.late = self._freshness.fault_of_device(life)
             self._hand_on(tracked, tracked.take_change(event))

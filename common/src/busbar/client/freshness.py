@@ -9,15 +9,18 @@ No I/O, no clock: monotonic times (s) of the reader come with the messages.
                       | earlier, in the future, or none  | LIMIT        | UNCONFIRMED
                       |                                  | longer       | LOST
 
-A sign of life is a snapshot or a change that the broker did not keep for us and that
-is newer (by `seq` or `time`) than the message before it, of the same device and boot.
-A message that was kept proves nothing, nor does the first of a boot: a broker that was
-restored, or one behind another, may send both long after the bridge has died.
+A sign of life is a snapshot or a change that the broker did not keep for us, that is
+newer (by `seq` or `time`) than all before it of the same device and boot, and whose
+`time` agrees with the clock: ours, or that of its bridge as it was measured. A message
+that was kept proves nothing, nor does the first of a boot, nor one that is old by the
+clock: a broker that was restored, or one behind another, may send each of them long
+after the bridge has died.
 
-Until the first sign of life `time` is compared with our own clock, TOLERANCE for the
-difference. A snapshot that is a sign of life shows how far the clocks differ: from then
-on `time` is judged exactly, whatever either clock is set to. Source: docs/contract.md,
-"A reader in ten lines".
+Where the clocks differ, two such messages that agree about the difference, STEADY s
+apart, are a sign of life and measure it: only who lives keeps step with our clock.
+From then on `time` is judged exactly.
+
+Source: docs/contract.md, "A reader in ten lines".
 """
 
 import math
@@ -31,6 +34,7 @@ from busbar.contract.topics import BRIDGE
 
 LIMIT = 150.0  # s without a sign of life (contract 4); snapshots come every 60 s
 TOLERANCE = 5.0  # s that two clocks may differ (contract 2, `_sent`)
+STEADY = 1.0  # s; what waited in a queue comes faster than it happened
 UNCONFIRMED = "unconfirmed"
 OFFLINE = "offline"
 
@@ -82,6 +86,34 @@ class BridgeLife:
     heard: float = -math.inf  # of its last sign of life
     # our monotonic time less the bridge's clock (s), from a sign of life
     difference: float | None = None
+    # the same as another message shows it, and when that came (monotonic s)
+    _claimed: float = math.inf
+    _claimed_at: float = math.inf
+
+    def clocks(self, now: float) -> float:
+        """Return our monotonic time less the bridge's clock (s).
+
+        Until it is measured, less our own clock.
+        """
+        if self.difference is None:
+            return now - wall_clock()
+        return self.difference
+
+    def confirm(self, difference: float, now: float) -> bool:
+        """Take the difference that a new message shows.
+
+        Return whether it is a sign of life.
+        """
+        if abs(difference - self.clocks(now)) > TOLERANCE:
+            if abs(difference - self._claimed) > TOLERANCE:
+                self._claimed = difference
+                self._claimed_at = now
+                return False
+            if now - self._claimed_at < STEADY:
+                return False
+        self.difference = difference
+        self.heard = now
+        return True
 
 
 @dataclass(slots=True, eq=False)
@@ -100,25 +132,25 @@ class DeviceLife:
         """True for the device that is the bridge itself."""
         return self.name.endswith(f"/{BRIDGE}")
 
-    def take(self, boot: str, seq: int, time: float, *, kept: bool, now: float) -> bool:
-        """Take the head of a message; return whether it is a sign of life.
+    def take(self, boot: str, seq: int, time: float, *, kept: bool, now: float) -> None:
+        """Take the head of a message.
 
         kept: the broker had retained it, so it may be of any age.
         """
-        if boot != self.boot:
+        if boot != self.boot or self.time is None:
             self._start_over(boot)
-        newer = self.time is not None and (seq > self.seq or time > self.time)
+        elif seq <= self.seq and time <= self.time:
+            if seq == self.seq:
+                self.time = time  # the clock was set back, or it is an old message
+            return
+        elif not kept and self.bridge.confirm(now - time, now):
+            self.heard = now
         self.seq = seq
         self.time = time
-        if kept or not newer:
-            return False
-        self.heard = self.bridge.heard = now
-        return True
 
     def _start_over(self, boot: str) -> None:
         """Begin with a process of which nothing shows yet that it lives."""
         self.boot = boot
-        self.time = None
         self.heard = -math.inf
         if self.of_bridge:
             self.bridge.heard = -math.inf
@@ -148,25 +180,18 @@ class Freshness:
         for bridge in self.bridges.values():
             bridge.since = self._monotonic()
 
-    def take_snapshot(
+    def take(
         self, life: DeviceLife, boot: str, seq: int, time: float, *, kept: bool
     ) -> None:
-        """Take a snapshot: its `time` is that of sending, so it shows the clocks."""
-        now = self._monotonic()
-        if life.take(boot, seq, time, kept=kept, now=now):
-            life.bridge.difference = now - time
-
-    def take_change(self, life: DeviceLife, boot: str, seq: int, time: float) -> None:
-        """Take a change, which no broker keeps."""
-        life.take(boot, seq, time, kept=False, now=self._monotonic())
+        """Take the head of a snapshot or change: `time` is that of sending."""
+        life.take(boot, seq, time, kept=kept, now=self._monotonic())
 
     def age(self, life: DeviceLife) -> float | None:
         """Return how old the newest message is by the clocks (s), None without one."""
         if life.time is None:
             return None
-        if life.bridge.difference is None:
-            return wall_clock() - life.time
-        return self._monotonic() - life.bridge.difference - life.time
+        now = self._monotonic()
+        return now - life.bridge.clocks(now) - life.time
 
     def fault_of_bridge(self, bridge: str) -> Fault | None:
         """Return why a bridge that says it is online is not to be believed."""

@@ -40,7 +40,8 @@ class LockOptions(TypedDict, total=False):
 class Stale(Exception):
     """A value is not to be trusted.
 
-    `fault` says why: `link`, `offline`, `gap`, `unknown`, or the property's code.
+    `fault` says why: `link`, `offline`, `unconfirmed`, `gap`, `unknown`, `contract`, or
+    the code of the device or the property.
     """
 
     def __init__(self, what: str, fault: Fault) -> None:
