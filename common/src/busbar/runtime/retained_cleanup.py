@@ -18,8 +18,8 @@ from busbar.publish.device import BridgeContext, DevicePublisher
 log = logging.getLogger("busbar.leftovers")
 
 NEVER_RETAINED = frozenset({"event", "reply"})  # by us
-QUIET = 0.3  # s without another retained message: that was all
-LONGEST = 5.0  # s
+QUIET = 1.0  # s without another retained message: that was all, also on a slow link
+LONGEST = 20.0  # s; `clean` has 30
 
 
 class RetainedCleanup:
