@@ -18,7 +18,7 @@ from busbar.publish.device import BridgeContext, DevicePublisher
 log = logging.getLogger("busbar.leftovers")
 
 NEVER_RETAINED = frozenset({"event", "reply"})  # by us
-QUIET = 1.0  # s without another retained message: that was all, also on a slow link
+QUIET = 0.3  # s without another retained message: that was all
 LONGEST = 20.0  # s; `clean` has 30
 
 
