@@ -1,12 +1,16 @@
 """Retained topics of ours that nobody publishes any more (contract 2 and 5.4)."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 
 from busbar.mqtt.outbox import Message
+from busbar.mqtt.reconnect import Received
+from busbar.runtime.retained_cleanup import LONGEST, RetainedCleanup
 from busbar.testing.fakes import MemoryBus, until
+from tests.device import bench
 from tests.running import Running, running
 from tests.toy import Toy, service
 
@@ -86,3 +90,35 @@ async def test_after_clean_what_others_overwrite_is_still_repaired() -> None:
             "toy/status",
             "toy/state/level",
         }
+
+
+async def test_it_looks_as_long_as_messages_come() -> None:
+    """As over a slow link: five seconds and more."""
+    made = await bench()
+    link = SlowLink()
+    link.cleanup = RetainedCleanup(made.bus, lambda name: None)
+    collecting = asyncio.create_task(link.cleanup.collect(link))  # type: ignore[arg-type]
+    await made.clock.advance(LONGEST)
+    assert len(await collecting) == SlowLink.TOPICS
+
+
+class SlowLink:
+    """Delivers what is retained, a few messages a second."""
+
+    TOPICS = 40
+
+    def __init__(self) -> None:
+        self.cleanup: RetainedCleanup
+        self._delivery: asyncio.Task[None]
+
+    async def subscribe(self, filters: list[str]) -> None:
+        self._delivery = asyncio.create_task(self._deliver())
+
+    async def unsubscribe(self, filters: list[str]) -> None:
+        self._delivery.cancel()
+
+    async def _deliver(self) -> None:
+        for number in range(self.TOPICS):
+            topic = f"busbar/lab/old/state/{number}"
+            self.cleanup.on_retained(Received(topic, b"1", retain=True))
+            await asyncio.sleep(0.1)

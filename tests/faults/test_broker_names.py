@@ -1,11 +1,15 @@
 """Many bridges on one broker: two with one name, fifty that all come back at once."""
 
 import asyncio
+import os
+import signal
 import time
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
 import pytest
 
+from busbar.contract import messages
+from busbar.contract.messages import Status
 from busbar.runtime.broker_session import DuplicateName
 from busbar.testing.fakes import until
 from tests.broker import Mosquitto
@@ -91,6 +95,62 @@ async def test_of_two_bridges_that_start_at_once_exactly_one_serves(
         "one ends, one serves",
         f"{rounds} of {rounds} decided, after {max(wars)} reconnects at most",
     )
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+async def test_what_an_older_file_of_the_broker_holds_ends_no_bridge(
+    protocol: str, record: Record
+) -> None:
+    dead = {
+        "a will": Status("offline", None, "dead0001", 0, 0),
+        "an older status": Status("online", 1e9, "dead0002", 1, 0),
+        "a newer status": Status("online", 4e9, "dead0003", 1, 0),
+    }
+    took = {}
+    for name, status in dead.items():
+        with Mosquitto(*PERSISTENT) as broker:
+            async with Reader(broker.port) as reader:
+                payload = messages.encode(status)
+                reader.publish(f"{BRIDGE}/status", payload, retain=True)
+                await reader.abreast()
+                os.kill(broker.pid, signal.SIGUSR1)
+                await until((broker.directory / "kept.db").exists, "the file")
+                async with live(service(Toy()), broker.url, protocol=protocol) as one:
+                    await one.until(reader.online, "the bridge")
+                    broker.kill()
+                    await until(lambda o=one: not o.bridge.connected.is_set(), "lost")
+                    broker.start()
+                    took[name] = await back_again(one)
+                    await until(
+                        lambda o=one, r=reader: owner(r) == o.bridge.boot,
+                        "its own status",
+                    )
+                    assert not one.task.done()
+    record(
+        "the broker comes back with a file older than the bridge, which holds "
+        f"{', '.join(dead)} of a process that is dead, MQTT {protocol}",
+        "a bridge that is alone never ends itself",
+        "served again after "
+        + ", ".join(f"{seconds:.0f}" for seconds in took.values())
+        + " s (virtual)",
+    )
+
+
+PERSISTENT = (
+    "persistence true",
+    "persistence_file kept.db",
+    "autosave_interval 3600",
+)
+
+
+async def back_again(one: Live) -> float:
+    """Let time pass until a bridge serves again; return how much did (s)."""
+    began = one.clock.now()
+    while not one.bridge.connected.is_set():
+        assert not one.task.done(), "it has ended itself"
+        await one.clock.advance(0.25)
+        await asyncio.sleep(0.05)
+    return one.clock.now() - began
 
 
 async def test_fifty_bridges_come_back_together_after_the_broker_was_killed(

@@ -68,6 +68,25 @@ async def test_a_connection_over_tcp_serves(broker: Mosquitto, protocol: str) ->
     await serves(Endpoint(broker.url, protocol=protocol))
 
 
+async def test_mqtt_5_keeps_from_us_what_we_publish_and_what_is_retained(
+    broker: Mosquitto,
+) -> None:
+    outbox, seen = Outbox(), list[Received]()
+    async with Watcher(broker.port) as other:
+        other.publish("busbar/a", b"old", retain=True)
+        await other.abreast()
+        async with connection(
+            Endpoint(broker.url), outbox, seen.append, "busbar.test"
+        ) as link:
+            await link.subscribe(["busbar/+"], others_only=True)
+            link.begin()
+            outbox.put(Message("busbar/a", b"ours"))
+            await until(lambda: other.on("busbar/a")[1:], "ours at another client")
+            other.publish("busbar/a", b"theirs")
+            await until(lambda: seen, "theirs")
+            assert [each.payload for each in seen] == [b"theirs"]
+
+
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 async def test_a_connection_over_a_unix_socket_serves(
     tmp_path: Path, protocol: str

@@ -19,7 +19,7 @@ log = logging.getLogger("busbar.leftovers")
 
 NEVER_RETAINED = frozenset({"event", "reply"})  # by us
 QUIET = 0.3  # s without another retained message: that was all
-LONGEST = 5.0  # s
+LONGEST = 20.0  # s; `clean` has 30
 
 
 class RetainedCleanup:

@@ -63,8 +63,11 @@ class RetainedRepair:
         self._due = None
         self._last = self._loop.time()
         wrong, self._wrong = self._wrong, set()
+        topic = ""
         for address in wrong:
             found = self._find(address.device)
             if found is not None:
-                log.info("publishing %s again: somebody else has", "/".join(address))
+                topic = found[0].topic(address.channel, address.path)
                 found[0].republish(address.channel, address.path)
+        if topic:
+            log.info("others have overwritten %s (%d topics)", topic, len(wrong))
