@@ -42,6 +42,7 @@ WORDS = [
         "function ",
         "[INFO]",
     ),
+    "pin " + "1" * 5000 + " (a): function b",
     *("SIMPLE  =", "NAXIS   = ", "END", "123#", "##", "R8", "busbar/", "/set/"),
 ]
 SOUP = [
