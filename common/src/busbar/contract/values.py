@@ -285,8 +285,7 @@ def limit(number: float) -> str:
 
     Whole numbers in full, 2147483647 and not 2.14748e+09.
     """
-    whole = float(number).is_integer() and abs(number) < 1e15
-    if whole or isinstance(number, int):
+    if isinstance(number, int) or (number.is_integer() and abs(number) < 1e15):
         return str(int(number))
     return f"{number:g}"
 
