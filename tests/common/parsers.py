@@ -34,7 +34,7 @@ from busbar.contract import messages, names
 from busbar.contract.topics import Topics, matches
 from busbar.contract.values import Reader, choice, integer, number, reading
 from busbar.errors import BusbarError, Forbidden, ProtocolError
-from can_bridge import database
+from can_bridge import database, gct_nodes
 from can_bridge.messages import BusMessage
 from can_bridge.settings import Message as CanMessage
 from can_bridge.settings import Signal as CanSignal
@@ -314,6 +314,10 @@ TEXT: dict[str, Parse] = {
     "indi.writer.encode": _set(_new_text),
     # the contract
     "names.level": names.level,
+    "names.family": lambda text: names.family(text)[1].fullmatch("a" * 60 + "/b"),
+    "names.family of many": lambda text: names.family("{a}" * len(text))[1].fullmatch(
+        "a" * 60 + "/b"
+    ),
     "topics": _topics,
     "values.reading": lambda text: reading(text, float),
     # services
@@ -390,6 +394,7 @@ DATA: dict[str, Parse] = {
     **{f"values.Reader {each}": Reader(each).payload for each in TYPES},
     # services
     "can_bridge.BusMessage.decode": _CAN.decode,
+    "can_bridge.gct_nodes.decode": lambda data: gct_nodes.decode("<f", data),
     "indi_bridge.fits.read_header": fits.read_header,
     "modbus_bridge.Point.parse": lambda data: Point(
         address=0, type="string", length=8

@@ -120,6 +120,20 @@ def test_a_bare_text_is_the_one_required_argument(payload):
     assert read(QUERY, payload) == Query(payload)
 
 
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'{"command": "*IDN?", "_ttl": NaN}',
+        b'{"command": "*IDN?", "timeout": Infinity}',
+        b'{"_value": "*IDN?"',
+        b"{'raw': 1, \"_id\": 1}",
+    ],
+)
+def test_arguments_that_are_no_json_are_not_taken_as_a_bare_text(payload):
+    with pytest.raises(BadRequest):
+        QUERY.read(payload)
+
+
 def test_a_bare_json_string_is_unquoted():
     assert read(QUERY, '"quoted"') == Query("quoted")
 

@@ -138,6 +138,29 @@ def test_text_is_taken_verbatim(text):
     assert read(str, text) == text
 
 
+@pytest.mark.parametrize("type_", [str, choice("a", "b"), str | None, float | str])
+@pytest.mark.parametrize(
+    "payload",
+    [
+        '{"_value": "a", "_ttl": NaN}',
+        '{"_value": "a", "_sent": Infinity}',
+        '{"_value": "a"',
+        '{\'_id\': 1, "_value": "a"}',
+        ' {"_value": "a"} x',
+        '{"_value": ' + "[" * 20 + "]" * 20 + "}",
+    ],
+)
+def test_an_object_with_value_that_is_no_json_is_not_taken_as_text(type_, payload):
+    """Python's json.dumps writes NaN: nobody wants that sent to an instrument."""
+    with pytest.raises(BadRequest):
+        read(type_, payload)
+
+
+def test_text_in_which_value_is_no_key_is_taken_verbatim():
+    for text in ('{"a": "_value"}', '{"a": {"_value": 1}}', '"_value": 1', "{_value}"):
+        assert read(str, text) == text
+
+
 @pytest.mark.parametrize(
     ("payload", "text"),
     [('"quoted"', "quoted"), (' "a" ', "a"), ('""', ""), ('"a\\nb"', "a\nb")],

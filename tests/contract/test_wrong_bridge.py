@@ -98,6 +98,7 @@ FAULTS = {
         "all",
         ("Every form of a payload writes the same value"),
     ),
+    "what is no JSON taken": ("all", "An object with `_value` that is no JSON"),
     "half a set applied": ("all", "`set` of several is validated whole"),
     "a range not checked": ("all", "A value out of range or of the wrong type"),
     "writes pass a lock": ("all", "A lock keeps writes of others out"),

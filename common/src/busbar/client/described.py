@@ -1,16 +1,12 @@
 """Description of a path in a device's `info`."""
 
-import re
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from typing import Any
 
 from msgspec import UNSET
 
 from busbar.contract.messages import Info, PropertyInfo
-from busbar.contract.names import LEVEL
-
-_PARAMETER = re.compile(r"\{(\w+)\}")
+from busbar.contract.names import LEVEL, family
 
 
 def property_of(info: Info | None, path: str) -> PropertyInfo | None:
@@ -43,7 +39,7 @@ def named(info: Info | None, path: str) -> str | None:
 
 
 def _fits(template: str, about: PropertyInfo, path: str) -> bool:
-    names, pattern = _family(template)
+    names, pattern = family(template)
     found = pattern.fullmatch(path)
     if found is None:
         return False
@@ -52,17 +48,6 @@ def _fits(template: str, about: PropertyInfo, path: str) -> bool:
         allowed = about.parameters
     values = zip(names, found.groups(), strict=True)
     return all(_within(allowed.get(name), text) for name, text in values)
-
-
-@lru_cache(maxsize=1000)
-def _family(template: str) -> tuple[list[str], re.Pattern[str]]:
-    """Return the parameters of a family and the pattern of its members.
-
-    The pattern has a group for each parameter.
-    """
-    parts = _PARAMETER.split(template)
-    fixed = map(re.escape, parts[::2])
-    return parts[1::2], re.compile("([^/]+)".join(fixed))
 
 
 def _within(bounds: Any, text: str) -> bool:

@@ -25,6 +25,7 @@ from busbar.config.yaml import (
     plain,
     problem,
 )
+from busbar.contract.mistakes import length_limit, number_limit, text_limit
 from busbar.errors import ConfigError
 
 T = TypeVar("T")
@@ -236,8 +237,7 @@ def _check_list(node: ListNode, info: types.Type, path: Path) -> None:
 def _check_length(
     node: Node, length: int, part: Any, info: types.Type, path: Path
 ) -> None:
-    shortest = part.min_length or 0
-    if length < shortest or (part.max_length is not None and length > part.max_length):
+    if length_limit(part, length):
         raise _unfit(node, info, path)
 
 
@@ -282,30 +282,10 @@ def _unfit(node: Node, info: types.Type, path: Path) -> _Mistake:
 def _is_within_limits(part: types.Type, value: Value) -> bool:
     match part:
         case types.StrType() if isinstance(value, str):
-            return _is_text_within(part, value)
+            return not text_limit(part, value)
         case types.IntType() | types.FloatType() if isinstance(value, int | float):
-            return _is_number_within(part, value)
+            return not number_limit(part, value)
     return True
-
-
-def _is_number_within(part: types.IntType | types.FloatType, value: float) -> bool:
-    limits = (
-        part.ge is None or value >= part.ge,
-        part.gt is None or value > part.gt,
-        part.le is None or value <= part.le,
-        part.lt is None or value < part.lt,
-        part.multiple_of is None or value % part.multiple_of == 0,
-    )
-    return all(limits)
-
-
-def _is_text_within(part: types.StrType, value: str) -> bool:
-    limits = (
-        part.min_length is None or len(value) >= part.min_length,
-        part.max_length is None or len(value) <= part.max_length,
-        part.pattern is None or re.search(part.pattern, value) is not None,
-    )
-    return all(limits)
 
 
 # The types that can take a value, by Python's type of it.

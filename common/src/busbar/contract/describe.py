@@ -240,10 +240,16 @@ class Command:
         try:
             value = messages.decode(payload)
         except BadRequest:
-            if self._bare is None or not self._fields[self._bare].verbatim:
+            is_text = self._bare is not None and self._fields[self._bare].verbatim
+            if not is_text or self._is_meant_as_object(payload):
                 raise
             return None  # a text argument is taken verbatim, `{a` too
         return typing.cast("dict[str, Any]", value)
+
+    def _is_meant_as_object(self, payload: bytes) -> bool:
+        """Say whether text has the name of an argument or of metadata in it."""
+        names = ("_value", *messages.METADATA, *self._fields)
+        return any(f'"{name}"'.encode() in payload for name in names)
 
     def info(self) -> CommandInfo:
         return CommandInfo(

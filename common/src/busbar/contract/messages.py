@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from busbar.contract import mistakes
 from busbar.errors import BadRequest, BusbarError
 
 CONTRACT = 1
@@ -284,10 +285,8 @@ def take_metadata(fields: dict[str, Any]) -> tuple[dict[str, Any], Metadata]:
     try:
         return own, msgspec.convert(given, Metadata)
     except msgspec.ValidationError as error:
-        what, _, where = str(error).partition(" - at `$.")
-        if where:
-            what = f"{where.rstrip('`')}: {what}"
-        raise BadRequest(what) from error
+        mistake = mistakes.find(given, msgspec.inspect.type_info(Metadata))
+        raise BadRequest(str(mistake or error)) from error
 
 
 encode = msgspec.json.Encoder().encode

@@ -6,12 +6,15 @@ Source: docs/contract.md, 1.
 import hashlib
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
 from busbar.errors import ConfigError
 
 LEVEL_LIMIT = 64  # characters of one level
 LEVEL = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _FOREIGN = re.compile(r"[^A-Za-z0-9_-]")
+_PARAMETER = re.compile(r"\{(\w+)\}")
+_SEVERAL = re.compile(r"\}[^/{]*\{")  # parameters in one level
 _DIGEST = 7  # characters of "-" and 6 hex digits
 
 
@@ -41,6 +44,20 @@ def collisions(originals: Mapping[str, str]) -> set[str]:
         if len(group) > 1:
             shared.update(group)
     return shared
+
+
+@lru_cache(maxsize=1000)
+def family(template: str) -> tuple[list[str], re.Pattern[str]]:
+    """Return the parameters of a family's path and the pattern of its members.
+
+    The pattern has a group for each. Two parameters in one level have no members:
+    where one ends and the next begins could take for ever to find out.
+    """
+    parts = _PARAMETER.split(template)
+    if _SEVERAL.search(template):
+        return parts[1::2], re.compile("(?!)")
+    fixed = map(re.escape, parts[::2])
+    return parts[1::2], re.compile("([^/]+)".join(fixed))
 
 
 def check_level(name: str, what: str) -> None:

@@ -6,13 +6,13 @@ A type is anything msgspec understands: `bool`, `float`, `Annotated[int, Meta(ge
 `Literal["a", "b"]`, a Struct.
 """
 
-import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, inspect
 
+from busbar.contract import mistakes
 from busbar.contract.messages import (
     METADATA,
     Metadata,
@@ -21,30 +21,14 @@ from busbar.contract.messages import (
     shown,
     take_metadata,
 )
+from busbar.contract.mistakes import WORDS, Mistake
 from busbar.errors import BadRequest, BusbarError, OutOfRange, ProtocolError
 
 _WORDS = {"true": True, "1": True, "on": True, "false": False, "0": False, "off": False}
-_RANGE = re.compile(
-    r"(<=|>=|<|>) |multiple of|of length|matching regex|Invalid enum value"
-)
-_WHERE = re.compile(r" - at `(?:key in )?\$\.?(.*)`$")
-_EXPECTED = re.compile(r"Expected `([^`]+)`")
-_GOT = re.compile(r"got `([^`]+)`")
-_MISSING = re.compile(r"^Object missing required field `(.+)`$")
-_NAMES = {
-    "float": "a number",
-    "int": "a whole number",
-    "str": "text",
-    "bool": "true or false (1/0, on/off)",
-    "null": "nothing",
-    "object": "an object",
-    "array": "a list",
-    "bytes": "base64 text",
-}
-_JSON_NAMES: dict[type[inspect.Type], str] = {
-    inspect.BoolType: "bool",
-    inspect.IntType: "int",
-    inspect.FloatType: "float",
+_JSON_NAMES: dict[type[inspect.Type], type] = {
+    inspect.BoolType: bool,
+    inspect.IntType: int,
+    inspect.FloatType: float,
 }
 _OBJECTS = (
     inspect.StructType,
@@ -123,16 +107,19 @@ class Reader:
         name = _JSON_NAMES.get(type(self._info))
         if name is None:
             raise refused
-        raise BadRequest(f"{shown(payload)}: expected {_wanted(name)}") from refused
+        raise BadRequest(f"{shown(payload)}: expected {WORDS[name]}") from refused
 
     def _text(self, payload: bytes) -> tuple[Any, Metadata]:
         """Take text verbatim, unless it is a JSON string or an object with `_value`."""
-        if payload.lstrip()[:1] in (b'"', b"{"):
+        start = payload.lstrip()[:1]
+        if start == b"{" and b'"_value"' in payload:
+            raw = decode(payload)
+            if "_value" in raw:
+                return self._unwrap(raw)
+        elif start == b'"':
             raw = _decoded(payload)
             if isinstance(raw, str):
                 return raw, Metadata()
-            if isinstance(raw, dict) and "_value" in raw:
-                return self._unwrap(raw)
         try:
             return payload.decode(), Metadata()
         except UnicodeDecodeError as error:
@@ -234,48 +221,40 @@ def convert(
     """
     try:
         return msgspec.convert(raw, type_)
-    except msgspec.ValidationError as error:
-        message = plain(str(error))
-        if not _RANGE.search(str(error)):
-            if not isinstance(raw, dict | list):
-                message = f"{raw!r:.60}: {message}"
-            raise refuse(message) from error
-        info = _plain_info(type_)
-        if isinstance(info, inspect.StructType) and isinstance(raw, dict):
-            _convert_members(raw, info.cls, refuse)
-        allowed = _allowed(info)
-        if allowed:
-            message = f"allowed: {allowed}"
-        raise OutOfRange(f"{raw!r:.60} is out of range; {message}") from error
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:
+        raise _refusal(raw, _plain_info(type_), refuse, str(error)) from error
 
 
-def plain(message: str) -> str:
-    """Return a message of msgspec in the words of a user."""
-    where = _WHERE.search(message)
-    text = _WHERE.sub("", message)
-    text = _EXPECTED.sub(lambda match: f"expected {_wanted(match[1])}", text)
-    text = _GOT.sub(lambda match: f"got {_wanted(match[1])}", text)
-    text = _MISSING.sub(r"'\1' is missing", text)
-    text = text.replace("Invalid base64 encoded string", "this is not base64")
-    if where is None or not where[1]:
-        return text
-    return f"{where[1]}: {text}"
+def _refusal(
+    raw: Any,
+    info: inspect.Type,
+    refuse: Callable[[str], BusbarError],
+    said: str = "",
+) -> BusbarError:
+    """Return the error for a value; `said` is what msgspec says."""
+    mistake = mistakes.find(raw, info) or Mistake((), said)
+    if not mistake.of_range:
+        is_short = not isinstance(raw, dict | list)
+        return refuse(f"{raw!r:.60}: {mistake}" if is_short else str(mistake))
+    if isinstance(info, inspect.StructType):
+        return _refusal_of_member(raw, info, refuse)
+    allowed = _allowed(info)
+    message = f"allowed: {allowed}" if allowed else str(mistake)
+    return OutOfRange(f"{raw!r:.60} is out of range; {message}")
 
 
-def _wanted(types: str) -> str:
-    return " or ".join(_NAMES.get(each, each) for each in types.split(" | "))
-
-
-def _convert_members(
-    raw: dict[str, Any], cls: type, refuse: Callable[[str], BusbarError]
-) -> None:
-    """Raise OutOfRange with the name of the member that is."""
-    for member in msgspec.structs.fields(cls):
-        try:
-            if member.encode_name in raw:
-                convert(raw[member.encode_name], member.type, refuse)
-        except OutOfRange as error:
-            raise OutOfRange(f"{member.encode_name}: {error.message}") from error
+def _refusal_of_member(
+    raw: dict[str, Any],
+    info: inspect.StructType,
+    refuse: Callable[[str], BusbarError],
+) -> BusbarError:
+    """Return the error for the first member that is wrong, with its name."""
+    for field in info.fields:
+        name = field.encode_name
+        if name in raw and mistakes.find(raw[name], field.type) is not None:
+            error = _refusal(raw[name], _plain_type(field.type), refuse)
+            return type(error)(f"{name}: {error.message}")
+    raise AssertionError("one of the members is out of range")
 
 
 def _allowed(info: inspect.Type) -> str:
@@ -306,8 +285,7 @@ def limit(number: float) -> str:
 
     Whole numbers in full, 2147483647 and not 2.14748e+09.
     """
-    whole = float(number).is_integer() and abs(number) < 1e15
-    if whole or isinstance(number, int):
+    if isinstance(number, int) or (number.is_integer() and abs(number) < 1e15):
         return str(int(number))
     return f"{number:g}"
 

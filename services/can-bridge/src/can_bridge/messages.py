@@ -101,7 +101,8 @@ class BusMessage:
         """Return the signals of a frame as cantools has them; raise ProtocolError."""
         try:
             return self.definition.decode(data)  # type: ignore[return-value]  # no container
-        except (CodingError, ValueError) as error:
+        except (CodingError, ValueError, ArithmeticError) as error:
+            # ArithmeticError: a multiplexer that is a float and infinite
             length = self.definition.length
             if len(data) < length:
                 raise ProtocolError(

@@ -55,8 +55,9 @@ def parse_number(text: str) -> float:
 def decimal(text: str) -> float | None:
     """Return a decimal number, None for any other text."""
     word = text.strip(_BLANKS)
-    # float() reads digits of any alphabet, and underscores between them
-    if len(word) > _LONGEST or not word.isascii() or "_" in word:
+    # float() reads digits of any alphabet, underscores between them, "\v" behind them
+    plain = word.isascii() and word.isprintable() and "_" not in word
+    if len(word) > _LONGEST or not plain:
         return None
     try:
         return float(word)

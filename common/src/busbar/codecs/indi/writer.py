@@ -19,6 +19,7 @@ from busbar.codecs.indi.elements import (
     Range,
     SetVector,
 )
+from busbar.errors import BadRequest
 
 _ESCAPES = str.maketrans(
     {
@@ -35,8 +36,14 @@ _ESCAPES = str.maketrans(
 
 
 def encode(element: Element) -> bytes:
-    """Return the bytes of an element that can be sent."""
-    return _WRITERS[type(element)](element)
+    """Return the bytes of an element that can be sent.
+
+    Raise BadRequest for half of a character of UTF-16.
+    """
+    try:
+        return _WRITERS[type(element)](element)
+    except UnicodeEncodeError as error:
+        raise BadRequest(f"text that is no UTF-8 cannot be sent: {error}") from error
 
 
 def set_blob(vector: SetVector, blobs: dict[str, NewBlob]) -> bytes:

@@ -9,7 +9,7 @@ from pathlib import Path
 from busbar.bridge.errors import DeviceRefused
 
 ROOT = Path("/sys/kernel/debug/pinctrl")
-_PIN = re.compile(r"pin (\d+) \([^)]*\): (.*)")
+_PIN = re.compile(r"pin (\d{1,6}) \([^)]*\): (.*)", re.ASCII)
 _FUNCTION = re.compile(r"function (\S+)")
 SIZE_LIMIT = 1 << 20  # bytes; such a file has some 60 lines
 

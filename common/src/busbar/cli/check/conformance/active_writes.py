@@ -159,6 +159,18 @@ async def unknown_keys(caller: Caller) -> AsyncIterator[Verdict]:
 
 @active(
     "2",
+    "An object with `_value` that is no JSON is `bad_request`, never taken as text",
+    NEEDS,
+    everything=True,
+)
+async def no_json(caller: Caller) -> AsyncIterator[Verdict]:
+    for device, path, _, _ in writable(caller):
+        outcome = await write(caller, device, f"set/{path}", b'{"_value": NaN}')
+        yield outcome.expect("bad_request")
+
+
+@active(
+    "2",
     "A lock keeps writes of others out, and lets those with its lease pass",
     NEEDS,
     everything=True,

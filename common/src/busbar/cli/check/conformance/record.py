@@ -23,7 +23,7 @@ from busbar.contract.messages import (
     State,
     Status,
 )
-from busbar.contract.names import LEVEL
+from busbar.contract.names import LEVEL, family
 from busbar.contract.topics import BRIDGE
 
 CHANNELS: Mapping[str, tuple[bool, ...]] = {  # with a path, without one, or both
@@ -241,15 +241,12 @@ def parameters(template: str) -> list[str]:
 
 
 def _is_member(template: str, about: PropertyInfo, path: str) -> bool:
-    parts = _PARAMETER.split(template)
-    if len(parts) == 1:
-        return False
-    fixed = map(re.escape, parts[::2])
-    match = re.fullmatch("([^/]+)".join(fixed), path)
-    if match is None:
+    names, pattern = family(template)
+    match = pattern.fullmatch(path)
+    if not names or match is None:
         return False
     ranges = about.parameters if isinstance(about.parameters, dict) else {}
-    for name, text in zip(parts[1::2], match.groups(), strict=True):
+    for name, text in zip(names, match.groups(), strict=True):
         if not _is_within(ranges.get(name), text):
             return False
     return True
