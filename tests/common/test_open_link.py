@@ -371,10 +371,11 @@ async def test_a_thousand_comings_and_goings_leave_nothing_and_their_counts_go_o
     async with running(service(toy), FINDING) as bus:
         port = await opened(bus, toy)
         for number in range(1000):
-            port.appear("gadget", ABOUT).values({"level": float(number)})
+            level = number / 100
+            port.appear("gadget", ABOUT).values({"level": level})
             if number % 100 == 0:
                 await bus.value(
-                    "gadget", "level", lambda value, wanted=number: value == wanted
+                    "gadget", "level", lambda value, wanted=level: value == wanted
                 )
             port.vanish("gadget")
         await until(

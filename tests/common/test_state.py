@@ -3,24 +3,35 @@
 Report by exception, quality, and the rule of contract 3.4 that the changes are it.
 """
 
+import json
 import math
-from typing import Any
+from typing import Annotated, Any, Literal
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msgspec import UNSET
+from jsonschema import Draft202012Validator
+from msgspec import UNSET, Meta
 
 from busbar.contract import messages
 from busbar.contract.describe import Property, by_path
 from busbar.contract.messages import Change, Fault
+from busbar.contract.values import choice, integer, number
+from busbar.errors import InternalError
 from busbar.publish.state import NOT_A_NUMBER, TIMES_LIMIT, State
 from busbar.testing.fakes import Clock, settle
+
+
+class Axes(msgspec.Struct, frozen=True):
+    RA: Annotated[float, Meta(ge=0, lt=24)]
+    DEC: float
+
 
 PROPERTIES = by_path(
     [
         Property("plain", Any),
-        Property("near", float, deadband=1.0),
+        Property("near", Any, deadband=1.0),
         Property("slow", float, min_interval=5.0),
         Property("shy", float, max_silence=10.0),
         Property("old", float, max_age=30.0),
@@ -130,9 +141,146 @@ async def test_the_time_of_a_value_is_that_of_its_last_change():
     assert state.snapshot("b", 0, 5.0).times == {"plain": 4.0}
 
 
-async def test_a_property_that_is_not_described_is_our_bug():
-    with pytest.raises(ValueError, match="'other' is not described"):
-        new_state().read({"other": 1}, 1.0)
+async def test_a_reading_of_a_property_that_is_not_described_costs_this_one():
+    failed = []
+    state = State(PROPERTIES.get, lambda: None, lambda *error: failed.append(error))
+    state.read({"other": 1, "plain": 2}, 1.0)
+    assert [(path, str(error)) for path, error in failed] == [
+        ("other", "property 'other' is not described")
+    ]
+    assert state.take_changes() == [Change("plain", 1.0, 2)]
+
+
+# What fits the description
+
+CHECKED = by_path(
+    [
+        Property("volts", number(0, 30)),
+        Property("open", float),
+        Property("above", Annotated[float, Meta(gt=0)]),
+        Property("count", integer(0, 255)),
+        Property("on", bool),
+        Property("mode", choice("cv", "cc")),
+        Property("text", str),
+        Property("short", Annotated[str, Meta(max_length=3)]),
+        Property("maybe", float | None),
+        Property("either", number(0, 1) | Literal["off"]),
+        Property("numbers", int | float),
+        Property("pair", Axes),
+        Property("list", list[int]),
+        Property("bytes", bytes),
+        Property("any", Any),
+    ]
+)
+GOOD = [
+    ("volts", 0),
+    ("volts", 30.0),
+    ("open", -1e300),
+    ("above", 0.1),
+    ("count", 255),
+    ("count", 255.0),  # a whole number in JSON, too
+    ("on", True),
+    ("mode", "cv"),
+    ("text", ""),
+    ("short", "abc"),
+    ("maybe", None),
+    ("maybe", 1.5),
+    ("either", "off"),
+    ("either", 0.5),
+    ("numbers", 1),
+    ("numbers", 1.5),
+    ("pair", {"RA": 1.0, "DEC": 2}),
+    ("list", (1, 2)),
+    ("bytes", "AAA="),
+    ("any", {"what": [None]}),
+]
+OUTSIDE = [
+    ("volts", 30.001),
+    ("volts", -1),
+    ("above", 0.0),
+    ("count", 256),
+    ("count", 256.0),
+    ("mode", "off"),
+    ("short", "abcd"),
+    ("either", 2.0),
+    ("either", "on"),
+    ("pair", {"RA": 25.0, "DEC": 2}),
+]
+OTHER = [
+    ("volts", "noon"),
+    ("volts", {"time": "noon"}),
+    ("volts", True),
+    ("open", None),
+    ("count", 1.5),
+    ("count", {"time": "noon"}),
+    ("on", 1),
+    ("mode", 1),
+    ("text", 1),
+    ("maybe", "1"),
+    ("numbers", "1"),
+    ("pair", {"RA": 1.0}),
+    ("pair", 1.0),
+    ("list", [1, "2"]),
+    ("bytes", "?"),
+]
+
+
+async def checked(path: str, value: Any) -> tuple[list[Change], list[Exception]]:
+    """Read one value; return the changes and our own errors."""
+    failed = []
+    state = State(CHECKED.get, lambda: None, lambda _, error: failed.append(error))
+    for _ in range(2):  # the second one changes nothing
+        state.read({path: value}, 1.0)
+    return state.take_changes(), failed
+
+
+@pytest.mark.parametrize(("path", "value"), GOOD)
+async def test_a_value_that_fits_the_schema_is_good(path: str, value: Any):
+    [change], failed = await checked(path, value)
+    assert (change.bad, failed) == (UNSET, [])
+    messages.encode(change)
+
+
+@pytest.mark.parametrize(("path", "value"), OUTSIDE)
+async def test_a_value_out_of_range_is_published_and_bad(path: str, value: Any):
+    [change], failed = await checked(path, value)
+    assert (change.value, change.bad.code, failed) == (value, "out_of_range", [])
+    assert "allowed: " in change.bad.message or "expected" in change.bad.message
+
+
+@pytest.mark.parametrize(("path", "value"), OTHER)
+async def test_a_value_of_another_type_is_not_published(path: str, value: Any):
+    [change], failed = await checked(path, value)
+    assert (change.value, change.bad.code) == (UNSET, "internal")
+    assert [type(error) for error in failed] == [InternalError] * 2
+
+
+FITS = [(*each, True) for each in GOOD]
+FITS += [(*each, False) for each in OUTSIDE + OTHER]
+
+
+@pytest.mark.parametrize(("path", "value", "expected"), FITS)
+def test_a_check_says_what_the_schema_in_info_says(
+    path: str, value: Any, expected: bool
+):
+    schema = CHECKED[path].info().schema
+    fits = Draft202012Validator(schema).is_valid(json.loads(messages.encode(value)))
+    assert fits == expected or path == "bytes"  # its encoding is no assertion
+
+
+async def test_a_value_comes_back_into_its_range():
+    state = State(CHECKED.get, lambda: None)
+    state.read({"volts": 31.0}, 1.0)
+    state.read({"volts": 30.0}, 2.0)
+    assert state.take_changes()[-1] == Change("volts", 2.0, 30.0, None)
+
+
+async def test_one_wrong_value_costs_no_other_and_its_last_one_stays():
+    state = State(CHECKED.get, lambda: None)
+    state.read({"volts": 1.0}, 1.0)
+    state.read({"volts": "noon", "count": 1}, 2.0)
+    assert state.values == {"volts": 1.0, "count": 1}
+    assert state.bad.keys() == {"volts"}
 
 
 # Deadband

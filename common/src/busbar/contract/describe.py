@@ -18,6 +18,7 @@ import msgspec
 from msgspec import UNSET
 
 from busbar.contract import messages
+from busbar.contract.checks import Check
 from busbar.contract.messages import CommandInfo, EventInfo, Metadata, PropertyInfo
 from busbar.contract.names import LEVEL
 from busbar.contract.values import Reader, schema
@@ -60,6 +61,11 @@ class Property:
     @cached_property
     def reader(self) -> Reader:
         return Reader(self.type)
+
+    @cached_property
+    def check(self) -> Check:
+        """What a reading is compared with."""
+        return Check(self.type)
 
     @cached_property
     def limited(self) -> bool:

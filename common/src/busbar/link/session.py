@@ -37,6 +37,14 @@ class Outlet(Protocol):
     def bad(self, paths: Iterable[str], error: BusbarError) -> None:
         """Say why properties could not be read; their last values stay."""
 
+    def failed(self, paths: Iterable[str], error: Exception) -> None:
+        """Say that properties could not be read, or an event be told, for any error.
+
+        In an `except Exception` around one item: it costs this item only. What is no
+        BusbarError is our own error: the properties are bad with `internal`, the
+        traceback is logged once, and it is counted. Raise it again if the link is lost.
+        """
+
     def gone(self, paths: Iterable[str]) -> None:
         """Properties that the device no longer has."""
 

@@ -21,11 +21,12 @@ from busbar.contract.describe import Description
 from busbar.contract.messages import Change, ChangeEvent, Fault, Status, StatusState
 from busbar.contract.names import LEVEL_LIMIT
 from busbar.contract.topics import Topics
-from busbar.errors import BusbarError, Offline
+from busbar.errors import BusbarError, InternalError, LinkLost, Offline
 from busbar.mqtt.outbox import OVERHEAD, Message, Outbox
 from busbar.net.two_way_event import TwoWayEvent
 from busbar.publish.blobs import BlobPublisher
 from busbar.publish.change_rate import ChangeRate
+from busbar.publish.own_errors import OwnErrors
 from busbar.publish.size_limits import fit, fit_info
 from busbar.publish.state import State
 from busbar.publish.value_topics import ValueTopics
@@ -61,6 +62,7 @@ class BridgeContext:
     leaf: Callable[[str], bool] = lambda path: True  # which properties have leaves
     now: Callable[[], float] = clock.time  # Unix s
     folder: Path | None = None  # where blobs too large for the bus go
+    errors: OwnErrors = field(default_factory=OwnErrors)
     # set while we are connected
     broker: TwoWayEvent = field(default_factory=TwoWayEvent)
     # counts of devices that may come back in this boot
@@ -78,7 +80,11 @@ class DevicePublisher:
         complete: Callable[[Description], Description],
     ) -> None:
         self.name = name
-        self.state = State(lambda path: self.description.find(path), self._changed)
+        self.state = State(
+            lambda path: self.description.find(path),
+            self._changed,
+            partial(context.errors.note, name),
+        )
         self.status: StatusState = "offline"
         self.since = context.now()
         self.reason: Fault | None = None
@@ -133,6 +139,15 @@ class DevicePublisher:
                 paths, Fault(error.code, error.message), self._time(None)
             )
 
+    def failed(self, paths: Iterable[str], error: Exception) -> None:
+        if isinstance(error, LinkLost | OSError | ExceptionGroup):
+            raise error
+        paths = list(paths)
+        if not isinstance(error, BusbarError):
+            self._context.errors.note(self.name, ", ".join(paths) or "event", error)
+            error = InternalError(f"{type(error).__name__}: {error}")
+        self.bad(paths, error)
+
     def gone(self, paths: Iterable[str]) -> None:
         paths = list(paths)
         self.state.remove(paths, self._time(None))
@@ -151,20 +166,19 @@ class DevicePublisher:
             "time": self._time(time),
             **fields,
         }
+        topic = self.topic("event", name)
         declared = self._description.events.get(name)
-        if declared is not None and declared.encoding == "msgpack":
-            packed = msgspec.msgpack.encode(body)
-            self._context.outbox.put(
-                Message(
-                    self.topic("event", name),
-                    packed,
-                    content_type="application/msgpack",
-                )
-            )
-        else:
-            self._context.outbox.put(
-                Message(self.topic("event", name), messages.encode(body))
-            )
+        try:
+            if declared is None or declared.encoding != "msgpack":
+                message = Message(topic, messages.encode(body))
+            else:
+                packed = msgspec.msgpack.encode(body)
+                message = Message(topic, packed, content_type="application/msgpack")
+        except (TypeError, ValueError, RecursionError) as error:
+            # what cannot be said costs this event; the gap in `seq` shows it
+            self._context.errors.note(self.name, f"event {name}", error)
+            return
+        self._context.outbox.put(message)
 
     def blob(
         self,

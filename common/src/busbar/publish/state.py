@@ -9,16 +9,17 @@ agree.
 import asyncio
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import UNSET
 
 from busbar.contract import messages
+from busbar.contract.checks import Check, Rule
 from busbar.contract.describe import Property
 from busbar.contract.messages import Change, Fault
+from busbar.errors import BusbarError, InternalError
 
 TIMES_LIMIT = 1000  # properties; above, the snapshot leaves out `times`
-_PLAIN = (bool, int, str, type(None))
 _MISSING = object()
 NOT_A_NUMBER = Fault(
     "not_a_number", ("the device sent a value that JSON has no number for")
@@ -26,11 +27,35 @@ NOT_A_NUMBER = Fault(
 UNSAYABLE = Fault("not_a_number", "the device sent a value that JSON cannot say")
 
 
+class UndescribedError(Exception):
+    """A reading of what the device's description does not have."""
+
+
+class _Known(NamedTuple):
+    """A property, and what is looked at in each of its readings."""
+
+    declared: Property
+    check: Check
+    rules: Mapping[type, Rule | None]
+    limited: bool
+
+
+def _ignore(path: str, error: Exception) -> None:
+    """Nobody counts the errors of the session."""
+
+
 class State:
-    """Values of one device; calls `changed` when there are changes to take."""
+    """Values of one device; calls `changed` when there are changes to take.
+
+    `failed` is called with the path for a reading that is our own error: of a type that
+    is not the declared one, or of no property.
+    """
 
     def __init__(
-        self, find: Callable[[str], Property | None], changed: Callable[[], None]
+        self,
+        find: Callable[[str], Property | None],
+        changed: Callable[[], None],
+        failed: Callable[[str, Exception], None] = _ignore,
     ) -> None:
         self.values: dict[str, Any] = {}
         self.times: dict[str, float] = {}
@@ -38,9 +63,10 @@ class State:
         self.suppressed = 0
         self._find = find
         self._changed = changed
+        self._failed = failed
         self._loop = asyncio.get_running_loop()
         self.changes: list[Change] = []
-        self._properties: dict[str, Property] = {}
+        self._known: dict[str, _Known] = {}
         # loop time of the last report, of properties that limit reports
         self._reported: dict[str, float] = {}
         # loop time of the last reading, of properties with max_age
@@ -50,11 +76,14 @@ class State:
     def read(self, readings: Mapping[str, Any], time: float) -> None:
         """Take readings (path -> JSON value), acquired at Unix `time`.
 
-        NaN and infinity become null and bad.
+        NaN and infinity become null and bad, what is out of range is bad.
         """
         before = len(self.changes)
         for path, value in readings.items():
-            self._read(path, value, time)
+            try:
+                self._read(path, value, time)
+            except (InternalError, UndescribedError) as error:  # it costs this one
+                self._refuse(path, error, time)
         if len(self.changes) > before:
             self._changed()
 
@@ -62,12 +91,15 @@ class State:
         """Say why values are not to be trusted; they stay as they are."""
         before = len(self.changes)
         for path in paths:
-            self._release(path)
-            if self.bad.get(path) != fault:
-                self.bad[path] = fault
-                self.changes.append(Change(path, time, bad=fault))
+            self._mark_bad(path, fault, time)
         if len(self.changes) > before:
             self._changed()
+
+    def _mark_bad(self, path: str, fault: Fault, time: float) -> None:
+        self._release(path)
+        if self.bad.get(path) != fault:
+            self.bad[path] = fault
+            self.changes.append(Change(path, time, bad=fault))
 
     def remove(self, paths: Iterable[str], time: float) -> None:
         """Forget properties that are gone."""
@@ -78,7 +110,7 @@ class State:
                 self.values,
                 self.times,
                 self.bad,
-                self._properties,
+                self._known,
                 self._reported,
                 self._confirmed,
             )
@@ -91,7 +123,7 @@ class State:
 
     def described(self) -> None:
         """Look properties up again: the description has changed."""
-        self._properties.clear()
+        self._known.clear()
 
     def take_changes(self) -> list[Change]:
         """Return what happened since the last call, in order."""
@@ -122,36 +154,47 @@ class State:
         """Mark as stale what was not confirmed within its `max_age`."""
         now = self._loop.time()
         for path, confirmed in self._confirmed.items():
-            limit = self._property(path).max_age
+            limit = self._declared(path).max_age
             if now - confirmed > limit and path not in self.bad:
                 fault = Fault("stale", f"no reading for more than {limit:g} s")
                 self.mark_bad([path], fault, time)
 
-    def _property(self, path: str) -> Property:
-        found = self._properties.get(path)
+    def _refuse(self, path: str, error: Exception, time: float) -> None:
+        """Have a reading that is our own error cost this one, and say so."""
+        if isinstance(error, BusbarError):
+            self._mark_bad(path, Fault(error.code, error.message), time)
+        self._failed(path, error)
+
+    def _declared(self, path: str) -> Property:
+        return (self._known.get(path) or self._look_up(path)).declared
+
+    def _look_up(self, path: str) -> _Known:
+        found = self._find(path)
         if found is None:
-            found = self._find(path)
-            if found is None:
-                raise ValueError(f"property {path!r} is not described")
-            self._properties[path] = found
-        return found
+            raise UndescribedError(f"property {path!r} is not described")
+        check = found.check
+        known = _Known(found, check, check.rules, found.limited)
+        self._known[path] = known
+        return known
 
     def _read(self, path: str, value: Any, time: float) -> None:
-        fault = None
+        known = self._known.get(path) or self._look_up(path)
         kind = type(value)
-        if kind not in _PLAIN and (kind is not float or not math.isfinite(value)):
-            value, finite = _finite(value)
-            if not finite:
-                fault = NOT_A_NUMBER
-        declared = self._properties.get(path) or self._property(path)
-        if declared.limited:
-            self._read_limited(declared, path, value, time, fault)
+        fault = None
+        if kind not in known.rules or (kind is float and not math.isfinite(value)):
+            value, fault = _examined(known.check, value)
+        else:
+            rule = known.rules[kind]
+            if rule is not None:
+                fault = rule(value)
+        if known.limited:
+            self._read_limited(known.declared, path, value, time, fault)
         elif self._is_same(path, value, fault):
             self.suppressed += 1
         else:
             if self._held:
                 self._discard(path)  # from before it was described again
-            self._report(declared, path, value, time, fault)
+            self._report(known.declared, path, value, time, fault)
 
     def _is_same(self, path: str, value: Any, fault: Fault | None) -> bool:
         known = self.values.get(path, _MISSING)
@@ -226,7 +269,7 @@ class State:
         if held is not None:
             value, time, timer = held
             timer.cancel()
-            self._report(self._property(path), path, value, time, None)
+            self._report(self._declared(path), path, value, time, None)
 
     def _discard(self, path: str) -> None:
         held = self._held.pop(path, None)
@@ -263,6 +306,15 @@ def _can_be_said(change: Change) -> bool:
     except (TypeError, ValueError, RecursionError):
         return False
     return True
+
+
+def _examined(check: Check, value: Any) -> tuple[Any, Fault | None]:
+    """Return a value as it is published, and why it is not good.
+
+    Raise InternalError for one of another type.
+    """
+    value, finite = _finite(value)
+    return value, check.fault(value) if finite else NOT_A_NUMBER
 
 
 def _near(known: Any, value: Any, deadband: float) -> bool:

@@ -20,7 +20,7 @@ from busbar.mqtt.outbox import Outbox
 from busbar.mqtt.reconnect import Connect
 from busbar.publish.change_rate import ChangeRate
 from busbar.publish.device import BridgeContext, DevicePublisher
-from busbar.runtime import bridge_device, host
+from busbar.runtime import bridge_device, host, log
 from busbar.runtime.bridge_device import BridgeDeviceCommands, Found, Listed
 from busbar.runtime.bridge_spec import BridgeSpec, Openable
 from busbar.runtime.broker_session import BrokerSession
@@ -142,6 +142,8 @@ class Bridge:
             "dropped": dropped,
             "suppressed": suppressed,
             "queued": queued,
+            "log_left_out": log.left_out(),
+            "errors": self._context.errors.count,
             "reconnects": max(0, self._broker.connects - 1),
             "rss": host.resident(),
             "clock": self._synchronised(),

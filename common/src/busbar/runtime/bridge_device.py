@@ -47,6 +47,8 @@ _NUMBERS = {
     "dropped": ("Messages given up", None),
     "suppressed": ("Readings without news", None),
     "queued": ("Events and replies that wait for the broker", None),
+    "log_left_out": ("Lines of the log that were too many, or that nobody read", None),
+    "errors": ("Readings and events that an error of ours has cost", None),
     "reconnects": ("Connections to the broker after the first", None),
     "loop_lag": ("Worst delay of the event loop in the last period", "s"),
     "rss": ("Resident memory", "B"),

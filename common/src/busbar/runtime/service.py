@@ -2,10 +2,8 @@
 
 import argparse
 import asyncio
-import json
 import logging
 import os
-import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,8 +16,9 @@ from busbar.config import loader as configuration
 from busbar.errors import BusbarError, ConfigError
 from busbar.link.session import Link
 from busbar.net.endpoint import Endpoint
-from busbar.net.trace import LEVELS, Redact, set_level
-from busbar.runtime import systemd
+from busbar.net.trace import LEVELS, set_level
+from busbar.runtime import log as process_log
+from busbar.runtime import signals, systemd, watchdog
 from busbar.runtime.bridge import Bridge
 from busbar.runtime.bridge_device import Found
 from busbar.runtime.bridge_spec import BridgeSpec
@@ -31,7 +30,8 @@ EXIT_DUPLICATE, EXIT_CONFIG = 69, 78  # EX_UNAVAILABLE and EX_CONFIG of sysexits
 EPILOG = (
     "The broker: --broker, else $BUSBAR_URL, else `broker: url` of the file, else "
     f"{DEFAULT_URL}. Exit codes: {EXIT_CONFIG} configuration, {EXIT_DUPLICATE} another "
-    "process runs a bridge of this name."
+    "process runs a bridge of this name, 130 (SIGINT) or 143 (SIGTERM) ended by a "
+    "second signal."
 )
 
 log = logging.getLogger("busbar.service")
@@ -62,7 +62,15 @@ def run(service: Service, argv: Sequence[str] | None = None) -> int:
         return EXIT_CONFIG
     if arguments.check:
         return _check(arguments.config, spec)
-    _start_log(arguments, config)
+    as_json = (arguments.log_format or config.log.format) == "json"
+    secrets = configuration.secrets_of(config)
+    with process_log.started(as_json=as_json, secrets=secrets):
+        set_level(LEVELS[arguments.log_level or config.log.level])
+        return _serve(service, arguments, spec)
+
+
+def _serve(service: Service, arguments: argparse.Namespace, spec: BridgeSpec) -> int:
+    """Run until the end; return the exit code."""
     try:
         asyncio.run(_main(service, arguments, spec))
     except DuplicateName as error:
@@ -177,35 +185,6 @@ def _arguments(service: Service, argv: Sequence[str] | None) -> argparse.Namespa
     return parser.parse_args(argv)
 
 
-def _start_log(arguments: argparse.Namespace, config: Any) -> None:
-    handler = logging.StreamHandler()
-    as_json = (arguments.log_format or config.log.format) == "json"
-    text = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-    handler.setFormatter(_JsonFormatter() if as_json else text)
-    handler.addFilter(Redact(configuration.secrets_of(config)))
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    set_level(LEVELS[arguments.log_level or config.log.level])
-
-
-class _JsonFormatter(logging.Formatter):
-    """One JSON object a line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        fields: dict[str, Any] = {
-            "time": round(record.created, 6),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if hasattr(record, "device"):
-            fields["device"] = record.device
-        if record.exc_info:
-            fields["traceback"] = record.exc_text or self.formatException(
-                record.exc_info
-            )
-        return json.dumps(fields)
-
-
 async def _main(
     service: Service, arguments: argparse.Namespace, first: BridgeSpec
 ) -> None:
@@ -215,9 +194,6 @@ async def _main(
         return changed
 
     bridge = Bridge(first, replan)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, bridge.stop)
     reloads: set[asyncio.Task[None]] = set()
 
     def reload() -> None:
@@ -225,11 +201,11 @@ async def _main(
         reloads.add(task)  # the loop itself keeps no hold of its tasks
         task.add_done_callback(reloads.discard)
 
-    loop.add_signal_handler(signal.SIGHUP, reload)
     feeding = asyncio.create_task(systemd.watchdog())
     systemd.notify("READY=1")
     try:
-        await bridge.run()
+        with signals.handled(bridge.stop, reload), watchdog.watching():
+            await bridge.run()
     finally:
         systemd.notify("STOPPING=1")
         feeding.cancel()
