@@ -86,12 +86,45 @@ async def test_multiplexed_signals_are_those_of_their_page():
 async def test_a_value_outside_its_range_costs_that_signal_only():
     async with on_loopback(FAST) as (bus, peer):
         await peer.send(engine(9000, 20))
-        assert "9000 rpm is outside 0 to 8000" in await bus.bad(
-            "can0", "EngineData/Speed", "out_of_range"
-        )
+        message = await bus.bad("can0", "EngineData/Speed", "out_of_range")
+        assert "allowed: at least 0 and at most 8000" in message
+        [change] = [
+            each for each in bus.changes("can0") if each["path"] == "EngineData/Speed"
+        ]
+        assert change["value"] == 9000
         assert await bus.value("can0", "EngineData/Temperature") == 20
         await peer.send(engine(100, 20))
         assert await bus.value("can0", "EngineData/Speed") == 100
+
+
+async def test_ranges_of_a_database_that_are_placeholders_are_ignored():
+    ignoring = FAST.replace("min_interval: 0", "min_interval: 0, ranges: ignore")
+    async with on_loopback(ignoring) as (bus, peer):
+        await peer.send(engine(9000, 20))
+        assert await bus.value("can0", "EngineData/Speed") == 9000
+        about = (await bus.info("can0", bool))["properties"]["EngineData/Speed"]
+        # what the bits of the signal can hold
+        assert about["schema"]["maximum"] > 9000
+        done(await bus.set("can0", "EngineData/Speed", 8001))
+
+
+async def test_all_that_the_bits_can_hold_is_within_the_range_that_they_make(tmp_path):
+    file = tmp_path / "steps.dbc"
+    lines = ['VERSION ""', "BU_: A"]
+    scales = ("0.1,0", "0.3,-40", "-0.7,0.05", "1e-05,0", "2.0,1", "0.0078125,-250")
+    for number, scale in enumerate(scales, start=1):
+        lines += [f"BO_ {number} M{number}: 8 A"]
+        lines += [f' SG_ up : 0|16@1+ ({scale}) [0|0] "" A']
+        lines += [f' SG_ signed : 16|16@1- ({scale}) [0|0] "" A']
+    file.write_text("\n".join(lines) + "\n")
+    fast = f"    database: {file}\n    signals: {{min_interval: 0}}\n"
+    async with on_loopback(fast) as (bus, peer):
+        for raw in (0, 1, 0x7FFF, 0x8000, 0xFFFF):
+            data = struct.pack("<HHI", raw, raw, 0)
+            for number in range(1, len(scales) + 1):
+                await peer.send(can.frame(number, data))
+            await bus.value("can0", f"M{len(scales)}/up")
+        assert bus.faults("can0") == {}
 
 
 async def test_a_frame_that_is_too_short_says_so_and_the_whole_frame_is_good_again():

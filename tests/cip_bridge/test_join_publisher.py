@@ -45,12 +45,11 @@ def test_nothing_came_nothing_is_told(publisher):
     assert publisher.outlet.told == []
 
 
-def test_a_value_outside_its_scale_costs_itself_only(publisher):
+def test_a_value_outside_its_scale_is_published_as_it_is(publisher):
     publisher.publish_received([analog(1, 2000), digital(1, True)])
-    assert publisher.outlet.told == [{"on": True}]
-    assert "2000 is outside the scale" in publisher.outlet.faults["level"]
+    assert publisher.outlet.told == [{"level": 200.0, "on": True}]
     publisher.publish_sent(Join("analog", 1), 2000)
-    assert "2000 is outside the scale" in publisher.outlet.faults["_out/level"]
+    assert publisher.outlet.told[-1] == {"_out/level": 200.0}
 
 
 def test_all_that_is_known_and_all_that_has_a_name_is_told_each_way(publisher):

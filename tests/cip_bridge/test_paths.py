@@ -131,11 +131,16 @@ def test_a_signed_analog_is_shown_with_its_sign():
     assert [one.raw(value) for value in (-1, -32768, 5)] == [65535, 32768, 5]
 
 
-def test_a_raw_value_outside_the_scale_is_out_of_range():
-    with pytest.raises(
-        OutOfRange, match=("raw value 200 is outside the scale, which is 0 to 100")
-    ):
-        named(scale=(0, 100, 0, 1)).shown(200)
+def test_a_raw_value_outside_the_scale_is_shown_as_it_is():
+    assert named(scale=(0, 100, 0, 1)).shown(200) == 2
+
+
+@pytest.mark.parametrize("scale", [(0, 3, 0.0, 0.16), (0, 7, -0.16, 0.123456)])
+def test_rounding_never_leaves_the_range(scale):
+    one = named(scale=scale)
+    low, high = scale[2:]
+    for raw in range(scale[0], scale[1] + 1):
+        assert low <= one.shown(raw) <= high
 
 
 def test_buttons_are_digital_joins_by_number_path_or_name():

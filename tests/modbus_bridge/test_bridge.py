@@ -175,6 +175,19 @@ async def test_an_enumeration_has_names_and_says_which_there_are():
         await bus.value("heating", "mode", lambda value: value == "off")
 
 
+async def test_a_reading_outside_its_range_is_published_and_bad():
+    async with plant() as (simulator, bus):
+        simulator.plant.heating.put("holding", 40, 500)
+        message = await bus.bad("heating", "setpoint", "out_of_range")
+        assert "allowed: at least 5 and at most 30" in message
+        changes = [
+            each for each in bus.changes("heating") if each["path"] == "setpoint"
+        ]
+        assert changes[-1]["value"] == 50.0
+        simulator.plant.heating.put("holding", 40, 300)
+        assert await bus.value("heating", "setpoint", lambda value: value > 22) == 30
+
+
 @pytest.mark.parametrize(
     ("device", "path", "value", "says"),
     [

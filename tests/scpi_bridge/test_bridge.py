@@ -208,7 +208,10 @@ async def test_an_answer_of_another_type_is_bad_and_an_impossible_one_is_out_of_
     )
     async with bench(more) as (bus, _):
         assert "not a number" in await bus.bad("psu", "words", "protocol")
-        assert "100.0 is out of range" in await bus.bad("psu", "high", "out_of_range")
+        message = await bus.bad("psu", "high", "out_of_range")
+        assert "out of range; allowed: at most 50" in message
+        [change] = [each for each in bus.changes("psu") if each["path"] == "high"]
+        assert change["value"] == 100
         assert await bus.value("psu", "points") == 100
 
 

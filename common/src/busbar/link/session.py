@@ -37,12 +37,13 @@ class Outlet(Protocol):
     def bad(self, paths: Iterable[str], error: BusbarError) -> None:
         """Say why properties could not be read; their last values stay."""
 
-    def failed(self, paths: Iterable[str], error: Exception) -> None:
+    def failed(self, paths: Iterable[str], error: Exception) -> BusbarError:
         """Say that properties could not be read, or an event be told, for any error.
 
         In an `except Exception` around one item: it costs this item only. What is no
         BusbarError is our own error: the properties are bad with `internal`, the
-        traceback is logged once, and it is counted. Raise it again if the link is lost.
+        traceback is logged once, and it is counted. Return why they are bad; raise the
+        error again if the link is lost.
         """
 
     def gone(self, paths: Iterable[str]) -> None:

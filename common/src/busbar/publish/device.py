@@ -139,7 +139,7 @@ class DevicePublisher:
                 paths, Fault(error.code, error.message), self._time(None)
             )
 
-    def failed(self, paths: Iterable[str], error: Exception) -> None:
+    def failed(self, paths: Iterable[str], error: Exception) -> BusbarError:
         if isinstance(error, LinkLost | OSError | ExceptionGroup):
             raise error
         paths = list(paths)
@@ -147,6 +147,7 @@ class DevicePublisher:
             self._context.errors.note(self.name, ", ".join(paths) or "event", error)
             error = InternalError(f"{type(error).__name__}: {error}")
         self.bad(paths, error)
+        return error
 
     def gone(self, paths: Iterable[str]) -> None:
         paths = list(paths)

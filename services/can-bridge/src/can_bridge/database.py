@@ -224,7 +224,7 @@ def _bus_signal(
     access: Literal["r", "rw"] = "rw" if sends else "r"
     about = Property(
         path,
-        type_of(signal),
+        type_of(signal, settings.signals.ranges == "ignore"),
         access,
         title=signal.comment or None,
         unit=signal.unit or None,
@@ -247,11 +247,14 @@ def group_of(message: Message) -> str:
     return f"{message.name} (PGN {j1939.pgn(message.frame_id)}, {whose})"
 
 
-def type_of(signal: Signal) -> Any:
-    """Return the type of a signal's values: boolean, names, or a number in a range."""
+def type_of(signal: Signal, any_range: bool) -> Any:
+    """Return the type of a signal's values: boolean, names, or a number in a range.
+
+    With `any_range` that is what the bits can hold, whatever the database says.
+    """
     if is_boolean(signal):
         return bool
-    low, high = range_of(signal)
+    low, high = range_of(signal, bits_only=any_range)
     factors_whole = all(
         float(each).is_integer() for each in (signal.scale, signal.offset)
     )

@@ -77,10 +77,14 @@ class GctNodes:
     def take(self, frames: Sequence[Frame]) -> None:
         """Publish the messages in frames."""
         for frame in frames:
-            if frame.flags & _KIND == EXTENDED:
+            if frame.flags & _KIND != EXTENDED:
+                continue
+            try:
                 message = self._decoder.feed(frame.id, frame.data, frame.time)
                 if message is not None:
                     self._take(message, frame.time)
+            except Exception as error:  # it costs this frame only
+                self._outlet.failed([], error)
 
     async def send(self, message: gct.Message) -> None:
         """Send a message; raise OutOfRange, or as the bus."""
@@ -161,8 +165,8 @@ class GctNodes:
             return
         try:
             value = decode(about.format, message.data)[0]
-        except ProtocolError as error:
-            node.outlet.bad([about.name], error)
+        except Exception as error:  # it costs this reading only
+            node.outlet.failed([about.name], error)
         else:
             node.outlet.values({about.name: value}, time)
 

@@ -32,23 +32,8 @@ class BusSignal:
     sends: bool
     cycle: float | None  # s
 
-    def value(self, raw: Any) -> Any:
-        """Return a value of cantools as MQTT has it.
-
-        Raise OutOfRange outside the range of the database.
-        """
-        if not isinstance(raw, NamedSignalValue):
-            low = self.definition.minimum
-            high = self.definition.maximum
-            below = low is not None and raw < low
-            above = high is not None and raw > high
-            if below or above:
-                unit = self.definition.unit or ""
-                raise OutOfRange(f"{raw:g} {unit} is outside {low} to {high}")
-        return self.plain(raw)
-
     def plain(self, raw: Any) -> Any:
-        """Return a value as MQTT has it, whatever its range."""
+        """Return a value of cantools as MQTT has it, whatever its range."""
         if isinstance(raw, NamedSignalValue):
             return raw.name
         if self._boolean:
@@ -61,17 +46,7 @@ class BusSignal:
 
     @cached_property
     def _digits(self) -> int | None:
-        """Decimal places of scale and offset: 3800 times 0.001 is 3.8."""
-        factors = (self.definition.scale, self.definition.offset)
-        whole = all(isinstance(each, int) for each in factors)
-        if self.definition.is_float or whole:
-            return None
-        digits = 0
-        for each in factors:
-            exponent = Decimal(repr(each)).as_tuple().exponent
-            if isinstance(exponent, int):
-                digits = max(digits, -exponent)
-        return digits
+        return digits(self.definition)
 
 
 @dataclass(frozen=True)
@@ -273,18 +248,39 @@ def is_boolean(signal: Signal) -> bool:
     return not signal.choices and not signal.is_multiplexer
 
 
-def range_of(signal: Signal) -> tuple[float | None, float | None]:
+def digits(signal: Signal) -> int | None:
+    """Return the decimal places of scale and offset: 3800 times 0.001 is 3.8."""
+    factors = (signal.scale, signal.offset)
+    whole = all(isinstance(each, int) for each in factors)
+    if signal.is_float or whole:
+        return None
+    places = 0
+    for each in factors:
+        exponent = Decimal(repr(each)).as_tuple().exponent
+        if isinstance(exponent, int):
+            places = max(places, -exponent)
+    return places
+
+
+def range_of(
+    signal: Signal, *, bits_only: bool = False
+) -> tuple[float | None, float | None]:
     """Return the range of the database, as far as the bits allow it."""
+    minimum = None if bits_only else signal.minimum
+    maximum = None if bits_only else signal.maximum
     if signal.is_float:
-        return signal.minimum, signal.maximum
+        return minimum, maximum
     values = 1 << signal.length
     first = -(values // 2) if signal.is_signed else 0
-    last = first + values - 1
-    low, high = sorted((physical(signal, first), physical(signal, last)))
-    if signal.minimum is not None:
-        low = max(low, signal.minimum)
-    if signal.maximum is not None:
-        high = min(high, signal.maximum)
+    ends = [physical(signal, raw) for raw in (first, first + values - 1)]
+    places = digits(signal)
+    if places is not None:  # as the values are
+        ends = [round(each, places) for each in ends]
+    low, high = sorted(ends)
+    if minimum is not None:
+        low = max(low, minimum)
+    if maximum is not None:
+        high = min(high, maximum)
     return low, high
 
 

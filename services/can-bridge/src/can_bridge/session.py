@@ -110,7 +110,10 @@ class CanSession:
     def take(self, frames: Sequence[Frame]) -> None:
         """Hand frames to all that want them."""
         for taker in self._takers:
-            taker(frames)
+            try:
+                taker(frames)
+            except Exception as error:  # it costs no other that wants them
+                self.outlet.failed([], error)
 
     async def serve(self) -> None:
         async with asyncio.TaskGroup() as tasks:

@@ -116,6 +116,8 @@ class Signals(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     min_interval: Pause = 0.1
     max_silence: Pause = 0.0
     max_age: Pause = 0.0
+    # ignore: the minima and maxima of the databases are placeholders
+    ranges: Literal["check", "ignore"] = "check"
     rules: tuple[Rule, ...] = ()
 
 

@@ -9,7 +9,6 @@ from busbar.bridge import (
     Outlet,
     OutOfRange,
     Property,
-    ProtocolError,
     ReadOnly,
     UnknownTarget,
 )
@@ -89,10 +88,11 @@ class BusSignals:
     ) -> None:
         try:
             decoded = message.decode(frame.data)
-        except ProtocolError as error:
+        except Exception as error:
+            # a frame that costs no other, whoever has made the error
             self.unreadable += 1
             self._last.pop(frame.key, None)
-            self._outlet.bad(message.received_paths, error)
+            self._outlet.failed(message.received_paths, error)
             return
         self._known.setdefault(message.name, {}).update(decoded)
         found = {}
@@ -100,9 +100,9 @@ class BusSignals:
             signal = message.signals.get(name)
             if signal is not None and (signal.receives or ours):
                 try:
-                    found[signal.path] = signal.value(raw)
-                except OutOfRange as error:  # it costs this signal only
-                    self._outlet.bad([signal.path], error)
+                    found[signal.path] = signal.plain(raw)
+                except Exception as error:  # it costs this signal only
+                    self._outlet.failed([signal.path], error)
         self._outlet.values(found, frame.time)
         # with another key it is of any source, and others may send other values
         if message.remembered and message.key == frame.key:

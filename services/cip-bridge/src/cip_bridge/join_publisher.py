@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from busbar.bridge import Description, Outlet, OutOfRange, Property, by_path, commands
+from busbar.bridge import Description, Outlet, Property, by_path, commands
 from busbar.codecs import cip
 from busbar.codecs.cip import Join, Update
 from cip_bridge.arguments import Get
@@ -45,8 +45,8 @@ class JoinPublisher:
             path = self.paths.path(update.join)
             try:
                 value = self.paths.shown(update.join, update.value)
-            except OutOfRange as error:  # it costs this join only
-                self.outlet.bad([path], error)
+            except Exception as error:  # it costs this join only
+                self.outlet.failed([path], error)
                 continue
             if path in values and values[path] != value:
                 self.outlet.values(values)
@@ -68,8 +68,8 @@ class JoinPublisher:
         path = OUT + self.paths.path(join)
         try:
             self.outlet.values({path: self.paths.shown(join, value)})
-        except OutOfRange as error:  # by number, outside the scale of its name
-            self.outlet.bad([path], error)
+        except Exception as error:  # it costs this join only
+            self.outlet.failed([path], error)
 
     def publish_all_sent(self) -> None:
         """Publish every value that we have sent, and every named join."""

@@ -9,7 +9,6 @@ from typing import Any
 
 from busbar.bridge import (
     BadRequest,
-    OutOfRange,
     Property,
     UnknownTarget,
     by_path,
@@ -76,23 +75,22 @@ class JoinProperty:
         return values.number(low, high)
 
     def shown(self, value: Value) -> Value | float:
-        """Return a raw value as people read it; raise OutOfRange outside the scale."""
+        """Return a raw value as people read it, also outside the scale."""
         if self.join.kind != "analog":
             return value
         raw = int(value)
         if self.settings.signed and raw > 32767:
             raw -= 65536
-        first_raw, last_raw = self._raw_range
-        if not first_raw <= raw <= last_raw:
-            raise OutOfRange(
-                f"raw value {raw} is outside the scale, "
-                f"which is {first_raw:g} to {last_raw:g}"
-            )
         if self.settings.scale is None:
             return raw
+        first_raw, last_raw = self._raw_range
         first, last = self._range
         scaled = first + (raw - first_raw) * (last - first) / (last_raw - first_raw)
-        return round(scaled, self._digits)
+        shown = round(scaled, self._digits)
+        if not first_raw <= raw <= last_raw:
+            return shown
+        low, high = sorted(self._range)
+        return min(max(low, shown), high)  # rounding must not leave the range
 
     def raw(self, value: Any) -> Value:
         """Return what is sent for a value."""
@@ -152,7 +150,7 @@ class JoinPaths:
         return found
 
     def shown(self, join: Join, value: Value) -> Any:
-        """Return a value as its property has it; raise OutOfRange outside its scale."""
+        """Return a value as its property has it."""
         named = self.named.get(join)
         return value if named is None else named.shown(value)
 

@@ -140,10 +140,25 @@ class ElementDispatcher:
     def _take(self, elements: Iterable[Element]) -> None:
         for each in elements:
             handler = self._handlers.get(type(each))
-            if handler is not None:
+            if handler is None:
+                continue
+            try:
                 handler(each)
+            except Exception as error:  # it costs this element only
+                self._fail(each, error)
         if self._served.unflushed:
             self._served.flush()
+
+    def _fail(self, element: Any, error: Exception) -> None:
+        """Mark what an element is about, if it is about a vector that is served."""
+        publisher = self._served.publishers.get(getattr(element, "device", ""))
+        vector = self.model.find(
+            getattr(element, "device", ""), getattr(element, "name", "")
+        )
+        if publisher is None or publisher.outlet is None or vector is None:
+            self._outlet.failed([], error)
+        else:
+            publisher.fail(vector, error)
 
     def _counts(self) -> dict[str, Any]:
         vectors = list(self.model.vectors())

@@ -94,7 +94,20 @@ class VectorPublisher:
     def publish_values(self, vector: Vector) -> None:
         """Publish the values of a vector."""
         if self._vectors.get(vector.path) is vector and self.outlet is not None:
-            self.outlet.values(self._values(vector), vector.time)
+            try:
+                self.outlet.values(self._values(vector), vector.time)
+            except Exception as error:  # it costs this vector only
+                self.fail(vector, error)
+
+    def fail(self, vector: Vector, error: Exception) -> None:
+        """Mark a vector as bad after an error of ours."""
+        if self.outlet is not None:
+            self.outlet.failed(self._known_paths(vector), error)
+
+    def _report(self, vector: Vector, error: Exception) -> None:
+        """Report a vector that cannot be described, and so cannot be bad either."""
+        outlet = self.outlet or self._port.outlet(self._settings.name)
+        outlet.failed(self._known_paths(vector), error)
 
     def flush(self) -> None:
         """Publish what is defined."""
@@ -118,10 +131,7 @@ class VectorPublisher:
     def on_deleted(self, vectors: Iterable[Vector]) -> None:
         """Mark vectors as deleted; their properties go when it has been quiet."""
         for vector in vectors:
-            paths = [vector.path]
-            for path, (owner, _) in self._members.items():
-                if owner is vector:
-                    paths.append(path)
+            paths = self._paths(vector)
             self._vectors.pop(vector.path, None)
             for path in paths:
                 self._members.pop(path, None)
@@ -218,6 +228,21 @@ class VectorPublisher:
                 images[path] = about
         outlet.values(images)
 
+    def _paths(self, vector: Vector) -> list[str]:
+        """Return the paths of a vector and of its members."""
+        paths = [vector.path]
+        for path, (owner, _) in self._members.items():
+            if owner is vector:
+                paths.append(path)
+        return paths
+
+    def _known_paths(self, vector: Vector) -> list[str]:
+        """Return the paths of a vector that are described on the bus."""
+        if self.outlet is None:
+            return []
+        description = self.outlet.description
+        return [path for path in self._paths(vector) if description.find(path)]
+
     def _publish_deleted(self, vector: Vector, paths: list[str]) -> None:
         if self.outlet is None:
             return
@@ -247,7 +272,10 @@ class VectorPublisher:
     def _description(self) -> Description:
         made: dict[str, Property] = {}
         for vector in self._vectors.values():
-            made |= self._properties(vector)
+            try:
+                made |= self._properties(vector)
+            except Exception as error:  # it costs this vector only
+                self._report(vector, error)
         properties = {**self._memory.properties, **made, MESSAGES.path: MESSAGES}
         self._memory.properties.update(made)
         events = dict(EVENTS)

@@ -189,6 +189,9 @@ class ModbusSession:
             # either costs its mates their time
             self._mark_silent(device, block, error)
             return error
+        except Exception as error:  # of ours: it costs this block only
+            self._published.pop(block, None)
+            return self._outlets[device].failed(block.paths, error)
         self._mark_answering(device)
         moment = min(CONFIRM, self._devices[device].timeout / 2)
         if self._remember_answer(block, answer, moment):
@@ -212,8 +215,8 @@ class ModbusSession:
         for path, place in block.places.items():
             try:
                 good[path] = properties[path].take(answer[place])
-            except BusbarError as error:  # one bad value costs one property
-                outlet.bad([path], error)
+            except Exception as error:  # one bad value costs one property
+                outlet.failed([path], error)
         outlet.values(good)
 
     def _handle_refusal(

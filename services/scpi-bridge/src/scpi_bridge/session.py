@@ -5,7 +5,6 @@ import heapq
 from typing import Any
 
 from busbar.bridge import (
-    BusbarError,
     DeviceTimeout,
     LinkLost,
     Outlet,
@@ -115,11 +114,9 @@ class ScpiSession:
             async with explained(self._instrument):
                 await self._take(each)
             self._unread = 0
-        except LinkLost:
-            raise
-        except BusbarError as error:  # one bad answer costs one property
+        except Exception as error:  # one bad answer costs one property
             self._unread += 1
-            self._outlet.bad([each.path], error)
+            self._outlet.failed([each.path], error)
 
     async def _take(self, each: configuration.Property) -> Any:
         """Read a property, publish and return it."""

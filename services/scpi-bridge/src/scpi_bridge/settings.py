@@ -1,5 +1,6 @@
 """The configuration of the SCPI bridge."""
 
+import contextlib
 import re
 import string
 from typing import Annotated, Any, Literal
@@ -7,7 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from busbar.bridge import BadRequest, config, values
+from busbar.bridge import BadRequest, OutOfRange, config, values
 from busbar.bridge import Property as Declared
 from busbar.codecs import ieee488
 
@@ -127,11 +128,13 @@ class Property(config.Reported, frozen=True, forbid_unknown_fields=True, kw_only
         return "".join(parts)
 
     def parse(self, answer: str) -> Any:
-        """Return the value in an answer; raise ProtocolError or OutOfRange."""
+        """Return the value in an answer, of any range; raise ProtocolError."""
         parsed = _PARSERS[self.type](answer)
         if isinstance(parsed, float) and not abs(parsed) < float("inf"):
             return parsed  # it was read, and JSON has no number for it
-        return values.reading(parsed, self.value_type)
+        with contextlib.suppress(OutOfRange):
+            return values.reading(parsed, self.value_type)
+        return parsed
 
 
 def _open_quote(text: str, quote: str) -> str:

@@ -65,7 +65,7 @@ class PanelSession:
             if not isinstance(message, Update):
                 self._publisher.publish_received(updates)
                 updates = []
-                self._handle(message)
+                self._handle_alone(message)
                 continue
             value = self._joins.receive(message)
             if value is message.value:
@@ -128,6 +128,12 @@ class PanelSession:
                 await self._updated.wait()
         except TimeoutError as error:
             raise DeviceTimeout("the update did not end in time") from error
+
+    def _handle_alone(self, message: Message) -> None:
+        try:
+            self._handle(message)
+        except Exception as error:  # it costs this message only
+            self._outlet.failed([], error)
 
     def _handle(self, message: Message) -> None:
         match message:

@@ -95,7 +95,7 @@ class PanelListener:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection = PanelConnection(self.program, reader, writer)
         name = f"panel {connection.address}"
-        task = self._tasks.create_task(connection.run(), name=name)
+        task = self._tasks.create_task(_run(connection), name=name)
         self._connections[task] = connection
         task.add_done_callback(self._connections.pop)
 
@@ -109,3 +109,10 @@ class PanelListener:
                 PANELS_LIMIT,
             )
         writer.transport.abort()
+
+
+async def _run(connection: PanelConnection) -> None:
+    try:
+        await connection.run()
+    except Exception:  # of ours: it costs this panel only
+        log.exception("panel %s: dropped", connection.address)

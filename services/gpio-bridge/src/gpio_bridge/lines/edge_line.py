@@ -4,7 +4,6 @@ In the end the value is always the true level.
 """
 
 import asyncio
-import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -130,8 +129,11 @@ class EdgeLine(GpioLine[L]):
                 continue  # it came before the first reading, which is newer
             if lost:
                 self._on_lost(lost)
-            counted = filter_.edge(edge)
-            self._deliver(edge.offset, filter_, counted, lost, edge.time)
+            try:
+                counted = filter_.edge(edge)
+                self._deliver(edge.offset, filter_, counted, lost, edge.time)
+            except Exception as error:  # it costs this edge only
+                self._fail(error)
         self._arm()
 
     def now(self) -> int:
@@ -159,10 +161,13 @@ class EdgeLine(GpioLine[L]):
 
     def _look(self, due: int) -> None:
         now = max(due, self.now())  # a timer may come a moment early
-        for offset, filter_ in self.filters.items():
-            counted = filter_.tick(now)
-            self._deliver(offset, filter_, counted, 0, now)
-        self.tick(now)
+        try:
+            for offset, filter_ in self.filters.items():
+                counted = filter_.tick(now)
+                self._deliver(offset, filter_, counted, 0, now)
+            self.tick(now)
+        except Exception as error:  # it costs what was due only
+            self._fail(error)
         self._arm()
 
     async def _read_again(self) -> None:
@@ -188,8 +193,11 @@ class EdgeLine(GpioLine[L]):
     async def _check(self) -> None:
         try:
             await self._read_again()
-        except BusbarError as error:
-            self.outlet.bad([self.name], error)
+        except Exception as error:
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        self.outlet.failed(settings.paths(self.about), error)
 
     async def _poll(self) -> None:
         """Look at lines that have no interrupt."""
@@ -198,8 +206,12 @@ class EdgeLine(GpioLine[L]):
             last[offset] = Edge(offset, filter_.value, 0, 0)
         while True:
             await asyncio.sleep(getattr(self.about, "poll", POLL))
-            with contextlib.suppress(BusbarError):  # `refresh` says so
+            try:
                 await self._look_for_edges(last)
+            except BusbarError:
+                continue  # `refresh` says so
+            except Exception as error:
+                self._fail(error)
 
     async def _look_for_edges(self, last: dict[int, Edge]) -> None:
         for offset, before in last.items():

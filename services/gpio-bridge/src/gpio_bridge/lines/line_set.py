@@ -131,7 +131,7 @@ class LineSet:
         for line in list(self.by_name.values()):
             try:
                 await line.close(stopping=True)
-            except BusbarError as error:
+            except Exception as error:  # the others are left as asked
                 self._warn(line, "is not left as asked", error)
 
     async def add(self, wanted: Wanted) -> GpioLine[Any]:
@@ -164,8 +164,8 @@ class LineSet:
                 continue
             try:
                 await line.refresh()
-            except DeviceRefused as error:
-                self.context.outlet.bad(settings.paths(line.about), error)
+            except Exception as error:  # it costs this line only
+                self.context.outlet.failed(settings.paths(line.about), error)
 
     async def set_for_broker_loss(self) -> None:
         """Do what each line has for the loss of the broker."""
@@ -173,7 +173,7 @@ class LineSet:
             try:
                 if line.error is None:
                     await line.set_for_broker_loss()
-            except BusbarError as error:
+            except Exception as error:  # the others are set
                 self._warn(line, "is not set", error)
 
     def describe(self) -> None:
@@ -199,6 +199,10 @@ class LineSet:
         except BusbarError as error:
             await line.close()
             self._mark_bad(line, error)
+        except Exception as error:
+            await line.close()
+            paths = settings.paths(line.about)
+            self._mark_bad(line, self.context.outlet.failed(paths, error))
 
     def _place(self, line: GpioLine[Any]) -> None:
         """Find the lines of the chip; raise DeviceRefused if one is taken."""
@@ -222,7 +226,7 @@ class LineSet:
             name = self.about.name
             log.warning("%s/%s", name, line.error, extra={"device": name})
 
-    def _warn(self, line: GpioLine[Any], what: str, error: BusbarError) -> None:
+    def _warn(self, line: GpioLine[Any], what: str, error: Exception) -> None:
         log.warning("%s/%s %s: %s", self.about.name, line.name, what, error)
 
     def _count_lost(self, name: str, count: int) -> None:
