@@ -30,6 +30,7 @@ NOT_HERE = {
     "There is a snapshot at least every 60 s",
 }
 BY_CHANCE = {  # where nothing is bad, nothing to log
+    "A value that is bad with `out_of_range` is published, and outside its schema",
     "What is bad says why with a code of the contract, and is a property",
     "Events are as info declares them",
 }

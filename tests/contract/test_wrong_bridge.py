@@ -42,6 +42,10 @@ FAULTS = {
     "counters missing": ("passive", "The bridge's own state has its counters"),
     "a value out of its schema": ("passive", "A value that is not bad is valid"),
     "a value that info lacks": ("passive", "A property comes only after the info"),
+    "a good value called out of range": (
+        "passive",
+        "A value that is bad with `out_of_range`",
+    ),
     "a default out of its schema": ("passive", "Properties make sense"),
     "a family without its range": ("passive", "Properties make sense"),
     "another value in the leaf": ("passive", "A leaf says what the snapshot says"),

@@ -14,6 +14,8 @@ NUMBERS = (
     "dropped",
     "suppressed",
     "queued",
+    "log_left_out",
+    "errors",
     "reconnects",
     "loop_lag",
     "rss",
@@ -67,6 +69,7 @@ class Device:
             "on": True,
             "mode": "a",
             "reading": 0,
+            "high": 11,
         }
         self.properties = {
             "_lock": _property({"anyOf": [{"type": "object"}, {"type": "null"}]}),
@@ -74,6 +77,7 @@ class Device:
             "on": _property({"type": "boolean"}, "rw"),
             "mode": _property({"enum": ["a", "b"]}, "rw"),
             "reading": _property({"type": "number"}),
+            "high": _property({"type": "number", "maximum": 10}),
             "family/{member}": _property(
                 {"type": "number"}, parameters={"member": {"minimum": 1, "maximum": 4}}
             ),
@@ -96,6 +100,8 @@ class Device:
         self.bad = {
             path: "offline" for path in self.values if path[0] != "_" and name == "off"
         }
+        if "high" in self.values:
+            self.bad.setdefault("high", "out_of_range")
         self.times = {path: time.time() for path in self.values}
         self._said = 0.0
         self._plant()
@@ -117,6 +123,8 @@ class Device:
                 known.pop("uptime", None)
         if self.name == "lamp" and self.has("a value out of its schema"):
             self.values["level"] = 11
+        if self.name == "lamp" and self.has("a good value called out of range"):
+            self.bad["level"] = "out_of_range"
         if self.name == "lamp" and self.has("a default out of its schema"):
             self.properties["level"]["default"] = 11
         if self.name == "lamp" and self.has("a family without its range"):

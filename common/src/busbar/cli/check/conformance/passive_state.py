@@ -24,7 +24,7 @@ from busbar.cli.check.conformance.record import (
 )
 from busbar.cli.schemas.json_schema import problem, shown
 from busbar.contract.messages import Change, Fault, Info, State
-from busbar.errors import BY_CODE
+from busbar.errors import BY_CODE, OutOfRange
 
 HEARTBEAT = 60.0  # s between snapshots at most
 LATE = 5.0  # s that a heartbeat may be late on a busy machine
@@ -159,6 +159,29 @@ def valid(record: Record) -> Iterator[Verdict]:
             if about is not None:
                 wrong = problem(value, about.schema)
                 yield verdict(wrong is None, f"{message.topic}: {path}: {wrong}")
+
+
+@passive(
+    "3.3",
+    "A value that is bad with `out_of_range` is published, and outside its schema",
+    "a value out of range",
+)
+def out_of_range(record: Record) -> Iterator[Verdict]:
+    for device in devices(record):
+        for message in device.read["state"]:
+            for path, fault in message.content.bad.items():
+                if fault.code == OutOfRange.code:
+                    info = device.info_at(message.place) or device.last("info")
+                    yield _out_of_range(message, path, info)
+
+
+def _out_of_range(message: ReadMessage, path: str, info: Info | None) -> Verdict:
+    value = message.content.values.get(path, UNSET)
+    if value is UNSET:
+        return f"{message.topic}: {path}: out of range, and its value is left out"
+    about = described(info, path) if info else None
+    fits = about is not None and problem(value, about.schema) is None
+    return verdict(not fits, f"{message.topic}: {path}: {value!r} is within its range")
 
 
 def _values(device: DeviceRecord) -> Iterator[tuple[ReadMessage, str, Any]]:
