@@ -10,6 +10,7 @@ import io
 import os
 import random
 import re
+import threading
 import zlib
 from pathlib import Path
 
@@ -27,12 +28,14 @@ from busbar.codecs.indi import (
 )
 from busbar.testing.fakes import until
 from indi_bridge.blobs import connection, receive
+from indi_bridge.blobs.files import BlobFile
 from indi_bridge.blobs.fits import read_header
 from indi_bridge.blobs.preview import WIDEST, jpeg
+from indi_bridge.blobs.publish import BlobPublisher, Frame
 from indi_bridge.blobs.receive import BlobReceiver, ReceivedBlob
 from indi_bridge.simulator.star_field import star_field
 from tests.indi_bridge.bench import Bench
-from tests.indi_bridge.stage import CAMERA, Stage, empty, failure, observatory
+from tests.indi_bridge.stage import CAMERA, FOCUSER, Stage, empty, failure, observatory
 
 SHOT = {"seconds": 0.2}
 NOW = 1_700_000_000.0  # 2023-11-14 22:13:20 UTC
@@ -318,6 +321,35 @@ async def test_an_image_over_the_limit_is_only_saved_and_described(
         assert not stage.blobs(CAMERA, "CCD1_CCD1")
 
 
+async def test_an_image_that_nobody_can_get_is_no_success() -> None:
+    async with observatory('connect: ["*"]\n    blobs: {limit: 10kB}') as stage:
+        reply = await stage.call(CAMERA, "expose", SHOT)
+        assert reply["error"]["code"] == "too_large"
+        assert "158400 bytes" in await stage.bus.bad(CAMERA, "CCD1_CCD1", "too_large")
+
+
+async def test_a_disk_that_hangs_delays_images_and_no_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hangs = threading.Event()
+    write = BlobFile.write
+
+    def hanging(self: BlobFile, data: bytes) -> None:
+        assert hangs.wait(60)
+        write(self, data)
+
+    monkeypatch.setattr(BlobFile, "write", hanging)
+    more = f'connect: ["*"]\n    blobs: {{save: {tmp_path}}}'
+    async with observatory(more) as stage:
+        exposing = asyncio.create_task(stage.call(CAMERA, "expose", SHOT))
+        moving = {"FOCUS_ABSOLUTE_POSITION": 51000}
+        assert (await stage.write(FOCUSER, "ABS_FOCUS_POSITION", moving))["ok"]
+        assert not exposing.done()
+        hangs.set()
+        about = (await exposing)["result"]["about"]
+        assert len((tmp_path / about["file"]).read_bytes()) == about["size"]
+
+
 async def test_without_images_an_exposure_has_none_and_nobody_asks_for_them() -> None:
     async with observatory('connect: ["*"]\n    blobs: {mode: never}') as stage:
         reply = await stage.call(CAMERA, "expose", SHOT)
@@ -412,16 +444,24 @@ async def test_a_connection_for_images_that_breaks_is_made_again(
         assert stage.statuses("pi").count("offline") == 1  # before it was ever up
 
 
-async def test_of_a_video_the_newest_frames_are_published_at_the_rate() -> None:
+async def test_of_a_video_the_newest_frames_are_published_at_the_rate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    came: list[Frame] = []
+    publish = BlobPublisher.publish
+
+    def counted(self: BlobPublisher, frame: Frame) -> None:
+        publish(self, frame)
+        came.append(frame)
+
+    monkeypatch.setattr(BlobPublisher, "publish", counted)
     async with empty("blobs: {stream: 2}") as stage:
         driver = await bench(stage)
         for number in range(20):
             driver.picture(b"frame %d" % number, ".stream")
         await until(lambda: stage.blobs("Bench", "PICTURE_IMAGE"), "the first frame")
-        await until(
-            lambda: stage.vector("Bench", "PICTURE")["IMAGE"] == {"format": ".stream"},
-            "the last frame is here",
-        )
+        await until(lambda: len(came) == 20, "the last frame is here")
+        assert stage.vector("Bench", "PICTURE")["IMAGE"] == {"format": ".stream"}
         await stage.bus.clock.advance(1)
         await until(
             lambda: len(stage.blobs("Bench", "PICTURE_IMAGE")) == 2, "the newest"

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time as clock
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,7 @@ from busbar.codecs.indi import (
     SetVector,
 )
 from indi_bridge.blobs.publish import BlobPublisher, Frame
-from indi_bridge.blobs.receive import BlobReceiver
+from indi_bridge.blobs.receive import BlobReceiver, ReceivedBlob
 from indi_bridge.events import Commanded, Late, Unheard, note, notes
 from indi_bridge.model import ServerModel, TimedMessage
 from indi_bridge.pending import LateEnd, PendingSets
@@ -67,6 +68,7 @@ class ElementDispatcher:
         self._requests = requests
         self._outlet = port.outlet(settings.name)
         self._loop = asyncio.get_running_loop()
+        self._thread = ThreadPoolExecutor(1, "blobs")
         self._quiet: asyncio.TimerHandle | None = None
         self._complete = False
         self._handlers: dict[type, Callable[[Any], None]] = {
@@ -76,9 +78,6 @@ class ElementDispatcher:
             DelProperty: self._on_deleted,
             NewVector: self._on_foreign_set,
             GetProperties: self._on_snoop,
-            indi.BlobStart: receiver.start,
-            indi.BlobData: receiver.data,
-            indi.BlobEnd: self._on_blob_end,
             indi.Skipped: self._on_skipped,
         }
 
@@ -96,18 +95,28 @@ class ElementDispatcher:
         """
         self._take(each for each in elements if not isinstance(each, BLOBS))
 
-    def take_blobs(self, elements: list[Element]) -> None:
+    async def take_blobs(self, elements: list[Element]) -> None:
         """Take the BLOBs of a batch from their connection.
 
         The rest comes on the other one.
         """
-        self._take(each for each in elements if _is_of_blob(each))
+        parts: list[Element] = []
+        for each in elements:
+            if isinstance(each, BLOBS):
+                parts.append(each)
+            elif _is_of_blob(each):
+                await self._receive(parts)
+                parts = []
+                self._take([each])
+        await self._receive(parts)
 
     async def close(self) -> None:
         if self._quiet is not None:
             self._quiet.cancel()
         self.pending.close()
-        self._receiver.drop()
+        # behind what is under way there
+        await self._loop.run_in_executor(self._thread, self._receiver.drop)
+        self._thread.shutdown(wait=False)
         await self.images.close()
 
     def publisher(self, device: str) -> VectorPublisher:
@@ -148,6 +157,18 @@ class ElementDispatcher:
                 self._fail(each, error)
         if self._served.unflushed:
             self._served.flush()
+
+    async def _receive(self, parts: list[Element]) -> None:
+        """Take parts of BLOBs; to inflate, hash and save them is a thread's work."""
+        if not parts:
+            return
+        try:
+            take = self._receiver.take
+            whole = await self._loop.run_in_executor(self._thread, take, parts)
+            for each in whole:
+                self._publish_blob(each)
+        except Exception as error:  # it costs these BLOBs only
+            self._outlet.failed([], error)
 
     def _fail(self, element: Any, error: Exception) -> None:
         """Mark what an element is about, if it is about a vector that is served."""
@@ -278,10 +299,7 @@ class ElementDispatcher:
         fields = {"device": asked.device, "vector": asked.name}
         self._outlet.event("snoop", fields)
 
-    def _on_blob_end(self, end: indi.BlobEnd) -> None:
-        received = self._receiver.end(end)
-        if received is None:
-            return
+    def _publish_blob(self, received: ReceivedBlob) -> None:
         vector = self.model.find(received.device, received.vector)
         publisher = self._served.publishers.get(received.device)
         if vector is None or publisher is None or received.member not in vector.keys:

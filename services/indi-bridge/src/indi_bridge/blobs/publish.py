@@ -5,10 +5,12 @@ import hashlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgspec
 
+from busbar.bridge import BlobOutcome, DeviceTimeout
 from indi_bridge.blobs.fits import FitsHeader, read_header
 from indi_bridge.blobs.preview import jpeg
 from indi_bridge.blobs.receive import ReceivedBlob
@@ -58,6 +60,18 @@ class Waiter:
     vector: str
     image: asyncio.Future[Exposed]
 
+    def take(
+        self, name: str, about: dict[str, Any], became: "asyncio.Future[BlobOutcome]"
+    ) -> None:
+        """Take what became of an image; the first one counts."""
+        if self.image.done() or became.cancelled():
+            return
+        outcome = became.result()
+        if outcome.error is not None:
+            self.image.set_exception(outcome.error)
+        else:
+            self.image.set_result(Exposed(name, {**about, "file": outcome.file}))
+
 
 class BlobPublisher:
     """Publishes the BLOBs of one server."""
@@ -89,18 +103,23 @@ class BlobPublisher:
     async def wait(
         self, device: str, vector: str, work: Callable[[], Awaitable[None]]
     ) -> Exposed:
-        """Do work; return the first image of a vector since, null if none comes."""
+        """Do work; return the first image of a vector since.
+
+        Raise DeviceTimeout if none comes, TooLarge if nobody can get it.
+        """
         waiter = Waiter(device, vector, self._loop.create_future())
         self._waiters.append(waiter)
         try:
             await work()
             async with asyncio.timeout(WAIT):
                 return await waiter.image
-        except TimeoutError:
-            log.info("%s: the exposure has ended, no image has come", device)
-            return Exposed()
+        except TimeoutError as error:
+            text = f"the exposure has ended, and no image has come within {WAIT:g} s"
+            raise DeviceTimeout(text) from error
         finally:
             self._waiters.remove(waiter)
+            if waiter.image.done() and not waiter.image.cancelled():
+                waiter.image.exception()  # perhaps the work has failed before
 
     async def close(self) -> None:
         """End what is under way."""
@@ -130,13 +149,14 @@ class BlobPublisher:
         name = frame.name
         about = self._about(name, received)
         retain = self._settings.retain
-        if not frame.publisher.publish_image(name, about, received.data, retain):
+        outcome = frame.publisher.publish_image(name, about, received.data, retain)
+        if outcome is None:
             return
         self._start_preview(frame)
         target = (frame.publisher.name, frame.vector.name)
         for waiter in self._waiters:
-            if (waiter.device, waiter.vector) == target and not waiter.image.done():
-                waiter.image.set_result(Exposed(name, about))
+            if (waiter.device, waiter.vector) == target:
+                outcome.add_done_callback(partial(waiter.take, name, about))
 
     def _about(self, name: str, received: ReceivedBlob) -> dict[str, Any]:
         """Return what the property of a BLOB says of it."""

@@ -4,11 +4,11 @@ import hashlib
 import logging
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from busbar.codecs.indi import BlobData, BlobEnd, BlobStart
+from busbar.codecs.indi import BlobData, BlobEnd, BlobStart, Element
 from indi_bridge.blobs.files import BlobFile
 
 log = logging.getLogger("busbar.indi")
@@ -149,6 +149,21 @@ class BlobReceiver:
         self._folder = folder
         self._clock = clock
         self._incoming: IncomingBlob | None = None
+
+    def take(self, parts: Iterable[Element]) -> list[ReceivedBlob]:
+        """Take parts in their order; return the BLOBs that they complete."""
+        whole = []
+        for each in parts:
+            match each:
+                case BlobStart():
+                    self.start(each)
+                case BlobData():
+                    self.data(each)
+                case BlobEnd():
+                    received = self.end(each)
+                    if received is not None:
+                        whole.append(received)
+        return whole
 
     def start(self, start: BlobStart) -> None:
         self.drop()
