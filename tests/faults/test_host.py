@@ -162,8 +162,9 @@ async def test_two_large_blobs_of_the_same_millisecond_are_two_files(
     async with lab(broker, configuration) as it:
         count = 20
         for number in range(count):
-            it.outlet.blob("picture", bytes([number]) * 30_000, "image/png")
+            last = it.outlet.blob("picture", bytes([number]) * 30_000, "image/png")
             await asyncio.sleep(0)
+        await last  # they are written one after the other
         await it.live.until(lambda: it.live.quiet, "quiet")
         contents = beginnings(tmp_path)
         assert contents == {bytes([number]) for number in range(count)}
