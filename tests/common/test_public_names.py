@@ -33,6 +33,7 @@ NAMES = {
     bridge: ERRORS
     | {
         "Blob",
+        "BlobOutcome",
         "BlobValue",
         "Command",
         "Description",

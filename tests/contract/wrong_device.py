@@ -14,6 +14,8 @@ NUMBERS = (
     "dropped",
     "suppressed",
     "queued",
+    "log_left_out",
+    "errors",
     "reconnects",
     "loop_lag",
     "rss",

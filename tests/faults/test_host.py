@@ -162,8 +162,9 @@ async def test_two_large_blobs_of_the_same_millisecond_are_two_files(
     async with lab(broker, configuration) as it:
         count = 20
         for number in range(count):
-            it.outlet.blob("picture", bytes([number]) * 30_000, "image/png")
+            last = it.outlet.blob("picture", bytes([number]) * 30_000, "image/png")
             await asyncio.sleep(0)
+        await last  # they are written one after the other
         await it.live.until(lambda: it.live.quiet, "quiet")
         contents = beginnings(tmp_path)
         assert contents == {bytes([number]) for number in range(count)}
@@ -186,26 +187,26 @@ async def test_a_full_disk_costs_the_blob_is_said_and_counted_and_leaves_no_half
         trace = '{"command": "TRAC1:DATA?", "blob": "trace"}'
         with limited(it.pid, resource.RLIMIT_FSIZE, TRACE // 2):
             for _ in range(3):
-                assert (await it.call("query_binary", trace))["result"]["size"] == TRACE
+                failed = await it.call("query_binary", trace)
+                assert failed["error"]["code"] == "too_large"
+                assert "File too large" in failed["error"]["message"]
             await it.until(lambda: lost_blobs(it.reader), "the complaint")
             await it.until(lambda: it.reader.value("trace", PSU), "the property")
             assert it.reader.value("trace", PSU)["file"] is None
             assert (await it.call("query", "*IDN?"))["ok"]
             left = [file.stat().st_size for file in it.folder.iterdir()]
-        assert (await it.call("query_binary", trace))["ok"]
+        saved = (await it.call("query_binary", trace))["result"]["file"]
         await it.until(lambda: it.reader.value("trace", PSU)["file"], "the file")
-        assert (
-            it.folder / it.reader.value("trace", PSU)["file"]
-        ).stat().st_size == TRACE
+        assert (it.folder / saved).stat().st_size == TRACE
         await it.reader.call(f"{BENCH}/call/refresh", "{}")
         await it.until(lambda: it.reader.value("dropped", BENCH) == 3, "the count")
         assert left == []
         record(
             "the disk is full for 3 blobs (file size limited)",
             (
-                "each is counted and logged, `file` is null, the bridge serves; the "
-                "next "
-                "one is saved when there is room"
+                "each command fails with `too_large`, each blob is counted and "
+                "logged and bad, the bridge serves; the next one is saved when there "
+                "is room"
             ),
             (
                 f"{it.reader.value('dropped', BENCH)} dropped = 3 missing, {len(left)} "

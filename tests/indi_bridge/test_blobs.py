@@ -29,39 +29,37 @@ from busbar.codecs.indi import (
 )
 from busbar.testing.fakes import until
 from indi_bridge.blobs import connection, receive
+from indi_bridge.blobs.files import BlobFile
 from indi_bridge.blobs.fits import read_header
 from indi_bridge.blobs.folder import BlobFolder, Bounds
 from indi_bridge.blobs.preview import WIDEST, jpeg
+from indi_bridge.blobs.publish import BlobPublisher, Frame
 from indi_bridge.blobs.receive import BlobReceiver, ReceivedBlob
 from indi_bridge.simulator.star_field import star_field
 from tests.indi_bridge.bench import Bench
-from tests.indi_bridge.stage import CAMERA, Stage, empty, failure, observatory
+from tests.indi_bridge.stage import CAMERA, FOCUSER, Stage, empty, failure, observatory
 
 SHOT = {"seconds": 0.2}
 NOW = 1_700_000_000.0  # 2023-11-14 22:13:20 UTC
 
 
-async def receive_blob(
+def receive_blob(
     receiver: BlobReceiver, data: bytes, format: str = ".bin", error: str = ""
 ) -> ReceivedBlob | None:
+    """Return a whole BLOB, None if it was empty or lost."""
     receiver.start(BlobStart("D", "V", "M", len(data), format))
     for start in range(0, len(data), 1000):
         receiver.data(BlobData(data[start : start + 1000]))
-    incoming = receiver.end(BlobEnd(error))
-    assert incoming is not None
-    if incoming.received is None:
-        return None
-    return await incoming.saved(incoming.received)
+    received = receiver.end(BlobEnd(error))
+    return received if isinstance(received, ReceivedBlob) else None
 
 
 def folder(path: Path, **bounds: Any) -> BlobFolder:
     return BlobFolder(path, Bounds(**bounds))
 
 
-async def written(made: BlobFolder) -> list[str]:
-    """Return the files of a folder once its writer has done what it had to."""
-    await made.submit(lambda: None)
-    return sorted(each.name for each in made.path.iterdir())
+def names_in(path: Path) -> list[str]:
+    return sorted(each.name for each in path.iterdir())
 
 
 async def bench(stage: Stage) -> Bench:
@@ -76,11 +74,11 @@ async def bench(stage: Stage) -> Bench:
 # One BLOB.
 
 
-async def test_what_comes_is_summed_up_and_inflated() -> None:
+def test_what_comes_is_summed_up_and_inflated() -> None:
     data = random.Random(1).randbytes(50_000) * 3
     receiver = BlobReceiver(10**6, None)
-    plain = await receive_blob(receiver, data)
-    packed = await receive_blob(receiver, zlib.compress(data), ".bin.z")
+    plain = receive_blob(receiver, data)
+    packed = receive_blob(receiver, zlib.compress(data), ".bin.z")
     assert plain is not None and packed is not None
     assert plain.data == data
     assert plain.size == len(data)
@@ -91,34 +89,34 @@ async def test_what_comes_is_summed_up_and_inflated() -> None:
 @pytest.mark.parametrize(
     "bad", [b"no zlib", zlib.compress(b"x" * 5000)[:-8]], ids=["no zlib", "cut"]
 )
-async def test_what_cannot_be_inflated_is_lost_and_counted(bad: bytes) -> None:
+def test_what_cannot_be_inflated_is_lost_and_counted(bad: bytes) -> None:
     receiver = BlobReceiver(10**6, None)
-    assert await receive_blob(receiver, bad, ".txt.z") is None
-    assert await receive_blob(receiver, b"fine") is not None
+    assert receive_blob(receiver, bad, ".txt.z") is None
+    assert receive_blob(receiver, b"fine") is not None
     assert receiver.lost == 1
 
 
-async def test_only_a_state_is_no_blob_and_no_loss() -> None:
+def test_only_a_state_is_no_blob_and_no_loss() -> None:
     receiver = BlobReceiver(10**6, None)
-    assert await receive_blob(receiver, b"") is None
+    assert receive_blob(receiver, b"") is None
     assert receiver.lost == 0
 
 
-async def test_what_inflates_without_end_is_given_up(
+def test_what_inflates_without_end_is_given_up(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(receive, "SIZE_LIMIT", 5_000_000)
     saved = folder(tmp_path)
     receiver = BlobReceiver(1000, saved)
-    assert await receive_blob(receiver, zlib.compress(bytes(50_000_000)), ".z") is None
-    assert (receiver.lost, await written(saved)) == (1, [])
+    assert receive_blob(receiver, zlib.compress(bytes(50_000_000)), ".z") is None
+    assert (receiver.lost, names_in(tmp_path)) == (1, [])
 
 
-async def test_files_name_their_camera_and_second(tmp_path: Path) -> None:
+def test_files_name_their_camera_and_second(tmp_path: Path) -> None:
     receiver = BlobReceiver(10**6, folder(tmp_path), lambda: NOW)
     names = []
     for number in range(3):
-        received = await receive_blob(receiver, b"%d" % number, ".fits")
+        received = receive_blob(receiver, b"%d" % number, ".fits")
         assert received is not None
         names.append(received.file)
     assert names == [
@@ -129,63 +127,63 @@ async def test_files_name_their_camera_and_second(tmp_path: Path) -> None:
     assert [(tmp_path / name).read_bytes() for name in names] == [b"0", b"1", b"2"]
 
 
-async def test_a_format_is_never_a_path(tmp_path: Path) -> None:
+def test_a_format_is_never_a_path(tmp_path: Path) -> None:
     saved = folder(tmp_path)
     receiver = BlobReceiver(10**6, saved, lambda: NOW)
-    received = await receive_blob(receiver, b"x", "/../../etc/x")
+    received = receive_blob(receiver, b"x", "/../../etc/x")
     assert received is not None
     assert received.file == "D_M_20231114_22_13_20....etcx"
-    assert await written(saved) == [received.file]
+    assert names_in(tmp_path) == [received.file]
 
 
-async def test_too_large_for_the_bus_is_a_file_alone(tmp_path: Path) -> None:
+def test_too_large_for_the_bus_is_a_file_alone(tmp_path: Path) -> None:
     receiver = BlobReceiver(2000, folder(tmp_path))
-    received = await receive_blob(receiver, b"x" * 5000)
+    received = receive_blob(receiver, b"x" * 5000)
     assert received is not None
     assert (received.data, received.size) == (None, 5000)
     assert (tmp_path / str(received.file)).read_bytes() == b"x" * 5000
 
 
-async def test_frames_of_a_video_are_not_saved(tmp_path: Path) -> None:
+def test_frames_of_a_video_are_not_saved(tmp_path: Path) -> None:
     saved = folder(tmp_path)
     receiver = BlobReceiver(10**6, saved)
-    received = await receive_blob(receiver, b"x" * 100, ".stream_jpg")
+    received = receive_blob(receiver, b"x" * 100, ".stream_jpg")
     assert received is not None
     assert (received.data, received.file) == (b"x" * 100, None)
-    assert await written(saved) == []
+    assert names_in(tmp_path) == []
 
 
-async def test_a_blob_that_fails_or_is_cut_off_leaves_no_file(tmp_path: Path) -> None:
+def test_a_blob_that_fails_or_is_cut_off_leaves_no_file(tmp_path: Path) -> None:
     saved = folder(tmp_path)
     receiver = BlobReceiver(10**6, saved)
-    assert await receive_blob(receiver, b"x" * 3000, error="no base64") is None
+    assert receive_blob(receiver, b"x" * 3000, error="no base64") is None
     receiver.start(BlobStart("D", "V", "M", 3, ".x"))
     receiver.data(BlobData(b"123"))
     receiver.drop()
-    assert await written(saved) == []
+    assert names_in(tmp_path) == []
 
 
-async def test_a_folder_that_cannot_be_written_costs_the_file_only(
+def test_a_folder_that_cannot_be_written_costs_the_file_only(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     receiver = BlobReceiver(10**6, folder(tmp_path / "gone"))
-    received = await receive_blob(receiver, b"x")
+    received = receive_blob(receiver, b"x")
     assert received is not None
     assert (received.data, received.file) == (b"x", None)
     assert "cannot save" in caplog.text
 
 
-async def test_nothing_is_saved_where_the_disk_has_too_little_room(
+def test_nothing_is_saved_where_the_disk_has_too_little_room(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     receiver = BlobReceiver(10**6, folder(tmp_path, free=1 << 60))
-    received = await receive_blob(receiver, b"x")
+    received = receive_blob(receiver, b"x")
     assert received is not None
     assert received.file is None
     assert "MiB stay so" in caplog.text
 
 
-async def test_a_folder_keeps_to_its_size_and_touches_no_foreign_file(
+def test_a_folder_keeps_to_its_size_and_touches_no_foreign_file(
     tmp_path: Path,
 ) -> None:
     foreign = tmp_path / "thesis.fits"
@@ -195,44 +193,22 @@ async def test_a_folder_keeps_to_its_size_and_touches_no_foreign_file(
     names = []
     for number in range(5):
         receiver = BlobReceiver(10**6, saved, lambda n=number: NOW + n)
-        received = await receive_blob(receiver, b"x" * 1000, ".fits")
+        received = receive_blob(receiver, b"x" * 1000, ".fits")
         assert received is not None and received.file is not None
         os.utime(tmp_path / received.file, (NOW + number, NOW + number))
         names.append(received.file)
-    assert await written(saved) == [*names[-2:], "thesis.fits"]
+    assert names_in(tmp_path) == [*names[-2:], "thesis.fits"]
 
 
-async def test_images_that_are_too_old_are_removed(tmp_path: Path) -> None:
+def test_images_that_are_too_old_are_removed(tmp_path: Path) -> None:
     saved = folder(tmp_path, age=3600.0)
     for number in range(2):
         receiver = BlobReceiver(10**6, saved, lambda n=number: NOW + n)
-        received = await receive_blob(receiver, b"x", ".fits")
+        received = receive_blob(receiver, b"x", ".fits")
         assert received is not None and received.file is not None
         if number == 0:
             os.utime(tmp_path / received.file, (NOW, NOW))
-    assert await written(saved) == ["D_M_20231114_22_13_21.fits"]
-
-
-async def test_a_disk_that_is_too_slow_costs_files_not_memory(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    monkeypatch.setattr("indi_bridge.blobs.folder.BACKLOG", 5000)
-    saved = folder(tmp_path)
-    go_on = threading.Event()
-    waiting = saved.submit(go_on.wait)
-    receiver = BlobReceiver(10**6, saved)
-    receiver.start(BlobStart("D", "V", "M", 9000, ".x"))
-    for _ in range(9):
-        receiver.data(BlobData(b"x" * 1000))
-    incoming = receiver.end(BlobEnd(""))
-    go_on.set()
-    await waiting
-    assert incoming is not None and incoming.received is not None
-    assert (await incoming.saved(incoming.received)).file is None
-    assert "the disk is too slow" in caplog.text
-    assert await written(saved) == []
+    assert names_in(tmp_path) == ["D_M_20231114_22_13_21.fits"]
 
 
 # FITS and previews.
@@ -405,6 +381,35 @@ async def test_an_image_over_the_limit_is_only_saved_and_described(
         assert not stage.blobs(CAMERA, "CCD1_CCD1")
 
 
+async def test_an_image_that_nobody_can_get_is_no_success() -> None:
+    async with observatory('connect: ["*"]\n    blobs: {limit: 10kB}') as stage:
+        reply = await stage.call(CAMERA, "expose", SHOT)
+        assert reply["error"]["code"] == "too_large"
+        assert "158400 bytes" in await stage.bus.bad(CAMERA, "CCD1_CCD1", "too_large")
+
+
+async def test_a_disk_that_hangs_delays_images_and_no_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hangs = threading.Event()
+    write = BlobFile.write
+
+    def hanging(self: BlobFile, data: bytes) -> None:
+        assert hangs.wait(60)
+        write(self, data)
+
+    monkeypatch.setattr(BlobFile, "write", hanging)
+    more = f'connect: ["*"]\n    blobs: {{save: {tmp_path}}}'
+    async with observatory(more) as stage:
+        exposing = asyncio.create_task(stage.call(CAMERA, "expose", SHOT))
+        moving = {"FOCUS_ABSOLUTE_POSITION": 51000}
+        assert (await stage.write(FOCUSER, "ABS_FOCUS_POSITION", moving))["ok"]
+        assert not exposing.done()
+        hangs.set()
+        about = (await exposing)["result"]["about"]
+        assert len((tmp_path / about["file"]).read_bytes()) == about["size"]
+
+
 async def test_without_images_an_exposure_has_none_and_nobody_asks_for_them() -> None:
     async with observatory('connect: ["*"]\n    blobs: {mode: never}') as stage:
         reply = await stage.call(CAMERA, "expose", SHOT)
@@ -499,16 +504,24 @@ async def test_a_connection_for_images_that_breaks_is_made_again(
         assert stage.statuses("pi").count("offline") == 1  # before it was ever up
 
 
-async def test_of_a_video_the_newest_frames_are_published_at_the_rate() -> None:
+async def test_of_a_video_the_newest_frames_are_published_at_the_rate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    came: list[Frame] = []
+    publish = BlobPublisher.publish
+
+    def counted(self: BlobPublisher, frame: Frame) -> None:
+        publish(self, frame)
+        came.append(frame)
+
+    monkeypatch.setattr(BlobPublisher, "publish", counted)
     async with empty("blobs: {stream: 2}") as stage:
         driver = await bench(stage)
         for number in range(20):
             driver.picture(b"frame %d" % number, ".stream")
         await until(lambda: stage.blobs("Bench", "PICTURE_IMAGE"), "the first frame")
-        await until(
-            lambda: stage.vector("Bench", "PICTURE")["IMAGE"] == {"format": ".stream"},
-            "the last frame is here",
-        )
+        await until(lambda: len(came) == 20, "the last frame is here")
+        assert stage.vector("Bench", "PICTURE")["IMAGE"] == {"format": ".stream"}
         await stage.bus.clock.advance(1)
         await until(
             lambda: len(stage.blobs("Bench", "PICTURE_IMAGE")) == 2, "the newest"

@@ -18,7 +18,7 @@ from busbar.codecs.indi import (
 )
 from busbar.testing.fakes import until
 from indi_bridge.blobs.folder import BlobFolder, Bounds
-from indi_bridge.blobs.receive import BlobReceiver
+from indi_bridge.blobs.receive import BlobReceiver, ReceivedBlob
 from indi_bridge.model import DEVICES
 from indi_bridge.served_devices import GONE
 from indi_bridge.vectors import MEMBERS
@@ -292,22 +292,17 @@ async def test_blobs_that_come_unasked_among_the_values_do_not_mix_with_ours() -
         assert stage.blobs(CAMERA, "CCD1_CCD1") == []
 
 
-async def test_a_disk_that_is_full_costs_the_file_only(
+def test_a_disk_that_is_full_costs_the_file_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     for call in ("open", "unlink"):
         monkeypatch.setattr(Path, call, _full)
-    folder = BlobFolder(tmp_path, Bounds())
-    receiver = BlobReceiver(10**6, folder)
+    receiver = BlobReceiver(10**6, BlobFolder(tmp_path, Bounds()))
     for error in ("", "cut off"):
         receiver.start(BlobStart("D", "V", "../x", 3, ".x"))
         receiver.data(BlobData(b"123"))
-        incoming = receiver.end(BlobEnd(error))
-        assert incoming is not None
-        assert (incoming.received is None) == bool(error)
-        if incoming.received is not None:
-            assert (await incoming.saved(incoming.received)).file is None
-    await folder.submit(lambda: None)  # what is to be removed has been tried
+        received = receiver.end(BlobEnd(error))
+        assert isinstance(received, ReceivedBlob) == (not error)
     assert "No space left on device" in caplog.text
 
 

@@ -457,6 +457,15 @@ async def test_a_block_may_go_to_a_topic():
         assert (await bus.value("psu", "wave"))["size"] == 400
 
 
+async def test_a_block_that_nobody_can_get_is_no_success():
+    async with bench() as (bus, simulator):
+        simulator.psu.device.channels[0].points = 20_000  # a message has 64 KiB
+        asked = {"command": "TRAC1:DATA?", "blob": "wave"}
+        reply = await bus.call("psu", "query_binary", asked)
+        assert failure(reply) == "too_large"
+        assert "80000 bytes" in await bus.bad("psu", "wave", "too_large")
+
+
 async def test_a_question_for_a_block_that_the_instrument_does_not_know_says_so():
     async with bench() as (bus, simulator):
         asking = asyncio.create_task(bus.call("psu", "query_binary", "NONSENSE?"))

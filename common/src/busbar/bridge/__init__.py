@@ -40,12 +40,14 @@ from busbar.contract.describe import (
 from busbar.contract.names import collisions, level
 from busbar.link.arbiter import Turn
 from busbar.link.session import Link, Outlet, Port, Session, leaf
+from busbar.publish.blobs import BlobOutcome
 from busbar.runtime.bridge_device import Found
 from busbar.runtime.service import Service, run
 
 __all__ = [
     "BadRequest",
     "Blob",
+    "BlobOutcome",
     "BlobValue",
     "BusbarError",
     "Cancelled",

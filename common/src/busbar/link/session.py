@@ -18,6 +18,7 @@ from busbar.errors import BusbarError, LinkLost, Retry
 from busbar.link.arbiter import Turn
 from busbar.net.backoff import Backoff, Delays
 from busbar.net.two_way_event import TwoWayEvent
+from busbar.publish.blobs import BlobOutcome
 
 log = logging.getLogger("busbar.session")
 
@@ -63,8 +64,11 @@ class Outlet(Protocol):
         retain: bool = False,
         file: str | None = None,
         about: Mapping[str, Any] = ...,
-    ) -> None:
+    ) -> "asyncio.Future[BlobOutcome]":
         """Binary data.
+
+        Whoever asked for them waits for what became of them: published, saved as a
+        file, or dropped and why. Otherwise it need not be awaited.
 
         The property `name` describes the latest: size, content type, file, and what
         `about` adds.

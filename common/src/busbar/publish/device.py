@@ -24,8 +24,9 @@ from busbar.contract.topics import Topics
 from busbar.errors import BusbarError, InternalError, LinkLost, Offline
 from busbar.mqtt.outbox import OVERHEAD, Message, Outbox
 from busbar.net.two_way_event import TwoWayEvent
-from busbar.publish.blobs import BlobPublisher
+from busbar.publish.blobs import BlobOutcome, BlobPublisher
 from busbar.publish.change_rate import ChangeRate
+from busbar.publish.files import FileWriter
 from busbar.publish.own_errors import OwnErrors
 from busbar.publish.retained_topics import RetainedTopics
 from busbar.publish.size_limits import fit, fit_info
@@ -64,6 +65,7 @@ class BridgeContext:
     now: Callable[[], float] = clock.time  # Unix s
     folder: Path | None = None  # where blobs too large for the bus go
     errors: OwnErrors = field(default_factory=OwnErrors)
+    files: FileWriter = field(default_factory=FileWriter)
     # set while we are connected
     broker: TwoWayEvent = field(default_factory=TwoWayEvent)
     # counts of devices that may come back in this boot
@@ -114,7 +116,11 @@ class DevicePublisher:
             self.state.values,
         )
         self._blobs = BlobPublisher(
-            context.blobs, context.folder, partial(self.topic, "blob"), self._file
+            context.blobs,
+            context.files,
+            context.folder,
+            partial(self.topic, "blob"),
+            self._file,
         )
         self._timers: dict[str, asyncio.TimerHandle | asyncio.Handle] = {}
         self._info_deadline: float | None = None
@@ -196,20 +202,23 @@ class DevicePublisher:
         retain: bool = False,
         file: str | None = None,
         about: Mapping[str, Any] = NOTHING,
-    ) -> None:
-        if self._closed:
-            return  # nobody would clear it
-        file = self._blobs.put(name, data, content_type, retain=retain, file=file)
-        self.values(
-            {
-                name: {
-                    "size": len(data),
-                    "content_type": content_type,
-                    "file": file,
-                    **about,
-                }
-            }
-        )
+    ) -> "asyncio.Future[BlobOutcome]":
+        outcome: asyncio.Future[BlobOutcome] = self._loop.create_future()
+        if self._closed:  # nobody would clear it
+            left = Offline("the device has left the bus")
+            outcome.set_result(BlobOutcome(error=left))
+            return outcome
+        latest = {**about, "size": len(data), "content_type": content_type}
+
+        def on_done(found: BlobOutcome) -> None:
+            self.values({name: {**latest, "file": found.file}})
+            if found.error is not None:
+                self.bad([name], found.error)
+            if not outcome.done():  # whoever waited may have gone
+                outcome.set_result(found)
+
+        self._blobs.put(name, data, content_type, on_done, retain=retain, file=file)
+        return outcome
 
     def describe(self, description: Description) -> None:
         description = self._complete(description)

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 from busbar.bridge.errors import LinkLost
 from busbar.bridge.streams import ByteStream, open_tcp, open_unix
@@ -26,12 +26,14 @@ async def open_stream(server: Server) -> ByteStream:
     return await open_tcp(where.host, where.port, server.name, server.timeout)
 
 
+# takes a batch; the next one is read when what it returns is done
+OnElements = Callable[[list[Element]], Awaitable[None] | None]
+
+
 class IndiConnection:
     """Gives the elements that come to `on_elements`, in batches, in order."""
 
-    def __init__(
-        self, stream: ByteStream, on_elements: Callable[[list[Element]], None]
-    ) -> None:
+    def __init__(self, stream: ByteStream, on_elements: OnElements) -> None:
         self.reader = ElementReader()
         # s; None: the server has not answered a ping yet
         self.rtt: float | None = None
@@ -79,7 +81,9 @@ class IndiConnection:
             self._last_read = self._loop.time()
             elements = list(self.reader.elements())
             self._take_replies(elements)
-            self._on_elements(elements)
+            taken = self._on_elements(elements)
+            if taken is not None:
+                await taken
 
     def _take_replies(self, elements: Iterable[Element]) -> None:
         for each in elements:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time as clock
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,7 @@ from busbar.codecs.indi import (
     SetVector,
 )
 from indi_bridge.blobs.publish import BlobPublisher, Frame
-from indi_bridge.blobs.receive import BlobReceiver, IncomingBlob, ReceivedBlob
+from indi_bridge.blobs.receive import BlobReceiver, LostBlob, ReceivedBlob
 from indi_bridge.events import Commanded, Late, Unheard, note, notes
 from indi_bridge.goal import BUSY_WHILE_ON
 from indi_bridge.model import ServerModel, TimedMessage
@@ -33,7 +34,6 @@ log = logging.getLogger("busbar.indi")
 
 BLOBS = (indi.BlobStart, indi.BlobData, indi.BlobEnd)
 QUIET = 1.0  # s without a definition: that was all of them
-SAVED = 5.0  # s for files when the connection ends
 AGAIN = 10.0  # s between looks for devices that are gone for good
 
 
@@ -72,9 +72,9 @@ class ElementDispatcher:
         self._requests = requests
         self._outlet = port.outlet(settings.name)
         self._loop = asyncio.get_running_loop()
+        self._thread = ThreadPoolExecutor(1, "blobs")
         self._quiet: asyncio.TimerHandle | None = None
         self._complete = False
-        self._saving: set[asyncio.Task[None]] = set()
         self._handlers: dict[type, Callable[[Any], None]] = {
             DefVector: self._on_definition,
             SetVector: self._on_set,
@@ -82,9 +82,6 @@ class ElementDispatcher:
             DelProperty: self._on_deleted,
             NewVector: self._on_foreign_set,
             GetProperties: self._on_snoop,
-            indi.BlobStart: receiver.start,
-            indi.BlobData: receiver.data,
-            indi.BlobEnd: self._on_blob_end,
             indi.Skipped: self._on_skipped,
         }
 
@@ -102,20 +99,28 @@ class ElementDispatcher:
         """
         self._take(each for each in elements if not isinstance(each, BLOBS))
 
-    def take_blobs(self, elements: list[Element]) -> None:
+    async def take_blobs(self, elements: list[Element]) -> None:
         """Take the BLOBs of a batch from their connection.
 
         The rest comes on the other one.
         """
-        self._take(each for each in elements if _is_of_blob(each))
+        parts: list[Element] = []
+        for each in elements:
+            if isinstance(each, BLOBS):
+                parts.append(each)
+            elif _is_of_blob(each):
+                await self._receive(parts)
+                parts = []
+                self._take([each])
+        await self._receive(parts)
 
     async def close(self) -> None:
         if self._quiet is not None:
             self._quiet.cancel()
         self.pending.close()
-        self._receiver.drop()
-        if self._saving:
-            await asyncio.wait(self._saving, timeout=SAVED)
+        # behind what is under way there
+        await self._loop.run_in_executor(self._thread, self._receiver.drop)
+        self._thread.shutdown(wait=False)
         await self.images.close()
 
     def publisher(self, device: str) -> VectorPublisher:
@@ -163,6 +168,18 @@ class ElementDispatcher:
                 self._fail(each, error)
         if self._served.unflushed:
             self._served.flush()
+
+    async def _receive(self, parts: list[Element]) -> None:
+        """Take parts of BLOBs; to inflate, hash and save them is a thread's work."""
+        if not parts:
+            return
+        try:
+            take = self._receiver.take
+            whole = await self._loop.run_in_executor(self._thread, take, parts)
+            for each in whole:
+                self._publish_blob(each)
+        except Exception as error:  # it costs these BLOBs only
+            self._outlet.failed([], error)
 
     def _fail(self, element: Any, error: Exception) -> None:
         """Mark what an element is about, if it is about a vector that is served."""
@@ -295,40 +312,17 @@ class ElementDispatcher:
         fields = {"device": asked.device, "vector": asked.name}
         self._outlet.event("snoop", fields)
 
-    def _on_blob_end(self, end: indi.BlobEnd) -> None:
-        incoming = self._receiver.end(end)
-        if incoming is None:
-            return
-        start = incoming.start
-        vector = self.model.find(start.device, start.vector)
-        publisher = self._served.publishers.get(start.device)
-        known = vector is not None and start.member in vector.keys
-        if publisher is None or vector is None or not known:
-            incoming.drop()
+    def _publish_blob(self, received: ReceivedBlob | LostBlob) -> None:
+        vector = self.model.find(received.device, received.vector)
+        publisher = self._served.publishers.get(received.device)
+        if vector is None or publisher is None:
             self.model.ignored += 1
-        elif incoming.error:
-            self.images.on_lost(publisher.name, vector.name, incoming.error)
-        elif incoming.has_file and incoming.received is not None:
-            self._start_saving(publisher, vector, incoming, incoming.received)
-        elif incoming.received is not None:
-            self.images.publish(Frame(publisher, vector, incoming.received))
-
-    def _start_saving(
-        self,
-        publisher: VectorPublisher,
-        vector: Vector,
-        incoming: IncomingBlob,
-        received: ReceivedBlob,
-    ) -> None:
-        """Publish a BLOB once its file is written."""
-
-        async def publish() -> None:
-            saved = await incoming.saved(received)
-            self.images.publish(Frame(publisher, vector, saved))
-
-        task = self._loop.create_task(publish(), name="save an image")
-        self._saving.add(task)
-        task.add_done_callback(self._saving.discard)
+        elif isinstance(received, LostBlob):
+            self.images.on_lost(publisher.name, vector.name, received.why)
+        elif received.member not in vector.keys:
+            self.model.ignored += 1
+        else:
+            self.images.publish(Frame(publisher, vector, received))
 
     def _on_skipped(self, skipped: indi.Skipped) -> None:
         log.info("%s: skipped %s: %r", self._settings.name, skipped.why, skipped.data)

@@ -1,5 +1,6 @@
 """Publisher of one device: its properties, values and events."""
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -9,12 +10,14 @@ import msgspec
 
 from busbar.bridge import (
     Blob,
+    BlobOutcome,
     Command,
     Description,
     Offline,
     Outlet,
     Port,
     Property,
+    TooLarge,
     UnknownTarget,
 )
 from indi_bridge.events import EVENTS, MESSAGES, RECEIVED, note, notes
@@ -153,21 +156,46 @@ class VectorPublisher:
 
     def publish_image(
         self, name: str, about: dict[str, Any], data: bytes | None, retain: bool
-    ) -> bool:
+    ) -> "asyncio.Future[BlobOutcome] | None":
         """Publish an image, or with None only what is known of it.
 
-        Return False if it has no place at present.
+        Return what becomes of it, None if it has no place at present.
         """
         if self.outlet is None or self.outlet.description.find(name) is None:
-            return False
-        self._memory.images[name] = about
+            return None
+        file = about["file"]
         if data is None:
-            self.outlet.values({name: about})
+            outcome = self._publish_unkept(self.outlet, name, about)
         else:
-            file = about["file"]
             type_ = about["content_type"]
-            self.outlet.blob(name, data, type_, retain=retain, file=file, about=about)
-        return True
+            outcome = self.outlet.blob(
+                name, data, type_, retain=retain, file=file, about=about
+            )
+
+        def on_done(done: "asyncio.Future[BlobOutcome]") -> None:
+            if not done.cancelled() and done.result().error is None:
+                self._memory.images[name] = {**about, "file": done.result().file}
+
+        self._memory.images.pop(name, None)
+        outcome.add_done_callback(on_done)
+        return outcome
+
+    def _publish_unkept(
+        self, outlet: Outlet, name: str, about: dict[str, Any]
+    ) -> "asyncio.Future[BlobOutcome]":
+        """Publish what is known of an image that was too large to keep."""
+        outcome: asyncio.Future[BlobOutcome] = (
+            asyncio.get_running_loop().create_future()
+        )
+        outlet.values({name: about})
+        error = None
+        if about["file"] is None:
+            limit = self._settings.blobs.limit
+            text = f"{about['size']} bytes; `blobs: {{limit}}` is {limit}"
+            error = TooLarge(f"{text}, and it is not saved", limit=limit)
+            outlet.bad([name], error)
+        outcome.set_result(BlobOutcome(about["file"], error))
+        return outcome
 
     def publish_messages(self) -> None:
         """Publish the last messages."""

@@ -95,8 +95,6 @@ class IndiSession:
 
     async def close(self) -> None:
         await self._dispatcher.close()
-        if self._folder is not None:
-            self._folder.close()
         if self._connection is not None:
             await self._connection.close()
 

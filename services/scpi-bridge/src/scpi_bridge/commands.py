@@ -41,11 +41,13 @@ blob/<name>."""  # noqa: D205, D209 (published as one line)
 
 
 class Binary(msgspec.Struct, frozen=True):
-    """Result of `query_binary`: the data (base64) or the name of the blob."""
+    """Result of `query_binary`: data (base64), or the blob, or the file it was too \
+large for."""  # noqa: D205, D209 (published as one line)
 
     size: int
     data: bytes | UnsetType = UNSET
     blob: str | UnsetType = UNSET
+    file: str | UnsetType = UNSET
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -93,8 +95,11 @@ class InstrumentCommands:
         if arguments.blob is None:
             return Binary(len(data), data)
         self._outlet.describe(self._outlet.description.with_blob(Blob(arguments.blob)))
-        self._outlet.blob(arguments.blob, data, "application/octet-stream")
-        return Binary(len(data), blob=arguments.blob)
+        kind = "application/octet-stream"
+        outcome = await self._outlet.blob(arguments.blob, data, kind)
+        outcome.check()
+        file = UNSET if outcome.file is None else outcome.file
+        return Binary(len(data), blob=arguments.blob, file=file)
 
     @command(timeout=60.0)
     async def identify(

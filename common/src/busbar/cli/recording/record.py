@@ -13,16 +13,17 @@ from busbar.cli import bus, completion
 from busbar.cli.demo.tour import Silent
 from busbar.cli.options import command
 from busbar.cli.output import Output
+from busbar.cli.recording.writing import BackgroundRecorder
 from busbar.cli.settings import Settings
 from busbar.client.filters import Filters
 from busbar.errors import ConfigError
 from busbar.mqtt.connection import connection
-from busbar.mqtt.reconnect import BrokerLost, Received, stay_connected
+from busbar.mqtt.reconnect import BrokerLost, stay_connected
 
 if TYPE_CHECKING:
     from busbar.cli.recording.tape import Recorder
 
-FLUSH = 2.0  # s that a power cut may cost
+SHOW = 2.0  # s between looks
 
 
 @command("record")
@@ -91,14 +92,15 @@ async def _record(
     count: int | None,
     output: Output,
 ) -> None:
-    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    writer = BackgroundRecorder(recorder, count)
     first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    take = _taker(recorder, count, done)
     name = f"busbar-record-{secrets.token_hex(4)}"
 
     async def listen() -> None:
         try:
-            async with connection(settings.endpoint, Silent(), take, name) as link:
+            async with connection(
+                settings.endpoint, Silent(), writer.take, name
+            ) as link:
                 await link.subscribe(filters)
                 if not first.done():
                     first.set_result(None)
@@ -113,10 +115,11 @@ async def _record(
         await first
         bus.follow()
         with output.progress("recording") as show:
-            await _until(done, duration, recorder, show)
+            await _until(writer.done, duration, recorder, show)
     finally:
         listening.cancel()
         await asyncio.gather(listening, return_exceptions=True)
+        await writer.close()
 
 
 def _sum_up(file: Path, recorder: "Recorder", output: Output) -> None:
@@ -131,37 +134,18 @@ def _size(recorder: "Recorder") -> str:
     return f"{recorder.messages} messages, {recorder.bytes / 1e6:.1f} MB"
 
 
-def _taker(
-    recorder: "Recorder", count: int | None, done: "asyncio.Future[None]"
-) -> Callable[[Received], None]:
-    """Return what records messages until there are `count` or the file is full."""
-
-    def take(received: Received) -> None:
-        if done.done():
-            return
-        try:
-            recorder.take(received)
-        except (OSError, ConfigError) as error:
-            done.set_exception(error)
-        if count is not None and recorder.messages >= count and not done.done():
-            done.set_result(None)
-
-    return take
-
-
 async def _until(
     done: "asyncio.Future[None]",
     duration: float | None,
     recorder: "Recorder",
     show: Callable[[float, str], None],
 ) -> None:
-    """Flush now and then until it is done or over."""
+    """Show how much there is until it is done or over."""
     loop = asyncio.get_running_loop()
     end = math.inf if duration is None else loop.time() + duration
     while not done.done() and loop.time() < end:
-        pause = min(FLUSH, max(0.0, end - loop.time()))
+        pause = min(SHOW, max(0.0, end - loop.time()))
         await asyncio.wait([done], timeout=pause)
-        recorder.flush()
         show(recorder.messages, _size(recorder))
     if done.done():
         done.result()

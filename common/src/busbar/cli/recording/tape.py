@@ -7,8 +7,9 @@ byte by byte. Source: mcap.dev/spec.
 import json
 import os
 import struct
+import threading
 import time as clock
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -91,6 +92,8 @@ class Recorder:
         self._channels: dict[tuple[Any, ...], int] = {}
         self._schemas: dict[str, int] = {}
         self._last = 0
+        self._lock = threading.Lock()
+        self._flushed = clock.monotonic()
 
     def __enter__(self) -> Self:
         # it holds all that was said, commands included: for its owner alone
@@ -107,13 +110,25 @@ class Recorder:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with self._file:
+        with self._lock, self._file:
             self._writer.finish()  # type: ignore[no-untyped-call]  # mcap has no annotation there
 
-    def take(self, received: Received) -> None:
-        """Add a message; raise OSError."""
+    def write(self, batch: Sequence[tuple[int, Received]], flush: float) -> None:
+        """Add messages with their times (Unix ns), on any thread.
+
+        Flush if the last time was `flush` s ago. Raise OSError, ConfigError.
+        """
+        with self._lock:
+            for time, received in batch:
+                self.take(received, time)
+            if clock.monotonic() - self._flushed >= flush:
+                self._flushed = clock.monotonic()
+                self.flush()
+
+    def take(self, received: Received, time: int | None = None) -> None:
+        """Add a message with its time (Unix ns), now if None; raise OSError."""
         # the order of arrival, whatever the clock does
-        now = max(self._last + 1, clock.time_ns())
+        now = max(self._last + 1, clock.time_ns() if time is None else time)
         self._last = now
         self.messages += 1
         self.bytes += len(received.payload)

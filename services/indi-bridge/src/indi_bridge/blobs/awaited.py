@@ -50,7 +50,6 @@ class AwaitedImage:
         self._seconds = seconds
         self._begun = False
         self._foreign = 0  # images that were of other exposures
-        self._early: CameraImage | None = None
         self._found: asyncio.Future[CameraImage] = (
             asyncio.get_running_loop().create_future()
         )
@@ -60,13 +59,24 @@ class AwaitedImage:
         self._begun = True
 
     def on_image(self, image: CameraImage) -> None:
-        """Take an image of the camera, or that one was lost."""
-        if not self._has_time(image):
+        """Take an image of the camera, or that one was lost, if it is ours."""
+        if self.is_ours(image.seconds):
+            self.take(image)
+
+    def is_ours(self, seconds: float | None) -> bool:
+        """Count an image that comes now; return whether it may be of this exposure.
+
+        `seconds` is the exposure time in its header.
+        """
+        if not self._has_time(seconds):
             self._foreign += 1
-        elif self._begun:
-            self._take(image)
-        elif image.problem is None and self._seconds <= MOMENT:
-            self._early = image
+            return False
+        return self._begun or self._seconds <= MOMENT
+
+    def take(self, image: CameraImage) -> None:
+        """Take an image that is ours."""
+        if not self._found.done():
+            self._found.set_result(image)
 
     async def result(self) -> Exposed:
         """Return the image once the exposure has ended well; raise why there is none.
@@ -74,8 +84,6 @@ class AwaitedImage:
         DeviceTimeout if none has come, else what became of it.
         """
         self._begun = True
-        if self._early is not None:
-            self._take(self._early)
         try:
             async with asyncio.timeout(WAIT):
                 image = await self._found
@@ -85,16 +93,12 @@ class AwaitedImage:
             raise image.problem
         return image.exposed
 
-    def _take(self, image: CameraImage) -> None:
-        if not self._found.done():
-            self._found.set_result(image)
-
-    def _has_time(self, image: CameraImage) -> bool:
+    def _has_time(self, seconds: float | None) -> bool:
         """Return whether the header tells our exposure time, or none."""
-        if image.seconds is None:
+        if seconds is None:
             return True
         allowed = max(ABSOLUTE, RELATIVE * self._seconds)
-        return abs(image.seconds - self._seconds) <= allowed
+        return abs(seconds - self._seconds) <= allowed
 
     def _missing(self) -> str:
         text = f"{self.vector}: the exposure has ended, no image came in {WAIT:g} s"

@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable
 
 from busbar.bridge.errors import LinkLost, leaf
 from busbar.bridge.streams import ByteStream
-from busbar.codecs.indi import Element, EnableBLOB, GetProperties
-from indi_bridge.connection import IndiConnection
+from busbar.codecs.indi import EnableBLOB, GetProperties
+from indi_bridge.connection import IndiConnection, OnElements
 
 log = logging.getLogger("busbar.indi")
 
@@ -26,7 +26,7 @@ class BlobConnection:
     def __init__(
         self,
         open_: Callable[[], Awaitable[ByteStream]],
-        on_elements: Callable[[list[Element]], None],
+        on_elements: OnElements,
     ) -> None:
         self._open = open_
         self._on_elements = on_elements

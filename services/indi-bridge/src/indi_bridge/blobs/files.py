@@ -1,11 +1,9 @@
 """Files that BLOBs are saved to."""
 
-import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import partial
 from typing import IO
 
 from busbar.bridge import level
@@ -20,8 +18,7 @@ _SUFFIX = 20  # characters of a format in a name
 class BlobFile:
     """A file of a folder: device_member_YYYYmmdd_HH_MM_SS[_n]<format>, UTC.
 
-    It has its name once it is whole. An error costs the file only. The folder's writer
-    does the work, in order.
+    It has its name once it is whole. An error costs the file only.
     """
 
     def __init__(
@@ -33,37 +30,15 @@ class BlobFile:
         self._suffix = _suffix(format)
         self._path = folder.path / f".{self._stem}{self._suffix}.part"
         self._file: IO[bytes] | None = None
-        self._given_up = False
-        folder.submit(self._open)
+        self._attempt(self._open)
 
     def write(self, data: bytes) -> None:
-        """Let data be written; give the file up if too much waits already."""
-        if self._given_up:
-            return
-        if not self._folder.has_room(len(data)):
-            self._given_up = True
-            log.warning("cannot save %s: the disk is too slow", self._path.name)
-            self._folder.submit(self._remove)
-            return
-        self._folder.submit(partial(self._write, data), len(data))
-
-    def close(self) -> "asyncio.Future[str | None]":
-        """Return its name once it is written, None if it could not be."""
-        return self._folder.submit(self._close)
-
-    def remove(self) -> None:
-        """Leave nothing behind."""
-        self._given_up = True
-        self._folder.submit(self._remove)
-
-    # On the writer.
-
-    def _write(self, data: bytes) -> None:
         file = self._file
         if file is not None:
             self._attempt(lambda: file.write(data))
 
-    def _close(self) -> str | None:
+    def close(self) -> str | None:
+        """Return its name, None if it could not be written."""
         if self._file is None or not self._attempt(self._file.close):
             return None
         name = self._free_name()
@@ -73,7 +48,7 @@ class BlobFile:
         self._attempt(self._folder.tidy)
         return name
 
-    def _remove(self) -> None:
+    def remove(self) -> None:
         file = self._file
         self._file = None
         # a full disk, one that can only be read: it has been logged
@@ -84,9 +59,6 @@ class BlobFile:
             self._path.unlink(missing_ok=True)
 
     def _open(self) -> None:
-        self._attempt(self._create)
-
-    def _create(self) -> None:
         problem = self._folder.problem()
         if problem is not None:
             raise OSError(problem)
@@ -107,7 +79,7 @@ class BlobFile:
             work()
         except OSError as error:
             log.warning("cannot save %s: %s", self._path.name, error)
-            self._remove()
+            self.remove()
             return False
         return True
 

@@ -1,23 +1,14 @@
-"""Folder that BLOBs are saved to: its bounds, and a thread that writes.
+"""Folder that BLOBs are saved to, and its bounds."""
 
-A slow card or network drive delays files, never values.
-"""
-
-import asyncio
 import logging
 import re
 import shutil
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 log = logging.getLogger("busbar.indi")
 
-T = TypeVar("T")
-
-BACKLOG = 256 * 1024 * 1024  # bytes that may wait to be written
 # files that this bridge has written: device_member_YYYYmmdd_HH_MM_SS[_n]<format>
 _OURS = re.compile(r"[\w-]+_\d{8}_\d\d_\d\d_\d\d(_\d{1,3})?(\.[\w.-]*)?")
 
@@ -31,42 +22,21 @@ class Bounds(NamedTuple):
 
 
 class BlobFolder:
-    """One folder, with its writer."""
+    """One folder. Its methods block: they are for the thread of the receiver."""
 
     def __init__(self, path: Path, bounds: Bounds) -> None:
         self.path = path
         self._bounds = bounds
-        self._waiting = 0  # bytes
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="images")
-
-    def has_room(self, size: int) -> bool:
-        """Return whether so many bytes more may wait to be written."""
-        return self._waiting + size <= BACKLOG
-
-    def submit(self, work: Callable[[], T], size: int = 0) -> "asyncio.Future[T]":
-        """Let the writer do work, after what it was given before."""
-        self._waiting += size
-        done = asyncio.get_running_loop().run_in_executor(self._writer, work)
-
-        def on_done(_: "asyncio.Future[T]") -> None:
-            self._waiting -= size
-
-        done.add_done_callback(on_done)
-        return done
-
-    def close(self) -> None:
-        """Let the writer end once it has written what waits."""
-        self._writer.shutdown(wait=False)
 
     def problem(self) -> str | None:
-        """Return why nothing can be saved now, None if it can. On the writer."""
+        """Return why nothing can be saved now, None if it can."""
         free = shutil.disk_usage(self.path).free
         if free >= self._bounds.free:
             return None
         return f"only {free >> 20} MiB are free, {self._bounds.free >> 20} MiB stay so"
 
     def tidy(self) -> None:
-        """Remove the oldest images beyond the bounds. On the writer."""
+        """Remove the oldest images beyond the bounds."""
         if self._bounds.size is None and self._bounds.age is None:
             return
         files = self._files()

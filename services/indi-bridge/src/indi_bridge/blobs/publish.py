@@ -6,11 +6,12 @@ import hashlib
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgspec
 
-from busbar.bridge import BusbarError, Offline, ProtocolError, TooLarge
+from busbar.bridge import BlobOutcome, ProtocolError
 from indi_bridge.blobs.awaited import AwaitedImage, CameraImage, Exposed
 from indi_bridge.blobs.fits import FitsHeader, read_header
 from indi_bridge.blobs.preview import jpeg
@@ -85,7 +86,9 @@ class BlobPublisher:
     def on_lost(self, device: str, vector: str, why: str) -> None:
         """Take note that a BLOB of a device of the bus could not be read."""
         error = ProtocolError(f"{vector}: the image is lost: {why}")
-        self._tell(device, vector, CameraImage(Exposed(), None, error))
+        image = CameraImage(Exposed(), None, error)
+        for each in self._awaiting(device, vector):
+            each.on_image(image)
 
     async def close(self) -> None:
         """End what is under way."""
@@ -115,35 +118,20 @@ class BlobPublisher:
         name = frame.name
         about = self._about(name, received)
         retain = self._settings.retain
-        placed = frame.publisher.publish_image(name, about, received.data, retain)
-        if placed:
-            self._start_preview(frame)
+        outcome = frame.publisher.publish_image(name, about, received.data, retain)
+        if outcome is None:
+            return
+        self._start_preview(frame)
         seconds = _exposure_time(about["fits"])
-        image = CameraImage(
-            Exposed(name, about), seconds, self._problem(frame, placed=placed)
-        )
-        self._tell(frame.publisher.name, frame.vector.name, image)
+        for each in self._awaiting(frame.publisher.name, frame.vector.name):
+            # decided now: an exposure may begin before a file is written
+            if each.is_ours(seconds):
+                outcome.add_done_callback(partial(_tell, each, name, about, seconds))
 
-    def _problem(self, frame: Frame, *, placed: bool) -> BusbarError | None:
-        """Return why nobody can get an image, None if somebody can."""
-        received = frame.received
-        if received.file is not None:
-            return None
-        if received.data is None:
-            limit = self._settings.limit
-            return TooLarge(
-                f"{frame.name}: the image has {received.size} bytes; blobs: limit: "
-                f"{limit} are published, and blobs: save: names no folder for larger "
-                f"ones or it could not be written to",
-                size=received.size,
-                limit=limit,
-            )
-        return None if placed else Offline(f"{frame.name} is not on the bus at present")
-
-    def _tell(self, device: str, vector: str, image: CameraImage) -> None:
-        for each in self._awaited:
-            if (each.device, each.vector) == (device, vector):
-                each.on_image(image)
+    def _awaiting(self, device: str, vector: str) -> list[AwaitedImage]:
+        """Return the exposures that wait for an image of a vector."""
+        wanted = (device, vector)
+        return [each for each in self._awaited if (each.device, each.vector) == wanted]
 
     def _about(self, name: str, received: ReceivedBlob) -> dict[str, Any]:
         """Return what the property of a BLOB says of it."""
@@ -196,6 +184,21 @@ class BlobPublisher:
             made,
             self._settings.retain,
         )
+
+
+def _tell(
+    awaited: AwaitedImage,
+    name: str,
+    about: Mapping[str, Any],
+    seconds: float | None,
+    became: "asyncio.Future[BlobOutcome]",
+) -> None:
+    """Tell an exposure what became of its image."""
+    if became.cancelled():
+        return
+    outcome = became.result()
+    exposed = Exposed(name, {**about, "file": outcome.file})
+    awaited.take(CameraImage(exposed, seconds, outcome.error))
 
 
 def _exposure_time(cards: Mapping[str, Any] | None) -> float | None:

@@ -4,10 +4,11 @@ import hashlib
 import logging
 import time
 import zlib
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
 
-from busbar.codecs.indi import BlobData, BlobEnd, BlobStart
+from busbar.codecs.indi import BlobData, BlobEnd, BlobStart, Element
 from indi_bridge.blobs.files import BlobFile
 from indi_bridge.blobs.folder import BlobFolder
 
@@ -56,6 +57,14 @@ class ReceivedBlob:
         return is_frame(self.format)
 
 
+class LostBlob(NamedTuple):
+    """A BLOB that could not be read."""
+
+    device: str
+    vector: str
+    why: str
+
+
 def is_frame(format: str) -> bool:
     """Return whether a format is that of a video. Source: docs/protocols/indi.md, 4.16.
 
@@ -71,8 +80,7 @@ class IncomingBlob:
         self, start: BlobStart, limit: int, folder: BlobFolder | None, now: float
     ) -> None:
         self.error = ""
-        self.received: ReceivedBlob | None = None
-        self.start = start
+        self._start = start
         self._limit = limit
         self._now = now
         self._format = start.format.removesuffix(".z")
@@ -100,43 +108,34 @@ class IncomingBlob:
         except zlib.error as error:
             self.error = f"cannot be inflated: {error}"
 
-    def end(self, error: str) -> None:
-        """Take the end; `error` says what the reader could not read.
-
-        `received` is the BLOB then, None if it was empty or failed.
-        """
+    def end(self, error: str) -> ReceivedBlob | None:
+        """Return the BLOB, None if it was empty or failed; `error` says why."""
         if self._inflate is not None and self._size and not self._inflate.eof:
             self.error = self.error or "the compressed data end within"
         self.error = error or self.error
         if self.error or self._size == 0:
             self.drop()
-            return
+            return None
         data = None
         if self._pieces is not None:
             data = b"".join(self._pieces)
             self._pieces = None
-        self.received = ReceivedBlob(
-            self.start.device,
-            self.start.vector,
-            self.start.member,
+        return ReceivedBlob(
+            self._start.device,
+            self._start.vector,
+            self._start.member,
             self._format,
             data,
             self._head,
             self._size,
             self._hash.hexdigest(),
-            None,
+            self._file.close() if self._file else None,
             self._now,
         )
 
-    @property
-    def has_file(self) -> bool:
-        return self._file is not None
-
-    async def saved(self, received: ReceivedBlob) -> ReceivedBlob:
-        """Return the BLOB with the name of its file, once that is written."""
-        if self._file is None:
-            return received
-        return replace(received, file=await self._file.close())
+    def lost(self) -> LostBlob:
+        """Return what is known of a BLOB that failed."""
+        return LostBlob(self._start.device, self._start.vector, self.error)
 
     def drop(self) -> None:
         """Leave nothing behind."""
@@ -175,6 +174,21 @@ class BlobReceiver:
         self._clock = clock
         self._incoming: IncomingBlob | None = None
 
+    def take(self, parts: Iterable[Element]) -> list[ReceivedBlob | LostBlob]:
+        """Take parts in their order; return the BLOBs that they complete."""
+        whole: list[ReceivedBlob | LostBlob] = []
+        for each in parts:
+            match each:
+                case BlobStart():
+                    self.start(each)
+                case BlobData():
+                    self.data(each)
+                case BlobEnd():
+                    received = self.end(each)
+                    if received is not None:
+                        whole.append(received)
+        return whole
+
     def start(self, start: BlobStart) -> None:
         self.drop()
         now = self._clock()
@@ -184,17 +198,18 @@ class BlobReceiver:
         if self._incoming is not None:
             self._incoming.take(data.data)
 
-    def end(self, end: BlobEnd) -> IncomingBlob | None:
-        """Return the BLOB that has ended, if there was one."""
+    def end(self, end: BlobEnd) -> ReceivedBlob | LostBlob | None:
+        """Return the BLOB that has ended, if there was one that was not empty."""
         incoming = self._incoming
         self._incoming = None
         if incoming is None:
             return None
-        incoming.end(end.error)
+        received = incoming.end(end.error)
         if incoming.error:
             self.lost += 1
             log.warning("a BLOB is lost: %s", incoming.error)
-        return incoming
+            return incoming.lost()
+        return received
 
     def drop(self) -> None:
         """Drop an unfinished BLOB: the connection is over."""

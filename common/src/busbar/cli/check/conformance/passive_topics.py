@@ -29,6 +29,8 @@ OWN_PROPERTIES = (
     "dropped",
     "suppressed",
     "queued",
+    "log_left_out",
+    "errors",
     "reconnects",
     "loop_lag",
     "rss",
