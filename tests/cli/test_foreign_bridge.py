@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.broker import Mosquitto
-from tests.cli.command import Done, busbar
+from tests.cli.command import Done, busbar, ended, start
 from tests.contract.wrong_bridge import WrongBridge, Yard
 
 FAULTS = {
@@ -58,3 +58,20 @@ def test_show_of_a_device_with_a_wrong_schema(broker: Mosquitto) -> None:
     assert (done.code, done.err) == (0, "")
     assert "seen/{name}" in done.out
     assert "?" in done.out
+
+
+def test_a_command_with_a_wrong_schema_is_sent_and_that_is_said(
+    broker: Mosquitto,
+) -> None:
+    done = busbar("call", "schema/lamp", "refresh", BUSBAR_URL=broker.url)
+    why = "the schema of refresh cannot be used: properties: 5 is no object of schemas"
+    one_line(done, 0, f"sent unchecked; {why}")
+
+
+def test_tab_offers_nothing_for_arguments_that_cannot_be_read(
+    broker: Mosquitto,
+) -> None:
+    words = {"COMP_WORDS": "busbar call schema/lamp refresh x", "COMP_CWORD": "4"}
+    asked = {"_BUSBAR_COMPLETE": "bash_complete", "BUSBAR_URL": broker.url}
+    done = ended(start(**words, **asked))
+    assert (done.code, done.out.strip(), done.err) == (0, "", "")

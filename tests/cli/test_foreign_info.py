@@ -29,7 +29,7 @@ from busbar.client import DeviceView
 from busbar.client.tracked_device import TrackedDevice
 from busbar.contract.messages import Info, State, Status
 from busbar.errors import BusbarError
-from tests.cli.test_foreign import JSON, OBJECTS, WRONG
+from tests.cli.test_foreign import BUSY, JSON, OBJECTS, WRONG
 
 BOOT = "boot0001"
 NAMES = st.sampled_from(["v", "a/b", "f/{n}", "{", "f/{n}/{m}", "_x", "", "\x1b[2J\n"])
@@ -99,6 +99,7 @@ def taken(info: Any) -> Info | None:
 
 
 @example(BASE, {"v": [{}]}, [])
+@BUSY
 @given(INFOS, VALUES, st.lists(st.sampled_from(["5", "a", "{", '{"a":1}', "on"])))
 def test_show_and_set_take_any_info(
     fields: Any, values: dict[str, Any], texts: list[str]
@@ -180,6 +181,7 @@ def failed(results: list[Result]) -> list[str]:
     return wrong
 
 
+@BUSY
 @given(INFOS, VALUES, VALUES)
 def test_no_passive_check_fails_whatever_info_and_state_say(
     fields: Any, values: dict[str, Any], event: dict[str, Any]
@@ -198,6 +200,7 @@ def test_no_passive_check_fails_whatever_info_and_state_say(
     assert not failed(found.results)
 
 
+@BUSY
 @given(st.sampled_from(["status", "info", "state", "event/change", "reply"]), JSON)
 def test_no_passive_check_fails_whatever_a_message_of_the_bridge_is(
     channel: str, payload: Any

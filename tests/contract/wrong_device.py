@@ -178,6 +178,8 @@ class Device:
             }
             for name, arguments in self.commands.items()
         }
+        if self.name == "lamp" and self.has("a schema that is none"):
+            commands["refresh"]["arguments"] = {"properties": 5}
         tick = {
             "type": "object",
             "properties": {"number": {"type": "integer"}},

@@ -17,6 +17,8 @@ from click.shell_completion import (
 from busbar.cli import bus, exits
 from busbar.cli.options import command, settings_of
 from busbar.cli.output import Output
+from busbar.cli.schemas.foreign import checked
+from busbar.cli.schemas.json_schema import Schema
 from busbar.cli.settings import Settings
 from busbar.client import Client
 from busbar.contract.topics import BRIDGE
@@ -127,11 +129,17 @@ def arguments(
         name = context.params.get("name") or ""
         if info is None or name not in info.commands:
             return
-        fields = info.commands[name].arguments.get("properties", {})
+        fields = checked(info).info.commands[name].arguments.get("properties", {})
         for key, field in fields.items():
-            yield f"{key}=", str(field.get("description", ""))
+            yield f"{key}=", _description(field)
 
     return _offered(context, word, _named(context), names)
+
+
+def _description(schema: Schema) -> str:
+    if not isinstance(schema, dict):
+        return ""
+    return str(schema.get("description", ""))
 
 
 def _of_device(

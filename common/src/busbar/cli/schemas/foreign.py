@@ -17,6 +17,7 @@ from msgspec import UNSET
 from busbar.cli.schemas.json_schema import TYPES, Root, Schema, referred, shown
 from busbar.contract.messages import CommandInfo, EventInfo, Info, PropertyInfo
 
+LONGEST = 100  # characters of where a fault is
 DEPTH = 64  # levels of a schema, and schemas that apply to one value in a chain
 EXPANDED = 10_000  # schemas that apply to one value, every reference followed
 # Correct where JSON Schema looks (ECMA-262), and nothing to Python's `re`.
@@ -114,11 +115,11 @@ def fault(schema: Schema) -> str | None:
         where, node, depth = stack.pop()
         if id(node) in nodes:
             continue
-        wrong = _node_fault(node, schema)
         if depth > DEPTH:
-            wrong = f"more than {DEPTH} levels deep"
+            return f"more than {DEPTH} levels deep"
+        wrong = _node_fault(node, schema)
         if wrong is not None:
-            return f"{where}{wrong}"
+            return f"{where[-LONGEST:]}{wrong}"
         nodes[id(node)] = node
         for keyword, inner in _inner(node):
             stack.append((f"{where}{keyword}: ", inner, depth + 1))
