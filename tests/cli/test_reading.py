@@ -205,21 +205,21 @@ def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
         yield broker
 
 
-@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 def test_the_next_step_after_a_connection_error(
     encrypted: Mosquitto,
     closed: Mosquitto,
     certificate: tuple[str, str],
-    protocol: str,
 ) -> None:
     def refused(url: str, *options: str) -> str:
         # a process: what fails in TLS leaves its socket to the garbage collector
-        done = ended(start("ls", "-b", url, "--protocol", protocol, *options))
+        done = ended(start("ls", "-b", url, *options))
         assert (done.code, done.out) == (6, "")
         return done.err.partition("; ")[2].strip()
 
     here, tls = "127.0.0.1", encrypted.port
-    assert refused(f"mqtt://{here}:{tls}").startswith("a port with TLS? then mqtts://")
+    for protocol in ("--protocol=5", "--protocol=3.1.1"):
+        step = refused(f"mqtt://{here}:{tls}", protocol)
+        assert step.startswith("a port with TLS? then mqtts://")
     assert refused(f"mqtts://{here}:{tls}").startswith("--ca-file names the authority")
     assert refused(f"mqtts://localhost:{tls}", "--ca-file", certificate[0]).startswith(
         "the broker's certificate is for another name"

@@ -5,7 +5,7 @@ set."""
 import asyncio
 import json
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -14,11 +14,14 @@ import pytest
 from busbar.cli import exits
 from busbar.client import Client
 from busbar.net.endpoint import Endpoint
+from busbar.testing.fakes import until
 from tests import npm
 from tests.broker import Mosquitto, find, free_port
 from tests.cli.command import Done, busbar
 from tests.crowd import crowd, names, retain
+from tests.process import BENCH, BridgeProcess
 from tests.proxy import Proxy
+from tests.watcher import retained as found
 
 CROWD = crowd(20, 100, values=24)  # 2020 devices, 54 060 topics
 SLOW = 100e3  # bytes/s
@@ -294,3 +297,27 @@ def test_aedes_is_named_and_nothing_is_missing(aedes: int) -> None:
     done = busbar("doctor", "--json", "--seconds", "0", *broker)
     findings = {each["check"]: each["text"] for each in done.json["findings"]}
     assert "aedes" in findings["order"]
+
+
+async def test_a_bridge_finds_all_that_one_before_it_left_behind_a_slow_link(
+    tmp_path: Path,
+) -> None:
+    """The old devices are longer than the quiet, and than five seconds together."""
+    left = crowd(1, 4, padding=150_000)
+    retained = {
+        topic.replace("/b0/", "/bench/"): payload
+        for topic, payload in left.items()
+        if "/bridge/" not in topic
+    }
+    with Mosquitto() as broker:
+        retain(broker.port, retained)
+        async with slow(broker) as proxy:
+            silent = BENCH.format(psu=free_port())
+            with BridgeProcess(silent, proxy.url, tmp_path):
+                await until(
+                    lambda: _gone(broker, retained), "the end of the left-overs"
+                )
+
+
+async def _gone(broker: Mosquitto, topics: Mapping[str, bytes]) -> bool:
+    return not topics.keys() & set(await found(broker.port))

@@ -93,8 +93,8 @@ def usable_state(device: DeviceView) -> str:
     state = device.state
     if state != "online" or device.stale is None or device.stale.code in HEALTHY:
         return state
-    if device.stale.code == "offline":
-        return "offline"
+    if device.stale.code in ("offline", "unconfirmed"):
+        return device.stale.code
     return "unknown"
 
 

@@ -135,17 +135,8 @@ class Client:
         limit = self._timeout + self._patience
         await connection.until(lambda: connection.joined, limit)
         if self._settled:
-            await self._settle()
-
-    async def _settle(self) -> None:
-        """Wait for the newest snapshots; what is not settled then says so.
-
-        Not after each message, of which there may be thousands.
-        """
-        for _ in range(round(SETTLE / LOOK)):
-            if self._dispatcher.settled():
-                return
-            await asyncio.sleep(LOOK)
+            # what is not settled then says so
+            await _look(self._dispatcher.settled, SETTLE)
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
@@ -395,6 +386,17 @@ class Client:
         self.messages.appendleft(note)
         if note.device in self._devices:
             self._devices[note.device].messages.appendleft(note)
+
+
+async def _look(condition: Callable[[], bool], limit: float) -> None:
+    """Wait for a condition, `limit` s at most.
+
+    Not after each message, of which there may be thousands.
+    """
+    for _ in range(round(limit / LOOK)):
+        if condition():
+            return
+        await asyncio.sleep(LOOK)
 
 
 class _Described(Mapping[str, DeviceView]):

@@ -54,7 +54,7 @@ class FirstPicture:
         self._returned = asyncio.Event()
         self._denied = False
         self._loop = asyncio.get_running_loop()
-        self._last_retained = self._last_live = self._loop.time()
+        self._last_retained = self._loop.time()
 
     async def complete(self) -> str:
         """Return when all has come that comes; if not all came, what is missing."""
@@ -69,11 +69,8 @@ class FirstPicture:
             asked = lacking
             await self._ask(asked)
 
-    def take(self, *, retained: bool) -> None:
-        """Take that a message of a device has come."""
-        if not retained:
-            self._last_live = self._loop.time()
-            return
+    def take_retained(self) -> None:
+        """Take that a retained message of a device has come."""
         self._last_retained = self._loop.time()
         self.retained += 1
         if self.proven:
@@ -112,10 +109,7 @@ class FirstPicture:
     async def _quiet(self) -> None:
         begun = self._loop.time()
         while True:
-            last = max(begun, self._last_retained)
-            # bytes of which no message has come: one that is large
-            if self._link.last_read > max(self._last_live, self._last_retained):
-                last = max(last, self._link.last_read)
+            last = max(begun, self._last_retained, self._link.last_part)
             left = last + QUIET - self._loop.time()
             if left <= 0:
                 return

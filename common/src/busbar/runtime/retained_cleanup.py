@@ -18,7 +18,7 @@ from busbar.publish.device import BridgeContext, DevicePublisher
 log = logging.getLogger("busbar.leftovers")
 
 QUIET = 0.3  # s without another retained message: that was all
-LONGEST = 5.0  # s
+LONGEST = 60.0  # s, while they come
 
 
 class RetainedCleanup:
@@ -114,8 +114,10 @@ class RetainedCleanup:
             await link.subscribe(self._topics.leftovers)
             async with asyncio.timeout(LONGEST):
                 count = -1
-                while count != len(self._found):
+                part = 0.0  # the last bytes of one that is long
+                while (count, part) != (len(self._found), link.last_part):
                     count = len(self._found)
+                    part = link.last_part
                     await asyncio.sleep(QUIET)
         except TimeoutError:
             log.warning(

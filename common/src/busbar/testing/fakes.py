@@ -97,7 +97,7 @@ class MemoryConnection:
         self._on_message = on_message
         self._filters: set[str] = set()
         self._sending = False
-        self.last_read = 0.0
+        self.last_read = self.last_part = 0.0
         self.unacknowledged: list[Message] = []
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
