@@ -68,9 +68,9 @@ class Connection:
         self._pumping = False
         self._writing: int | None = None
         self._last_ack = 0.0
-        # loop time (s) of the last bytes that came, and of those that ended no message
+        # loop time (s) of the last bytes that came, and of those that ended no packet
         self.last_read = self.last_part = 0.0
-        self._whole = False  # a message has come with them
+        self._whole = False  # a packet has come with them
 
     async def open(self) -> None:
         """Connect and wait for CONNACK; raise BrokerLost."""
@@ -220,6 +220,7 @@ class Connection:
     def _on_publish(
         self, _c: Any, _u: Any, mid: int, code: Any, _properties: Any
     ) -> None:
+        self._whole = True
         message = self._in_flight.pop(mid, None)
         if message is None:
             return
@@ -232,6 +233,7 @@ class Connection:
     def _on_acknowledged(
         self, _c: Any, _u: Any, mid: int, codes: list[Any], _properties: Any
     ) -> None:
+        self._whole = True
         future = self._acks.get(mid)
         if future is not None and not future.done():
             future.set_result(codes)
