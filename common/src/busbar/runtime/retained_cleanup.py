@@ -18,7 +18,7 @@ from busbar.publish.device import BridgeContext, DevicePublisher
 log = logging.getLogger("busbar.leftovers")
 
 QUIET = 0.3  # s without another retained message: that was all
-LONGEST = 60.0  # s, while they come
+LONGEST = 20.0  # s, while they come; `clean` has 30
 
 
 class RetainedCleanup:
