@@ -3,8 +3,10 @@ and odd links: everything, or they say that it is a part. The oracle is the reta
 set."""
 
 import asyncio
+import itertools
 import json
 import subprocess
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,6 +23,7 @@ from tests.cli.command import Done, busbar
 from tests.crowd import crowd, names, retain
 from tests.process import BENCH, BridgeProcess
 from tests.proxy import Proxy
+from tests.watcher import Watcher
 from tests.watcher import retained as found
 
 CROWD = crowd(20, 100, values=24)  # 2020 devices, 54 060 topics
@@ -321,3 +324,31 @@ async def test_a_bridge_finds_all_that_one_before_it_left_behind_a_slow_link(
 
 async def _gone(broker: Mosquitto, topics: Mapping[str, bytes]) -> bool:
     return not topics.keys() & set(await found(broker.port))
+
+
+async def test_who_may_not_publish_does_not_wait_for_silence_on_a_busy_bus(
+    tmp_path: Path, protocol: str
+) -> None:
+    acl = tmp_path / "acl"
+    acl.write_text(f"topic readwrite #\n\n{VIEWER}")
+    retained = crowd(1, 2)
+    with Mosquitto(f"acl_file {acl}") as broker:
+        retain(broker.port, retained)
+        async with Watcher(broker.port, "busbar/none") as other:
+
+            async def change() -> None:
+                for seq in itertools.count(1):
+                    changed = [{"path": "v0", "value": seq, "time": time.time()}]
+                    event = {"boot": "b1", "seq": seq, "time": time.time()}
+                    payload = json.dumps({**event, "changes": changed})
+                    other.publish("busbar/b0/d0000/event/change", payload)
+                    await asyncio.sleep(0.05)
+
+            changing = asyncio.create_task(change())
+            endpoint = Endpoint(
+                broker.url, username="viewer", password="x", protocol=protocol
+            )
+            async with Client(endpoint, patience=20) as bus:
+                assert bus.incomplete == ""
+                assert list(bus.devices()) == names(retained)
+            changing.cancel()

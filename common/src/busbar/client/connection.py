@@ -250,8 +250,8 @@ class ClientConnection:
     def _on_message(self, received: Received) -> None:
         picture = self.picture
         if not received.topic.startswith(self._reply):
-            if received.retain and not self.joined and picture is not None:
-                picture.take_retained()
+            if not self.joined and picture is not None:
+                picture.take(retained=received.retain)
             self._dispatcher.take(received)
         elif received.topic.endswith("/joined"):
             if picture is not None:
