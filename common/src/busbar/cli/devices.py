@@ -75,13 +75,16 @@ async def _note_oddities(
     """Note why devices may be missing; raise Incomplete, UsageError."""
     if client.overtaken:
         output.note(absence.OVERTAKES)
-    if client.retained or client.incomplete:
+    names = client.devices()
+    # the bridge that a pattern names is asked for without wildcards
+    if client.incomplete or not all(name.endswith(f"/{BRIDGE}") for name in names):
         return
     if "+" in pattern and await absence.retention(settings) == "no wildcards":
-        # what there is has shown itself in the meantime
         raise exits.Incomplete(absence.NO_WILDCARDS)
+    if client.retained or names:
+        return
     roots = await absence.other_roots(settings)
-    if roots and not client.devices():
+    if roots:
         raise bus.usage(
             f"there is nothing below the root {settings.prefix!r}; there are bridges "
             f"below: {', '.join(roots)} (--root)"
