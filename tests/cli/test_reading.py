@@ -135,10 +135,11 @@ def test_an_empty_broker_is_no_error_and_comes_with_the_next_step() -> None:
     assert done.err.startswith("no devices; is a bridge running")
 
 
-def test_a_clean_exit_says_nothing_of_the_connection(shelf: Shelf) -> None:
-    for _ in range(5):
-        done = shelf("events", "b1/d0000", "change", "--for", "0")
-        assert (done.code, done.err) == (0, "")
+def test_a_pattern_that_nothing_fits_comes_with_what_there_is(shelf: Shelf) -> None:
+    done = shelf("ls", "b9")
+    assert (done.code, done.out) == (0, "")
+    assert done.err.startswith("no device fits b9/*; ")
+    assert "b1/d0001" in done.err
 
 
 # Names and patterns as people write them.

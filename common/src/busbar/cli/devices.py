@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from busbar.cli import absence, bus, completion, exits
-from busbar.cli.arguments import expected, usage
+from busbar.cli.arguments import expected, suggestion, usage
 from busbar.cli.options import command, ends, waits
 from busbar.cli.output import Output, age, is_table, shown
 from busbar.cli.settings import Settings
@@ -84,10 +84,19 @@ async def _note_oddities(
     if client.retained or names:
         return
     roots = await absence.other_roots(settings)
-    if roots:
+    if settings.prefix in roots:
+        known = await bus.known(settings)
+        meant = suggestion(pattern.partition("/")[0], known)
+        output.note(f"no device fits {pattern.replace('+', '*')}{meant}")
+    elif roots:
         raise bus.usage(
             f"there is nothing below the root {settings.prefix!r}; there are bridges "
             f"below: {', '.join(roots)} (--root)"
+        )
+    else:
+        output.note(
+            "no devices; is a bridge running, with this broker and this root? See "
+            "`busbar doctor`"
         )
 
 
@@ -152,10 +161,6 @@ def _record(rows: list[dict[str, Any]], output: Output) -> None:
 
 def _print(rows: list[dict[str, Any]], output: Output) -> None:
     if not rows:
-        output.note(
-            "no devices; is a bridge running, with this broker and this root? See "
-            "`busbar doctor`"
-        )
         return
     headings = list(LISTED)
     if any(row["reason"] for row in rows):
