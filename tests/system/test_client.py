@@ -299,6 +299,15 @@ async def test_a_client_without_a_broker_says_so(broker: Mosquitto) -> None:
             pass
 
 
+async def test_a_filter_that_is_given_up_at_the_end_is_no_warning(
+    broker: Mosquitto, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(5):
+        async with client(broker) as bus:
+            bus.events("lab/toy", "beep").close()
+    assert not [each for each in caplog.records if each.name.startswith("busbar")]
+
+
 # Many topics, late.
 
 

@@ -3,9 +3,11 @@ and odd links: everything, or they say that it is a part. The oracle is the reta
 set."""
 
 import asyncio
+import itertools
 import json
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -14,11 +16,15 @@ import pytest
 from busbar.cli import exits
 from busbar.client import Client
 from busbar.net.endpoint import Endpoint
+from busbar.testing.fakes import until
 from tests import npm
 from tests.broker import Mosquitto, find, free_port
 from tests.cli.command import Done, busbar
 from tests.crowd import crowd, names, retain
+from tests.process import BENCH, BridgeProcess
 from tests.proxy import Proxy
+from tests.watcher import Watcher
+from tests.watcher import retained as found
 
 CROWD = crowd(20, 100, values=24)  # 2020 devices, 54 060 topics
 SLOW = 100e3  # bytes/s
@@ -183,9 +189,10 @@ async def test_a_broker_without_retained_messages_for_wildcards_is_named() -> No
             rabbit = LikeRabbit()
             proxy.upstream.change, proxy.downstream.change = rabbit.up, rabbit.down
             there = ["-b", proxy.url, "--protocol", "3.1.1"]
-            listed = await run("ls", "--json", *there)
-            assert (listed.code, listed.out) == (exits.INCOMPLETE, "")
-            assert "wildcards (RabbitMQ 3 does not)" in listed.err
+            for pattern in ("*/*", "b0"):
+                listed = await run("ls", "--json", pattern, *there)
+                assert (listed.code, listed.out) == (exits.INCOMPLETE, "")
+                assert "wildcards (RabbitMQ 3 does not)" in listed.err
             found = await run("doctor", "--json", "--seconds", "0", *there)
             assert found.code == exits.FOUND
             findings = {each["check"]: each for each in found.json["findings"]}
@@ -294,3 +301,55 @@ def test_aedes_is_named_and_nothing_is_missing(aedes: int) -> None:
     done = busbar("doctor", "--json", "--seconds", "0", *broker)
     findings = {each["check"]: each["text"] for each in done.json["findings"]}
     assert "aedes" in findings["order"]
+
+
+async def test_a_bridge_finds_all_that_one_before_it_left_behind_a_slow_link(
+    tmp_path: Path,
+) -> None:
+    """The old devices are longer than the quiet, and than five seconds together."""
+    left = crowd(1, 4, padding=150_000)
+    retained = {
+        topic.replace("/b0/", "/bench/"): payload
+        for topic, payload in left.items()
+        if "/bridge/" not in topic
+    }
+    with Mosquitto() as broker:
+        retain(broker.port, retained)
+        async with slow(broker) as proxy:
+            silent = BENCH.format(psu=free_port())
+            with BridgeProcess(silent, proxy.url, tmp_path):
+                await until(
+                    lambda: _gone(broker, retained), "the end of the left-overs"
+                )
+
+
+async def _gone(broker: Mosquitto, topics: Mapping[str, bytes]) -> bool:
+    return not topics.keys() & set(await found(broker.port))
+
+
+async def test_who_may_not_publish_does_not_wait_for_silence_on_a_busy_bus(
+    tmp_path: Path, protocol: str
+) -> None:
+    acl = tmp_path / "acl"
+    acl.write_text(f"topic readwrite #\n\n{VIEWER}")
+    retained = crowd(1, 2)
+    with Mosquitto(f"acl_file {acl}") as broker:
+        retain(broker.port, retained)
+        async with Watcher(broker.port, "busbar/none") as other:
+
+            async def change() -> None:
+                for seq in itertools.count(1):
+                    changed = [{"path": "v0", "value": seq, "time": time.time()}]
+                    event = {"boot": "b1", "seq": seq, "time": time.time()}
+                    payload = json.dumps({**event, "changes": changed})
+                    other.publish("busbar/b0/d0000/event/change", payload)
+                    await asyncio.sleep(0.05)
+
+            changing = asyncio.create_task(change())
+            endpoint = Endpoint(
+                broker.url, username="viewer", password="x", protocol=protocol
+            )
+            async with Client(endpoint, patience=20) as bus:
+                assert bus.incomplete == ""
+                assert list(bus.devices()) == names(retained)
+            changing.cancel()

@@ -7,6 +7,7 @@ from typing import Literal
 from busbar.cli.observe import Seen, kept, observing
 from busbar.cli.settings import Settings
 from busbar.contract.topics import BRIDGE, REPLY
+from busbar.mqtt.reconnect import BrokerLost
 
 KEPT = 1.0  # s for a message of our own to come back
 LEVELS = 3  # of other roots that are looked for
@@ -28,12 +29,22 @@ async def other_roots(settings: Settings) -> list[str]:
     filters = []
     for levels in range(1, LEVELS + 1):
         filters.append(f"{'+/' * levels}+/{BRIDGE}/status")
-    found = await kept(settings.endpoint, *filters)
+    try:
+        found = await kept(settings.endpoint, *filters)
+    except BrokerLost:  # we may not look there
+        return []
     return sorted({topic.rsplit("/", 3)[0] for topic in found})
 
 
 async def retention(settings: Settings) -> Retention:
     """Return what becomes of a message of ours that is retained, and remove it."""
+    try:
+        return await _retention(settings)
+    except BrokerLost:  # we may not try
+        return "unknown"
+
+
+async def _retention(settings: Settings) -> Retention:
     private = private_topic(settings, f"kept-{secrets.token_hex(4)}")
     topic = f"{private}/kept"
     async with observing(settings.endpoint, f"{private}/#") as observer:

@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from busbar.cli import absence, bus, completion, exits
-from busbar.cli.arguments import expected, usage
+from busbar.cli.arguments import expected, suggestion, usage
 from busbar.cli.options import command, ends, waits
 from busbar.cli.output import Output, age, is_table, shown
 from busbar.cli.schemas.foreign import CheckedInfo, checked
@@ -76,16 +76,28 @@ async def _note_oddities(
     """Note why devices may be missing; raise Incomplete, UsageError."""
     if client.overtaken:
         output.note(absence.OVERTAKES)
-    if client.retained or client.incomplete:
+    names = client.devices()
+    # the bridge that a pattern names is asked for without wildcards
+    if client.incomplete or not all(name.endswith(f"/{BRIDGE}") for name in names):
         return
     if "+" in pattern and await absence.retention(settings) == "no wildcards":
-        # what there is has shown itself in the meantime
         raise exits.Incomplete(absence.NO_WILDCARDS)
+    if client.retained or names:
+        return
     roots = await absence.other_roots(settings)
-    if roots and not client.devices():
+    if settings.prefix in roots:
+        known = await bus.known(settings)
+        meant = suggestion(pattern.partition("/")[0], known)
+        output.note(f"no device fits {pattern.replace('+', '*')}{meant}")
+    elif roots:
         raise bus.usage(
             f"there is nothing below the root {settings.prefix!r}; there are bridges "
             f"below: {', '.join(roots)} (--root)"
+        )
+    else:
+        output.note(
+            "no devices; is a bridge running, with this broker and this root? See "
+            "`busbar doctor`"
         )
 
 
@@ -94,8 +106,8 @@ def usable_state(device: DeviceView) -> str:
     state = device.state
     if state != "online" or device.stale is None or device.stale.code in HEALTHY:
         return state
-    if device.stale.code == "offline":
-        return "offline"
+    if device.stale.code in ("offline", "unconfirmed"):
+        return device.stale.code
     return "unknown"
 
 
@@ -151,10 +163,6 @@ def _record(rows: list[dict[str, Any]], output: Output) -> None:
 
 def _print(rows: list[dict[str, Any]], output: Output) -> None:
     if not rows:
-        output.note(
-            "no devices; is a bridge running, with this broker and this root? See "
-            "`busbar doctor`"
-        )
         return
     headings = list(LISTED)
     if any(row["reason"] for row in rows):

@@ -47,7 +47,7 @@ class Observer:
             None,
         )
         self._loop = asyncio.get_running_loop()
-        self._last_message = self._last_retained = 0.0  # loop time (s)
+        self._last_retained = 0.0  # loop time (s)
         self._arrived = asyncio.Event()
 
     async def open(self, filters: Iterable[str]) -> None:
@@ -99,9 +99,7 @@ class Observer:
         end = self._loop.time() + limit
         begun = self._loop.time()
         while self._loop.time() < end:
-            last = max(begun, self._last_retained)
-            if self._link.last_read > self._last_message:
-                last = max(last, self._link.last_read)
+            last = max(begun, self._last_retained, self._link.last_part)
             left = last + QUIET - self._loop.time()
             if left <= 0:
                 return True
@@ -119,9 +117,8 @@ class Observer:
             await self._link.closed
 
     def _take(self, received: Received) -> None:
-        self._last_message = self._loop.time()
         if received.retain:
-            self._last_retained = self._last_message
+            self._last_retained = self._loop.time()
         if len(self.seen) >= MESSAGES_LIMIT:
             return
         payload = received.payload

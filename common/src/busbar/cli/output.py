@@ -29,6 +29,7 @@ _STYLES = {
     "connecting": "yellow",
     "gone": "red",
     "unknown": "red",
+    "unconfirmed": "yellow",
     "ok": "green",
     "warning": "yellow",
     "failed": "red",

@@ -59,6 +59,7 @@ class Client:
         root: str = "busbar",
         devices: Sequence[str] = ("+/+",),
         timeout: float = 10.0,
+        patience: float = 60.0,
         on_gap: Callable[[Gap], None] | None = None,
         settled: bool = True,
     ) -> None:
@@ -67,6 +68,7 @@ class Client:
             root=root,
             devices=devices,
             timeout=timeout,
+            patience=patience,
             on_gap=on_gap,
             settled=settled,
         )

@@ -153,18 +153,8 @@ class Client:
             raise connection.forbidden
         if self._settled:
             # what is not settled or confirmed then says so
-            await self._wait_for(self._dispatcher.settled, SETTLE)
-            await self._wait_for(self._dispatcher.confirmed, CONFIRM)
-
-    async def _wait_for(self, condition: Callable[[], bool], limit: float) -> None:
-        """Wait for a condition, at most `limit` s.
-
-        It is not looked at after each message, of which there may be thousands.
-        """
-        for _ in range(round(limit / LOOK)):
-            if condition():
-                return
-            await asyncio.sleep(LOOK)
+            await _look(self._dispatcher.settled, SETTLE)
+            await _look(self._dispatcher.confirmed, CONFIRM)
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
@@ -427,6 +417,17 @@ class Client:
         self.messages.appendleft(note)
         if note.device in self._devices:
             self._devices[note.device].messages.appendleft(note)
+
+
+async def _look(condition: Callable[[], bool], limit: float) -> None:
+    """Wait for a condition, `limit` s at most.
+
+    Not after each message, of which there may be thousands.
+    """
+    for _ in range(round(limit / LOOK)):
+        if condition():
+            return
+        await asyncio.sleep(LOOK)
 
 
 class _Described(Mapping[str, DeviceView]):

@@ -20,7 +20,7 @@ from busbar.contract.topics import BRIDGE
 from busbar.mqtt.connection import Connection
 
 QUIET = 0.3  # s without anything retained: that was all
-SILENT = 1.5  # s without any byte: our own message does not come
+SILENT = 1.5  # s without anything retained: our own message does not come
 # Retained messages that brokers with narrow queues have dropped a part of. Where there
 # are fewer, a bridge whose count is too high has just lost a device: it counts again
 # every 10 s.
@@ -100,8 +100,7 @@ class FirstPicture:
         self._publish(self._mark)
         published = self._loop.time()
         while not self._returned.is_set():
-            last = max(published, self._link.last_read)
-            left = last + SILENT - self._loop.time()
+            left = max(published, self._last_coming) + SILENT - self._loop.time()
             if left <= 0:
                 return False
             with contextlib.suppress(TimeoutError):
@@ -112,14 +111,18 @@ class FirstPicture:
     async def _quiet(self) -> None:
         begun = self._loop.time()
         while True:
-            last = max(begun, self._last_retained)
-            # bytes of which no message has come: one that is large
-            if self._link.last_read > max(self._last_live, self._last_retained):
-                last = max(last, self._link.last_read)
-            left = last + QUIET - self._loop.time()
+            left = max(begun, self._last_coming) + QUIET - self._loop.time()
             if left <= 0:
                 return
             await asyncio.sleep(left)
+
+    @property
+    def _last_coming(self) -> float:
+        """Loop time (s) of the last retained message, or bytes of one that is long."""
+        part = self._link.last_part
+        if part > self._last_live:
+            return max(self._last_retained, part)
+        return self._last_retained
 
     def _is_doubtful(self) -> bool:
         if not self.retained or self._lacking() or self._short():
@@ -143,12 +146,14 @@ class FirstPicture:
         return short
 
     def _count(self, bridge: str) -> int:
-        """Return how many devices a bridge has besides itself, by its own count."""
+        """Return how many devices a bridge that lives has besides itself."""
         tracked = self._tracked.get(f"{bridge}/{BRIDGE}")
-        count = None
-        if tracked is not None:
-            count = tracked.values.get("devices")
-        return count if isinstance(count, int) else 0
+        if tracked is None or tracked.status is None:
+            return 0
+        count = tracked.values.get("devices")
+        if tracked.status.state == "online" and isinstance(count, int):
+            return count
+        return 0
 
     def _missing(self, lacking: set[str]) -> str:
         """Return what is missing in words.

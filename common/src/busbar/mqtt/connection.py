@@ -91,7 +91,9 @@ class Connection:
         self._pumping = False
         self._writing: int | None = None
         self._last_ack = 0.0
-        self.last_read = 0.0  # loop time (s) of the last bytes that came
+        # loop time (s) of the last bytes that came, and of those that ended no packet
+        self.last_read = self.last_part = 0.0
+        self._whole = False  # a packet has come with them
 
     async def open(self) -> None:
         """Connect and wait for CONNACK; raise BrokerLost."""
@@ -255,11 +257,13 @@ class Connection:
         self._lost(str(code))
 
     def _on_paho_message(self, _c: Any, _u: Any, message: paho.MQTTMessage) -> None:
+        self._whole = True
         self._on_message(paho_client.received(message))
 
     def _on_publish(
         self, _c: Any, _u: Any, mid: int, code: Any, _properties: Any
     ) -> None:
+        self._whole = True
         message = self._in_flight.pop(mid, None)
         if message is None:
             return
@@ -273,6 +277,7 @@ class Connection:
     def _on_acknowledged(
         self, _c: Any, _u: Any, mid: int, codes: list[Any], _properties: Any
     ) -> None:
+        self._whole = True
         future = self._acks.get(mid)
         if future is not None and not future.done():
             future.set_result(codes)
@@ -301,8 +306,11 @@ class Connection:
         written, too.
         """
         self.last_read = self._loop.time()
+        self._whole = False
         self._client.on_publish = self._on_publish
         self._read()
+        if not self._whole:
+            self.last_part = self.last_read
         self._client.on_publish = None
         self._wake()
 

@@ -102,6 +102,17 @@ class DevicePublisher:
         # of each event; within one boot they never start again
         self._seqs = context.left.pop(name, {})
         self._revision = self._next_seq(REVISION)
+        self._make_publishers(context)
+        self._timers: dict[str, asyncio.TimerHandle | asyncio.Handle] = {}
+        self._info_deadline: float | None = None
+        self._closed = False
+        self._truncated = 0
+        self._snapshot_size = 0
+        self._snapshot_last = self._loop.time() - SNAPSHOT_INTERVAL
+        self._leaves_last = self._status_last = self._loop.time()
+
+    def _make_publishers(self, context: BridgeContext) -> None:
+        """Make what publishes retained topics, value topics and blobs."""
         payloads = {
             "status": self.status_payload,
             "info": self._info_payload,
@@ -122,13 +133,6 @@ class DevicePublisher:
             partial(self.topic, "blob"),
             self._file,
         )
-        self._timers: dict[str, asyncio.TimerHandle | asyncio.Handle] = {}
-        self._info_deadline: float | None = None
-        self._closed = False
-        self._truncated = 0
-        self._snapshot_size = 0
-        self._snapshot_last = self._loop.time() - SNAPSHOT_INTERVAL
-        self._leaves_last = self._status_last = self._loop.time()
 
     @property
     def description(self) -> Description:

@@ -19,7 +19,7 @@ log = logging.getLogger("busbar.leftovers")
 
 NEVER_RETAINED = frozenset({"event", "reply"})  # by us
 QUIET = 0.3  # s without another retained message: that was all
-LONGEST = 20.0  # s; `clean` has 30
+LONGEST = 20.0  # s, while they come; `clean` has 30
 
 
 class RetainedCleanup:
@@ -118,8 +118,10 @@ class RetainedCleanup:
             await self._subscribe(link, wanted)
             async with asyncio.timeout(LONGEST):
                 count = -1
-                while count != len(self._found):
+                part = 0.0  # the last bytes of one that is long
+                while (count, part) != (len(self._found), link.last_part):
                     count = len(self._found)
+                    part = link.last_part
                     await asyncio.sleep(QUIET)
         except TimeoutError:
             log.warning(

@@ -103,7 +103,7 @@ class MemoryConnection:
         self._filters: set[str] = set()
         self._others_only: set[str] = set()
         self._sending = False
-        self.last_read = 0.0
+        self.last_read = self.last_part = 0.0
         self.unacknowledged: list[Message] = []
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
