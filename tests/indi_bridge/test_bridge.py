@@ -593,8 +593,8 @@ REFUSED = [
     (
         FOCUSER,
         "call/focus",
-        {"steps": 60000},
-        "out_of_range: FOCUS_RELATIVE_POSITION: 60000",
+        {"steps": 160000},
+        "out_of_range: FOCUS_RELATIVE_POSITION: 160000",
     ),
     (
         DOME,
