@@ -24,6 +24,9 @@ DRIVERS = {
     "indi_simulator_focus": "Focuser Simulator",
     "indi_simulator_wheel": "Filter Simulator",
     "indi_simulator_dome": "Dome Simulator",
+    "indi_simulator_rotator": "Rotator Simulator",
+    "indi_simulator_lightpanel": "Light Panel Simulator",
+    "indi_simulator_gps": "GPS Simulator",
 }
 STEP = 0.05  # s; sockets have to keep up with the clock
 
