@@ -49,7 +49,7 @@ async def test_devices_vectors_and_members_are_on_the_bus() -> None:
         assert stage.vector(WEATHER, "WEATHER_STATUS")["WEATHER_WIND_SPEED"] == "Ok"
         assert stage.vector(WHEEL, "FILTER_NAME")["FILTER_SLOT_NAME_3"] == "Blue"
         counts = stage.bus.good("pi")
-        assert (counts["devices"], counts["vectors"], counts["errors"]) == (6, 50, 0)
+        assert (counts["devices"], counts["vectors"], counts["errors"]) == (9, 62, 0)
 
 
 async def test_info_has_all_that_a_definition_says() -> None:
@@ -593,8 +593,8 @@ REFUSED = [
     (
         FOCUSER,
         "call/focus",
-        {"steps": 60000},
-        "out_of_range: FOCUS_RELATIVE_POSITION: 60000",
+        {"steps": 160000},
+        "out_of_range: FOCUS_RELATIVE_POSITION: 160000",
     ),
     (
         DOME,

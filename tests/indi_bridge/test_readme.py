@@ -107,7 +107,7 @@ def effect(stage: Stage, members: list[str], result: Any) -> None:
         case "get_vector_state":
             assert result["_state"] in ("Idle", "Ok")
         case "enabledlen":
-            assert result == 6
+            assert result == 9
         case "connected" | "stopped" | "stop" | "runqueclient":
             assert result["state"] == "online"
         case "messages":

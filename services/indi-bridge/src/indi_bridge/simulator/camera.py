@@ -9,6 +9,7 @@ from random import Random
 from busbar.codecs import indi
 from busbar.codecs.indi import DefMember, NewBlob
 from indi_bridge.simulator.driver import (
+    AT_MOST_ONE,
     STEP,
     Send,
     SendBlob,
@@ -52,7 +53,7 @@ class SimulatedCamera(SimulatedDriver):
         exposure = SimulatedNumber(1.0, "%5.2f", SHORTEST, LONGEST, 1.0)
         self.number("CCD_EXPOSURE", {"CCD_EXPOSURE_VALUE": exposure}, self._expose)
         abort = {"ABORT": False}
-        self.switch("CCD_ABORT_EXPOSURE", abort, self._abort, rule="AtMostOne")
+        self.switch("CCD_ABORT_EXPOSURE", abort, self._abort, **AT_MOST_ONE)
         self._define_cooler()
         self._define_frame()
         self._define_uploads()
@@ -80,9 +81,9 @@ class SimulatedCamera(SimulatedDriver):
             "RAMP_THRESHOLD": SimulatedNumber(0.5, "%.1f", 0.1, 2.0, 0.1),
         }
         self.number("CCD_TEMP_RAMP", ramp, self._ramp)
-        self.switch(
-            "CCD_COOLER", {"COOLER_ON": False, "COOLER_OFF": True}, self._cooler
-        )
+        cooler = {"COOLER_ON": False, "COOLER_OFF": True}
+        # so it is: its state is told all the same
+        self.switch("CCD_COOLER", cooler, self._cooler, perm="wo")
 
     def _define_frame(self) -> None:
         frame = {
@@ -101,14 +102,14 @@ class SimulatedCamera(SimulatedDriver):
             "FRAME_DARK": False,
             "FRAME_FLAT": False,
         }
-        self.switch("CCD_FRAME_TYPE", frames)
+        self.switch("CCD_FRAME_TYPE", frames, timeout=60.0)
 
     def _define_uploads(self) -> None:
         modes = dict.fromkeys(_UPLOADS, False) | {"UPLOAD_CLIENT": True}
         self.switch("UPLOAD_MODE", modes, self._upload)
         settings = {"UPLOAD_DIR": "/home/indi", "UPLOAD_PREFIX": "IMAGE_XXX"}
-        self.text("UPLOAD_SETTINGS", settings)
-        self.text("CCD_FILE_PATH", {"FILE_PATH": ""}, perm="ro")
+        self.text("UPLOAD_SETTINGS", settings, timeout=60.0)
+        self.text("CCD_FILE_PATH", {"FILE_PATH": ""}, perm="ro", timeout=60.0)
 
     # Exposures.
 

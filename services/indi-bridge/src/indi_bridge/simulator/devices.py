@@ -8,6 +8,7 @@ from random import Random
 from busbar.codecs import indi
 from busbar.codecs.indi import DefMember
 from indi_bridge.simulator.driver import (
+    AT_MOST_ONE,
     Send,
     SimulatedDriver,
     SimulatedNumber,
@@ -17,7 +18,8 @@ from indi_bridge.simulator.driver import (
 Values = Mapping[str, str]
 
 FARTHEST = 100000.0  # steps of a focuser
-SLOTS = 5  # of the filter wheel
+FILTERS = ("Red", "Green", "Blue", "H_Alpha", "SII", "OIII", "LPR", "Luminance")
+SLOTS = len(FILTERS)
 TEXT = 0.04  # s from a refusal to its text
 PACE = 10000.0  # steps a second of the silent focuser
 STORM = 20.0  # wind from which on it is an Alert
@@ -31,13 +33,13 @@ class SimulatedFocuser(SimulatedDriver):
         position = SimulatedNumber(50000.0, "%.f", 0.0, FARTHEST, 1000.0)
         positions = {"FOCUS_ABSOLUTE_POSITION": position}
         self.number("ABS_FOCUS_POSITION", positions, self._absolute)
-        steps = SimulatedNumber(0.0, "%.f", 0.0, 50000.0, 1000.0)
+        steps = SimulatedNumber(0.0, "%.f", 0.0, FARTHEST, 1000.0)
         relative = {"FOCUS_RELATIVE_POSITION": steps}
         self.number("REL_FOCUS_POSITION", relative, self._relative)
         directions = {"FOCUS_INWARD": True, "FOCUS_OUTWARD": False}
-        self.switch("FOCUS_MOTION", directions)
+        self.switch("FOCUS_MOTION", directions, timeout=60.0)
         abort = {"ABORT": False}
-        self.switch("FOCUS_ABORT_MOTION", abort, self._abort, rule="AtMostOne")
+        self.switch("FOCUS_ABORT_MOTION", abort, self._abort, **AT_MOST_ONE)
 
     def _absolute(self, wanted: SimulatedVector, values: Values) -> None:
         target = indi.parse_number(values["FOCUS_ABSOLUTE_POSITION"])
@@ -80,11 +82,11 @@ class SilentFocuser(SimulatedDriver):
         position = SimulatedNumber(50000.0, "%.f", 0.0, FARTHEST, 1000.0)
         positions = {"FOCUS_ABSOLUTE_POSITION": position}
         self.number("ABS_FOCUS_POSITION", positions, self._absolute)
-        steps = SimulatedNumber(0.0, "%.f", 0.0, 50000.0, 1000.0)
+        steps = SimulatedNumber(0.0, "%.f", 0.0, FARTHEST, 1000.0)
         relative = {"FOCUS_RELATIVE_POSITION": steps}
         self.number("REL_FOCUS_POSITION", relative, self._relative)
         directions = {"FOCUS_INWARD": True, "FOCUS_OUTWARD": False}
-        self.switch("FOCUS_MOTION", directions)
+        self.switch("FOCUS_MOTION", directions, timeout=60.0)
 
     def set(self, name: str, values: Values) -> None:
         if self._moving:
@@ -147,15 +149,14 @@ def _refuse_position(
 
 
 class SimulatedFilterWheel(SimulatedDriver):
-    """A filter wheel of five."""
+    """A filter wheel of eight."""
 
     def __init__(self, send: Send) -> None:
         super().__init__("Filter Simulator", send)
-        slot = SimulatedNumber(1.0, "%3.0f", 1.0, SLOTS, 1.0)
+        slot = SimulatedNumber(1.0, "%3.0f", 1.0, float(SLOTS), 1.0)
         self.number("FILTER_SLOT", {"FILTER_SLOT_VALUE": slot}, self._turn)
-        names = ("Red", "Green", "Blue", "H_Alpha", "Luminance")
         filters = {}
-        for number, name in enumerate(names, 1):
+        for number, name in enumerate(FILTERS, 1):
             filters[f"FILTER_SLOT_NAME_{number}"] = name
         self.text("FILTER_NAME", filters)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from busbar.codecs import indi
 from indi_bridge.simulator.driver import (
+    AT_MOST_ONE,
     Send,
     SimulatedDriver,
     SimulatedNumber,
@@ -30,12 +31,13 @@ class SimulatedDome(SimulatedDriver):
         azimuth = SimulatedNumber(0.0, "%6.2f", 0.0, 360.0, 1.0)
         self.number(POSITION, {"DOME_ABSOLUTE_POSITION": azimuth}, self._turn)
         motions = {"DOME_CW": False, "DOME_CCW": False}
-        self.switch("DOME_MOTION", motions, rule="AtMostOne")
+        self.switch("DOME_MOTION", motions, **AT_MOST_ONE)
         shutter = {"SHUTTER_OPEN": False, "SHUTTER_CLOSE": True}
-        self.switch("DOME_SHUTTER", shutter, self._shutter)
-        self.switch("DOME_PARK", {"PARK": False, "UNPARK": True}, self._park)
+        self.switch("DOME_SHUTTER", shutter, self._shutter, **AT_MOST_ONE)
+        parking = {"PARK": False, "UNPARK": True}
+        self.switch("DOME_PARK", parking, self._park, timeout=60.0)
         abort = {"ABORT": False}
-        self.switch("DOME_ABORT_MOTION", abort, self._abort, rule="AtMostOne")
+        self.switch("DOME_ABORT_MOTION", abort, self._abort, **AT_MOST_ONE)
 
     def _turn(self, wanted: SimulatedVector, values: Values) -> None:
         if self.vectors["DOME_PARK"].values["PARK"] == "On":

@@ -26,6 +26,8 @@ from busbar.codecs.indi import (
 STEP = 0.25  # s between steps of a motion
 # vectors that are there before a driver is connected, too
 _ALWAYS = ("DRIVER_INFO", "CONNECTION")
+# fields of switches of which one or none is on
+AT_MOST_ONE: dict[str, Any] = {"rule": "AtMostOne", "timeout": 60.0}
 _DEFAULTS: dict[Kind, dict[str, Any]] = {
     "Number": {"timeout": 60.0},
     "Switch": {"rule": "OneOfMany"},

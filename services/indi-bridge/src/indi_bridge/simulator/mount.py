@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from busbar.codecs import indi
 from indi_bridge.simulator.driver import (
+    AT_MOST_ONE,
     STEP,
     Send,
     SimulatedDriver,
@@ -48,14 +49,15 @@ class SimulatedMount(SimulatedDriver):
         self._tracking = False  # unless it is on its way
         self._refused = False  # TRACK_STATE is to be said again
         self._pulses: dict[str, float] = {}  # vector -> s that are left
-        self.switch("ON_COORD_SET", {"TRACK": True, "SLEW": False, "SYNC": False})
+        modes = {"TRACK": True, "SLEW": False, "SYNC": False}
+        self.switch("ON_COORD_SET", modes, timeout=60.0)
         coordinates = {
             "RA": SimulatedNumber(3.0, "%010.6m", 0.0, 24.0, 0.0),
             "DEC": SimulatedNumber(45.0, "%010.6m", -90.0, 90.0, 0.0),
         }
         self.number(COORDINATES, coordinates, self._goto)
         abort = {"ABORT": False}
-        self.switch("TELESCOPE_ABORT_MOTION", abort, self._abort, rule="AtMostOne")
+        self.switch("TELESCOPE_ABORT_MOTION", abort, self._abort, **AT_MOST_ONE)
         tracking = {"TRACK_ON": False, "TRACK_OFF": True}
         self.switch("TELESCOPE_TRACK_STATE", tracking, self._track)
         parking = {"PARK": False, "UNPARK": True}
@@ -87,7 +89,7 @@ class SimulatedMount(SimulatedDriver):
         ):
             motion = {f"MOTION_{first}": False, f"MOTION_{second}": False}
             name = f"TELESCOPE_MOTION_{axis}"
-            self.switch(name, motion, self._move_axis, rule="AtMostOne")
+            self.switch(name, motion, self._move_axis, **AT_MOST_ONE)
             pulse = SimulatedNumber(0.0, "%.f", 0.0, 60000.0, 100.0)
             members = (f"TIMED_GUIDE_{first[0]}", f"TIMED_GUIDE_{second[0]}")
             name = f"TELESCOPE_TIMED_GUIDE_{axis}"

@@ -13,6 +13,11 @@ from busbar.codecs.indi import (
     NewVector,
     SetVector,
 )
+from indi_bridge.simulator.accessories import (
+    SimulatedGps,
+    SimulatedLightPanel,
+    SimulatedRotator,
+)
 from indi_bridge.simulator.camera import SimulatedCamera
 from indi_bridge.simulator.devices import (
     SimulatedFilterWheel,
@@ -121,6 +126,9 @@ class SimulatedServer:
         self.add(SimulatedFilterWheel(self.send))
         self.add(SimulatedDome(self.send))
         self.add(SimulatedWeatherStation(self.send))
+        self.add(SimulatedRotator(self.send))
+        self.add(SimulatedLightPanel(self.send))
+        self.add(SimulatedGps(self.send))
         self.add(SimulatedCamera(self.send, self.send_blob))
 
     def crash(self, name: str) -> SimulatedDriver:
