@@ -12,7 +12,7 @@ class Input:
     """Buffer that grows at its end; what was read is taken off its beginning.
 
     A search that is repeated, further on or after more has come, looks at no byte
-    twice: thousands of start tags without an end cost as much as as many bytes.
+    twice: thousands of start tags without an end cost no more than other bytes.
     """
 
     def __init__(self) -> None:
