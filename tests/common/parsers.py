@@ -194,7 +194,6 @@ def _search(data: bytes) -> None:
     made.data += data
     place = made.skip_space(0)
     made.search(re.compile(b"<a"), place)
-    made.cut(0, place)
     made.take(place)
 
 

@@ -10,9 +10,9 @@ from difflib import get_close_matches
 from msgspec import inspect as types
 
 from busbar.config.yaml import Key, ListNode, MapNode, Node, Value, plain
+from busbar.contract.mistakes import Lists, parts
 
 SIZE = r"^([1-9][0-9]{0,5}) ?(B|KiB|MiB|GiB|kB|MB|GB)(?!\n)$"
-Lists = types.ListType | types.VarTupleType | types.SetType | types.FrozenSetType
 
 _NAMES: dict[type[types.Type], str] = {
     types.BoolType: "true or false",
@@ -40,15 +40,6 @@ _LIMITS = {
     "max_length": "length at most {}",
     "pattern": "matching {}",
 }
-
-
-def parts(info: types.Type) -> list[types.Type]:
-    """Return the types of a union, without what only documents them."""
-    if isinstance(info, types.Metadata):
-        return parts(info.type)
-    if isinstance(info, types.UnionType):
-        return [part for each in info.types for part in parts(each)]
-    return [info]
 
 
 def literals(info: types.Type) -> list[Value]:

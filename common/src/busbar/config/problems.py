@@ -13,7 +13,7 @@ import msgspec
 from msgspec import inspect as types
 
 from busbar.config import allowed
-from busbar.config.allowed import SIZE, Lists
+from busbar.config.allowed import SIZE
 from busbar.config.yaml import (
     Key,
     ListNode,
@@ -25,7 +25,13 @@ from busbar.config.yaml import (
     plain,
     problem,
 )
-from busbar.contract.mistakes import length_limit, number_limit, text_limit
+from busbar.contract.mistakes import (
+    Lists,
+    length_limit,
+    number_limit,
+    parts,
+    text_limit,
+)
 from busbar.errors import ConfigError
 
 T = TypeVar("T")
@@ -122,7 +128,7 @@ def _read_again(node: Node, info: types.Type) -> None:
 
 def _wanted(node: Scalar, info: types.Type) -> Value:
     value = node.value
-    kinds = {type(part) for part in allowed.parts(info)}
+    kinds = {type(part) for part in parts(info)}
     if isinstance(value, str):
         size = re.search(SIZE, value) if allowed.is_size(info) else None
         return int(size[1]) * UNITS[size[2]] if size else value
@@ -139,8 +145,7 @@ def _wanted(node: Scalar, info: types.Type) -> Value:
 
 def _check(node: Node, info: types.Type, path: Path) -> None:
     """Raise _Mistake for the first thing that `info` does not allow."""
-    parts = allowed.parts(info)
-    if any(type(part) not in _CHECKED for part in parts):
+    if any(type(part) not in _CHECKED for part in parts(info)):
         return  # Any, or what only msgspec can judge
     match node:
         case MapNode():
@@ -155,7 +160,7 @@ def _check_mapping(node: MapNode, info: types.Type, path: Path) -> None:
     if allowed.all_structs(info):
         _check_struct(node, info, path)
         return
-    for part in allowed.parts(info):
+    for part in parts(info):
         if isinstance(part, types.DictType):
             _check_length(node, len(node.entries), part, info, path)
             for key, entry in node.entries.items():
@@ -220,7 +225,7 @@ def _check_by_itself(
 
 
 def _check_list(node: ListNode, info: types.Type, path: Path) -> None:
-    for part in allowed.parts(info):
+    for part in parts(info):
         if isinstance(part, types.TupleType):
             if len(node.items) != len(part.item_types):
                 raise _unfit(node, info, path)
@@ -247,7 +252,7 @@ def _check_scalar(node: Scalar, info: types.Type, path: Path) -> None:
     of_its_type = [each for each in literals if type(each) is type(value)]
     if value in of_its_type:
         return
-    for part in allowed.parts(info):
+    for part in parts(info):
         if type(part) in _READINGS[type(value)]:
             if not _is_within_limits(part, value):
                 raise _unfit(node, info, path)

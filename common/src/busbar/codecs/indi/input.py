@@ -3,8 +3,8 @@
 import re
 
 _OVERLAP = 40  # bytes; the longest match of a pattern that is searched is shorter
-_BLANK = re.compile(rb"\s*+")
-_COMMENT_START = b"<!--"
+_BLANK = re.compile(rb"\s*+(<!--)?+")
+_NOWHERE = (0, 0)
 _COMMENT_END = re.compile(rb"-->")
 
 
@@ -12,7 +12,7 @@ class Input:
     """Buffer that grows at its end; what was read is taken off its beginning.
 
     A search that is repeated, further on or after more has come, looks at no byte
-    twice: thousands of start tags without an end cost as much as as many bytes.
+    twice: thousands of start tags without an end cost no more than other bytes.
     """
 
     def __init__(self) -> None:
@@ -29,24 +29,19 @@ class Input:
         del self.data[:count]
         self._taken += count
 
-    def cut(self, start: int, end: int) -> bytes:
-        """Return a part."""
-        with memoryview(self.data) as view:
-            return bytes(view[start:end])
-
     def search(self, pattern: re.Pattern[bytes], start: int) -> re.Match[bytes] | None:
         """Return the first match from a place on."""
-        first, last = self._empty.get(pattern, (0, 0))
-        begin = start
-        if first <= start + self._taken <= last:
-            begin = last - self._taken
+        taken = self._taken
+        first, last = self._empty.get(pattern, _NOWHERE)
+        if first <= start + taken <= last:
+            start = last - taken
         else:
-            first = start + self._taken
-        found = pattern.search(self.data, begin)
-        end = max(begin, len(self.data) - _OVERLAP)
+            first = start + taken
+        found = pattern.search(self.data, start)
+        last = max(start, len(self.data) - _OVERLAP)
         if found is not None:
-            end = found.start()
-        self._empty[pattern] = (first, end + self._taken)
+            last = found.start()
+        self._empty[pattern] = (first, last + taken)
         return found
 
     def skip_space(self, start: int) -> int:
@@ -54,10 +49,9 @@ class Input:
         while True:
             blank = _BLANK.match(self.data, start)
             assert blank is not None  # it matches nothing, too
-            start = blank.end()
-            if not self.data.startswith(_COMMENT_START, start):
-                return start
-            end = self.search(_COMMENT_END, start + len(_COMMENT_START))
+            if blank[1] is None:
+                return blank.end()
+            end = self.search(_COMMENT_END, blank.end())
             if end is None:
-                return start
+                return blank.start(1)
             start = end.end()

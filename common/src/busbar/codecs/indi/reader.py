@@ -81,9 +81,9 @@ class ElementReader:
         self._input.data += data
         self._doubtful = max(0, self._doubtful - taken)
         self._position = 0
-        if self._open is not None:
-            start, body = self._open.start - taken, self._open.body - taken
-            self._open = self._open._replace(start=start, body=body)
+        if self._open is not None:  # it began at the position
+            name, attributes, _, body = self._open
+            self._open = _Open(name, attributes, 0, body - taken)
 
     def elements(self) -> Iterator[Element]:
         """Give the elements that the bytes so far complete, in order."""
@@ -137,7 +137,7 @@ class ElementReader:
             if inner is not None:
                 why = f"{head.name.decode()} has no end"
                 return inner, self._skipped(head.start, why, head.body)
-        element = self._parse(head, self._input.cut(head.body, end))
+        element = self._parse(head, self._input.data[head.body : end])
         if not isinstance(element, Skipped):
             return close.end(), element
         # perhaps its end tag is missing, and this one belongs to another element
@@ -154,7 +154,7 @@ class ElementReader:
             return None
         return found.start()
 
-    def _parse(self, head: _Open, body: bytes) -> Element:
+    def _parse(self, head: _Open, body: bytes | bytearray) -> Element:
         text = self._text
         decoded = text.decode(head.attributes)
         try:
@@ -232,7 +232,8 @@ class ElementReader:
 
     def _skipped(self, position: int, why: str, end: int | None = None) -> Skipped:
         shown = position + _SHOWN
-        return Skipped(why, self._input.cut(position, min(shown, end or shown)))
+        began = self._input.data[position : min(shown, end or shown)]
+        return Skipped(why, bytes(began))
 
     def _find_root(self, start: int) -> Step:
         found = self._root(start)

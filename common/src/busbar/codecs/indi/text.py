@@ -16,7 +16,7 @@ class TextDecoder:
         self.latin1 = 0  # texts that were not UTF-8
         self.errors = 0  # faults that cost an element or were repaired
 
-    def decode(self, data: bytes) -> str:
+    def decode(self, data: bytes | bytearray) -> str:
         """Return the text of one element: UTF-8, else Latin-1.
 
         Source: docs/protocols/indi.md, 4.5 (indiserver passes bytes through).
