@@ -15,6 +15,9 @@ from indi_bridge.settings import Drivers
 
 LIMIT = 30.0  # s until the devices of a driver have come or gone
 LOOK = 0.1  # s between looks
+# s between stop and start: indiserver opens its FIFO again after each writer, and loses
+# what another one writes meanwhile (seen once in three with the web manager)
+PAUSE = 0.5
 
 
 class RunningDriver(msgspec.Struct, frozen=True):
@@ -61,6 +64,7 @@ class DriverControl:
     async def restart_driver(self, device: str, arguments: Driver, turn: Turn) -> None:
         """Stop a driver and start it again, as one that hangs needs it."""
         await self._ask("stop", arguments.driver)
+        await asyncio.sleep(PAUSE)
         await self._ask("start", arguments.driver)
 
     async def _ask(self, verb: Verb, driver: str) -> None:

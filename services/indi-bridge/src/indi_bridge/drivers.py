@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
-from busbar.bridge import ConfigError, DeviceRefused, LinkLost
+from busbar.bridge import DeviceRefused, LinkLost
 from indi_bridge.settings import Drivers
 
 Verb = Literal["start", "stop"]
@@ -43,7 +43,7 @@ def _write(fifo: Path, line: str) -> None:
         raise LinkLost(f"drivers: fifo: {fifo}: {why}") from error
     try:
         if not stat.S_ISFIFO(os.fstat(file).st_mode):
-            raise ConfigError(f"drivers: fifo: {fifo} is no FIFO")
+            raise LinkLost(f"drivers: fifo: {fifo} is no FIFO")
         os.write(file, line.encode())
     except BlockingIOError as error:
         raise LinkLost(f"drivers: fifo: {fifo}: indiserver does not read") from error
