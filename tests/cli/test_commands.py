@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from busbar.cli import exits
-from busbar.cli.devices import rows_of
 from busbar.cli.output import Output, is_table
+from busbar.cli.value_table import rows_of
 from busbar.cli.watching import _meets
 from busbar.contract.describe import Description, Property, by_path
 from tests.broker import free_port

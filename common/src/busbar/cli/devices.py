@@ -1,18 +1,19 @@
 """`busbar ls` and `busbar show`: devices, and all that is known of one."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator
 from typing import Any
 
 import click
 import msgspec
 
 from busbar.cli import absence, bus, completion, exits
-from busbar.cli.arguments import expected, suggestion, usage
+from busbar.cli.arguments import suggestion, usage
 from busbar.cli.options import command, ends, waits
-from busbar.cli.output import Output, age, is_table, shown
+from busbar.cli.output import Output, is_table
 from busbar.cli.schemas.foreign import CheckedInfo, checked
 from busbar.cli.settings import Settings
+from busbar.cli.value_table import value_rows
 from busbar.client import Client, DeviceView, Presence, Snapshot
 from busbar.contract.messages import Info
 from busbar.contract.topics import BRIDGE, matches
@@ -340,7 +341,7 @@ def _print_values(device: DeviceView, described: CheckedInfo, output: Output) ->
     info = described.info
     known = device.snapshot().values
     tables = {path: value for path, value in known.items() if is_table(value)}
-    rows = _values(device, described, tables)
+    rows = value_rows(device, described, tables)
     if rows:
         output.text()
         output.table(
@@ -357,59 +358,6 @@ def _title_of(info: Info, path: str) -> str:
     return info.properties[path].title or ""
 
 
-def rows_of(info: Info, values: Mapping[str, Any]) -> Iterable[str]:
-    """Return properties in the order of info, then values of families, then families.
-
-    Without families that only read back.
-    """
-    readbacks = {about.readback for about in info.properties.values()}
-    single = []
-    families = []
-    for path in info.properties:
-        if "{" not in path:
-            single.append(path)
-        elif path not in readbacks:
-            families.append(path)
-    return dict.fromkeys([*single, *values, *families])
-
-
 def commands_of(info: Info) -> list[str]:
     """Return the commands of info, those that every device has last."""
     return sorted(info.commands, key=COMMON.__contains__)
-
-
-def _spaced(value: Any) -> str:
-    """Return a value for a cell, which is folded where there is room between words."""
-    if not isinstance(value, dict | list):
-        return shown(value)
-    return msgspec.json.format(msgspec.json.encode(value), indent=0).decode()
-
-
-def _values(
-    device: DeviceView, described: CheckedInfo, tables: Collection[str]
-) -> list[list[str]]:
-    known = device.snapshot()
-    rows = []
-    for path in rows_of(described.info, known.values):
-        if path in tables:
-            continue
-        value = _spaced(known.values.get(path))
-        if path in known.bad:
-            value += f" ({known.bad[path].code})"
-        changed = age(known.times.get(path))
-        rows.append([path, value, *_described(described, path, changed)])
-    return rows
-
-
-def _described(described: CheckedInfo, path: str, changed: str) -> list[str]:
-    """Return the cells after a value: unit, age, access, what is allowed, title.
-
-    What is allowed is `?` where the schema cannot be used.
-    """
-    about = described.info.properties.get(path)
-    if about is None:
-        return ["", changed, "r", "", ""]
-    allowed = "?"
-    if described.schema_fault(path) is None:
-        allowed = expected(about.schema)
-    return [about.unit or "", changed, about.access, allowed, about.title or ""]
