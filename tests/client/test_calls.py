@@ -394,3 +394,13 @@ async def test_what_is_no_name_is_refused_before_it_is_sent(wire: Wire, target: 
     with pytest.raises(UnknownTarget):
         await wire.calls.run("lab/toy", target, {}, LATE)
     assert not wire.sent
+
+
+async def test_what_the_device_said_is_logged_though_the_command_succeeded(
+    wire: Wire, caplog: pytest.LogCaptureFixture
+):
+    running = wire.start()
+    await settle()
+    wire.answer(result=1, messages=["[WARNING] clamped"])
+    assert await running == 1
+    assert "lab/toy call/echo: [WARNING] clamped" in caplog.text

@@ -4,6 +4,7 @@ Each has an id, and ends with its outcome, an error, or the end of our patience.
 """
 
 import asyncio
+import logging
 import math
 import secrets
 import time as clock
@@ -37,6 +38,8 @@ BOUNDED = ("_ttl", "_wait", "_timeout")
 # of the time left, at most so many s: kept for the bridge's answer, which knows more
 # than that there was none
 WAY_BACK = (0.1, 0.5)
+
+log = logging.getLogger("busbar.client")
 
 _replies = msgspec.json.Decoder(Reply)
 Declared = TypeVar("Declared")
@@ -178,6 +181,7 @@ class Calls:
         if call is None or call.answer.done() or not _belongs(reply, call):
             self.strays += 1
         elif reply.ok:
+            _log_messages(call, reply)
             result = None
             if reply.result is not UNSET:
                 result = reply.result
@@ -275,6 +279,13 @@ def _not_finite(item: Any, where: str = "") -> Iterator[tuple[str, float]]:
     for key, part in parts:
         inner = where if key == "_value" else f"{where}{key}: "
         yield from _not_finite(part, inner)
+
+
+def _log_messages(call: _Call, reply: Reply) -> None:
+    """Log what the device said although the command succeeded."""
+    if reply.messages is not UNSET:
+        for text in reply.messages:
+            log.warning("%s %s: %s", call.device, call.target, text)
 
 
 def _belongs(reply: Reply, call: _Call) -> bool:
