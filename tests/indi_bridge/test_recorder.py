@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import signal
+import sys
 import tty
 from collections.abc import Iterable
 from pathlib import Path
@@ -95,6 +97,44 @@ async def test_both_sides_of_a_terminal_are_recorded() -> None:
     assert [(each.direction, each.data) for each in lines] == [
         (TO_PEER, b"\x01\xff"),
         (FROM_PEER, b"\x02"),
+    ]
+
+
+async def test_the_program_records_until_it_is_told(tmp_path: Path) -> None:
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(await reader.readline())
+        await writer.drain()
+        writer.close()
+
+    peer = await asyncio.start_server(echo, "127.0.0.1", 0)
+    port = peer.sockets[0].getsockname()[1]
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.traces.record", "--hex"),
+        *("tcp", "--to", f"127.0.0.1:{port}"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+    )
+    assert process.stderr is not None
+    try:
+        told = (await process.stderr.readline()).decode()
+        place = told.removeprefix("recording on 127.0.0.1:")
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(place))
+        writer.write(b"\x01\n")
+        assert await reader.read() == b"\x01\n"
+        writer.close()
+    finally:
+        process.send_signal(signal.SIGTERM)
+    written, _ = await process.communicate()
+    peer.close()
+    assert process.returncode == 0
+    path = tmp_path / "one.jsonl"
+    path.write_bytes(written)
+    lines = load(str(path.with_suffix(""))).lines
+    assert [(each.direction, each.data) for each in lines[:3]] == [
+        (OPEN, b""),
+        (TO_PEER, b"\x01\n"),
+        (FROM_PEER, b"\x01\n"),
     ]
 
 

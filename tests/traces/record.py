@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import itertools
 import os
+import signal
 import sys
 import tty
 from collections.abc import AsyncIterator, Callable
@@ -117,7 +118,7 @@ class Recorder:
 
 
 def main() -> None:
-    """Record what the command line asks for until SIGINT."""
+    """Record what the command line asks for until SIGINT or SIGTERM."""
     parser = argparse.ArgumentParser(prog="python -m tests.traces.record")
     parser.add_argument("--hex", action="store_true", help="data are no text")
     kinds = parser.add_subparsers(dest="kind", required=True)
@@ -126,8 +127,17 @@ def main() -> None:
     tcp.add_argument("--to", required=True, metavar="HOST:PORT")
     pty = kinds.add_parser("pty")
     pty.add_argument("--to", required=True, type=Path, metavar="DEVICE")
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_run(parser.parse_args()))
+    asyncio.run(_until_told(parser.parse_args()))
+
+
+async def _until_told(arguments: argparse.Namespace) -> None:
+    """Record until a signal, also in the background of a script."""
+    recording = asyncio.create_task(_run(arguments))
+    loop = asyncio.get_running_loop()
+    for each in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(each, recording.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await recording
 
 
 async def _run(arguments: argparse.Namespace) -> None:
