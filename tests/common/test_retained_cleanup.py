@@ -106,6 +106,7 @@ class SlowLink:
     """Delivers what is retained, a few messages a second."""
 
     TOPICS = 40
+    last_part = 0.0
 
     def __init__(self) -> None:
         self.cleanup: RetainedCleanup

@@ -86,7 +86,7 @@ def test_a_violation_gives_7_and_says_what_and_where(
         (
             ["right", "--device", "fridge", "--active", "--seconds", "0"],
             5,
-            "busbar/right/fridge has no status",
+            "nothing is said of busbar/right/fridge",
         ),
         (["a/b"], 2, "bridge name 'a/b'"),
         (["right", "--broker", "mqtt://127.0.0.1:9"], 6, "cannot connect"),

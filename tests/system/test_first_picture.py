@@ -26,10 +26,7 @@ from tests.proxy import Proxy
 from tests.watcher import Watcher
 from tests.watcher import retained as found
 
-CROWD = crowd(20, 100, values=24)  # 2020 devices, 54 060 topics
 SLOW = 100e3  # bytes/s
-# 106 devices of which every info is longer than the link's buffers: 4 s at SLOW
-NARROW = crowd(2, 52, padding=3000)
 VIEWER = "user viewer\ntopic read busbar/#\n"
 
 
@@ -38,17 +35,36 @@ def protocol(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+def many() -> dict[str, bytes]:
+    """Return 2020 devices, 54 060 topics, of now."""
+    return crowd(20, 100, values=24)
+
+
+def few_long() -> dict[str, bytes]:
+    """Return 106 devices of which every info is longer than the link's buffers.
+
+    4 s at SLOW; of now.
+    """
+    return crowd(2, 52, padding=3000)
+
+
 @pytest.fixture(scope="module")
-def crowded() -> Iterator[Mosquitto]:
+def crowded_broker() -> Iterator[Mosquitto]:
     with Mosquitto() as broker:
-        retain(broker.port, CROWD)
         yield broker
+
+
+@pytest.fixture
+def crowded(crowded_broker: Mosquitto) -> Mosquitto:
+    """A broker with many devices; what is retained is believed while it is new."""
+    retain(crowded_broker.port, many())
+    return crowded_broker
 
 
 @pytest.fixture
 def narrow() -> Iterator[Mosquitto]:
     with Mosquitto() as broker:
-        retain(broker.port, NARROW)
+        retain(broker.port, few_long())
         yield broker
 
 
@@ -69,7 +85,7 @@ async def test_two_thousand_devices_are_known_and_good_when_the_client_is_entere
 ) -> None:
     async with Client(Endpoint(crowded.url, protocol=protocol)) as bus:
         assert bus.incomplete == ""
-        assert list(bus.devices()) == names(CROWD)
+        assert list(bus.devices()) == names(many())
         assert {device.stale for device in bus.devices().values()} == {None}
         assert bus.device("b19/d0099")["v0"] == 99
 
@@ -77,7 +93,7 @@ async def test_two_thousand_devices_are_known_and_good_when_the_client_is_entere
 def test_ls_of_two_thousand_devices_has_a_row_for_each(crowded: Mosquitto) -> None:
     done = busbar("ls", "--json", "-b", crowded.url)
     assert (done.code, done.err) == (0, "")
-    assert [row["device"] for row in done.json] == names(CROWD)
+    assert [row["device"] for row in done.json] == names(many())
     assert {row["state"] for row in done.json} == {"online"}
 
 
@@ -93,7 +109,7 @@ async def test_behind_a_slow_link_ls_has_every_device(narrow: Mosquitto) -> None
     async with slow(narrow) as proxy:
         done = await run("ls", "--json", "-b", proxy.url)
     assert (done.code, done.err) == (0, "")
-    assert [row["device"] for row in done.json] == names(NARROW)
+    assert [row["device"] for row in done.json] == names(few_long())
     assert {row["state"] for row in done.json} == {"online"}
 
 

@@ -85,7 +85,7 @@ async def connected(
 
 def _told(error: BrokerLost, begun: bool) -> BrokerLost:
     """Return the error of a connection, which may have begun."""
-    if not begun:
+    if not begun or isinstance(error, BusbarError):  # rights: the reason is known
         return error
     return BrokerLost(f"the broker ended the session as soon as it had begun: {error}")
 

@@ -168,8 +168,8 @@ def _senseless(info: Info, path: str) -> str | None:
     if isinstance(about.readback, str) and not may_have(info, about.readback):
         return f"readback {about.readback!r} is no property"
     ranges = about.parameters if isinstance(about.parameters, dict) else {}
-    # members that are only read may have any names
-    named = ranges if about.access == "r" else parameters(path)
+    # members that are only read or only written may have any names
+    named = parameters(path) if about.access == "rw" else ranges
     for name in named:
         bounds = ranges.get(name, {})
         if not {"minimum", "maximum"} <= bounds.keys():
