@@ -72,7 +72,9 @@ async def test_deep_and_huge_structures_are_refused_within_bounds(
                 tally.publish(f"busbar/lab/{target}", payload)
             due = number * len(targets)
             await until(
-                lambda d=due: tally.total >= d, f"outcomes of {name}: {tally.codes}"
+                lambda d=due: tally.total >= d,
+                f"outcomes of {name}: {tally.codes}",
+                90.0,
             )
         grown = (host.resident() - before) / MIB
         watching.cancel()
