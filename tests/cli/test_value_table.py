@@ -23,6 +23,8 @@ from busbar.cli.value_table import readable
             "RA 5:35:17, DEC -5.3911 (Ok)",
         ),
         ({"CCD1": None, "_state": "Idle"}, "CCD1 (Idle)"),
+        ({"TRACK": True, "SLEW": False, "_state": "Idle"}, "TRACK (Idle)"),
+        ({"ABORT": False, "_state": "Ok"}, "off (Ok)"),
         ({"size": 3, "file": "a.bin"}, '{"size": 3, "file": "a.bin"}'),
         ({"_state": 5, "X": [1]}, "X [1] (5)"),
     ],

@@ -423,6 +423,8 @@ async def test_drivers_are_listed_stopped_and_started_by_the_fifo(
         await bus.status("GPS_Simulator", "online")
         reply = await bus.call("pi", "restart_driver", "indi_simulator_gps")
         assert reply["ok"], reply
+        reply = await bus.call("pi", "stop_driver", "indi_nosuch")
+        assert failure(reply).startswith("device: 'indi_nosuch' does not run")
         reply = await bus.call("pi", "start_driver", "../bin/sh")
         assert failure(reply).startswith("out_of_range"), reply
         reply = await bus.call("pi", "start_driver", "sh")

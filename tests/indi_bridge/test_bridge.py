@@ -530,7 +530,19 @@ REFUSED = [
         MOUNT,
         "call/goto",
         {"ra": "noon", "dec": 1},
-        "bad_request: ra: 'noon' is not a number",
+        "bad_request: ra: 'noon' is no number",
+    ),
+    (
+        MOUNT,
+        "call/goto",
+        {"ra": "5:99:00", "dec": 1},
+        "out_of_range: ra: '5:99:00': minutes and seconds are below 60",
+    ),
+    (
+        MOUNT,
+        "call/goto",
+        {"ra": "5h35m60s", "dec": 1},
+        "out_of_range: ra: '5h35m60s'",
     ),
     (
         WHEEL,

@@ -52,7 +52,8 @@ def rows_of(info: Info, values: Mapping[str, Any]) -> Iterable[str]:
 def readable(value: Any) -> str:
     """Return a value for a cell, which is folded where there is room between words.
 
-    Of an object its members, in the text that it has for people, and its `_state`.
+    Of an object with a `_state` its members, in the text that it has for people, of
+    switches those that are on.
     """
     if isinstance(value, dict) and "_state" in value:
         return _members(value)
@@ -62,12 +63,17 @@ def readable(value: Any) -> str:
 
 
 def _members(value: Mapping[str, Any]) -> str:
-    texts = value.get("_text") or {}
-    members = []
-    for name, member in value.items():
-        if not name.startswith("_"):
-            members.append(f"{name} {texts.get(name) or shown(member)}".rstrip())
+    own = {name: value[name] for name in value if not name.startswith("_")}
+    if own and all(isinstance(member, bool) for member in own.values()):
+        members = [name for name, on in own.items() if on] or ["off"]
+    else:
+        texts = value.get("_text") or {}
+        members = [_member(name, texts.get(name, own[name])) for name in own]
     return f"{', '.join(members)} ({shown(value['_state'])})".strip()
+
+
+def _member(name: str, value: Any) -> str:
+    return f"{name} {shown(value)}".rstrip()
 
 
 def _described(described: CheckedInfo, path: str, changed: str) -> list[str]:
@@ -80,8 +86,11 @@ def _described(described: CheckedInfo, path: str, changed: str) -> list[str]:
         return ["", changed, "r", "", ""]
     allowed = "?"
     if described.schema_fault(path) is None:
-        allowed = _allowed(about)
-    return [about.unit or "", changed, about.access, allowed, about.title or ""]
+        allowed = _allowed(about).replace("|", " | ")
+    title = about.title or ""
+    if title == path:
+        title = ""
+    return [about.unit or "", changed, about.access, allowed, title]
 
 
 def _allowed(about: PropertyInfo) -> str:

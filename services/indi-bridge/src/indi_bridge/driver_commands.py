@@ -8,7 +8,14 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from busbar.bridge import DeviceTimeout, Forbidden, NoArguments, Turn, command
+from busbar.bridge import (
+    DeviceRefused,
+    DeviceTimeout,
+    Forbidden,
+    NoArguments,
+    Turn,
+    command,
+)
 from indi_bridge.drivers import Verb, ask
 from indi_bridge.model import IndiDevice, ServerModel
 from indi_bridge.settings import Drivers
@@ -74,8 +81,10 @@ class DriverControl:
         if not any(fnmatch.fnmatchcase(driver, each) for each in settings.allow):
             allowed = ", ".join(settings.allow)
             raise Forbidden(f"{driver!r} is none of `drivers: allow:`: {allowed}")
-        await ask(settings, verb, driver)
         wanted = verb == "start"
+        if not wanted and not self._is_there(driver):
+            raise DeviceRefused(f"{driver!r} does not run; `drivers` lists those")
+        await ask(settings, verb, driver)
         await self._until(lambda: self._is_there(driver) == wanted, verb, driver)
 
     def _is_there(self, driver: str) -> bool:

@@ -15,6 +15,7 @@ from indi_bridge.vectors import Vector
 Text = Annotated[str, Meta(min_length=1, max_length=40)]
 
 SLEW = 900.0  # s for a mount, a dome or a filter wheel to get there
+SIXTY = 60
 PREPARING = 30.0  # s for what is set before a motion or an exposure
 
 # 5h35m17s, -5°23'28", 12d30m
@@ -89,15 +90,20 @@ def angle(name: str, value: float | str, low: float, high: float) -> float:
 
 
 def _sexagesimal(name: str, text: str) -> float:
+    plain = text
     found = _UNITS.fullmatch(text.strip().replace(" ", ""))
     if found is not None:
-        text = ":".join(filter(None, found.groups()))
+        plain = ":".join(filter(None, found.groups()))
     try:
-        return parse_number(text)
-    except ProtocolError as error:
+        number = parse_number(plain)
+        sixtieths = [float(each) for each in plain.replace(" ", ":").split(":")[1:]]
+    except (ProtocolError, ValueError) as error:
         raise BadRequest(
-            f"{name}: {error}; allowed: a number, or text such as 5:35:17 or 5h35m17s"
+            f"{name}: {text!r:.60} is no number; allowed: 5.588, 5:35:17 or 5h35m17s"
         ) from error
+    if any(each >= SIXTY for each in sixtieths):
+        raise OutOfRange(f"{name}: {text!r:.60}: minutes and seconds are below 60")
+    return number
 
 
 def part_of_way(vector: Vector, member: str, target: float) -> Fraction:
