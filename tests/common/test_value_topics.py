@@ -84,3 +84,15 @@ async def test_a_property_that_comes_and_goes_in_one_moment_leaves_nothing():
     made.device.gone(["voltage"])
     await made.publish()
     assert made.device._leaves._payloads == {}
+
+
+async def test_a_value_that_does_not_fit_leaves_no_older_one_behind():
+    made = await bench()
+    leaves = []
+    made.bus.outbox.lower(3000)
+    for mode in ("cv", "x" * 5000, "cc"):
+        made.device.values({"mode": mode})
+        for message in await made.run(2):
+            if message.topic.endswith("state/mode"):
+                leaves.append(message.payload)
+    assert leaves == [b'"cv"', b"", b'"cc"']

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from busbar.contract import messages
-from busbar.mqtt.outbox import Outbox
+from busbar.mqtt.outbox import OVERHEAD, Outbox
 from busbar.publish.change_rate import ChangeRate
 
 PACE = 0.2  # s between leaves of one property while values change fast
@@ -98,4 +98,12 @@ class ValueTopics:
             self._outbox.leaf(self._topic(path), payload, wake=wake)
 
     def _payload(self, path: str) -> bytes | None:
-        return messages.encode(self._values[path]) if path in self._values else None
+        """Return what the leaf holds; nothing for a value that does not fit.
+
+        Its older value would pass for good.
+        """
+        if path not in self._values:
+            return None
+        payload = messages.encode(self._values[path])
+        size = len(payload) + len(self._topic(path).encode()) + OVERHEAD
+        return payload if size <= self._outbox.limit else b""
