@@ -66,7 +66,7 @@ bench-check: $(TOOLS) ## measure and compare with the committed figures
 	@.ci/need mosquitto mosquitto
 	$(PYTHON) -m tests.bench --check $(ARGS)
 
-soak: $(TOOLS) ## an hour of load with faults in between (ARGS="--hours 8")
+soak: $(TOOLS) ## an hour of load with faults in between (ARGS="--minutes 25", "--hours 8")
 	@.ci/need mosquitto mosquitto
 	$(PYTHON) -m tests.faults.soak $(ARGS)
 

@@ -1,17 +1,21 @@
 """A soak.
 
-`python -m tests.faults.soak --hours 1`: one bridge, traffic both ways, faults in
-between, a line a minute.
+`python -m tests.faults.soak --minutes 25`: one bridge, traffic both ways, faults in
+between, a line for each: the broker killed, restarted, back with a file older than the
+bridge; the link cut, frozen, stalled; the device unplugged again and again; retained
+messages forged and cleared.
 
-Exit code 1 if memory, descriptors or tasks grow without bound, or if anything is lost
-unnoticed: an event that is missing without a count or an absence that explains it, a
-command without an outcome, a state that is not the device's.
+Exit code 1 if memory, descriptors or tasks grow without bound, if the bridge ends, or
+if anything is lost unnoticed: an event that is missing without a count or an absence
+that explains it, a command without an outcome, a state that is not the device's, a
+client that calls good what is not so.
 """
 
 import argparse
 import asyncio
 import json
 import random
+import shutil
 import signal
 import sys
 import time
@@ -23,6 +27,7 @@ from typing import Any
 
 from paho.mqtt import client as paho
 
+from busbar.client import Client
 from busbar.config import loader
 from busbar.runtime import host
 from busbar.runtime.bridge import Bridge
@@ -37,6 +42,18 @@ TOY = "busbar/lab/toy"
 MIB = 1024 * 1024
 # bytes between the first and the last third that are noise of the allocator
 GROWTH = 16 * MIB
+HOUR = 3600.0  # s
+# s that a client may believe what was true: its own link is noticed after 30 s, that of
+# a bridge after 28 s, and a snapshot is behind by a second
+DECEIVED = 60.0
+KEPT = "kept.db"
+PERSISTENT = (
+    "persistence true",
+    f"persistence_file {KEPT}",
+    "persistence_location ./",
+    "autosave_on_changes true",
+    "autosave_interval 50",
+)
 EVENTS_PER_SECOND = 200
 # s for everything to be right again; a link is tried every 30 s at least
 PATIENCE = 90.0
@@ -98,6 +115,7 @@ class Soak:
     toy: Toy
     bridge: Bridge
     account: Account
+    client: Client
     chance: random.Random = field(default_factory=lambda: random.Random(1))
     # rss, descriptors, tasks
     samples: list[tuple[int, int, int]] = field(default_factory=list)
@@ -130,11 +148,16 @@ class Soak:
     async def fault(self) -> None:
         """Break one thing and mend what only its owner can mend."""
         self.faults += 1
-        ours = (self._killed, self._restarted, self._cut, self._frozen)
-        before, chosen = (
-            self.reconnects,
-            self.chance.choice((*ours, self._stalled, self._flapping)),
+        ours = (
+            self._killed,
+            self._restarted,
+            self._restored,
+            self._cut,
+            self._frozen,
         )
+        others = (self._stalled, self._flapping, self._forged, self._cleared)
+        before = self.reconnects
+        chosen = self.chance.choice((*ours, *others))
         await chosen()
         if chosen in ours:
             await until(
@@ -153,6 +176,33 @@ class Soak:
 
     async def _restarted(self) -> None:
         await asyncio.to_thread(self.broker.restart)
+
+    async def _restored(self) -> None:
+        """The broker comes back with a file that is older than what it knew."""
+        self.broker.kill()
+        kept = self.broker.directory / KEPT
+        old = self.broker.directory / "old.db"
+        if old.exists():
+            shutil.copy(old, kept)
+        elif kept.exists():
+            shutil.copy(kept, old)
+        await asyncio.to_thread(self.broker.start)
+
+    async def _forged(self) -> None:
+        """Somebody says in the bridge's name that it is another one, or gone."""
+        newer = {"state": "online", "since": time.time() + 60, "boot": "ffffffff"}
+        gone = {"state": "offline", "since": None, "boot": "00000000"}
+        status = {"revision": 1, "seq": 0, "reason": None}
+        for said in (newer, gone):
+            for device in (TOY, "busbar/lab/bridge"):
+                payload = json.dumps({**said, **status})
+                self.account.publish(f"{device}/status", payload, retain=True)
+            await asyncio.sleep(self.chance.uniform(0, 1))
+
+    async def _cleared(self) -> None:
+        """Somebody clears what is retained."""
+        for channel in ("status", "info", "state"):
+            self.account.publish(f"{TOY}/{channel}", "", retain=True)
 
     async def _cut(self) -> None:
         self.proxy.cut()
@@ -210,7 +260,27 @@ class Soak:
             state
             and state["values"].get("reading", 0) >= self.number - 3 * EVENTS_PER_SECOND
         )
-        return bool(online and recent and not state["bad"])
+        return bool(online and recent and not state["bad"] and self._client_is_right())
+
+    def _client_is_right(self) -> bool:
+        """Return whether the client has the newest value, as good."""
+        device = self.client.device("lab/toy")
+        if device.stale is not None or "reading" not in device:
+            return self.number == 0
+        reading = device.reading("reading")
+        newest = self.number - 3 * EVENTS_PER_SECOND
+        return reading.stale is None and reading.value >= newest
+
+    async def watch_client(self) -> None:
+        """Note a client that calls good what the device had long ago."""
+        while True:
+            await asyncio.sleep(1.0)
+            device = self.client.device("lab/toy")
+            if device.stale is None and "reading" in device:
+                reading = device.reading("reading")
+                age = time.time() - (reading.time or 0.0)
+                if reading.stale is None and age > DECEIVED:
+                    self.wrong.append(f"a value of {age:.0f} s ago was good")
 
     def _picture(self) -> str:
         return f"{self._say(f'{TOY}/status')} {self._say('busbar/lab/bridge/status')}"
@@ -256,18 +326,23 @@ class Soak:
 async def soak(seconds: float, period: float, say: Callable[[str], None]) -> list[str]:
     """Run for a time with a fault in each period (s); return what went wrong."""
     what = service(toy := Toy())
-    with Mosquitto() as broker:
-        async with Proxy(broker.port) as proxy, Account(broker.port) as account:
+    with Mosquitto(*PERSISTENT) as broker:
+        async with (
+            Proxy(broker.port) as proxy,
+            Account(broker.port) as account,
+            Client(broker.url) as client,
+        ):
             first = plan(
                 what,
                 loader.parse("bridge: {name: lab}\n", what.config, {}),
                 proxy.url,
                 {},
             )
-            it = Soak(broker, proxy, toy, bridge := Bridge(first), account)
+            it = Soak(broker, proxy, toy, bridge := Bridge(first), account, client)
             running = asyncio.create_task(bridge.run())
             await until(it._well, "the start", PATIENCE)
             traffic = asyncio.create_task(it.traffic())
+            watching = asyncio.create_task(it.watch_client())
             say(HEAD)
             began = time.monotonic()
             while (spent := time.monotonic() - began) < seconds and not running.done():
@@ -276,6 +351,7 @@ async def soak(seconds: float, period: float, say: Callable[[str], None]) -> lis
                 await it.check()
             say(it.sample(time.monotonic() - began))
             traffic.cancel()
+            watching.cancel()
             bridge.stop()
             await asyncio.wait([running], timeout=30)
             ended = "the bridge ended before its time" if spent < seconds else ""
@@ -286,7 +362,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tests.faults.soak", description=(__doc__ or "").splitlines()[0]
     )
-    parser.add_argument("--hours", type=float, default=1.0)
+    parser.add_argument("--hours", type=float, default=0.0)
+    parser.add_argument("--minutes", type=float, default=0.0)
     parser.add_argument(
         "--period", type=float, default=45.0, help="seconds of peace before each fault"
     )
@@ -295,7 +372,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     found = asyncio.run(
         soak(
-            arguments.hours * 3600,
+            arguments.hours * 3600 + arguments.minutes * 60 or HOUR,
             arguments.period,
             lambda line: print(line, flush=True),
         )

@@ -90,6 +90,10 @@ class DeviceView:
             raise Stale(f"{self.name} {path}", reading.stale)
         return reading.value
 
+    def __contains__(self, path: object) -> bool:
+        """Return whether a value of a property has come, good or stale."""
+        return path in self._tracked.values
+
     def reading(self, path: str) -> Reading:
         """Return the newest value of a property, its time and why it is stale.
 

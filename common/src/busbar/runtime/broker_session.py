@@ -65,6 +65,9 @@ class BrokerSession:
         self._connection: Connection | None = None
         self._cleanup = RetainedCleanup(context, directory.find)
         self._repair = RetainedRepair(directory.find)
+        # what comes of our values is of others; while the clean-up looks at what is
+        # retained, they come back, and an older one of ours is no forgery
+        self._watching = False
         found = directory.find(BRIDGE)
         assert found is not None, "a bridge has its own device from the start"
         self._own = found[0]
@@ -118,6 +121,7 @@ class BrokerSession:
         if connection is None:
             raise UnknownTarget("not connected to a broker")
         try:
+            self._watching = False
             found = await self._cleanup.collect(connection)
             await self._watch(connection)
         except BrokerLost as error:
@@ -199,6 +203,7 @@ class BrokerSession:
             await self._until_closed(connection, self._serve(connection))
         finally:
             self._connection = None
+            self._watching = False
             self.connected.clear()
             self._repair.forget()
 
@@ -245,6 +250,7 @@ class BrokerSession:
             await connection.subscribe(watched, others_only=True)
         except SubscriptionRefused as error:
             log.info("what others overwrite is repaired every minute only: %s", error)
+        self._watching = True
 
     async def _drain(self, connection: Connection) -> None:
         await self._leaving.wait()
@@ -259,7 +265,7 @@ class BrokerSession:
             return
         if received.retain:
             self._cleanup.on_retained(received)
-        elif self.connected.is_set():
+        elif self._watching or address.channel in ("status", "info"):
             self._repair.on_published(address, received.payload)
         if address == (BRIDGE, "status", ""):
             self._status.on_status(received)

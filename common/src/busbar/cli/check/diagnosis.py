@@ -161,12 +161,28 @@ def _bridge(bus: ObservedBus, bridge: str) -> Iterator[Finding]:
     for device in devices:
         if device in bus.statuses and bus.state(device).state == "online":
             good += 1
-    yield Finding(check, "ok", f"online, {good} of {len(devices)} devices online")
+    silent = _silent(bus.states.get(name))
+    if silent > LIMIT + TOLERANCE:
+        text = (
+            f"no sign of life for {silent:.0f} s: what the broker kept says online; it "
+            f"is gone, or our clocks differ"
+        )
+        yield Finding(
+            check, "failed", text, f"is it running? busbar clean --gone {bridge}"
+        )
+    else:
+        text = f"online, {good} of {len(devices)} devices online"
+        yield Finding(check, "ok", text)
     advice = f"busbar show {name}; busbar log {bridge}"
     for problem in problems:
         yield Finding(check, "warning", problem, advice)
     for device in devices:
         yield from _device(bus, device)
+
+
+def _silent(state: State | None) -> float:
+    """Return how long ago a bridge has said something, by our clock (s)."""
+    return 0.0 if state is None else clock.time() - state.time
 
 
 def _shown(status: Status) -> str:
@@ -180,11 +196,6 @@ def _own_values(state: State | None) -> Iterator[str]:
         yield "it has published no state"
         return
     values = state.values
-    if clock.time() - state.time > LIMIT + TOLERANCE:
-        yield (
-            f"no sign of life for {clock.time() - state.time:.0f} s, or our clocks "
-            f"differ"
-        )
     if values.get("clock") is False:
         yield "its clock is not synchronised"
     if values.get("dropped"):
@@ -331,7 +342,7 @@ def round_trip(asked: Asked, private: str) -> Iterator[Finding]:
     else:
         advice = (
             "grant our user: write <root>/+/+/set/# and call/#, read <root>/+/+/reply; "
-            "or the bridge hangs"
+            "or the bridge is gone or hangs"
         )
         text = "no outcome of a command: what we publish does not reach it"
         yield Finding(check, "failed", text, advice)
