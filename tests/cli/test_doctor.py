@@ -17,6 +17,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from busbar.cli.check.diagnosis import (
     Asked,
     ObservedBus,
+    bridges,
     duplicates,
     own_clock,
     round_trip,
@@ -257,3 +258,23 @@ def test_clocks_that_differ_are_found() -> None:
     ]
     assert states == ["ok", "failed"]
     assert ObservedBus("busbar", []).bridges == []
+
+
+@pytest.mark.parametrize(
+    ("ago", "state", "said"),
+    [
+        (10.0, "ok", "online, 0 of 0 devices online"),
+        (1000.0, "failed", "no sign of life for 1000 s"),
+    ],
+)
+def test_a_bridge_that_only_the_broker_remembers_is_not_online(
+    ago: float, state: str, said: str
+) -> None:
+    snapshot = {"boot": "a", "seq": 1, "time": time.time() - ago}
+    payload = json.dumps({**snapshot, "values": {}, "bad": {}})
+    seen = [
+        Seen("busbar/old/bridge/status", status("a").encode(), True, 1, 0.0),
+        Seen("busbar/old/bridge/state", payload.encode(), True, 1, 0.0),
+    ]
+    found = next(iter(bridges(ObservedBus("busbar", seen))))
+    assert (found.state, found.text[: len(said)]) == (state, said)

@@ -61,7 +61,7 @@ async def test_it_switches_off_what_is_too_high_also_after_the_broker_was_away(
             running.psu.voltage = 7.0
             await until(lambda: not running.psu.output, "the output off", LIMIT)
             done = await text.says("set/output: done, it is false", after=at)
-            # it has seen that the voltage is gone, and will not act on the old one again
+            # it has seen that the voltage is gone, and acts on the old one no more
             await text.says("output: false", after=done)
             running.psu.voltage, running.psu.output = 5.0, True
             at = len(text)
