@@ -1,11 +1,13 @@
 """The command `busbar conformance`: exit codes, the text, JSON and JUnit."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from paho.mqtt import publish
 
 from busbar.cli.check.conformance.checks import CHECKS, TITLES
 from busbar.cli.group import run
@@ -106,3 +108,18 @@ def test_what_cannot_be_checked_has_its_exit_code(
 def test_every_check_has_a_section_and_a_sentence_of_its_own() -> None:
     assert {each.section for each in CHECKS} == TITLES.keys()
     assert len({each.sentence for each in CHECKS}) == len(CHECKS) >= 70
+
+
+def test_a_bridge_of_which_only_the_broker_knows_is_not_examined(
+    url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long_ago = time.time() - 1000
+    status = {"state": "online", "since": long_ago, "boot": "a", "revision": 1}
+    snapshot = {"boot": "a", "seq": 1, "time": long_ago, "values": {}, "bad": {}}
+    said = {"status": {**status, "seq": 1, "reason": None}, "state": snapshot}
+    port = int(url.rpartition(":")[2])
+    for channel, payload in said.items():
+        topic = f"busbar/remembered/bridge/{channel}"
+        publish.single(topic, json.dumps(payload), 1, retain=True, port=port)
+    assert main(["--broker", url, "remembered"]) == 5
+    assert "no sign of life for 1000 s" in capsys.readouterr().err

@@ -60,7 +60,10 @@ def clean_command(settings: Settings, output: Output, bridge: str, gone: bool) -
     if output.json:
         output.document({"bridge": bridge, "removed": count})
     else:
-        output.text(f"{count} retained topics of {bridge} removed")
+        done = f"{count} retained topics of {bridge} removed"
+        if not gone:
+            done += ", and published again what lives"
+        output.text(done)
 
 
 async def _ask(settings: Settings, output: Output, topics: Topics) -> int:

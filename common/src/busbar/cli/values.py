@@ -186,6 +186,7 @@ def set_command(
 
     async def work() -> None:
         async with bus.device(settings, device, settled=False) as found:
+            _note_stale(found, output)
             texts = {_settable(found, key): text for key, text in pairs(given).items()}
             values = typed(found, texts, output)
             if len(values) == 1:
@@ -198,6 +199,12 @@ def set_command(
             output.answer(result, _outcome(found.name, target, result))
 
     bus.run(work())
+
+
+def _note_stale(device: DeviceView, output: Output) -> None:
+    """Say at once why nobody may answer: a command to what is unconfirmed is sent."""
+    if device.stale is not None:
+        output.note(f"{device.name}: {device.stale.message}")
 
 
 def _settable(device: DeviceView, typed: str) -> str:
@@ -283,6 +290,7 @@ def call_command(
 
     async def work() -> None:
         async with bus.device(settings, device, settled=False) as found:
+            _note_stale(found, output)
             result = await call(found, output, name, given, options)
             output.answer(result, _outcome(found.name, f"call/{name}", result))
 

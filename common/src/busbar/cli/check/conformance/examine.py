@@ -5,6 +5,7 @@ It knows no device: it uses MQTT, `info`, and the wire messages of busbar.contra
 
 import asyncio
 import contextlib
+import time as clock
 
 from busbar.cli.check.conformance import (  # noqa: F401  # they register checks
     active_commands,
@@ -32,6 +33,7 @@ from busbar.cli.check.conformance.checks import (
 )
 from busbar.cli.check.conformance.record import Record
 from busbar.cli.observe import Observer, kept, observing
+from busbar.client.freshness import LIMIT, TOLERANCE
 from busbar.contract.topics import BRIDGE, Topics
 from busbar.mqtt.reconnect import BrokerLost
 from busbar.net.endpoint import Endpoint
@@ -112,11 +114,21 @@ async def _online(observer: Observer, topics: Topics) -> None:
     if not await observer.until(came, THERE):
         raise NotThereError(f"no bridge has said anything on {status}")
     await observer.quiet()
-    last = Record(topics.base, observer.seen, {}, 0, 0).bridge.last("status")
+    bridge = Record(topics.base, observer.seen, {}, 0, 0).bridge
+    last = bridge.last("status")
     if last is None:
         return  # it says something that cannot be read: that is for the checks
     if last.state != "online":
         raise NotThereError(f"{status} says that it is {last.state}")
+    snapshot = bridge.last("state")
+    live = any(not each.retained for each in observer.seen)
+    if snapshot is not None and not live:
+        silent = clock.time() - snapshot.time
+        if silent > LIMIT + TOLERANCE:
+            raise NotThereError(
+                f"{topics.base}{BRIDGE} gave no sign of life for {silent:.0f} s; what "
+                f"the broker kept is of before, or our clocks differ"
+            )
 
 
 async def _caller(
