@@ -20,6 +20,7 @@ from busbar.cli.schemas.foreign import CheckedInfo, checked
 from busbar.cli.settings import Settings
 from busbar.client import DeviceView, Stale
 from busbar.client.described import named, property_of
+from busbar.client.freshness import UNCONFIRMED
 from busbar.contract.messages import Fault, Info
 from busbar.errors import ReadOnly, UnknownTarget
 
@@ -203,7 +204,7 @@ def set_command(
 
 def _note_stale(device: DeviceView, output: Output) -> None:
     """Say at once why nobody may answer: a command to what is unconfirmed is sent."""
-    if device.stale is not None:
+    if device.stale is not None and device.stale.code == UNCONFIRMED:
         output.note(f"{device.name}: {device.stale.message}")
 
 

@@ -166,6 +166,13 @@ class FirstPicture:
                 f"the bridge {short[0].partition('/')[0]} counts more devices than the "
                 f"broker has sent; its queue may be too short (max_queued_messages)"
             )
-        if lacking - set(short) and not self.proven:
-            return f"of {len(lacking)} devices, {min(lacking)} among them, a part"
-        return ""
+        part = lacking - set(short)
+        if not part or self.proven:
+            return ""
+        unknown = sorted(name for name in part if self._tracked[name].info is None)
+        if unknown:
+            return (
+                f"no info of {len(unknown)} devices has come, {unknown[0]} among them; "
+                f"is it larger than the broker takes? see the log of the bridge"
+            )
+        return f"of {len(part)} devices, {min(part)} among them, a part"

@@ -84,6 +84,8 @@ class CameraActions:
         exposure = self._exposure(device, arguments.chip)
         member = _first_member(exposure)
         self._sets.check(exposure, {member: arguments.seconds})
+        if arguments.blob is not None:
+            self._sets.vector(device, arguments.blob)
         preparations = _preparations(arguments)
         for name, members in preparations.items():
             self._sets.check(self._sets.vector(device, name), members)
