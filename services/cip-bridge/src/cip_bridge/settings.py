@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from busbar.bridge import config
 from busbar.bridge.errors import OutOfRange
+from busbar.codecs import cip
 from busbar.codecs.cip import Encoding
 from cip_bridge.joins import JoinPath, parse
 
@@ -24,15 +25,21 @@ Seconds = Annotated[
         "all steps have to fit into half a minute",
     ),
 ]
-IpId = Annotated[
-    int,
-    Meta(
-        ge=1,
-        le=0xFFFE,
-        description="0x03 to 0xFE, as 0x0A for the 0A of SIMPL; "
-        "the wire has room for 0xFFFE",
-    ),
-]
+IPID_LIMIT = 0xFFFE  # what the wire has room for; processors have 0x03 to 0xFE
+_IPID_ALLOWED = '0x03 to 0xFE as Crestron writes it: 0x0A, 0Ah, or "0A" (text is hex)'
+# A number is taken from the file as it is written there: 0x14 is text, too.
+IpId = (
+    int
+    | Annotated[
+        str,
+        Meta(
+            pattern=r"^(0[xX])?[0-9A-Fa-f]{1,4}[hH]?(?!\n)$",
+            description=_IPID_ALLOWED,
+            extra={"hexadecimal": True},
+        ),
+    ]
+)
+Resend = Literal["always", "changed", "never"]
 _WORD = "[A-Za-z0-9-][A-Za-z0-9_-]{0,63}"
 _RESERVED = r"(digital|analog|serial|smart|slot)(/|$)|clock$|\d+$"
 Levels = Annotated[
@@ -45,6 +52,7 @@ Levels = Annotated[
     ),
 ]
 Scale = tuple[float, float, float, float]
+Momentary = bool | Annotated[float, Meta(gt=0, le=10, description="s, at most 10")]
 Address = Annotated[
     str, Meta(description="cip::HOST[:PORT], or cips::HOST[:PORT] for TLS")
 ]
@@ -98,6 +106,19 @@ def place(address: str) -> Place:
     return Place(bracketed or host, number, scheme == "cips")
 
 
+def _ipid(written: int | str) -> int:
+    """Return an IP-ID; raise ValueError unless it can be read in one way only."""
+    if isinstance(written, int) and not 0 <= written <= 9:
+        readings = f"0x{written:02X} if it is decimal"
+        if written > 0:
+            readings += f", 0x{written} as Crestron writes it"
+        raise ValueError(f"ipid: {written} is {readings}; allowed: {_IPID_ALLOWED}")
+    number = int(str(written).lower().removeprefix("0x").removesuffix("h"), 16)
+    if not 1 <= number <= IPID_LIMIT:
+        raise ValueError(f"ipid: {written} is not within {_IPID_ALLOWED}")
+    return number
+
+
 class NamedJoin(config.Labels, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A join with a name, which replaces its number."""
 
@@ -105,14 +126,19 @@ class NamedJoin(config.Labels, frozen=True, forbid_unknown_fields=True, kw_only=
     name: Levels
     signed: bool = False  # an analog is -32768 to 32767
     scale: Scale | None = None  # of an analog: [raw, raw, value, value]
+    feedback: JoinPath | None = None  # the join of its value, where it is another one
+    momentary: Momentary = False  # a set is a press of so many s
+    resend: Resend | None = None  # None: as the device has it
+    received: bool | None = None  # None: as the device has it
 
     def __post_init__(self) -> None:
-        try:
-            parse(self.join)
-        except OutOfRange as error:
-            raise ValueError(f"join: {error.message}") from error
-        if "analog/" not in self.join:
+        kind = _kind("join", self.join)
+        if self.feedback is not None and _kind("feedback", self.feedback) != kind:
+            raise ValueError(f"feedback: {self.feedback} is no {kind} join")
+        if kind != "analog":
             self._check_not_analog()
+        if kind != "digital" and self.momentary:
+            raise ValueError("momentary: only for a digital join")
         if self.scale is not None:
             self._check_scale(self.scale)
 
@@ -131,6 +157,15 @@ class NamedJoin(config.Labels, frozen=True, forbid_unknown_fields=True, kw_only=
             )
         if first == last:
             raise ValueError("scale: the last two are the same")
+
+
+def _kind(key: str, path: str) -> str:
+    """Return the kind of a join; raise ValueError for one that does not exist."""
+    try:
+        join = parse(path)
+    except OutOfRange as error:
+        raise ValueError(f"{key}: {error.message}") from error
+    return join.kind if join else ""
 
 
 # A device's description is one message of at most 1 MiB; nobody sees a larger one.
@@ -154,6 +189,11 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     password_file: str | None = None
     sign_on: Literal["long", "short"] = "long"
     serial_encoding: Encoding = "latin1"  # of text beyond ASCII that we send
+    serial_form: Literal["long", "short"] = "long"  # short: where it fits, 250 bytes
+    # what is sent again after a sign-on; changed: what nothing has overtaken
+    resend: Resend = "changed"
+    # joins whose every message is an event, also of a value that is as before
+    received: Literal["serial", "all", "none"] = "serial"
     # of analog and serial joins of smart objects: join - number on the wire
     smart_offset: Literal[0, 1] = 1
     timeout: Seconds = 2.0  # s for the connection, and for each step of the sign-on
@@ -169,6 +209,7 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     def __post_init__(self) -> None:
         if self.name == "bridge":
             raise ValueError("name: 'bridge' is the bridge itself; choose another")
+        _ipid(self.ipid)
         tls = place(self.address).tls
         self._check_mode()
         self._check_tls(tls)
@@ -179,6 +220,10 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             )
         self._check_credentials()
         self._check_joins()
+
+    @property
+    def ipid_number(self) -> int:
+        return _ipid(self.ipid)
 
     def _check_mode(self) -> None:
         for mode, keys in _MODE_KEYS.items():
@@ -210,20 +255,47 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             )
 
     def _check_joins(self) -> None:
-        for key in ("join", "name"):
-            counts = Counter(getattr(each, key) for each in self.joins)
-            for value, count in counts.most_common(1):
-                if count > 1:
-                    raise ValueError(f"joins: {value!r} is there twice")
+        check_joins(self.joins)
+        if self.mode == "processor" and any(each.resend for each in self.joins):
+            raise ValueError("joins: resend: only for mode: panel")
 
     def _differs(self, key: str) -> bool:
         """Return whether a key has another value than its default."""
         return bool(getattr(self, key) != _DEFAULTS[key])
 
 
+def check_joins(joins: Iterable[NamedJoin]) -> None:
+    """Raise ValueError for a join, a feedback or a name that is there twice."""
+    for of in (_written, _feedback, _name):
+        for value, count in Counter(map(of, joins)).most_common(1):
+            if count > 1:
+                raise ValueError(f"joins: {value!r} is there twice")
+
+
+def _written(join: NamedJoin) -> str:
+    return join.join
+
+
+def _feedback(join: NamedJoin) -> str:
+    return join.feedback or join.join
+
+
+def _name(join: NamedJoin) -> str:
+    return join.name
+
+
+def style(settings: Device) -> cip.Style:
+    """Return the style of what we send."""
+    return cip.Style(
+        encoding=settings.serial_encoding,
+        smart_offset=settings.smart_offset,
+        short_text=settings.serial_form == "short",
+    )
+
+
 _TRUST_KEYS = ("ca_file", "fingerprint", "insecure")
 _MODE_KEYS = {  # keys that only one mode has
-    "panel": ("sign_on", "timeout", *_TRUST_KEYS),
+    "panel": ("sign_on", "timeout", "resend", *_TRUST_KEYS),
     "processor": ("cert_file", "key_file", "result"),
 }
 _TLS_KEYS = (*_TRUST_KEYS, "cert_file", "key_file")
@@ -242,6 +314,7 @@ class Config(config.Config, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     def __post_init__(self) -> None:
         config.check_names(device.name for device in self.devices)
+        _check_panels(self.devices)
         for (host, port), devices in listeners(self.devices).items():
             _check_listener(devices, f"at port {port} of {host}")
 
@@ -266,14 +339,28 @@ def listeners(devices: Iterable[Device]) -> dict[tuple[str, int], list[Device]]:
     return found
 
 
+def _check_panels(devices: Iterable[Device]) -> None:
+    """Raise ValueError for two devices that are the same panel."""
+    found: dict[object, str] = {}
+    for device in devices:
+        if device.mode == "panel":
+            where = (place(device.address), device.ipid_number, device.room)
+            other = found.setdefault(where, device.name)
+            if other != device.name:
+                raise ValueError(
+                    f"devices: {other!r} and {device.name!r} are the same panel: "
+                    f"IP-ID 0x{device.ipid_number:02X} of {device.address}"
+                )
+
+
 def _check_listener(devices: Sequence[Device], where: str) -> None:
     """Raise ValueError unless the devices can share a port."""
     first = devices[0]
     ipids: set[int] = set()
     for device in devices:
-        if device.ipid in ipids:
+        if device.ipid_number in ipids:
             raise ValueError(
-                f"devices: two devices have IP-ID 0x{device.ipid:02X} {where}; "
+                f"devices: two devices have IP-ID 0x{device.ipid_number:02X} {where}; "
                 "each needs one of its own"
             )
         if _listener_tls(device) != _listener_tls(first):
@@ -281,7 +368,7 @@ def _check_listener(devices: Sequence[Device], where: str) -> None:
                 f"devices: {first.name!r} and {device.name!r} are {where}; "
                 "allowed: cip:: or cips:: with the same cert_file and key_file"
             )
-        ipids.add(device.ipid)
+        ipids.add(device.ipid_number)
 
 
 def _listener_tls(device: Device) -> tuple[bool, str | None, str | None]:

@@ -7,11 +7,13 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from busbar.bridge import Locked, NoArguments, Turn, command
+from busbar.bridge import NoArguments, Turn, command
+from busbar.codecs.cip import Join
 from cip_bridge.arguments import Get, JoinName, Pulse, Send, parse_frames
 from cip_bridge.join_publisher import JoinPublisher
 from cip_bridge.panel_role.conversation import PanelConversation
 from cip_bridge.panel_role.holds import Holds
+from cip_bridge.pulses import PULSE_TIMEOUT, Pulses
 
 HOLD = 10.0  # s
 HOLD_LONGEST = 3600.0  # s
@@ -50,6 +52,7 @@ class PanelCommands:
         self._publisher = publisher
         self._conversation = conversation
         self._holds = holds
+        self._pulses = Pulses()
         self._update = update
 
     @command(holds="exchange")
@@ -64,18 +67,25 @@ class PanelCommands:
         """Release a button."""
         await self._holds.release(self._publisher.paths.button(arguments.join))
 
-    @command(holds="exchange", timeout=20.0)
+    @command(holds="exchange", timeout=PULSE_TIMEOUT)
     async def pulse(self, device: str, arguments: Pulse, turn: Turn) -> None:
-        """Press a button and release it; not while somebody holds it."""
+        """Press a button and release it; not while somebody holds it.
+
+        Pulses of one button wait for each other: each is one press.
+        """
         join = self._publisher.paths.button(arguments.join)
-        if join in self._holds.joins:
-            raise Locked(f"{arguments.join!r} is held down already; `release` it first")
-        hold = await self._holds.press(join, arguments.seconds)
-        turn.release()
-        try:
-            await hold.over.wait()
-        finally:
-            self._holds.end(hold)
+        await self.pulse_once(join, arguments.seconds, turn)
+
+    async def pulse_once(self, join: Join, seconds: float, turn: Turn) -> None:
+        """Press and release, after the pulses before; raise Locked, Overloaded."""
+        async with self._pulses.turn(join, seconds, turn):
+            await self._holds.wait_free(join)
+            hold = await self._holds.press(join, seconds, pulse=True)
+            turn.release()
+            try:
+                await hold.over.wait()
+            finally:
+                self._holds.end(hold)
 
     @command(timeout=30.0)
     async def update_request(

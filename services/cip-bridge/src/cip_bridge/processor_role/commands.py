@@ -9,6 +9,7 @@ from cip_bridge.arguments import Get, Pulse, Send, parse_frames
 from cip_bridge.join_publisher import JoinPublisher
 from cip_bridge.join_state import Value
 from cip_bridge.processor_role.program import Seat
+from cip_bridge.pulses import PULSE_TIMEOUT, Pulses
 
 
 class ProcessorCommands:
@@ -23,17 +24,28 @@ class ProcessorCommands:
         self._publishers = publishers
         self._seats = seats
         self._drive = drive
+        self._pulses = {device: Pulses() for device in seats}
 
-    @command(holds="exchange", timeout=20.0)
+    @command(holds="exchange", timeout=PULSE_TIMEOUT)
     async def pulse(self, device: str, arguments: Pulse, turn: Turn) -> None:
-        """Set a digital join true and then false again."""
+        """Set a digital join true and then false again.
+
+        Pulses of one join wait for each other: each is one press.
+        """
         join = self._publishers[device].paths.button(arguments.join)
-        self._drive(device, join, True)
-        turn.release()
-        try:
-            await asyncio.sleep(arguments.seconds)
-        finally:
-            self._drive(device, join, False)
+        await self.pulse_once(device, join, arguments.seconds, turn)
+
+    async def pulse_once(
+        self, device: str, join: Join, seconds: float, turn: Turn
+    ) -> None:
+        """Set true and false again, after the pulses before; raise Overloaded."""
+        async with self._pulses[device].turn(join, seconds, turn):
+            self._drive(device, join, True)
+            turn.release()
+            try:
+                await asyncio.sleep(seconds)
+            finally:
+                self._drive(device, join, False)
 
     @command(holds="exchange")
     async def update_request(
