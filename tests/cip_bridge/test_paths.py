@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from busbar.codecs.cip import Join
 from busbar.errors import BadRequest, OutOfRange, UnknownTarget
 from cip_bridge.joins import generic, parse
+from cip_bridge.named_joins import NamedJoin
 from cip_bridge.paths import JoinPaths, JoinProperty
-from cip_bridge.settings import NamedJoin
 
 BOTH = [
     ("digital/1", Join("digital", 1)),

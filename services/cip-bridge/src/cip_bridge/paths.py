@@ -18,7 +18,7 @@ from busbar.codecs.cip import ANALOG_LIMIT, HIGHEST, Join, Kind
 from cip_bridge.arguments import PULSE
 from cip_bridge.join_state import DEFAULTS, Value
 from cip_bridge.joins import generic, parse
-from cip_bridge.settings import Device, NamedJoin, Resend
+from cip_bridge.named_joins import NamedJoin, Resend
 
 OUT = "_out/"  # before the path of a property: what we have sent
 _AGAIN: dict[str | None, str] = {
@@ -87,10 +87,16 @@ class JoinProperty:
         return max(0, math.ceil(-math.log10(step)))
 
     @property
+    def range(self) -> tuple[float, float]:
+        """Lowest and highest value."""
+        low, high = sorted(self._range)
+        return low, high
+
+    @property
     def type(self) -> Any:
         if self.join.kind != "analog":
             return _TYPES[self.join.kind]
-        low, high = sorted(self._range)
+        low, high = self.range
         if self.settings.scale is None:
             return values.integer(int(low), int(high))
         return values.number(low, high)
@@ -113,7 +119,7 @@ class JoinProperty:
 
     def _shortest(self, scaled: float) -> float:
         """Return the shortest decimal that is sent as the same raw value."""
-        low, high = sorted(self._range)
+        low, high = self.range
         raw = self._steps(scaled)
         for digits in range(self._digits):
             # rounding must not leave the range
@@ -126,6 +132,10 @@ class JoinProperty:
         """Return what is sent for a value."""
         if self.join.kind != "analog":
             return typing.cast(Value, value)  # its type has been checked
+        return self.analog(value)
+
+    def analog(self, value: float) -> int:
+        """Return what is sent for the value of an analog."""
         return self._steps(value) & ANALOG_LIMIT
 
     def _steps(self, value: float) -> int:
@@ -278,12 +288,6 @@ class JoinPaths:
     def _again(self, join: Join) -> str:
         """Return what is said of an output after a sign-on, "" of a program's."""
         return _AGAIN[self.resend(join)] if self._resend else ""
-
-
-def join_paths(settings: Device) -> JoinPaths:
-    """Return the properties of a device's joins."""
-    resend = settings.resend if settings.mode == "panel" else None
-    return JoinPaths(settings.joins, resend=resend, received=settings.received)
 
 
 def _families(again: str) -> Iterator[Property]:

@@ -1,20 +1,16 @@
 """Configuration of the CIP bridge."""
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
-from msgspec.structs import replace
 
 from busbar.bridge import config
-from busbar.bridge.errors import OutOfRange
 from busbar.codecs import cip
 from busbar.codecs.cip import Encoding
-from cip_bridge.joins import JoinPath, parse
+from cip_bridge.named_joins import Joins, Resend, check_joins, expanded
 
 Seconds = Annotated[
     float,
@@ -39,20 +35,6 @@ IpId = (
         ),
     ]
 )
-Resend = Literal["always", "changed", "never"]
-_WORD = "[A-Za-z0-9-][A-Za-z0-9_-]{0,63}"
-_RESERVED = r"(digital|analog|serial|smart|slot)(/|$)|clock$|\d+$"
-Levels = Annotated[
-    str,
-    Meta(
-        pattern=rf"^(?!{_RESERVED}){_WORD}(/{_WORD})*(?!\n)$",
-        description="levels of letters, digits, _ and -, "
-        "not beginning with digital, analog, serial, smart or slot, "
-        "and no number, which would be that of a join",
-    ),
-]
-Scale = tuple[float, float, float, float]
-Momentary = bool | Annotated[float, Meta(gt=0, le=10, description="s, at most 10")]
 Address = Annotated[
     str, Meta(description="cip::HOST[:PORT], or cips::HOST[:PORT] for TLS")
 ]
@@ -119,62 +101,6 @@ def _ipid(written: int | str) -> int:
     return number
 
 
-class NamedJoin(config.Labels, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A join with a name, which replaces its number."""
-
-    join: JoinPath
-    name: Levels
-    signed: bool = False  # an analog is -32768 to 32767
-    scale: Scale | None = None  # of an analog: [raw, raw, value, value]
-    feedback: JoinPath | None = None  # the join of its value, where it is another one
-    momentary: Momentary = False  # a set is a press of so many s
-    resend: Resend | None = None  # None: as the device has it
-    received: bool | None = None  # None: as the device has it
-
-    def __post_init__(self) -> None:
-        kind = _kind("join", self.join)
-        if self.feedback is not None and _kind("feedback", self.feedback) != kind:
-            raise ValueError(f"feedback: {self.feedback} is no {kind} join")
-        if kind != "analog":
-            self._check_not_analog()
-        if kind != "digital" and self.momentary:
-            raise ValueError("momentary: only for a digital join")
-        if self.scale is not None:
-            self._check_scale(self.scale)
-
-    def _check_not_analog(self) -> None:
-        if self.signed:
-            raise ValueError("signed: only for an analog join")
-        if self.scale:
-            raise ValueError("scale: only for an analog join")
-
-    def _check_scale(self, scale: Scale) -> None:
-        low, high = (-32768, 32767) if self.signed else (0, 65535)
-        first_raw, last_raw, first, last = scale
-        if not (low <= first_raw < last_raw <= high):
-            raise ValueError(
-                f"scale: the first two are raw values, rising, from {low} to {high}"
-            )
-        if first == last:
-            raise ValueError("scale: the last two are the same")
-
-
-def _kind(key: str, path: str) -> str:
-    """Return the kind of a join; raise ValueError for one that does not exist."""
-    try:
-        join = parse(path)
-    except OutOfRange as error:
-        raise ValueError(f"{key}: {error.message}") from error
-    return join.kind if join else ""
-
-
-# A device's description is one message of at most 1 MiB; nobody sees a larger one.
-Joins = Annotated[
-    tuple[NamedJoin, ...],
-    Meta(max_length=2000, description="at most 2000 of one device"),
-]
-
-
 class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A processor that we are a panel of, or (mode: processor) an IP-ID for panels."""
 
@@ -205,6 +131,7 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     # answer of mode processor to a sign-on
     result: Literal["001f", "0003", "200f"] = "001f"
     joins: Joins = ()
+    joins_file: str | None = None  # CSV with more of them
 
     def __post_init__(self) -> None:
         if self.name == "bridge":
@@ -255,33 +182,13 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             )
 
     def _check_joins(self) -> None:
-        check_joins(self.joins)
+        check_joins(expanded(self.joins))
         if self.mode == "processor" and any(each.resend for each in self.joins):
             raise ValueError("joins: resend: only for mode: panel")
 
     def _differs(self, key: str) -> bool:
         """Return whether a key has another value than its default."""
         return bool(getattr(self, key) != _DEFAULTS[key])
-
-
-def check_joins(joins: Iterable[NamedJoin]) -> None:
-    """Raise ValueError for a join, a feedback or a name that is there twice."""
-    for of in (_written, _feedback, _name):
-        for value, count in Counter(map(of, joins)).most_common(1):
-            if count > 1:
-                raise ValueError(f"joins: {value!r} is there twice")
-
-
-def _written(join: NamedJoin) -> str:
-    return join.join
-
-
-def _feedback(join: NamedJoin) -> str:
-    return join.feedback or join.join
-
-
-def _name(join: NamedJoin) -> str:
-    return join.name
 
 
 def style(settings: Device) -> cip.Style:
@@ -299,7 +206,6 @@ _MODE_KEYS = {  # keys that only one mode has
     "processor": ("cert_file", "key_file", "result"),
 }
 _TLS_KEYS = (*_TRUST_KEYS, "cert_file", "key_file")
-_FILE_KEYS = ("password_file", "ca_file", "cert_file", "key_file")
 _DEFAULTS = {field.name: field.default for field in msgspec.structs.fields(Device)}
 
 
@@ -308,25 +214,11 @@ class Config(config.Config, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     devices: tuple[Device, ...] = ()
 
-    def within(self, folder: Path) -> Self:
-        devices = tuple(_within(folder, device) for device in self.devices)
-        return replace(super().within(folder), devices=devices)
-
     def __post_init__(self) -> None:
         config.check_names(device.name for device in self.devices)
         _check_panels(self.devices)
         for (host, port), devices in listeners(self.devices).items():
             _check_listener(devices, f"at port {port} of {host}")
-
-
-def _within(folder: Path, device: Device) -> Device:
-    """Return a device whose files are named from a folder."""
-    files = {}
-    for key in _FILE_KEYS:
-        file = getattr(device, key)
-        if file is not None:
-            files[key] = str(folder / file)
-    return replace(device, **files)
 
 
 def listeners(devices: Iterable[Device]) -> dict[tuple[str, int], list[Device]]:

@@ -9,11 +9,12 @@ from msgspec import Meta
 
 from busbar.bridge import NoArguments, Turn, command
 from busbar.codecs.cip import Join
-from cip_bridge.arguments import Get, JoinName, Pulse, Send, parse_frames
+from cip_bridge.arguments import Get, JoinName, Pulse, Ramp, Send, parse_frames
 from cip_bridge.join_publisher import JoinPublisher
 from cip_bridge.panel_role.conversation import PanelConversation
 from cip_bridge.panel_role.holds import Holds
 from cip_bridge.pulses import PULSE_TIMEOUT, Pulses
+from cip_bridge.ramps import RAMP_TIMEOUT, Ramps
 
 HOLD = 10.0  # s
 HOLD_LONGEST = 3600.0  # s
@@ -47,11 +48,13 @@ class PanelCommands:
         publisher: JoinPublisher,
         conversation: PanelConversation,
         holds: Holds,
+        ramps: Ramps,
         update: Callable[[float | None], Awaitable[None]],
     ) -> None:
         self._publisher = publisher
         self._conversation = conversation
         self._holds = holds
+        self._ramps = ramps
         self._pulses = Pulses()
         self._update = update
 
@@ -75,6 +78,12 @@ class PanelCommands:
         """
         join = self._publisher.paths.button(arguments.join)
         await self.pulse_once(join, arguments.seconds, turn)
+
+    @command(holds="exchange", timeout=RAMP_TIMEOUT)
+    async def ramp(self, device: str, arguments: Ramp, turn: Turn) -> None:
+        """Let an analog go to a value in so many seconds; a set takes over."""
+        turn.release()
+        await self._ramps.run(arguments)
 
     async def pulse_once(self, join: Join, seconds: float, turn: Turn) -> None:
         """Press and release, after the pulses before; raise Locked, Overloaded."""

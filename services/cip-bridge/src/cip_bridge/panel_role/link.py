@@ -10,13 +10,14 @@ from busbar.bridge import Link, LinkLost, Port
 from busbar.bridge.streams import ByteStream, Trust, open_tcp, trust
 from busbar.codecs import cip
 from cip_bridge.credentials import Credentials, credentials, naming
+from cip_bridge.join_list import join_paths, named_joins
 from cip_bridge.join_publisher import JoinPublisher, describe
 from cip_bridge.join_state import JoinState
+from cip_bridge.named_joins import NamedJoin
 from cip_bridge.panel_role.commands import PanelCommands
 from cip_bridge.panel_role.conversation import PanelConversation
 from cip_bridge.panel_role.resend import Resend
 from cip_bridge.panel_role.session import CLOCK, ENDED, PanelSession
-from cip_bridge.paths import join_paths
 from cip_bridge.refusals import Booting, Denied, Starting, UnknownIpId, Unreachable
 from cip_bridge.settings import Device, place, style
 
@@ -33,6 +34,7 @@ class _LinkConfig:
     settings: Device
     # a password_file may have changed where its name has not
     credentials: Credentials | None
+    joins: tuple[NamedJoin, ...] = ()  # likewise joins_file
     denied: bool = False
     proven: bool = False  # the processor has taken the credentials
     expected: bool = False  # the processor will be there in a moment
@@ -44,8 +46,8 @@ class _LinkConfig:
             return False
         return self._settings() == other._settings()
 
-    def _settings(self) -> tuple[Device, Credentials | None]:
-        return self.settings, self.credentials
+    def _settings(self) -> tuple[object, ...]:
+        return self.settings, self.credentials, self.joins
 
     def take_left(self) -> bool:
         """Return whether we have left the processor, and nothing failed since."""
@@ -56,9 +58,9 @@ class _LinkConfig:
 
 def panel_link(settings: Device) -> Link:
     """Return the link to one processor; raise ConfigError."""
-    config = _LinkConfig(settings, credentials(settings))
+    config = _LinkConfig(settings, credentials(settings), named_joins(settings))
     trusted = _trust(settings)
-    paths = join_paths(settings)
+    paths = join_paths(settings, config.joins)
     joins = JoinState(paths.output_of)
 
     @contextlib.asynccontextmanager

@@ -11,6 +11,7 @@ from busbar.bridge import DeviceTimeout, LinkLost, Property, Turn
 from busbar.codecs import cip
 from busbar.codecs.cip import Command, Form, Join, Message, Update
 from cip_bridge.join_publisher import JoinPublisher, encode, firmware
+from cip_bridge.join_state import Value
 from cip_bridge.joins import generic
 from cip_bridge.panel_role.commands import PanelCommands
 from cip_bridge.panel_role.conversation import (
@@ -20,6 +21,7 @@ from cip_bridge.panel_role.conversation import (
 )
 from cip_bridge.panel_role.holds import Holds
 from cip_bridge.panel_role.resend import Resend
+from cip_bridge.ramps import Ramps
 
 log = logging.getLogger("busbar.cip")
 
@@ -50,8 +52,9 @@ class PanelSession:
         conversation.on_messages = self.on_messages
         conversation.outputs = resend.outputs
         self._holds = Holds(self._send_press)
+        self._ramps = Ramps(publisher, self._drive)
         self._buttons = PanelCommands(
-            publisher, conversation, self._holds, self._update
+            publisher, conversation, self._holds, self._ramps, self._update
         )
         self.commands = (self._buttons,)
         self._loop = asyncio.get_running_loop()
@@ -125,11 +128,15 @@ class PanelSession:
         if pulse is not None and path != generic(join):
             await self._set_momentary(join, pulse if raw else None, turn)
             return value
+        self._ramps.forget(join)
+        await self._drive(join, raw)
+        return value
+
+    async def _drive(self, join: Join, raw: Value) -> None:
         update = Update(join, raw, cip.FORMS[join.kind])
         frame = self._encode(update)
         self._holds.forget(join)
         await self._conversation.send(partial(self._record_sent, update, frame))
-        return value
 
     async def _set_momentary(
         self, join: Join, seconds: float | None, turn: Turn

@@ -10,9 +10,11 @@ from busbar.bridge import Link, LinkLost, Port
 from busbar.bridge.streams import server_context
 from busbar.codecs import cip
 from cip_bridge.credentials import Credentials, credentials, naming
+from cip_bridge.join_list import join_paths, named_joins
 from cip_bridge.join_publisher import JoinPublisher, describe
 from cip_bridge.join_state import JoinState
-from cip_bridge.paths import JoinPaths, join_paths
+from cip_bridge.named_joins import NamedJoin
+from cip_bridge.paths import JoinPaths
 from cip_bridge.processor_role.commands import ProcessorCommands
 from cip_bridge.processor_role.listener import PanelListener
 from cip_bridge.processor_role.program import RunningProgram, Seat
@@ -27,6 +29,7 @@ class _LinkConfig:
     devices: tuple[Device, ...]
     # a password_file may have changed where its name has not
     credentials: tuple[Credentials | None, ...]
+    joins: tuple[tuple[NamedJoin, ...], ...]  # likewise joins_file
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class _SeatSettings:
 
     settings: Device
     credentials: Credentials | None
+    named: tuple[NamedJoin, ...]
     joins: JoinState
     paths: JoinPaths
 
@@ -74,6 +78,7 @@ def processor_link(devices: Sequence[Device]) -> Link:
             yield ProcessorSession(publishers, seats)
 
     secrets = tuple(each.credentials for each in seat_settings)
+    named = tuple(each.named for each in seat_settings)
     descriptions = {}
     for each in seat_settings:
         descriptions[each.settings.name] = describe(
@@ -84,14 +89,15 @@ def processor_link(devices: Sequence[Device]) -> Link:
         first.address,
         open_,
         descriptions,
-        config=_LinkConfig(tuple(devices), secrets),
+        config=_LinkConfig(tuple(devices), secrets, named),
     )
 
 
 def _seat_settings(settings: Device) -> _SeatSettings:
-    paths = join_paths(settings)
+    named = named_joins(settings)
+    paths = join_paths(settings, named)
     return _SeatSettings(
-        settings, credentials(settings), JoinState(paths.output_of), paths
+        settings, credentials(settings), named, JoinState(paths.output_of), paths
     )
 
 

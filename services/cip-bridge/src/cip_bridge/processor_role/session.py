@@ -48,6 +48,7 @@ class ProcessorSession:
         if raw and pulse is not None and path != generic(join):
             await self._buttons.pulse_once(device, join, pulse, turn)
         else:
+            self._buttons.end_ramp(device, join)
             self._drive(device, join, raw)
         return value
 
