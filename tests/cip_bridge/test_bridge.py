@@ -60,8 +60,7 @@ async def test_the_description_has_families_names_and_commands():
         assert info["events"].keys() == {"received"}
         assert info["properties"]["lights/level"]["unit"] == "%"
         assert info["properties"]["_out/lights/level"]["title"] == (
-            "Lights: what we sent; "
-            "sent again after a sign-on that lost it, unless feedback is newer"
+            "Lights: what we sent (resend: changed)"
         )
         assert info["properties"]["lights/level"]["readback"] == "_out/lights/level"
         assert {"press", "release", "pulse", "update_request", "get", "send"} <= info[

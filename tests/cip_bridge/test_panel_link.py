@@ -5,6 +5,7 @@ Source: docs/protocols/cip.md, 5 and 7
 
 import asyncio
 import random
+from datetime import datetime
 
 import pytest
 
@@ -260,3 +261,27 @@ async def test_a_server_that_never_ends_its_update_is_online_and_says_so():
         await peers[0].says(END)
         assert await bus.value("panel", "_update_ended", bool) is True
         assert await bus.value("panel", "door") is False
+
+
+async def test_a_processor_that_sends_no_date_has_no_clock():
+    async with processor() as (bus, peer, _):
+        assert await bus.value("panel", "clock", lambda value: True) is None
+        await peer.says(cip.Clock(datetime(2020, 3, 27, 20, 35, 31)))
+        assert await bus.value("panel", "clock", bool) == "2020-03-27T20:35:31"
+
+
+async def test_what_is_skipped_is_counted_over_all_connections():
+    async with processor() as (bus, peer, peers):
+        await peer.says(bytes.fromhex("2a000101"))
+        await bus.value("panel", "_skipped", lambda count: count == 1)
+        await peer.says(cip.Disconnect())
+        await bus.status("panel", "offline")
+        await hurried(bus, bus.status("panel", "online"))
+        await peers[1].says(bytes.fromhex("2a000101"))
+        await bus.value("panel", "_skipped", lambda count: count == 2)
+
+
+async def test_text_that_cannot_be_sent_names_the_key_that_chooses_another():
+    async with processor() as (bus, _, _):
+        error = (await bus.set("panel", "serial/1", "€"))["error"]
+        assert "`serial_encoding` of the configuration" in error["message"]

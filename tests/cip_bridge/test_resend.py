@@ -155,4 +155,4 @@ async def test_always_is_after_every_sign_on_as_python_cipclient_does():
         assert analog(1, 32768) in updates(peer)
         info = bus.retained("panel", "info")
         title = info["properties"]["_out/analog/{join}"]["title"]
-        assert title == "Analog join: what we sent; sent again after each sign-on"
+        assert title == "Analog join: what we sent (resend: always)"

@@ -5,11 +5,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from busbar.bridge import run
 from busbar.config import loader
 from busbar.config.loader import Bridge
 from busbar.contract import messages
 from busbar.errors import ConfigError
-from cip_bridge.bridge import link, links
+from cip_bridge.bridge import SERVICE, link, links
 from cip_bridge.settings import Config, Device, place
 
 GOOD = "{name: panel, address: 'cip::processor.local', ipid: 0x0A}"
@@ -327,3 +328,13 @@ def test_a_file_that_is_not_there_names_the_device(more, why):
     devices = parse(f"{{name: p, ipid: 0x03, {more}}}")
     with pytest.raises(ConfigError, match=why):
         list(links(Config(bridge=Bridge(name="b"), devices=devices)))
+
+
+def test_a_check_prints_the_ip_id_of_each_device(tmp_path, capsys):
+    file = tmp_path / "theatre.yaml"
+    file.write_text(f"bridge: {{name: theatre}}\ndevices:\n  - {GOOD}\n")
+    assert run(SERVICE, ["--config", str(file), "--check"]) == 0
+    assert capsys.readouterr().out == (
+        f"{file}: fine; cip bridge 'theatre', 1 devices\n"
+        "  panel: cip::processor.local, IP-ID 0x0A\n"
+    )

@@ -13,6 +13,7 @@ from cip_bridge.refusals import Unreachable
 from cip_bridge.simulator.__main__ import Simulator
 from tests.broker import free_port
 from tests.certificates import fingerprint, self_signed
+from tests.cip_bridge.theatre import hurried, statuses
 from tests.running import running
 
 
@@ -78,3 +79,21 @@ devices:
             await panels.status("p", "online")
             await panels.set("p", "serial/1", "hello")
             assert await bus.value("xpanel", "serial/1") == "hello"
+
+
+async def test_the_wrong_scheme_is_told(certificate):
+    async with Simulator() as plain, Simulator(tls=server_context(*certificate)) as tls:
+        text = f"""
+bridge: {{name: theatre}}
+devices:
+  - {{name: a, address: 'cips::127.0.0.1:{plain.listener.port}', ipid: 0x0A,
+      insecure: true}}
+  - {{name: b, address: 'cip::127.0.0.1:{tls.listener.port}', ipid: 0x0A}}
+"""
+        async with running(SERVICE, text) as bus:
+            for name, hint in (("a", "then the address is cip::"), ("b", "(cips:: or")):
+                told = lambda n=name, h=hint: any(  # noqa: E731
+                    h in (each["reason"] or {}).get("message", "")
+                    for each in statuses(bus, n)
+                )
+                await hurried(bus, until(told, hint))

@@ -21,11 +21,6 @@ from cip_bridge.joins import generic, parse
 from cip_bridge.named_joins import NamedJoin, Resend
 
 OUT = "_out/"  # before the path of a property: what we have sent
-_AGAIN: dict[str | None, str] = {
-    "always": "; sent again after each sign-on",
-    "changed": "; sent again after a sign-on that lost it, unless feedback is newer",
-    "never": "; never sent again",
-}
 _TYPES: dict[Kind, Any] = {
     "digital": bool,
     "analog": values.integer(0, ANALOG_LIMIT),
@@ -283,11 +278,12 @@ class JoinPaths:
         found: list[Property] = []
         for named in self.named.values():
             found.extend(named.properties(self._again(named.join)))
-        return by_path([*found, *_families(_AGAIN.get(self._resend, ""))])
+        again = f" (resend: {self._resend})" if self._resend else ""
+        return by_path([*found, *_families(again)])
 
     def _again(self, join: Join) -> str:
         """Return what is said of an output after a sign-on, "" of a program's."""
-        return _AGAIN[self.resend(join)] if self._resend else ""
+        return f" (resend: {self.resend(join)})" if self._resend else ""
 
 
 def _families(again: str) -> Iterator[Property]:

@@ -125,7 +125,7 @@ async def open_stream(
 
 def _with_hint(message: str) -> str:
     """Return why there is no connection, with what to look at for TLS."""
-    if "WRONG_VERSION_NUMBER" in message:
+    if message.startswith("no TLS connection") or "WRONG_VERSION_NUMBER" in message:
         return f"{message} (does it speak plain CIP? then the address is cip::)"
     return message
 
