@@ -8,7 +8,7 @@ import pytest
 from busbar.codecs.cip import Form, Join
 from busbar.errors import ConfigError
 from busbar.testing.fakes import until
-from cip_bridge.bridge import links
+from cip_bridge.bridge import link, links
 from cip_bridge.join_list import named_joins
 from cip_bridge.named_joins import NamedJoin, expanded
 from cip_bridge.settings import Config, Device
@@ -148,6 +148,11 @@ def test_files_are_beside_the_configuration_wherever_it_is_named_from(
     relative = file.relative_to(tmp_path)
     (made,) = links(loader.load(relative, Config, {}))
     assert "room" in made.devices["p"].properties
+
+
+def test_no_command_reads_a_list():
+    with pytest.raises(ConfigError, match="joins_file: only in the configuration"):
+        link(device(joins_file="/etc/passwd"))
 
 
 NAMES = """, joins: [

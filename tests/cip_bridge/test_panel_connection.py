@@ -406,3 +406,15 @@ async def test_each_request_for_an_update_is_answered():
             await peer.says(START)
             await peer.hears(START)
             await peer.hears(QUERY)
+
+
+async def test_bytes_that_become_no_message_do_not_keep_a_panel():
+    async with listening() as (listener, seat, _), signed_on(listener) as peer:
+        await peer.says(bytes.fromhex("12ffff"))  # a frame that never ends
+        for _ in range(int(SILENCE / 2) + 3):
+            await Clock().advance(2)
+            if not seat.panels:
+                return
+            await peer.says(cip.Ping())
+            await settle()
+        await until(lambda: not seat.panels)

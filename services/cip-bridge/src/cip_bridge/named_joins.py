@@ -134,7 +134,11 @@ def _members(key: str, path: str) -> list[Join]:
 # A device's description is one message of at most 1 MiB; nobody sees a larger one.
 Joins = Annotated[
     tuple[NamedJoin, ...],
-    Meta(max_length=JOINS_LIMIT, description=f"at most {JOINS_LIMIT} of one device"),
+    Meta(
+        max_length=JOINS_LIMIT,
+        description=f"a list, at most {JOINS_LIMIT} of one device, "
+        "such as [{join: digital/1-10, name: zone/*}]",
+    ),
 ]
 
 
