@@ -275,7 +275,7 @@ def _ours(port: int, _subscriptions: int) -> Iterator[Bridge]:
         folder = stack.enter_context(TemporaryDirectory(prefix="busbar-bench-"))
         broker = stack.enter_context(Mosquitto())
         file = Path(folder) / "cip.yaml"
-        file.write_text(CONFIGURATION.format(port=port, ipid=IPID))
+        file.write_text(CONFIGURATION.format(port=port, ipid=f"0x{IPID:02X}"))
         client = stack.enter_context(connected(broker.port, on_message))
         for channel in ("status", "event/change"):
             subscribe(client, f"{BASE}/{channel}")

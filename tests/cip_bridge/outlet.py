@@ -10,7 +10,7 @@ class Outlet:
     """
 
     def __init__(self):
-        self.told, self.faults = [], {}
+        self.told, self.faults, self.events = [], {}, []
         self.description = Description("cip")
 
     @property
@@ -19,6 +19,9 @@ class Outlet:
 
     def values(self, values, time=None):
         self.told.append(dict(values))
+
+    def event(self, name, fields, time=None):
+        self.events.append((name, dict(fields)))
 
     def bad(self, paths, error):
         self.faults.update(dict.fromkeys(paths, error.message))

@@ -42,12 +42,12 @@ async def served(serve, more=""):
 
 
 @asynccontextmanager
-async def processor(result=ACCEPTED):
+async def processor(result=ACCEPTED, more=""):
     """A bridge, online on a processor in the hands of the test.
 
     Gives (bus, peer, peers so far).
     """
-    async with served(lambda peer: peer.accepts(result=result)) as (bus, peers):
+    async with served(lambda peer: peer.accepts(result=result), more) as (bus, peers):
         await bus.status("panel", "online")
         await peers[0].hears(Command(cip.ACKNOWLEDGE))
         yield bus, peers[0], peers

@@ -7,6 +7,7 @@ from busbar.codecs import cip
 from busbar.link.arbiter import Turn
 from cip_bridge.join_publisher import JoinPublisher
 from cip_bridge.join_state import JoinState
+from cip_bridge.panel_role.resend import Resend
 from cip_bridge.panel_role.session import PanelSession
 from cip_bridge.paths import JoinPaths
 from tests.cip_bridge.outlet import Outlet
@@ -23,8 +24,10 @@ async def session():
     """
     outlet = Outlet()
     async with talk() as (conversation, peer, _):
-        publisher = JoinPublisher(outlet, JoinState(), JoinPaths())
-        made = PanelSession(publisher, conversation)
+        joins, paths = JoinState(), JoinPaths()
+        publisher = JoinPublisher(outlet, joins, paths)
+        resend = Resend(joins, paths, left=False)
+        made = PanelSession(publisher, conversation, resend)
         opening = asyncio.create_task(conversation.wait_for_greeting())
         await peer.says(cip.Hello())
         await opening

@@ -56,7 +56,12 @@ async def test_the_description_has_families_names_and_commands():
         assert info["properties"]["digital/{join}"]["parameters"] == {
             "join": {"minimum": 1, "maximum": 32768}
         }
+        assert info["model"] == "IP-ID 0x0A"
+        assert info["events"].keys() == {"received"}
         assert info["properties"]["lights/level"]["unit"] == "%"
+        assert info["properties"]["_out/lights/level"]["title"] == (
+            "Lights: what we sent (resend: changed)"
+        )
         assert info["properties"]["lights/level"]["readback"] == "_out/lights/level"
         assert {"press", "release", "pulse", "update_request", "get", "send"} <= info[
             "commands"
@@ -190,7 +195,7 @@ async def test_commands_wait_while_it_connects():
         await seen(simulator, Join("digital", 77), True)
 
 
-async def test_an_unknown_ip_id_is_tried_again_after_15_minutes_or_by_reconnect():
+async def test_an_unknown_ip_id_is_tried_again_soon_and_by_reconnect():
     async with (
         Simulator(ipid=0x0B) as simulator,
         running(SERVICE, of(simulator)) as bus,
@@ -201,14 +206,56 @@ async def test_an_unknown_ip_id_is_tried_again_after_15_minutes_or_by_reconnect(
         before = simulator.listener.accepted
         # no reason to try earlier
         assert failure(await bus.set("panel", "digital/1", True)) == "offline"
-        await bus.clock.advance(840)
+        await bus.clock.advance(4.5)
         assert simulator.listener.accepted == before
-        await bus.clock.advance(70)
-        assert simulator.listener.accepted == before + 1
+        await bus.clock.advance(600)
+        assert 30 <= simulator.listener.accepted - before <= 75  # 5 to 20 s between
         simulator.program.seats[0x0A] = simulator.seat
         await until(lambda: not simulator.listener._connections)
         await bus.call("panel", "reconnect")
         await bus.status("panel", "online")
+
+
+@pytest.mark.parametrize("away", [0, 200])
+async def test_after_a_power_cut_the_link_is_back_within_half_a_minute(away):
+    """The processor says for a minute that it knows no such IP-ID."""
+    async with theatre() as (bus, simulator):
+        simulator.unplug()
+        await bus.status("panel", "offline")
+        await bus.clock.advance(away)
+        simulator.program.refusing = True
+        await simulator.plug()
+        await bus.clock.advance(60)
+        assert bus.retained("panel", "status")["state"] != "online"
+        simulator.program.refusing = False
+        await bus.clock.advance(30)
+        assert bus.retained("panel", "status")["state"] == "online"
+
+
+async def test_a_processor_that_is_starting_with_us_is_served_when_it_is_ready():
+    async with Simulator() as simulator:
+        simulator.program.refusing = True
+        async with running(SERVICE, of(simulator)) as bus:
+            await bus.status("panel", "offline")
+            await bus.clock.advance(20)
+            simulator.program.refusing = False
+            await bus.clock.advance(30)
+            assert bus.retained("panel", "status")["state"] == "online"
+
+
+async def test_the_status_does_not_flicker_while_the_processor_boots():
+    async with Simulator() as simulator:
+        simulator.begin_boot()
+        async with running(SERVICE, of(simulator)) as bus:
+            booting = {"code": "link", "message": "the processor is booting"}
+            await hurried(
+                bus, until(lambda: bus.retained("panel", "status")["reason"] == booting)
+            )
+            before = len(statuses(bus))
+            await bus.clock.advance(50)
+            assert [each["reason"] for each in statuses(bus)[before:]] == []
+            simulator.end_boot()
+            await hurried(bus, bus.status("panel", "online"))
 
 
 async def test_a_refused_connection_is_tried_ever_more_slowly():
@@ -235,10 +282,14 @@ async def test_wrong_credentials_are_tried_once_and_again_after_a_reload(tmp_pat
             )
         )
         before = simulator.listener.accepted
-        await bus.call("panel", "reconnect")
         assert failure(await bus.set("panel", "digital/1", True)) == "offline"
         await bus.clock.advance(120)
         assert simulator.listener.accepted == before
+        await bus.call("panel", "reconnect")  # somebody wants it: once
+        await until(lambda: simulator.listener.accepted == before + 1)
+        await bus.clock.advance(120)
+        assert simulator.listener.accepted == before + 1
+        before += 1
         assert "wrong" not in json.dumps(statuses(bus))
         # it may have been corrected on the other side
         assert (await bus.call("bridge", "reload"))["ok"]

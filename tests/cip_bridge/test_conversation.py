@@ -94,7 +94,7 @@ async def test_fifteen_seconds_of_silence_end_a_half_open_link():
         assert not task.done()
         await clock.advance(1.5)
         await until(task.done)
-        assert "nothing heard for 15 s" in str(ended(task))
+        assert "no whole message for 15 s" in str(ended(task))
 
 
 async def test_the_end_of_the_connection_is_noticed_at_once():
@@ -212,3 +212,26 @@ async def test_what_is_sent_is_asked_for_when_it_is_its_turn():
         )
         await peer.hears(digital(3, True))
         assert turns == [1, 2, 3]
+
+
+async def test_bytes_that_become_no_message_do_not_keep_a_link_alive():
+    """A frame that never ends swallows every pong."""
+    async with serving() as (_, peer, _, task):
+        clock = Clock()
+        await peer.says(bytes.fromhex("12ffff"))
+        for _ in range(int(SILENCE) + 2):
+            await clock.advance(1)
+            await peer.says(cip.Pong())
+            await settle()
+        await until(task.done)
+        assert "no whole message for 15 s" in str(ended(task))
+
+
+async def test_frames_that_say_nothing_to_us_are_a_sign_of_life():
+    async with serving() as (_, peer, _, task):
+        clock = Clock()
+        for _ in range(4):
+            await clock.advance(SILENCE - 2)
+            await peer.says(bytes.fromhex("00000100"))  # an acknowledgement
+            await settle()
+        assert not task.done()

@@ -11,7 +11,7 @@ from busbar.codecs import cip
 from busbar.codecs.cip import Command
 from busbar.errors import LinkLost, Retry
 from busbar.link.session import OPEN_TIMEOUT
-from busbar.testing.fakes import Clock, settle
+from busbar.testing.fakes import Clock, settle, until
 from cip_bridge.panel_role.conversation import OPEN_LIMIT
 from cip_bridge.refusals import Booting, Denied, UnknownIpId, Unreachable
 from tests.cip_bridge.peer import (
@@ -106,7 +106,7 @@ async def test_silence_in_place_of_a_greeting_or_an_answer_is_not_fatal():
     async with talk() as (conversation, peer, _):
         with pytest.raises(Unreachable, match="no greeting within 2 s") as error:
             await hurried(conversation.wait_for_greeting())
-        assert error.value.retry == Retry(1, 120, firm=True)
+        assert error.value.retry == Retry(1, 20, firm=True)
         await peer.says(cip.Hello())
         await conversation.wait_for_greeting()
         with pytest.raises(Unreachable, match="no answer to the sign-on within 2 s"):
@@ -136,12 +136,12 @@ async def test_a_greeting_behind_the_sign_on_is_a_new_program():
             await open_up(conversation)
 
 
-async def test_an_unknown_ip_id_is_named_and_tried_again_in_a_quarter_of_an_hour():
+async def test_an_unknown_ip_id_is_named_and_tried_again_within_20_s():
     async with talk() as (conversation, peer, _):
         await peer.says(cip.Hello(), cip.UNKNOWN_IPID)
         with pytest.raises(UnknownIpId, match="IP-ID 0x0A is not defined") as error:
             await open_up(conversation)
-        assert error.value.retry == Retry(900, 900, firm=True)
+        assert error.value.retry == Retry(5, 20, firm=True)
         assert error.value.detail == {"payload": "ffff02"}
 
 
@@ -202,19 +202,21 @@ async def test_the_update_is_told_acknowledged_and_answered_with_all_outputs():
             await peer.hears(each)
 
 
-async def test_outputs_are_sent_again_after_each_update():
+async def test_outputs_are_sent_after_the_sign_on_and_no_later_update():
     async with serving([digital(5, True)]) as (_, peer, told, _):
         await peer.hears(digital(5, True))
         await peer.says(START, digital(1, True), END, QUERY)  # another panel has come
         await peer.hears(Command(cip.ACKNOWLEDGE))
-        await peer.hears(digital(5, True))
+        await peer.says(cip.Ping())
+        await peer.hears(cip.Pong)
         assert told.count(QUERY) == 2
+        assert peer.heard.count(digital(5, True)) == 1
 
 
 async def test_an_update_has_to_end_but_the_end_of_the_query_may_be_missing():
     async with talk() as (conversation, peer, _):
         await peer.says(cip.Hello(), cip.ConnectResult(0), START, digital(1, True))
-        with pytest.raises(LinkLost, match="did not end within 20 s"):
+        with pytest.raises(LinkLost, match="did not end within 7 s"):
             await hurried(open_up(conversation))
     async with talk() as (conversation, peer, told):
         await peer.says(cip.Hello(), cip.ConnectResult(0), START, digital(1, True), END)
@@ -232,3 +234,46 @@ async def test_all_steps_together_fit_into_what_the_library_gives_a_link():
         await Clock().advance(15)  # that greeting and sign-on have taken
         with pytest.raises(LinkLost, match=r"did not end within [89] s"):
             await hurried(conversation.update())
+
+
+async def test_a_server_that_never_ends_its_update_is_served_when_it_answers():
+    """As that of node-red-contrib-cip."""
+    async with talk() as (conversation, peer, told):
+        opening = asyncio.create_task(open_up(conversation))
+        await peer.says(cip.Hello(), cip.ConnectResult(0), START, digital(1, True))
+        answering = asyncio.create_task(_answer_pings(peer))
+        await hurried(opening)
+        assert conversation.ends_updates is False
+        assert told == [START, digital(1, True)]
+        await until(lambda: Command(cip.ACKNOWLEDGE) in peer.heard)
+        answering.cancel()
+        await asyncio.gather(answering, return_exceptions=True)
+
+
+async def test_an_update_that_is_slow_to_begin_is_waited_for():
+    async with talk() as (conversation, peer, _):
+        opening = asyncio.create_task(open_up(conversation))
+        await peer.says(cip.Hello(), cip.ConnectResult(0))
+        await peer.hears(START)
+        await Clock().advance(15)
+        assert not opening.done()
+        await peer.says(START, END, QUERY)
+        await opening
+        assert conversation.ends_updates is True
+
+
+async def test_a_power_cut_within_a_log_in_that_has_worked_before_is_no_denial():
+    login = {"credentials": ("a", "b"), "credentials_proven": True}
+    async with talk(**login) as (conversation, peer, _):
+        opening = asyncio.create_task(open_up(conversation))
+        await peer.says(cip.Hello(), bytes.fromhex("0200040000401f"))
+        await peer.hears(cip.Authenticate)
+        await peer.stream.close()
+        with pytest.raises(Unreachable):
+            await opening
+
+
+async def _answer_pings(peer):
+    while True:
+        await peer.hears(cip.Ping)
+        await peer.says(cip.Pong())

@@ -7,8 +7,8 @@ from busbar.errors import BadRequest, OutOfRange, UnknownTarget
 from cip_bridge.arguments import Get, parse_frames
 from cip_bridge.join_publisher import JoinPublisher, firmware
 from cip_bridge.join_state import JoinState
+from cip_bridge.named_joins import NamedJoin
 from cip_bridge.paths import JoinPaths
-from cip_bridge.settings import NamedJoin
 from tests.cip_bridge.outlet import Outlet
 from tests.cip_bridge.peer import analog, digital, serial
 

@@ -12,7 +12,7 @@ from cip_bridge.arguments import Pulse
 from cip_bridge.bridge import SERVICE
 from cip_bridge.panel_role.commands import Button, Press
 from cip_bridge.simulator.__main__ import Simulator
-from cip_bridge.simulator.theatre import LIGHTS
+from cip_bridge.simulator.theatre import FULL, LIGHTS, STEP, VOLUME, VOLUME_UP
 from tests.cip_bridge.peer import START, digital
 from tests.cip_bridge.processor import processor
 from tests.cip_bridge.session import TURN, session
@@ -117,7 +117,7 @@ async def test_a_pulse_does_not_end_the_hold_of_another_caller():
         error = (await bus.call("panel", "pulse", 90))["error"]
         assert (error["code"], error["message"]) == (
             "locked",
-            ("90 is held down already; `release` it first"),
+            ("digital/90 is held down already; `release` it first"),
         )
         await bus.clock.advance(2)
         assert (Join("digital", 90), False) not in simulator.theatre.seen
@@ -177,7 +177,7 @@ async def test_a_button_is_released_whatever_was_under_way_when_the_link_broke(h
         await asyncio.gather(pressing, return_exceptions=True)
         await asyncio.wait([serving])
         await made.leave()
-        assert digital(54, False) in made.outputs()
+        assert digital(54, False) in list(made._conversation.outputs())
         assert outlet.known["_out/digital/54"] is False
 
 
@@ -190,3 +190,51 @@ async def test_outputs_leave_out_what_is_held_and_a_hold_goes_on_after_an_update
         await bus.clock.advance(0.75)
         assert await peer.hears(digital(54, True, Form.BUTTON))
         assert digital(54, False) not in peer.heard
+
+
+async def test_ten_quick_pulses_of_one_button_are_ten_presses():
+    async with theatre() as (bus, simulator):
+        await bus.set("panel", "analog/2", FULL // 10)
+        await until(lambda: simulator.theatre.value("analog", VOLUME) == FULL // 10)
+        pulses = [
+            asyncio.create_task(bus.call("panel", "pulse", VOLUME_UP))
+            for _ in range(10)
+        ]
+        # others are not held up by those that wait
+        assert (await bus.set("panel", "digital/91", True))["ok"]
+        for each in pulses:
+            assert (await hurried(bus, each))["ok"]
+        await seen(simulator, Join("digital", VOLUME_UP), *[True, False] * 10)
+        assert simulator.theatre.value("analog", VOLUME) == FULL // 10 + 10 * STEP
+
+
+async def test_a_pulse_that_waits_can_be_cancelled_and_the_next_follows():
+    async with theatre() as (bus, simulator):
+        first, second, third = (
+            asyncio.create_task(
+                bus.call("panel", "pulse", {"join": 90, "seconds": 1, "_id": name})
+            )
+            for name in ("pulse-one", "pulse-two", "pulse-three")
+        )
+        await until(lambda: (Join("digital", 90), True) in simulator.theatre.seen)
+        await bus.call("panel", "cancel", {"id": "pulse-two"})
+        assert failure(await second) == "cancelled"
+        await bus.call("panel", "cancel", {"id": "pulse-one"})
+        assert failure(await first) == "cancelled"
+        assert (await hurried(bus, third))["ok"]
+        await seen(simulator, Join("digital", 90), True, False, True, True, False)
+
+
+async def test_pulses_that_take_too_long_together_are_refused():
+    async with theatre() as (bus, _):
+        long = {"join": 90, "seconds": 10}
+        waiting = [
+            asyncio.create_task(bus.call("panel", "pulse", long)) for _ in range(2)
+        ]
+        await settle()
+        error = (await bus.call("panel", "pulse", {"join": 90, "seconds": 1}))["error"]
+        assert error["code"] == "overloaded"
+        assert "2 pulses of digital/90 wait already" in error["message"]
+        for each in waiting:
+            assert (await hurried(bus, each))["ok"]
+        assert (await hurried(bus, bus.call("panel", "pulse", 90)))["ok"]

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from busbar.codecs.cip import Join
 from busbar.errors import BadRequest, OutOfRange, UnknownTarget
 from cip_bridge.joins import generic, parse
+from cip_bridge.named_joins import NamedJoin
 from cip_bridge.paths import JoinPaths, JoinProperty
-from cip_bridge.settings import NamedJoin
 
 BOTH = [
     ("digital/1", Join("digital", 1)),
@@ -100,7 +100,7 @@ def test_a_name_replaces_the_number_and_the_number_can_still_be_set():
     ("scale", "raw", "shown"),
     [
         ((0, 65535, 0, 100), 65535, 100.0),
-        ((0, 65535, 0, 100), 32768, 50.001),
+        ((0, 65535, 0, 100), 32768, 50.0),
         ((0, 65535, -80, 0), 0, -80.0),
         ((0, 100, 1, 0), 25, 0.75),
         ((0, 1000, 0, 100000), 3, 300.0),
@@ -110,6 +110,12 @@ def test_a_scale_has_as_many_digits_as_its_steps_need(scale, raw, shown):
     one = named(scale=scale)
     assert one.shown(raw) == shown
     assert one.raw(shown) == raw
+
+
+@pytest.mark.parametrize("value", [0, 10, 30, 33.3, 50, 99.5, 100])
+def test_a_value_that_was_set_comes_back_as_it_was_set(value):
+    one = named(scale=(0, 65535, 0, 100))
+    assert one.shown(one.raw(value)) == value
 
 
 @given(st.integers(0, 65535), st.booleans())

@@ -14,8 +14,10 @@ from cipclient import CIPSocketClient
 
 from busbar.testing.fakes import until
 from cip_bridge.bridge import SERVICE
+from cip_bridge.simulator.theatre import FULL, LIGHT_LEVEL, STEP, VOLUME, VOLUME_UP
 from tests import npm
 from tests.broker import find, free_port
+from tests.cip_bridge.theatre import hurried, theatre
 from tests.running import running
 
 STAGE = """
@@ -181,3 +183,33 @@ async def test_crestron_cip_signs_on_is_driven_and_drives(program):
         assert await bus.value("xpanel", "digital/9", lambda on: not on) is False
         skipped = await bus.value("xpanel", "_skipped", int)
         assert skipped >= 1  # three stray bytes behind its sign-on
+
+
+async def test_python_cipclient_and_our_panel_are_two_panels_of_one_ip_id():
+    async with theatre() as (bus, simulator):
+        client = CIPSocketClient("127.0.0.1", 0x0A, simulator.listener.port)
+        client.start()
+        try:
+            await until(lambda: client.connected, "the end of the query")
+            await bus.set("panel", "lights/level", 50)
+            await until(lambda: client.get("a", LIGHT_LEVEL) == 32768)
+            client.set("a", LIGHT_LEVEL, 13107)
+            assert await bus.value("panel", "lights/level", lambda at: at < 50) == 20
+            # a refresh reads: the lights stay
+            assert (await bus.call("panel", "refresh"))["ok"]
+            pulses = [
+                asyncio.create_task(bus.call("panel", "pulse", VOLUME_UP))
+                for _ in range(3)
+            ]
+            for each in pulses:
+                assert (await hurried(bus, each))["ok"]
+            expected = FULL // 2 + 3 * STEP
+            await until(lambda: client.get("a", VOLUME) == expected)
+            for _ in range(3):
+                client.pulse(VOLUME_UP)
+            await until(
+                lambda: bus.good("panel")[f"analog/{VOLUME}"] == expected + 3 * STEP
+            )
+            assert simulator.theatre.value("analog", LIGHT_LEVEL) == 13107
+        finally:
+            await asyncio.to_thread(client.stop)

@@ -51,4 +51,4 @@ async def test_a_button_that_becomes_a_plain_digital_is_not_timed_any_longer():
     presses.watch(digital(1, True, Form.BUTTON))
     presses.watch(digital(1, True))
     await Clock().advance(RELEASE * 2)
-    assert (ended, presses.clear()) == ([], [ONE])
+    assert (ended, presses.holds(ONE), presses.clear()) == ([], True, [])

@@ -85,7 +85,7 @@ async def test_a_set_drives_every_panel_of_its_ip_id_and_no_other():
         assert (await bus.set("tablet", "serial/1", "done"))["ok"]
         await other.hears(serial(1, "done"))
         assert analog(1, 32768) not in other.heard
-        assert await bus.value("xpanel", "_out/lights/level") == 50.001
+        assert await bus.value("xpanel", "_out/lights/level") == 50.0
 
 
 async def test_a_panel_that_comes_later_gets_what_was_set_before():
@@ -201,7 +201,7 @@ async def test_our_own_panel_role_signs_on_to_our_processor_role():
     async with stage() as (bus, port):
         text = (
             f"bridge: {{name: home}}\ndevices: "
-            f"[{{name: p, address: 'cip::127.0.0.1:{port}', ipid: 4}}]"
+            f"[{{name: p, address: 'cip::127.0.0.1:{port}', ipid: 0x04}}]"
         )
         async with running(SERVICE, text) as home:
             await home.status("p", "online")
@@ -264,3 +264,25 @@ async def test_what_there_is_no_room_for_is_counted(monkeypatch):
         await peer.says(digital(5, True), digital(6, True))
         await hurried(bus, bus.value("xpanel", "_skipped", lambda count: count == 1))
         assert bus.good("xpanel")["digital/5"] is True
+
+
+async def test_ten_quick_pulses_of_the_program_are_ten_presses():
+    async with stage() as (bus, port), panel(port) as peer:
+        pulses = [
+            asyncio.create_task(bus.call("xpanel", "pulse", 7)) for _ in range(10)
+        ]
+        while not all(each.done() for each in pulses):
+            await bus.clock.advance(0.25)
+        await peer.says(START)
+        await peer.hears(QUERY)
+        heard = [each for each in peer.heard if isinstance(each, Update)]
+        assert heard == [digital(7, True), digital(7, False)] * 10
+
+
+async def test_equal_texts_of_a_panel_are_events():
+    async with stage() as (bus, port), panel(port) as peer:
+        await peer.says(*[serial(20, "NEXT")] * 3, digital(21, True), digital(21, True))
+        await bus.value("xpanel", "digital/21")
+        await until(lambda: len(bus.events("xpanel", "received")) == 3)
+        for each in bus.events("xpanel", "received"):
+            assert (each["path"], each["value"]) == ("serial/20", "NEXT")

@@ -93,17 +93,17 @@ async def test_the_release_of_one_panel_is_not_that_of_another():
         ]
 
 
-async def test_a_plain_digital_is_released_when_all_who_hold_it_have_gone():
+async def test_a_maintained_digital_stays_when_all_who_set_it_have_gone():
     async with listening() as (listener, seat, said):
         async with signed_on(listener) as one:
-            async with signed_on(listener) as other:
-                await one.says(digital(8, True))
-                await other.says(digital(8, True))
-                await until(lambda: len(said) == 2)
-            await until(lambda: len(seat.panels) == 1)
-            assert pressed(said) == [True, True]
+            await one.says(digital(8, True), digital(9, True, Form.BUTTON))
+            await until(lambda: len(said) == 2)
         await until(lambda: not seat.panels)
-        assert pressed(said) == [True, True, False]
+        assert said[2:] == [digital(9, False)]
+        assert seat.joins.get(Join("digital", 8)) is True
+        async with signed_on(listener) as other:
+            await other.says(digital(8, False))
+            await until(lambda: said[-1] == digital(8, False))
 
 
 async def test_the_last_word_on_a_plain_digital_counts_whoever_says_it():

@@ -5,11 +5,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from busbar.bridge import run
 from busbar.config import loader
 from busbar.config.loader import Bridge
 from busbar.contract import messages
 from busbar.errors import ConfigError
-from cip_bridge.bridge import link, links
+from cip_bridge.bridge import SERVICE, link, links
 from cip_bridge.settings import Config, Device, place
 
 GOOD = "{name: panel, address: 'cip::processor.local', ipid: 0x0A}"
@@ -43,7 +44,7 @@ devices:
       - {join: analog/12, name: lights/level, scale: [0, 65535, 0, 100], unit: "%"}
 """
     (panel,) = loader.parse(text, Config, {}).devices
-    assert (panel.ipid, panel.mode, panel.timeout, panel.sign_on) == (
+    assert (panel.ipid_number, panel.mode, panel.timeout, panel.sign_on) == (
         10,
         "panel",
         2.0,
@@ -82,11 +83,11 @@ def test_an_address_has_a_port_of_its_own(address, expected):
 )
 def test_any_other_address_is_refused(address):
     with pytest.raises(ConfigError, match="address: "):
-        parse(f"{{name: panel, address: '{address}', ipid: 10}}")
+        parse(f"{{name: panel, address: '{address}', ipid: 0x0A}}")
 
 
 WRONG = [
-    ("ipid: 0", "ipid: .*0x03 to 0xFE|ipid"),
+    ("ipid: 0x0000", "ipid: .*0x03 to 0xFE|ipid"),
     ("mode: panle", "mode"),
     ("username: admin", "belong together"),
     ("password: x", "belong together"),
@@ -161,7 +162,7 @@ def test_a_device_has_no_more_names_than_its_description_can_tell():
         {"join": f"digital/{number}", "name": f"a/room/{number}/on"}
         for number in range(1, 2002)
     ]
-    made = {"name": "p", "address": "cip::h", "ipid": 3, "joins": joins[:2000]}
+    made = {"name": "p", "address": "cip::h", "ipid": "03", "joins": joins[:2000]}
     description = link(msgspec.convert(made, Device)).devices["p"]
     info = description.info("theatre", "p", 1, "0")
     assert len(messages.encode(info)) < 1 << 20
@@ -173,13 +174,13 @@ def test_ports_of_ours_need_a_certificate_for_tls():
     with pytest.raises(
         ConfigError, match=("cert_file: cips:: needs a certificate of ours")
     ):
-        parse("{name: p, address: 'cips::0.0.0.0', ipid: 3, mode: processor}")
+        parse("{name: p, address: 'cips::0.0.0.0', ipid: 0x03, mode: processor}")
 
 
 def test_names_and_ip_ids_are_there_once():
     with pytest.raises(ConfigError, match="two devices are named 'panel'"):
         parse(f"{GOOD}\n  - {GOOD}")
-    seat = "address: 'cip::0.0.0.0', ipid: 3, mode: processor}"
+    seat = "address: 'cip::0.0.0.0', ipid: 0x03, mode: processor}"
     same_seat = seat.replace("0.0.0.0", "0.0.0.0:41794")
     with pytest.raises(
         ConfigError,
@@ -192,13 +193,13 @@ def test_several_panels_may_share_a_processor_and_several_seats_an_address():
     both = parse(
         f"{GOOD}\n  - {GOOD.replace('panel', 'other').replace('0x0A', '0x0B')}"
     )
-    assert [each.ipid for each in both] == [10, 11]
+    assert [each.ipid_number for each in both] == [10, 11]
 
 
 def test_one_address_written_in_two_ways_is_one_port():
     addresses = ("cip::Host.local", "cip::host.local:41794", "cip::host.local:5")
     found = tuple(
-        Device(name=f"d{ipid}", address=address, ipid=ipid, mode="processor")
+        Device(name=f"d{ipid}", address=address, ipid=f"{ipid:02X}", mode="processor")
         for ipid, address in enumerate(addresses, start=3)
     )
     ports = [
@@ -212,9 +213,9 @@ def test_files_are_sought_where_the_configuration_is():
     text = """
 bridge: {name: theatre}
 devices:
-  - {name: p, address: 'cips::h', ipid: 3,
+  - {name: p, address: 'cips::h', ipid: 0x03,
      username: u, password_file: secret, ca_file: ca.pem}
-  - {name: q, address: 'cips::0.0.0.0', ipid: 3, mode: processor,
+  - {name: q, address: 'cips::0.0.0.0', ipid: 0x03, mode: processor,
      cert_file: /etc/c.pem, key_file: k.pem}
 """
     one, other = loader.parse(text, Config, {}, folder=Path("/etc/busbar")).devices
@@ -236,11 +237,11 @@ SECURE = (
 
 
 def test_one_port_has_one_certificate():
-    first = SECURE.format(name="a", port=5, ipid=3, cert="a.pem")
-    parse(f"{first}\n  - {SECURE.format(name='b', port=5, ipid=4, cert='a.pem')}")
-    parse(f"{first}\n  - {SECURE.format(name='b', port=6, ipid=4, cert='b.pem')}")
-    plain = "{name: b, address: 'cip::0.0.0.0:5', ipid: 4, mode: processor}"
-    for other in (SECURE.format(name="b", port=5, ipid=4, cert="b.pem"), plain):
+    first = SECURE.format(name="a", port=5, ipid="03", cert="a.pem")
+    parse(f"{first}\n  - {SECURE.format(name='b', port=5, ipid='04', cert='a.pem')}")
+    parse(f"{first}\n  - {SECURE.format(name='b', port=6, ipid='04', cert='b.pem')}")
+    plain = "{name: b, address: 'cip::0.0.0.0:5', ipid: 0x04, mode: processor}"
+    for other in (SECURE.format(name="b", port=5, ipid="04", cert="b.pem"), plain):
         with pytest.raises(
             ConfigError,
             match=(
@@ -262,7 +263,9 @@ def test_one_port_has_one_certificate():
 )
 def test_what_says_nothing_to_a_port_of_ours_is_refused(more, why):
     with pytest.raises(ConfigError, match=why):
-        parse(f"{{name: p, address: 'cip::0.0.0.0', ipid: 3, mode: processor, {more}}}")
+        parse(
+            f"{{name: p, address: 'cip::0.0.0.0', ipid: 0x03, mode: processor, {more}}}"
+        )
 
 
 def test_there_is_one_way_to_know_a_processor():
@@ -273,18 +276,38 @@ def test_there_is_one_way_to_know_a_processor():
         with pytest.raises(
             ConfigError, match=("there is ca_file, too; allowed: one of them")
         ):
-            parse(f"{{name: p, address: 'cips::h', ipid: 3, {more}}}")
+            parse(f"{{name: p, address: 'cips::h', ipid: 0x03, {more}}}")
 
 
-def test_an_ip_id_as_simpl_shows_it_is_told_how_to_be_written():
-    with pytest.raises(
-        ConfigError,
-        match=(
-            r"ipid: got text; allowed: .*0x0A for "
-            r"the 0A of SIMPL"
-        ),
-    ):
-        parse("{name: p, address: 'cip::h', ipid: 0A}")
+@pytest.mark.parametrize("written", ["0x14", '"14"', "14h", '"0x14"', "0X14", "0014h"])
+def test_an_ip_id_is_written_as_crestron_writes_it(written):
+    (panel,) = parse(f"{{name: p, address: 'cip::h', ipid: {written}}}")
+    assert panel.ipid_number == 0x14
+    (made,) = links(Config(bridge=Bridge(name="b"), devices=(panel,)))
+    assert made.devices["p"].model == "IP-ID 0x14"
+
+
+def test_an_ip_id_of_letters_needs_no_quotes():
+    (panel,) = parse("{name: p, address: 'cip::h', ipid: 0A}")
+    assert panel.ipid_number == 0x0A
+
+
+def test_a_number_as_ip_id_is_refused_with_its_two_readings():
+    why = "ipid: 20 is 0x14 if it is decimal, 0x20 as Crestron writes it; allowed: "
+    with pytest.raises(ConfigError, match=why):
+        parse("{name: p, address: 'cip::h', ipid: 20}")
+    with pytest.raises(msgspec.ValidationError, match=why):  # the command `open`
+        msgspec.convert({"name": "p", "address": "cip::h", "ipid": 20}, Device)
+    with pytest.raises(ConfigError, match="ipid: "):
+        parse("{name: p, address: 'cip::h', ipid: 0xFFFF}")
+    with pytest.raises(ConfigError, match=r"ipid: .*\(text is hex\)"):
+        parse("{name: p, address: 'cip::h', ipid: panel}")
+
+
+def test_two_devices_are_not_the_same_panel():
+    other = GOOD.replace("panel", "other").replace("0x0A", "0Ah")
+    with pytest.raises(ConfigError, match="'panel' and 'other' are the same panel"):
+        parse(f"{GOOD}\n  - {other}")
 
 
 @pytest.mark.parametrize(
@@ -302,6 +325,16 @@ def test_an_ip_id_as_simpl_shows_it_is_told_how_to_be_written():
     ],
 )
 def test_a_file_that_is_not_there_names_the_device(more, why):
-    devices = parse(f"{{name: p, ipid: 3, {more}}}")
+    devices = parse(f"{{name: p, ipid: 0x03, {more}}}")
     with pytest.raises(ConfigError, match=why):
         list(links(Config(bridge=Bridge(name="b"), devices=devices)))
+
+
+def test_a_check_prints_the_ip_id_of_each_device(tmp_path, capsys):
+    file = tmp_path / "theatre.yaml"
+    file.write_text(f"bridge: {{name: theatre}}\ndevices:\n  - {GOOD}\n")
+    assert run(SERVICE, ["--config", str(file), "--check"]) == 0
+    assert capsys.readouterr().out == (
+        f"{file}: fine; cip bridge 'theatre', 1 devices\n"
+        "  panel: cip::processor.local, IP-ID 0x0A\n"
+    )

@@ -716,3 +716,38 @@ def test_the_next_frame_is_found_where_a_look_at_each_byte_finds_it(numbers):
     reader.feed(data)
     first = next(reader.frames(), None)
     assert (first.data if isinstance(first, Skipped) else b"") == strays(data)
+
+
+SHORT = Style(short_text=True)
+
+
+def test_short_text_goes_in_the_form_that_every_reader_knows():
+    # row 45 of the page: serial 3 = "abc", short [cap: G]
+    vector = bytes.fromhex("05000a00000715000203616263")
+    assert cip.encode(serial(3, "abc"), SHORT) == vector
+    inside = cip.encode(serial(1, "hi", smart=3), SHORT)  # row 60 of the page
+    assert inside == bytes.fromhex("05000f00000c380000000306150000036869")
+
+
+@pytest.mark.parametrize("length", [0, 250, 251, 252, 60_000])
+def test_text_that_does_not_fit_the_short_form_takes_the_long_one(length):
+    data = cip.encode(serial(3, "x" * length), SHORT)
+    assert data[0] == (0x05 if length <= 251 else 0x12)
+    reader = cip.Reader()
+    reader.feed(data)
+    (message,) = reader.messages()
+    assert (message.join, message.value) == (Join("serial", 3), "x" * length)
+
+
+def test_a_reader_counts_whole_frames_of_types_that_are_known():
+    reader = cip.Reader()
+    for data, complete in (
+        ("0d00020000", 1),
+        ("00000100", 2),  # an acknowledgement: nothing to say, and a sign of life
+        ("2a000101", 2),  # of no known type
+        ("414243", 2),  # no frame
+        ("12ffff0e00020000", 2),  # a frame that is open
+    ):
+        reader.feed(bytes.fromhex(data))
+        list(reader.messages())
+        assert reader.complete == complete

@@ -41,7 +41,9 @@ class Recorder:
         self._write(Line(t, direction, data, connection))
 
     @contextlib.asynccontextmanager
-    async def tcp(self, port: int, host: str, peer: int) -> AsyncIterator[int]:
+    async def tcp(
+        self, port: int, host: str, peer: int, listen: str = HOST
+    ) -> AsyncIterator[int]:
         """Listen on a port (0: any); yield it. Each client has its own connection."""
         tasks: set[asyncio.Task[None]] = set()
 
@@ -54,7 +56,7 @@ class Recorder:
             with contextlib.suppress(OSError, asyncio.CancelledError):
                 await self._join(reader, writer, host, peer)
 
-        server = await asyncio.start_server(serve, HOST, port)
+        server = await asyncio.start_server(serve, listen, port)
         try:
             yield server.sockets[0].getsockname()[1]
         finally:

@@ -60,6 +60,13 @@ def is_size(info: types.Type) -> bool:
     return isinstance(info, types.UnionType) and any(map(is_size, info.types))
 
 
+def is_hexadecimal(info: types.Type) -> bool:
+    """Say whether a number that is written as 0x14 is text here."""
+    if isinstance(info, types.Metadata):
+        return "hexadecimal" in (info.extra or {})
+    return isinstance(info, types.UnionType) and any(map(is_hexadecimal, info.types))
+
+
 def all_structs(info: types.Type) -> list[types.StructType]:
     """Return every struct of a union."""
     return [part for part in parts(info) if isinstance(part, types.StructType)]

@@ -132,6 +132,8 @@ def _wanted(node: Scalar, info: types.Type) -> Value:
     if isinstance(value, str):
         size = re.search(SIZE, value) if allowed.is_size(info) else None
         return int(size[1]) * UNITS[size[2]] if size else value
+    if allowed.is_hexadecimal(info) and node.written.lower().startswith("0x"):
+        return node.written
     whole_number = types.IntType in kinds and types.FloatType not in kinds
     if isinstance(value, float) and value.is_integer() and whole_number:
         return int(value)

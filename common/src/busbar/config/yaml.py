@@ -49,6 +49,7 @@ class Scalar:
     place: Place
     value: Value
     text: str | None = None
+    written: str = ""  # as it is in the file, without quotes
     size: ClassVar[int] = 1
     height: ClassVar[int] = 0
 
@@ -247,9 +248,11 @@ class _Composer:
         if not event.implicit[0]:
             return Scalar(place, text)
         if (whole := _VARIABLE.fullmatch(event.value)) and whole[1]:
-            return Scalar(place, self._number_or_text(text), text)
+            return Scalar(place, self._number_or_text(text), text, text)
         return Scalar(
-            place, self._resolved(text, place) if text == event.value else text
+            place,
+            self._resolved(text, place) if text == event.value else text,
+            written=text,
         )
 
     def _variable(self, match: re.Match[str], place: Place) -> str:

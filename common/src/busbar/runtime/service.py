@@ -87,6 +87,10 @@ def _check(file: str, spec: BridgeSpec) -> int:
         return EXIT_CONFIG
     devices = sum(len(link.devices) for link in spec.links)
     print(f"{file}: fine; {spec.kind} bridge {spec.name!r}, {devices} devices")
+    for link in spec.links:
+        for name, description in link.devices.items():
+            if description.model:  # which one it is at this address
+                print(f"  {name}: {link.address}, {description.model}")
     return 0
 
 

@@ -23,6 +23,18 @@ class Pulse(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seconds: Annotated[float, Meta(gt=0, le=10)] = PULSE
 
 
+class Ramp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Arguments of `ramp`: an analog goes to `value` within `seconds`.
+
+    By name in its unit, else raw; from `start`, or from where it is.
+    """
+
+    join: JoinName
+    value: float
+    seconds: Annotated[float, Meta(gt=0, le=60)]
+    start: float | None = None
+
+
 class Get(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Arguments of `get`: a path or name, as it came `in` or as we sent it `out`."""
 

@@ -2,14 +2,16 @@
 
 from collections.abc import Iterable
 
-from busbar.bridge import Link, Service
+from busbar.bridge import ConfigError, Link, Service
 from cip_bridge.panel_role.link import panel_link
 from cip_bridge.processor_role.link import processor_link
 from cip_bridge.settings import Config, Device, listeners
 
 
 def link(settings: Device) -> Link:
-    """Return the link of one device."""
+    """Return the link of a device that a command opens; raise ConfigError."""
+    if settings.joins_file is not None:  # its first line would be in the error
+        raise ConfigError("joins_file: only in the configuration, not in `open`")
     if settings.mode == "panel":
         return panel_link(settings)
     return processor_link([settings])

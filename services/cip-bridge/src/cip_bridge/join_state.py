@@ -1,6 +1,7 @@
 """Newest values of the joins of one device, both ways. They outlive connections."""
 
 import sys
+from collections.abc import Mapping
 
 from busbar.bridge.errors import TooLarge
 from busbar.codecs.cip import Form, Join, Kind, Update
@@ -51,12 +52,20 @@ class JoinValues:
 class JoinState:
     """Joins of one device: `received` from the other side, `sent` by us."""
 
-    def __init__(self) -> None:
+    def __init__(self, output_of: Mapping[Join, Join] | None = None) -> None:
+        self.output_of = output_of or {}  # by the join of its feedback
         self.received = JoinValues()
         self.sent = JoinValues()
         # Buttons that we press. In `sent` they are released: nothing would release a
         # press that is sent again.
         self.pressed: set[Join] = set()
+        self.buttons: set[Join] = set()  # whose newest value was a press or a release
+        # those of the connection that is open, or ended last: the end of one may have
+        # taken a release with it
+        self.recent_buttons: set[Join] = set()
+        # Outputs whose feedback has changed since to something else: to send them again
+        # would move what others have set.
+        self.overtaken: set[Join] = set()
         self.ignored = 0  # values received that had no room
         self._updated: set[Join] | None = None  # while an update is under way
 
@@ -69,13 +78,16 @@ class JoinState:
     def receive(self, update: Update) -> Value | None:
         """Store a received value and return it, None if there is no room for it."""
         join, value = update.join, update.value
+        before = self.received.get(join)
         if update.append:
-            value = f"{self.received.get(join)}{value}"[-TEXT_LIMIT:]
+            value = f"{before}{value}"[-TEXT_LIMIT:]
         try:
             self.received.put(join, value)
         except TooLarge:
             self.ignored += 1
             return None
+        if self.sent.known and value != before:
+            self._compare(self.output_of.get(join, join), value)
         if self._updated is not None:
             self._updated.add(join)
         return value
@@ -84,6 +96,12 @@ class JoinState:
         """Store a value that is being sent; raise TooLarge."""
         button = update.form is Form.BUTTON
         self.sent.put(update.join, False if button else update.value)
+        self.overtaken.discard(update.join)
+        if button:
+            self.buttons.add(update.join)
+            self.recent_buttons.add(update.join)
+        else:
+            self.buttons.discard(update.join)
         if button and update.value:
             self.pressed.add(update.join)
         else:
@@ -94,6 +112,15 @@ class JoinState:
         pressed = self.pressed
         self.pressed = set()
         return pressed
+
+    def _compare(self, output: Join, feedback: Value) -> None:
+        """Note whether changed feedback says otherwise than what we sent."""
+        if output not in self.sent.known:
+            return
+        if feedback == self.sent.get(output):
+            self.overtaken.discard(output)
+        else:
+            self.overtaken.add(output)
 
     @property
     def updating(self) -> bool:

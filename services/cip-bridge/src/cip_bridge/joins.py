@@ -18,11 +18,12 @@ _PATTERN = re.compile(
     re.ASCII,
 )
 _KINDS: dict[str, Kind] = {"digital": "digital", "analog": "analog", "serial": "serial"}
-JoinPath = Annotated[
+JoinRange = Annotated[
     str,
     Meta(
-        pattern=rf"^{_PATTERN.pattern}(?!\n)$",
-        description="such as digital/1, smart/3/analog/2 or slot/1/serial/1",
+        pattern=rf"^{_PATTERN.pattern}(-[1-9]\d{{0,4}})?(?!\n)$",
+        description="such as digital/1, smart/3/analog/2, slot/1/serial/1, "
+        "or a range such as digital/1-10",
     ),
 ]
 

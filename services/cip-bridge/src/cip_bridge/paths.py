@@ -15,9 +15,10 @@ from busbar.bridge import (
     values,
 )
 from busbar.codecs.cip import ANALOG_LIMIT, HIGHEST, Join, Kind
+from cip_bridge.arguments import PULSE
 from cip_bridge.join_state import DEFAULTS, Value
 from cip_bridge.joins import generic, parse
-from cip_bridge.settings import NamedJoin
+from cip_bridge.named_joins import NamedJoin, Resend
 
 OUT = "_out/"  # before the path of a property: what we have sent
 _TYPES: dict[Kind, Any] = {
@@ -44,6 +45,21 @@ class JoinProperty:
     join: Join
 
     @cached_property
+    def feedback(self) -> Join:
+        """The join of its value, which need not be the one that is sent."""
+        if self.settings.feedback is None:
+            return self.join
+        return parse(self.settings.feedback) or self.join
+
+    @property
+    def pulse(self) -> float | None:
+        """Seconds of a press that a set is, None unless it is momentary."""
+        momentary = self.settings.momentary
+        if momentary is True:
+            return PULSE
+        return momentary or None
+
+    @cached_property
     def _raw_range(self) -> tuple[float, float]:
         if self.settings.scale is not None:
             return self.settings.scale[0], self.settings.scale[1]
@@ -66,10 +82,16 @@ class JoinProperty:
         return max(0, math.ceil(-math.log10(step)))
 
     @property
+    def range(self) -> tuple[float, float]:
+        """Lowest and highest value."""
+        low, high = sorted(self._range)
+        return low, high
+
+    @property
     def type(self) -> Any:
         if self.join.kind != "analog":
             return _TYPES[self.join.kind]
-        low, high = sorted(self._range)
+        low, high = self.range
         if self.settings.scale is None:
             return values.integer(int(low), int(high))
         return values.number(low, high)
@@ -86,24 +108,44 @@ class JoinProperty:
         first_raw, last_raw = self._raw_range
         first, last = self._range
         scaled = first + (raw - first_raw) * (last - first) / (last_raw - first_raw)
-        shown = round(scaled, self._digits)
         if not first_raw <= raw <= last_raw:
-            return shown
-        low, high = sorted(self._range)
-        return min(max(low, shown), high)  # rounding must not leave the range
+            return round(scaled, self._digits)
+        return self._shortest(scaled)
+
+    def _shortest(self, scaled: float) -> float:
+        """Return the shortest decimal that is sent as the same raw value."""
+        low, high = self.range
+        raw = self._steps(scaled)
+        for digits in range(self._digits):
+            # rounding must not leave the range
+            shown = min(max(low, round(scaled, digits)), high)
+            if self._steps(shown) == raw:
+                return shown
+        return min(max(low, round(scaled, self._digits)), high)
 
     def raw(self, value: Any) -> Value:
         """Return what is sent for a value."""
         if self.join.kind != "analog":
             return typing.cast(Value, value)  # its type has been checked
+        return self.analog(value)
+
+    def analog(self, value: float) -> int:
+        """Return what is sent for the value of an analog."""
+        return self._steps(value) & ANALOG_LIMIT
+
+    def _steps(self, value: float) -> int:
+        """Return the raw value, with its sign, that is nearest to a value."""
         first_raw, last_raw = self._raw_range
         first, last = self._range
-        exact = first_raw + (value - first) * (last_raw - first_raw) / (last - first)
-        steps: int = round(exact)
-        return steps & ANALOG_LIMIT
+        return round(
+            first_raw + (value - first) * (last_raw - first_raw) / (last - first)
+        )
 
-    def properties(self) -> Iterator[Property]:
-        """Yield the property of the join, and that of what we sent."""
+    def properties(self, again: str = "") -> Iterator[Property]:
+        """Yield the property of the join, and that of what we sent.
+
+        again: what is said of it after a sign-on.
+        """
         settings = self.settings
         original = generic(self.join)
         yield Property(
@@ -115,43 +157,90 @@ class JoinProperty:
             settings.group,
             settings.class_,
             OUT + settings.name,
-            original=original,
+            original=generic(self.feedback),
         )
         yield Property(
             OUT + settings.name,
             self.type,
             "r",
-            f"{settings.title or settings.name}: what we sent",
+            f"{settings.title or settings.name}: what we sent{again}",
             settings.unit,
             original=original,
         )
 
 
 class JoinPaths:
-    """Properties of one device's joins."""
+    """Properties of one device's joins, and the rules for them."""
 
-    def __init__(self, joins: tuple[NamedJoin, ...] = ()) -> None:
+    def __init__(
+        self,
+        joins: tuple[NamedJoin, ...] = (),
+        *,
+        resend: Resend | None = None,
+        received: str = "serial",
+    ) -> None:
+        self._resend = resend
+        self._received = received
         self._by_name: dict[str, JoinProperty] = {}
-        self._paths: dict[Join, str] = {}
+        self._paths: dict[Join, str] = {}  # of received joins
         named: dict[Join, JoinProperty] = {}
+        shown_by: dict[Join, JoinProperty] = {}
         for settings in joins:
             join = parse(settings.join)
             if join is not None:
-                named[join] = JoinProperty(settings, join)
-                self._by_name[settings.name] = named[join]
-                self._paths[join] = settings.name
+                made = JoinProperty(settings, join)
+                named[join] = made
+                shown_by[made.feedback] = made
+                self._by_name[settings.name] = made
+                self._paths[made.feedback] = settings.name
         self.named: Mapping[Join, JoinProperty] = named
+        self.shown_by: Mapping[Join, JoinProperty] = shown_by  # by feedback
+        self.output_of = {each.feedback: each.join for each in named.values()}
+
+    @property
+    def has_events(self) -> bool:
+        """True if messages of any join are events."""
+        wanted = (each.settings.received for each in self.named.values())
+        return self._received != "none" or any(wanted)
+
+    def is_event(self, join: Join) -> bool:
+        """Return whether every message of a join is an event."""
+        named = self.shown_by.get(join)
+        if named is not None and named.settings.received is not None:
+            return named.settings.received
+        return self._received in ("all", join.kind)
+
+    def resend(self, join: Join) -> Resend:
+        """Return what happens to an output after a sign-on."""
+        named = self.named.get(join)
+        own = named.settings.resend if named else None
+        return own or self._resend or "changed"
+
+    def momentary(self, join: Join) -> float | None:
+        """Return the seconds of the press that a set is, None for others."""
+        named = self.named.get(join)
+        return named.pulse if named else None
 
     def path(self, join: Join) -> str:
-        """Return the property of a join."""
+        """Return the property of a received join."""
         found = self._paths.get(join)
         if found is None:
             found = self._paths[join] = generic(join)
         return found
 
-    def shown(self, join: Join, value: Value) -> Any:
-        """Return a value as its property has it."""
+    def sent_path(self, join: Join) -> str:
+        """Return the property of what we have sent of a join."""
         named = self.named.get(join)
+        return OUT + (named.settings.name if named else generic(join))
+
+    def sent(self, join: Join, value: Value) -> Any:
+        """Return a sent value as its property has it."""
+        named = self.named.get(join)
+        return value if named is None else named.shown(value)
+
+    def shown(self, join: Join, value: Value) -> Any:
+        """Return a received value as its property has it."""
+        named = self.shown_by.get(join)
         return value if named is None else named.shown(value)
 
     def find(self, path: str) -> tuple[Join, JoinProperty | None]:
@@ -188,18 +277,23 @@ class JoinPaths:
         """Return all properties, the named ones first."""
         found: list[Property] = []
         for named in self.named.values():
-            found.extend(named.properties())
-        return by_path([*found, *_families()])
+            found.extend(named.properties(self._again(named.join)))
+        again = f" (resend: {self._resend})" if self._resend else ""
+        return by_path([*found, *_families(again)])
+
+    def _again(self, join: Join) -> str:
+        """Return what is said of an output after a sign-on, "" of a program's."""
+        return f" (resend: {self.resend(join)})" if self._resend else ""
 
 
-def _families() -> Iterator[Property]:
+def _families(again: str) -> Iterator[Property]:
     """Yield the properties of joins by their numbers."""
     for scope in _SCOPES:
         for kind in _TYPES:
-            yield from _family(scope, kind)
+            yield from _family(scope, kind, again)
 
 
-def _family(scope: str, kind: Kind) -> Iterator[Property]:
+def _family(scope: str, kind: Kind, again: str) -> Iterator[Property]:
     path = f"{scope}{kind}/{{join}}"
     title = f"{kind.capitalize()} join"
     parameters = {name: each for name, each in _RANGES.items() if f"{{{name}}}" in path}
@@ -217,7 +311,7 @@ def _family(scope: str, kind: Kind) -> Iterator[Property]:
         OUT + path,
         _TYPES[kind],
         "r",
-        f"{title}: what we sent",
+        f"{title}: what we sent{again}",
         default=DEFAULTS[kind],
         parameters=parameters,
     )

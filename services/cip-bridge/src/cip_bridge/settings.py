@@ -1,19 +1,16 @@
 """Configuration of the CIP bridge."""
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
-from msgspec.structs import replace
 
 from busbar.bridge import config
-from busbar.bridge.errors import OutOfRange
+from busbar.codecs import cip
 from busbar.codecs.cip import Encoding
-from cip_bridge.joins import JoinPath, parse
+from cip_bridge.named_joins import Joins, Resend, check_joins, expanded
 
 Seconds = Annotated[
     float,
@@ -24,27 +21,20 @@ Seconds = Annotated[
         "all steps have to fit into half a minute",
     ),
 ]
-IpId = Annotated[
-    int,
-    Meta(
-        ge=1,
-        le=0xFFFE,
-        description="0x03 to 0xFE, as 0x0A for the 0A of SIMPL; "
-        "the wire has room for 0xFFFE",
-    ),
-]
-_WORD = "[A-Za-z0-9-][A-Za-z0-9_-]{0,63}"
-_RESERVED = r"(digital|analog|serial|smart|slot)(/|$)|clock$|\d+$"
-Levels = Annotated[
-    str,
-    Meta(
-        pattern=rf"^(?!{_RESERVED}){_WORD}(/{_WORD})*(?!\n)$",
-        description="levels of letters, digits, _ and -, "
-        "not beginning with digital, analog, serial, smart or slot, "
-        "and no number, which would be that of a join",
-    ),
-]
-Scale = tuple[float, float, float, float]
+IPID_LIMIT = 0xFFFE  # what the wire has room for; processors have 0x03 to 0xFE
+_IPID_ALLOWED = '0x03 to 0xFE as Crestron writes it: 0x0A, 0Ah, or "0A" (text is hex)'
+# A number is taken from the file as it is written there: 0x14 is text, too.
+IpId = (
+    int
+    | Annotated[
+        str,
+        Meta(
+            pattern=r"^(0[xX])?[0-9A-Fa-f]{1,4}[hH]?(?!\n)$",
+            description=_IPID_ALLOWED,
+            extra={"hexadecimal": True},
+        ),
+    ]
+)
 Address = Annotated[
     str, Meta(description="cip::HOST[:PORT], or cips::HOST[:PORT] for TLS")
 ]
@@ -98,46 +88,17 @@ def place(address: str) -> Place:
     return Place(bracketed or host, number, scheme == "cips")
 
 
-class NamedJoin(config.Labels, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A join with a name, which replaces its number."""
-
-    join: JoinPath
-    name: Levels
-    signed: bool = False  # an analog is -32768 to 32767
-    scale: Scale | None = None  # of an analog: [raw, raw, value, value]
-
-    def __post_init__(self) -> None:
-        try:
-            parse(self.join)
-        except OutOfRange as error:
-            raise ValueError(f"join: {error.message}") from error
-        if "analog/" not in self.join:
-            self._check_not_analog()
-        if self.scale is not None:
-            self._check_scale(self.scale)
-
-    def _check_not_analog(self) -> None:
-        if self.signed:
-            raise ValueError("signed: only for an analog join")
-        if self.scale:
-            raise ValueError("scale: only for an analog join")
-
-    def _check_scale(self, scale: Scale) -> None:
-        low, high = (-32768, 32767) if self.signed else (0, 65535)
-        first_raw, last_raw, first, last = scale
-        if not (low <= first_raw < last_raw <= high):
-            raise ValueError(
-                f"scale: the first two are raw values, rising, from {low} to {high}"
-            )
-        if first == last:
-            raise ValueError("scale: the last two are the same")
-
-
-# A device's description is one message of at most 1 MiB; nobody sees a larger one.
-Joins = Annotated[
-    tuple[NamedJoin, ...],
-    Meta(max_length=2000, description="at most 2000 of one device"),
-]
+def _ipid(written: int | str) -> int:
+    """Return an IP-ID; raise ValueError unless it can be read in one way only."""
+    if isinstance(written, int) and not 0 <= written <= 9:
+        readings = f"0x{written:02X} if it is decimal"
+        if written > 0:
+            readings += f", 0x{written} as Crestron writes it"
+        raise ValueError(f"ipid: {written} is {readings}; allowed: {_IPID_ALLOWED}")
+    number = int(str(written).lower().removeprefix("0x").removesuffix("h"), 16)
+    if not 1 <= number <= IPID_LIMIT:
+        raise ValueError(f"ipid: {written} is not within {_IPID_ALLOWED}")
+    return number
 
 
 class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -154,6 +115,11 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     password_file: str | None = None
     sign_on: Literal["long", "short"] = "long"
     serial_encoding: Encoding = "latin1"  # of text beyond ASCII that we send
+    serial_form: Literal["long", "short"] = "long"  # short: where it fits, 250 bytes
+    # what is sent again after a sign-on; changed: what nothing has overtaken
+    resend: Resend = "changed"
+    # joins whose every message is an event, also of a value that is as before
+    received: Literal["serial", "all", "none"] = "serial"
     # of analog and serial joins of smart objects: join - number on the wire
     smart_offset: Literal[0, 1] = 1
     timeout: Seconds = 2.0  # s for the connection, and for each step of the sign-on
@@ -165,10 +131,12 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     # answer of mode processor to a sign-on
     result: Literal["001f", "0003", "200f"] = "001f"
     joins: Joins = ()
+    joins_file: str | None = None  # CSV with more of them
 
     def __post_init__(self) -> None:
         if self.name == "bridge":
             raise ValueError("name: 'bridge' is the bridge itself; choose another")
+        _ipid(self.ipid)
         tls = place(self.address).tls
         self._check_mode()
         self._check_tls(tls)
@@ -179,6 +147,10 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             )
         self._check_credentials()
         self._check_joins()
+
+    @property
+    def ipid_number(self) -> int:
+        return _ipid(self.ipid)
 
     def _check_mode(self) -> None:
         for mode, keys in _MODE_KEYS.items():
@@ -210,24 +182,30 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             )
 
     def _check_joins(self) -> None:
-        for key in ("join", "name"):
-            counts = Counter(getattr(each, key) for each in self.joins)
-            for value, count in counts.most_common(1):
-                if count > 1:
-                    raise ValueError(f"joins: {value!r} is there twice")
+        check_joins(expanded(self.joins))
+        if self.mode == "processor" and any(each.resend for each in self.joins):
+            raise ValueError("joins: resend: only for mode: panel")
 
     def _differs(self, key: str) -> bool:
         """Return whether a key has another value than its default."""
         return bool(getattr(self, key) != _DEFAULTS[key])
 
 
+def style(settings: Device) -> cip.Style:
+    """Return the style of what we send."""
+    return cip.Style(
+        encoding=settings.serial_encoding,
+        smart_offset=settings.smart_offset,
+        short_text=settings.serial_form == "short",
+    )
+
+
 _TRUST_KEYS = ("ca_file", "fingerprint", "insecure")
 _MODE_KEYS = {  # keys that only one mode has
-    "panel": ("sign_on", "timeout", *_TRUST_KEYS),
+    "panel": ("sign_on", "timeout", "resend", *_TRUST_KEYS),
     "processor": ("cert_file", "key_file", "result"),
 }
 _TLS_KEYS = (*_TRUST_KEYS, "cert_file", "key_file")
-_FILE_KEYS = ("password_file", "ca_file", "cert_file", "key_file")
 _DEFAULTS = {field.name: field.default for field in msgspec.structs.fields(Device)}
 
 
@@ -236,24 +214,11 @@ class Config(config.Config, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     devices: tuple[Device, ...] = ()
 
-    def within(self, folder: Path) -> Self:
-        devices = tuple(_within(folder, device) for device in self.devices)
-        return replace(super().within(folder), devices=devices)
-
     def __post_init__(self) -> None:
         config.check_names(device.name for device in self.devices)
+        _check_panels(self.devices)
         for (host, port), devices in listeners(self.devices).items():
             _check_listener(devices, f"at port {port} of {host}")
-
-
-def _within(folder: Path, device: Device) -> Device:
-    """Return a device whose files are named from a folder."""
-    files = {}
-    for key in _FILE_KEYS:
-        file = getattr(device, key)
-        if file is not None:
-            files[key] = str(folder / file)
-    return replace(device, **files)
 
 
 def listeners(devices: Iterable[Device]) -> dict[tuple[str, int], list[Device]]:
@@ -266,14 +231,28 @@ def listeners(devices: Iterable[Device]) -> dict[tuple[str, int], list[Device]]:
     return found
 
 
+def _check_panels(devices: Iterable[Device]) -> None:
+    """Raise ValueError for two devices that are the same panel."""
+    found: dict[object, str] = {}
+    for device in devices:
+        if device.mode == "panel":
+            where = (place(device.address), device.ipid_number, device.room)
+            other = found.setdefault(where, device.name)
+            if other != device.name:
+                raise ValueError(
+                    f"devices: {other!r} and {device.name!r} are the same panel: "
+                    f"IP-ID 0x{device.ipid_number:02X} of {device.address}"
+                )
+
+
 def _check_listener(devices: Sequence[Device], where: str) -> None:
     """Raise ValueError unless the devices can share a port."""
     first = devices[0]
     ipids: set[int] = set()
     for device in devices:
-        if device.ipid in ipids:
+        if device.ipid_number in ipids:
             raise ValueError(
-                f"devices: two devices have IP-ID 0x{device.ipid:02X} {where}; "
+                f"devices: two devices have IP-ID 0x{device.ipid_number:02X} {where}; "
                 "each needs one of its own"
             )
         if _listener_tls(device) != _listener_tls(first):
@@ -281,7 +260,7 @@ def _check_listener(devices: Sequence[Device], where: str) -> None:
                 f"devices: {first.name!r} and {device.name!r} are {where}; "
                 "allowed: cip:: or cips:: with the same cert_file and key_file"
             )
-        ipids.add(device.ipid)
+        ipids.add(device.ipid_number)
 
 
 def _listener_tls(device: Device) -> tuple[bool, str | None, str | None]:

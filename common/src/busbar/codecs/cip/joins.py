@@ -4,6 +4,7 @@ A join is a signal: digital (boolean), analog (0 to 65535) or serial (text). Eac
 object and each slot of a device has its own joins.
 """
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
@@ -76,6 +77,8 @@ class Style:
     encoding: Encoding = "latin1"  # of text beyond ASCII
     # wire number + offset = join, for analogs and serials of smart objects: M 1, R 0
     smart_offset: Literal[0, 1] = 1
+    # text goes as SERIAL_SHORT where it fits: all readers but K's know it [2+]
+    short_text: bool = False
 
 
 PLAIN = Style()
@@ -91,10 +94,19 @@ def encode_update(update: Update, style: Style = PLAIN) -> bytes:
 
     Raise OutOfRange, TooLarge, or BadRequest for text that cannot be encoded.
     """
-    join, form = update.join, update.form
-    check(join)
-    if join.slots and form is Form.SERIAL:
-        form = Form.SERIAL_SHORT  # a slot's record has a length of one byte
+    check(update.join)
+    if update.form is not Form.SERIAL:
+        return _encode_as(update.form, update, style)
+    if update.join.slots:  # a slot's record has a length of one byte
+        return _encode_as(Form.SERIAL_SHORT, update, style)
+    if style.short_text:
+        with contextlib.suppress(TooLarge):
+            return _encode_as(Form.SERIAL_SHORT, update, style)
+    return _encode_as(Form.SERIAL, update, style)
+
+
+def _encode_as(form: Form, update: Update, style: Style) -> bytes:
+    join = update.join
     body = bytes((form,)) + _ENCODERS[form](update, style)
     if join.smart is not None:
         body = _smart(join.smart, body)

@@ -20,6 +20,7 @@ Message = Around | Record
 # Acknowledgements [2+], cloud and services [1: L].
 _IGNORED = frozenset({0x00, 0x1F, 0x20, 0x21, 0x22, 0x23, 0x24, 0x25, 0x28})
 _INNER_LENGTH = {DATA: 1, EXTENDED: 2}  # bytes
+_KNOWN = {*_IGNORED, *_INNER_LENGTH, *READERS}
 
 
 class Reader:
@@ -29,6 +30,7 @@ class Reader:
     """
 
     def __init__(self, style: Style = PLAIN) -> None:
+        self.complete = 0  # whole frames of a known type so far
         self._frames = FrameReader()
         self._records = Records(style.smart_offset)
 
@@ -44,7 +46,10 @@ class Reader:
         for frame in self._frames.frames():
             if isinstance(frame, Skipped):
                 yield frame
-            elif frame.type in _INNER_LENGTH:
+                continue
+            if frame.type in _KNOWN:
+                self.complete += 1
+            if frame.type in _INNER_LENGTH:
                 size = _INNER_LENGTH[frame.type]
                 yield from self._records.read(frame.payload, size)
             elif frame.type not in _IGNORED:

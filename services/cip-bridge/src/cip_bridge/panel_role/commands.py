@@ -7,11 +7,14 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from busbar.bridge import Locked, NoArguments, Turn, command
-from cip_bridge.arguments import Get, JoinName, Pulse, Send, parse_frames
+from busbar.bridge import NoArguments, Turn, command
+from busbar.codecs.cip import Join
+from cip_bridge.arguments import Get, JoinName, Pulse, Ramp, Send, parse_frames
 from cip_bridge.join_publisher import JoinPublisher
 from cip_bridge.panel_role.conversation import PanelConversation
 from cip_bridge.panel_role.holds import Holds
+from cip_bridge.pulses import PULSE_TIMEOUT, Pulses
+from cip_bridge.ramps import RAMP_TIMEOUT, Ramps
 
 HOLD = 10.0  # s
 HOLD_LONGEST = 3600.0  # s
@@ -45,11 +48,14 @@ class PanelCommands:
         publisher: JoinPublisher,
         conversation: PanelConversation,
         holds: Holds,
+        ramps: Ramps,
         update: Callable[[float | None], Awaitable[None]],
     ) -> None:
         self._publisher = publisher
         self._conversation = conversation
         self._holds = holds
+        self._ramps = ramps
+        self._pulses = Pulses()
         self._update = update
 
     @command(holds="exchange")
@@ -64,18 +70,31 @@ class PanelCommands:
         """Release a button."""
         await self._holds.release(self._publisher.paths.button(arguments.join))
 
-    @command(holds="exchange", timeout=20.0)
+    @command(holds="exchange", timeout=PULSE_TIMEOUT)
     async def pulse(self, device: str, arguments: Pulse, turn: Turn) -> None:
-        """Press a button and release it; not while somebody holds it."""
+        """Press a button and release it; not while somebody holds it.
+
+        Pulses of one button wait for each other: each is one press.
+        """
         join = self._publisher.paths.button(arguments.join)
-        if join in self._holds.joins:
-            raise Locked(f"{arguments.join!r} is held down already; `release` it first")
-        hold = await self._holds.press(join, arguments.seconds)
+        await self.pulse_once(join, arguments.seconds, turn)
+
+    @command(holds="exchange", timeout=RAMP_TIMEOUT)
+    async def ramp(self, device: str, arguments: Ramp, turn: Turn) -> None:
+        """Let an analog go to a value in so many seconds; a set takes over."""
         turn.release()
-        try:
-            await hold.over.wait()
-        finally:
-            self._holds.end(hold)
+        await self._ramps.run(arguments)
+
+    async def pulse_once(self, join: Join, seconds: float, turn: Turn) -> None:
+        """Press and release, after the pulses before; raise Locked, Overloaded."""
+        async with self._pulses.turn(join, seconds, turn):
+            await self._holds.wait_free(join)
+            hold = await self._holds.press(join, seconds, pulse=True)
+            turn.release()
+            try:
+                await hold.over.wait()
+            finally:
+                self._holds.end(hold)
 
     @command(timeout=30.0)
     async def update_request(

@@ -6,6 +6,7 @@ Source: docs/protocols/cip.md, 5.1
 import asyncio
 import contextlib
 import logging
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -13,7 +14,7 @@ from itertools import islice
 from typing import TypeVar
 
 from busbar.bridge.errors import LinkLost
-from busbar.bridge.streams import ByteStream, Trust, open_tcp
+from busbar.bridge.streams import ByteStream
 from busbar.codecs import cip
 from busbar.codecs.cip import Command, Message, Style, Update
 from cip_bridge.refusals import Booting, Denied, UnknownIpId, Unreachable
@@ -25,26 +26,20 @@ BEAT = 5.0
 # s without a word of the other side before the link is dead [inf]: three heartbeats
 SILENCE = 15.0
 UPDATE_LIMIT = 20.0  # s for all joins to come
+# s without a message within an update before we ask whether it has ended unsaid
+QUIET = 5.0
 # s for all steps up to the end of the update; the library gives a link 30 to open
 OPEN_LIMIT = 29.0
 LEAVE_LIMIT = 1.0  # s for the last word
 BATCH = 500  # messages, which may have 30 000 values, before others have their turn
+
+CORRECT_IT = "correct them and `reload`, or `reconnect` to try once more"
 
 M = TypeVar("M")
 
 
 def _ignore(messages: list[Message]) -> None:
     """Take nothing: before a session has taken over."""
-
-
-async def open_stream(
-    host: str, port: int, trust: Trust | None, name: str, timeout: float
-) -> ByteStream:
-    """Connect within `timeout` (s), inside TLS with a trust; raise Unreachable."""
-    try:
-        return await open_tcp(host, port, name, timeout, trust)
-    except LinkLost as error:
-        raise Unreachable(error.message) from error
 
 
 @contextlib.contextmanager
@@ -58,20 +53,20 @@ def _opening() -> Iterator[None]:
         raise
 
 
-def _is_greeting(message: Message, wanted: type) -> bool:
+def _is_greeting(message: Message, wanted: tuple[type, ...]) -> bool:
     """Return whether this is the wanted greeting, or one that came again."""
     if not isinstance(message, cip.Hello):
         return False
-    if wanted is cip.ConnectResult:
+    if cip.ConnectResult in wanted:
         return message.state == cip.READY
-    return wanted is cip.Hello
+    return cip.Hello in wanted
 
 
 class PanelConversation:
     """An open conversation with a processor.
 
     `on_messages` is called with what the processor says, in batches, in order.
-    `outputs` returns all that is sent again after an update.
+    `outputs` returns what is sent again after the sign-on.
     """
 
     def __init__(
@@ -80,16 +75,19 @@ class PanelConversation:
         sign_on: cip.SignOn,
         *,
         credentials: tuple[str, str] | None = None,
+        credentials_proven: bool = False,  # the processor has taken them before
         style: Style = Style(),  # noqa: B008  # frozen
         timeout: float = 2.0,  # s for one step of the sign-on
     ) -> None:
         self.style = style
         self.skipped = 0  # things that meant nothing to us
+        self.ends_updates = True  # False: it never says the end of one
         self.on_messages: Callable[[list[Message]], None] = _ignore
         self.outputs: Callable[[], Iterable[Update]] = tuple
         self._stream = stream
         self._sign_on = sign_on
         self._credentials = credentials
+        self._credentials_proven = credentials_proven
         self._timeout = timeout
         self._reader = cip.Reader(style)
         self._unread: deque[Message] = deque()  # received and not yet looked at
@@ -103,6 +101,8 @@ class PanelConversation:
         self._writing = asyncio.Lock()
         self._pong_due = False
         self._acknowledgement_due = False
+        self._pongs = 0
+        self._complete = 0  # whole frames when we looked last
         self._reply_due = asyncio.Event()
 
     async def wait_for_greeting(self) -> None:
@@ -119,8 +119,8 @@ class PanelConversation:
             if booting:
                 raise Booting("the processor is booting") from error
             raise Unreachable(
-                f"no greeting within {self._timeout:g} s: "
-                "does a processor listen there?"
+                f"no greeting within {self._timeout:g} s: does a processor listen "
+                "there, with TLS or without (cips:: or cip::)?"
             ) from error
 
     async def sign_on(self) -> None:
@@ -132,7 +132,8 @@ class PanelConversation:
             raise self._unknown_ipid(result)
         self.style = replace(self.style, handle=result.handle)
         if result.credentials:
-            await self._log_in()
+            with _opening():
+                await self._log_in()
 
     def _unknown_ipid(self, result: cip.ConnectResult) -> UnknownIpId:
         where = "the running program"
@@ -140,8 +141,7 @@ class PanelConversation:
             where = f"room {self._sign_on.room!r}, or there is no such room"
         return UnknownIpId(
             f"IP-ID 0x{self._sign_on.ipid:02X} is not defined in {where} "
-            "(or the program is starting); "
-            "tried again every 15 minutes, or at once by `reconnect`",
+            "(or the program is starting); tried again, or at once by `reconnect`",
             payload=result.payload().hex(),
         )
 
@@ -149,9 +149,9 @@ class PanelConversation:
         """Ask for all joins, wait for them, send ours; raise Booting, Unreachable."""
         with _opening():
             await self.send(cip.encode(Command(cip.START), self.style))
-            await self._wait_for_update()
+            self.ends_updates = await self._wait_for_update()
             self._acknowledgement_due = False
-            await self.send(self._acknowledgement)
+            await self.send(self._opening_acknowledgement)
 
     async def serve(self) -> None:
         """Read and keep alive; raise LinkLost when the processor is gone."""
@@ -185,9 +185,7 @@ class PanelConversation:
     async def _log_in(self) -> None:
         """Send the credentials; raise Denied for any other answer than a yes."""
         if self._credentials is None:
-            raise Denied(
-                "the processor wants a username and a password; give them and `reload`"
-            )
+            raise Denied(f"the processor wants a username and a password; {CORRECT_IT}")
         denied = f"the processor denies the password of {self._credentials[0]!r}"
         try:
             await self.send(
@@ -195,12 +193,13 @@ class PanelConversation:
             )
             result = await self._answer(cip.AuthResult, "the credentials")
         except LinkLost as error:
+            if self._credentials_proven:
+                raise  # a power cut in the middle of it
             raise Denied(
-                f"{denied}, or at least did not take it ({error.message}); "
-                "correct it and `reload`"
+                f"{denied}, or at least did not take it ({error.message}); {CORRECT_IT}"
             ) from error
         if not result.ok:
-            raise Denied(f"{denied}; correct it and `reload`")
+            raise Denied(f"{denied}; {CORRECT_IT}")
 
     async def _answer(self, kind: type[M], what: str) -> M:
         try:
@@ -211,57 +210,82 @@ class PanelConversation:
                 f"no answer to {what} within {self._timeout:g} s"
             ) from error
 
-    async def _wait_for_update(self) -> None:
+    async def _wait_for_update(self) -> bool:
         """Return at the end of the query, or some time after that of the update.
 
-        Not all processors send both.
+        Not all processors send both. Return False for one that sends neither and yet
+        answers: it may never do [1: M]. Raise LinkLost.
         """
-        limit = min(UPDATE_LIMIT, self._open_until - self._loop.time())
+        began = self._loop.time()
+        ends = min(began + UPDATE_LIMIT, self._open_until - self._timeout)
+        wait = math.inf
         ended = False
-        try:
-            async with asyncio.timeout(limit) as ending:
-                command = await self._next(Command)
-                while command.code != cip.END_OF_QUERY:
-                    if command.code == cip.END_OF_UPDATE and not ended:
-                        ended = True
-                        ending.reschedule(self._loop.time() + min(self._timeout, limit))
-                    command = await self._next(Command)
-        except TimeoutError as error:
-            if not ended:
-                raise LinkLost(
-                    f"the update did not end within {limit:.0f} s"
-                ) from error
+        while True:
+            due = min(ends, self._loop.time() + wait)
+            try:
+                async with asyncio.timeout_at(due):
+                    message = await self._next(Command, Update)
+            except TimeoutError as error:
+                if ended:
+                    return True
+                if await self._answers():
+                    return False
+                took = self._loop.time() - began
+                raise LinkLost(f"the update did not end within {took:.0f} s") from error
+            if message == Command(cip.END_OF_QUERY):
+                return True
+            ended = ended or message == Command(cip.END_OF_UPDATE)
+            wait = self._timeout if ended else QUIET
 
-    async def _next(self, kind: type[M]) -> M:
-        """Return the next message of a kind; deliver those before it."""
+    async def _answers(self) -> bool:
+        """Return whether the processor answers a ping in the middle of an update."""
+        before = self._pongs
+        await self.send(cip.encode(cip.Ping()))
+        try:
+            async with asyncio.timeout(self._timeout):
+                while self._pongs == before:
+                    await self._next(cip.Pong)
+        except TimeoutError:
+            return False
+        return True
+
+    async def _next(self, *kinds: type[M]) -> M:
+        """Return the next message of these kinds; deliver those before it."""
         while True:
             while self._unread:
                 message = self._unread.popleft()
-                if not _is_greeting(message, kind):
+                if not _is_greeting(message, kinds):
                     self._deliver([message])
                 if self._pong_due:
                     self._pong_due = False
                     await self.send(cip.encode(cip.Pong()))
-                if isinstance(message, kind):
+                if isinstance(message, kinds):
                     return message
             self._unread.extend(await self._read())
+            self._note_frames()
 
     async def _read(self) -> Iterator[Message]:
         self._reader.feed(await self._stream.read())
-        self._received_at = self._loop.time()
         return self._reader.messages()
+
+    def _note_frames(self) -> None:
+        """Note that whole frames have come; bytes that become none are no life."""
+        if self._reader.complete != self._complete:
+            self._complete = self._reader.complete
+            self._received_at = self._loop.time()
 
     async def _read_all(self) -> None:
         while True:
             try:
-                async with asyncio.timeout(SILENCE):
+                async with asyncio.timeout_at(self._received_at + SILENCE):
                     messages = await self._read()
             except TimeoutError as error:
-                raise LinkLost(f"nothing heard for {SILENCE:g} s") from error
+                raise LinkLost(f"no whole message for {SILENCE:g} s") from error
             while batch := list(islice(messages, BATCH)):
                 self._deliver(batch)
                 if len(batch) == BATCH:
                     await asyncio.sleep(0)
+            self._note_frames()
 
     def _deliver(self, messages: list[Message]) -> None:
         """Handle what the conversation is about; give the rest to `on_messages`.
@@ -284,6 +308,8 @@ class PanelConversation:
             case cip.Ping():
                 self._pong_due = True
                 self._reply_due.set()
+            case cip.Pong():
+                self._pongs += 1
             case cip.Skipped(why, data):
                 self.skipped += 1
                 log.debug("skipped %s: %s", why, data[:64].hex(" "))
@@ -337,12 +363,16 @@ class PanelConversation:
                 await self.send(self._acknowledgement)
 
     def _acknowledgement(self) -> bytes:
-        """Return the answer to the end of a query: its acknowledgement, then our side.
+        """Return the answer to the end of a query.
 
         Source: docs/protocols/cip.md, 5.1
         """
-        frames = [cip.encode(Command(cip.ACKNOWLEDGE), self.style)]
-        frames.append(cip.encode(cip.Ping()))
+        acknowledgement = cip.encode(Command(cip.ACKNOWLEDGE), self.style)
+        return acknowledgement + cip.encode(cip.Ping())
+
+    def _opening_acknowledgement(self) -> bytes:
+        """Return the first one, and our side: what the sign-on may have lost."""
+        frames = [self._acknowledgement()]
         for update in self.outputs():
             frames.append(cip.encode(update, self.style))
         return b"".join(frames)

@@ -9,8 +9,9 @@ import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from busbar.bridge.errors import BusbarError
+from busbar.bridge import BusbarError, Locked
 from busbar.codecs.cip import Join
+from cip_bridge.joins import generic
 
 REPEAT = 0.5  # s
 
@@ -21,6 +22,7 @@ class Hold:
 
     ends: float  # loop time
     due: float  # loop time of the next press
+    pulse: bool = False  # it ends by itself in a moment
     # set when it is released, or another hold has taken over
     over: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -38,10 +40,18 @@ class Holds:
     def joins(self) -> set[Join]:
         return set(self._held)
 
-    async def press(self, join: Join, seconds: float) -> Hold:
+    async def wait_free(self, join: Join) -> None:
+        """Return when no pulse holds a button; raise Locked if it is pressed."""
+        while hold := self._held.get(join):
+            if not hold.pulse:
+                name = generic(join)
+                raise Locked(f"{name} is held down already; `release` it first")
+            await hold.over.wait()
+
+    async def press(self, join: Join, seconds: float, pulse: bool = False) -> Hold:
         """Press, or renew a hold, for `seconds`; math.inf = until release."""
         now = self._loop.time()
-        hold = Hold(now + seconds, now + REPEAT)
+        hold = Hold(now + seconds, now + REPEAT, pulse)
         self.forget(join)
         self._held[join] = hold
         self._changed.set()

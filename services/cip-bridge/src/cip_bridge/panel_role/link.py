@@ -6,18 +6,20 @@ import math
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from busbar.bridge import Link, Port
-from busbar.bridge.streams import Trust, trust
+from busbar.bridge import Link, LinkLost, Port
+from busbar.bridge.streams import ByteStream, Trust, open_tcp, trust
 from busbar.codecs import cip
 from cip_bridge.credentials import Credentials, credentials, naming
+from cip_bridge.join_list import join_paths, named_joins
 from cip_bridge.join_publisher import JoinPublisher, describe
 from cip_bridge.join_state import JoinState
+from cip_bridge.named_joins import NamedJoin
 from cip_bridge.panel_role.commands import PanelCommands
-from cip_bridge.panel_role.conversation import PanelConversation, open_stream
-from cip_bridge.panel_role.session import CLOCK, PanelSession
-from cip_bridge.paths import JoinPaths
-from cip_bridge.refusals import Denied, Starting, UnknownIpId
-from cip_bridge.settings import Device, place
+from cip_bridge.panel_role.conversation import PanelConversation
+from cip_bridge.panel_role.resend import Resend
+from cip_bridge.panel_role.session import CLOCK, ENDED, PanelSession
+from cip_bridge.refusals import Booting, Denied, Starting, UnknownIpId, Unreachable
+from cip_bridge.settings import Device, place, style
 
 STARTING = 120.0  # s in which a program that was there a moment ago may be loaded again
 
@@ -32,7 +34,11 @@ class _LinkConfig:
     settings: Device
     # a password_file may have changed where its name has not
     credentials: Credentials | None
-    denied: Denied | None = None
+    joins: tuple[NamedJoin, ...] = ()  # likewise joins_file
+    denied: bool = False
+    proven: bool = False  # the processor has taken the credentials
+    expected: bool = False  # the processor will be there in a moment
+    left: bool = False  # we have left it ourselves: it has our outputs
     online_at: float = -math.inf  # loop time when it was online last
 
     def __eq__(self, other: object) -> bool:
@@ -40,39 +46,45 @@ class _LinkConfig:
             return False
         return self._settings() == other._settings()
 
-    def _settings(self) -> tuple[Device, Credentials | None]:
-        return self.settings, self.credentials
+    def _settings(self) -> tuple[object, ...]:
+        return self.settings, self.credentials, self.joins
+
+    def take_left(self) -> bool:
+        """Return whether we have left the processor, and nothing failed since."""
+        left = self.left
+        self.left = False
+        return left
 
 
 def panel_link(settings: Device) -> Link:
     """Return the link to one processor; raise ConfigError."""
-    config = _LinkConfig(settings, credentials(settings))
+    config = _LinkConfig(settings, credentials(settings), named_joins(settings))
     trusted = _trust(settings)
-    joins = JoinState()
-    paths = JoinPaths(settings.joins)
+    paths = join_paths(settings, config.joins)
+    joins = JoinState(paths.output_of)
 
     @contextlib.asynccontextmanager
     async def open_(port: Port) -> AsyncIterator[PanelSession]:
-        if config.denied is not None:
-            raise config.denied
+        resend = Resend(joins, paths, left=config.take_left())
         async with contextlib.AsyncExitStack() as stack:
             conversation = await _connect(config, trusted)
             stack.push_async_callback(conversation.close)
-            publisher = JoinPublisher(port.outlet(settings.name), joins, paths)
-            session = PanelSession(publisher, conversation)
+            publisher = JoinPublisher(
+                port.outlet(settings.name), joins, paths, settings.name
+            )
+            session = PanelSession(publisher, conversation, resend)
             stack.push_async_callback(session.leave)
-            port.connecting()
-            await conversation.wait_for_greeting()
-            await _sign_on(conversation, config)
+            await _sign_on(port, conversation, config)
             await session.start()
             stack.callback(_note_online, config)
             yield session
+        config.left = True
 
     return Link(
         settings.name,
         settings.address,
         open_,
-        {settings.name: describe(settings, CLOCK, PanelCommands)},
+        {settings.name: describe(settings, paths, (CLOCK, ENDED), PanelCommands)},
         config=config,
     )
 
@@ -95,34 +107,65 @@ async def _connect(config: _LinkConfig, trusted: Trust | None) -> PanelConversat
         stream,
         _sign_on_message(settings),
         credentials=config.credentials,
-        style=cip.Style(
-            encoding=settings.serial_encoding, smart_offset=settings.smart_offset
-        ),
+        credentials_proven=config.proven,
+        style=style(settings),
         timeout=settings.timeout,
     )
 
 
-def _sign_on_message(settings: Device) -> cip.SignOn:
-    if settings.room is not None:
-        return cip.RoomConnect(settings.ipid, settings.room)
-    if settings.sign_on == "short":
-        return cip.Connect.short(settings.ipid)
-    return cip.Connect(settings.ipid)
-
-
-async def _sign_on(conversation: PanelConversation, config: _LinkConfig) -> None:
+async def open_stream(
+    host: str, port: int, trust: Trust | None, name: str, timeout: float
+) -> ByteStream:
+    """Connect within `timeout` (s), inside TLS with a trust; raise Unreachable."""
     try:
+        return await open_tcp(host, port, name, timeout, trust)
+    except LinkLost as error:
+        raise Unreachable(_with_hint(error.message)) from error
+
+
+def _with_hint(message: str) -> str:
+    """Return why there is no connection, with what to look at for TLS."""
+    if message.startswith("no TLS connection") or "WRONG_VERSION_NUMBER" in message:
+        return f"{message} (does it speak plain CIP? then the address is cip::)"
+    return message
+
+
+def _sign_on_message(settings: Device) -> cip.SignOn:
+    ipid = settings.ipid_number
+    if settings.room is not None:
+        return cip.RoomConnect(ipid, settings.room)
+    if settings.sign_on == "short":
+        return cip.Connect.short(ipid)
+    return cip.Connect(ipid)
+
+
+async def _sign_on(
+    port: Port, conversation: PanelConversation, config: _LinkConfig
+) -> None:
+    """Sign on and log in; while the processor starts, the status says so."""
+    if not config.expected:
+        port.connecting()
+    config.expected = False
+    try:
+        await conversation.wait_for_greeting()
+        port.connecting()
         await conversation.sign_on()
-    except Denied as error:
-        config.denied = error
+    except Denied:
+        config.denied = True
+        raise
+    except Booting:
+        config.expected = True
         raise
     except UnknownIpId as error:
         if asyncio.get_running_loop().time() > config.online_at + STARTING:
             raise
-        ipid = config.settings.ipid
+        ipid = config.settings.ipid_number
+        config.expected = True
         raise Starting(
             f"IP-ID 0x{ipid:02X} is not defined, as while the program is loaded"
         ) from error
+    config.denied = False
+    config.proven = True
 
 
 def _note_online(config: _LinkConfig) -> None:

@@ -2,18 +2,37 @@
 
 import asyncio
 import contextlib
+import logging
+import math
 from functools import partial
 from typing import Any
 
 from busbar.bridge import DeviceTimeout, LinkLost, Property, Turn
 from busbar.codecs import cip
 from busbar.codecs.cip import Command, Form, Join, Message, Update
-from cip_bridge.join_publisher import JoinPublisher, firmware
+from cip_bridge.join_publisher import JoinPublisher, encode, firmware
+from cip_bridge.join_state import Value
+from cip_bridge.joins import generic
 from cip_bridge.panel_role.commands import PanelCommands
-from cip_bridge.panel_role.conversation import LEAVE_LIMIT, PanelConversation
+from cip_bridge.panel_role.conversation import (
+    LEAVE_LIMIT,
+    OPEN_LIMIT,
+    PanelConversation,
+)
 from cip_bridge.panel_role.holds import Holds
+from cip_bridge.panel_role.resend import Resend
+from cip_bridge.ramps import Ramps
 
-CLOCK = Property("clock", str, title="The processor's clock, without a zone")
+log = logging.getLogger("busbar.cip")
+
+CLOCK = Property(
+    "clock", str | None, title="The processor's clock, without a zone; null: none sent"
+)
+ENDED = Property(
+    "_update_ended",
+    bool,
+    title="The last update came to its end: what it left out is at its default",
+)
 UPDATE_TIMEOUT = 10.0  # s
 
 
@@ -21,18 +40,27 @@ class PanelSession:
     """Joins from and to one processor."""
 
     def __init__(
-        self, publisher: JoinPublisher, conversation: PanelConversation
+        self,
+        publisher: JoinPublisher,
+        conversation: PanelConversation,
+        resend: Resend,
     ) -> None:
         self._publisher = publisher
         self._outlet = publisher.outlet
         self._joins = publisher.joins
         self._conversation = conversation
         conversation.on_messages = self.on_messages
-        conversation.outputs = self.outputs
+        conversation.outputs = resend.outputs
         self._holds = Holds(self._send_press)
-        self.commands = (
-            PanelCommands(publisher, conversation, self._holds, self._update),
+        self._ramps = Ramps(publisher, self._drive)
+        self._buttons = PanelCommands(
+            publisher, conversation, self._holds, self._ramps, self._update
         )
+        self.commands = (self._buttons,)
+        self._loop = asyncio.get_running_loop()
+        # loop time at which an update is taken to be over at the latest
+        self._updating_until = self._loop.time() + OPEN_LIMIT
+        self._clock: str | None = None
         self._updated = asyncio.Event()
         self._half_ended = False  # an update has ended and the query not yet
         self._knows_firmware = False
@@ -41,7 +69,17 @@ class PanelSession:
         """Take the update; raise LinkLost. Afterwards every join has its value."""
         self._joins.begin_update()
         await self._conversation.update()
+        self._joins.recent_buttons.clear()
+        self._updating_until = -math.inf
         self._publisher.publish_all_sent()
+        self._outlet.values({CLOCK.path: self._clock})
+        if not self._conversation.ends_updates:
+            self._outlet.values({ENDED.path: False})
+            log.warning(
+                "%s does not end its update: joins that it does not send are unknown",
+                self._publisher.name,
+                extra={"device": self._publisher.name},
+            )
 
     async def serve(self) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -55,6 +93,7 @@ class PanelSession:
                 async with asyncio.timeout(LEAVE_LIMIT):
                     await self._holds.release_all()
         finally:
+            self._joins.ignored += self._conversation.skipped
             for join in self._joins.release_pressed():
                 self._publisher.publish_sent(join, False)
 
@@ -63,7 +102,7 @@ class PanelSession:
         updates: list[Update] = []
         for message in messages:
             if not isinstance(message, Update):
-                self._publisher.publish_received(updates)
+                self._publish(updates)
                 updates = []
                 self._handle_alone(message)
                 continue
@@ -72,30 +111,41 @@ class PanelSession:
                 updates.append(message)
             elif value is not None:
                 updates.append(message._replace(value=value))
-        self._publisher.publish_received(updates)
+        self._publish(updates)
         self._publisher.publish_skipped(self._conversation.skipped)
 
-    def outputs(self) -> list[Update]:
-        """Return what is sent again after an update.
-
-        Buttons that are held are pressed again anyway.
-        """
-        updates = []
-        for join, value in self._joins.sent.known.items():
-            if join not in self._joins.pressed:
-                updates.append(Update(join, value, cip.FORMS[join.kind]))
-        return updates
+    def _publish(self, updates: list[Update]) -> None:
+        """Publish values; outside of an update each message is an event, too."""
+        as_events = self._loop.time() >= self._updating_until
+        self._publisher.publish_received(updates, as_events)
 
     async def refresh(self, device: str) -> None:
         await self._update()
 
     async def set(self, device: str, path: str, value: Any, turn: Turn) -> Any:
         join, raw = self._publisher.resolve(path, value)
+        pulse = self._publisher.paths.momentary(join)
+        if pulse is not None and path != generic(join):
+            await self._set_momentary(join, pulse if raw else None, turn)
+            return value
+        self._ramps.forget(join)
+        await self._drive(join, raw)
+        return value
+
+    async def _drive(self, join: Join, raw: Value) -> None:
         update = Update(join, raw, cip.FORMS[join.kind])
         frame = self._encode(update)
         self._holds.forget(join)
         await self._conversation.send(partial(self._record_sent, update, frame))
-        return value
+
+    async def _set_momentary(
+        self, join: Join, seconds: float | None, turn: Turn
+    ) -> None:
+        """Press for so long; None: release."""
+        if seconds is None:
+            await self._holds.release(join)
+        else:
+            await self._buttons.pulse_once(join, seconds, turn)
 
     async def _send_press(self, join: Join, pressed: bool) -> None:
         update = Update(join, pressed, Form.BUTTON)
@@ -103,7 +153,7 @@ class PanelSession:
         await self._conversation.send(partial(self._record_sent, update, frame))
 
     def _encode(self, message: Update | Command) -> bytes:
-        return cip.encode(message, self._conversation.style)
+        return encode(message, self._conversation.style)
 
     def _record_sent(self, update: Update, frame: bytes) -> bytes:
         """Record a value at the moment when its frame is written; return the frame.
@@ -115,11 +165,9 @@ class PanelSession:
         return frame
 
     async def _update(self, timeout: float | None = None) -> None:
-        """Ask for all joins and wait for them.
-
-        What is set meanwhile goes out behind the outputs that follow an update.
-        """
+        """Ask for all joins and wait for them."""
         self._updated.clear()
+        self._updating_until = self._loop.time() + UPDATE_TIMEOUT
         if not self._joins.updating:
             self._joins.begin_update()  # it may come without its first frame
         await self._conversation.send(self._encode(Command(cip.START)))
@@ -139,6 +187,7 @@ class PanelSession:
         match message:
             case Command(code=cip.START):
                 self._half_ended = False
+                self._updating_until = self._loop.time() + UPDATE_TIMEOUT
                 self._joins.begin_update()
             case Command(code=cip.END_OF_UPDATE):
                 self._half_ended = True
@@ -152,13 +201,16 @@ class PanelSession:
                 self._joins.clear()
                 self._publisher.publish_all_received()
             case cip.Clock(time):
-                self._outlet.values({CLOCK.path: time.isoformat()})
+                self._clock = time.isoformat()
+                self._outlet.values({CLOCK.path: self._clock})
             case cip.About(text):
                 self._identify(text)
 
     def _end_update(self) -> None:
+        self._updating_until = -math.inf
         if self._joins.end_update():
             self._publisher.publish_all_received()
+            self._outlet.values({ENDED.path: True})
         self._updated.set()
 
     def _identify(self, text: str) -> None:

@@ -2,13 +2,16 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from busbar.bridge import NoArguments, Turn, command
 from busbar.codecs.cip import Join
-from cip_bridge.arguments import Get, Pulse, Send, parse_frames
+from cip_bridge.arguments import Get, Pulse, Ramp, Send, parse_frames
 from cip_bridge.join_publisher import JoinPublisher
 from cip_bridge.join_state import Value
 from cip_bridge.processor_role.program import Seat
+from cip_bridge.pulses import PULSE_TIMEOUT, Pulses
+from cip_bridge.ramps import RAMP_TIMEOUT, Ramps
 
 
 class ProcessorCommands:
@@ -23,17 +26,44 @@ class ProcessorCommands:
         self._publishers = publishers
         self._seats = seats
         self._drive = drive
+        self._pulses = {device: Pulses() for device in seats}
+        self._ramps: dict[str, Ramps] = {}
+        for device, publisher in publishers.items():
+            self._ramps[device] = Ramps(publisher, partial(self._send, device))
 
-    @command(holds="exchange", timeout=20.0)
+    @command(holds="exchange", timeout=PULSE_TIMEOUT)
     async def pulse(self, device: str, arguments: Pulse, turn: Turn) -> None:
-        """Set a digital join true and then false again."""
+        """Set a digital join true and then false again.
+
+        Pulses of one join wait for each other: each is one press.
+        """
         join = self._publishers[device].paths.button(arguments.join)
-        self._drive(device, join, True)
+        await self.pulse_once(device, join, arguments.seconds, turn)
+
+    @command(holds="exchange", timeout=RAMP_TIMEOUT)
+    async def ramp(self, device: str, arguments: Ramp, turn: Turn) -> None:
+        """Let an analog go to a value in so many seconds; a set takes over."""
         turn.release()
-        try:
-            await asyncio.sleep(arguments.seconds)
-        finally:
-            self._drive(device, join, False)
+        await self._ramps[device].run(arguments)
+
+    async def pulse_once(
+        self, device: str, join: Join, seconds: float, turn: Turn
+    ) -> None:
+        """Set true and false again, after the pulses before; raise Overloaded."""
+        async with self._pulses[device].turn(join, seconds, turn):
+            self._drive(device, join, True)
+            turn.release()
+            try:
+                await asyncio.sleep(seconds)
+            finally:
+                self._drive(device, join, False)
+
+    def end_ramp(self, device: str, join: Join) -> None:
+        """End the ramp of a join: it was set by other means."""
+        self._ramps[device].forget(join)
+
+    async def _send(self, device: str, join: Join, value: Value) -> None:
+        self._drive(device, join, value)
 
     @command(holds="exchange")
     async def update_request(

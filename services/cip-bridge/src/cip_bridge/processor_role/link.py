@@ -4,19 +4,22 @@ import contextlib
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from busbar.bridge import Link, LinkLost, Port
 from busbar.bridge.streams import server_context
 from busbar.codecs import cip
 from cip_bridge.credentials import Credentials, credentials, naming
+from cip_bridge.join_list import join_paths, named_joins
 from cip_bridge.join_publisher import JoinPublisher, describe
 from cip_bridge.join_state import JoinState
+from cip_bridge.named_joins import NamedJoin
 from cip_bridge.paths import JoinPaths
 from cip_bridge.processor_role.commands import ProcessorCommands
 from cip_bridge.processor_role.listener import PanelListener
 from cip_bridge.processor_role.program import RunningProgram, Seat
 from cip_bridge.processor_role.session import PANELS, ProcessorSession
-from cip_bridge.settings import Device, place
+from cip_bridge.settings import Device, place, style
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class _LinkConfig:
     devices: tuple[Device, ...]
     # a password_file may have changed where its name has not
     credentials: tuple[Credentials | None, ...]
+    joins: tuple[tuple[NamedJoin, ...], ...]  # likewise joins_file
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class _SeatSettings:
 
     settings: Device
     credentials: Credentials | None
+    named: tuple[NamedJoin, ...]
     joins: JoinState
     paths: JoinPaths
 
@@ -44,16 +49,14 @@ class _SeatSettings:
         settings = self.settings
         result = bytes.fromhex(settings.result)
         return Seat(
-            settings.ipid,
-            publisher.publish_received,
+            settings.ipid_number,
+            partial(publisher.publish_received, as_events=True),
             name=settings.name,
             joins=self.joins,
             room=settings.room,
             credentials=self.credentials,
             result=cip.ConnectResult(0, result[0], result[1:]),
-            style=cip.Style(
-                encoding=settings.serial_encoding, smart_offset=settings.smart_offset
-            ),
+            style=style(settings),
         )
 
 
@@ -75,21 +78,26 @@ def processor_link(devices: Sequence[Device]) -> Link:
             yield ProcessorSession(publishers, seats)
 
     secrets = tuple(each.credentials for each in seat_settings)
-    descriptions = {
-        each.name: describe(each, PANELS, ProcessorCommands) for each in devices
-    }
+    named = tuple(each.named for each in seat_settings)
+    descriptions = {}
+    for each in seat_settings:
+        descriptions[each.settings.name] = describe(
+            each.settings, each.paths, [PANELS], ProcessorCommands
+        )
     return Link(
         first.name,
         first.address,
         open_,
         descriptions,
-        config=_LinkConfig(tuple(devices), secrets),
+        config=_LinkConfig(tuple(devices), secrets, named),
     )
 
 
 def _seat_settings(settings: Device) -> _SeatSettings:
+    named = named_joins(settings)
+    paths = join_paths(settings, named)
     return _SeatSettings(
-        settings, credentials(settings), JoinState(), JoinPaths(settings.joins)
+        settings, credentials(settings), named, JoinState(paths.output_of), paths
     )
 
 

@@ -55,6 +55,7 @@ class PanelConnection:
         self._signed_on = False  # and logged in where that is asked for
         self._deadline = math.inf  # loop time of the end of its sign-on
         self._received_at = self._loop.time()
+        self._complete = 0  # whole frames when we looked last
         self._stray_bytes = 0
         self._router = False  # it has signed on to a room
         self._reader = cip.Reader()
@@ -117,7 +118,7 @@ class PanelConnection:
         if not self._signed_on and now > self._deadline:
             return f"no sign-on within {SIGN_ON_LIMIT:g} s"
         if now - self._received_at > SILENCE:
-            return f"nothing heard for {SILENCE:g} s"
+            return f"no whole message for {SILENCE:g} s"
         return None
 
     async def _receive(self) -> bytes | None:
@@ -136,7 +137,6 @@ class PanelConnection:
 
     async def _handle_all(self, data: bytes) -> bool:
         """Handle received bytes; return False when the connection is over."""
-        self._received_at = self._loop.time()
         self._reader.feed(data)
         updates: list[Update] = []
         for number, message in enumerate(self._reader.messages(), start=1):
@@ -152,7 +152,14 @@ class PanelConnection:
                 updates = []
                 await asyncio.sleep(0)
         self._deliver(updates)
+        self._note_frames()
         return True
+
+    def _note_frames(self) -> None:
+        """Note that whole frames have come; bytes that become none are no life."""
+        if self._reader.complete != self._complete:
+            self._complete = self._reader.complete
+            self._received_at = self._loop.time()
 
     def _deliver(self, updates: list[Update]) -> None:
         if self._seat is not None and self._signed_on and updates:

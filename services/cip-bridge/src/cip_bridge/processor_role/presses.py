@@ -43,9 +43,12 @@ class Presses:
         return self._timers.get(join) is not None
 
     def clear(self) -> list[Join]:
-        """Forget all joins; return those that were held."""
-        held = list(self._timers)
-        for join in held:
+        """Forget all joins; return the buttons that were held.
+
+        A digital that is no button stays as it is: the panel has set it.
+        """
+        held = [join for join in self._timers if self.repeats(join)]
+        for join in list(self._timers):
             self._forget(join)
         return held
 

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from busbar.codecs import cip
 from busbar.codecs.cip import Form, Join, Style, Update
+from cip_bridge.join_publisher import encode
 from cip_bridge.join_state import JoinState, Value
 from cip_bridge.processor_role.presses import Presses
 
@@ -65,7 +66,7 @@ class Seat:
         Raise OutOfRange, TooLarge, BadRequest before anything is sent.
         """
         update = Update(join, value, cip.FORMS[join.kind])
-        frame = cip.encode(update, self.style)
+        frame = encode(update, self.style)
         self.joins.drive(update)
         self.send(frame)
 
@@ -96,7 +97,7 @@ class Seat:
         self._on_updates(taken)
 
     def release(self, panel: SignedOnPanel, joins: Iterable[Join]) -> None:
-        """Release joins that a panel no longer holds, unless another one does."""
+        """Release buttons that a panel no longer holds, unless another one does."""
         updates = []
         for join in joins:
             if not self._held(join, panel):

@@ -9,6 +9,7 @@ from busbar.bridge import Property, Turn
 from busbar.codecs.cip import Join
 from cip_bridge.join_publisher import JoinPublisher
 from cip_bridge.join_state import Value
+from cip_bridge.joins import generic
 from cip_bridge.processor_role.commands import ProcessorCommands
 from cip_bridge.processor_role.program import Seat
 
@@ -24,7 +25,8 @@ class ProcessorSession:
     ) -> None:
         self._publishers = publishers
         self._seats = seats
-        self.commands = (ProcessorCommands(publishers, seats, self._drive),)
+        self._buttons = ProcessorCommands(publishers, seats, self._drive)
+        self.commands = (self._buttons,)
         for device, seat in seats.items():
             self._publish_all(device)
             seat.on_panels_changed = partial(self._publish_panels, device)
@@ -40,8 +42,14 @@ class ProcessorSession:
         self._publish_all(device)
 
     async def set(self, device: str, path: str, value: Any, turn: Turn) -> Any:
-        join, raw = self._publishers[device].resolve(path, value)
-        self._drive(device, join, raw)
+        publisher = self._publishers[device]
+        join, raw = publisher.resolve(path, value)
+        pulse = publisher.paths.momentary(join)
+        if raw and pulse is not None and path != generic(join):
+            await self._buttons.pulse_once(device, join, pulse, turn)
+        else:
+            self._buttons.end_ramp(device, join)
+            self._drive(device, join, raw)
         return value
 
     def _drive(self, device: str, join: Join, value: Value) -> None:
