@@ -66,6 +66,7 @@ NAMES = {
         "check_choices",
         "check_names",
         "joined",
+        "load",
         "secret",
     },
     values: {"Reader", "choice", "integer", "number", "reading"},

@@ -8,10 +8,10 @@ from tests.modbus_bridge.test_bridge import plant
 async def test_a_register_whose_conversion_raises_costs_this_register(monkeypatch):
     take = settings.Property.take
 
-    def broken(self, data):
+    def broken(self, data, power=0):
         if self.path == "mode":
             raise ValueError("a bug")
-        return take(self, data)
+        return take(self, data, power)
 
     monkeypatch.setattr(settings.Property, "take", broken)
     async with plant() as (_, bus):

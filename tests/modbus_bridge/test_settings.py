@@ -218,7 +218,7 @@ PROPERTY = ONE % "properties: [{path: p, address: 1, %s}]"
         (PROPERTY % "maximum: 70000", "is not within 0 to 65535"),
         (PROPERTY % "minimum: 5, maximum: 4", "5 is above the maximum of 4"),
         (PROPERTY % "table: coil, minimum: 1", "minimum: only of a number"),
-        (PROPERTY % "type: int24", "allowed"),
+        (PROPERTY % "type: int20", "allowed"),
         (PROPERTY % "colour: red", "colour"),
     ],
 )
@@ -284,7 +284,15 @@ def schema(text):
         ("bit: 4", {"type": "boolean"}),
         ("bit: 4, width: 2", {"type": "integer", "minimum": 0, "maximum": 3}),
         ("type: bcd16", {"type": "integer", "minimum": 0, "maximum": 9999}),
-        ('choices: {0: "off", 1: "on"}', {"enum": ["off", "on"]}),
+        (
+            'choices: {0: "off", 1: "on"}',
+            {
+                "anyOf": [
+                    {"enum": ["off", "on"]},
+                    {"type": "integer", "minimum": 0, "maximum": 65535},
+                ]
+            },
+        ),
         ("type: string, length: 3", {"type": "string"}),
         ("type: raw", {"type": "string", "contentEncoding": "base64"}),
     ],

@@ -33,7 +33,10 @@ class Outlet(Protocol):
     """One device's way to the bus."""
 
     def values(self, values: Mapping[str, Any], time: float | None = None) -> None:
-        """Readings: path -> JSON value, acquired at Unix `time` (s), now if None."""
+        """Readings: path -> JSON value, acquired at Unix `time` (s), now if None.
+
+        An error in the place of a value: the device says that it has none (null, bad).
+        """
 
     def bad(self, paths: Iterable[str], error: BusbarError) -> None:
         """Say why properties could not be read; their last values stay."""

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from msgspec import UNSET
 
 from busbar.contract import messages
-from busbar.contract.checks import Check, Rule
+from busbar.contract.checks import Check, Rule, fault_of
 from busbar.contract.describe import Property
 from busbar.contract.messages import Change, Fault
 from busbar.errors import BusbarError, InternalError
@@ -311,8 +311,11 @@ def _can_be_said(change: Change) -> bool:
 def _examined(check: Check, value: Any) -> tuple[Any, Fault | None]:
     """Return a value as it is published, and why it is not good.
 
-    Raise InternalError for one of another type.
+    An error in its place says that the device has none. Raise InternalError for one of
+    another type.
     """
+    if isinstance(value, BusbarError):
+        return None, fault_of(value)
     value, finite = _finite(value)
     return value, check.fault(value) if finite else NOT_A_NUMBER
 

@@ -55,6 +55,8 @@ def line_link(
         turnaround=wiring.turnaround,
         character=where.character,
         connected=where.transport in ("tcp", "tls"),
+        settle=wiring.settle,
+        lenient=wiring.lenient,
     )
     units = {each.name: _unit(master, each, where) for each in devices}
     settings = {each.name: each for each in devices}
@@ -66,6 +68,7 @@ def line_link(
             stack.push_async_callback(master.close)
             await master.open()
             session = ModbusSession(port, master, settings, units, silent)
+            await session.greet()
             if wiring.serve is not None:
                 await stack.enter_async_context(
                     _serving(wiring.serve, port, master, units, silent)
@@ -150,6 +153,7 @@ def _unit(master: ModbusMaster, settings: Device, where: Place) -> ModbusUnit:
         broadcast=settings.broadcast(where),
         single=settings.single,
         masks=settings.mask_write == "auto",
+        retries=settings.retries,
     )
 
 
@@ -159,13 +163,17 @@ def describe(settings: Device, address: str) -> Description:
     `address` is that of its line.
     """
     where = place(address)
+    wait = (1 + settings.retries) * settings.timeout
     declared = [
-        each.declared(settings.period(each), settings.timeout)
-        for each in settings.properties
+        each.declared(settings.period(each), wait) for each in settings.all_properties
     ]
+    ages = {each.path: each.max_age for each in declared}
+    for total in settings.all_sums:
+        declared.append(total.declared(max(ages[part] for part in total.parts)))
     return Description(
         kind="modbus",
-        name=settings.title,
+        name=settings.title or settings.of_model.title,
+        manufacturer=settings.of_model.manufacturer,
         properties=by_path([*declared, COUNTS]),
         commands=commands(UnitCommands),
         address=address

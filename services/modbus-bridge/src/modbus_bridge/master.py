@@ -25,6 +25,8 @@ TRANSACTIONS = 64  # of requests without an answer whose late answers are known
 # s without a byte that end a broken frame; MBAP has lengths
 QUIET = {"rtu": 0.1, "ascii": 1.0, "tcp": 3600.0}
 NETWORK_QUIET = 0.5  # s, where RTU comes through a network
+# s until a connection that the unit closes while nothing is asked is opened again
+REOPEN = 10.0
 NOW = float("inf")  # the answer is being waited for
 VERIFY: tuple[modbus.Table, ...] = ("holding", "input", "coil", "discrete")
 
@@ -72,9 +74,12 @@ class ModbusMaster:
         character: float = 0.0,  # s that one takes on a serial line
         # through a connection: no byte is lost, and it may be half-open
         connected: bool = False,
+        settle: float = 0.0,  # s between connecting and the first request
+        lenient: bool = False,  # transaction 0 is an answer, too
     ) -> None:
         self.framing = framing
-        self.numbered = framing == "tcp"  # answers carry the number of their request
+        # answers carry the number of their request
+        self.numbered = framing == "tcp" and not lenient
         self.connected = connected
         self.counters: defaultdict[int, Counters] = defaultdict(Counters)
         self.silences = 0  # in a row, of units that have answered since it was opened
@@ -83,6 +88,7 @@ class ModbusMaster:
         self._turnaround = turnaround
         self._character = character
         self._gap = gap
+        self._settle = settle
         quiet = QUIET[framing]
         if framing == "rtu" and character:
             # MODBUS over Serial Line V1.02, 2.5.1.1
@@ -91,6 +97,11 @@ class ModbusMaster:
             quiet = NETWORK_QUIET
         self._quiet = max(quiet, 10 * character)
         self._stream: ByteStream | None = None
+        self._sent = False  # the request that runs is on its way
+        self._asked = False  # something, on this connection
+        self._opened = 0.0  # loop time
+        # when (loop time) a connection that was closed between requests is opened again
+        self._reopen_at: float | None = None
         self._reader = modbus.reader(framing, self._length)
         self._debts: dict[tuple[int, int], _Debt] = {}  # unit and function
         self._unanswered: deque[int | None] = deque(maxlen=TRANSACTIONS)
@@ -100,7 +111,11 @@ class ModbusMaster:
     async def open(self) -> None:
         """Open the link; raise LinkLost."""
         self._reader = modbus.reader(self.framing, self._length)
+        self._reopen_at = None
         self._stream = await self._connect()
+        self._opened = self._now()
+        self._free = max(self._free, self._opened + self._settle)
+        self._asked = False
         self._answering.clear()
         self.silences = 0
 
@@ -109,16 +124,29 @@ class ModbusMaster:
 
         What units owe is remembered: a converter may deliver it on the next connection.
         """
+        self._reopen_at = None
         if self._stream is not None:
             stream, self._stream = self._stream, None
             await stream.close()
 
     async def check(self) -> None:
-        """Raise LinkLost if the other side has closed the connection.
+        """Raise LinkLost if the other side has closed the connection for good.
 
-        Drop what came unasked.
+        Drop what came unasked. One that was closed after an answer is opened again.
         """
-        await self._drop_stray(self._open_stream())
+        if self._reopen_at is not None:
+            if self._now() >= self._reopen_at:
+                await self.open()
+            return
+        try:
+            await self._drop_stray(self._open_stream())
+        except LinkLost:
+            if not self.connected or (self._asked and not self._answering):
+                raise
+            await self.close()
+            self._reopen_at = self._opened + REOPEN
+            if self._answering or self._now() >= self._reopen_at:
+                await self.open()
 
     async def ask(
         self, unit: Unit, request: Request, timeout: float | None = None
@@ -130,9 +158,7 @@ class ModbusMaster:
         patience = unit.timeout if timeout is None else timeout
         counters = self.counters[unit.number]
         try:
-            if not self.numbered and self._review_debt(unit.number, request.function):
-                await self._settle_debts(unit, request, patience)
-            return await self._exchange(unit, request, patience)
+            return await self._ask(unit, request, patience)
         except DeviceRefused:
             counters.refused += 1
             raise
@@ -143,6 +169,26 @@ class ModbusMaster:
         except ProtocolError:
             counters.garbled += 1
             raise
+
+    async def _ask(self, unit: Unit, request: Request, patience: float) -> Any:
+        """Ask; once more where the other side closes after each answer."""
+        if self._reopen_at is not None:
+            await self.open()
+        self._sent = False
+        try:
+            return await self._ask_once(unit, request, patience)
+        except LinkLost:
+            repeatable = isinstance(request, Read) or not self._sent
+            if not (self.connected and self._answering and repeatable):
+                raise
+        await self.close()
+        await self.open()
+        return await self._ask_once(unit, request, patience)
+
+    async def _ask_once(self, unit: Unit, request: Request, patience: float) -> Any:
+        if not self.numbered and self._review_debt(unit.number, request.function):
+            await self._settle_debts(unit, request, patience)
+        return await self._exchange(unit, request, patience)
 
     async def broadcast(self, request: Request) -> None:
         """Send a request to all units (unit 0); none answers."""
@@ -180,6 +226,9 @@ class ModbusMaster:
 
     async def _exchange(self, unit: Unit, request: Request, patience: float) -> Any:
         stream = await self._ready(unit.delay)
+        if self.numbered and not isinstance(request, Read):
+            # written into a connection that is closed, it would be lost
+            await self._drop_stray(stream)
         self.counters[unit.number].requests += 1
         self._transaction = self._transaction % 0xFFFF + 1
         if self._transaction in self._unanswered:  # the numbers have come round
@@ -190,6 +239,7 @@ class ModbusMaster:
         debt = _Debt(request)
         self._debts[key] = debt
         try:
+            self._sent = self._asked = True
             await stream.write(data)
             async with asyncio.timeout(patience + self._airtime(request, data)):
                 return await self._answer(stream, frame, request)
@@ -232,9 +282,8 @@ class ModbusMaster:
 
     def _discard_late(self, frame: Frame) -> bool:
         """Drop a frame that answers an earlier request; return whether it did."""
-        if self.numbered:
-            late = frame.transaction in self._unanswered
-        else:
+        late = frame.transaction in self._unanswered
+        if not self.numbered and not late:
             debt = self._debts.get((frame.unit, frame.pdu[0] & 0x7F))
             late = debt is not None and debt.until < NOW
         if late:
@@ -245,16 +294,16 @@ class ModbusMaster:
         self.counters[frame.unit].late += 1
         if not self.numbered:
             self._debts.pop((frame.unit, frame.pdu[0] & 0x7F), None)
-        elif frame.transaction in self._unanswered:
+        if frame.transaction in self._unanswered:
             self._unanswered.remove(frame.transaction)
 
     def _check(self, frame: Frame, asked: Frame) -> None:
         """Raise ProtocolError for a frame that answers nothing that was asked."""
-        if self.numbered and frame.transaction != asked.transaction:
+        allowed = (asked.transaction,) if self.numbered else (asked.transaction, 0)
+        if self.framing == "tcp" and frame.transaction not in allowed:
             raise ProtocolError(
                 f"transaction {frame.transaction} is answered, "
-                f"{asked.transaction} was "
-                f"asked"
+                f"{asked.transaction} was asked{self._lenience(frame)}"
             )
         if frame.unit != asked.unit:
             raise ProtocolError(
@@ -264,6 +313,10 @@ class ModbusMaster:
             raise ProtocolError(
                 f"function {frame.pdu[0]} is answered, {asked.pdu[0]} was asked"
             )
+
+    def _lenience(self, frame: Frame) -> str:
+        """Return the way out, for a unit that always answers transaction 0."""
+        return "; `lenient: true` takes it" if frame.transaction == 0 else ""
 
     def _clear_debts(self, unit: int) -> None:
         """Forget what a unit owes: it has answered, and nothing older can follow."""
@@ -323,7 +376,7 @@ class ModbusMaster:
 
         Behind MBAP's lengths and where no byte is lost the rest will come.
         """
-        if not (self.numbered and self.connected):
+        if not (self.framing == "tcp" and self.connected):
             self._reader.silence()
 
     def _airtime(self, request: Request, data: bytes) -> float:

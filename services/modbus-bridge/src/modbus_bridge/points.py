@@ -1,5 +1,6 @@
 """Point of a unit: its place in the registers, its type, its requests."""
 
+import math
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal
@@ -8,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from busbar.bridge import values
-from busbar.bridge.errors import OutOfRange, ProtocolError
+from busbar.bridge.errors import OutOfRange
 from busbar.codecs.modbus import (
     MaskWrite,
     Read,
@@ -25,19 +26,27 @@ from busbar.codecs.modbus.values import (
     Codec,
     Encoding,
     Field,
+    Instant,
+    Ipv4,
+    Modulo,
     Order,
     Plain,
     Scaled,
     Text,
     number,
+    ordered,
 )
 
 Type = Literal[
     "bool",
     "int16",
     "uint16",
+    "int24",
+    "uint24",
     "int32",
     "uint32",
+    "int48",
+    "uint48",
     "int64",
     "uint64",
     "float16",
@@ -46,17 +55,37 @@ Type = Literal[
     "bcd16",
     "bcd32",
     "bcd64",
+    "mod10k32",
+    "mod10k48",
+    "mod10k64",
     "string",
     "raw",
+    "unix32",
+    "datetime",
+    "ipv4",
 ]
+Raw = Plain | Bcd | Modulo | Field
 Address = Annotated[
     int,
     Meta(
         ge=0,
         le=65535,
-        description=("0 to 65535, as on the wire: 40001 of a data sheet is holding 0"),
+        description=(
+            "0 to 65535, as on the wire; hexadecimal with 0x. 40001 of a data sheet "
+            "is holding 0, 30008 is input 7"
+        ),
     ),
 ]
+# what is no number, and what it is for msgspec
+NO_NUMBERS = {
+    "bool": bool,
+    "string": str,
+    "raw": bytes,
+    "unix32": str,
+    "datetime": str,
+    "ipv4": str,
+}
+Code = int | float
 PADDINGS = {"nul": b"\0", "space": b" "}
 _OF_TYPES = (
     ("length", 1, ("string", "raw")),
@@ -85,21 +114,32 @@ class Point(
     padding: Literal["nul", "space"] = "nul"  # of a string
     scale: float = 1.0  # value = raw * scale + offset
     offset: float = 0.0
+    # decimal places that are kept
+    precision: Annotated[int, Meta(ge=0, le=12)] | None = None
+    # numbers in the registers, before `scale`, that mean "there is no value"
+    absent: Code | tuple[Code, ...] = ()
 
     def __post_init__(self) -> None:
         self._check_kind()
         self._check_text()
-        if self.scale == 0:
-            raise ValueError("scale: 0 cannot be undone")
-        if (self.scale, self.offset) != (1.0, 0.0) and (
-            self.kind in ("bool", "string", "raw")
-        ):
-            raise ValueError(f"scale: not of a {self.kind}")
+        self._check_number()
         if self.address + self.registers > 65536:
             raise ValueError(
                 f"address: {self.registers} registers from {self.address} on end "
                 f"beyond 65535"
             )
+
+    def _check_number(self) -> None:
+        if self.scale == 0:
+            raise ValueError("scale: 0 cannot be undone")
+        if self.kind not in NO_NUMBERS:
+            return
+        if (self.scale, self.offset) != (1.0, 0.0):
+            raise ValueError(f"scale: not of a {self.kind}")
+        if self.precision is not None:
+            raise ValueError(f"precision: not of a {self.kind}")
+        if self.codes and (self.bits or self.kind in ("string", "raw")):
+            raise ValueError(f"absent: not of a {self.kind}")
 
     def _check_kind(self) -> None:
         if self.bits and self.type not in (None, "bool"):
@@ -123,10 +163,12 @@ class Point(
                 raise ValueError(f"{key}: only of a {' or '.join(types)}")
         if self.type == "string" and self.order not in ("big", "big_swap"):
             raise ValueError("order: of a string, big or big_swap")
-        if self.order != "big" and (
-            self.bits or self.bit is not None or self.type == "raw"
-        ):
+        if self.order == "big":
+            return
+        if self.bits or self.bit is not None or self.type == "raw":
             raise ValueError("order: not of a bit or raw")
+        if self.type in ("datetime", "ipv4"):
+            raise ValueError(f"order: not of {self.type}")
 
     @cached_property
     def bits(self) -> bool:
@@ -152,12 +194,18 @@ class Point(
             )
         if self.type == "raw":
             return Bytes(self.length)
-        raw = self._raw()
+        if self.type == "ipv4":
+            return Ipv4()
+        if self.type in ("unix32", "datetime"):
+            return Instant(self.type, self.order)
+        raw = self.raw
         if self.scale == 1.0 and self.offset == 0.0:
             return raw
         return Scaled(raw, self.scale, self.offset)
 
-    def _raw(self) -> Plain | Bcd | Field:
+    @cached_property
+    def raw(self) -> Raw:
+        """How the number in the registers is read, before `scale`."""
         if self.bit is not None:
             return Field(self.bit, self.width)
         return number(self.type or "uint16", self.order)  # type: ignore[arg-type]  # the other types are gone by here
@@ -171,8 +219,8 @@ class Point(
         self, minimum: float | None = None, maximum: float | None = None
     ) -> Any:
         """Return the type of its values for msgspec, no wider than the registers."""
-        if self.kind in ("bool", "string", "raw"):
-            return {"bool": bool, "string": str, "raw": bytes}[self.kind]
+        if self.kind in NO_NUMBERS:
+            return NO_NUMBERS[self.kind]
         low, high = self.bounds or (None, None)
         low = low if minimum is None or (low is not None and low > minimum) else minimum
         high = (
@@ -200,7 +248,7 @@ class Point(
         None for a float or what is no number.
         """
         codec = self.codec
-        return None if self.bits or isinstance(codec, Text | Bytes) else codec.bounds  # type: ignore[attr-defined]
+        return None if self.bits else getattr(codec, "bounds", None)
 
     def request(self, count: int = 1) -> Read:
         """Return the request that reads it, or `count` of them behind one another.
@@ -209,12 +257,38 @@ class Point(
         """
         return Read(self.table, self.address, self.registers * count)
 
+    @cached_property
+    def codes(self) -> tuple[Code, ...]:
+        """The numbers that mean "there is no value"."""
+        return self.absent if isinstance(self.absent, tuple) else (self.absent,)
+
+    def has_value(self, data: bytes) -> bool:
+        """Return whether registers hold a value, none of the codes for "absent".
+
+        A code is the number, or the bits of the registers: 0x8000 is -32768, too.
+        """
+        if not self.codes:
+            return True
+        if int.from_bytes(ordered(data, self.order), "big") in self.codes:
+            return False
+        return self.kind in NO_NUMBERS or self.raw.decode(data) not in self.codes
+
     def parse(self, data: Any) -> Any:
-        """Return the value in what a Read has answered; raise ProtocolError."""
+        """Return the value in what a Read has answered, None if it is absent.
+
+        Raise ProtocolError.
+        """
         if self.bits:
             return data[0]
-        value = self.codec.decode(data)
-        return int(value) if self.whole and isinstance(value, float) else value
+        return self.neat(self.codec.decode(data)) if self.has_value(data) else None
+
+    def neat(self, value: Any) -> Any:
+        """Return a number as it is shown: whole, or with the decimal places kept."""
+        if not isinstance(value, float):
+            return value
+        if self.precision is not None and math.isfinite(value):
+            value = round(value, self.precision)
+        return int(value) if self.whole else value
 
     def write(self, value: Any, *, single: bool = True) -> Request:
         """Return the one request that writes a value; raise OutOfRange.
@@ -244,7 +318,7 @@ class Point(
 
         Raise OutOfRange.
         """
-        raw = self._raw()
+        raw = self.raw
         if not isinstance(raw, Field):
             raise TypeError("not a bit field")
         return MaskWrite(
@@ -262,18 +336,15 @@ def _known(bound: float | None) -> int | None:
     return None if bound is None or bound >= 2**63 else int(bound)
 
 
-def chosen(choices: Mapping[int, str], raw: Any) -> str:
-    """Return the name of a number; raise ProtocolError for one without a name."""
-    if raw not in choices:
-        raise ProtocolError(
-            f"{raw} has no name; there are: "
-            f"{', '.join(f'{k} {v}' for k, v in choices.items())}"
-        )
-    return choices[raw]
+def chosen(choices: Mapping[int, str], raw: Any) -> Any:
+    """Return the name of a number, the number itself where it has none."""
+    return choices.get(raw, raw)
 
 
-def number_of(choices: Mapping[int, str], name: str) -> int:
-    """Return the number of a name; raise OutOfRange."""
+def number_of(choices: Mapping[int, str], name: Any) -> Any:
+    """Return the number of a name, or the number itself; raise OutOfRange."""
+    if not isinstance(name, str):
+        return name
     for raw, each in choices.items():
         if each == name:
             return raw

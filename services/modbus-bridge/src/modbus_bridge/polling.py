@@ -16,6 +16,8 @@ from functools import cached_property
 from busbar.codecs.modbus import BITS_READ, REGISTERS_READ, Read, Table
 
 SHARE = 10.0  # a unit in quarantine waits at least so many timeouts between two probes
+# first digits of the numbers that makers write; 1xxxx and 0xxxx are rare
+NOTATION = {"input": 3, "holding": 4}
 AGAIN = 10.0  # s until something that is read once, and could not be, is tried again
 
 
@@ -74,6 +76,28 @@ class Block:
             begin = size * (item.address - start)
             places[item.path] = slice(begin, size * (item.end - start))
         return places
+
+    @property
+    def place(self) -> str:
+        """Where it is, in words: holding 12, or holding 12 to 13."""
+        count = self.request.count
+        end = f" to {self.end - 1}" if count > 1 else ""
+        return f"{self.first.table} {self.first.address}{end}"
+
+    def sample(self, number: int) -> Read:
+        """Return the request that reads one item, another one each time."""
+        item = self.items[number % len(self.items)]
+        return Read(item.table, item.address, item.count)
+
+    @property
+    def noted_as(self) -> str:
+        """What the number of the address may have meant, in the notation of makers."""
+        digit = NOTATION.get(self.first.table)
+        number = self.first.address
+        if digit is None or not 1 <= number - digit * 10_000 <= 9999:
+            return ""
+        meant = number - digit * 10_000 - 1
+        return f"{number} of a data sheet that counts so is {self.first.table} {meant}"
 
     @cached_property
     def pieces(self) -> "list[Block]":
@@ -206,6 +230,12 @@ class Schedule:
         """
         for block in blocks:
             self._plan(name, now, block)
+
+    def replace(self, name: str, blocks: Iterable[Block], now: float) -> None:
+        """Read other blocks of a unit from now on."""
+        unit = self._units[name]
+        unit.due, unit.once = [], []
+        self.read_now(name, blocks, now)
 
     def note_answer(self, name: str, now: float) -> bool:
         """Take a unit out of quarantine; return True if it was there.

@@ -3,127 +3,19 @@
 from collections import Counter
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 from msgspec.structs import replace
 
-from busbar.bridge import Property as Declared
-from busbar.bridge import config, values
+from busbar.bridge import ConfigError, config
 from modbus_bridge.address import UNIT, Place, listen, place
-from modbus_bridge.points import Point, chosen, number_of
+from modbus_bridge.models import Model, load
+from modbus_bridge.properties import Levels, Property, Sum, check_properties
 
 Seconds = Annotated[float, Meta(gt=0, le=86400)]
 Pause = Annotated[float, Meta(ge=0, le=60)]
-_WORD = "[A-Za-z0-9-][A-Za-z0-9_-]{0,63}"
-Levels = Annotated[
-    str,
-    Meta(
-        pattern=rf"^{_WORD}(/{_WORD})*(?!\n)$",
-        description="levels of letters, digits, _ and -, none of them beginning with _",
-    ),
-]
-
-
-if TYPE_CHECKING:
-
-    class PropertyKeys(Point, config.Reported, frozen=True, kw_only=True):
-        """What a point and every property on the bus have."""
-
-else:
-    PropertyKeys = config.joined("PropertyKeys", Point, config.Reported)
-
-
-class Property(
-    PropertyKeys, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=True
-):
-    """One property of a unit: where it is, how it is read, written and shown."""
-
-    path: Levels
-    access: Literal["r", "w", "rw"] = "r"
-    # s; None: as the device; 0: at connect and on refresh
-    every: Annotated[float, Meta(ge=0, le=86400)] | None = None
-    choices: dict[int, str] = msgspec.field(default_factory=dict)  # number -> name
-    minimum: float | None = None
-    maximum: float | None = None
-
-    def __post_init__(self) -> None:
-        Point.__post_init__(self)
-        if "w" in self.access and self.table in ("discrete", "input"):
-            raise ValueError(f"access: the table {self.table} can only be read")
-        if self.choices and (not self.whole or self.bounds is None):
-            raise ValueError("choices: only of a whole number")
-        config.check_choices(self.choices)
-        for raw in self.choices:
-            self._check_within("choices", raw)
-        self._check_bounds()
-
-    def _check_bounds(self) -> None:
-        for key in ("minimum", "maximum"):
-            bound = getattr(self, key)
-            if bound is None:
-                continue
-            if self.kind in ("bool", "string", "raw") or self.choices:
-                raise ValueError(f"{key}: only of a number")
-            if self.whole and not bound.is_integer():
-                raise ValueError(f"{key}: {bound:g} is not a whole number")
-            self._check_within(key, bound)
-        if (
-            self.minimum is not None
-            and self.maximum is not None
-            and self.minimum > self.maximum
-        ):
-            raise ValueError(
-                f"minimum: {self.minimum:g} is above the maximum of {self.maximum:g}"
-            )
-
-    def _check_within(self, key: str, value: float) -> None:
-        if self.bounds and not self.bounds[0] <= value <= self.bounds[1]:
-            raise ValueError(
-                f"{key}: {value:g} is not within {self.bounds[0]:g} to "
-                f"{self.bounds[1]:g}"
-            )
-
-    @cached_property
-    def type_(self) -> Any:
-        """The type that msgspec checks values against."""
-        if self.choices:
-            return values.choice(*self.choices.values())
-        return self.value_type(self.minimum, self.maximum)
-
-    def take(self, data: Any) -> Any:
-        """Return the value, ready for JSON, in what a Read has answered.
-
-        Raise ProtocolError, OutOfRange.
-        """
-        value = self.parse(data)
-        if self.choices:
-            return chosen(self.choices, value)
-        return msgspec.to_builtins(value) if isinstance(value, bytes) else value
-
-    def give(self, value: Any) -> Any:
-        """Return the value that goes into the registers; raise OutOfRange."""
-        return number_of(self.choices, value) if self.choices else value
-
-    def declared(self, every: float, timeout: float) -> Declared:
-        """Return the property as the bus sees it."""
-        polled = bool(every) and "r" in self.access
-        max_age = 3 * every + timeout if polled else 0.0
-        return Declared(
-            self.path,
-            self.type_,
-            self.access,
-            title=self.title,
-            unit=self.unit,
-            group=self.group,
-            class_=self.class_,
-            readback=None if self.access == "w" else "",
-            deadband=self.deadband,
-            min_interval=self.min_interval,
-            max_silence=self.max_silence,
-            max_age=max_age,
-        )
 
 
 class Serve(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -144,6 +36,10 @@ class Wiring(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     # characters
     gap: Pause = 0.0
     turnaround: Pause = 0.1  # s after a broadcast
+    # s between connecting and the first request
+    settle: Annotated[float, Meta(ge=0, le=20)] = 0.0
+    # Modbus TCP: an answer with transaction 0 is taken, too
+    lenient: bool = False
     connect: Literal["always", "on_demand"] = "always"
     idle_close: Seconds = 60.0  # s; with on_demand
     serve: Serve | None = None
@@ -156,6 +52,23 @@ class Wiring(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 _WIRING = {field.name: field.default for field in msgspec.structs.fields(Wiring)}
 _FILES = ("ca_file", "cert_file", "key_file")
+
+
+class WatchDog(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A register that has to be written again and again."""
+
+    path: Levels
+    every: Annotated[float, Meta(ge=0.1, le=86400)]  # s
+    value: bool | int | float | str | None = None  # None: what was set last
+    # s after the last `set` of the property: then `fallback` is written, and no more
+    lapse: Seconds | None = None
+    fallback: bool | int | float | str | None = None
+
+    def __post_init__(self) -> None:
+        if self.fallback is not None and self.lapse is None:
+            raise ValueError("fallback: needs `lapse`")
+        if self.lapse is not None and self.value is not None:
+            raise ValueError("lapse: not with a `value`, which nobody sets")
 
 
 class Channel(Wiring, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -180,6 +93,7 @@ class Device(Wiring, frozen=True, forbid_unknown_fields=True, kw_only=True, dict
     # s, of properties that say nothing; 0: at connect, on refresh
     every: Annotated[float, Meta(ge=0, le=86400)] = 1.0
     timeout: Seconds = 1.0  # s for an answer
+    retries: Annotated[int, Meta(ge=0, le=10)] = 1  # of a read whose answer is lost
     delay: Pause = 0.0  # s before each request
     # polls in a row without an answer that can be read: in quarantine
     silences: Annotated[int, Meta(ge=1, le=100)] = 2
@@ -187,14 +101,19 @@ class Device(Wiring, frozen=True, forbid_unknown_fields=True, kw_only=True, dict
     # after a silence: read another table, or wait
     resync: Literal["verify", "quiet"] = "verify"
     join: Annotated[int, Meta(ge=0, le=124)] = 8  # unused registers that are read along
-    max_read: Annotated[int, Meta(ge=1, le=125)] = 125  # registers in one request
+    # registers in one request; None: 125, or what the model says
+    max_read: Annotated[int, Meta(ge=1, le=125)] | None = None
     max_read_bits: Annotated[int, Meta(ge=1, le=2000)] = 2000
     # write one coil or register by function 5 or 6; False: 15 and 16
     single: bool = True
     # write a bit by function 22 where the unit has it
     mask_write: Literal["auto", "never"] = "auto"
     identify: bool = False  # ask for the identification (function 43/14) at connect
+    # the registers of a make: a name, or a file (NAME.yaml)
+    model: str | None = None
     properties: tuple[Property, ...] = ()
+    sums: tuple[Sum, ...] = ()
+    watch_dog: tuple[WatchDog, ...] = ()
 
     def __post_init__(self) -> None:
         if self.name == "bridge":
@@ -203,16 +122,62 @@ class Device(Wiring, frozen=True, forbid_unknown_fields=True, kw_only=True, dict
             raise ValueError(
                 "address: a device has a channel or an address of its own, one of them"
             )
+        if not self.has_file_of_model:
+            check_properties(self.all_properties, self.all_sums)
         if self.address is not None:
             where = place(self.address)
             check_wiring(self, where)
             self.check_unit(where)
         else:
             self._check_no_wiring()
-        counts = Counter(each.path for each in self.properties)
-        for path, count in counts.items():
-            if count > 1:
-                raise ValueError(f"properties: {path!r} is there twice")
+        for dog in self.watch_dog:
+            found = self.by_path.get(dog.path)
+            if self.has_file_of_model and found is None:
+                continue  # the file is read when its folder is known
+            if found is None or "w" not in found.access:
+                raise ValueError(f"watch_dog: {dog.path!r} is nothing that is written")
+
+    @property
+    def has_file_of_model(self) -> bool:
+        """Whether the model is a file whose folder is not known yet."""
+        named = self.model or ""
+        return named.endswith(".yaml") and not Path(named).is_absolute()
+
+    @cached_property
+    def of_model(self) -> Model:
+        """What the model says; nothing without one."""
+        if self.model is None or self.has_file_of_model:
+            return Model()
+        return load(self.model)
+
+    @cached_property
+    def all_properties(self) -> tuple[Property, ...]:
+        """Own properties, and those of the model with other paths."""
+        rest = [
+            each
+            for each in self.of_model.properties
+            if each.path not in self._own_paths
+        ]
+        return (*self.properties, *rest)
+
+    @cached_property
+    def all_sums(self) -> tuple[Sum, ...]:
+        rest = [each for each in self.of_model.sums if each.path not in self._own_paths]
+        return (*self.sums, *rest)
+
+    @cached_property
+    def _own_paths(self) -> set[str]:
+        return {each.path for each in (*self.properties, *self.sums)}  # type: ignore[attr-defined]  # both have it; their common base has not
+
+    @property
+    def has_sunspec(self) -> bool:
+        """Whether the places of some properties are in models of SunSpec."""
+        return any(each.sunspec for each in self.all_properties)
+
+    @property
+    def most_registers(self) -> int:
+        """Registers in one request."""
+        return self.max_read or self.of_model.max_read
 
     def _check_no_wiring(self) -> None:
         for key, default in _WIRING.items():
@@ -227,7 +192,7 @@ class Device(Wiring, frozen=True, forbid_unknown_fields=True, kw_only=True, dict
             raise ValueError(
                 f"unit: {self.name!r} needs one on a line of {where.framing}"
             )
-        readable = any("r" in each.access for each in self.properties)
+        readable = any("r" in each.access for each in self.all_properties)
         if self.broadcast(where) and readable:
             raise ValueError(
                 f"unit: 0 is all units of a line of {where.framing}, which do not "
@@ -249,7 +214,7 @@ class Device(Wiring, frozen=True, forbid_unknown_fields=True, kw_only=True, dict
 
     @cached_property
     def by_path(self) -> dict[str, Property]:
-        return {each.path: each for each in self.properties}
+        return {each.path: each for each in self.all_properties}
 
 
 class Opened(Device, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=True):
@@ -313,7 +278,12 @@ def _within(each: Any, folder: Path) -> Any:
         path = getattr(each, key)
         if path is not None:
             found[key] = str(folder / path)
-    return replace(each, **found)
+    if getattr(each, "has_file_of_model", False):
+        found["model"] = str((folder / each.model).absolute())
+    try:
+        return replace(each, **found)
+    except ValueError as error:  # of the model's file
+        raise ConfigError(str(error)) from error
 
 
 def check_wiring(wiring: Wiring, where: Place) -> None:

@@ -1,17 +1,26 @@
 """Requests to one unit: reads, writes, bit fields, identification."""
 
+import logging
 from typing import Any
 
-from busbar.bridge.errors import BadRequest, DeviceRefused, ProtocolError
+from busbar.bridge.errors import (
+    BadRequest,
+    DeviceRefused,
+    DeviceTimeout,
+    ProtocolError,
+)
 from busbar.codecs.modbus import (
     ILLEGAL_FUNCTION,
     Identify,
+    Read,
     Request,
     WriteRegister,
     WriteRegisters,
 )
 from modbus_bridge.master import ModbusMaster, Unit
 from modbus_bridge.points import Point
+
+log = logging.getLogger("busbar.modbus")
 
 PARTS = 32  # of an identification, at most
 BASIC, EXTENDED = 1, 3
@@ -28,10 +37,12 @@ class ModbusUnit:
         broadcast: bool = False,
         single: bool = True,
         masks: bool = True,
+        retries: int = 0,
     ) -> None:
         self.master = master
         self.unit = unit
         self.broadcast = broadcast
+        self._retries = retries  # of a read whose answer is lost
         self._single = single  # write one coil or register by function 5 or 6
         self._masks = masks  # the unit may have function 22
 
@@ -43,6 +54,21 @@ class ModbusUnit:
         if self.broadcast:
             raise BadRequest("unit 0 is all units of the line: they do not answer")
         return await self.master.ask(self.unit, request, timeout)
+
+    async def read(
+        self, request: Read, timeout: float | None = None, *, patient: bool = True
+    ) -> Any:
+        """Return what the unit answers to a read; ask again where the answer is lost.
+
+        `patient`: more than once. Raise as `ask`.
+        """
+        retries = self._retries if patient and timeout is None else 0
+        for _ in range(retries):
+            try:
+                return await self.ask(request, timeout)
+            except (DeviceTimeout, ProtocolError) as error:
+                log.debug("%s; asked again", error.message)
+        return await self.ask(request, timeout)
 
     async def send(self, request: Request, timeout: float | None = None) -> Any:
         """Send what all units may be told, too.

@@ -11,6 +11,7 @@ import math
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
 from busbar.errors import OutOfRange, ProtocolError
@@ -19,8 +20,12 @@ Order = Literal["big", "little", "big_swap", "little_swap"]
 Number = Literal[
     "int16",
     "uint16",
+    "int24",
+    "uint24",
     "int32",
     "uint32",
+    "int48",
+    "uint48",
     "int64",
     "uint64",
     "float16",
@@ -29,6 +34,9 @@ Number = Literal[
     "bcd16",
     "bcd32",
     "bcd64",
+    "mod10k32",
+    "mod10k48",
+    "mod10k64",
 ]
 Encoding = Literal["ascii", "utf-8", "latin1", "utf-16-be"]
 
@@ -76,14 +84,14 @@ class Plain:
 
     @property
     def registers(self) -> int:
-        return int(self.type.lstrip("uintfloabcd")) // 16
+        return (self._bits + 15) // 16
 
     @property
     def bounds(self) -> tuple[int, int] | None:
         """The least and the greatest value; None for a float."""
         if self.type.startswith("float"):
             return None
-        bits = 16 * self.registers
+        bits = self._bits
         if self.type.startswith("u"):
             return 0, 2**bits - 1
         half = 2 ** (bits - 1)
@@ -96,6 +104,9 @@ class Plain:
         22.100000381469727.
         """
         raw = ordered(data, self.order)
+        if self.type not in _FORMATS:
+            low = raw[-(self._bits // 8) :]
+            return int.from_bytes(low, "big", signed=self._signed)
         number: int | float = _FORMATS[self.type].unpack(raw)[0]
         if isinstance(number, int) or number.is_integer():
             return number
@@ -106,9 +117,24 @@ class Plain:
 
     def encode(self, value: float) -> bytes:
         try:
-            return ordered(_FORMATS[self.type].pack(value), self.order)
+            return ordered(self._packed(value), self.order)
         except (struct.error, OverflowError) as error:
             raise OutOfRange(f"{value} does not fit {self.type}") from error
+
+    @property
+    def _bits(self) -> int:
+        return int(self.type.lstrip("uintfloa"))
+
+    @property
+    def _signed(self) -> bool:
+        return not self.type.startswith("u")
+
+    def _packed(self, value: float) -> bytes:
+        if self.type in _FORMATS:
+            return _FORMATS[self.type].pack(value)
+        own = int(value).to_bytes(self._bits // 8, "big", signed=self._signed)
+        filler = b"\xff" if value < 0 else b"\0"
+        return own.rjust(2 * self.registers, filler)
 
     def _shorter(self, number: float) -> Iterator[float]:
         return (float(f"{number:.{digits}g}") for digits in _DIGITS.get(self.type, ()))
@@ -145,10 +171,106 @@ class Bcd:
 
 
 @dataclass(frozen=True)
+class Modulo:
+    """A counter of four decimal digits in each register, as energy meters have it."""
+
+    type: Number
+    order: Order = "big"
+
+    @property
+    def registers(self) -> int:
+        return int(self.type.removeprefix("mod10k")) // 16
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        return 0, int(10 ** (4 * self.registers)) - 1
+
+    def decode(self, data: bytes) -> int:
+        raw = ordered(data, self.order)
+        value = 0
+        for at in range(0, len(raw), 2):
+            digits = int.from_bytes(raw[at : at + 2], "big")
+            if digits > 9999:
+                raise ProtocolError(f"{raw.hex()} is not {self.type}")
+            value = value * 10_000 + digits
+        return value
+
+    def encode(self, value: int) -> bytes:
+        if not 0 <= value <= self.bounds[1]:
+            raise OutOfRange(
+                f"{value} does not fit {self.type}; allowed: 0 to {self.bounds[1]}"
+            )
+        raw = b""
+        for _ in range(self.registers):
+            value, digits = divmod(value, 10_000)
+            raw = digits.to_bytes(2, "big") + raw
+        return ordered(raw, self.order)
+
+
+@dataclass(frozen=True)
+class Instant:
+    """A date and time as text, `2026-05-01T12:00:00`.
+
+    `unix32`: seconds since 1970 in UTC, shown with Z. `datetime`: year (from 2000 on
+    where it is below 100), month, day, hour, minute and second, a register each, by the
+    clock of the unit.
+    """
+
+    type: Literal["unix32", "datetime"]
+    order: Order = "big"
+
+    @property
+    def registers(self) -> int:
+        return 2 if self.type == "unix32" else 6
+
+    def decode(self, data: bytes) -> str:
+        if self.type == "unix32":
+            seconds = int.from_bytes(ordered(data, self.order), "big")
+            return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}Z"
+        words = struct.unpack(">6H", data)
+        year = words[0] + 2000 if words[0] < 100 else words[0]
+        try:
+            return datetime(year, *words[1:]).isoformat()
+        except ValueError as error:
+            raise ProtocolError(f"{words} is no date and time: {error}") from error
+
+    def encode(self, value: str) -> bytes:
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError as error:
+            raise OutOfRange(f"{value!r:.60} is no date and time") from error
+        if self.type == "datetime":
+            return struct.pack(">6H", *moment.timetuple()[:6])
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        try:
+            return ordered(struct.pack(">I", int(moment.timestamp())), self.order)
+        except struct.error as error:
+            raise OutOfRange(f"{value} does not fit unix32") from error
+
+
+@dataclass(frozen=True)
+class Ipv4:
+    """An address of IPv4 in two registers."""
+
+    registers: int = 2
+
+    def decode(self, data: bytes) -> str:
+        return ".".join(map(str, data))
+
+    def encode(self, value: str) -> bytes:
+        parts = value.split(".")
+        good = [part.isascii() and part.isdecimal() for part in parts]
+        if len(parts) != 4 or not all(good) or max(map(int, parts)) > 255:
+            raise OutOfRange(f"{value!r:.60} is no IPv4 address")
+        return bytes(map(int, parts))
+
+
+@dataclass(frozen=True)
 class Text:
     """Text, two bytes in a register; with `swapped` the second byte first.
 
-    What is left is padding.
+    Blanks and NULs around it are padding, in any mix.
     """
 
     registers: int
@@ -159,13 +281,17 @@ class Text:
     def decode(self, data: bytes) -> str:
         raw = ordered(data, "big_swap") if self.swapped else data
         size = len("\0".encode(self.encoding))
-        end = next(
-            (at for at in range(0, len(raw), size) if not any(raw[at : at + size])),
-            len(raw),
+        units = [raw[at : at + size] for at in range(0, len(raw), size)]
+        blanks = (" ".encode(self.encoding), bytes(size))
+        start = next(
+            (at for at, unit in enumerate(units) if unit not in blanks), len(units)
         )
-        text = raw[:end]  # behind a nul may be anything
+        end = next(
+            (at for at in range(start, len(units)) if not any(units[at])), len(units)
+        )
+        text = b"".join(units[start:end])  # behind a nul may be anything
         try:
-            return text.decode(self.encoding).rstrip(self.padding.decode())
+            return text.decode(self.encoding).rstrip(" \0")
         except UnicodeDecodeError as error:
             raise ProtocolError(f"{text[:40]!r} is not {self.encoding} text") from error
 
@@ -239,7 +365,7 @@ class Field:
 class Scaled:
     """value = raw * scale + offset; an integer is rounded when it is written."""
 
-    raw: Plain | Bcd | Field
+    raw: Plain | Bcd | Modulo | Field
     scale: float = 1.0
     offset: float = 0.0
 
@@ -276,8 +402,10 @@ class Scaled:
         return round(value, max(_places(self.scale), _places(self.offset)))
 
 
-def number(type: Number, order: Order = "big") -> Plain | Bcd:
+def number(type: Number, order: Order = "big") -> Plain | Bcd | Modulo:
     """Return the codec of a number."""
+    if type.startswith("mod10k"):
+        return Modulo(type, order)
     return Bcd(type, order) if type.startswith("bcd") else Plain(type, order)
 
 
