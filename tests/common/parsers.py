@@ -15,7 +15,17 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 import busbar.codecs
-from busbar.codecs import can, canlink, ieee488, indi, isotp, modbus, slcan, usrcanet
+from busbar.codecs import (
+    can,
+    canlink,
+    hid,
+    ieee488,
+    indi,
+    isotp,
+    modbus,
+    slcan,
+    usrcanet,
+)
 from busbar.codecs.cip import frames as cip_frames
 from busbar.codecs.cip import joins as cip_joins
 from busbar.codecs.cip import reader as cip_reader
@@ -292,6 +302,14 @@ def _topics(text: str) -> None:
         made.private_reply(f"busbar/reply/{text}", "d")
 
 
+def _read_hid(data: bytes) -> None:
+    """Read the controls of a descriptor in a report, both of the same bytes."""
+    for each in hid.controls(hid.parse(data[:4096])):
+        for source in each.sources:
+            with suppress(ProtocolError):
+                hid.read(each, source, data)
+
+
 # Text -> anything.
 TEXT: dict[str, Parse] = {
     "can.parse": can.parse,
@@ -339,6 +357,12 @@ _READ = modbus.Read("holding", 0, 2)
 _READ_BITS = modbus.Read("coil", 0, 9)
 # Bytes -> anything.
 DATA: dict[str, Parse] = {
+    "hid.controls.controls": lambda data: hid.controls(hid.parse(data[:4096])),
+    "hid.controls.read": _read_hid,
+    "hid.descriptor.parse": hid.parse,
+    "hid.values.read_bits": lambda data: hid.read_bits(
+        data, 3, max(1, 8 * len(data) - 8)
+    ),
     "can.error_report": _error_frame,
     "canlink.check_acknowledged": canlink.check_acknowledged,
     "canlink.parse": canlink.parse,
@@ -470,6 +494,11 @@ WITHIN: dict[str, str] = {
 # Those that see numbers, frames of at most 64 bytes, or what we send ourselves.
 WITHOUT_INPUT = frozenset(
     (
+        # of a descriptor that was parsed already
+        *(f"hid.controls.{each}" for each in ("Control", "write")),
+        *(f"hid.descriptor.{each}" for each in ("ReportDescriptor", "ReportField")),
+        *(f"hid.usages.{each}" for each in ("is_key", "name", "page_of")),
+        *(f"hid.values.{each}" for each in ("Scale", "scale", "unit", "write_bits")),
         *(f"can.{each}" for each in ("Mask", "highest_id", "is_extended", "id_text")),
         *(f"can.{each}" for each in ("exactly", "accepts", "frame", "bits")),
         "can.cansend_text",
