@@ -189,6 +189,17 @@ async def test_a_momentary_join_is_pressed_by_a_set():
         await peer.hears(digital(11, False, Form.BUTTON))
 
 
+async def test_a_momentary_join_is_one_of_several_in_a_set():
+    async with processor(more=NAMES) as (bus, peer, _):
+        values = {"digital/5": True, "up": True, "digital/6": True}
+        reply = await hurried(bus, bus.set("panel", "", values))
+        assert reply["ok"], reply
+        await peer.hears(digital(5, True))
+        await peer.hears(digital(11, True, Form.BUTTON))
+        await peer.hears(digital(11, False, Form.BUTTON))
+        await peer.hears(digital(6, True))
+
+
 async def test_a_ramp_goes_to_its_value_in_steps():
     async with theatre() as (bus, simulator):
         ramp = {"join": "lights/level", "value": 100, "seconds": 2}

@@ -238,3 +238,19 @@ async def test_pulses_that_take_too_long_together_are_refused():
         for each in waiting:
             assert (await hurried(bus, each))["ok"]
         assert (await hurried(bus, bus.call("panel", "pulse", 90)))["ok"]
+
+
+async def test_pulses_that_wait_when_the_link_breaks_fail_and_are_never_pressed():
+    async with processor() as (bus, peer, peers):
+        pulses = [
+            asyncio.create_task(bus.call("panel", "pulse", {"join": 5, "seconds": 1}))
+            for _ in range(4)
+        ]
+        await peer.hears(digital(5, True, Form.BUTTON))
+        await peer.says(cip.Disconnect())
+        for each in pulses:
+            assert failure(await hurried(bus, each)) in ("link", "offline")
+        await hurried(bus, bus.status("panel", "online"))
+        assert (await bus.set("panel", "digital/6", True))["ok"]
+        await peers[-1].hears(digital(6, True))
+        assert digital(5, True, Form.BUTTON) not in peers[-1].heard

@@ -84,6 +84,11 @@ async def test_its_panel_signs_on_is_driven_and_drives():
         assert bus.good("xpanel")["analog/8"] == 65535
         texts = [each["value"] for each in bus.events("xpanel", "received")]
         assert texts == ["PLAY", "PLAY"]
+        long = "".join(f"{number:04}" for number in range(200))
+        peer.say("set_serial", 30, long)
+        assert await bus.value("xpanel", "serial/30") == long
+        await bus.set("xpanel", "serial/31", long)
+        await until(lambda: ["serial", 31, long] in peer.said)
         # a maintained digital stays, a button is released
         peer.say("press", 12)
         assert await bus.value("xpanel", "digital/12") is True

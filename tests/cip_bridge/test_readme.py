@@ -12,10 +12,12 @@ import os
 import re
 import shlex
 import sys
+import textwrap
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import yaml
 
 from busbar.client import Client, blocking
 from busbar.codecs.cip import Join
@@ -27,6 +29,7 @@ from cip_bridge.bridge import SERVICE
 from cip_bridge.settings import Config, place
 from cip_bridge.simulator.__main__ import Simulator
 from tests.broker import Mosquitto, free_port
+from tests.running import running
 from tests.tables import codes
 from tests.watcher import Watcher
 
@@ -377,3 +380,25 @@ def test_every_key_and_command_is_in_the_readme():
 def test_it_says_whose_trademarks_these_are():
     assert "not affiliated with" in TEXT
     assert "trademarks" in TEXT
+
+
+async def test_the_entities_for_home_assistant_have_topics_and_payloads_that_work():
+    """As Home Assistant would use them."""
+    text = re.search(r"^    mqtt:\n((?:    .*\n)+)", TEXT, re.M)[0]
+    switch, button = yaml.safe_load(textwrap.dedent(text))["mqtt"]
+    entity, press = switch["switch"], button["button"]
+    example = (README.parent / "src/cip_bridge/example.yaml").read_text()
+    async with Simulator() as simulator:
+        port = f"{simulator.listener.port}"
+        filled = re.sub(r"\$\{CIP_PORT:-\d+\}", port, example)
+        async with running(SERVICE, filled) as bus:
+            await bus.status("panel", "online")
+            for each in entity["availability"]:
+                assert json.loads(bus.broker.payloads(each["topic"])[-1])["state"]
+            topic = entity["command_topic"].removeprefix(f"{bus.base}/panel/set/")
+            for payload in (entity["payload_on"], entity["payload_off"]):
+                assert (await bus.set("panel", topic, payload))["ok"]
+            states = bus.broker.payloads(entity["state_topic"])
+            assert states[-1].decode() in (entity["payload_on"], entity["payload_off"])
+            command = press["command_topic"].removeprefix(f"{bus.base}/panel/call/")
+            assert (await bus.call("panel", command, press["payload_press"]))["ok"]

@@ -424,6 +424,20 @@ def test_fragments_are_put_together_by_join():
     assert read([*parts, fragment(1, 1, b"o")]) == [serial(2, "AB"), serial(1, "Hello")]
 
 
+def test_the_flag_of_the_first_fragment_is_that_of_beginnings():
+    """pycrestron-cip marks the first part with 1 and the last with 2."""
+    parts = [
+        fragment(1, 1, b"Hel"),
+        fragment(2, 1, b"A"),
+        fragment(1, 0, b"l"),
+        fragment(2, 2, b"B"),
+        fragment(1, 2, b"o"),
+        fragment(1, 1, b"n"),
+        fragment(1, 2, b"o"),
+    ]
+    assert read(parts) == [serial(2, "AB"), serial(1, "Hello"), serial(1, "no")]
+
+
 def test_a_character_of_utf16_may_be_cut_between_fragments():
     data = "é€".encode("utf-16-le")
     assert read([fragment(1, 6, data[:1]), fragment(1, 5, data[1:])]) == [

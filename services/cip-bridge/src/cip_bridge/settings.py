@@ -88,7 +88,7 @@ def place(address: str) -> Place:
     return Place(bracketed or host, number, scheme == "cips")
 
 
-def _ipid(written: int | str) -> int:
+def parse_ipid(written: int | str) -> int:
     """Return an IP-ID; raise ValueError unless it can be read in one way only."""
     if isinstance(written, int) and not 0 <= written <= 9:
         readings = f"0x{written:02X} if it is decimal"
@@ -136,7 +136,7 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     def __post_init__(self) -> None:
         if self.name == "bridge":
             raise ValueError("name: 'bridge' is the bridge itself; choose another")
-        _ipid(self.ipid)
+        parse_ipid(self.ipid)
         tls = place(self.address).tls
         self._check_mode()
         self._check_tls(tls)
@@ -150,7 +150,7 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     @property
     def ipid_number(self) -> int:
-        return _ipid(self.ipid)
+        return parse_ipid(self.ipid)
 
     def _check_mode(self) -> None:
         for mode, keys in _MODE_KEYS.items():

@@ -67,13 +67,18 @@ class Fragments:
 
     def __init__(self) -> None:
         self._open: dict[Hashable, _Begun] = {}
+        # Which flag begins a text: that of the first fragment that has one. L says
+        # FIRST, pycrestron-cip takes them the other way round [1: N].
+        self._first = 0
 
     def add(self, join: Hashable, flags: int, data: bytes) -> str | None:
         """Return the text once it is whole, None before; raise ValueError."""
         if flags & WHOLE == WHOLE:
             self._open.pop(join, None)
             return decode_text(data, flags)
-        if flags & FIRST:
+        edge = flags & WHOLE  # 0 in the middle
+        self._first = self._first or edge
+        if edge and edge == self._first:
             self._begin(join)
         begun = self._open.get(join)
         if begun is None:
@@ -83,7 +88,7 @@ class Fragments:
         if len(begun.data) > TEXT_LIMIT:
             del self._open[join]
             raise ValueError(f"a text above {TEXT_LIMIT} bytes")
-        if flags & LAST:
+        if edge and edge != self._first:
             del self._open[join]
             return decode_text(bytes(begun.data), begun.flags)
         self._make_room()

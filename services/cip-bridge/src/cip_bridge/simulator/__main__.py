@@ -15,6 +15,7 @@ from busbar.testing import simulation
 from cip_bridge.join_state import Value
 from cip_bridge.processor_role.listener import PanelListener
 from cip_bridge.processor_role.program import Seat, SignedOnPanel
+from cip_bridge.settings import parse_ipid
 from cip_bridge.simulator.theatre import Theatre
 
 HOST = "127.0.0.1"
@@ -150,9 +151,9 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--ipid",
-        type=lambda text: int(text, 0),
+        type=parse_ipid,
         default=IPID,
-        help="that its program knows (0x0A)",
+        help="that its program knows, in hex (0A)",
     )
     parser.add_argument(
         "--boot",
