@@ -153,7 +153,7 @@ class Demo(Shell):
             left = [
                 name
                 for name in left
-                if not name.startswith(("can-simulator-", "busbar-pwm-"))
+                if not name.startswith(("can-simulator-", "busbar-pwm-", "busbar-hid-"))
             ]
         assert left == []
 

@@ -170,7 +170,7 @@ class DeviceCommands:
         """Ask for an input report instead of waiting for it."""
         return await self._get("input", arguments)
 
-    @command(queued=False)
+    @command(holds="exchange")
     async def info(self, device: str, arguments: NoArguments, turn: Turn) -> DeviceInfo:
         """Say what the device is: its numbers, names, reports, descriptor."""
         node = self._channel.node

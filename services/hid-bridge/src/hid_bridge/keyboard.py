@@ -54,7 +54,7 @@ class KeyboardCommands:
         self._node = node
         self._keyboard = keyboard
 
-    @command(queued=False)
+    @command(holds="exchange")
     async def info(
         self, device: str, arguments: NoArguments, turn: Turn
     ) -> KeyboardInfo:

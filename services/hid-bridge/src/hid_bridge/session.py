@@ -232,8 +232,11 @@ class HidSession:
         number = place[1]
         payload = bytearray(await self._feature(number))
         self._points[path].write(place, payload, value)
+        wanted = self._reader.read("feature", number, bytes(payload)).values
         await self._channel.send_feature(bytes([number]) + payload)
         values = await self._read_feature(number)
+        if path in values and values[path] != wanted.get(path):
+            raise DeviceRefused(f"it took the report, and {path} is {values.get(path)}")
         return values.get(path)
 
     async def _open(self, init: Init) -> None:

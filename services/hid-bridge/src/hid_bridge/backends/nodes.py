@@ -10,6 +10,7 @@ import os
 import socket
 import stat
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -89,10 +90,21 @@ def request_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.ioctl")
 
 
+@contextlib.contextmanager
+def socket_address(path: Path) -> Iterator[str]:
+    """Return the address of a socket whose path may be longer than one may be."""
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
+
+
 def _connected(path: Path) -> socket.socket:
     made = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
-        made.connect(str(path))
+        with socket_address(path) as address:
+            made.connect(address)
     except OSError:
         made.close()
         raise

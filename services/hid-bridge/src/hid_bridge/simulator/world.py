@@ -15,6 +15,8 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+from hid_bridge.backends.nodes import socket_address
+
 _HEAD = struct.Struct("=iI")  # errno or 0, and the request
 LARGEST = 70_000  # bytes of a message
 KEPT = 1000  # of what was received, for tests to look at
@@ -132,7 +134,8 @@ class SimulatedHid:
         """Make a socket that appears when it listens already."""
         server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         hidden = path.with_name(f"{path.name}.new")
-        server.bind(str(hidden))
+        with socket_address(hidden) as address:
+            server.bind(address)
         server.listen(8)
         server.setblocking(False)
         hidden.rename(path)
