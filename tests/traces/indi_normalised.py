@@ -79,7 +79,20 @@ class Listener:
             return  # the same text with each frame
         self._last[said.what] = said
         self._drop_old(said)
+        if said.what == "message":
+            self._drop_telemetry()
         answers.append(said)
+
+    def _drop_telemetry(self) -> None:
+        """Drop old values that came a moment before a message: they answer nothing.
+
+        If they come again behind it, they are the answer.
+        """
+        answers = self.exchanges[-1].answers
+        while answers and answers[-1].what in self._before and not answers[-1].text:
+            if answers[-1][:3] != self._before[answers[-1].what][:3]:
+                return
+            self._last.pop(answers.pop().what, None)
 
     def _drop_old(self, said: Said) -> None:
         """Drop telemetry that came between a command and its first answer."""
