@@ -1,12 +1,12 @@
 """A HID bridge on a broker in memory, its devices in a folder in the place of /."""
 
-import asyncio
 import os
 import shutil
 import tempfile
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from busbar.testing.fakes import until
 from hid_bridge.bridge import service
 from hid_bridge.simulator import devices
 from tests.running import running
@@ -50,6 +50,10 @@ class Stage:
         for each in self._made:
             each.unplug()
 
+    @property
+    def gone(self):
+        return all(each.gone for each in self._made)
+
     def events(self, device, name="report"):
         return self.bus.events(device, name)
 
@@ -82,7 +86,7 @@ async def stage(configuration, *made, online="", backend=None):
             yield there
     finally:
         there.end()
-        await asyncio.sleep(0)
+        await until(lambda: there.gone, "the end of the devices")
         del os.environ["HID_ROOT"]
         shutil.rmtree(root, ignore_errors=True)
 

@@ -1,6 +1,5 @@
 """The HID bridge under the contract suite: in this process, on simulated devices."""
 
-import asyncio
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
@@ -95,16 +94,20 @@ class Hid(InProcess):
 
     async def busy(self, client: Client, seconds: float, **fields: Any) -> str:
         panel = self._panel
-        panel.slow, before = seconds, panel.slow_started
+        panel.slow, before = seconds, panel.slow_inputs
         panel.inputs[2] = b"\0"
         id_ = client.send(self.device, self.slow, {"report": 2, **fields})
-        await until(lambda: panel.slow_started > before, "the start")
+        await until(lambda: panel.slow_inputs > before, "the start")
         panel.slow = 0.0
         return id_
 
     def polls(self) -> int:
         count, self._panel.asked = self._panel.asked, 0
         return count
+
+    @property
+    def gone(self) -> bool:
+        return self._panel.gone and self._other.gone
 
     def leave(self) -> None:
         """Take all devices away."""
@@ -124,7 +127,7 @@ async def hid_bridge(
             yield subject
     finally:
         subject.leave()
-        await asyncio.sleep(0)
+        await until(lambda: subject.gone, "the end of the panels")
         shutil.rmtree(root, ignore_errors=True)
 
 

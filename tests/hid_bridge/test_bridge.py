@@ -289,3 +289,51 @@ devices: [{name: pedals, address: "hid::05f3:00ff", model: footswitch}]
         pedals.send(b"\x04\x00")
         assert await there.bus.value("pedals", "pedal/right") is True
         assert there.bus.good("pedals")["pedal/left"] is False
+
+
+ONE = """
+bridge: {name: counter}
+devices: [{name: one, address: "hid::1209:0001"%s}]
+"""
+GAMEPAD = bytes.fromhex(
+    "0501 0905 A101 0939 1500 2507 3500 463B01 6514 7504 9501 8142"
+    "0509 1901 2904 1500 2501 7501 9504 8102 C0"
+)
+UPS = bytes.fromhex(
+    "0584 0904 A101 0924 A102 8507 0585 0966 1500 2564 7508 9501 B103"
+    "0584 0930 6721D1F000 5505 1500 27FFFF0000 7510 9501 B103"
+    "8508 0957 6500 5500 15FF 267F00 7508 9501 B102 C0C0"
+)
+
+
+async def test_a_joystick_is_named_by_its_descriptor_and_rests_as_null():
+    pad = SimulatedHid(GAMEPAD)
+    async with stage(ONE % "", pad, online="one") as there:
+        pad.send(b"\x22")
+        assert await there.bus.value("one", "hat_switch") == 90
+        assert there.bus.good("one")["button/2"] is True
+        pad.send(b"\x08")
+        rests = await there.bus.value("one", "hat_switch", lambda value: value is None)
+        assert rests is None
+
+
+async def test_a_ups_is_read_by_its_features_and_not_written_unless_allowed():
+    ups = SimulatedHid(UPS)
+    ups.features = {7: bytearray(b"\x55\x5b\x05"), 8: bytearray(b"\xff")}
+    async with stage(ONE % ", every: 0.1", ups, online="one") as there:
+        assert await there.bus.value("one", "remaining_capacity") == 85
+        assert await there.bus.value("one", "voltage") == 13.71
+        info = await there.bus.info("one", lambda each: "voltage" in str(each))
+        assert info["properties"]["voltage"]["unit"] == "V"
+        reply = await there.bus.set("one", "delay_before_shutdown", "1")
+        assert reply["error"]["code"] == "read_only"
+        ups.features[7][0] = 84
+        await there.bus.value("one", "remaining_capacity", lambda value: value == 84)
+
+
+async def test_a_feature_that_is_refused_costs_itself():
+    ups = SimulatedHid(UPS)
+    ups.features = {7: bytearray(b"\x55\x5b\x05")}
+    async with stage(ONE % "", ups, online="one") as there:
+        await there.bus.bad("one", "delay_before_shutdown", "device")
+        assert there.bus.good("one")["remaining_capacity"] == 85

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 LINUX = sys.platform == "linux"
 ROOT = "HID_ROOT"  # where /sys and /dev are: in a container, or of a simulator
 WAIT = 20.0  # s of one wait for a device; less than a link may take to open
+LOOKS = 10  # at the list meanwhile, beside those that a change asks for
 
 
 class Backends:
@@ -119,10 +120,20 @@ class Opener:
             if not self._missing:
                 self._missing = True
                 raise
-            await backend.until_changed(WAIT)
-            node = await find(backend, self._address, self._settings.address)
+            node = await self._wait(backend)
         self._missing = False
         return node
+
+    async def _wait(self, backend: Finder) -> HidNode:
+        """Return the device as soon as it is there; raise NotThere after a while.
+
+        It is looked for in between, too: it may have come just before the watch.
+        """
+        for _ in range(LOOKS):
+            await backend.until_changed(WAIT / LOOKS)
+            with contextlib.suppress(NotThere):
+                return await find(backend, self._address, self._settings.address)
+        return await find(backend, self._address, self._settings.address)
 
 
 class _Early:

@@ -35,7 +35,10 @@ class Calls:
         self._waiting: queue.Queue[Callable[[], None] | None] = queue.Queue(
             WAITING_LIMIT
         )
-        threading.Thread(target=self._run, name=f"hid {name}", daemon=True).start()
+        self._thread = threading.Thread(
+            target=self._run, name=f"hid {name}", daemon=True
+        )
+        self._thread.start()
 
     async def run(self, limit: float, function: Callable[..., T], *given: Any) -> T:
         """Return what a call returns; raise Hung after the limit (s)."""
@@ -66,6 +69,9 @@ class Calls:
     def end(self, last: Callable[[], None] = lambda: None) -> None:
         """Let the thread end after what it does; `last` closes what it works with."""
         self._last = last
+        if not self._thread.is_alive():
+            last()
+            return
         with contextlib.suppress(queue.Full):
             self._waiting.put_nowait(None)
 

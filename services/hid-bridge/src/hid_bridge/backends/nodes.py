@@ -55,6 +55,10 @@ class _KernelNode:
         with contextlib.suppress(OSError):  # the device has gone
             self._file.close()
 
+    def __del__(self) -> None:
+        with contextlib.suppress(AttributeError):  # it could not be opened
+            self.close()
+
 
 def _opened(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -83,6 +87,10 @@ class _SimulatedNode:
     def close(self) -> None:
         self._reports.close()
         self._requests.close()
+
+    def __del__(self) -> None:
+        with contextlib.suppress(AttributeError):  # it could not be opened
+            self.close()
 
 
 def request_path(path: Path) -> Path:

@@ -56,19 +56,24 @@ class SimulatedHid:
         self.sent: deque[bytes] = deque(maxlen=KEPT)  # feature reports
         self.asked = 0  # feature reports that were asked for
         self.slow = 0.0  # s of each request
+        self.slow_inputs = 0  # input reports that were asked for while it was slow
         self.error = 0  # of each request, if not 0
         self.frozen: set[int] = set()  # features that take nothing
         self.grabbed = False
         self.dropped = 0  # input reports that nobody read in time
         self._connections: set[socket.socket] = set()
         self._requests: set[socket.socket] = set()
-        self._servers: list[socket.socket] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._files: list[Path] = []
 
     @property
     def address(self) -> str:
         return f"hid::{self.vendor:04x}:{self.product:04x}"
+
+    @property
+    def gone(self) -> bool:
+        """Whether nothing of it is left after `unplug`."""
+        return not self._tasks
 
     @property
     def open(self) -> bool:
@@ -96,11 +101,9 @@ class SimulatedHid:
 
     def unplug(self) -> None:
         """Let it go, with all that is open."""
-        for task in self._tasks:
+        for task in self._tasks:  # each closes its socket when nothing watches it
             task.cancel()
-        for each in (*self._servers, *self._connections, *self._requests):
-            each.close()
-        self._servers.clear()
+        self.grabbed = False
         self._connections.clear()
         self._requests.clear()
         for file in self._files:
@@ -139,14 +142,14 @@ class SimulatedHid:
         server.listen(8)
         server.setblocking(False)
         hidden.rename(path)
-        self._servers.append(server)
         self._files.append(path)
-        self._start(self._accept(server, kept, serve))
+        self._start(self._accept(server, kept, serve), server)
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, work: Coroutine[Any, Any, None], made: socket.socket) -> None:
         task = asyncio.create_task(work, name="simulated device")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: made.close())
 
     async def _accept(
         self, server: socket.socket, kept: set[socket.socket], serve: Serve
@@ -155,7 +158,7 @@ class SimulatedHid:
         while True:
             made, _ = await loop.sock_accept(server)
             kept.add(made)
-            self._start(serve(made))
+            self._start(serve(made), made)
 
     async def _serve_reports(self, made: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -164,7 +167,6 @@ class SimulatedHid:
                 self.written.append(data)
                 self.on_written(data)
         self._connections.discard(made)
-        made.close()
         self.grabbed = False
 
     async def _serve_requests(self, made: socket.socket) -> None:
@@ -174,18 +176,11 @@ class SimulatedHid:
                 _, request = _HEAD.unpack_from(message)
                 slow = self.slow
                 if slow:
-                    self._started()
+                    self.slow_inputs += request & 0xFF == _INPUT_ASKED
                     await asyncio.sleep(slow)
                 number, data = self._answer(request & 0xFF, message[_HEAD.size :])
                 await loop.sock_sendall(made, _HEAD.pack(number, request) + data)
         self._requests.discard(made)
-        made.close()
-
-    def _started(self) -> None:
-        """Take note that a slow request has begun."""
-        self.slow_started += 1
-
-    slow_started = 0
 
     def on_written(self, data: bytes) -> None:
         """React to an output report."""
