@@ -27,6 +27,7 @@ from busbar.codecs.modbus import (
     WriteCoils,
     WriteRegister,
     WriteRegisters,
+    values,
 )
 from busbar.codecs.modbus.values import (
     Bcd,
@@ -541,3 +542,53 @@ def test_every_scaled_value_comes_back(raw, scale, offset):
     assert codec.encode(codec.decode(Plain("int16").encode(raw))) == Plain(
         "int16"
     ).encode(raw)
+
+
+@pytest.mark.parametrize(
+    ("type_", "registers", "value"),
+    [
+        ("int24", "ff85ee", -31250),
+        ("uint24", "00123456", 0x123456),
+        ("int48", "ffffffffffff", -1),
+        ("uint48", "123456789abc", 0x123456789ABC),
+        ("mod10k32", "0001270f", 19999),
+        ("mod10k64", "00010002000304d2", 1_0002_0003_1234),
+    ],
+)
+def test_numbers_of_other_lengths(type_, registers, value):
+    data = bytes.fromhex(registers).rjust(4, b"\xff")
+    codec = values.number(type_)
+    assert codec.decode(data) == value
+    assert codec.encode(value) == data
+    with pytest.raises(OutOfRange):
+        codec.encode(10**19)
+
+
+def test_digits_above_9999_are_no_counter():
+    with pytest.raises(ProtocolError, match="is not mod10k32"):
+        values.number("mod10k32").decode(b"\0\0\xff\xff")
+
+
+def test_dates_and_addresses():
+    unix = values.Instant("unix32")
+    assert unix.decode(bytes.fromhex("69f49640")) == "2026-05-01T12:02:08Z"
+    assert unix.encode("2026-05-01T12:02:08Z").hex() == "69f49640"
+    clock = values.Instant("datetime")
+    data = bytes.fromhex("001a00050001000c00020008")
+    assert clock.decode(data) == "2026-05-01T12:02:08"
+    assert clock.decode(clock.encode("2026-05-01T12:02:08")) == "2026-05-01T12:02:08"
+    with pytest.raises(ProtocolError, match="is no date and time"):
+        clock.decode(bytes(12))
+    with pytest.raises(OutOfRange, match="is no date and time"):
+        clock.encode("noon")
+    assert values.Ipv4().decode(b"\xc0\xa8\x00\x1e") == "192.168.0.30"
+    assert values.Ipv4().encode("192.168.0.30") == b"\xc0\xa8\x00\x1e"
+    with pytest.raises(OutOfRange, match="is no IPv4 address"):
+        values.Ipv4().encode("192.168.0.300")
+
+
+@pytest.mark.parametrize(
+    "raw", [b"AB12 \0 \0", b"  AB12\0\0", b"\0\0AB12  ", b"AB12\0xyz"]
+)
+def test_text_is_trimmed_of_any_mix_of_blanks_and_nuls(raw):
+    assert values.Text(len(raw) // 2).decode(raw) == "AB12"

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from busbar.codecs import modbus
 from busbar.codecs.modbus import Diagnostics, Frame, Raw, Read, WriteRegister
 from busbar.errors import DeviceRefused, DeviceTimeout, LinkLost, ProtocolError
+from busbar.net.streams import open_tcp
 from busbar.testing.fakes import Clock, null_modem, until
 from modbus_bridge.master import MEMORY, ModbusMaster, Unit
 from modbus_bridge.server import converse
@@ -599,3 +600,92 @@ async def test_in_a_day_of_random_faults_no_answer_is_ever_another_ones(
             asked = asking(made, Read("holding", 999, 1), Unit(unit, timeout=5.0))
             await until(asked.done, "an answer")
             assert int.from_bytes(await asked, "big") == 1000 * unit + 999
+
+
+class Dongle:
+    """A unit on TCP that closes connections as some do."""
+
+    def __init__(self, *, each_answer=False, patience=0.0):
+        self.connections = self.answered = 0
+        self._each, self._patience = each_answer, patience
+        self.transaction: int | None = None
+        self.port = 0
+
+    async def _serve(self, reader, writer):
+        self.connections += 1
+        accepted = asyncio.get_running_loop().time()
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                head = await reader.readexactly(6)
+                body = await reader.readexactly(int.from_bytes(head[4:], "big"))
+                if asyncio.get_running_loop().time() - accepted < self._patience:
+                    break
+                number = int.from_bytes(head[:2], "big")
+                if self.transaction is not None:
+                    number = self.transaction
+                said = modbus.Frame(body[0], bytes.fromhex("0302002a"), number)
+                writer.write(modbus.encode("tcp", said))
+                await writer.drain()
+                self.answered += 1
+                if self._each:
+                    break
+        writer.close()
+
+    @asynccontextmanager
+    async def master(self, **options):
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+
+        async def connect():
+            return await open_tcp("127.0.0.1", port, "dongle")
+
+        made = ModbusMaster(connect, "tcp", connected=True, **options)
+        await made.open()
+        try:
+            yield made
+        finally:
+            await made.close()
+            server.close()
+
+
+WORD = Read("holding", 1, 1)
+
+
+async def test_a_unit_that_closes_after_each_answer_is_served():
+    """M5."""
+    dongle = Dongle(each_answer=True)
+    async with dongle.master() as made:
+        for _ in range(5):
+            assert await made.ask(Unit(1, 5), WORD) == b"\x00\x2a"
+            await made.check()
+    assert dongle.answered == 5
+
+
+async def test_a_unit_that_needs_a_pause_after_connecting_is_asked_after_it():
+    """M3."""
+    dongle = Dongle(patience=0.2)
+    async with dongle.master(settle=0.3) as made:
+        assert await made.ask(Unit(1, 5), WORD) == b"\x00\x2a"
+    assert dongle.connections == 1
+
+
+async def test_a_unit_that_closes_without_an_answer_is_a_lost_link():
+    dongle = Dongle(patience=60)
+    async with dongle.master() as made:
+        with pytest.raises(LinkLost):
+            await made.ask(Unit(1, 5), WORD)
+    assert dongle.connections == 1
+
+
+async def test_answers_with_transaction_0_are_taken_if_so_configured():
+    """M10."""
+    dongle = Dongle()
+    dongle.transaction = 0
+    async with dongle.master() as made:
+        with pytest.raises(ProtocolError, match="`lenient: true` takes it"):
+            await made.ask(Unit(1, 5), WORD)
+    async with dongle.master(lenient=True) as made:
+        assert await made.ask(Unit(1, 5), WORD) == b"\x00\x2a"
+        dongle.transaction = 99
+        with pytest.raises(ProtocolError, match="transaction 99 is answered"):
+            await made.ask(Unit(1, 5), WORD)

@@ -315,3 +315,23 @@ def test_files_are_found_beside_the_configuration(tmp_path):
         str(tmp_path / "us.pem"),
         "/etc/key.pem",
     )
+
+
+def test_a_model_is_a_file_beside_the_configuration(tmp_path):
+    (tmp_path / "mine.yaml").write_text(
+        "title: Mine\nproperties: [{path: volts, address: 1}, {path: amps, address: 2}]"
+    )
+    file = tmp_path / "plant.yaml"
+    text = (
+        "bridge: {name: plant}\ndevices: [{name: m, address: 'modbus::tcp::plc', "
+        "model: %s, properties: [{path: amps, address: 9}]}]"
+    )
+    file.write_text(text % "mine.yaml")
+    found = loader.load(file, Config, {}).devices[0]
+    assert {each.path: each.address for each in found.all_properties} == {
+        "volts": 1,
+        "amps": 9,
+    }
+    file.write_text(text % "other.yaml")
+    with pytest.raises(ConfigError, match="cannot read the file"):
+        loader.load(file, Config, {})

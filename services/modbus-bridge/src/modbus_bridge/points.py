@@ -235,6 +235,10 @@ class Point(
     @cached_property
     def whole(self) -> bool:
         """True if its values are whole numbers."""
+        return self.is_whole()
+
+    def is_whole(self) -> bool:
+        """Return whether the registers, as they are scaled, hold whole numbers."""
         return (
             self.bounds is not None
             and float(self.scale).is_integer()

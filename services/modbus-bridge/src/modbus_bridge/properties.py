@@ -92,6 +92,11 @@ class Property(
         return self.bounds[0] <= value <= self.bounds[1]
 
     @cached_property
+    def whole(self) -> bool:
+        """True if its values are whole numbers; the power of ten may be negative."""
+        return self.scale_from is None and self.is_whole()
+
+    @cached_property
     def type_(self) -> Any:
         """The type that msgspec checks values against."""
         if self.choices:

@@ -48,6 +48,8 @@ class Readings:
     def bad(self, paths: Iterable[str], error: BusbarError) -> None:
         """Say why properties could not be read, and sums of them."""
         paths = list(paths)
+        for path in paths:
+            self._parts.pop(path, None)
         self._outlet.bad([*paths, *self._sums_of(paths)], error)
 
     def convert(self, each: Property, data: Any) -> Any:
