@@ -50,7 +50,8 @@ def test_the_example_finds_the_simulator_that_is_started_as_it_says(kind: str) -
         if line.startswith(f"python -m {kind}_bridge.simulator"):
             assert all(each in known for each in shlex.split(line)[4::2])
             assert len(shlex.split(line)) > 3
-    if kind != "gpio":  # its simulated chip is in the bridge
+    # the simulated chip is in the bridge, the simulated analyser in sigrok
+    if kind not in ("gpio", "sigrok"):
         assert (
             f"    python -m {kind}_bridge.simulator "
             f"--{kind if kind != 'scpi' else 'psu'}-port "
