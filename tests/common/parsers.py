@@ -15,7 +15,17 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 import busbar.codecs
-from busbar.codecs import can, canlink, ieee488, indi, isotp, modbus, slcan, usrcanet
+from busbar.codecs import (
+    can,
+    canlink,
+    ieee488,
+    indi,
+    isotp,
+    modbus,
+    sigrok,
+    slcan,
+    usrcanet,
+)
 from busbar.codecs.cip import frames as cip_frames
 from busbar.codecs.cip import joins as cip_joins
 from busbar.codecs.cip import reader as cip_reader
@@ -123,6 +133,33 @@ def read_slcan(chunks: Iterable[bytes]) -> None:
     reader = slcan.SlcanReader()
     for chunk in chunks:
         reader.feed(chunk, 0.0)
+
+
+def read_annotations(chunks: Iterable[bytes]) -> None:
+    reader = sigrok.AnnotationReader()
+    for chunk in chunks:
+        list(reader.feed(chunk))
+    list(reader.close())
+
+
+def read_sigrok_log(chunks: Iterable[bytes]) -> None:
+    log = sigrok.ProgressLog()
+    for chunk in chunks:
+        log.feed(chunk)
+    log.close()
+
+
+def _sigrok_value(text: str) -> None:
+    number_, words = sigrok.Option("a", most=1.0), sigrok.Option("b", None, ("c", "d"))
+    sigrok.parse_value(text, words)
+    sigrok.parse_value(text, number_)
+
+
+def _dumped(data: bytes) -> None:
+    whole = data[: len(data) // 4 * 4]
+    capture = sigrok.Capture(1, {"D0": 0}, 1, data, {"A0": whole})
+    capture.bits("D0")
+    sigrok.vcd(capture)
 
 
 def read_usrcanet(chunks: Iterable[bytes]) -> None:
@@ -311,6 +348,12 @@ TEXT: dict[str, Parse] = {
     ),
     "indi.text.TextDecoder.resolve": lambda text: TextDecoder().resolve(text),
     "indi.writer.encode": _set(_new_text),
+    "sigrok.described.parse_frequency": sigrok.parse_frequency,
+    "sigrok.described.parse_scan": sigrok.parse_scan,
+    "sigrok.described.parse_show": lambda text: sigrok.parse_show(
+        "a - B with 1 channel: D0\nSupported configuration options:\n    " + text
+    ),
+    "sigrok.described.parse_value": _sigrok_value,
     # the contract
     "names.level": names.level,
     "names.family": lambda text: names.family(text)[1].fullmatch("a" * 60 + "/b"),
@@ -387,6 +430,8 @@ DATA: dict[str, Parse] = {
         *_texts(4),
     ),
     "modbus.values.Text.decode": _long_text,
+    "sigrok.srzip.read": lambda data: sigrok.read(data, 1 << 20),
+    "sigrok.vcd.vcd": _dumped,
     "slcan.decode": slcan.decode,
     # the contract
     "messages.decode": messages.decode,
@@ -413,6 +458,8 @@ STREAMS: dict[str, Callable[[Iterable[bytes]], None]] = {
     "modbus.framing.AsciiReader": _modbus("ascii"),
     "modbus.framing.MbapReader": _modbus("tcp"),
     "modbus.framing.RtuReader": _modbus("rtu"),
+    "sigrok.annotations.AnnotationReader": read_annotations,
+    "sigrok.progress.ProgressLog": read_sigrok_log,
     "slcan.SlcanReader": read_slcan,
     "usrcanet.UsrCanetReader": read_usrcanet,
 }
@@ -464,6 +511,8 @@ WITHIN: dict[str, str] = {
     "modbus.values.Scaled": "modbus.values.decode",
     "modbus.values.Text": "modbus.values.Text.decode",
     **{f"cip.sign_on.{each}": "cip.reader.Reader" for each in _SIGN_ON},
+    "sigrok.described.DeviceOptions": "sigrok.described.parse_show",
+    "sigrok.srzip.Capture": "sigrok.vcd.vcd",
     "indi.text.TextDecoder": "indi.text.TextDecoder.decode",
     "cip.records.Records": "cip.records.Records.read",
 }

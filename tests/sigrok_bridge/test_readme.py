@@ -36,7 +36,7 @@ BASE = "busbar/lab/analyser/"
 RESULTS = {
     "list_devices()": ("Demo device",) * 3,
     'read(["D0"], 48e6, num_samples=10)': ("48000000", "48000000", "4.16666667e-08"),
-    "read(samplerate=1e6, time=0.1)": ("100000", "100000", "9.99990e-02"),
+    "read(samplerate=1e6, time=0.1)": ("100000", "100000", "9.9999e-02"),
     "address": ("None", "None", "demo"),
     "description": ("None", "None", "Demo device"),
 }

@@ -276,6 +276,8 @@ class Instrument:
 
     def _nothing(self, ran: Ran, limit: float) -> DeviceTimeout | DeviceRefused:
         said = "; ".join(ran.log.messages)
+        if ran.log.waits and ran.log.trigger is None and ran.ended == "itself":
+            return DeviceTimeout("it has ended without a trigger")
         if ran.ended == "time":
             return DeviceTimeout(
                 f"no samples within {limit:g} s: {said or 'no trigger'}"

@@ -91,7 +91,7 @@ def parse_value(text: str, option: Option) -> Value:
         return text
     try:
         return float(Decimal(text))
-    except InvalidOperation:
+    except (InvalidOperation, OverflowError):
         return float(parse_frequency(text))
 
 

@@ -11,7 +11,7 @@ MESSAGES = 8  # lines that are kept: the first ones tell the cause
 _PACKET = re.compile(rb"cli: Received SR_DF_LOGIC \(([0-9]{1,12}) bytes, unitsize = ")
 _UNIT = re.compile(rb"([0-9]{1,4})\)\.")
 _TRIGGER = b"cli: Received SR_DF_TRIGGER."
-_DEBUG = re.compile(rb"(?:sr|srd): \[|cli: Received ")
+_DEBUG = re.compile(rb"(?:sr|srd): \[|srd: libsigrokdecode loglevel|cli: Received ")
 
 
 class ProgressLog:
@@ -20,6 +20,7 @@ class ProgressLog:
     def __init__(self) -> None:
         self.messages: list[str] = []
         self.left_out = 0  # messages beyond those that are kept
+        self.waits = False  # it tells of packets, as it does for a trigger
         self.trigger: int | None = None  # samples before it
         self._samples = 0
         self._rest = b""
@@ -45,6 +46,8 @@ class ProgressLog:
             self._samples += int(packet[1]) // max(size, 1)
         elif line.startswith(_TRIGGER) and self.trigger is None:
             self.trigger = self._samples
+        elif line.startswith(b"cli: Received SR_DF_HEADER"):
+            self.waits = True
         elif line.strip() and not _DEBUG.match(line):
             self._keep(line.decode(errors="replace").strip())
 
