@@ -1,10 +1,8 @@
 """Links and descriptions: one link for each instrument."""
 
 import contextlib
-import tempfile
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from busbar.bridge import Blob, Description, Link, Port, Property, Service, commands
@@ -33,11 +31,10 @@ def linked(settings: Device, cli: Callable[[], SigrokCli], config: object) -> Li
 
     @contextlib.asynccontextmanager
     async def open_(port: Port) -> AsyncIterator[SigrokSession]:
-        with tempfile.TemporaryDirectory(prefix="busbar-sigrok-") as folder:
-            instrument = Instrument(settings, cli(), Path(folder))
-            session = SigrokSession(settings, port, instrument, latest)
-            await session.start()
-            yield session
+        instrument = Instrument(settings, cli())
+        session = SigrokSession(settings, port, instrument, latest)
+        await session.start()
+        yield session
 
     return Link(
         settings.name,

@@ -1,6 +1,7 @@
 """One instrument behind sigrok-cli: what it is, its options, its captures."""
 
 import asyncio
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,10 +50,9 @@ NO_OPTIONS = frozenset({"limit_samples", "limit_time", "limit_frames", "continuo
 class Instrument:
     """One instrument; its callers see to it that only one of them asks at a time."""
 
-    def __init__(self, settings: Device, program: SigrokCli, folder: Path) -> None:
+    def __init__(self, settings: Device, program: SigrokCli) -> None:
         self._settings = settings
         self._program = program
-        self._file = folder / "capture.sr"
         self._driver = driver(settings.address)
         self._held: dict[str, Value] = {}  # options that it forgets when it is closed
         self.chosen: int | None = None  # samples/s that a set has chosen
@@ -129,18 +129,23 @@ class Instrument:
         Raise DeviceTimeout where nothing has come, TooLarge, DeviceRefused, LinkLost.
         """
         self._check_size(wanted)
-        self._file.unlink(missing_ok=True)
+        with tempfile.TemporaryDirectory(prefix="busbar-sigrok-") as folder:
+            return await self._capture(wanted, patience, Path(folder) / "capture.sr")
+
+    async def _capture(
+        self, wanted: Wanted, patience: float | None, file: Path
+    ) -> Captured:
         limit = wanted.duration + (patience or self._settings.timeout)
         started = time.time()
         ran = await self._run(
-            *self._line(wanted),
+            *self._line(wanted, file),
             limit=limit,
-            grows=(self._file, self._settings.capture_limit),
+            grows=(file, self._settings.capture_limit),
         )
         ended = time.time()
         if ran.ended == "itself":
             ran.check()
-        data = await asyncio.to_thread(self._take, ran, limit)
+        data = await asyncio.to_thread(self._take, file, ran, limit)
         capture = await asyncio.to_thread(read, data, self._settings.capture_limit)
         if wanted.channels:
             capture = capture.only(wanted.channels)
@@ -159,7 +164,7 @@ class Instrument:
         self, stacks: Sequence[str], patience: float | None
     ) -> Annotations:
         """Let protocol decoders look at the latest capture."""
-        if self.kept is None or not self._file.exists():
+        if self.kept is None:
             raise BadRequest("there is no capture yet")
         reader = AnnotationReader()
         found: list[Annotation] = []
@@ -173,11 +178,14 @@ class Instrument:
                     found.append(each)
 
         chosen = [word for each in stacks for word in ("-P", each)]
-        ran = await self._program.run(
-            ["-i", str(self._file), *chosen, "--protocol-decoder-jsontrace"],
-            patience or self._settings.timeout,
-            take=take,
-        )
+        with tempfile.TemporaryDirectory(prefix="busbar-sigrok-") as folder:
+            file = Path(folder) / "capture.sr"
+            await asyncio.to_thread(file.write_bytes, self.kept.data)
+            ran = await self._program.run(
+                ["-i", str(file), *chosen, "--protocol-decoder-jsontrace"],
+                patience or self._settings.timeout,
+                take=take,
+            )
         if ran.ended == "time":
             raise DeviceTimeout("the decoders have not ended in time")
         ran.check()
@@ -238,7 +246,7 @@ class Instrument:
             ["-d", self._driver, *arguments], seconds, grows=grows
         )
 
-    def _line(self, wanted: Wanted) -> list[str]:
+    def _line(self, wanted: Wanted, file: Path) -> list[str]:
         options = dict(wanted.options)
         if wanted.group is None:
             options = {**self._held, **options}
@@ -248,7 +256,7 @@ class Instrument:
         if self._driver.partition(":")[0] in PACKING:
             logic = self.options.groups.get("Logic", ())
             channels = packed(channels, self.options.device.channels, logic)
-        return arguments(wanted, channels, options, self._file)
+        return arguments(wanted, channels, options, file)
 
     def _check_size(self, wanted: Wanted) -> None:
         """Raise TooLarge for what certainly is: a bit of each channel and sample."""
@@ -265,12 +273,12 @@ class Instrument:
                 limit=limit,
             )
 
-    def _take(self, ran: Ran, limit: float) -> bytes:
+    def _take(self, file: Path, ran: Ran, limit: float) -> bytes:
         """Return the archive, which is whole after each of its parts."""
         try:
-            if self._file.stat().st_size > 2 * self._settings.capture_limit:
+            if file.stat().st_size > 2 * self._settings.capture_limit:
                 raise TooLarge("the capture is larger than `capture_limit`")
-            return self._file.read_bytes()
+            return file.read_bytes()
         except OSError as error:
             raise self._nothing(ran, limit) from error
 

@@ -136,10 +136,14 @@ def _installed(screen: Screen) -> list[Simulated]:
 
 
 def _missing(entry: EntryPoint) -> str | None:
-    """Return the program that a simulator needs and that is not there."""
-    if importlib.util.find_spec(f"{entry.value}.simulator") is None:
+    """Return the program that a simulator needs and that is not there.
+
+    A package names it as NEEDS; a plain module is run, never imported.
+    """
+    spec = importlib.util.find_spec(f"{entry.value}.simulator")
+    if spec is None or spec.submodule_search_locations is None:
         return None
-    needed = getattr(importlib.import_module(f"{entry.value}.simulator"), "NEEDS", None)
+    needed = getattr(importlib.import_module(spec.name), "NEEDS", None)
     return needed if needed and shutil.which(needed) is None else None
 
 
