@@ -21,6 +21,7 @@ help: ## show this
 demo: $(INSTALLED) ## a broker, every bridge, simulated devices, and commands to try (ARGS="--for 20")
 	@.ci/need mosquitto mosquitto
 	@.ci/need mosquitto_sub mosquitto-clients
+	@.ci/need sigrok-cli sigrok-cli
 	@$(PYTHON) -m busbar demo $(ARGS)
 
 test: $(TOOLS) ## all tests (ARGS="-k name")
@@ -35,6 +36,7 @@ test: $(TOOLS) ## all tests (ARGS="-k name")
 	@.ci/need ip iproute2
 	@.ci/need unshare util-linux
 	@.ci/need mbpoll mbpoll
+	@.ci/need sigrok-cli sigrok-cli
 	@.ci/need socat socat
 	@.ci/need gcc gcc libc6-dev
 	@.ci/need --header modbus/modbus.h libmodbus-dev
@@ -92,7 +94,7 @@ $(INSTALLED): common/pyproject.toml $(addsuffix /pyproject.toml,$(SERVICES)) con
 	@$(PYTHON) -m pip --version >/dev/null 2>&1 || python3 -m venv --clear .venv
 	@echo "installing the packages into .venv"
 	@$(PIP) hatchling editables
-	@$(PIP) --no-build-isolation --editable 'common[cli,record,serial]' $(addprefix --editable ,$(SERVICES))
+	@$(PIP) --no-build-isolation --editable 'common[cli,record,serial,plot]' $(addprefix --editable ,$(SERVICES))
 	@touch $@
 
 $(TOOLS): $(INSTALLED) tests/requirements.txt

@@ -34,7 +34,7 @@ def offered(
         ("busbar call bench/psu que", ["plain,query", "plain,query_binary"]),
         ("busbar call bench/psu query_binary b", ["plain,blob="]),
         ("busbar log b", ["plain,bench"]),
-        ("busbar config show --bridge s", ["plain,scpi"]),
+        ("busbar config show --bridge sc", ["plain,scpi"]),
     ],
 )
 def test_names_come_from_the_bus(bench: Bench, words: str, wanted: list[str]) -> None:

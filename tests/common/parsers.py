@@ -23,6 +23,7 @@ from busbar.codecs import (
     indi,
     isotp,
     modbus,
+    sigrok,
     slcan,
     usrcanet,
 )
@@ -133,6 +134,33 @@ def read_slcan(chunks: Iterable[bytes]) -> None:
     reader = slcan.SlcanReader()
     for chunk in chunks:
         reader.feed(chunk, 0.0)
+
+
+def read_annotations(chunks: Iterable[bytes]) -> None:
+    reader = sigrok.AnnotationReader()
+    for chunk in chunks:
+        list(reader.feed(chunk))
+    list(reader.close())
+
+
+def read_sigrok_log(chunks: Iterable[bytes]) -> None:
+    log = sigrok.ProgressLog()
+    for chunk in chunks:
+        log.feed(chunk)
+    log.close()
+
+
+def _sigrok_value(text: str) -> None:
+    number_, words = sigrok.Option("a", most=1.0), sigrok.Option("b", None, ("c", "d"))
+    sigrok.parse_value(text, words)
+    sigrok.parse_value(text, number_)
+
+
+def _dumped(data: bytes) -> None:
+    whole = data[: len(data) // 4 * 4]
+    capture = sigrok.Capture(1, {"D0": 0}, 1, data, {"A0": whole})
+    capture.bits("D0")
+    sigrok.vcd(capture)
 
 
 def read_usrcanet(chunks: Iterable[bytes]) -> None:
@@ -329,6 +357,12 @@ TEXT: dict[str, Parse] = {
     ),
     "indi.text.TextDecoder.resolve": lambda text: TextDecoder().resolve(text),
     "indi.writer.encode": _set(_new_text),
+    "sigrok.described.parse_frequency": sigrok.parse_frequency,
+    "sigrok.described.parse_scan": sigrok.parse_scan,
+    "sigrok.described.parse_show": lambda text: sigrok.parse_show(
+        "a - B with 1 channel: D0\nSupported configuration options:\n    " + text
+    ),
+    "sigrok.described.parse_value": _sigrok_value,
     # the contract
     "names.level": names.level,
     "names.family": lambda text: names.family(text)[1].fullmatch("a" * 60 + "/b"),
@@ -416,6 +450,8 @@ DATA: dict[str, Parse] = {
         *_texts(4),
     ),
     "modbus.values.Text.decode": _long_text,
+    "sigrok.srzip.read": lambda data: sigrok.read(data, 1 << 20),
+    "sigrok.vcd.vcd": _dumped,
     "slcan.decode": slcan.decode,
     # the contract
     "messages.decode": messages.decode,
@@ -442,6 +478,8 @@ STREAMS: dict[str, Callable[[Iterable[bytes]], None]] = {
     "modbus.framing.AsciiReader": _modbus("ascii"),
     "modbus.framing.MbapReader": _modbus("tcp"),
     "modbus.framing.RtuReader": _modbus("rtu"),
+    "sigrok.annotations.AnnotationReader": read_annotations,
+    "sigrok.progress.ProgressLog": read_sigrok_log,
     "slcan.SlcanReader": read_slcan,
     "usrcanet.UsrCanetReader": read_usrcanet,
 }
@@ -496,6 +534,8 @@ WITHIN: dict[str, str] = {
     "modbus.values.Scaled": "modbus.values.decode",
     "modbus.values.Text": "modbus.values.Text.decode",
     **{f"cip.sign_on.{each}": "cip.reader.Reader" for each in _SIGN_ON},
+    "sigrok.described.DeviceOptions": "sigrok.described.parse_show",
+    "sigrok.srzip.Capture": "sigrok.vcd.vcd",
     "indi.text.TextDecoder": "indi.text.TextDecoder.decode",
     "cip.records.Records": "cip.records.Records.read",
 }

@@ -50,7 +50,8 @@ def test_the_example_finds_the_simulator_that_is_started_as_it_says(kind: str) -
         if line.startswith(f"python -m {kind}_bridge.simulator"):
             assert all(each in known for each in shlex.split(line)[4::2])
             assert len(shlex.split(line)) > 3
-    if kind not in ("gpio", "hid"):  # simulated in the bridge, or a folder
+    # simulated in the bridge, in a folder, or in sigrok
+    if kind not in ("gpio", "hid", "sigrok"):
         assert (
             f"    python -m {kind}_bridge.simulator "
             f"--{kind if kind != 'scpi' else 'psu'}-port "

@@ -25,6 +25,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "watch": "watching",
         "events": "watching",
         "blobs": "blobs",
+        "plot": "plots",
     },
     "Commands": {"get": "values", "set": "values", "call": "values", "lock": "locks"},
     "Bridges": {
@@ -42,7 +43,11 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
     "This program": {"demo": "demo.command", "completion": "completion"},
 }
 MODULES = {name: at for section in SECTIONS.values() for name, at in section.items()}
-_EXTRAS = {"mcap": "record"}  # module -> extra that brings it
+_EXTRAS = {
+    "mcap": "record",
+    "numpy": "plot",
+    "matplotlib": "plot",
+}  # module -> extra that brings it
 
 
 class Commands(click.Group):

@@ -15,6 +15,8 @@ LIKELY = {
     "application/fits": ".fits",
     "image/png": ".png",
     "application/octet-stream": ".bin",
+    "application/vnd.sigrok.session": ".sr",
+    "application/jsonl": ".jsonl",
 }
 
 

@@ -117,7 +117,10 @@ class Simulated:
 def _installed(screen: Screen) -> list[Simulated]:
     found = []
     for entry in sorted(entry_points(group=GROUP), key=lambda each: each.name):
-        if _takes_part(entry):
+        missing = _missing(entry)
+        if missing is not None:
+            screen.line(f"{entry.name} bridge: left out, {missing} is not installed")
+        elif _takes_part(entry):
             found.append(Simulated(entry.name, entry.value))
         else:
             screen.line(
@@ -130,6 +133,18 @@ def _installed(screen: Screen) -> list[Simulated]:
             "./services/scpi-bridge"
         )
     return found
+
+
+def _missing(entry: EntryPoint) -> str | None:
+    """Return the program that a simulator needs and that is not there.
+
+    A package names it as NEEDS; a plain module is run, never imported.
+    """
+    spec = importlib.util.find_spec(f"{entry.value}.simulator")
+    if spec is None or spec.submodule_search_locations is None:
+        return None
+    needed = getattr(importlib.import_module(spec.name), "NEEDS", None)
+    return needed if needed and shutil.which(needed) is None else None
 
 
 def _takes_part(entry: EntryPoint) -> bool:
