@@ -6,6 +6,7 @@ from busbar.config.loader import (
     Name,
     Size,
     check_names,
+    parse,
     secret,
 )
 from busbar.config.property_keys import Labels, Reported, check_choices, joined
@@ -20,5 +21,6 @@ __all__ = [
     "check_choices",
     "check_names",
     "joined",
+    "parse",
     "secret",
 ]
