@@ -18,6 +18,7 @@ import busbar.codecs
 from busbar.codecs import (
     can,
     canlink,
+    framing,
     hid,
     ieee488,
     indi,
@@ -32,6 +33,7 @@ from busbar.codecs.cip import joins as cip_joins
 from busbar.codecs.cip import reader as cip_reader
 from busbar.codecs.cip import records as cip_records
 from busbar.codecs.cip import text as cip_text
+from busbar.codecs.framing import cobs as framing_cobs
 from busbar.codecs.gct import ddp, decoder
 from busbar.codecs.gct import messages as gct_messages
 from busbar.codecs.indi import numbers as indi_numbers
@@ -170,6 +172,23 @@ def read_usrcanet(chunks: Iterable[bytes]) -> None:
             reader.feed(chunk, 0.0)
         except ProtocolError:
             reader = usrcanet.UsrCanetReader()
+
+
+def _framed(make: Callable[[], framing.Framing]) -> Callable[[Iterable[bytes]], None]:
+    def read(chunks: Iterable[bytes]) -> None:
+        reader = make()
+        for chunk in chunks:
+            reader.feed(chunk)
+        reader.silence()
+        reader.take_pending()
+
+    return read
+
+
+def _checks(data: bytes) -> None:
+    for check in framing.CHECKS.values():
+        check.strip(data)
+        check.add(data)
 
 
 def _modbus(framing: modbus.Framing) -> Callable[[Iterable[bytes]], None]:
@@ -342,6 +361,7 @@ def _read_hid(data: bytes) -> None:
 TEXT: dict[str, Parse] = {
     "can.parse": can.parse,
     "cip.text.encode_text": _encode_join,
+    "framing.regex.Pattern": framing.Pattern(r"^(\w+)=(a|1|.)*;$").search,
     "ieee488.parse_boolean": ieee488.parse_boolean,
     "ieee488.parse_error": ieee488.parse_error,
     "ieee488.parse_number": ieee488.parse_number,
@@ -400,6 +420,9 @@ DATA: dict[str, Parse] = {
     "can.error_report": _error_frame,
     "canlink.check_acknowledged": canlink.check_acknowledged,
     "canlink.parse": canlink.parse,
+    "framing.cobs.decode": framing_cobs.decode,
+    "framing.cobs.encode": framing_cobs.encode,
+    "framing.sums.Check": _checks,
     "cip.frames.split": cip_frames.split,
     "cip.records.Records.read": lambda data: (
         cip_records.Records().read(data, 1),
@@ -469,6 +492,19 @@ STREAMS: dict[str, Callable[[Iterable[bytes]], None]] = {
     "cip.frames.FrameReader": read_cip_frames,
     "cip.reader.Reader": read_cip,
     "cip.text.Fragments": add_fragments,
+    "framing.chunks.Chunks": _framed(framing.Chunks),
+    "framing.chunks.IdleGap": _framed(lambda: framing.IdleGap(0.1)),
+    "framing.chunks.Rpio": _framed(framing.Rpio),
+    "framing.cobs.Cobs": _framed(framing.Cobs),
+    "framing.delimited.Lines": _framed(framing.Lines),
+    "framing.delimited.Markers": _framed(lambda: framing.Markers(b"[", b"]")),
+    "framing.delimited.PatternEnd": _framed(lambda: framing.PatternEnd("(a|1)+;")),
+    "framing.sized.FixedSize": _framed(lambda: framing.FixedSize(7)),
+    "framing.sized.LengthPrefix": _framed(framing.LengthPrefix),
+    "framing.slip.Slip": _framed(framing.Slip),
+    "framing.sums.Checked": _framed(
+        lambda: framing.Checked(framing.Lines(), framing.CHECKS["nmea"])
+    ),
     "gct.ddp.Reassembly": reassemble_gct,
     "gct.decoder.Decoder": read_gct,
     "ieee488.BlockReader": read_blocks,
@@ -491,6 +527,10 @@ DECLARED: dict[str, tuple[type[Exception], ...]] = {
     "indi.parse.parse": (indi_parse.Malformed,),
 }
 
+_SUMS = (
+    *("BinaryCheck", "xor8", "sum8", "lrc", "crc8", "crc32"),
+    *("crc16_modbus", "crc16_ccitt", "crc16_xmodem"),
+)
 _SIGN_ON = (
     "Hello",
     "Connect",
@@ -510,6 +550,10 @@ WITHIN: dict[str, str] = {
     "cip.joins.encode_update": "cip.text.encode_text",
     "cip.reader.encode": "cip.text.encode_text",
     "cip.frames.encode_frame": "cip.text.encode_text",
+    "framing.base.Framing": "framing.delimited.Lines",
+    "framing.base.Separated": "framing.delimited.Lines",
+    "framing.regex.EndFinder": "framing.delimited.PatternEnd",
+    **{f"framing.sums.{each}": "framing.sums.Check" for each in _SUMS},
     "indi.blobs.BlobReader": "indi.reader.ElementReader",
     "indi.writer.set_blob": "indi.writer.encode",
     "modbus.data.Read": "modbus.data.Read.answer",

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from busbar.errors import LinkLost, ProtocolError
 from busbar.net import streams
-from busbar.net.streams import ByteStream, open_serial, open_tcp, open_udp, open_unix
+from busbar.net.serial_port import open_serial
+from busbar.net.streams import ByteStream, open_tcp, open_udp, open_unix
 from busbar.testing.fakes import Clock, null_modem, settle, until
 
 

@@ -1,11 +1,14 @@
-"""Byte streams to devices: TCP, TLS, UDP and serial. The only module that opens one."""
+"""Byte streams to devices: TCP, TLS, UDP, unix sockets.
+
+Serial ports are in `serial_port`; nothing else opens a stream.
+"""
 
 import asyncio
 import contextlib
 import os
 import socket
 import ssl
-from typing import Any, Literal, cast
+from typing import cast
 
 from busbar.errors import LinkLost, ProtocolError
 from busbar.net.tls import Trust
@@ -266,35 +269,3 @@ class _Datagrams(asyncio.DatagramProtocol):
     def _put(self, found: bytes | Exception) -> None:
         with contextlib.suppress(asyncio.QueueFull):
             self._came.put_nowait(found)
-
-
-async def open_serial(
-    path: str,
-    baudrate: int,
-    name: str,
-    *,
-    bits: Literal[5, 6, 7, 8] = 8,
-    parity: Literal["N", "E", "O", "M", "S"] = "N",
-    stop: float = 1,  # 1, 1.5 or 2
-    flow: Literal["none", "hardware", "software"] = "none",
-) -> ByteStream:
-    """Open a serial port (needs the extra `serial`); raise LinkLost."""
-    import serialx  # an extra: bridges without serial ports do not install it
-
-    settings: dict[str, Any] = {
-        "byte_size": bits,
-        "parity": serialx.Parity(parity),
-        "stopbits": serialx.StopBits(stop),
-        "rtscts": flow == "hardware",
-        "xonxoff": flow == "software",
-    }
-    try:
-        reader, writer = await serialx.open_serial_connection(
-            path, baudrate, **settings
-        )
-    except (OSError, serialx.SerialException) as error:
-        number = getattr(error, "errno", None)
-        raise LinkLost(
-            f"cannot open {path}: {os.strerror(number) if number else error}"
-        ) from error
-    return ByteStream(reader, writer, name)
